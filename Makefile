@@ -1,0 +1,37 @@
+# Everything from a fresh clone, with Python 3.11 or later and nothing else.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench signatures clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/ready ## run real jobs on an embedded PostgreSQL and watch them
+	$(BIN)/pgjobs demo
+
+test: .venv/ready ## run the tests on an embedded PostgreSQL
+	$(BIN)/python -m pytest -q
+
+check: .venv/ready ## types, lint, imports and SQL checks
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: .venv/ready ## measure throughput and latency
+	$(BIN)/python -m benchmarks
+
+signatures: .venv/ready ## rewrite the list in sql/signatures.sql after a function changed
+	$(BIN)/python tests/sql/write_signatures.py
+
+clean: ## remove the virtual environment and what the tools left behind
+	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+
+# A file of our own tells that the installation ended well; a half-made .venv is made again.
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
