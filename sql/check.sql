@@ -1,0 +1,57 @@
+-- Before anything is touched: whatever has one of our names in this schema has to be ours.
+do $$
+declare
+    v_schema constant text := current_schema();
+    v_problem text;
+begin
+    if v_schema is null then
+        raise exception 'there is no such schema, or you may not use it'
+            using errcode = 'JQ005', hint = 'Grant yourself usage on it.';
+    end if;
+    -- Our channels are named <schema>.jobs_cancel, and a channel has at most 63 bytes.
+    if octet_length(v_schema) > 58 then
+        raise exception 'the schema''s name has more than 58 bytes: %', v_schema
+            using errcode = 'JQ003', hint = 'Choose a shorter name by --schema.';
+    end if;
+
+    select format('%s %I.%I', case c.relkind
+                when 'r' then 'table' when 'p' then 'partitioned table' when 'v' then 'view'
+                when 'm' then 'materialized view' when 'i' then 'index' when 'S' then 'sequence'
+                when 'f' then 'foreign table' else 'relation' end, v_schema, c.relname)
+    into v_problem
+    from pg_class c
+    join (values
+        ('jobs', 'r', '{id, queue, job_type, status, attempt, lease_until, crash_count,
+            unique_scope}'::text[]),
+        ('jobs_queues', 'r', '{queue, paused_at}'),
+        ('jobs_workers', 'r', '{worker, seen_at, queues, concurrency}'),
+        ('jobs_stats', 'v', '{queue, job_type, status}')
+    ) as ours (relname, relkind, columns) using (relname)
+    where c.relnamespace = v_schema::regnamespace
+        and (c.relkind::text <> ours.relkind
+            or not ours.columns <@ array(
+                select a.attname::text from pg_attribute a
+                where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped))
+    limit 1;
+
+    if v_problem is null then
+        -- `create index if not exists` would take another table's index of that name for ours.
+        select format('index %I.%I', v_schema, c.relname)
+        into v_problem
+        from pg_class c
+        left join pg_index i on i.indexrelid = c.oid
+        where c.relnamespace = v_schema::regnamespace
+            and c.relname in ('ix_jobs_claim', 'ix_jobs_crashed', 'ix_jobs_unique_key',
+                'ix_jobs_job_type', 'ix_jobs_status', 'ix_jobs_status_type',
+                'ix_jobs_reference_id', 'ix_jobs_reference_type', 'ix_jobs_reference')
+            and i.indrelid is distinct from to_regclass('jobs')
+        limit 1;
+    end if;
+
+    if v_problem is not null then
+        raise exception 'the % is not one of pgjobs, and nothing was changed: choose another'
+            ' schema, by --schema (or psql -v schema=...)', v_problem
+            using errcode = 'JQ005';
+    end if;
+end
+$$;
