@@ -1,0 +1,194 @@
+"""What a job is in Python: the row, frozen, its columns as fields."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Generic, Self, TypeVar, overload
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from .errors import InvalidArgument
+
+P = TypeVar("P", covariant=True)
+T = TypeVar("T")
+
+
+class JobStatus(StrEnum):
+    """Where a job is in its life. Be ready for others: a newer database may have more."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+_KNOWN = frozenset(map(str, JobStatus))
+
+
+class JobType(StrEnum):
+    """The types that pgjobs itself has names for; any other string is as good."""
+
+    FILE_INGESTION = "file_ingestion"
+    EMBEDDING_GENERATION = "embedding_generation"
+    VECTOR_STORAGE = "vector_storage"
+    CLEANUP = "cleanup"
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """The delay before each retry; the last one repeats.
+
+    Without one, retries wait 1 s, doubling to 1 h, with a jitter of a quarter either way.
+    """
+
+    delays: tuple[timedelta, ...]
+
+    def __post_init__(self) -> None:
+        if not self.delays:
+            raise InvalidArgument("a backoff needs at least one delay")
+        for delay in self.delays:
+            if not isinstance(delay, timedelta) or delay < timedelta(0):
+                raise InvalidArgument(f"a delay must be a timedelta of 0 or more, not {delay!r}")
+
+    @classmethod
+    def fixed(cls, delay: timedelta) -> Self:
+        """The same delay before every retry."""
+        return cls((delay,))
+
+    @classmethod
+    def listed(cls, *delays: timedelta) -> Self:
+        """These delays, one after the other; the last one repeats."""
+        return cls(delays)
+
+    @classmethod
+    def exponential(
+        cls, first: timedelta, *, factor: float = 2.0, maximum: timedelta = timedelta(hours=1)
+    ) -> Self:
+        """``first``, then each ``factor`` times the one before, up to ``maximum``."""
+        if first <= timedelta(0) or factor <= 1:
+            raise InvalidArgument("an exponential backoff needs first > 0 and factor > 1")
+        delays = [min(first, maximum)]
+        while delays[-1] < maximum:
+            delays.append(min(delays[-1] * factor, maximum))
+        return cls(tuple(delays))
+
+
+class Column(Generic[T]):
+    """A read-only field of a job: the row's column of the same name."""
+
+    __slots__ = ("_name",)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, job: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, job: "Job[Any]", owner: type) -> T: ...
+    def __get__(self, job: "Job[Any] | None", owner: type) -> Self | T:
+        if job is None:
+            return self
+        value: T = job._row[self._name]
+        return value
+
+
+class Job(Generic[P]):
+    """One row of ``jobs``. Fields are read from the row when asked for: most jobs need two."""
+
+    __slots__ = ("_payload", "_row")
+
+    id = Column[int]()
+    queue = Column[str]()
+    job_type = Column[str]()
+    priority = Column[int]()
+    reference_type = Column[str | None]()
+    reference_id = Column[int | None]()
+    error = Column[str | None]()
+    retry_count = Column[int]()
+    max_retries = Column[int]()
+    crash_count = Column[int]()
+    backoff = Column[list[timedelta] | None]()
+    attempt = Column[int]()
+    run_at = Column[datetime]()
+    unique_key = Column[str | None]()
+    unique_scope = Column[str]()
+    worker = Column[str | None]()
+    lease_until = Column[datetime | None]()
+    cancel_requested_at = Column[datetime | None]()
+    created_at = Column[datetime]()
+    updated_at = Column[datetime]()
+    finished_at = Column[datetime | None]()
+
+    def __init__(self, row: Mapping[str, Any], payload: P) -> None:
+        self._row = row
+        self._payload = payload
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "Job[Any]":
+        """The job of a row whose JSON columns are text; its payload is plain JSON data."""
+        return Job(row, json.loads(row["payload"]))
+
+    @property
+    def payload(self) -> P:
+        """What the handler is given: the annotated type in a handler, else plain JSON data."""
+        return self._payload
+
+    @property
+    def status(self) -> JobStatus | str:
+        """A ``JobStatus``, or the plain string if this code does not know it."""
+        value: str = self._row["status"]
+        return JobStatus(value) if value in _KNOWN else value
+
+    @property
+    def result(self) -> Any:
+        """What the handler returned, as plain JSON data."""
+        text = self._row["result"]
+        return None if text is None else json.loads(text)
+
+    @property
+    def reference(self) -> tuple[str | None, int | None]:
+        """The source entity: its type and id."""
+        return self.reference_type, self.reference_id
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self.job_type} {self.status}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Job) and dict(self._row) == dict(other._row)
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+
+def encode(value: object, what: str) -> str:
+    """JSON text of a payload or result (``what``): models, dataclasses and plain data.
+
+    Raises ``InvalidArgument`` for what PostgreSQL's jsonb cannot hold: other types, NaN and
+    infinities, NUL characters and lone surrogates.
+    """
+    try:
+        data = to_json(value)
+        if b"NaN" in data or b"Infinity" in data or b"\\u0000" in data:
+            _refuse_unstorable(json.loads(data, parse_constant=_refuse_constant))
+        return data.decode()
+    except (PydanticSerializationError, RecursionError, ValueError) as error:
+        raise InvalidArgument(f"{what} is not JSON that can be stored: {error}") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _refuse_unstorable(value: object) -> None:
+    if isinstance(value, str) and "\x00" in value:
+        raise ValueError("text must not hold NUL characters")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_unstorable(key)
+            _refuse_unstorable(item)
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_unstorable(item)

@@ -1,0 +1,28 @@
+create or replace function jobs_check_claim(
+    worker text,
+    queues text[],
+    max_jobs int,
+    lease interval,
+    job_types text[]
+) returns void
+language plpgsql immutable
+set search_path from current
+as $$
+declare
+    v_problem text;
+begin
+    v_problem := case
+        when worker is null or worker = '' then 'worker is missing: name whoever claims'
+        when array_position(queues, null) is not null then 'queues must not hold nulls'
+        when max_jobs < 0 then format('max_jobs must be 0 or more, not %s', max_jobs)
+        when not (lease > '0' and lease <= '100 years')
+            then format('lease must be above 0 and at most 100 years, not %s', lease)
+        when array_position(job_types, null) is not null then 'job_types must not hold nulls'
+    end;
+    if v_problem is not null then
+        raise exception using errcode = 'JQ003', message = v_problem;
+    end if;
+end
+$$;
+
+comment on function jobs_check_claim is 'internal: refuses what cannot be a claim, by argument';

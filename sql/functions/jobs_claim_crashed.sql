@@ -1,0 +1,38 @@
+-- A job whose worker was lost twice may be what kills the worker, so a worker holds at most one such
+-- job at a time: the others that were lost with it run on elsewhere, or after it, and are not
+-- dragged down by its next crash. ix_jobs_crashed is nearly always empty.
+create or replace function jobs_claim_crashed(
+    worker text,
+    queue text,
+    job_types text[],
+    due timestamptz
+) returns bigint[]
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+    if not exists (
+        select from jobs j
+        where j.status = 'pending' and j.crash_count > 0 and j.queue = jobs_claim_crashed.queue
+    ) or exists (
+        select from jobs j
+        where j.status = 'processing' and j.worker = jobs_claim_crashed.worker
+            and j.crash_count > 0 and j.crash_count >= least(j.max_retries, 2)
+    ) then
+        return '{}';
+    end if;
+    return array(
+        select j.id from jobs j
+        where j.status = 'pending'
+            and j.queue = jobs_claim_crashed.queue
+            and j.run_at <= due
+            and (job_types is null or j.job_type = any (job_types))
+            and j.crash_count > 0 and j.crash_count >= least(j.max_retries, 2)
+        order by j.priority desc, j.run_at, j.id
+        limit 1
+        for update skip locked);
+end
+$$;
+
+comment on function jobs_claim_crashed is
+    'internal: locks one due job of a queue that has already lost its worker twice';

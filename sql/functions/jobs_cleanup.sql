@@ -1,0 +1,53 @@
+-- Never in anybody's way: it takes finished rows only, which no claim looks at, and skips those that
+-- somebody else has locked.
+create or replace function jobs_cleanup(
+    older_than interval default '7 days',
+    statuses text[] default '{completed}',
+    max_jobs int default 100000
+) returns bigint
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    v_before timestamptz;
+    v_status text;
+    v_ids bigint[];
+    v_count bigint := 0;
+begin
+    if not coalesce(statuses, '{completed}') <@ '{completed,failed,cancelled}'
+        or array_position(statuses, null) is not null then
+        raise exception using errcode = 'JQ003',
+            message = format('statuses must be of completed, failed and cancelled, not %s', statuses);
+    end if;
+    if not (older_than >= '0' and older_than <= '1000 years') then
+        raise exception using errcode = 'JQ003',
+            message = format('older_than must be from 0 to 1000 years, not %s', older_than);
+    end if;
+    if max_jobs < 0 then
+        raise exception using errcode = 'JQ003',
+            message = format('max_jobs must be 0 or more, not %s', max_jobs);
+    end if;
+    v_before := clock_timestamp() - coalesce(older_than, '7 days');
+    for v_status in select distinct unnest(coalesce(statuses, '{completed}')) order by 1 loop
+        v_ids := array(
+            select j.id from jobs j
+            where j.status = v_status and j.status <> 'pending' and j.finished_at < v_before
+            order by j.finished_at
+            limit coalesce(max_jobs, 100000) - v_count
+            for update skip locked);
+        delete from jobs j where j.id = any (v_ids);
+        v_count := v_count + cardinality(v_ids);
+    end loop;
+    return v_count;
+end
+$$;
+
+comment on function jobs_cleanup is
+    'deletes finished jobs that are older than this, max_jobs at the most; repeat until it returns 0';

@@ -1,0 +1,28 @@
+-- Two sessions cannot both win: jobs_hold locks the row, and the second one finds it completed.
+create or replace function jobs_complete(
+    job_id bigint,
+    result jsonb default null,
+    worker text default null,
+    attempt int default null
+) returns setof jobs
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+    perform jobs_hold(job_id, worker, attempt);
+    return query
+    update jobs j
+    set status = 'completed',
+        result = jobs_complete.result,
+        error = null,
+        worker = null,
+        lease_until = null,
+        updated_at = clock_timestamp(),
+        finished_at = clock_timestamp()
+    where j.id = job_id
+    returning j.*;
+end
+$$;
+
+comment on function jobs_complete is
+    'processing -> completed; with worker and attempt, only if that attempt still holds it';

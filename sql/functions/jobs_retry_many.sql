@@ -1,0 +1,47 @@
+-- Two sessions cannot both win: rows are locked with `skip locked` in id order, and jobs_retry locks
+-- what it changes.
+create or replace function jobs_retry_many(
+    job_types text[] default null,
+    queues text[] default null,
+    failed_since timestamptz default null,
+    max_jobs int default 10000
+) returns bigint
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+    v_id bigint;
+    v_count bigint := 0;
+begin
+    if max_jobs < 0 then
+        raise exception using errcode = 'JQ003',
+            message = format('max_jobs must be 0 or more, not %s', max_jobs);
+    end if;
+    for v_id in
+        select j.id from jobs j
+        where j.status = 'failed'
+            and (job_types is null or j.job_type = any (job_types))
+            and (queues is null or j.queue = any (queues))
+            and j.finished_at >= coalesce(failed_since, '-infinity')
+            -- Those whose key is taken are left alone, and do not use up max_jobs.
+            and (j.unique_key is null or j.unique_scope = 'kept' or not exists (
+                select from jobs o
+                where o.job_type = j.job_type and o.unique_key = j.unique_key and o.id <> j.id
+                    and (o.unique_scope = 'kept' or o.status in ('pending', 'processing'))))
+        order by j.id
+        limit coalesce(max_jobs, 10000)
+        for update of j skip locked
+    loop
+        begin
+            perform from jobs_retry(v_id);
+            v_count := v_count + 1;
+        exception
+            when sqlstate 'JQ004' then null;
+        end;
+    end loop;
+    return v_count;
+end
+$$;
+
+comment on function jobs_retry_many is
+    'failed jobs -> pending now, those whose unique_key is free; returns how many';

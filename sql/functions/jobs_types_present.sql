@@ -1,0 +1,31 @@
+-- A walk from type to type, one index probe each, instead of over all rows.
+create or replace function jobs_types_present(
+    queue text,
+    priority int
+) returns text[]
+language sql stable
+set search_path from current
+as $$
+with recursive present(job_type) as (
+    (
+        select j.job_type from jobs j
+        where j.status = 'pending' and j.queue = jobs_types_present.queue
+            and j.priority = jobs_types_present.priority
+        order by j.job_type
+        limit 1
+    )
+    union all
+    select (
+        select j.job_type from jobs j
+        where j.status = 'pending' and j.queue = jobs_types_present.queue
+            and j.priority = jobs_types_present.priority and j.job_type > p.job_type
+        order by j.job_type
+        limit 1)
+    from present p
+    where p.job_type is not null
+)
+select coalesce(array_agg(p.job_type), '{}') from present p where p.job_type is not null
+$$;
+
+comment on function jobs_types_present is
+    'internal: the types of the pending jobs of one queue and priority';

@@ -1,0 +1,34 @@
+-- Two sessions cannot both win: the name's advisory lock is exclusive, and a session's own.
+create or replace function jobs_worker_start(
+    worker text,
+    queues text[],
+    job_types text[],
+    concurrency int,
+    version text default null
+) returns setof jobs_workers
+language plpgsql volatile
+set search_path from current
+as $$
+#variable_conflict use_column
+begin
+    perform jobs_check_claim(worker, queues, null, null, job_types);
+    if not pg_try_advisory_lock(jobs_lock_key('name', jobs_worker_start.worker)) then
+        raise exception using errcode = 'JQ006',
+            message = format('a living worker is called %s', jobs_worker_start.worker),
+            hint = 'Give each worker a name of its own, or leave the name out.';
+    end if;
+    return query
+    insert into jobs_workers as w (worker, queues, job_types, concurrency, version)
+    values (jobs_worker_start.worker, coalesce(jobs_worker_start.queues, '{default}'),
+            jobs_worker_start.job_types, coalesce(jobs_worker_start.concurrency, 1),
+            jobs_worker_start.version)
+    on conflict (worker) do update
+    set started_at = excluded.started_at, seen_at = excluded.seen_at, missed_at = null,
+        awake = false, queues = excluded.queues, job_types = excluded.job_types,
+        concurrency = excluded.concurrency, version = excluded.version
+    returning w.*;
+end
+$$;
+
+comment on function jobs_worker_start is
+    'registers a worker on its LISTEN connection, whose session holds the name from now on';

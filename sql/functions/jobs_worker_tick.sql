@@ -1,0 +1,29 @@
+-- One statement is ping, heartbeat of the process, recovery and poll. It runs every 10 s; and every
+-- 2 s while others are at work, so that a death among them is noticed at the second look.
+create or replace function jobs_worker_tick(worker text)
+returns table (watch boolean, due_in interval)
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+    v_me jobs_workers;
+begin
+    update jobs_workers w set seen_at = clock_timestamp(), missed_at = null
+    where w.worker = jobs_worker_tick.worker
+    returning w.* into v_me;
+    if not found then
+        return;
+    end if;
+    perform from jobs_recover();
+    return query
+    select exists (select from jobs j
+                   where j.status = 'processing' and j.worker <> v_me.worker)
+            or exists (select from jobs_workers w
+                       where w.worker <> v_me.worker and (w.awake or w.missed_at is not null)),
+        jobs_next_due(v_me.queues, v_me.job_types, clock_timestamp() - interval '20 seconds')
+            - clock_timestamp();
+end
+$$;
+
+comment on function jobs_worker_tick is
+    'internal: a worker''s regular look; whether to look again in 2 s, and when a job is due';

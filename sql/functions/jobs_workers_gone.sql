@@ -1,0 +1,30 @@
+-- A worker's session holds its name's lock. Found free once may be a connection that was cut and is
+-- being replaced; found free twice, 2 s apart, is a death. `try`, never wait: a session that waits
+-- for an advisory lock holds back vacuum everywhere.
+create or replace function jobs_workers_gone() returns text[]
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_worker record;
+    v_gone text[] := '{}';
+begin
+    for v_worker in select w.worker, w.missed_at from jobs_workers w loop
+        if not pg_try_advisory_lock_shared(jobs_lock_key('name', v_worker.worker)) then
+            continue;
+        end if;
+        perform pg_advisory_unlock_shared(jobs_lock_key('name', v_worker.worker));
+        if v_worker.missed_at is null then
+            update jobs_workers w set missed_at = v_now
+            where w.worker = v_worker.worker and w.missed_at is null;
+        elsif v_worker.missed_at <= v_now - interval '2 seconds' then
+            v_gone := v_gone || v_worker.worker;
+        end if;
+    end loop;
+    return v_gone;
+end
+$$;
+
+comment on function jobs_workers_gone is
+    'internal: the registered workers whose session was found gone twice, 2 s apart';

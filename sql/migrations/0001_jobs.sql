@@ -1,0 +1,159 @@
+-- The tables. Migrations only add, are guarded by the catalogue, and may be run twice: psql
+-- (sql/install.sql) runs them all each time, `pgjobs migrate` runs those that its ledger lacks.
+-- A released migration is never edited: yoyo knows it by its name, not by its text.
+
+-- Columns that never change stand first, those that a claim or a completion writes stand last:
+-- the WAL record of an update within one page holds only the bytes between the first and the last
+-- difference (docs/decisions/0002-table-and-indexes.md has the figures).
+create table if not exists jobs (
+    id bigint generated always as identity,
+    created_at timestamptz not null default clock_timestamp(),
+    reference_id bigint,
+    max_retries int not null default 3,
+    priority smallint not null default 0,
+    queue text not null default 'default',
+    job_type text not null,
+    reference_type text,
+    unique_key text,
+    unique_scope text not null default 'live',
+    backoff interval[],
+    payload jsonb not null default '{}',
+    status text not null default 'pending',
+    crash_count smallint not null default 0,
+    retry_count int not null default 0,
+    attempt int not null default 0,
+    run_at timestamptz not null default clock_timestamp(),
+    updated_at timestamptz not null default clock_timestamp(),
+    lease_until timestamptz,
+    cancel_requested_at timestamptz,
+    finished_at timestamptz,
+    worker text,
+    result jsonb,
+    error text,
+    constraint jobs_id_is_the_key
+        primary key (id),
+    constraint jobs_queue_has_a_name_of_at_most_512_bytes
+        check (octet_length(queue) between 1 and 512),
+    constraint jobs_job_type_has_a_name_of_at_most_512_bytes
+        check (octet_length(job_type) between 1 and 512),
+    constraint jobs_reference_type_has_a_name_of_at_most_512_bytes
+        check (octet_length(reference_type) between 1 and 512),
+    constraint jobs_unique_key_has_at_most_512_bytes
+        check (octet_length(unique_key) between 1 and 512),
+    constraint jobs_unique_scope_is_known
+        check (unique_scope in ('live', 'kept')),
+    constraint jobs_status_is_known
+        check (status in ('pending', 'processing', 'completed', 'failed', 'cancelled')),
+    constraint jobs_priority_is_from_minus_9_to_9
+        check (priority between -9 and 9),
+    constraint jobs_counts_are_not_negative
+        check (least(max_retries, retry_count, crash_count, attempt) >= 0),
+    constraint jobs_run_at_is_finite
+        check (isfinite(run_at)),
+    constraint jobs_backoff_holds_delays
+        check (cardinality(backoff) > 0 and array_position(backoff, null) is null
+               and interval '0' <= all (backoff)),
+    constraint jobs_finished_at_is_set_exactly_when_the_status_is_final
+        check ((finished_at is not null) = (status in ('completed', 'failed', 'cancelled')))
+) with (
+    fillfactor = 70,
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_analyze_scale_factor = 0.05,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- The claim: equality on queue, priority and type, then run_at and id in order. Type is in the
+-- index so that a million due jobs of types that a worker has no handler for are never walked.
+create index if not exists ix_jobs_claim
+    on jobs (queue, priority, job_type, run_at, id)
+    where status = 'pending';
+
+-- The few jobs whose worker was lost: they are claimed apart (see jobs_claim).
+create index if not exists ix_jobs_crashed
+    on jobs (queue, priority, run_at, id)
+    where status = 'pending' and crash_count > 0;
+
+create unique index if not exists ix_jobs_unique_key
+    on jobs (job_type, unique_key)
+    where unique_key is not null
+        and (unique_scope = 'kept' or status in ('pending', 'processing'));
+
+-- The six look-ups. Each has a query in tests/sql/test_plans.py that it is for.
+create index if not exists ix_jobs_job_type
+    on jobs (job_type);
+-- Also what jobs_recover ('processing') and jobs_cleanup (a final status, by finished_at) walk.
+create index if not exists ix_jobs_status
+    on jobs (status, finished_at)
+    where status <> 'pending';
+create index if not exists ix_jobs_status_type
+    on jobs (status, job_type)
+    where status in ('pending', 'failed', 'cancelled');
+create index if not exists ix_jobs_reference_id
+    on jobs (reference_id)
+    where reference_id is not null;
+create index if not exists ix_jobs_reference_type
+    on jobs (reference_type)
+    where reference_type is not null;
+create index if not exists ix_jobs_reference
+    on jobs (reference_type, reference_id)
+    where reference_type is not null;
+
+create table if not exists jobs_queues (
+    queue text not null,
+    paused_at timestamptz,
+    constraint jobs_queues_queue_is_the_key
+        primary key (queue),
+    constraint jobs_queues_queue_has_a_name_of_at_most_512_bytes
+        check (octet_length(queue) between 1 and 512)
+);
+
+create table if not exists jobs_workers (
+    worker text not null,
+    started_at timestamptz not null default clock_timestamp(),
+    seen_at timestamptz not null default clock_timestamp(),
+    missed_at timestamptz,
+    awake boolean not null default false,
+    queues text[] not null,
+    job_types text[],
+    concurrency int not null,
+    version text,
+    constraint jobs_workers_worker_is_the_key
+        primary key (worker)
+) with (fillfactor = 50);
+
+comment on table jobs is
+    'pgjobs: one row is one job. Change it by the jobs_... functions; read it as you like.';
+comment on column jobs.id is 'the job''s number';
+comment on column jobs.created_at is 'when it was enqueued';
+comment on column jobs.queue is 'where it waits';
+comment on column jobs.job_type is 'which handler runs it';
+comment on column jobs.reference_type is 'what kind of thing it is about, for example file_upload';
+comment on column jobs.reference_id is 'which of those things';
+comment on column jobs.priority is 'higher first, from -9 to 9';
+comment on column jobs.payload is 'what the handler is given';
+comment on column jobs.result is 'what the handler returned';
+comment on column jobs.error is 'why it failed last';
+comment on column jobs.status is 'pending, processing, completed, failed or cancelled';
+comment on column jobs.retry_count is 'retries spent by failing; 0 is the first attempt';
+comment on column jobs.max_retries is 'retries allowed: it runs at most max_retries + 1 times';
+comment on column jobs.crash_count is 'how often its worker was lost while it ran';
+comment on column jobs.backoff is 'delay before each retry, the last repeats; null: 1 s doubling to 1 h';
+comment on column jobs.attempt is 'times claimed; with worker, the fence against late answers';
+comment on column jobs.run_at is 'not before';
+comment on column jobs.unique_key is 'one job per job_type and key';
+comment on column jobs.unique_scope is 'live: while pending or processing; kept: while the row exists';
+comment on column jobs.worker is 'who holds it now; null when nobody does';
+comment on column jobs.lease_until is 'until when without a heartbeat; null: for ever';
+comment on column jobs.cancel_requested_at is 'when its worker was asked to stop it';
+comment on column jobs.updated_at is 'when a function last changed it';
+comment on column jobs.finished_at is 'when it reached a final status';
+comment on table jobs_queues is 'pgjobs: queues that somebody paused or resumed';
+comment on column jobs_queues.paused_at is 'since when claims get nothing from it; null: open';
+comment on table jobs_workers is
+    'pgjobs: one row per worker process; its name is held by a lock of its session';
+comment on column jobs_workers.seen_at is 'its last tick, every 10 s';
+comment on column jobs_workers.missed_at is 'when its session was first found gone';
+comment on column jobs_workers.awake is
+    'true: it claims by itself every few milliseconds, so that enqueueing need not notify it';
+comment on column jobs_workers.job_types is 'what it has handlers for; null: anything';
