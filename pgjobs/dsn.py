@@ -9,15 +9,14 @@ from psycopg.conninfo import conninfo_to_dict
 from pgjobs.errors import InvalidArgument
 
 # What both drivers take. asyncpg sends the server whatever else it finds, as a setting.
-_COMMON = frozenset(
-    "host port dbname user password passfile service sslmode sslcert sslkey sslrootcert sslcrl"
-    " sslpassword sslnegotiation ssl_min_protocol_version ssl_max_protocol_version"
-    " target_session_attrs krbsrvname gsslib application_name options".split()
-)
+_COMMON = {
+    "host", "port", "dbname", "user", "password", "passfile", "service", "application_name",
+    "options", "sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword",
+    "sslnegotiation", "ssl_min_protocol_version", "ssl_max_protocol_version",
+    "target_session_attrs", "krbsrvname", "gsslib",
+}  # fmt: skip
 # SQLAlchemy's own, which say nothing about the server.
-_SQLALCHEMY = frozenset(
-    "prepared_statement_cache_size prepared_statement_name_func async_fallback".split()
-)
+_SQLALCHEMY = {"prepared_statement_cache_size", "prepared_statement_name_func", "async_fallback"}
 _EXAMPLE = "postgresql://user:password@host:5432/database"
 
 
@@ -72,9 +71,8 @@ def redact(dsn: str) -> str:
 def _from_keywords(conninfo: str) -> str:
     try:
         given = conninfo_to_dict(conninfo)
-    except Error as error:
+    except Error:
         # Not chained: libpq quotes what it could not read, and that may be the password.
-        del error
         raise InvalidArgument(f"the DSN cannot be read: write it like {_EXAMPLE}") from None
     parameters = [(name, str(value)) for name, value in given.items() if value is not None]
     return _address("", "", urlencode(_translated(parameters), quote_via=quote))

@@ -9,6 +9,7 @@ processes then run as a system user without rights.
 """
 
 import atexit
+import contextlib
 import importlib.util
 import os
 import pwd
@@ -91,25 +92,12 @@ class EmbeddedPostgres:
             return self
         if self._folder is None:
             self._prepare()
-        # A free port may be taken by somebody else before the server has it: then another one.
-        attempts = 1 if self.port or self._given_port else 3
-        for attempt in range(1, attempts + 1):
-            port = self.port or self._given_port or _free_port()
-            options = {"port": str(port), "listen_addresses": "127.0.0.1",
-                       "unix_socket_directories": str(self.socket_folder), **self.settings}
-            flags = shlex.join(f"--{name}={value}" for name, value in options.items())
-            try:
-                self._run("pg_ctl", "start", "-w", "-t", "60", "-s", "-D", str(self._data),
-                          "-l", str(self.log), "-o", flags)
-            except PgjobsError:
-                if attempt == attempts:
-                    raise
-            else:
-                break
-        self.port = port
-        self.running = True
-        atexit.register(self._stop_at_exit, os.getpid())
-        return self
+        if not (self.port or self._given_port):
+            # A free port may be somebody else's before the server has it: then another one.
+            for _ in range(2):
+                with contextlib.suppress(PgjobsError):
+                    return self._launch(_free_port())
+        return self._launch(self.port or self._given_port or _free_port())
 
     def stop(self, mode: StopMode = "fast") -> None:
         """Stop it, and remove the folder if it was a temporary one."""
@@ -143,6 +131,21 @@ class EmbeddedPostgres:
     @property
     def _data(self) -> Path:
         return self.folder / "data"
+
+    def _launch(self, port: int) -> Self:
+        options = {
+            "port": str(port),
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": str(self.socket_folder),
+            **self.settings,
+        }
+        flags = shlex.join(f"--{name}={value}" for name, value in options.items())
+        self._run("pg_ctl", "start", "-w", "-t", "60", "-s", "-D", str(self._data),
+                  "-l", str(self.log), "-o", flags)
+        self.port = port
+        self.running = True
+        atexit.register(self._stop_at_exit, os.getpid())
+        return self
 
     def _halt(self, mode: StopMode) -> None:
         if self.running:

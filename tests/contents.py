@@ -12,7 +12,8 @@ import psycopg
 
 SQL = Path(__file__).parents[1] / "sql"
 _LIST = re.compile(
-    r"(?<=-- begin of the generated list\n)(.*?)(?=^ *-- end of the generated list)", re.M | re.S
+    r"(?<=-- begin of the generated list\n)(.*?)(?=^ *-- end of the generated list)",
+    re.MULTILINE | re.DOTALL
 )
 # So that the list can be parsed while it is being made.
 _PLACEHOLDER = "        (null, null, null)"

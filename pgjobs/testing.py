@@ -1,0 +1,158 @@
+"""A pytest plugin: a migrated database of its own for each test, and jobs without waiting.
+
+    async def test_the_file_is_ingested(pgjobs_dsn):
+        async with App(dsn=pgjobs_dsn) as app:
+            ...
+            assert await drain(app) == 1
+
+Installed with the extra ``testing``, pytest finds it by itself. The server is the one that
+``--postgresql-host`` names, as with pytest-postgresql, else an embedded one (extra ``embedded``).
+"""
+
+import importlib.util
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+import pytest
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from pgjobs.app import App
+    from pgjobs.embedded import EmbeddedPostgres
+
+# What makes a server quick that nobody minds losing.
+FAST_SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+}
+
+
+@dataclass(frozen=True)
+class Server:
+    """What pytest-postgresql needs to know of a server."""
+
+    host: str
+    port: int | str
+    user: str = "postgres"
+    password: str | None = None
+    options: str = ""
+    maintenance_dbname: str = "postgres"
+    template_dbname: str | None = None
+
+    def dsn(self, dbname: str) -> str:
+        parameters = {"host": self.host, "port": str(self.port), "user": self.user}
+        if self.password:
+            parameters["password"] = self.password
+        return f"postgresql:///{quote(dbname)}?{urlencode(parameters, quote_via=quote)}"
+
+
+@pytest.fixture(scope="session")
+def pgjobs_embedded() -> "Iterator[EmbeddedPostgres]":
+    """The embedded server of this session, started when it is first asked for."""
+    from pgjobs.embedded import EmbeddedPostgres
+
+    with EmbeddedPostgres(settings=FAST_SETTINGS) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pgjobs_server(request: pytest.FixtureRequest) -> Server:
+    """The server of this session; override it to bring another one."""
+    config = request.config
+    if config.getoption("postgresql_host", None):
+        from pytest_postgresql.config import get_config
+
+        given = get_config(request)
+        return Server(
+            host=given.host,
+            port=given.port or 5432,
+            user=given.user,
+            password=given.password or os.environ.get("PGPASSWORD"),
+            options=given.options,
+            maintenance_dbname=given.maintenance_dbname,
+        )
+    embedded = request.getfixturevalue("pgjobs_embedded")
+    return Server(host=str(embedded.socket_folder), port=embedded.port)
+
+
+def _load_template(**connection: Any) -> None:
+    from pgjobs.migrate import migrate
+
+    server = Server(
+        connection["host"], connection["port"], connection["user"], connection.get("password")
+    )
+    migrate(server.dsn(connection["dbname"]))
+
+
+if importlib.util.find_spec("pytest_postgresql"):
+    from pytest_postgresql import factories
+
+    pgjobs_template = factories.postgresql_noproc(
+        depends_on="pgjobs_server", dbname="pgjobs_tests", load=[_load_template]
+    )
+
+else:  # the plugin is found wherever pgjobs is installed, and must not break other people's tests
+
+    @pytest.fixture(scope="session")
+    def pgjobs_template() -> None:
+        pytest.fail("pgjobs.testing is an extra: pip install 'pgjobs-queue[testing]'")
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def pgjobs_dsn(pgjobs_template: Any, pgjobs_server: Server) -> Iterator[str]:
+    """The DSN of a database of this test's own, with pgjobs in its schema public."""
+    import psycopg
+    from psycopg import sql
+
+    template = sql.Identifier(pgjobs_template.template_dbname)
+    dbname = f"{pgjobs_template.dbname}_{os.getpid()}_{next(_numbers)}"
+    maintenance = pgjobs_server.dsn(pgjobs_server.maintenance_dbname)
+    with psycopg.connect(maintenance, autocommit=True) as connection:
+        # An old release has no other strategy, which copying files is; it is also the quickest.
+        strategy = "" if connection.info.server_version < 150000 else "strategy file_copy"
+        name = sql.Identifier(dbname)
+        connection.execute(
+            sql.SQL("create database {} template {} {}").format(name, template, sql.SQL(strategy))
+        )
+        try:
+            yield pgjobs_server.dsn(dbname)
+        finally:
+            # By force: a test that failed may have left connections behind.
+            connection.execute(sql.SQL("drop database {} with (force)").format(name))
+
+
+async def make_due(conn: "asyncpg.Connection[Any]", job_id: int | None = None) -> None:
+    """Make a pending job due now, or all of them: what is scheduled ahead or waits for a retry."""
+    await conn.execute(
+        "update jobs set run_at = clock_timestamp() where status = 'pending'"
+        " and run_at > clock_timestamp() and ($1::bigint is null or id = $1)",
+        job_id,
+    )
+
+
+async def expire_lease(conn: "asyncpg.Connection[Any]", job_id: int | None = None) -> None:
+    """Let the lease of a running job be over, or of all: what a lost worker leaves behind."""
+    await conn.execute(
+        "update jobs set lease_until = clock_timestamp() - $2::interval"
+        " where status = 'processing' and ($1::bigint is null or id = $1)",
+        job_id,
+        timedelta(seconds=1),
+    )
+
+
+async def drain(app: "App", *, raise_on_failure: bool = False) -> int:
+    """Run what is due now, in this event loop, and return how many jobs that were."""
+    raise NotImplementedError("finished together with App")

@@ -1,0 +1,95 @@
+"""One server per session, one migrated database per test (see pgjobs/testing.py)."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+import pgjobs.testing
+from pgjobs.embedded import EmbeddedPostgres
+from pgjobs.testing import FAST_SETTINGS
+
+Psql = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--pg-bin",
+        default=os.environ.get("PGJOBS_TEST_BIN"),
+        help="run on the PostgreSQL in this folder, e.g. /usr/lib/postgresql/15/bin"
+        " (or PGJOBS_TEST_BIN); left out: the embedded one",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Where pgjobs is not installed but only on the path, pytest has not found its plugin.
+    if not config.pluginmanager.has_plugin("pgjobs"):
+        config.pluginmanager.register(pgjobs.testing, "pgjobs")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def pgjobs_embedded(pytestconfig: pytest.Config) -> Iterator[EmbeddedPostgres]:
+    """The embedded server, or the one of --pg-bin."""
+    chosen = pytestconfig.getoption("--pg-bin")
+    with EmbeddedPostgres(settings=FAST_SETTINGS, bin=chosen) as server:
+        yield server
+
+
+@pytest.fixture
+async def conn(pgjobs_dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to this test's database."""
+    connection = await asyncpg.connect(pgjobs_dsn)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def empty_dsn(pgjobs_server: pgjobs.testing.Server) -> Iterator[str]:
+    """The DSN of a database of this test's own without pgjobs."""
+    import psycopg
+
+    maintenance = pgjobs_server.dsn(pgjobs_server.maintenance_dbname)
+    with psycopg.connect(maintenance, autocommit=True) as connection:
+        connection.execute("create database pgjobs_empty template template0")
+        try:
+            yield pgjobs_server.dsn("pgjobs_empty")
+        finally:
+            connection.execute("drop database pgjobs_empty with (force)")
+
+
+@pytest.fixture(scope="session")
+def pg_program(request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """Where psql and its kin are: beside the server, or on the path."""
+
+    def find(name: str) -> str:
+        folder = None
+        if not request.config.getoption("postgresql_host", None):
+            folder = request.getfixturevalue("pgjobs_embedded").bin
+        found = shutil.which(name, path=folder and str(folder)) or shutil.which(name)
+        return found or pytest.skip(f"no {name} on this machine")
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def psql(pg_program: Callable[[str], str]) -> Psql:
+    """psql without a .psqlrc: psql(dsn, "-c", "select 1")."""
+
+    def run(dsn: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [pg_program("psql"), "-X", "-d", dsn, *arguments],
+            check=False, capture_output=True, text=True, cwd=Path(__file__).parents[1],
+        )  # fmt: skip
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    return run
