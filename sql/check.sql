@@ -27,7 +27,7 @@ begin
         ('jobs_workers', 'r', '{worker, seen_at, queues, concurrency}'),
         ('jobs_stats', 'v', '{queue, job_type, status}')
     ) as ours (relname, relkind, columns) using (relname)
-    where c.relnamespace = v_schema::regnamespace
+    where c.relnamespace = quote_ident(v_schema)::regnamespace
         and (c.relkind::text <> ours.relkind
             or not ours.columns <@ array(
                 select a.attname::text from pg_attribute a
@@ -40,7 +40,7 @@ begin
         into v_problem
         from pg_class c
         left join pg_index i on i.indexrelid = c.oid
-        where c.relnamespace = v_schema::regnamespace
+        where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('ix_jobs_claim', 'ix_jobs_crashed', 'ix_jobs_unique_key',
                 'ix_jobs_job_type', 'ix_jobs_status', 'ix_jobs_status_type',
                 'ix_jobs_reference_id', 'ix_jobs_reference_type', 'ix_jobs_reference')

@@ -13,17 +13,17 @@ begin
         from pg_trigger t
         join pg_proc p on p.oid = t.tgfoid
         join ours on ours.name = p.proname
-        where p.pronamespace = current_schema()::regnamespace and not t.tgisinternal
+        where p.pronamespace = quote_ident(current_schema())::regnamespace and not t.tgisinternal
         union all
         select format('drop view %s', c.oid::regclass)
         from pg_class c
         join ours on ours.name = c.relname
-        where c.relnamespace = current_schema()::regnamespace and c.relkind = 'v'
+        where c.relnamespace = quote_ident(current_schema())::regnamespace and c.relkind = 'v'
         union all
         select format('drop routine %s', p.oid::regprocedure)
         from pg_proc p
         join ours on ours.name = p.proname
-        where p.pronamespace = current_schema()::regnamespace
+        where p.pronamespace = quote_ident(current_schema())::regnamespace
     loop
         execute v_statement;
     end loop;

@@ -18,7 +18,8 @@ begin;
 -- Two installers at the same moment: the second waits here and then finds nothing left to do.
 -- \gset keeps psql from printing the results.
 set local lock_timeout = '60s';
-select pg_advisory_xact_lock(hashtextextended('pgjobs.install.' || :'schema', 0)) as locked \gset pgjobs_
+select pg_advisory_xact_lock(hashtextextended('pgjobs.install.' || :'schema', 0)) as locked
+\gset pgjobs_
 
 -- Asked first, since `create schema if not exists` needs the right to create one in any case.
 select not exists (select from pg_namespace where nspname = :'schema') as missing \gset pgjobs_

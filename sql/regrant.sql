@@ -8,10 +8,12 @@ begin
         select lost.owner, lost.granted, lost.grants, lost.kind, case lost.kind
             when 'view' then (
                 select c.oid::regclass::text from pg_class c
-                where c.relnamespace = current_schema()::regnamespace and c.relname = lost.name)
+                where c.relnamespace = quote_ident(current_schema())::regnamespace
+                    and c.relname = lost.name)
             else (
                 select p.oid::regprocedure::text from pg_proc p
-                where p.pronamespace = current_schema()::regnamespace and p.proname = lost.name)
+                where p.pronamespace = quote_ident(current_schema())::regnamespace
+                    and p.proname = lost.name)
             end as target
         from jsonb_to_recordset(current_setting('pgjobs.lost')::jsonb)
             as lost (name text, kind text, owner text, granted boolean, grants jsonb)

@@ -8,8 +8,8 @@ declare
 begin
     for v_old in
         with expected as (
-            select s.name, regexp_replace(btrim(s.arguments, E' \n'), '\s+', ' ', 'g') as arguments,
-                s.result
+            select s.name, btrim(regexp_replace(s.arguments, '\s+', ' ', 'g')) as arguments,
+                btrim(regexp_replace(s.result, '\s+', ' ', 'g')) as result
             from json_to_recordset(current_setting('pgjobs.signatures')::json)
                 as s (name text, arguments text, result text)
         ), present as (
@@ -17,7 +17,7 @@ begin
                 pg_get_function_result(p.oid) as result, 'routine' as kind,
                 p.oid::regprocedure::text as target, p.proowner as owner, p.proacl as acl
             from pg_proc p
-            where p.pronamespace = current_schema()::regnamespace
+            where p.pronamespace = quote_ident(current_schema())::regnamespace
             union all
             select c.relname, (
                     select string_agg(format('%I %s', a.attname,
@@ -25,7 +25,7 @@ begin
                     from pg_attribute a where a.attrelid = c.oid and a.attnum > 0),
                 'view', 'view', c.oid::regclass::text, c.relowner, c.relacl
             from pg_class c
-            where c.relnamespace = current_schema()::regnamespace and c.relkind = 'v'
+            where c.relnamespace = quote_ident(current_schema())::regnamespace and c.relkind = 'v'
         )
         select present.*, expected.result is null as retired
         from present

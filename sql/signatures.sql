@@ -7,51 +7,53 @@ begin
     perform set_config('pgjobs.signatures', json_agg(s)::text, true)
     from (values
         -- begin of the generated list
-        ('jobs_apply_failures', 'SETOF jobs', $$
+        ('jobs_apply_failures', $$SETOF jobs$$, $$
             job_ids bigint[], errors text[], retries boolean[], retry_ins interval[]
         $$),
-        ('jobs_blame', 'text', $$jobs jsonb$$),
-        ('jobs_cancel', 'SETOF jobs', $$
+        ('jobs_blame', $$text$$, $$jobs jsonb$$),
+        ('jobs_cancel', $$SETOF jobs$$, $$
             job_id bigint, reason text DEFAULT NULL::text, worker text DEFAULT NULL::text,
             attempt integer DEFAULT NULL::integer
         $$),
-        ('jobs_channel', 'text', $$topic text$$),
-        ('jobs_check', 'void', $$
+        ('jobs_channel', $$text$$, $$topic text$$),
+        ('jobs_check', $$void$$, $$
             job_type text, queue text, priority integer, run_at timestamp with time zone,
             reference_type text, max_retries integer, unique_key text, unique_scope text,
             backoff interval[]
         $$),
-        ('jobs_check_batch', 'void', $$
+        ('jobs_check_batch', $$void$$, $$
             worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),
-        ('jobs_check_claim', 'void', $$
+        ('jobs_check_claim', $$void$$, $$
             worker text, queues text[], max_jobs integer, lease interval, job_types text[]
         $$),
-        ('jobs_claim', 'SETOF jobs', $$
+        ('jobs_claim', $$SETOF jobs$$, $$
             worker text, queues text[] DEFAULT '{default}'::text[], max_jobs integer DEFAULT 1,
             lease interval DEFAULT '00:01:00'::interval, job_types text[] DEFAULT NULL::text[],
             floors jsonb DEFAULT NULL::jsonb
         $$),
-        ('jobs_claim_bound', 'TABLE(run_at timestamp with time zone, id bigint)', $$
+        ('jobs_claim_bound', $$
+            TABLE(run_at timestamp with time zone, id bigint)
+        $$, $$
             queue text, priority integer, job_types text[], due timestamp with time zone,
             after_run_at timestamp with time zone, after_id bigint, chunk integer, wanted integer
         $$),
-        ('jobs_claim_crashed', 'bigint[]', $$
+        ('jobs_claim_crashed', $$bigint[]$$, $$
             worker text, queue text, job_types text[], due timestamp with time zone
         $$),
-        ('jobs_cleanup', 'bigint', $$
+        ('jobs_cleanup', $$bigint$$, $$
             older_than interval DEFAULT '7 days'::interval,
             statuses text[] DEFAULT '{completed}'::text[], max_jobs integer DEFAULT 100000
         $$),
-        ('jobs_complete', 'SETOF jobs', $$
+        ('jobs_complete', $$SETOF jobs$$, $$
             job_id bigint, result jsonb DEFAULT NULL::jsonb, worker text DEFAULT NULL::text,
             attempt integer DEFAULT NULL::integer
         $$),
-        ('jobs_complete_many', 'SETOF bigint', $$
+        ('jobs_complete_many', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[], results jsonb[],
             keep boolean DEFAULT true
         $$),
-        ('jobs_enqueue', 'SETOF jobs', $$
+        ('jobs_enqueue', $$SETOF jobs$$, $$
             job_type text, payload jsonb DEFAULT '{}'::jsonb, queue text DEFAULT 'default'::text,
             priority integer DEFAULT 0,
             run_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
@@ -59,67 +61,72 @@ begin
             max_retries integer DEFAULT 3, unique_key text DEFAULT NULL::text,
             unique_scope text DEFAULT 'live'::text, backoff interval[] DEFAULT NULL::interval[]
         $$),
-        ('jobs_enqueue_many', 'SETOF bigint', $$jobs jsonb$$),
-        ('jobs_fail', 'SETOF jobs', $$
+        ('jobs_enqueue_many', $$SETOF bigint$$, $$jobs jsonb$$),
+        ('jobs_fail', $$SETOF jobs$$, $$
             job_id bigint, error text, retry boolean DEFAULT true,
             retry_in interval DEFAULT NULL::interval, worker text DEFAULT NULL::text,
             attempt integer DEFAULT NULL::integer
         $$),
-        ('jobs_fail_many', 'SETOF bigint', $$
+        ('jobs_fail_many', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[], errors text[], retries boolean[],
             retry_ins interval[]
         $$),
-        ('jobs_heartbeat', 'TABLE(job_id bigint, state text)', $$
+        ('jobs_heartbeat', $$TABLE(job_id bigint, state text)$$, $$
             worker text, job_ids bigint[], attempts integer[], lease interval
         $$),
-        ('jobs_held', 'integer[]', $$
+        ('jobs_held', $$integer[]$$, $$
             worker text, job_ids bigint[], attempts integer[]
         $$),
-        ('jobs_hold', 'jobs', $$
+        ('jobs_hold', $$jobs$$, $$
             job_id bigint, worker text, attempt integer
         $$),
-        ('jobs_is_awaited', 'boolean', $$
+        ('jobs_is_awaited', $$boolean$$, $$
             queue text, job_types text[], due_now boolean
         $$),
-        ('jobs_items', 'TABLE(job_type text, payload jsonb, queue text, priority integer, run_at timestamp with time zone, reference_type text, reference_id bigint, max_retries integer, unique_key text, unique_scope text, backoff interval[], place bigint)', $$jobs jsonb$$),
-        ('jobs_lock', 'jobs', $$job_id bigint$$),
-        ('jobs_lock_key', 'bigint', $$kind text, worker text$$),
-        ('jobs_next_due', 'timestamp with time zone', $$
+        ('jobs_items', $$
+            TABLE(job_type text, payload jsonb, queue text, priority integer,
+            run_at timestamp with time zone, reference_type text, reference_id bigint,
+            max_retries integer, unique_key text, unique_scope text, backoff interval[],
+            place bigint)
+        $$, $$jobs jsonb$$),
+        ('jobs_lock', $$jobs$$, $$job_id bigint$$),
+        ('jobs_lock_key', $$bigint$$, $$kind text, worker text$$),
+        ('jobs_next_due', $$timestamp with time zone$$, $$
             queues text[], job_types text[] DEFAULT NULL::text[],
             since timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
-        ('jobs_notify', 'trigger', $$$$),
-        ('jobs_pause', 'SETOF jobs_queues', $$queue text$$),
-        ('jobs_recover', 'SETOF jobs', $$worker text DEFAULT NULL::text$$),
-        ('jobs_release_many', 'SETOF bigint', $$
+        ('jobs_notify', $$trigger$$, $$$$),
+        ('jobs_pause', $$SETOF jobs_queues$$, $$queue text$$),
+        ('jobs_recover', $$SETOF jobs$$, $$worker text DEFAULT NULL::text$$),
+        ('jobs_release_many', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[],
             run_ats timestamp with time zone[] DEFAULT NULL::timestamp with time zone[]
         $$),
-        ('jobs_resume', 'SETOF jobs_queues', $$queue text$$),
-        ('jobs_retry', 'SETOF jobs', $$job_id bigint$$),
-        ('jobs_retry_delay', 'interval', $$backoff interval[], retry integer$$),
-        ('jobs_retry_many', 'bigint', $$
+        ('jobs_resume', $$SETOF jobs_queues$$, $$queue text$$),
+        ('jobs_retry', $$SETOF jobs$$, $$job_id bigint$$),
+        ('jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
+        ('jobs_retry_many', $$bigint$$, $$
             job_types text[] DEFAULT NULL::text[], queues text[] DEFAULT NULL::text[],
             failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
             max_jobs integer DEFAULT 10000
         $$),
-        ('jobs_start', 'SETOF jobs', $$
+        ('jobs_start', $$SETOF jobs$$, $$
             job_id bigint, worker text, lease interval DEFAULT NULL::interval
         $$),
-        ('jobs_stats', 'view', $$
+        ('jobs_stats', $$view$$, $$
             queue text, job_type text, status text, count bigint, oldest_due interval
         $$),
-        ('jobs_types_present', 'text[]', $$queue text, priority integer$$),
-        ('jobs_wake', 'void', $$queues text[]$$),
-        ('jobs_worker_rest', 'boolean', $$worker text$$),
-        ('jobs_worker_rise', 'void', $$worker text$$),
-        ('jobs_worker_start', 'SETOF jobs_workers', $$
+        ('jobs_types_present', $$text[]$$, $$queue text, priority integer$$),
+        ('jobs_wake', $$void$$, $$queues text[]$$),
+        ('jobs_worker_rest', $$boolean$$, $$worker text$$),
+        ('jobs_worker_rise', $$void$$, $$worker text$$),
+        ('jobs_worker_start', $$SETOF jobs_workers$$, $$
             worker text, queues text[], job_types text[], concurrency integer,
             version text DEFAULT NULL::text
         $$),
-        ('jobs_worker_stop', 'void', $$worker text$$),
-        ('jobs_worker_tick', 'TABLE(watch boolean, due_in interval)', $$worker text$$),
-        ('jobs_workers_gone', 'text[]', $$$$)
+        ('jobs_worker_stop', $$void$$, $$worker text$$),
+        ('jobs_worker_tick', $$TABLE(watch boolean, due_in interval)$$, $$worker text$$),
+        ('jobs_workers_gone', $$text[]$$, $$$$)
         -- end of the generated list
     ) as s (name, result, arguments);
 end

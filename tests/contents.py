@@ -20,7 +20,7 @@ _PLACEHOLDER = "        (null, null, null)"
 _SIGNATURES = """
     select p.proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid)
     from pg_proc p
-    where p.pronamespace = current_schema()::regnamespace
+    where p.pronamespace = quote_ident(current_schema())::regnamespace
     union all
     select c.relname, (
             select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)),
@@ -28,7 +28,7 @@ _SIGNATURES = """
             from pg_attribute a where a.attrelid = c.oid and a.attnum > 0),
         'view'
     from pg_class c
-    where c.relnamespace = current_schema()::regnamespace and c.relkind = 'v'
+    where c.relnamespace = quote_ident(current_schema())::regnamespace and c.relkind = 'v'
     order by 1
 """
 
@@ -47,16 +47,21 @@ def includes() -> str:
 
 def signatures(connection: psycopg.Connection[Any]) -> str:
     """The rows of sql/signatures.sql, from the functions of the connection's schema."""
-    rows = []
-    for name, arguments, result in connection.execute(_SIGNATURES):
-        text = f"$${arguments}$$"
-        if len(arguments) > 40:
-            # Broken between the arguments; spaces count as one when the list is compared.
-            glued = arguments.replace(" ", "\xa0").replace(",\xa0", ", ")
-            lines = textwrap.wrap(glued, 86, break_on_hyphens=False, break_long_words=False)
-            text = "\n".join(["$$", *(f"            {line}" for line in lines), " " * 8 + "$$"])
-        rows.append(f"        ('{name}', '{result}', {text})".replace("\xa0", " "))
+    rows = [
+        f"        ('{name}', {_quoted(result)}, {_quoted(arguments)})"
+        for name, arguments, result in connection.execute(_SIGNATURES)
+    ]
     return ",\n".join(rows)
+
+
+def _quoted(text: str) -> str:
+    if len(text) <= 40:
+        return f"$${text}$$"
+    # Broken between the arguments; spaces count as one when the list is compared.
+    glued = text.replace(" ", "\xa0").replace(",\xa0", ", ")
+    lines = textwrap.wrap(glued, 86, break_on_hyphens=False, break_long_words=False)
+    indented = textwrap.indent("\n".join(lines), " " * 12)
+    return f"$$\n{indented}\n        $$".replace("\xa0", " ")
 
 
 def listed(name: str) -> str:
