@@ -5,10 +5,13 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
+import psycopg
 import pytest
 
+import pgjobs.migrate
 import pgjobs.testing
 from pgjobs.embedded import EmbeddedPostgres
 from pgjobs.testing import FAST_SETTINGS
@@ -55,8 +58,6 @@ async def conn(pgjobs_dsn: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture
 def empty_dsn(pgjobs_server: pgjobs.testing.Server) -> Iterator[str]:
     """The DSN of a database of this test's own without pgjobs."""
-    import psycopg
-
     maintenance = pgjobs_server.dsn(pgjobs_server.maintenance_dbname)
     with psycopg.connect(maintenance, autocommit=True) as connection:
         connection.execute("create database pgjobs_empty template template0")
@@ -64,6 +65,27 @@ def empty_dsn(pgjobs_server: pgjobs.testing.Server) -> Iterator[str]:
             yield pgjobs_server.dsn("pgjobs_empty")
         finally:
             connection.execute("drop database pgjobs_empty with (force)")
+
+
+@pytest.fixture
+def query(empty_dsn: str) -> Callable[..., list[tuple[Any, ...]]]:
+    """query("select %s", 1) runs a statement in the database of empty_dsn."""
+
+    def run(statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        with psycopg.connect(empty_dsn, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode(), parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    return run
+
+
+@pytest.fixture
+def copied_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of sql/ that a test may change, used in its place."""
+    copy = tmp_path / "sql"
+    shutil.copytree(pgjobs.migrate.sql_folder(), copy)
+    monkeypatch.setattr(pgjobs.migrate, "sql_folder", lambda: copy)
+    return copy
 
 
 @pytest.fixture(scope="session")

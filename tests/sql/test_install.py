@@ -13,6 +13,7 @@ from pgjobs.migrate import migrate, script
 
 Psql = Callable[..., subprocess.CompletedProcess[str]]
 INSTALL = str(contents.SQL / "install.sql")
+OIDS = "select oid, proname from pg_proc where proname ~ '^jobs' order by 1"
 ODD_SCHEMAS = ["Jobs", 'a "b"', "with space", "select", "été", "100%s", "it's", "s" * 58]
 
 
@@ -86,14 +87,12 @@ def test_it_is_silent_and_goes_to_public(empty_dsn: str, psql: Psql) -> None:
 def test_twice_is_once(empty_dsn: str, psql: Psql, dump: Callable[..., str]) -> None:
     psql(empty_dsn, "-f", INSTALL)
     first = dump(empty_dsn)
-    functions = query(empty_dsn, "select oid, proname from pg_proc where proname ~ '^jobs' order by 1")
+    functions = query(empty_dsn, OIDS)
     done = psql(empty_dsn, "-f", INSTALL)
     assert (done.stdout, done.stderr) == ("", "")
     assert dump(empty_dsn) == first
     # Replaced, not dropped: what depends on them, and their grants, stay.
-    assert functions == query(
-        empty_dsn, "select oid, proname from pg_proc where proname ~ '^jobs' order by 1"
-    )
+    assert functions == query(empty_dsn, OIDS)
 
 
 @pytest.mark.parametrize("schema", ["public", 'a "b"'])
