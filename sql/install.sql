@@ -51,10 +51,17 @@ set local search_path to :"schema", pg_temp;
 \ir functions/jobs_cleanup.sql
 \ir functions/jobs_complete.sql
 \ir functions/jobs_complete_many.sql
+\ir functions/jobs_doctor.sql
+\ir functions/jobs_doctor_jobs.sql
+\ir functions/jobs_doctor_notify.sql
+\ir functions/jobs_doctor_schema.sql
+\ir functions/jobs_doctor_vacuum.sql
+\ir functions/jobs_doctor_workers.sql
 \ir functions/jobs_enqueue.sql
 \ir functions/jobs_enqueue_many.sql
 \ir functions/jobs_fail.sql
 \ir functions/jobs_fail_many.sql
+\ir functions/jobs_grant.sql
 \ir functions/jobs_heartbeat.sql
 \ir functions/jobs_held.sql
 \ir functions/jobs_hold.sql
@@ -62,6 +69,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/jobs_items.sql
 \ir functions/jobs_lock.sql
 \ir functions/jobs_lock_key.sql
+\ir functions/jobs_may_read.sql
 \ir functions/jobs_next_due.sql
 \ir functions/jobs_notify.sql
 \ir functions/jobs_pause.sql
@@ -73,6 +81,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/jobs_retry_many.sql
 \ir functions/jobs_start.sql
 \ir functions/jobs_types_present.sql
+\ir functions/jobs_version.sql
 \ir functions/jobs_wake.sql
 \ir functions/jobs_worker_rest.sql
 \ir functions/jobs_worker_rise.sql
@@ -80,7 +89,9 @@ set local search_path to :"schema", pg_temp;
 \ir functions/jobs_worker_stop.sql
 \ir functions/jobs_worker_tick.sql
 \ir functions/jobs_workers_gone.sql
+\ir views/jobs_list.sql
 \ir views/jobs_stats.sql
+\ir grants.sql
 -- end of the generated list
 \ir regrant.sql
 

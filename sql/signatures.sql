@@ -53,6 +53,26 @@ begin
             worker text, job_ids bigint[], attempts integer[], results jsonb[],
             keep boolean DEFAULT true
         $$),
+        ('jobs_doctor', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
+        ('jobs_doctor_jobs', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
+        ('jobs_doctor_notify', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
+        ('jobs_doctor_schema', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
+        ('jobs_doctor_vacuum', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$
+            patience interval DEFAULT '00:05:00'::interval
+        $$),
+        ('jobs_doctor_workers', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
         ('jobs_enqueue', $$SETOF jobs$$, $$
             job_type text, payload jsonb DEFAULT '{}'::jsonb, queue text DEFAULT 'default'::text,
             priority integer DEFAULT 0,
@@ -71,6 +91,7 @@ begin
             worker text, job_ids bigint[], attempts integer[], errors text[], retries boolean[],
             retry_ins interval[]
         $$),
+        ('jobs_grant', $$void$$, $$role_name text, as_what text$$),
         ('jobs_heartbeat', $$TABLE(job_id bigint, state text)$$, $$
             worker text, job_ids bigint[], attempts integer[], lease interval
         $$),
@@ -89,8 +110,17 @@ begin
             max_retries integer, unique_key text, unique_scope text, backoff interval[],
             place bigint)
         $$, $$jobs jsonb$$),
+        ('jobs_list', $$view$$, $$
+            id bigint, queue text, job_type text, status text, priority smallint,
+            reference_type text, reference_id bigint, retry_count integer, max_retries integer,
+            crash_count smallint, attempt integer, run_at timestamp with time zone, worker text,
+            lease_until timestamp with time zone, cancel_requested_at timestamp with time zone,
+            created_at timestamp with time zone, updated_at timestamp with time zone,
+            finished_at timestamp with time zone, age interval, error text
+        $$),
         ('jobs_lock', $$jobs$$, $$job_id bigint$$),
         ('jobs_lock_key', $$bigint$$, $$kind text, worker text$$),
+        ('jobs_may_read', $$boolean$$, $$$$),
         ('jobs_next_due', $$timestamp with time zone$$, $$
             queues text[], job_types text[] DEFAULT NULL::text[],
             since timestamp with time zone DEFAULT NULL::timestamp with time zone
@@ -117,6 +147,7 @@ begin
             queue text, job_type text, status text, count bigint, oldest_due interval
         $$),
         ('jobs_types_present', $$text[]$$, $$queue text, priority integer$$),
+        ('jobs_version', $$text$$, $$$$),
         ('jobs_wake', $$void$$, $$queues text[]$$),
         ('jobs_worker_rest', $$boolean$$, $$worker text$$),
         ('jobs_worker_rise', $$void$$, $$worker text$$),

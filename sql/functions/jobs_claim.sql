@@ -21,7 +21,7 @@ create or replace function jobs_claim(
     job_types text[] default null,
     floors jsonb default null
 ) returns setof jobs
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off

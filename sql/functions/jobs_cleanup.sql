@@ -5,7 +5,7 @@ create or replace function jobs_cleanup(
     statuses text[] default '{completed}',
     max_jobs int default 100000
 ) returns bigint
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off

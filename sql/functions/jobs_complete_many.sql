@@ -9,7 +9,7 @@ create or replace function jobs_complete_many(
     results jsonb[],
     keep boolean default true
 ) returns setof bigint
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off

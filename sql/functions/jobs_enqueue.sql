@@ -14,10 +14,12 @@ create or replace function jobs_enqueue(
     unique_scope text default 'live',
     backoff interval[] default null
 ) returns setof jobs
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path from current
 as $$
 #variable_conflict use_column
+declare
+    v_job jobs;
 begin
     perform jobs_check(
         jobs_enqueue.job_type, jobs_enqueue.queue, jobs_enqueue.priority, jobs_enqueue.run_at,
@@ -43,13 +45,19 @@ begin
         if found then
             return;
         end if;
-        return query
-        select j.*
+        select j.* into v_job
         from jobs j
         where j.job_type = jobs_enqueue.job_type
             and j.unique_key = jobs_enqueue.unique_key
             and (j.unique_scope = 'kept' or j.status in ('pending', 'processing'));
         if found then
+            -- Whoever may only enqueue could otherwise read other people's jobs by guessing keys.
+            if not jobs_may_read() then
+                v_job.payload := null;
+                v_job.result := null;
+                v_job.error := null;
+            end if;
+            return next v_job;
             return;
         end if;
     end loop;

@@ -1,7 +1,7 @@
 -- All or nothing. Rows with a unique_key go one by one through jobs_enqueue, in key order, so that
 -- two batches with the same keys in another order wait for each other but never deadlock.
 create or replace function jobs_enqueue_many(jobs jsonb) returns setof bigint
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path from current
 as $$
 declare

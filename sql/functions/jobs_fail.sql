@@ -7,7 +7,7 @@ create or replace function jobs_fail(
     worker text default null,
     attempt int default null
 ) returns setof jobs
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path from current
 as $$
 begin

@@ -8,7 +8,7 @@ create or replace function jobs_fail_many(
     retries boolean[],
     retry_ins interval[]
 ) returns setof bigint
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off

@@ -6,7 +6,7 @@ create or replace function jobs_heartbeat(
     attempts int[],
     lease interval
 ) returns table (job_id bigint, state text)
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off

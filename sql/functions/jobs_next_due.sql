@@ -5,7 +5,7 @@ create or replace function jobs_next_due(
     job_types text[] default null,
     since timestamptz default null
 ) returns timestamptz
-language plpgsql stable
+language plpgsql stable security definer
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off

@@ -1,6 +1,6 @@
 -- After every statement that inserts into jobs, whoever sent it: COPY, plain INSERT, jobs_enqueue.
 create or replace function jobs_notify() returns trigger
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path from current
 as $$
 begin

@@ -1,5 +1,5 @@
 create or replace function jobs_pause(queue text) returns setof jobs_queues
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path from current
 as $$
 #variable_conflict use_column

@@ -1,7 +1,7 @@
 -- Two sessions cannot both win: rows are locked with `skip locked`, and whoever locks one later
 -- re-reads that it is processing. A completion that is under way holds the lock and is passed by.
 create or replace function jobs_recover(worker text default null) returns setof jobs
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off

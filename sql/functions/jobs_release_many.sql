@@ -6,7 +6,7 @@ create or replace function jobs_release_many(
     attempts int[],
     run_ats timestamptz[] default null
 ) returns setof bigint
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off

@@ -1,7 +1,7 @@
 -- Two sessions cannot both win: the row is locked before its status is read, and the unique index
 -- decides who holds a key.
 create or replace function jobs_retry(job_id bigint) returns setof jobs
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path from current
 as $$
 declare

@@ -6,7 +6,7 @@ create or replace function jobs_retry_many(
     failed_since timestamptz default null,
     max_jobs int default 10000
 ) returns bigint
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path from current
 as $$
 declare

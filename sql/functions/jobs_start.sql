@@ -4,7 +4,7 @@ create or replace function jobs_start(
     worker text,
     lease interval default null
 ) returns setof jobs
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path from current
 as $$
 declare

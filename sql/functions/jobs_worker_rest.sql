@@ -2,7 +2,7 @@
 -- awake has not committed; the worker then goes on looking by itself and tries again. Once it rests
 -- it must claim once more before it sleeps.
 create or replace function jobs_worker_rest(worker text) returns boolean
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path from current
 as $$
 begin

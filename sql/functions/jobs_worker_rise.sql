@@ -1,7 +1,7 @@
 -- Whoever else sleeps on these queues is told: it begins to watch this worker (jobs_worker_tick), and
 -- helps with what made it rise.
 create or replace function jobs_worker_rise(worker text) returns void
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path from current
 as $$
 declare

@@ -6,7 +6,7 @@ create or replace function jobs_worker_start(
     concurrency int,
     version text default null
 ) returns setof jobs_workers
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path from current
 as $$
 #variable_conflict use_column

@@ -2,7 +2,7 @@
 -- 2 s while others are at work, so that a death among them is noticed at the second look.
 create or replace function jobs_worker_tick(worker text)
 returns table (watch boolean, due_in interval)
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path from current
 as $$
 declare

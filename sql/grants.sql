@@ -1,0 +1,19 @@
+-- PostgreSQL lets everybody call a new function. Ours act as their owner, so nobody may until
+-- jobs_grant says so; whoever was granted something keeps it. The owner needs no grant.
+do $grants$
+declare
+    v_function text;
+begin
+    for v_function in
+        select p.oid::regprocedure
+        from pg_proc p
+        join json_to_recordset(current_setting('pgjobs.signatures')::json) as s (name text)
+            on s.name = p.proname
+        where p.pronamespace = current_schema()::regnamespace
+            and exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+                        where a.grantee = 0)
+    loop
+        execute format('revoke all on function %s from public', v_function);
+    end loop;
+end
+$grants$;

@@ -1,0 +1,30 @@
+-- What an observer may see of each job: not what is in it. The error, which may quote the payload,
+-- is there for those who may read the table itself.
+create or replace view jobs_list as
+select j.id,
+    j.queue,
+    j.job_type,
+    j.status,
+    j.priority,
+    j.reference_type,
+    j.reference_id,
+    j.retry_count,
+    j.max_retries,
+    j.crash_count,
+    j.attempt,
+    j.run_at,
+    j.worker,
+    j.lease_until,
+    j.cancel_requested_at,
+    j.created_at,
+    j.updated_at,
+    j.finished_at,
+    clock_timestamp() - case j.status
+        when 'pending' then j.run_at
+        when 'processing' then j.updated_at
+        else j.finished_at end as age,
+    case when has_table_privilege('jobs'::regclass, 'select') then j.error end as error
+from jobs j;
+
+comment on view jobs_list is
+    'jobs without their payloads; age: since it was due, was claimed, or was finished';
