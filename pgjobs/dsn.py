@@ -42,8 +42,7 @@ def resolve(dsn: str | None) -> str:
             f"the DSN begins with {parts.scheme}://, which is not PostgreSQL: write it like"
             f" {_EXAMPLE}"
         )
-    query = urlencode(_translated(parameters), quote_via=quote)
-    return _address(parts.netloc, parts.path, query)
+    return _address(parts.netloc, parts.path, _translated(parameters))
 
 
 def redact(dsn: str) -> str:
@@ -57,15 +56,11 @@ def redact(dsn: str) -> str:
     login, at, host = parts.netloc.rpartition("@")
     user, colon, password = login.partition(":")
     netloc = f"{user}:***@{host}" if colon and password else f"{login}{at}{host}"
-    query = urlencode(
-        [
-            (name, "***" if "password" in name else value)
-            for name, value in parse_qsl(parts.query, keep_blank_values=True)
-        ],
-        quote_via=quote,
-        safe="/*",
-    )
-    return _address(netloc, parts.path, query)
+    parameters = {
+        name: "***" if "password" in name else value
+        for name, value in parse_qsl(parts.query, keep_blank_values=True)
+    }
+    return _address(netloc, parts.path, parameters)
 
 
 def _from_keywords(conninfo: str) -> str:
@@ -75,10 +70,14 @@ def _from_keywords(conninfo: str) -> str:
         # Not chained: libpq quotes what it could not read, and that may be the password.
         raise InvalidArgument(f"the DSN cannot be read: write it like {_EXAMPLE}") from None
     parameters = [(name, str(value)) for name, value in given.items() if value is not None]
-    return _address("", "", urlencode(_translated(parameters), quote_via=quote))
+    return _address("", "", _translated(parameters))
 
 
-def _address(netloc: str, path: str, query: str) -> str:
+def _address(netloc: str, path: str, parameters: dict[str, str]) -> str:
+    # asyncpg overlooks a dbname among the parameters when there is a path, even an empty one.
+    dbname = parameters.pop("dbname", None)
+    path = path if dbname is None else f"/{quote(dbname, safe='')}"
+    query = urlencode(parameters, quote_via=quote, safe="/*")
     # urlunsplit() would drop the slashes of an empty netloc, which a Unix socket's address has.
     return f"postgresql://{netloc}{path or '/'}{'?' if query else ''}{query}"
 

