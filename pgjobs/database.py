@@ -99,6 +99,23 @@ class Database:
             "select jobs_enqueue_many as id from {schema}.jobs_enqueue_many($1::text::jsonb)", jobs
         )
 
+    async def enqueue_together(self, jobs: Sequence[str]) -> Sequence[Row]:
+        """Adds jobs given as JSON objects; their rows in the same order. For independent calls."""
+        return await self._rows(
+            f"select {JOB_COLUMNS} from {{schema}}.jobs_add($1::text::jsonb)",
+            f"[{','.join(jobs)}]",
+        )
+
+    async def moment(self, value: Moment) -> datetime | None:
+        """A moment from the database's now as a moment of its clock."""
+        at, after = _moment(value)
+        if after is None:
+            return at
+        found: datetime | None = await self._value(
+            "select clock_timestamp() + $1::interval as value", after
+        )
+        return found
+
     async def claim(
         self,
         worker: str,
@@ -128,6 +145,21 @@ class Database:
             queues, job_types, *_moment(since),
         )  # fmt: skip
         return value
+
+    async def due_in(
+        self, queues: Sequence[str], job_types: Sequence[str] | None = None
+    ) -> timedelta | None:
+        """How long until ``next_due``, by the database's clock; for one whose claim was empty."""
+        value: timedelta | None = await self._value(
+            """select {schema}.jobs_next_due($1::text[], $2::text[],
+            clock_timestamp() - interval '20 seconds') - clock_timestamp() as value""",
+            queues, job_types,
+        )  # fmt: skip
+        return value
+
+    async def wake(self, queues: Sequence[str]) -> None:
+        """Tells the workers of these queues to look."""
+        await self._rows("select {schema}.jobs_wake($1::text[])", queues)
 
     async def start(
         self, job_id: int, worker: str, lease: timedelta | None = None
@@ -298,11 +330,80 @@ class Database:
         )  # fmt: skip
         return value
 
+    async def channel(self, topic: str) -> str:
+        """The name of a NOTIFY channel of this schema: topic ``jobs`` or ``jobs_cancel``."""
+        value: str = await self._value("select {schema}.jobs_channel($1::text) as value", topic)
+        return value
+
+    async def worker_start(
+        self,
+        worker: str,
+        queues: Sequence[str],
+        job_types: Sequence[str] | None,
+        concurrency: int,
+        version: str | None = None,
+    ) -> None:
+        """Registers a worker on its LISTEN connection; ``WorkerNameTaken`` if one lives."""
+        await self._rows(
+            """select worker from {schema}.jobs_worker_start(
+            $1::text, $2::text[], $3::text[], $4::int, $5::text)""",
+            worker, queues, job_types, concurrency, version,
+        )  # fmt: skip
+
+    async def worker_stop(self, worker: str) -> None:
+        """Takes a worker off the register."""
+        await self._rows("select {schema}.jobs_worker_stop($1::text)", worker)
+
+    async def worker_tick(self, worker: str) -> Row | None:
+        """Its regular look: ``watch`` and ``due_in``; None: it is not registered (any more)."""
+        rows = await self._rows(
+            "select watch, due_in from {schema}.jobs_worker_tick($1::text)", worker
+        )
+        return rows[0] if rows else None
+
+    async def worker_rest(self, worker: str) -> bool:
+        """The worker will wait for NOTIFY; False: a producer counts on it, look again first."""
+        value: bool = await self._value(
+            "select {schema}.jobs_worker_rest($1::text) as value", worker
+        )
+        return value
+
+    async def worker_rise(self, worker: str) -> None:
+        """The worker looks by itself; producers need not notify it."""
+        await self._rows("select {schema}.jobs_worker_rise($1::text)", worker)
+
+    async def release_unknown(self, worker: str, known_ids: Sequence[int]) -> list[int]:
+        """Gives back what this worker holds without knowing; the ids."""
+        return await self._ids(
+            """select jobs_release_unknown as id
+            from {schema}.jobs_release_unknown($1::text, $2::bigint[])""",
+            worker, known_ids,
+        )  # fmt: skip
+
     async def get(self, job_id: int) -> Job[Any] | None:
         """The job with that id, if there is one."""
         jobs = await self._jobs(
             f"select {JOB_COLUMNS} from {{schema}}.jobs where id = $1::bigint", job_id
         )
+        return jobs[0] if jobs else None
+
+    async def pending(self, job_type: str | None, limit: int | None) -> list[Job[Any]]:
+        """Pending jobs, also those that are not due yet."""
+        return await self._jobs(
+            f"""select {JOB_COLUMNS} from {{schema}}.jobs
+            where status = 'pending' and ($1::text is null or job_type = $1::text)
+            order by priority desc, run_at, id limit $2::bigint""",
+            job_type, limit,
+        )  # fmt: skip
+
+    async def by_reference(self, reference_type: str, reference_id: int) -> Job[Any] | None:
+        """The newest job about that entity."""
+        jobs = await self._jobs(
+            f"""select {JOB_COLUMNS} from {{schema}}.jobs
+            where reference_type = $1::text and reference_id = $2::bigint
+            order by id desc limit 1""",
+            reference_type, reference_id,
+        )  # fmt: skip
         return jobs[0] if jobs else None
 
     async def stats(self) -> Sequence[Row]:

@@ -9,7 +9,7 @@ begin
         from pg_proc p
         join json_to_recordset(current_setting('pgjobs.signatures')::json) as s (name text)
             on s.name = p.proname
-        where p.pronamespace = current_schema()::regnamespace
+        where p.pronamespace = quote_ident(current_schema())::regnamespace
             and exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
                         where a.grantee = 0)
     loop

@@ -38,6 +38,7 @@ set local search_path to :"schema", pg_temp;
 \ir signatures.sql
 \ir replace.sql
 -- begin of the generated list
+\ir functions/jobs_add.sql
 \ir functions/jobs_apply_failures.sql
 \ir functions/jobs_blame.sql
 \ir functions/jobs_cancel.sql
@@ -75,6 +76,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/jobs_pause.sql
 \ir functions/jobs_recover.sql
 \ir functions/jobs_release_many.sql
+\ir functions/jobs_release_unknown.sql
 \ir functions/jobs_resume.sql
 \ir functions/jobs_retry.sql
 \ir functions/jobs_retry_delay.sql
@@ -91,8 +93,8 @@ set local search_path to :"schema", pg_temp;
 \ir functions/jobs_workers_gone.sql
 \ir views/jobs_list.sql
 \ir views/jobs_stats.sql
-\ir grants.sql
 -- end of the generated list
 \ir regrant.sql
+\ir grants.sql
 
 commit;

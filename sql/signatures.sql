@@ -7,6 +7,7 @@ begin
     perform set_config('pgjobs.signatures', json_agg(s)::text, true)
     from (values
         -- begin of the generated list
+        ('jobs_add', $$SETOF jobs$$, $$jobs jsonb$$),
         ('jobs_apply_failures', $$SETOF jobs$$, $$
             job_ids bigint[], errors text[], retries boolean[], retry_ins interval[]
         $$),
@@ -132,6 +133,7 @@ begin
             worker text, job_ids bigint[], attempts integer[],
             run_ats timestamp with time zone[] DEFAULT NULL::timestamp with time zone[]
         $$),
+        ('jobs_release_unknown', $$SETOF bigint$$, $$worker text, known_ids bigint[]$$),
         ('jobs_resume', $$SETOF jobs_queues$$, $$queue text$$),
         ('jobs_retry', $$SETOF jobs$$, $$job_id bigint$$),
         ('jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),

@@ -17,6 +17,9 @@ declare
     v_now timestamptz := clock_timestamp();
     v_queues text[];
 begin
+    if array_position(errors, null) is not null then
+        raise exception using errcode = 'JQ003', message = 'error is missing: say why the job failed';
+    end if;
     if not ('0' <= all (retry_ins) and '100 years' >= all (retry_ins)) then
         raise exception using errcode = 'JQ003', message = 'retry_in must be from 0 to 100 years';
     end if;

@@ -13,6 +13,8 @@ declare
 begin
     v_problem := case
         when worker is null or worker = '' then 'worker is missing: name whoever claims'
+        when array_ndims(queues) > 1 or array_ndims(job_types) > 1
+            then 'queues and job_types must be plain lists'
         when array_position(queues, null) is not null then 'queues must not hold nulls'
         when max_jobs < 0 then format('max_jobs must be 0 or more, not %s', max_jobs)
         when not (lease > '0' and lease <= '100 years')

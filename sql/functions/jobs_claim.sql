@@ -36,6 +36,9 @@ declare
     v_now timestamptz := clock_timestamp();
     v_queues text[] := '{}';
     v_queue text;
+    v_crashed boolean := false;
+    v_wanted text[] := case when cardinality(job_types) > 1
+        then array(select distinct unnest(job_types)) else job_types end;
     v_priority int;
     v_known int;
     v_floor timestamptz;
@@ -56,9 +59,12 @@ begin
             or exists (select from jobs_queues q
                        where q.queue = v_queue and q.paused_at is not null);
         v_queues := v_queues || v_queue;
-        v_more := jobs_claim_crashed(worker, v_queue, job_types, v_now);
-        v_ids := v_ids || v_more;
-        v_left := v_left - cardinality(v_more);
+        if not v_crashed then
+            v_more := jobs_claim_crashed(worker, v_queue, job_types, v_now);
+            v_crashed := cardinality(v_more) > 0;
+            v_ids := v_ids || v_more;
+            v_left := v_left - cardinality(v_more);
+        end if;
 
         v_priority := 10;
         while v_left > 0 loop
@@ -76,9 +82,9 @@ begin
             v_floor := (floors -> v_queue ->> v_priority::text)::timestamptz;
             v_run_at := coalesce(v_floor, '-infinity');
             v_id := 0;
-            v_types := coalesce(job_types, jobs_types_present(v_queue, v_priority));
+            v_types := coalesce(v_wanted, jobs_types_present(v_queue, v_priority));
             v_chunk := case when cardinality(v_types) = 1 then v_left
-                else least(v_left, 8 + 2 * v_left / greatest(cardinality(v_types), 1)) end;
+                else least(v_left, 8 + 2 * least(v_left, 10000) / greatest(cardinality(v_types), 1)) end;
             loop
                 v_bound_run_at := null;
                 v_bound_id := null;
@@ -87,6 +93,7 @@ begin
                     from jobs_claim_bound(
                         v_queue, v_priority, v_types, v_now, v_run_at, v_id, v_chunk, v_left) b;
                 end if;
+                -- The outer limit is for rows that have been committed since the bound was read.
                 v_more := array(
                     select c.id
                     from unnest(v_types) t(job_type)
@@ -104,7 +111,8 @@ begin
                         order by j.run_at, j.id
                         limit v_left
                         for update skip locked
-                    ) c);
+                    ) c
+                    limit v_left);
                 v_ids := v_ids || v_more;
                 v_left := v_left - cardinality(v_more);
                 exit when v_left = 0 or v_bound_run_at is null;

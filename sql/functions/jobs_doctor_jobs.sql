@@ -7,8 +7,7 @@ with processing as (
     select count(*) filter (where j.lease_until < clock_timestamp()) as expired,
         clock_timestamp() - min(j.lease_until) as overdue,
         count(*) filter (where j.lease_until is null) as leaseless,
-        max(j.age) filter (where j.lease_until is null) as held,
-        min(j.id) filter (where j.lease_until is null) as held_id
+        max(j.age) filter (where j.lease_until is null) as held
     from jobs_list j where j.status = 'processing'
 ), waiting as (
     select j.queue, j.job_type, q.paused_at is not null as paused, count(*) as due,
@@ -33,8 +32,7 @@ union all
 select 'jobs held without a lease',
     case when p.held > '1 hour' then 'warn' else 'ok' end,
     case when p.leaseless = 0 then 'none'
-        else format('%s, the longest is job %s or another, for %s', p.leaseless, p.held_id,
-                    date_trunc('second', p.held)) end,
+        else format('%s, the longest for %s', p.leaseless, date_trunc('second', p.held)) end,
     case when p.held > '1 hour' then 'nothing takes them back by itself: if whoever held them is '
         'gone, select count(*) from jobs_recover(worker)' end
 from processing p

@@ -15,12 +15,12 @@ with expected(index_name) as (
     from expected e
     left join pg_index i on i.indrelid = 'jobs'::regclass
         and i.indexrelid = (select c.oid from pg_class c where c.relname = e.index_name
-                            and c.relnamespace = current_schema()::regnamespace)
+                            and c.relnamespace = quote_ident(current_schema())::regnamespace)
     where i.indexrelid is null or not i.indisvalid or not i.indisready
 ), open_functions as (
     select string_agg(p.proname, ', ' order by p.proname) as names
     from pg_proc p
-    where p.pronamespace = current_schema()::regnamespace and p.proname like 'jobs\_%'
+    where p.pronamespace = quote_ident(current_schema())::regnamespace and p.proname like 'jobs\_%'
         and p.prosecdef and has_function_privilege('public', p.oid, 'execute')
 )
 select 'indexes', case when b.names is null then 'ok' else 'bad' end,

@@ -29,7 +29,7 @@ begin
 
     -- The handler is for values that do not fit; it surrounds no `return query`.
     begin
-        if jsonb_path_exists(jobs_enqueue_many.jobs, '$[*].unique_key ? (@ != null)') then
+        if jsonb_path_exists(jobs_enqueue_many.jobs, '$[*].unique_key.type() ? (@ != "null")') then
             v_ids := array_fill(null::bigint, array[jsonb_array_length(jobs_enqueue_many.jobs)]);
             for v_item in
                 select i.* from jobs_items(jobs_enqueue_many.jobs) i
@@ -43,22 +43,13 @@ begin
                         v_item.backoff) e);
             end loop;
         else
-            with added as (
-                insert into jobs as j (
-                    job_type, payload, queue, priority, run_at, reference_type, reference_id,
-                    max_retries, unique_scope, backoff)
-                select i.job_type, coalesce(i.payload, '{}'), coalesce(i.queue, 'default'),
-                    coalesce(i.priority, 0), coalesce(i.run_at, clock_timestamp()),
-                    i.reference_type, i.reference_id, coalesce(i.max_retries, 3),
-                    coalesce(i.unique_scope, 'live'), i.backoff
-                from jobs_items(jobs_enqueue_many.jobs) i
-                order by i.place
-                returning j.id
-            )
-            select array_agg(a.id order by a.id) into v_ids from added a;
+            select array_agg(a.id order by a.id) into v_ids
+            from jobs_add(jobs_enqueue_many.jobs) a;
         end if;
     exception
-        when data_exception or integrity_constraint_violation then
+        when sqlstate 'JQ003' or data_exception or integrity_constraint_violation
+            or feature_not_supported
+        then
             get stacked diagnostics v_why = message_text;
             raise exception using errcode = 'JQ003',
                 message = coalesce(jobs_blame(jobs_enqueue_many.jobs), 'jobs: ' || v_why);

@@ -6,11 +6,11 @@ language plpgsql volatile
 set search_path from current
 as $$
 declare
-    c_producer constant text[] := '{jobs_enqueue,jobs_enqueue_many}';
+    c_producer constant text[] := '{jobs_add,jobs_enqueue,jobs_enqueue_many}';
     c_worker constant text[] := '{jobs_cancel,jobs_claim,jobs_complete,jobs_complete_many,'
         'jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,jobs_recover,jobs_release_many,'
-        'jobs_start,jobs_worker_rest,jobs_worker_rise,jobs_worker_start,jobs_worker_stop,'
-        'jobs_worker_tick}';
+        'jobs_release_unknown,jobs_start,jobs_wake,jobs_worker_rest,jobs_worker_rise,'
+        'jobs_worker_start,jobs_worker_stop,jobs_worker_tick}';
     c_observer constant text[] := '{jobs_doctor,jobs_doctor_jobs,jobs_doctor_notify,'
         'jobs_doctor_schema,jobs_doctor_vacuum,jobs_doctor_workers,jobs_list,jobs_lock_key,'
         'jobs_queues,jobs_stats,jobs_workers}';
@@ -53,12 +53,12 @@ begin
         union all
         select format('execute on function %s', p.oid::regprocedure)
         from pg_proc p
-        where p.pronamespace = v_schema::regnamespace
+        where p.pronamespace = quote_ident(v_schema)::regnamespace
             and p.proname = any (v_names || '{jobs_channel,jobs_version}'::text[])
         union all
         select format('select on %s', c.oid::regclass)
         from pg_class c
-        where c.relnamespace = v_schema::regnamespace and c.relkind in ('r', 'v')
+        where c.relnamespace = quote_ident(v_schema)::regnamespace and c.relkind in ('r', 'v')
             and c.relname = any (v_names)
     loop
         execute format('grant %s to %I', v_grant, role_name);

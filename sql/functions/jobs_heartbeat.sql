@@ -1,5 +1,7 @@
--- Two sessions cannot both win: rows are locked in id order and the fence is read under the lock, so
--- a job that recovery took is `lost` here, and one that is held here is not overdue there.
+-- Two sessions cannot both win: the fence is read under the row's lock, so a job that recovery took is
+-- `lost` here, and one that is held here is not overdue there. A row that somebody has locked, such
+-- as a handler whose transaction is open, is passed by, as recovery passes it by: one such job must
+-- not let the leases of all others run out.
 create or replace function jobs_heartbeat(
     worker text,
     job_ids bigint[],
@@ -21,28 +23,31 @@ begin
         raise exception using errcode = 'JQ003', message = 'lease is missing';
     end if;
     perform jobs_check_claim(worker, null, null, lease, null);
+    update jobs j
+    set lease_until = clock_timestamp() + lease
+    from (
+        select l.id
+        from unnest(job_ids, attempts) u(job_id, attempt)
+        join jobs l on l.id = u.job_id
+        where l.worker = jobs_heartbeat.worker
+            and l.attempt = u.attempt
+            and l.finished_at is null
+        order by l.id
+        for update of l skip locked
+    ) mine
+    where j.id = mine.id;
     return query
-    with held as (
-        update jobs j
-        set lease_until = clock_timestamp() + lease
-        from (
-            select u.job_id, u.attempt from unnest(job_ids, attempts) u(job_id, attempt)
-            order by u.job_id
-        ) mine
-        where j.id = mine.job_id
-            and j.worker = jobs_heartbeat.worker
-            and j.attempt = mine.attempt
-            and j.finished_at is null
-        returning j.id, j.attempt, j.cancel_requested_at
-    )
     select u.job_id,
         case
-            when h.id is null then 'lost'
-            when h.cancel_requested_at is not null then 'cancel'
+            when j.id is null then 'lost'
+            when j.cancel_requested_at is not null then 'cancel'
             else 'held'
         end
     from unnest(job_ids, attempts) with ordinality u(job_id, attempt, place)
-    left join held h on h.id = u.job_id and h.attempt = u.attempt
+    left join jobs j on j.id = u.job_id
+        and j.worker = jobs_heartbeat.worker
+        and j.attempt = u.attempt
+        and j.finished_at is null
     order by u.place;
 end
 $$;

@@ -15,7 +15,9 @@ begin
         raise exception using errcode = 'JQ002',
             message = format('job %s is %s, not processing', job_id, v_job.status);
     end if;
-    if jobs_hold.worker <> v_job.worker or jobs_hold.attempt <> v_job.attempt then
+    if coalesce(jobs_hold.worker, v_job.worker) is distinct from v_job.worker
+        or jobs_hold.attempt <> v_job.attempt
+    then
         raise exception using errcode = 'JQ002',
             message = format('job %s is held by %s in attempt %s, not by %s in attempt %s',
                              job_id, v_job.worker, v_job.attempt,

@@ -14,6 +14,7 @@ set search_path from current
 as $$
 declare
     v_worker text;
+    v_name bigint;
 begin
     if not due_now then
         return false;
@@ -25,10 +26,13 @@ begin
             and (w.job_types is null or jobs_is_awaited.job_types <@ w.job_types)
     loop
         if pg_try_advisory_xact_lock_shared(jobs_lock_key('rest', v_worker)) then
-            if not pg_try_advisory_lock_shared(jobs_lock_key('name', v_worker)) then
+            v_name := jobs_lock_key('name', v_worker);
+            -- One expression: a query that is cancelled in between would keep the name for ever.
+            if not case when pg_try_advisory_lock_shared(v_name)
+                then pg_advisory_unlock_shared(v_name) else false end
+            then
                 return true;
             end if;
-            perform pg_advisory_unlock_shared(jobs_lock_key('name', v_worker));
         end if;
     end loop;
     return false;

@@ -17,7 +17,10 @@ declare
     v_priority int;
     v_due timestamptz;
 begin
-    foreach v_queue in array coalesce(queues, '{default}') loop
+    if queues is null then
+        raise exception using errcode = 'JQ003', message = 'queues is missing';
+    end if;
+    foreach v_queue in array queues loop
         continue when exists (select from jobs_queues q
                               where q.queue = v_queue and q.paused_at is not null);
         v_priority := 10;

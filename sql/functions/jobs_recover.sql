@@ -20,7 +20,8 @@ begin
         select j.id from jobs j
         where j.status = 'processing'
             and (j.lease_until < v_now
-                 or j.worker = any (v_gone)
+                 -- What was claimed since was claimed by a new worker of that name.
+                 or (j.worker = any (v_gone) and j.updated_at < v_now)
                  or j.worker = jobs_recover.worker)
         for update skip locked);
     return query
@@ -58,9 +59,13 @@ begin
         perform jobs_wake(v_queues);
     end if;
     delete from jobs_workers w
-    where w.worker = any (v_gone)
-        and w.missed_at is not null
-        and not exists (select from jobs j where j.status = 'processing' and j.worker = w.worker);
+    where w.worker = any (array(
+        select g.worker from jobs_workers g
+        where g.worker = any (v_gone)
+            and g.missed_at is not null
+            and not exists (select from jobs j
+                            where j.status = 'processing' and j.worker = g.worker)
+        for update of g skip locked));
 end
 $$;
 

@@ -10,13 +10,20 @@ language plpgsql volatile security definer
 set search_path from current
 as $$
 #variable_conflict use_column
+declare
+    v_tries int := 5;
 begin
     perform jobs_check_claim(worker, queues, null, null, job_types);
-    if not pg_try_advisory_lock(jobs_lock_key('name', jobs_worker_start.worker)) then
-        raise exception using errcode = 'JQ006',
-            message = format('a living worker is called %s', jobs_worker_start.worker),
-            hint = 'Give each worker a name of its own, or leave the name out.';
-    end if;
+    -- More than once: whoever looks whether that name lives holds it for a moment.
+    while not pg_try_advisory_lock(jobs_lock_key('name', jobs_worker_start.worker)) loop
+        v_tries := v_tries - 1;
+        if v_tries = 0 then
+            raise exception using errcode = 'JQ006',
+                message = format('a living worker is called %s', jobs_worker_start.worker),
+                hint = 'Give each worker a name of its own, or leave the name out.';
+        end if;
+        perform pg_sleep(0.01);
+    end loop;
     return query
     insert into jobs_workers as w (worker, queues, job_types, concurrency, version)
     values (jobs_worker_start.worker, coalesce(jobs_worker_start.queues, '{default}'),

@@ -52,7 +52,7 @@ create table if not exists jobs (
         check (isfinite(run_at)),
     constraint jobs_backoff_holds_delays
         check (cardinality(backoff) > 0 and array_position(backoff, null) is null
-               and interval '0' <= all (backoff)),
+               and interval '0' <= all (backoff) and interval '100 years' >= all (backoff)),
     constraint jobs_finished_at_is_set_exactly_when_the_status_is_final
         check ((finished_at is not null) = (status in ('completed', 'failed', 'cancelled')))
 ) with (

@@ -1,0 +1,305 @@
+"""The app: what handlers there are, where the database is, and workers for both."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime, timedelta
+from importlib.metadata import PackageNotFoundError, version
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
+
+import asyncpg
+
+from .connection import executor
+from .database import Database, Moment
+from .dsn import redact, resolve
+from .errors import InvalidArgument
+from .link import Link
+from .models import Backoff, Job, encode
+from .producer import Producer
+from .task import RunningJob, Task
+from .worker import Worker
+
+if TYPE_CHECKING:
+    from .connection import Conn
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+Lifespan = Callable[["App"], AbstractAsyncContextManager[Mapping[str, Any] | None]]
+
+
+class Register(Protocol):
+    """What ``App.job`` returns: a decorator that keeps the types of payload and result."""
+
+    @overload
+    def __call__(self, handler: Callable[[RunningJob[Q]], Awaitable[R]], /) -> Task[Q, R]: ...
+    @overload
+    def __call__(self, handler: Callable[[RunningJob[Q]], R], /) -> Task[Q, R]: ...
+
+
+class App:
+    """Handlers by job type, and the database that their jobs are in.
+
+    ``dsn``: where the database is; else PGJOBS_DSN, DATABASE_URL, or libpq's PG* variables.
+    ``schema``: where pgjobs is installed. ``lifespan``: as in Starlette, an async context manager
+    made from the app around each worker's run; what it yields, a mapping, is ``app.state``.
+    ``pool_size``: connections for ``job.transaction()`` and calls without ``conn``.
+    """
+
+    def __init__(
+        self,
+        dsn: str | None = None,
+        schema: str = "public",
+        lifespan: Lifespan | None = None,
+        *,
+        pool_size: int = 10,
+    ) -> None:
+        self._given_dsn = dsn
+        self.schema = schema
+        self.tasks: dict[str, Task[Any, Any]] = {}
+        self.state: Any = SimpleNamespace()
+        self._lifespan = lifespan
+        self._pool_size = pool_size
+        self._pool: asyncpg.Pool | None = None
+        self._producer: Producer | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._opening = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<App {redact(self.dsn)} schema={self.schema} types={list(self.tasks)}>"
+
+    @property
+    def dsn(self) -> str:
+        """The database's address; "" stands for libpq's PG* variables."""
+        return resolve(self._given_dsn)
+
+    @property
+    def version(self) -> str:
+        """The installed version of pgjobs."""
+        try:
+            return version("pgjobs-queue")
+        except PackageNotFoundError:
+            return "unknown"
+
+    def connect_to(self, dsn: str | None = None, schema: str | None = None) -> None:
+        """Another database or schema than the app was made with, before it is used."""
+        self._given_dsn = dsn or self._given_dsn
+        self.schema = schema or self.schema
+
+    def job(
+        self,
+        job_type: str,
+        *,
+        queue: str = "default",
+        priority: int = 0,
+        max_retries: int = 3,
+        timeout: timedelta | None = None,
+        backoff: Backoff | None = None,
+    ) -> Register:
+        """Registers a handler: ``async def handler(job: Job[Payload]) -> Result``.
+
+        The settings are for jobs enqueued through the handler (``await handler.enqueue(...)``);
+        ``timeout`` is for each of its runs. A plain function runs in a thread.
+        Raises ``InvalidArgument`` if the type has a handler already.
+        """
+        if not isinstance(job_type, str) or not job_type:
+            raise InvalidArgument("a job type is a name: @app.job('file_ingestion')")
+        if job_type in self.tasks:
+            raise InvalidArgument(f"job type {job_type} has a handler already")
+
+        def register(handler: Callable[[RunningJob[Any]], Any], /) -> Task[Any, Any]:
+            task: Task[Any, Any] = Task(
+                self, handler, str(job_type), queue=queue, priority=priority,
+                max_retries=max_retries, timeout=timeout, backoff=backoff,
+            )  # fmt: skip
+            self.tasks[task.job_type] = task
+            return task
+
+        return register
+
+    async def enqueue(
+        self,
+        job_type: str,
+        payload: object = None,
+        *,
+        queue: str | None = None,
+        priority: int | None = None,
+        run_at: Moment = None,
+        delay: timedelta | None = None,
+        reference: tuple[str, int] | None = None,
+        max_retries: int | None = None,
+        unique_key: str | None = None,
+        unique_scope: str | None = None,
+        backoff: Backoff | None = None,
+        conn: "Conn | None" = None,
+    ) -> Job[Any]:
+        """Adds a job and returns it, once it is committed; with ``conn``, in its transaction.
+
+        ``payload``: a pydantic model, a dataclass or plain JSON data. ``run_at``: not before this
+        moment (with a time zone), or ``delay``: not before this much later. ``reference``: type and
+        id of the source entity. ``unique_key``: where a job of this type holds it, that job is
+        returned instead. Raises ``InvalidArgument``; nothing was added then.
+        """
+        if run_at is not None and delay is not None:
+            raise InvalidArgument("give run_at or delay, not both")
+        if delay is not None and delay < timedelta(0):
+            raise InvalidArgument(f"delay must be 0 or more, not {delay}")
+        arguments: dict[str, Any] = {
+            "job_type": str(job_type) if isinstance(job_type, str) else job_type,
+            "queue": queue,
+            "priority": priority,
+            "run_at": run_at if delay is None else delay,
+            "max_retries": max_retries,
+            "unique_key": unique_key,
+            "unique_scope": unique_scope,
+            "backoff": None if backoff is None else list(backoff.delays),
+        }
+        arguments["reference_type"], arguments["reference_id"] = _reference(reference)
+        text = "{}" if payload is None else encode(payload, "the payload")
+        if conn is not None:
+            return await Database(executor(conn), self.schema).enqueue(payload=text, **arguments)
+        if unique_key is not None or arguments["run_at"] is not None or backoff is not None:
+            return await Database(await self.pool(), self.schema).enqueue(payload=text, **arguments)
+        await self.open()
+        assert self._producer is not None
+        return await self._producer.enqueue(arguments, text)
+
+    async def enqueue_many(
+        self,
+        job_type: str,
+        payloads: Iterable[object],
+        *,
+        queue: str | None = None,
+        priority: int | None = None,
+        run_at: Moment = None,
+        delay: timedelta | None = None,
+        reference: tuple[str, int] | None = None,
+        max_retries: int | None = None,
+        backoff: Backoff | None = None,
+        conn: "Conn | None" = None,
+    ) -> list[int]:
+        """Adds a job for each payload, all or none; ids in the same order. See ``enqueue``."""
+        common: dict[str, Any] = {
+            "job_type": str(job_type), "queue": queue, "priority": priority,
+            "max_retries": max_retries,
+            "backoff": None if backoff is None else [f"{d.total_seconds()} s" for d in backoff.delays],
+        }  # fmt: skip
+        common["reference_type"], common["reference_id"] = _reference(reference)
+        if run_at is not None and delay is not None:
+            raise InvalidArgument("give run_at or delay, not both")
+        database = Database(await self.pool() if conn is None else executor(conn), self.schema)
+        moment = await database.moment(run_at if delay is None else delay)
+        common["run_at"] = None if moment is None else moment.isoformat()
+        head = json.dumps({k: v for k, v in common.items() if v is not None})[:-1]
+        items = [f'{head}, "payload": {encode(p, "the payload")}}}' for p in payloads]
+        return await database.enqueue_many(f"[{','.join(items)}]") if items else []
+
+    def worker(
+        self,
+        *,
+        queues: Sequence[str] = ("default",),
+        concurrency: int = 100,
+        name: str | None = None,
+        lease: timedelta = timedelta(minutes=1),
+        grace: timedelta = timedelta(seconds=30),
+        keep_completed: bool = True,
+        listen_dsn: str | None = None,
+    ) -> Worker:
+        """A worker for this app's handlers: ``await app.worker().run()``.
+
+        ``queues``: in order of preference. ``concurrency``: jobs at the same time. ``name``: unlike
+        any living worker's; one that restarts under its old name takes back at once what it held.
+        ``lease``: a worker that hangs for longer loses its jobs. ``grace``: what running jobs have
+        at shutdown before they are given back. ``keep_completed``: False deletes completed jobs at
+        once. ``listen_dsn``: a direct address for LISTEN where ``dsn`` is a pooler.
+        """
+        return Worker(
+            self, queues=queues, concurrency=concurrency, name=name, lease=lease, grace=grace,
+            keep_completed=keep_completed,
+            listen_dsn=None if listen_dsn is None else resolve(listen_dsn),
+        )  # fmt: skip
+
+    async def migrate(self) -> list[str]:
+        """``pgjobs.migrate`` for this app's database and schema, off the event loop."""
+        from .migrate import migrate
+
+        return await asyncio.to_thread(migrate, self.dsn, self.schema)
+
+    async def open(self) -> Self:
+        """Opens what calls without ``conn`` use; done by itself at the first such call."""
+        loop = asyncio.get_running_loop()
+        if self._pool is not None and self._loop is loop:
+            return self
+        async with self._opening:
+            if self._pool is None or self._loop is not loop:
+                # One that was left open in an event loop that is gone cannot be closed there.
+                name = f"pgjobs {os.path.basename(sys.argv[0]) or 'app'}"
+                self._pool = await asyncpg.create_pool(
+                    self.dsn or None, min_size=0, max_size=self._pool_size,
+                    server_settings={"application_name": name[:63]},
+                )  # fmt: skip
+                self._producer = Producer(Link(self.dsn, name=name, patience=60), self.schema)
+                self._loop = loop
+        return self
+
+    async def pool(self) -> asyncpg.Pool:
+        """The pool of connections for handlers and for calls without ``conn``."""
+        await self.open()
+        assert self._pool is not None
+        return self._pool
+
+    async def close(self) -> None:
+        """Sends what waits to be enqueued and closes the connections."""
+        pool, producer = self._pool, self._producer
+        self._pool = self._producer = None
+        if self._loop is asyncio.get_running_loop():
+            if producer is not None:
+                await producer.close()
+            if pool is not None:
+                await pool.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Around a worker's run: the lifespan that the app was made with."""
+        was_open = self._pool is not None and self._loop is asyncio.get_running_loop()
+        try:
+            if self._lifespan is None:
+                yield
+            else:
+                async with self._lifespan(self) as state:
+                    self.state = SimpleNamespace(**(state or {}))
+                    yield
+        finally:
+            if not was_open:
+                await self.close()
+
+
+def _reference(reference: tuple[str, int] | None) -> tuple[str | None, int | None]:
+    if reference is None:
+        return None, None
+    if not isinstance(reference, tuple | list) or len(reference) != 2:
+        raise InvalidArgument(f"reference must be a type and an id, not {reference!r}")
+    return reference[0], reference[1]
+
+
+_default = App()
+
+
+async def enqueue(job_type: str, payload: object = None, **options: Any) -> Job[Any]:
+    """``App.enqueue`` of the default app, whose DSN comes from the environment."""
+    return await _default.enqueue(job_type, payload, **options)
+
+
+async def close() -> None:
+    """Closes the connections of the default app."""
+    await _default.close()

@@ -1,0 +1,77 @@
+"""``conn=``: the caller's connection, whatever it is, as something that fetches in its transaction."""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import asyncpg
+from asyncpg.exceptions import PostgresError
+
+from .database import Executor, Row
+from .errors import InvalidArgument, PgjobsError
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+    Conn: TypeAlias = (
+        "asyncpg.Connection | asyncpg.Pool | asyncpg.pool.PoolConnectionProxy"
+        " | AsyncConnection | AsyncSession"
+    )
+
+
+def executor(conn: "Conn") -> Executor:
+    """An executor that acts in ``conn``'s own transaction and never commits it."""
+    if hasattr(conn, "fetch"):  # an asyncpg connection, pool or pool's proxy
+        return conn
+    if type(conn).__module__.partition(".")[0] == "sqlalchemy" or hasattr(conn, "run_sync"):
+        return _SqlAlchemy(conn)
+    raise InvalidArgument(
+        "conn must be an asyncpg connection or pool, or an SQLAlchemy AsyncConnection or "
+        f"AsyncSession, not {type(conn).__name__}"
+    )
+
+
+class _SqlAlchemy:
+    """Through SQLAlchemy itself, so that it begins its transaction as for any other statement."""
+
+    def __init__(self, conn: Any) -> None:
+        self._conn = conn
+
+    async def fetch(self, query: str, *args: Any) -> Sequence[Row]:
+        from sqlalchemy.exc import DBAPIError
+
+        conn = self._conn
+        if hasattr(conn, "connection"):  # a session
+            conn = await conn.connection()
+        parameters: Any = args
+        if conn.dialect.paramstyle != "numeric_dollar":  # asyncpg's own style; psycopg's is %(x)s
+            query = re.sub(r"\$(\d+)", r"%(p\1)s", query.replace("%", "%%"))
+            parameters = {f"p{place}": value for place, value in enumerate(args, 1)}
+        try:
+            result = await conn.exec_driver_sql(query, parameters)
+        except DBAPIError as error:
+            raise unwrapped(error) from error
+        return result.mappings().all()  # type: ignore[no-any-return]
+
+
+def unwrapped(error: Any) -> BaseException:
+    """The class that asyncpg itself would have raised, out of SQLAlchemy's and a driver's wraps."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, PgjobsError):
+            return seen
+        state = getattr(seen, "sqlstate", None)
+        if isinstance(state, str):
+            own = PostgresError.new({"C": state, "M": _message(seen), "S": "ERROR"})
+            if isinstance(own, PgjobsError):
+                return own
+            if isinstance(own, asyncpg.DataError):
+                return InvalidArgument(str(own))
+        seen = getattr(seen, "orig", None) or seen.__cause__
+    return error if isinstance(error, BaseException) else RuntimeError(str(error))
+
+
+def _message(error: BaseException) -> str:
+    diagnostics = getattr(error, "diag", None)
+    primary = getattr(diagnostics, "message_primary", None)
+    return str(primary or error)

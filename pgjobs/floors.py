@@ -1,0 +1,41 @@
+"""What a worker knows to be claimed already: a lower bound of run_at per queue and priority."""
+
+import json
+import time
+from collections.abc import Sequence
+from datetime import datetime
+
+from .database import Row
+
+# Jobs with an earlier run_at than what was claimed (a retry, a transaction that committed late) are
+# found by the next claim without floors: this soon, in seconds.
+REFRESH = 1.0
+
+
+class Floors:
+    """Learnt from claims and passed to claims (see jobs_claim.sql), except once a second."""
+
+    def __init__(self) -> None:
+        self._levels: dict[str, dict[int, datetime]] = {}
+        self._complete_at = float("-inf")
+
+    def known(self) -> str | None:
+        """JSON for ``jobs_claim``; None where a claim without floors is due."""
+        if not self._levels or time.monotonic() - self._complete_at >= REFRESH:
+            return None
+        return json.dumps(
+            {
+                queue: {str(priority): at.isoformat() for priority, at in levels.items()}
+                for queue, levels in self._levels.items()
+            }
+        )
+
+    def learn(self, rows: Sequence[Row], *, complete: bool) -> None:
+        """Takes what a claim gave, in its order; ``complete``: it was made without floors.
+
+        A level that gave nothing keeps its floor: its claimed jobs' index entries are still there.
+        """
+        if complete:
+            self._complete_at = time.monotonic()
+        for row in rows:
+            self._levels.setdefault(row["queue"], {})[row["priority"]] = row["run_at"]

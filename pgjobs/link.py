@@ -1,0 +1,108 @@
+"""A connection of a worker's own, made again when it breaks."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import asyncpg
+
+from .database import Row
+
+log = logging.getLogger("pgjobs.link")
+
+# What means "the connection is gone", whoever noticed it: try again on a new one. All else is the
+# statement's own fault.
+BROKEN = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.IdleSessionTimeoutError,
+    asyncpg.TooManyConnectionsError,
+)
+
+# A server that swallows everything is noticed this soon; the kernel would take a quarter of an hour.
+PATIENCE = 10.0
+
+
+class Link:
+    """One connection, one statement at a time; an ``Executor`` that connects when it is used.
+
+    No pool: its reset after each use costs a third of a small statement, and what it would reset
+    (``synchronous_commit``) is what this connection is for.
+    """
+
+    def __init__(
+        self, dsn: str, *, name: str, settings: dict[str, str] | None = None, patience: float = PATIENCE
+    ) -> None:
+        self._dsn = dsn
+        self._settings = {"application_name": name[:63], **(settings or {})}
+        self._patience = patience
+        self._connection: asyncpg.Connection | None = None
+        self._lock = asyncio.Lock()
+
+    async def connect(self) -> asyncpg.Connection:
+        """The connection, made if need be."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(
+                self._dsn or None, server_settings=self._settings, timeout=self._patience
+            )
+        return self._connection
+
+    async def fetch(self, query: str, *args: Any) -> Sequence[Row]:
+        """Runs one statement; a connection that breaks or hangs in it is thrown away."""
+        async with self._lock:
+            try:
+                async with asyncio.timeout(self._patience):
+                    connection = await self.connect()
+                    rows: Sequence[Row] = await connection.fetch(query, *args)
+                    return rows
+            except BROKEN:
+                self.drop()
+                raise
+            except asyncio.CancelledError:
+                # The statement may be half way: nothing can be said of this connection any more.
+                self.drop()
+                raise
+
+    def drop(self) -> None:
+        """Throws the connection away without a word to the server."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def close(self) -> None:
+        """Says goodbye; gives up after a second."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                await connection.close(timeout=1.0)
+            except BROKEN:
+                connection.terminate()
+
+
+async def persist(
+    action: Callable[[], Awaitable[Any]], what: str, *, stop: Callable[[], bool] = lambda: False
+) -> Any:
+    """Repeats ``action`` over broken connections, 0.1 s apart at first and 2 s at last.
+
+    Raises the last error once ``stop()`` is true, and every error that is not about the connection.
+    """
+    delay = 0.1
+    while True:
+        try:
+            return await action()
+        except BROKEN as error:
+            if stop():
+                raise
+            log.warning("%s: connection lost (%s), again in %.1f s", what, _brief(error), delay)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 2.0)
+
+
+def _brief(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

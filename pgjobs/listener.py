@@ -1,0 +1,131 @@
+"""A worker's LISTEN connection: its name, its wake-ups, and its regular look at the database."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+
+import asyncpg
+
+from .database import Database
+from .errors import WorkerNameTaken
+from .link import BROKEN, Link, persist
+
+log = logging.getLogger("pgjobs.listener")
+
+TICK = 10.0  # seconds between looks when nobody else is at work: ping, poll and heartbeat in one
+WATCH = 2.0  # seconds between looks while others are, so that a death is noticed at the second one
+
+
+class Listener:
+    """Registers the worker, hears NOTIFY, and notices its own deafness.
+
+    Losing this connection costs no job: handlers run on, and after reconnecting the worker claims
+    once, for what was notified meanwhile.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        schema: str,
+        worker: str,
+        *,
+        queues: Sequence[str],
+        job_types: Sequence[str],
+        concurrency: int,
+        version: str,
+        on_wake: Callable[[], None],
+        on_cancel: Callable[[int], None],
+    ) -> None:
+        self._link = link
+        self._database = Database(link, schema)
+        self._worker = worker
+        self._registration = (list(queues), list(job_types), concurrency, version)
+        self._queues = frozenset(queues)
+        self._on_wake = on_wake
+        self._on_cancel = on_cancel
+        self._lost = asyncio.Event()
+        self.resting = False
+        self.due_in: timedelta | None = None
+
+    async def connect(self) -> None:
+        """Connects, listens, registers, rests. Raises ``WorkerNameTaken`` for a living namesake."""
+        self.resting = False
+        self._lost.clear()
+        connection = await self._link.connect()
+        connection.add_termination_listener(self._hear_termination)
+        wake, cancel = [
+            await self._database.channel(topic) for topic in ("jobs", "jobs_cancel")
+        ]
+        await connection.add_listener(wake, self._hear_wake)
+        await connection.add_listener(cancel, self._hear_cancel)
+        await self._database.worker_start(self._worker, *self._registration)
+        await self.rest()
+        # What was notified while nobody listened is claimed now.
+        self._on_wake()
+
+    async def run(self) -> None:
+        """Looks regularly, reconnects when the connection is lost; never returns."""
+        pause = WATCH
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._lost.wait()
+            pause = await persist(self._look, "listening")
+
+    async def _look(self) -> float:
+        if self._lost.is_set():
+            await self._reconnect()
+        tick = await self._database.worker_tick(self._worker)
+        if tick is None:
+            # Taken for dead, for example after a long stop of the process: register again.
+            await self._database.worker_start(self._worker, *self._registration)
+            return WATCH
+        self.due_in = tick["due_in"]
+        if self.due_in is not None and self.due_in <= timedelta(0):
+            self._on_wake()
+        return WATCH if tick["watch"] else TICK
+
+    async def _reconnect(self) -> None:
+        log.warning("listening: connection lost, connecting again")
+        try:
+            await self.connect()
+        except WorkerNameTaken:
+            # Most likely our own old session, which the server does not know to be gone yet. It
+            # holds the name for us; what matters is to hear again. The next look asks again.
+            self._on_wake()
+            self._lost.set()
+            await asyncio.sleep(WATCH)
+        except BROKEN:
+            self._lost.set()
+            raise
+
+    async def rest(self) -> bool:
+        """From now on producers notify; false: one counts on this worker looking by itself."""
+        if not self.resting:
+            self.resting = await self._database.worker_rest(self._worker)
+        return self.resting
+
+    async def rise(self) -> None:
+        """From now on this worker looks by itself every few milliseconds; producers are silent."""
+        if self.resting:
+            self.resting = False
+            await self._database.worker_rise(self._worker)
+
+    async def close(self) -> None:
+        """Takes the worker off the register and hangs up."""
+        with suppress(*BROKEN, asyncpg.PostgresError):
+            await self._database.worker_stop(self._worker)
+        await self._link.close()
+
+    def _hear_wake(self, _c: object, _pid: int, _channel: str, payload: object) -> None:
+        if payload in self._queues:
+            self._on_wake()
+
+    def _hear_cancel(self, _c: object, _pid: int, _channel: str, payload: object) -> None:
+        if isinstance(payload, str) and payload.isascii() and payload.isdigit():
+            self._on_cancel(int(payload))
+
+    def _hear_termination(self, _connection: object) -> None:
+        self._lost.set()

@@ -1,0 +1,89 @@
+"""Enqueues one by one, and together when many ask at once: one statement, one flush to disk."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from .database import Database, Row
+from .errors import PgjobsError
+from .link import Link
+from .models import Job
+
+# As many jobs go into one statement; more gain nothing.
+BATCH = 500
+
+Request = tuple[dict[str, Any], str, "asyncio.Future[Job[Any]]"]
+
+
+class Producer:
+    """Calls that come in while a statement is under way share the next one.
+
+    Each call gets its own row or its own error, and returns only after the commit.
+    """
+
+    def __init__(self, link: Link, schema: str) -> None:
+        self._link = link
+        self._database = Database(link, schema)
+        self._waiting: list[Request] = []
+        self._sender: asyncio.Task[None] | None = None
+
+    async def enqueue(self, arguments: dict[str, Any], payload: str) -> Job[Any]:
+        """Adds one job. ``arguments`` are those of ``Database.enqueue``, ``payload`` JSON text."""
+        done: asyncio.Future[Job[Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((arguments, payload, done))
+        if self._sender is None or self._sender.done():
+            self._sender = asyncio.create_task(self._send(), name="pgjobs producer")
+        return await done
+
+    async def close(self) -> None:
+        """Sends what waits, then hangs up."""
+        if self._sender is not None:
+            await asyncio.wait([self._sender])
+        await self._link.close()
+
+    async def _send(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+            try:
+                if len(batch) == 1 or not await self._together(batch):
+                    for request in batch:
+                        await self._alone(request)
+            except BaseException as error:
+                for _, _, done in batch:
+                    if not done.done():
+                        done.set_exception(error)
+                if not isinstance(error, Exception):
+                    raise
+
+    async def _alone(self, request: Request) -> None:
+        arguments, payload, done = request
+        try:
+            job = await self._database.enqueue(payload=payload, **arguments)
+        except Exception as error:
+            if not done.done():
+                done.set_exception(error)
+        else:
+            if not done.done():
+                done.set_result(job)
+
+    async def _together(self, batch: Sequence[Request]) -> bool:
+        """False: one of them was refused, so none was added; each then hears for itself."""
+        try:
+            rows: Sequence[Row] = await self._database.enqueue_together(
+                [_as_json(arguments, payload) for arguments, payload, _ in batch]
+            )
+        except (asyncpg.PostgresError, PgjobsError):
+            return False
+        for (_, _, done), row in zip(batch, rows, strict=True):
+            if not done.done():
+                done.set_result(Job.from_row(row))
+        return True
+
+
+def _as_json(arguments: dict[str, Any], payload: str) -> str:
+    """The object that jobs_items reads; the payload is text that is JSON already."""
+    head = json.dumps({key: value for key, value in arguments.items() if value is not None})
+    return f'{head[:-1]}{", " if len(head) > 2 else ""}"payload": {payload}}}'

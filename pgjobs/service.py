@@ -1,0 +1,93 @@
+"""Jobs by hand, inside the caller's transaction: for those who have a loop of their own."""
+
+import socket
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from .connection import executor
+from .database import Database
+from .errors import JobNotFound
+from .models import Job, encode
+
+if TYPE_CHECKING:
+    from .connection import Conn
+
+
+class JobService:
+    """The whole life of a job, one call per step; never commits.
+
+    ``conn``: an asyncpg connection or pool, or an SQLAlchemy ``AsyncSession`` or
+    ``AsyncConnection``. ``worker``: who is processing, the host's name if left out; give each of
+    several processes on a host its own. ``lease``: how long a job is held without word; None:
+    until ``recover`` is called.
+    """
+
+    def __init__(
+        self,
+        conn: "Conn",
+        *,
+        worker: str | None = None,
+        lease: timedelta | None = None,
+        schema: str = "public",
+    ) -> None:
+        self._database = Database(executor(conn), schema)
+        self._worker = worker or socket.gethostname()
+        self._lease = lease
+
+    async def create(
+        self,
+        job_type: str,
+        reference_id: int | None = None,
+        reference_type: str | None = None,
+        payload: object = None,
+        max_retries: int = 3,
+    ) -> Job[Any]:
+        """A new pending job. Raises ``InvalidArgument``."""
+        return await self._database.enqueue(
+            str(job_type),
+            None if payload is None else encode(payload, "the payload"),
+            reference_type=reference_type,
+            reference_id=reference_id,
+            max_retries=max_retries,
+        )
+
+    async def get(self, job_id: int) -> Job[Any]:
+        """The job; raises ``JobNotFound``."""
+        job = await self._database.get(job_id)
+        if job is None:
+            raise JobNotFound(f"there is no job {job_id}")
+        return job
+
+    async def get_pending(
+        self, job_type: str | None = None, limit: int | None = None
+    ) -> list[Job[Any]]:
+        """Pending jobs, also those that wait for a retry: priority first, then by run_at."""
+        return await self._database.pending(None if job_type is None else str(job_type), limit)
+
+    async def mark_processing(self, job_id: int) -> Job[Any]:
+        """pending → processing, held by this worker; raises ``JobNotHeld`` if it is not pending."""
+        return await self._database.start(job_id, self._worker, self._lease)
+
+    async def mark_completed(self, job_id: int, result: object = None) -> Job[Any]:
+        """processing → completed; raises ``JobNotHeld`` if this worker does not hold it."""
+        text = None if result is None else encode(result, "the result")
+        return await self._database.complete(job_id, text, self._worker)
+
+    async def mark_failed(self, job_id: int, error: str, retry: bool = True) -> Job[Any]:
+        """processing → pending with a retry spent, or failed; raises ``JobNotHeld``."""
+        return await self._database.fail(job_id, error, retry, worker=self._worker)
+
+    async def get_by_reference(self, reference_type: str, reference_id: int) -> Job[Any] | None:
+        """The newest job about that entity, if there is one."""
+        return await self._database.by_reference(reference_type, reference_id)
+
+    async def cleanup_completed(self, days: int = 7) -> int:
+        """Deletes jobs that were completed longer ago than this; how many."""
+        total = 0
+        while deleted := await self._database.cleanup(timedelta(days=days)):
+            total += deleted
+        return total
+
+    async def recover(self) -> list[Job[Any]]:
+        """Takes back all that this worker was processing: call it when the app starts."""
+        return await self._database.recover(self._worker)
