@@ -1,0 +1,370 @@
+"""Who may do what: nobody but the owner by default, and by jobs_grant no more than the plan."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+Connection = asyncpg.Connection
+MakeRole = Callable[..., Awaitable[str]]
+
+PRODUCER = {"jobs_add", "jobs_enqueue", "jobs_enqueue_many"}
+WORKER = {
+    "jobs_cancel", "jobs_claim", "jobs_complete", "jobs_complete_many", "jobs_fail",
+    "jobs_fail_many", "jobs_heartbeat", "jobs_next_due", "jobs_recover", "jobs_release_many",
+    "jobs_release_unknown", "jobs_start", "jobs_wake", "jobs_worker_rest", "jobs_worker_rise",
+    "jobs_worker_start", "jobs_worker_stop", "jobs_worker_tick",
+}  # fmt: skip
+OBSERVER = {
+    "jobs_doctor", "jobs_doctor_jobs", "jobs_doctor_notify", "jobs_doctor_schema",
+    "jobs_doctor_vacuum", "jobs_doctor_workers", "jobs_lock_key",
+}  # fmt: skip
+ADMIN = OBSERVER | {
+    "jobs_cancel", "jobs_cleanup", "jobs_pause", "jobs_resume", "jobs_retry", "jobs_retry_many",
+}  # fmt: skip
+EVERYBODY = {"jobs_channel", "jobs_version"}
+FUNCTIONS = {"producer": PRODUCER, "worker": WORKER, "observer": OBSERVER, "admin": ADMIN}
+VIEWS = {"jobs_list", "jobs_queues", "jobs_stats", "jobs_workers"}
+RELATIONS = {"producer": set(), "worker": set(), "observer": VIEWS, "admin": VIEWS | {"jobs"}}
+# What acts as the owner: everything that reads or changes the tables for somebody else.
+DEFINERS = (PRODUCER | WORKER | (ADMIN - OBSERVER) | {"jobs_notify"}) - {"jobs_wake"}
+
+
+@pytest.fixture
+async def make_role(conn: Connection) -> AsyncIterator[MakeRole]:
+    """Makes a role of this test, granted as these: await make_role("producer", "worker")."""
+    made: list[str] = []
+
+    async def make(*grants: str) -> str:
+        name = f"Role {uuid4().hex[:12]}"  # one that has to be quoted
+        await conn.execute(f'create role "{name}" login')
+        made.append(name)
+        for grant in grants:
+            await conn.execute("select jobs_grant($1, $2)", name, grant)
+        return name
+
+    yield make
+    await conn.execute("reset role")
+    for name in made:
+        await conn.execute(f'drop owned by "{name}"; drop role "{name}"')
+
+
+@asynccontextmanager
+async def acting_as(conn: Connection, role: str) -> AsyncIterator[None]:
+    await conn.execute(f'set role "{role}"')
+    try:
+        yield
+    finally:
+        await conn.execute("reset role")
+
+
+async def names(conn: Connection, query: str, *args: Any) -> set[str]:
+    return {row[0] for row in await conn.fetch(query, *args)}
+
+
+async def test_every_function_pins_its_search_path_and_nobody_may_call_it(
+    conn: Connection, make_role: MakeRole
+) -> None:
+    rows = await conn.fetch(
+        """select proname, proconfig, prosecdef, has_function_privilege($1, oid, 'execute') as open
+        from pg_proc where pronamespace = 'public'::regnamespace""",
+        await make_role(),
+    )
+    assert {row["proname"] for row in rows if row["open"]} == set()
+    assert {row["proname"] for row in rows if row["prosecdef"]} == DEFINERS
+    for row in rows:
+        pinned = [s for s in row["proconfig"] or [] if s.startswith("search_path=")]
+        assert pinned == ["search_path=public, pg_temp"], row["proname"]
+
+
+async def test_a_schema_elsewhere_is_pinned_and_closed_too(
+    conn: Connection, pgjobs_dsn: str, make_role: MakeRole
+) -> None:
+    from pgjobs.migrate import migrate
+
+    migrate(pgjobs_dsn, schema="Other Jobs")
+    rows = await conn.fetch(
+        """select proname, proconfig, has_function_privilege($1, oid, 'execute') as open
+        from pg_proc where pronamespace = '"Other Jobs"'::regnamespace""",
+        await make_role(),
+    )
+    assert rows
+    for row in rows:
+        assert 'search_path="Other Jobs", pg_temp' in row["proconfig"], row["proname"]
+        assert not row["open"], row["proname"]
+    role = await make_role()
+    await conn.execute("select \"Other Jobs\".jobs_grant($1, 'producer')", role)
+    async with acting_as(conn, role):
+        assert await conn.fetchval("select id from \"Other Jobs\".jobs_enqueue('a')") == 1
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await conn.execute("select from public.jobs_enqueue('a')")
+
+
+@pytest.mark.parametrize("as_what", FUNCTIONS)
+async def test_a_role_gets_what_the_plan_says_and_no_more(
+    conn: Connection, make_role: MakeRole, as_what: str
+) -> None:
+    role = await make_role(as_what)
+    callable_ = await names(
+        conn,
+        """select proname from pg_proc where pronamespace = 'public'::regnamespace
+        and has_function_privilege($1, oid, 'execute')""",
+        role,
+    )
+    assert callable_ == FUNCTIONS[as_what] | EVERYBODY
+    relations = """select relname from pg_class where relnamespace = 'public'::regnamespace
+        and relkind in ('r', 'v', 'S') and has_table_privilege($1, oid, $2)"""
+    assert await names(conn, relations, role, "select") == RELATIONS[as_what]
+    for privilege in ("insert", "update", "delete", "truncate", "references", "trigger"):
+        assert await names(conn, relations, role, privilege) == set(), privilege
+
+
+async def test_migrating_again_keeps_what_was_granted(
+    conn: Connection, pgjobs_dsn: str, make_role: MakeRole
+) -> None:
+    from pgjobs.migrate import migrate
+
+    role = await make_role("producer")
+    await conn.execute("grant execute on function jobs_retry to public")
+    migrate(pgjobs_dsn)
+    query = """select proname from pg_proc where pronamespace = 'public'::regnamespace
+        and has_function_privilege($1, oid, 'execute')"""
+    assert await names(conn, query, role) == PRODUCER | EVERYBODY
+
+
+async def test_a_producer_that_logs_in_enqueues_and_wakes_listeners(
+    conn: Connection, pgjobs_dsn: str, make_role: MakeRole
+) -> None:
+    role = await make_role("producer")
+    heard: list[str] = []
+    await conn.add_listener("public.jobs", lambda *args: heard.append(args[3]))
+    producer = await asyncpg.connect(pgjobs_dsn, user=role)
+    try:
+        job = await producer.fetchrow("""select * from jobs_enqueue('a', '{"secret": 1}')""")
+        ids = await producer.fetch("""select * from jobs_enqueue_many('[{"job_type": "b"}]')""")
+        assert job is not None
+        assert job["payload"] == '{"secret": 1}'
+        assert len(ids) == 1
+        for statement in (
+            "select from jobs",
+            "select from jobs_list",
+            "insert into jobs (job_type) values ('a')",
+            "select from jobs_claim('me')",
+            "select jobs_wake('{default}')",
+            "select from jobs_lock(1)",
+            "select jobs_grant('postgres', 'admin')",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await producer.execute(statement)
+    finally:
+        await producer.close()
+    await conn.execute("select 1")
+    assert heard == ["default", "default"]
+
+
+async def test_a_producer_learns_nothing_of_a_job_whose_key_it_guesses(
+    conn: Connection, pgjobs_dsn: str, make_role: MakeRole
+) -> None:
+    await conn.execute(
+        """select from jobs_enqueue('mail', '{"to": "me@example.org"}', unique_key => 'k',
+        unique_scope => 'kept')"""
+    )
+    await conn.execute("update jobs set result = '1', error = 'no route to me@example.org'")
+    probe = "select * from jobs_enqueue('mail', unique_key => 'k')"
+    role = await make_role("producer")
+    async with acting_as(conn, role):
+        seen = await conn.fetchrow(probe)
+    producer = await asyncpg.connect(pgjobs_dsn, user=role)
+    seen_after_login = await producer.fetchrow(probe)
+    await producer.close()
+    assert seen is not None
+    assert seen == seen_after_login
+    assert seen["unique_key"] == "k"
+    assert (seen["payload"], seen["result"], seen["error"]) == (None, None, None)
+    assert "example.org" not in str(seen)
+    # Those who may read the table are given all of it.
+    own = await conn.fetchrow(probe)
+    assert own is not None
+    assert own["payload"] == '{"to": "me@example.org"}'
+
+
+async def test_a_worker_does_a_whole_life_without_reading_the_table(
+    conn: Connection, make_role: MakeRole
+) -> None:
+    await conn.execute("select jobs_enqueue_many($1)", '[{"job_type": "a"}, {"job_type": "b"}]')
+    async with acting_as(conn, await make_role("worker")):
+        await conn.execute("select from jobs_worker_start('w', '{default}', null, 1)")
+        jobs = await conn.fetch("select id, payload, attempt from jobs_claim('w', max_jobs => 2)")
+        assert [job["payload"] for job in jobs] == ["{}", "{}"]
+        ids, attempts = [j["id"] for j in jobs], [j["attempt"] for j in jobs]
+        beat = await conn.fetch(
+            "select state from jobs_heartbeat('w', $1, $2, '1 minute')", ids, attempts
+        )
+        assert [row["state"] for row in beat] == ["held", "held"]
+        await conn.execute("select from jobs_fail($1, 'no')", ids[1])
+        done = await conn.fetch(
+            "select jobs_complete_many('w', $1, $2, $3)", ids[:1], attempts[:1], [None]
+        )
+        assert len(done) == 1
+        await conn.execute("select from jobs_worker_tick('w')")
+        await conn.execute("select from jobs_worker_stop('w')")
+        for statement in ("select from jobs", "select from jobs_enqueue('a')",
+                          "select from jobs_retry(1)", "select jobs_cleanup()"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await conn.execute(statement)
+
+
+async def test_an_observer_sees_jobs_but_not_what_is_in_them(
+    conn: Connection, make_role: MakeRole
+) -> None:
+    await conn.execute(
+        """select from jobs_enqueue('a', '{"secret": 1}', unique_key => 'secret', max_retries => 0);
+        select from jobs_claim('w'); select from jobs_fail(1, 'the secret is 1')"""
+    )
+    assert await conn.fetchval("select error from jobs_list") == "the secret is 1"
+    async with acting_as(conn, await make_role("observer")):
+        rows = await conn.fetch("select * from jobs_list")
+        assert [row["status"] for row in rows] == ["failed"]
+        assert "secret" not in str(rows)
+        assert await conn.fetchval("select count from jobs_stats") == 1
+        assert await conn.fetch("select * from jobs_doctor()")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await conn.execute("select payload from jobs")
+        # A condition that would print what it is given sees no more than its author.
+        await conn.execute("set client_min_messages = error")
+        assert not await conn.fetch("select id from jobs_list where error is not null")
+
+
+async def test_an_admin_manages_but_does_not_write_by_hand(
+    conn: Connection, make_role: MakeRole
+) -> None:
+    await conn.execute("select from jobs_enqueue('a')")
+    async with acting_as(conn, await make_role("admin")):
+        await conn.execute(
+            """select from jobs_pause('default'); select from jobs_resume('default');
+            select from jobs_cancel(1); select from jobs_retry(1); select jobs_retry_many();
+            select jobs_cleanup(); select payload from jobs"""
+        )
+        for statement in ("delete from jobs", "select from jobs_claim('w')"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await conn.execute(statement)
+
+
+async def test_a_role_with_insert_alone_may_copy_into_the_table(
+    conn: Connection, make_role: MakeRole
+) -> None:
+    role = await make_role()
+    await conn.execute(f'grant insert (job_type) on jobs to "{role}"')
+    async with acting_as(conn, role):
+        await conn.execute("insert into jobs (job_type) values ('a')")
+        await conn.copy_records_to_table("jobs", records=[("b",)], columns=["job_type"])
+    assert await conn.fetchval("select count(*) from jobs") == 2
+
+
+async def test_objects_in_pg_temp_are_not_taken_for_ours(
+    conn: Connection, make_role: MakeRole
+) -> None:
+    async with acting_as(conn, await make_role("producer")):
+        await conn.execute(
+            """create temp table jobs (like pg_class);
+            create temp table jobs_workers (worker text, queues text[]);
+            create function pg_temp.jobs_check(text, text, int, timestamptz, text, int, text, text,
+                interval[]) returns void language plpgsql
+                as $$ begin raise 'run as %', current_user; end $$;
+            create function pg_temp.coalesce(timestamptz, timestamptz) returns timestamptz
+                language plpgsql as $$ begin raise 'run as %', current_user; end $$;
+            set search_path = pg_temp, public"""
+        )
+        assert await conn.fetchval("select id from public.jobs_enqueue('a')") == 1
+    await conn.execute("reset search_path")
+    assert await conn.fetchval("select job_type from public.jobs") == "a"
+
+
+async def test_a_schema_earlier_in_the_path_changes_nothing(
+    conn: Connection, make_role: MakeRole
+) -> None:
+    role = await make_role("producer")
+    await conn.execute(f'create schema evil authorization "{role}"')
+    async with acting_as(conn, role):
+        await conn.execute(
+            """create table evil.jobs (id bigint);
+            create function evil.jobs_may_read() returns boolean return true;
+            create function evil.jobs_check(text, text, int, timestamptz, text, int, text, text,
+                interval[]) returns void language plpgsql
+                as $$ begin raise 'run as %', current_user; end $$;
+            create function evil.octet_length(text) returns int language plpgsql
+                as $$ begin raise 'run as %', current_user; end $$;
+            create function evil.same(text, text) returns boolean language plpgsql
+                as $$ begin raise 'run as %', current_user; end $$;
+            create operator evil.= (function = evil.same, leftarg = text, rightarg = text);
+            set search_path = evil, pg_catalog, public"""
+        )
+        enqueue = "select id, payload from public.jobs_enqueue('a', '{\"n\": 1}', unique_key => 'k')"
+        assert await conn.fetchval(enqueue) == 1
+        again = await conn.fetchrow(enqueue)
+        assert again is not None
+        assert again["payload"] is None
+
+
+async def test_text_is_never_taken_for_sql(conn: Connection, make_role: MakeRole) -> None:
+    nasty = "'); drop table jobs; -- \"$$; select pg_sleep(9)"
+    async with acting_as(conn, await make_role("producer", "worker")):
+        await conn.execute(
+            "select from jobs_enqueue($1, queue => $1, reference_type => $1, unique_key => $1)",
+            nasty,
+        )
+        job = await conn.fetchrow("select * from jobs_claim($1, array[$1])", nasty)
+        assert job is not None
+        assert (job["job_type"], job["worker"]) == (nasty, nasty)
+        await conn.execute("select from jobs_fail(1, $1)", nasty)
+        await conn.execute("select from jobs_cancel(1, $1)", nasty)
+    assert await conn.fetchval("select error from jobs") == nasty
+    for arguments in ((nasty, "producer"), ("postgres", nasty)):
+        with pytest.raises(asyncpg.PostgresError) as caught:
+            await conn.execute("select jobs_grant($1, $2)", *arguments)
+        assert caught.value.sqlstate == "JQ003"
+
+
+async def test_granting_says_why_it_refuses(
+    conn: Connection, pgjobs_dsn: str, make_role: MakeRole
+) -> None:
+    with pytest.raises(asyncpg.PostgresError, match="there is no role nobody_of_that_name"):
+        await conn.execute("select jobs_grant('nobody_of_that_name', 'producer')")
+    with pytest.raises(asyncpg.PostgresError, match="must be producer, worker, observer or admin"):
+        await conn.execute("select jobs_grant('postgres', null)")
+    other, role = await make_role(), await make_role()
+    await conn.execute(f'grant execute on function jobs_grant to "{other}"')
+    async with acting_as(conn, other):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="only the owner of jobs"):
+            await conn.execute("select jobs_grant($1, 'producer')", role)
+    await conn.execute("grant create on schema public to public")
+    with pytest.raises(asyncpg.PostgresError, match="may create objects in schema public"):
+        await conn.execute("select jobs_grant($1, 'producer')", role)
+
+
+async def test_an_owner_without_login_installs_and_serves_both_sides(
+    conn: Connection, pgjobs_dsn: str, make_role: MakeRole
+) -> None:
+    from pgjobs.migrate import migrate
+
+    owner, producer = await make_role(), await make_role()
+    await conn.execute(f'alter role "{owner}" nologin')
+    database = await conn.fetchval("select quote_ident(current_database())")
+    await conn.execute(f'grant create on database {database} to "{owner}"')
+    escaped = owner.replace(" ", "%5C%20")
+    migrate(f"{pgjobs_dsn}&options=-c%20role%3D{escaped}", schema="owned")
+    owners = await names(
+        conn,
+        """select distinct proowner::regrole::text from pg_proc
+        where pronamespace = 'owned'::regnamespace""",
+    )
+    assert owners == {f'"{owner}"'}
+    async with acting_as(conn, owner):
+        await conn.execute("select owned.jobs_grant($1, 'producer')", producer)
+    async with acting_as(conn, producer):
+        assert await conn.fetchval("select id from owned.jobs_enqueue('a')") == 1
+    async with acting_as(conn, owner):
+        assert await conn.fetchval("select id from owned.jobs_claim('w')") == 1
