@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import asyncpg
 import psycopg
 import pytest
 
-import pgjobs.migrate
 import pgjobs.testing
 from pgjobs.embedded import EmbeddedPostgres
 from pgjobs.testing import FAST_SETTINGS
@@ -83,8 +83,10 @@ def query(empty_dsn: str) -> Callable[..., list[tuple[Any, ...]]]:
 def copied_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of sql/ that a test may change, used in its place."""
     copy = tmp_path / "sql"
-    shutil.copytree(pgjobs.migrate.sql_folder(), copy)
-    monkeypatch.setattr(pgjobs.migrate, "sql_folder", lambda: copy)
+    # pgjobs.migrate is the function of that name; the module stands behind it.
+    module = import_module("pgjobs.migrate")
+    shutil.copytree(module.sql_folder(), copy)
+    monkeypatch.setattr(module, "sql_folder", lambda: copy)
     return copy
 
 
