@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import asyncpg
 from asyncpg.exceptions import PostgresError
 
-from .database import Executor, Row
+from .database import Executor
 from .errors import InvalidArgument, PgjobsError
+from .models import Row
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession

@@ -4,16 +4,15 @@ Values of ``jsonb`` arguments are JSON text here. A moment (``run_at``) may be g
 ``timedelta`` from now, which the database adds to its own clock: the only one there is.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import asyncpg
 
 from .errors import InvalidArgument, SchemaMismatch
-from .models import Job
+from .models import Job, Row
 
-Row = Mapping[str, Any]
 Moment = datetime | timedelta | None
 
 # Named, since a prepared `select *` breaks when a migration adds a column; JSON as text, since a
@@ -29,7 +28,7 @@ CLAIM_COLUMNS = JOB_COLUMNS.replace("result::text,", "").replace(", finished_at"
 class Executor(Protocol):
     """An asyncpg connection or pool, or what looks like one."""
 
-    async def fetch(self, query: str, *args: Any) -> Sequence[Row]: ...
+    async def fetch(self, query: str, /, *args: Any) -> Sequence[Any]: ...
 
 
 def quote(identifier: str) -> str:

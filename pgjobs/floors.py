@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 
-from .database import Row
+from .models import Row
 
 # Jobs with an earlier run_at than what was claimed (a retry, a transaction that committed late) are
 # found by the next claim without floors: this soon, in seconds.

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from .database import Row
+from .models import Row
 
 log = logging.getLogger("pgjobs.link")
 

@@ -1,11 +1,10 @@
 """What a job is in Python: the row, frozen, its columns as fields."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Generic, Protocol, Self, TypeVar, overload
 
 from pydantic_core import PydanticSerializationError, to_json
 
@@ -76,6 +75,12 @@ class Backoff:
         return cls(tuple(delays))
 
 
+class Row(Protocol):
+    """What a driver gives for a row: an asyncpg ``Record``, an SQLAlchemy mapping, a dict."""
+
+    def __getitem__(self, column: str, /) -> Any: ...
+
+
 class Column(Generic[T]):
     """A read-only field of a job: the row's column of the same name."""
 
@@ -122,12 +127,12 @@ class Job(Generic[P]):
     updated_at = Column[datetime]()
     finished_at = Column[datetime | None]()
 
-    def __init__(self, row: Mapping[str, Any], payload: P) -> None:
+    def __init__(self, row: Row, payload: P) -> None:
         self._row = row
         self._payload = payload
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> "Job[Any]":
+    def from_row(cls, row: Row) -> "Job[Any]":
         """The job of a row whose JSON columns are text; its payload is plain JSON data."""
         return Job(row, json.loads(row["payload"]))
 
@@ -157,10 +162,13 @@ class Job(Generic[P]):
         return f"<{type(self).__name__} {self.id} {self.job_type} {self.status}>"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Job) and dict(self._row) == dict(other._row)
+        return isinstance(other, Job) and self._values() == other._values()
 
     def __hash__(self) -> int:
         return hash(self.id)
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(self._row[c] for c in ("id", "status", "attempt", "updated_at"))
 
 
 def encode(value: object, what: str) -> str:

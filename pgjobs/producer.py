@@ -7,10 +7,10 @@ from typing import Any
 
 import asyncpg
 
-from .database import Database, Row
+from .database import Database
 from .errors import PgjobsError
 from .link import Link
-from .models import Job
+from .models import Job, Row
 
 # As many jobs go into one statement; more gain nothing.
 BATCH = 500

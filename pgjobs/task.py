@@ -2,10 +2,10 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, get_args, get_type_hints
 
 import asyncpg
 from pydantic import TypeAdapter
@@ -14,7 +14,7 @@ from pydantic_core import from_json
 from .database import Database, Moment
 from .errors import InvalidArgument, JobNotHeld
 from .execution import Stop
-from .models import Backoff, Job, P, encode
+from .models import Backoff, Job, P, Row, encode
 
 if TYPE_CHECKING:
     from .app import App
@@ -30,7 +30,7 @@ class RunningJob(Job[P]):
 
     __slots__ = ("_app", "_settled", "_stop", "_worker")
 
-    def __init__(self, row: Mapping[str, Any], app: "App", worker: "Worker") -> None:
+    def __init__(self, row: Row, app: "App", worker: "Worker") -> None:
         # The payload is decoded when the job runs: a bad one must fail that job, not the claim.
         self._row = row
         self._app = app
@@ -64,7 +64,7 @@ class RunningJob(Job[P]):
             raise JobNotHeld(f"job {self.id} is completed already: one transaction per job")
         pool = await self._app.pool()
         async with pool.acquire() as connection, connection.transaction():
-            yield connection
+            yield cast(asyncpg.Connection, connection)
             done = await Database(connection, self._app.schema).complete_many(
                 self._worker.name, [self.id], [self.attempt],
                 [None if result is None else encode(result, "the result")],

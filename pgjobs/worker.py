@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from .database import Database, Row
+from .database import Database
 from .errors import InvalidArgument, PgjobsError
 from .execution import End, Outcome, Stop, execute
 from .floors import Floors
 from .link import BROKEN, Link, persist
 from .listener import Listener
+from .models import Row
 from .pace import Pace
 from .settlement import Settlement
 from .task import RunningJob
