@@ -25,7 +25,8 @@ with expected(index_name) as (
 )
 select 'indexes', case when b.names is null then 'ok' else 'bad' end,
     coalesce(b.names, 'all there and valid'),
-    case when b.names is not null then b.drops || 'pgjobs migrate makes them again' end
+    case when b.names is not null then format('%spgjobs sql | psql -v schema=%s makes them again',
+                                              b.drops, current_schema()) end
 from broken b
 union all
 select 'persistence',

@@ -274,7 +274,7 @@ async def test_objects_in_pg_temp_are_not_taken_for_ours(
             create function pg_temp.jobs_check(text, text, int, timestamptz, text, int, text, text,
                 interval[]) returns void language plpgsql
                 as $$ begin raise 'run as %', current_user; end $$;
-            create function pg_temp.coalesce(timestamptz, timestamptz) returns timestamptz
+            create function pg_temp.octet_length(text) returns int
                 language plpgsql as $$ begin raise 'run as %', current_user; end $$;
             set search_path = pg_temp, public"""
         )
