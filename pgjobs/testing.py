@@ -20,11 +20,15 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
+from pgjobs.errors import PgjobsError
+
 if TYPE_CHECKING:
     import asyncpg
 
     from pgjobs.app import App
     from pgjobs.embedded import EmbeddedPostgres
+
+    Connection = asyncpg.Connection[Any] | asyncpg.Pool[Any]
 
 # What makes a server quick that nobody minds losing.
 FAST_SETTINGS = {
@@ -134,7 +138,7 @@ def pgjobs_dsn(pgjobs_template: Any, pgjobs_server: Server) -> Iterator[str]:
             connection.execute(sql.SQL("drop database {} with (force)").format(name))
 
 
-async def make_due(conn: "asyncpg.Connection[Any]", job_id: int | None = None) -> None:
+async def make_due(conn: "Connection", job_id: int | None = None) -> None:
     """Make a pending job due now, or all of them: what is scheduled ahead or waits for a retry."""
     await conn.execute(
         "update jobs set run_at = clock_timestamp() where status = 'pending'"
@@ -143,7 +147,7 @@ async def make_due(conn: "asyncpg.Connection[Any]", job_id: int | None = None) -
     )
 
 
-async def expire_lease(conn: "asyncpg.Connection[Any]", job_id: int | None = None) -> None:
+async def expire_lease(conn: "Connection", job_id: int | None = None) -> None:
     """Let the lease of a running job be over, or of all: what a lost worker leaves behind."""
     await conn.execute(
         "update jobs set lease_until = clock_timestamp() - $2::interval"
@@ -154,5 +158,33 @@ async def expire_lease(conn: "asyncpg.Connection[Any]", job_id: int | None = Non
 
 
 async def drain(app: "App", *, raise_on_failure: bool = False) -> int:
-    """Run what is due now, in this event loop, and return how many jobs that were."""
-    raise NotImplementedError("finished together with App")
+    """Run what is due now, from every queue, in this event loop; returns how many runs there were.
+
+    What the handlers enqueue meanwhile runs too, if it is due. ``raise_on_failure``: a run that
+    failed raises, though it might be retried later.
+    """
+    jobs = f"{_quoted(app.schema)}.jobs"
+    pool = await app.pool()
+    at_first: dict[int, int] = dict(await pool.fetch(f"select id, attempt from {jobs}"))
+    runs = -1
+    while True:
+        rows = await pool.fetch(f"select id, attempt, job_type, error from {jobs} order by id")
+        changed = [row for row in rows if row["attempt"] > at_first.get(row["id"], 0)]
+        runs, before = sum(row["attempt"] - at_first.get(row["id"], 0) for row in changed), runs
+        if runs == before:
+            break
+        due = await pool.fetch(
+            f"select distinct queue from {jobs} where status = 'pending'"
+            " and run_at <= clock_timestamp()"
+        )
+        if due:
+            await app.worker(queues=[row["queue"] for row in due]).run(until_empty=True)
+    failed = [row for row in changed if row["error"] is not None]
+    if failed and raise_on_failure:
+        told = "\n".join(f"job {row['id']} ({row['job_type']}): {row['error']}" for row in failed)
+        raise PgjobsError(f"{len(failed)} of {len(changed)} jobs failed\n{told}")
+    return runs
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

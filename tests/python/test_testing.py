@@ -1,9 +1,16 @@
 """The pytest plugin."""
 
+from datetime import timedelta
+from typing import Any
+
 import asyncpg
 import psycopg
+import pytest
 
-from pgjobs.testing import Server, expire_lease, make_due
+from pgjobs.app import App
+from pgjobs.errors import PgjobsError
+from pgjobs.task import RunningJob
+from pgjobs.testing import Server, drain, expire_lease, make_due
 
 Connection = asyncpg.Connection
 _left_open: list[psycopg.Connection] = []
@@ -50,3 +57,42 @@ async def test_make_due_and_expire_lease_move_the_clock_of_a_job(conn: Connectio
     assert claimed["id"] == job_id
     await expire_lease(conn)
     assert await conn.fetchval("select lease_until < clock_timestamp() from jobs")
+
+
+async def test_drain_runs_what_is_due_and_what_that_enqueues(pgjobs_dsn: str) -> None:
+    app = App(dsn=pgjobs_dsn)
+    seen = []
+
+    @app.job("first")
+    async def first(job: RunningJob[Any]) -> None:
+        seen.append("first")
+        await job.app.enqueue("second", queue="other")
+
+    @app.job("second")
+    async def second(job: RunningJob[Any]) -> None:
+        seen.append("second")
+
+    async with app:
+        await app.enqueue("first")
+        await app.enqueue("first", delay=timedelta(days=1))
+        await app.enqueue("nobody handles this")
+        assert await drain(app) == 2
+        assert seen == ["first", "second"]
+        assert await drain(app) == 0
+        await make_due(await app.pool())
+        assert await drain(app, raise_on_failure=True) == 2
+
+
+async def test_drain_raises_if_asked(pgjobs_dsn: str) -> None:
+    app = App(dsn=pgjobs_dsn)
+
+    @app.job("broken")
+    async def broken(job: RunningJob[Any]) -> None:
+        raise ValueError("on purpose")
+
+    async with app:
+        await app.enqueue("broken", max_retries=1)
+        assert await drain(app) == 1
+        await make_due(await app.pool())
+        with pytest.raises(PgjobsError, match=r"1 of 1 jobs failed\njob 1 \(broken\):.*on purpose"):
+            await drain(app, raise_on_failure=True)
