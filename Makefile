@@ -20,6 +20,7 @@ check: .venv/ready ## types, lint, imports and SQL checks
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/squawk $(filter-out %.rollback.sql,$(wildcard sql/migrations/*.sql sql/functions/*.sql sql/views/*.sql))
 
 bench: .venv/ready ## measure throughput and latency
 	$(BIN)/python -m benchmarks

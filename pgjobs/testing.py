@@ -98,20 +98,23 @@ def _load_template(**connection: Any) -> None:
     migrate(server.dsn(connection["dbname"]))
 
 
-if importlib.util.find_spec("pytest_postgresql"):
-    from pytest_postgresql import factories
+def _template_fixture() -> Any:
+    if importlib.util.find_spec("pytest_postgresql"):
+        from pytest_postgresql import factories
 
-    pgjobs_template = factories.postgresql_noproc(
-        depends_on="pgjobs_server", dbname="pgjobs_tests", load=[_load_template]
-    )
+        return factories.postgresql_noproc(
+            depends_on="pgjobs_server", dbname="pgjobs_tests", load=[_load_template]
+        )
 
-else:  # the plugin is found wherever pgjobs is installed, and must not break other people's tests
-
+    # pytest finds this plugin wherever pgjobs is installed; it must not break others' tests.
     @pytest.fixture(scope="session")
-    def pgjobs_template() -> None:
+    def missing() -> None:
         pytest.fail("pgjobs.testing is an extra: pip install 'pgjobs-queue[testing]'")
 
+    return missing
 
+
+pgjobs_template = _template_fixture()
 _numbers = itertools.count(1)
 
 
@@ -165,7 +168,9 @@ async def drain(app: "App", *, raise_on_failure: bool = False) -> int:
     """
     jobs = f"{_quoted(app.schema)}.jobs"
     pool = await app.pool()
-    at_first: dict[int, int] = dict(await pool.fetch(f"select id, attempt from {jobs}"))
+    at_first: dict[int, int] = {
+        row["id"]: row["attempt"] for row in await pool.fetch(f"select id, attempt from {jobs}")
+    }
     runs = -1
     while True:
         rows = await pool.fetch(f"select id, attempt, job_type, error from {jobs} order by id")
