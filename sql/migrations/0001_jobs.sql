@@ -11,14 +11,14 @@ create table if not exists jobs (
     reference_id bigint,
     max_retries int not null default 3,
     priority smallint not null default 0,
-    queue text not null default 'default',
-    job_type text not null,
-    reference_type text,
-    unique_key text,
-    unique_scope text not null default 'live',
+    queue text collate "C" not null default 'default',
+    job_type text collate "C" not null,
+    reference_type text collate "C",
+    unique_key text collate "C",
+    unique_scope text collate "C" not null default 'live',
     backoff interval[],
     payload jsonb not null default '{}',
-    status text not null default 'pending',
+    status text collate "C" not null default 'pending',
     crash_count smallint not null default 0,
     retry_count int not null default 0,
     attempt int not null default 0,
@@ -27,7 +27,7 @@ create table if not exists jobs (
     lease_until timestamptz,
     cancel_requested_at timestamptz,
     finished_at timestamptz,
-    worker text,
+    worker text collate "C",
     result jsonb,
     error text,
     constraint jobs_id_is_the_key
@@ -100,7 +100,7 @@ create index if not exists ix_jobs_reference
     where reference_type is not null;
 
 create table if not exists jobs_queues (
-    queue text not null,
+    queue text collate "C" not null,
     paused_at timestamptz,
     constraint jobs_queues_queue_is_the_key
         primary key (queue),
@@ -109,7 +109,7 @@ create table if not exists jobs_queues (
 );
 
 create table if not exists jobs_workers (
-    worker text not null,
+    worker text collate "C" not null,
     started_at timestamptz not null default clock_timestamp(),
     seen_at timestamptz not null default clock_timestamp(),
     missed_at timestamptz,
