@@ -18,7 +18,7 @@ test: .venv/ready ## run the tests on an embedded PostgreSQL
 check: .venv/ready ## types, lint, imports and SQL checks
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(BIN)/squawk $(filter-out %.rollback.sql,$(wildcard sql/migrations/*.sql sql/functions/*.sql sql/views/*.sql))
 
