@@ -254,14 +254,14 @@ class Database:
 
     async def heartbeat(
         self, worker: str, job_ids: Sequence[int], attempts: Sequence[int], lease: timedelta
-    ) -> dict[int, str]:
-        """Prolongs the lease; for each job ``held``, ``lost`` or ``cancel``."""
+    ) -> list[str]:
+        """Prolongs the lease; for each job, in order, ``held``, ``lost`` or ``cancel``."""
         rows = await self._rows(
-            """select job_id, state from {schema}.jobs_heartbeat(
+            """select state from {schema}.jobs_heartbeat(
             $1::text, $2::bigint[], $3::int[], $4::interval)""",
             worker, job_ids, attempts, lease,
         )  # fmt: skip
-        return {row["job_id"]: row["state"] for row in rows}
+        return [row["state"] for row in rows]
 
     async def recover(self, worker: str | None = None) -> list[Job[Any]]:
         """Takes back jobs of lost workers; with a name, all that this worker holds."""

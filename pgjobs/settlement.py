@@ -10,7 +10,7 @@ import asyncpg
 from .database import Database
 from .errors import PgjobsError
 from .execution import End, Outcome
-from .link import BROKEN, Link, persist
+from .link import BROKEN, persist
 
 log = logging.getLogger("pgjobs.worker")
 
@@ -25,13 +25,16 @@ class Settlement:
     """The ends of jobs that wait to be written, and the one connection that writes them."""
 
     def __init__(
-        self, link: Link, schema: str, worker: str, *, keep_completed: bool,
-        on_lost: Callable[[int], None], on_empty: Callable[[], None],
-    ) -> None:  # fmt: skip
-        self._database = Database(link, schema)
+        self,
+        database: Database,
+        worker: str,
+        *,
+        keep_completed: bool,
+        on_empty: Callable[[], None],
+    ) -> None:
+        self._database = database
         self._worker = worker
         self._keep = keep_completed
-        self._on_lost = on_lost
         self._on_empty = on_empty
         self._waiting: list[Ended] = []
         self._work = asyncio.Event()
@@ -126,7 +129,6 @@ class Settlement:
                         job_id, attempt, outcome.end.value,
                         extra={"job_id": job_id, "attempt": attempt},
                     )  # fmt: skip
-                    self._on_lost(job_id)
 
     async def _refused(self, ended: Ended, error: Exception) -> None:
         """The server does not take what this job ended with: it fails with that as its error."""

@@ -4,9 +4,8 @@ import asyncio
 import logging
 import os
 import secrets
-import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -14,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from .claimer import Claimer
 from .database import Database
-from .errors import InvalidArgument, PgjobsError
+from .errors import InvalidArgument
 from .execution import End, Outcome, Stop, execute
-from .floors import Floors
-from .link import BROKEN, Link, persist
+from .interrupts import interrupts
+from .link import BROKEN, Link
 from .listener import Listener
 from .models import Row
 from .pace import Pace
+from .running import Running
 from .settlement import Settlement
 from .task import RunningJob
 
@@ -40,7 +41,6 @@ _LISTEN_SETTINGS = {
 
 POLL = 0.003  # seconds between claims while awake: producers are silent then
 LINGER = 0.1  # seconds without a job, or without a slot, until a worker that is awake rests
-LOCKED = 0.1  # seconds to wait for a due job that somebody else has locked
 
 
 def default_name() -> str:
@@ -78,35 +78,35 @@ class Worker:
         self.concurrency = concurrency
         self.keep_completed = keep_completed
         self.threads = ThreadPoolExecutor(concurrency, thread_name_prefix="pgjobs")
-        self._lease = lease
         self._grace = grace
-        self._running: dict[int, tuple[RunningJob[Any], asyncio.Task[None]]] = {}
+        self._types = list(app.tasks)
         self._wake = asyncio.Event()
-        self._cancel_heard = asyncio.Event()
         self._pace = Pace()
-        self._hungry = False
+        self._hungry = False  # whoever frees a slot is to set the flag
         self._until_empty = False
         self._stopping = False
-        self._signals = 0
-        self._floors = Floors()
 
-        self._types = list(app.tasks)
-        dsn, schema = app.dsn, app.schema
-        label = f"pgjobs {self.name}"
-        self._claim_link = Link(dsn, name=f"{label} claim", settings=_CLAIM_SETTINGS)
-        self._settle_link = Link(dsn, name=f"{label} settle")
+        schema, label = app.schema, f"pgjobs {self.name}"
+        self._claim_link = Link(app.dsn, name=f"{label} claim", settings=_CLAIM_SETTINGS)
+        self._settle_link = Link(app.dsn, name=f"{label} settle")
+        listen_link = Link(
+            listen_dsn or app.dsn, name=f"{label} listen", settings=_LISTEN_SETTINGS, patience=5.0
+        )
         self._database = Database(self._claim_link, schema)
+        self._running = Running(self._database, self.name, lease)
         self._settlement = Settlement(
-            self._settle_link, schema, self.name, keep_completed=keep_completed,
-            on_lost=lambda job_id: self._halt(job_id, Stop.LOST), on_empty=self._settled,
+            Database(self._settle_link, schema), self.name, keep_completed=keep_completed,
+            on_empty=self._settled,
+        )  # fmt: skip
+        self._claimer = Claimer(
+            self._database, self.name, queues=self.queues, job_types=self._types, lease=lease,
+            known_ids=lambda: self._running.job_ids | self._settlement.job_ids,
+            stopping=lambda: self._stopping,
         )  # fmt: skip
         self._listener = Listener(
-            Link(
-                listen_dsn or dsn, name=f"{label} listen", settings=_LISTEN_SETTINGS, patience=5.0
-            ),
-            schema, self.name, queues=self.queues, job_types=self._types,
+            listen_link, schema, self.name, queues=self.queues, job_types=self._types,
             concurrency=concurrency, version=app.version, on_wake=self._wake.set,
-            on_cancel=self._hear_cancel,
+            on_cancel=self._running.hear_cancel,
         )  # fmt: skip
 
     def stop(self) -> None:
@@ -126,7 +126,7 @@ class Worker:
         if not self._types:
             raise InvalidArgument("the app has no handlers: decorate one with @app.job(...)")
         self._until_empty = until_empty
-        with _Signals(self):
+        with interrupts(self.stop):
             async with self.app.lifespan():
                 try:
                     await self._listener.connect()
@@ -151,7 +151,7 @@ class Worker:
                 async with asyncio.TaskGroup() as background:
                     beside = [
                         background.create_task(self._listener.run()),
-                        background.create_task(self._beat()),
+                        background.create_task(self._running.beat()),
                     ]
                     async with asyncio.TaskGroup() as jobs:
                         await self._loop(jobs)
@@ -174,7 +174,7 @@ class Worker:
             self._wake.clear()
             await self._settlement.room()
             free = self.concurrency - len(self._running)
-            rows = await self._claim(free) if free > 0 else []
+            rows = await self._claimer.claim(free) if free > 0 else []
             for row in rows:
                 self._start(jobs, row)
             self._pace.count(len(rows))
@@ -202,48 +202,11 @@ class Worker:
     async def _when_short(self) -> None:
         """Waits for jobs: by NOTIFY at rest, by polling as long as they come in quickly."""
         if self._listener.resting and not self._pace.is_busy:
-            await self._wait(await self._until_due())
+            await self._wait(await self._claimer.until_due())
         elif self._listener.resting:
             await self._quietly(self._listener.rise)
         elif self._pace.idle_for < LINGER or not await self._quietly(self._listener.rest):
             await self._wait(POLL)
-
-    async def _claim(self, free: int) -> Sequence[Row]:
-        """Claims; with floors where it may, and without them before it believes in emptiness."""
-        floors = self._floors.known()
-        try:
-            rows = await self._database.claim(
-                self.name, self.queues, free, self._lease, self._types, floors
-            )
-            self._floors.learn(rows, complete=floors is None)
-            if len(rows) < free and floors is not None:
-                rest = await self._database.claim(
-                    self.name, self.queues, free - len(rows), self._lease, self._types
-                )
-                self._floors.learn(rest, complete=True)
-                rows = [*rows, *rest]
-            return rows
-        except BROKEN as error:
-            log.warning("claiming: connection lost (%r)", error)
-            await persist(self._give_back_unknown, "claiming", stop=lambda: self._stopping)
-            self._wake.set()
-            return []
-
-    async def _give_back_unknown(self) -> None:
-        """A claim whose answer was lost may have been made: nobody would run those jobs."""
-        known = self._settlement.job_ids.union(self._running)
-        await self._database.release_unknown(self.name, list(known))
-
-    async def _until_due(self) -> float | None:
-        """Seconds until the next job is due; the listener's regular look covers all else."""
-        try:
-            due_in = await self._database.due_in(self.queues, self._types)
-        except BROKEN as error:
-            log.warning("claiming: connection lost (%r)", error)
-            return LOCKED
-        if due_in is None:
-            return None
-        return max(due_in.total_seconds(), LOCKED if due_in <= timedelta(0) else 0.001)
 
     async def _wait(self, seconds: float | None) -> bool:
         """Waits for the flag; False: in vain."""
@@ -253,27 +216,27 @@ class Worker:
                 return True
         return False
 
-    async def _quietly(self, action: Any) -> Any:
-        """Something that may fail with the LISTEN connection, which is the listener's to mend."""
+    async def _quietly(self, action: Callable[[], Awaitable[Any]]) -> Any:
+        """Something that may fail with its connection, which is not this loop's to mend."""
         try:
             return await action()
-        except BROKEN as error:
-            log.warning("listening: connection lost (%r)", error)
+        except (*BROKEN, asyncpg.PostgresError) as error:
+            log.warning("connection lost (%r)", error)
+            await asyncio.sleep(POLL)
             return None
 
     def _start(self, jobs: asyncio.TaskGroup, row: Row) -> None:
         job: RunningJob[Any] = RunningJob(row, self.app, self)
-        self._running[row["id"]] = (job, jobs.create_task(self._run_one(job)))
+        key = (row["id"], row["attempt"])
+        self._running.add(key, job, jobs.create_task(self._run_one(key, job)))
 
-    async def _run_one(self, job: RunningJob[Any]) -> None:
+    async def _run_one(self, key: tuple[int, int], job: RunningJob[Any]) -> None:
         clock = asyncio.get_running_loop().time
         began = clock()
-        row = job._row
-        outcome = await execute(self.app.tasks[row["job_type"]], job)
-        job_id = row["id"]
-        del self._running[job_id]
+        outcome = await execute(self.app.tasks[job._row["job_type"]], job)
+        self._running.remove(key)
         if outcome.end is not End.LOST and outcome.end is not End.SETTLED:
-            self._settlement.add(job_id, row["attempt"], outcome)
+            self._settlement.add(*key, outcome)
         if self._hungry:
             self._wake.set()
         level = logging.DEBUG if outcome.end in (End.COMPLETED, End.SETTLED) else logging.INFO
@@ -291,45 +254,9 @@ class Worker:
             extra={**job.log_fields, "duration": seconds, "outcome": outcome.end.value},
         )  # fmt: skip
 
-    async def _beat(self) -> None:
-        """Prolongs the leases of what runs at a third of the lease, and when a cancel is heard."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._lease.total_seconds() / 3):
-                    await self._cancel_heard.wait()
-            self._cancel_heard.clear()
-            if self._running:
-                await self._beat_once(list(self._running))
-
-    async def _beat_once(self, job_ids: list[int]) -> None:
-        attempts = [self._running[i][0].attempt for i in job_ids]
-        try:
-            states = await self._database.heartbeat(self.name, job_ids, attempts, self._lease)
-        except (*BROKEN, asyncpg.PostgresError, PgjobsError) as error:
-            log.warning("heartbeat failed, the next one will tell: %r", error)
-            return
-        for job_id, state in states.items():
-            if state != "held":
-                self._halt(job_id, Stop.LOST if state == "lost" else Stop.CANCEL)
-
     def _settled(self) -> None:
         if self._until_empty or self._stopping:
             self._wake.set()
-
-    def _hear_cancel(self, job_id: int) -> None:
-        if job_id in self._running:
-            # Anybody may notify: the heartbeat asks the row itself.
-            self._cancel_heard.set()
-
-    def _halt(self, job_id: int, why: Stop) -> None:
-        """Cancels a running handler."""
-        if job_id in self._running:
-            job, task = self._running[job_id]
-            if job._stop is None:
-                log.info("job %s (%s) is stopped: %s", job_id, job.job_type, why.value,
-                         extra=job.log_fields)  # fmt: skip
-                job._stop = why
-                task.cancel()
 
     async def _drain(self) -> None:
         """Lets running jobs end within the grace period, then gives the rest back."""
@@ -340,33 +267,4 @@ class Worker:
                 while self._running:
                     self._wake.clear()
                     await self._wake.wait()
-        for job_id in list(self._running):
-            self._halt(job_id, Stop.SHUTDOWN)
-
-    def _signalled(self, number: int) -> None:
-        self._signals += 1
-        if self._signals > 1:
-            log.warning("second signal: exiting at once; leases will end, nothing is lost")
-            os._exit(128 + number)
-        log.info("worker %s: %s", self.name, signal.Signals(number).name)
-        self.stop()
-
-
-class _Signals:
-    """SIGTERM and SIGINT stop the worker, where this thread may say so."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self._taken: list[int] = []
-
-    def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            # Not in the main thread, or not on this platform: the owner calls stop().
-            with suppress(ValueError, NotImplementedError, RuntimeError):
-                loop.add_signal_handler(number, self._worker._signalled, number)
-                self._taken.append(number)
-
-    def __exit__(self, *_: object) -> None:
-        for number in self._taken:
-            asyncio.get_running_loop().remove_signal_handler(number)
+        self._running.halt_all(Stop.SHUTDOWN)

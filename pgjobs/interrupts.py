@@ -1,0 +1,38 @@
+"""SIGTERM and SIGINT: the first one stops gracefully, the second one at once."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+log = logging.getLogger("pgjobs.worker")
+
+
+@contextmanager
+def interrupts(stop: Callable[[], None]) -> Iterator[None]:
+    """Calls ``stop`` at the first signal; not in another thread than the main one."""
+    loop = asyncio.get_running_loop()
+    taken: list[int] = []
+    seen = 0
+
+    def hear(number: int) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > 1:
+            log.warning("second signal: exiting at once; leases will end, nothing is lost")
+            os._exit(128 + number)
+        log.info("%s: stopping; once more to exit at once", signal.Signals(number).name)
+        stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Where signals cannot be handled, the owner of the loop calls stop().
+        with suppress(ValueError, NotImplementedError, RuntimeError):
+            loop.add_signal_handler(number, hear, number)
+            taken.append(number)
+    try:
+        yield
+    finally:
+        for number in taken:
+            loop.remove_signal_handler(number)
