@@ -110,3 +110,11 @@ def test_pytest_finds_the_plugin(python: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout
+
+
+def test_the_compose_file_can_be_read() -> None:
+    yaml = pytest.importorskip("yaml")
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    assert services["postgres"]["image"] == "postgres:18"
+    assert "pgjobs worker" in services["worker"]["command"][-1]
+    assert set(services["worker"]["depends_on"]) <= set(services)
