@@ -60,6 +60,9 @@ class Stop(Enum):
 
 async def execute(task: "Task[Any, Any]", job: "RunningJob[Any]") -> Outcome:
     """Runs the handler; never raises but for what stops the whole process."""
+    if job._stop is not None:
+        return _stopped(job)
+    job._begun = True
     try:
         job._payload = task.decode(job._row["payload"])
     except (ValidationError, ValueError) as error:

@@ -14,7 +14,7 @@ log = logging.getLogger("pgjobs.worker")
 def interrupts(stop: Callable[[], None]) -> Iterator[None]:
     """Calls ``stop`` at the first signal; not in another thread than the main one."""
     loop = asyncio.get_running_loop()
-    taken: list[int] = []
+    taken: list[signal.Signals] = []
     seen = 0
 
     def hear(number: int) -> None:
@@ -34,5 +34,5 @@ def interrupts(stop: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        for number in taken:
-            loop.remove_signal_handler(number)
+        for one in taken:
+            loop.remove_signal_handler(one)

@@ -60,7 +60,9 @@ class Running:
                     "job %s (%s) is stopped: %s", job.id, job.job_type, why.value,
                     extra=job.log_fields,
                 )  # fmt: skip
-                task.cancel()
+                # A task that is cancelled before its first step would never say how it ended.
+                if job._begun:
+                    task.cancel()
 
     def halt_all(self, why: Stop) -> None:
         """Cancels every handler."""

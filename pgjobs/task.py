@@ -28,13 +28,14 @@ R = TypeVar("R")
 class RunningJob(Job[P]):
     """A job in its handler: the row, with what only a running job has."""
 
-    __slots__ = ("_app", "_settled", "_stop", "_worker")
+    __slots__ = ("_app", "_begun", "_settled", "_stop", "_worker")
 
     def __init__(self, row: Row, app: "App", worker: "Worker") -> None:
         # The payload is decoded when the job runs: a bad one must fail that job, not the claim.
         self._row = row
         self._app = app
         self._worker = worker
+        self._begun = False
         self._settled = False
         self._stop: Stop | None = None
 
