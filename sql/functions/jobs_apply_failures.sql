@@ -18,7 +18,7 @@ declare
     v_queues text[];
 begin
     if array_position(errors, null) is not null then
-        raise exception using errcode = 'JQ003', message = 'error is missing: say why the job failed';
+        raise exception using errcode = 'JQ003', message = 'error is missing: say why it failed';
     end if;
     if not ('0' <= all (retry_ins) and '100 years' >= all (retry_ins)) then
         raise exception using errcode = 'JQ003', message = 'retry_in must be from 0 to 100 years';

@@ -83,8 +83,8 @@ begin
             v_run_at := coalesce(v_floor, '-infinity');
             v_id := 0;
             v_types := coalesce(v_wanted, jobs_types_present(v_queue, v_priority));
-            v_chunk := case when cardinality(v_types) = 1 then v_left
-                else least(v_left, 8 + 2 * least(v_left, 10000) / greatest(cardinality(v_types), 1)) end;
+            v_chunk := case when cardinality(v_types) = 1 then v_left else least(
+                v_left, 8 + 2 * least(v_left, 10000) / greatest(cardinality(v_types), 1)) end;
             loop
                 v_bound_run_at := null;
                 v_bound_id := null;

@@ -1,7 +1,7 @@
--- Two sessions cannot both win: the fence is read under the row's lock, so a job that recovery took is
--- `lost` here, and one that is held here is not overdue there. A row that somebody has locked, such
--- as a handler whose transaction is open, is passed by, as recovery passes it by: one such job must
--- not let the leases of all others run out.
+-- Two sessions cannot both win: the fence is read under the row's lock, so a job that recovery took
+-- is `lost` here, and one that is held here is not overdue there. A row that somebody has locked,
+-- such as a handler whose transaction is open, is passed by, as recovery passes it by: one such job
+-- must not let the leases of all others run out.
 create or replace function jobs_heartbeat(
     worker text,
     job_ids bigint[],

@@ -1,0 +1,129 @@
+"""What the tests of the SQL functions share: rows of any state, a second session, and ears."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+Connection = asyncpg.Connection
+MOMENTS = {"run_at", "lease_until", "created_at", "updated_at", "finished_at", "cancel_requested_at"}
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+async def connect(pgjobs_dsn: str) -> AsyncIterator[Callable[[], Awaitable[Connection]]]:
+    """Opens further sessions on this test's database."""
+    opened: list[Connection] = []
+
+    async def open_one() -> Connection:
+        opened.append(await asyncpg.connect(pgjobs_dsn))
+        return opened[-1]
+
+    yield open_one
+    for connection in opened:
+        # At once: one that still waits for a lock would not answer.
+        connection.terminate()
+
+
+@pytest.fixture
+async def other(connect: Callable[[], Awaitable[Connection]]) -> Connection:
+    """A second session."""
+    return await connect()
+
+
+@pytest.fixture
+def job(conn: Connection) -> Callable[..., Awaitable[int]]:
+    """Adds a row in any state and returns its id; a timedelta is counted from now."""
+
+    async def add(status: str = "pending", **columns: Any) -> int:
+        columns = {"job_type": "t", "status": status, **columns}
+        if status == "processing":
+            columns = {"worker": "me", "attempt": 1, "lease_until": MINUTE, **columns}
+        elif status != "pending":
+            columns = {"finished_at": timedelta(0), **columns}
+        values = [
+            f"clock_timestamp() + ${place}::interval" if name in MOMENTS else f"${place}"
+            for place, name in enumerate(columns, 1)
+        ]
+        job_id: int = await conn.fetchval(
+            f"insert into jobs ({', '.join(columns)}) values ({', '.join(values)}) returning id",
+            *columns.values(),
+        )
+        return job_id
+
+    return add
+
+
+@pytest.fixture
+def row(conn: Connection) -> Callable[[int], Awaitable[asyncpg.Record]]:
+    """A job's row as it is now."""
+
+    async def read(job_id: int) -> asyncpg.Record:
+        return await conn.fetchrow("select * from jobs where id = $1", job_id)
+
+    return read
+
+
+@pytest.fixture
+def ids(conn: Connection) -> Callable[..., Awaitable[list[int]]]:
+    """The ids of a query's rows, in their order."""
+
+    async def read(query: str, *args: Any) -> list[int]:
+        return [record[0] for record in await conn.fetch(query, *args)]
+
+    return read
+
+
+@pytest.fixture
+def blocked(connect: Callable[[], Awaitable[Connection]]) -> Callable[[Connection], Awaitable[None]]:
+    """Returns when that session waits for a lock."""
+
+    async def wait(connection: Connection) -> None:
+        observer = await connect()
+        query = "select exists (select from pg_locks where pid = $1 and not granted)"
+        async with asyncio.timeout(10):
+            while not await observer.fetchval(query, connection.get_server_pid()):
+                await asyncio.sleep(0.002)
+
+    return wait
+
+
+class Ears:
+    """A session that listens."""
+
+    def __init__(self, connection: Connection, channel: str) -> None:
+        self._connection = connection
+        self._channel = channel
+        self._heard: asyncio.Queue[str] = asyncio.Queue()
+
+    async def listen(self) -> None:
+        await self._connection.add_listener(
+            self._channel, lambda _c, _pid, _channel, payload: self._heard.put_nowait(str(payload))
+        )
+
+    async def heard(self) -> list[str]:
+        """What was notified since it was asked last: notifications come in order of commits."""
+        await self._connection.execute("select pg_notify($1, 'mark')", self._channel)
+        payloads: list[str] = []
+        while (payload := await self._heard.get()) != "mark":
+            payloads.append(payload)
+        return payloads
+
+
+@pytest.fixture
+async def ears(connect: Callable[[], Awaitable[Connection]]) -> Ears:
+    """Ears on the channel of due jobs."""
+    listening = Ears(await connect(), "public.jobs")
+    await listening.listen()
+    return listening
+
+
+@pytest.fixture
+async def cancel_ears(connect: Callable[[], Awaitable[Connection]]) -> Ears:
+    """Ears on the channel of cancelled jobs."""
+    listening = Ears(await connect(), "public.jobs_cancel")
+    await listening.listen()
+    return listening

@@ -1,0 +1,72 @@
+from datetime import timedelta
+
+ALL = "select id from jobs_claim('me', max_jobs => 100)"
+
+
+async def test_a_job_that_was_lost_once_is_claimed_like_any_other(job, ids):
+    lost = [await job(crash_count=1) for _ in range(3)]
+    assert await ids(ALL) == lost
+
+
+async def test_a_worker_holds_one_job_at_a_time_of_those_that_were_lost_twice(conn, job, ids):
+    suspects = [await job(crash_count=2) for _ in range(3)]
+    innocent = await job()
+    assert await ids(ALL) == [suspects[0], innocent]
+    assert await ids(ALL) == []
+    assert await ids("select id from jobs_claim('another', max_jobs => 100)") == [suspects[1]]
+    await conn.execute("select jobs_complete($1)", suspects[0])
+    assert await ids(ALL) == [suspects[2]]
+
+
+async def test_one_at_a_time_counts_over_all_queues(job, ids):
+    a = await job(queue="a", crash_count=2)
+    await job(queue="b", crash_count=2)
+    assert await ids("select id from jobs_claim('me', '{a,b}', 100)") == [a]
+
+
+async def test_with_a_single_retry_one_loss_is_enough(job, ids):
+    suspect = await job(crash_count=1, max_retries=1)
+    await job(crash_count=1, max_retries=1)
+    assert await ids(ALL) == [suspect]
+
+
+async def test_it_comes_first_in_its_queue_and_counts_towards_max_jobs(job, ids):
+    ordinary = await job(priority=9)
+    suspect = await job(priority=-9, crash_count=2)
+    assert await ids("select id from jobs_claim('me')") == [suspect]
+    assert await ids("select id from jobs_claim('me')") == [ordinary]
+
+
+async def test_types_queues_pauses_and_the_future_hold_for_it_too(conn, job, ids):
+    await job(crash_count=2, job_type="u")
+    await job(crash_count=2, queue="other")
+    await job(crash_count=2, run_at=timedelta(hours=1))
+    assert await ids("select id from jobs_claim('me', max_jobs => 9, job_types => '{t}')") == []
+    await conn.execute("select jobs_pause('other')")
+    assert await ids("select id from jobs_claim('me', '{other}', 9)") == []
+
+
+async def test_another_sessions_claim_of_it_is_passed_by(conn, other, job, ids):
+    first, second = await job(crash_count=2), await job(crash_count=2)
+    async with conn.transaction():
+        assert await ids(ALL) == [first]
+        claimed = await other.fetch("select id from jobs_claim('another', max_jobs => 100)")
+        assert [row["id"] for row in claimed] == [second]
+
+
+async def test_a_poison_job_ends_failed_and_the_jobs_beside_it_do_not(conn, job):
+    poison = await job()
+    beside = [await job() for _ in range(9)]
+    for _ in range(200):
+        await conn.execute("update jobs set run_at = clock_timestamp() where status = 'pending'")
+        claimed = [row["id"] for row in await conn.fetch(ALL)]
+        if not claimed:
+            break
+        if poison in claimed:
+            await conn.execute("select jobs_recover('me')")
+        else:
+            await conn.execute("select jobs_complete(unnest($1::bigint[]))", claimed)
+    assert await conn.fetchval("select status from jobs where id = $1", poison) == "failed"
+    statuses = await conn.fetch("select distinct status from jobs where id = any ($1)", beside)
+    assert [row["status"] for row in statuses] == ["completed"]
+    assert await conn.fetchval("select max(retry_count) from jobs") == 0

@@ -1,0 +1,104 @@
+import asyncio
+import json
+
+import pytest
+
+from pgjobs.errors import InvalidArgument
+
+MANY = "select * from jobs_enqueue_many($1::text::jsonb)"
+
+
+async def test_ids_come_back_in_the_order_of_the_array(conn, ids):
+    jobs = [{"job_type": "t", "payload": {"n": n}} for n in range(200)]
+    answer = await ids(MANY, json.dumps(jobs))
+    order = await ids("select (payload ->> 'n')::int from jobs order by array_position($1, id)", answer)
+    assert order == list(range(200))
+    assert answer == sorted(answer)
+
+
+async def test_with_unique_keys_too_in_whatever_order_they_are(conn, ids):
+    jobs = [{"job_type": "t", "unique_key": key} for key in ["b", "a", "c", "a"]]
+    answer = await ids(MANY, json.dumps(jobs))
+    keys = [await conn.fetchval("select unique_key from jobs where id = $1", i) for i in answer]
+    assert keys == ["b", "a", "c", "a"]
+    assert answer[1] == answer[3]
+    assert await conn.fetchval("select count(*) from jobs") == 3
+
+
+async def test_a_key_that_is_held_gives_the_existing_id(conn, ids):
+    held = await conn.fetchval("select id from jobs_enqueue('t', unique_key => 'a')")
+    answer = await ids(MANY, '[{"job_type": "t"}, {"job_type": "t", "unique_key": "a"}]')
+    assert answer[1] == held
+    assert await conn.fetchval("select count(*) from jobs") == 2
+
+
+async def test_every_key_reaches_its_column_and_null_or_absent_is_the_default(conn):
+    full = {
+        "job_type": "t", "payload": [1], "queue": "q", "priority": 9,
+        "run_at": "2030-01-01T00:00:00Z", "reference_type": "file", "reference_id": 42,
+        "max_retries": 0, "unique_key": "k", "unique_scope": "kept", "backoff": ["1 s", "00:01:00"],
+    }  # fmt: skip
+    await conn.execute(MANY, json.dumps([full, {"job_type": "t", **dict.fromkeys(full, None)} | {"job_type": "t"}]))
+    first, second = await conn.fetch("select * from jobs order by unique_key nulls last")
+    assert (first["payload"], first["queue"], first["priority"]) == ("[1]", "q", 9)
+    assert (first["run_at"].year, first["reference_id"], first["max_retries"]) == (2030, 42, 0)
+    assert (first["unique_key"], first["unique_scope"]) == ("k", "kept")
+    assert [delay.total_seconds() for delay in first["backoff"]] == [1, 60]
+    assert (second["payload"], second["queue"], second["priority"]) == ("{}", "default", 0)
+    assert (second["max_retries"], second["unique_scope"]) == (3, "live")
+
+
+async def test_an_empty_array_adds_nothing(ids):
+    assert await ids(MANY, "[]") == []
+
+
+@pytest.mark.parametrize(
+    ("jobs", "problem"),
+    [
+        ("null", "must be an array"),
+        ('{"job_type": "t"}', "must be an array"),
+        ('[{"job_type": "t"}, 1]', r"jobs\[1\] must be an object"),
+        ('[{"job_type": "t"}, {"type": "t"}]', r"jobs\[1\] has the unknown key type"),
+        ('[{"job_type": "t"}, {}]', r"jobs\[1\]: job_type is missing"),
+        ('[{"job_type": "t"}, {"job_type": "t", "priority": 10}]', r"jobs\[1\]: priority must be"),
+        ('[{"job_type": "t", "priority": "high"}]', r"jobs\[0\]: .*high"),
+        ('[{"job_type": "t", "priority": 1e30}]', r"jobs\[0\]: "),
+        ('[{"job_type": "t", "run_at": "someday"}]', r"jobs\[0\]: .*someday"),
+        ('[{"job_type": "t", "run_at": "infinity"}]', r"jobs\[0\]: run_at must be a moment"),
+        ('[{"job_type": "t", "max_retries": -1}]', r"jobs\[0\]: max_retries must be"),
+        ('[{"job_type": "t", "backoff": []}]', r"jobs\[0\]: backoff must be a list"),
+        ('[{"job_type": "t", "backoff": [["1 s"]]}]', r"jobs\[0\]: backoff must be a list"),
+        ('[{"job_type": "t", "backoff": ["101 years"]}]', r"jobs\[0\]: backoff must hold delays"),
+        ('[{"job_type": "t", "unique_key": ""}]', r"jobs\[0\]: unique_key must have"),
+        (
+            '[{"job_type": "t"}, {"job_type": "t", "unique_key": "k", "priority": 10}]',
+            r"jobs\[1\]: priority must be",
+        ),
+    ],
+)
+async def test_it_is_all_or_nothing_and_the_error_names_the_row(conn, jobs, problem):
+    with pytest.raises(InvalidArgument, match=problem):
+        await conn.execute(MANY, jobs)
+    assert await conn.fetchval("select count(*) from jobs") == 0
+
+
+async def test_null_instead_of_jobs_raises(conn):
+    with pytest.raises(InvalidArgument, match="must be an array"):
+        await conn.execute("select jobs_enqueue_many(null)")
+
+
+@pytest.mark.parametrize("key", ["5", '{"a": 1}', "[1]"])
+async def test_a_key_of_any_json_type_is_unique_as_its_text(conn, key):
+    await conn.execute(MANY, f'[{{"job_type": "t", "unique_key": {key}}}]')
+    assert await conn.fetchval("select unique_key from jobs") == key
+
+
+async def test_two_batches_with_the_same_keys_in_another_order_do_not_deadlock(
+    conn, other, blocked
+):
+    keys = [{"job_type": "t", "unique_key": str(n)} for n in range(50)]
+    async with conn.transaction():
+        first = await conn.fetch(MANY, json.dumps(keys))
+        racing = asyncio.create_task(other.fetch(MANY, json.dumps(keys[::-1])))
+        await blocked(other)
+    assert await racing == first[::-1]
