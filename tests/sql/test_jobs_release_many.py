@@ -1,0 +1,82 @@
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from pgjobs.errors import InvalidArgument
+
+MANY = "select * from jobs_release_many('me', $1::bigint[], $2::int[])"
+SNOOZE = """select * from jobs_release_many('me', $1::bigint[], $2::int[],
+    array[null, clock_timestamp() + interval '1 hour'])"""
+
+
+async def test_a_released_job_is_pending_again_and_has_spent_nothing(conn, job, ids, row):
+    running = await job("processing", run_at=timedelta(hours=-1), error="earlier", retry_count=1)
+    before = await row(running)
+    assert await ids(MANY, [running], [1]) == [running]
+    after = await row(running)
+    assert (after["status"], after["worker"], after["lease_until"]) == ("pending", None, None)
+    for kept in ["run_at", "error", "retry_count", "crash_count", "attempt", "finished_at"]:
+        assert after[kept] == before[kept]
+    assert await ids("select id from jobs_claim('another')") == [running]
+
+
+async def test_with_run_ats_it_is_snoozed_and_a_null_among_them_means_as_it_was(job, ids, row):
+    a, b = await job("processing"), await job("processing")
+    was = (await row(a))["run_at"]
+    assert sorted(await ids(SNOOZE, [a, b], [1, 1])) == [a, b]
+    assert (await row(a))["run_at"] == was
+    assert (await row(b))["run_at"] - was > timedelta(minutes=59)
+
+
+async def test_what_fails_the_fence_is_skipped(job, ids):
+    mine = await job("processing")
+    jobs = [await job("processing", worker="you"), 99, await job("processing", attempt=2), mine,
+            await job(), await job("cancelled")]  # fmt: skip
+    assert await ids(MANY, jobs, [1] * 6) == [mine]
+
+
+async def test_a_job_that_was_to_be_cancelled_ends_cancelled(job, ids, row):
+    running = await job("processing", cancel_requested_at=timedelta(0))
+    assert await ids(MANY, [running], [1]) == [running]
+    assert (await row(running))["status"] == "cancelled"
+
+
+async def test_an_id_twice_and_no_ids(job, ids):
+    a = await job("processing")
+    assert await ids(MANY, [a, a], [1, 1]) == [a]
+    assert await ids(MANY, [], []) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "null, '{1}', '{1}'",
+        "'me', null, '{1}'",
+        "'me', '{1}', null",
+        "'me', '{1}', '{}'",
+        "'me', '{1}', '{1}', '{}'",
+        "'me', '{1}', '{1}', '{infinity}'",
+    ],
+)
+async def test_bad_arguments_raise(conn, job, row, arguments):
+    running = await job("processing")
+    with pytest.raises(InvalidArgument):
+        await conn.execute(f"select jobs_release_many({arguments})")
+    assert (await row(running))["status"] == "processing"
+
+
+async def test_it_wakes_sleepers_once_per_queue(conn, job, ears):
+    jobs = [await job("processing", queue=queue) for queue in "aab"]
+    await ears.heard()
+    await conn.execute(MANY, jobs, [1] * 3)
+    assert sorted(await ears.heard()) == ["a", "b"]
+
+
+async def test_the_second_of_two_sessions_changes_nothing(conn, other, job, blocked):
+    jobs = [await job("processing") for _ in range(5)]
+    async with conn.transaction():
+        assert len(await conn.fetch(MANY, jobs, [1] * 5)) == 5
+        second = asyncio.create_task(other.fetch(MANY, jobs[::-1], [1] * 5))
+        await blocked(other)
+    assert await second == []
