@@ -66,7 +66,6 @@ set local search_path to :"schema", pg_temp;
 \ir functions/jobs_heartbeat.sql
 \ir functions/jobs_held.sql
 \ir functions/jobs_hold.sql
-\ir functions/jobs_is_awaited.sql
 \ir functions/jobs_items.sql
 \ir functions/jobs_lock.sql
 \ir functions/jobs_lock_key.sql

@@ -102,9 +102,6 @@ begin
         ('jobs_hold', $$jobs$$, $$
             job_id bigint, worker text, attempt integer
         $$),
-        ('jobs_is_awaited', $$boolean$$, $$
-            queue text, job_types text[], due_now boolean
-        $$),
         ('jobs_items', $$
             TABLE(job_type text, payload jsonb, queue text, priority integer,
             run_at timestamp with time zone, reference_type text, reference_id bigint,

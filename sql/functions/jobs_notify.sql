@@ -1,16 +1,38 @@
 -- After every statement that inserts into jobs, whoever sent it: COPY, plain INSERT, jobs_enqueue.
+--
+-- NOTIFY takes a lock that is one for the whole cluster and holds it while the commit is flushed to
+-- disk: sixteen producers then commit one after the other. So it is left out when an awake worker
+-- is certain to claim after this transaction's commit. docs/decisions/0004-notify-gate.md argues it:
+-- the worker's rest lock, taken here as a shared one, is held until after that commit, and a worker
+-- that wants to rest must get it exclusively and then claim once more; if it is refused here, that
+-- worker rests: notify. Its name's lock tells a living worker from a row that a dead one left
+-- behind; taken and given back in one expression, since a query that is cancelled in between would
+-- keep it. One statement, no function called per row: this is most of what a small enqueue costs.
 create or replace function jobs_notify() returns trigger
 language plpgsql volatile security definer
 set search_path from current
 as $$
+declare
+    v_queues text[];
 begin
-    perform jobs_wake(array_agg(q.queue))
-    from (
-        select a.queue from added a where a.status = 'pending' group by a.queue
-        having not jobs_is_awaited(a.queue, array_agg(distinct a.job_type),
-                                   max(a.run_at) <= clock_timestamp())
-    ) q
-    having count(*) > 0;
+    v_queues := array(
+        select a.queue
+        from added a
+        where a.status = 'pending'
+        group by a.queue
+        having max(a.run_at) > clock_timestamp() or not exists (
+            select from jobs_workers w
+            where case
+                when w.awake and a.queue = any (w.queues)
+                    and (w.job_types is null or array_agg(a.job_type) <@ w.job_types)
+                    and pg_try_advisory_xact_lock_shared(w.rest_key)
+                then not case when pg_try_advisory_lock_shared(w.name_key)
+                    then pg_advisory_unlock_shared(w.name_key) else false end
+                else false
+            end));
+    if v_queues <> '{}' then
+        perform jobs_wake(v_queues);
+    end if;
     return null;
 end
 $$;

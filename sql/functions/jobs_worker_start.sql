@@ -25,14 +25,17 @@ begin
         perform pg_sleep(0.01);
     end loop;
     return query
-    insert into jobs_workers as w (worker, queues, job_types, concurrency, version)
+    insert into jobs_workers as w (
+        worker, queues, job_types, concurrency, version, name_key, rest_key)
     values (jobs_worker_start.worker, coalesce(jobs_worker_start.queues, '{default}'),
             jobs_worker_start.job_types, coalesce(jobs_worker_start.concurrency, 1),
-            jobs_worker_start.version)
+            jobs_worker_start.version, jobs_lock_key('name', jobs_worker_start.worker),
+            jobs_lock_key('rest', jobs_worker_start.worker))
     on conflict (worker) do update
     set started_at = excluded.started_at, seen_at = excluded.seen_at, missed_at = null,
         awake = false, queues = excluded.queues, job_types = excluded.job_types,
-        concurrency = excluded.concurrency, version = excluded.version
+        concurrency = excluded.concurrency, version = excluded.version,
+        name_key = excluded.name_key, rest_key = excluded.rest_key
     returning w.*;
 end
 $$;

@@ -118,6 +118,8 @@ create table if not exists jobs_workers (
     job_types text[],
     concurrency int not null,
     version text,
+    name_key bigint,
+    rest_key bigint,
     constraint jobs_workers_worker_is_the_key
         primary key (worker)
 ) with (fillfactor = 50);
@@ -156,4 +158,6 @@ comment on column jobs_workers.seen_at is 'its last tick, every 10 s';
 comment on column jobs_workers.missed_at is 'when its session was first found gone';
 comment on column jobs_workers.awake is
     'true: it claims by itself every few milliseconds, so that enqueueing need not notify it';
+comment on column jobs_workers.name_key is 'the advisory lock that its session holds while it lives';
+comment on column jobs_workers.rest_key is 'the advisory lock that it holds while it waits for NOTIFY';
 comment on column jobs_workers.job_types is 'what it has handlers for; null: anything';
