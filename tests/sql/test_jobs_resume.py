@@ -1,0 +1,29 @@
+import pytest
+
+from pgjobs.errors import InvalidArgument
+
+
+async def test_the_queue_gives_jobs_again_and_sleepers_are_woken(conn, job, ids, ears):
+    waiting = await job()
+    await conn.execute("select jobs_pause('default')")
+    await ears.heard()
+    assert tuple(await conn.fetchrow("select * from jobs_resume('default')")) == ("default", None)
+    assert await ears.heard() == ["default"]
+    assert await ids("select id from jobs_claim('me')") == [waiting]
+
+
+async def test_a_queue_that_nobody_paused_may_be_resumed(conn):
+    assert await conn.fetchval("select queue from jobs_resume('q')") == "q"
+
+
+@pytest.mark.parametrize("queue", ["null", "''", "repeat('q', 513)"])
+async def test_what_is_no_queue_raises(conn, queue):
+    with pytest.raises(InvalidArgument, match="queue must have 1 to 512 bytes"):
+        await conn.execute(f"select jobs_resume({queue})")
+
+
+async def test_it_wakes_nobody_before_its_commit(conn, ears):
+    async with conn.transaction():
+        await conn.execute("select jobs_resume('q')")
+        assert await ears.heard() == []
+    assert await ears.heard() == ["q"]

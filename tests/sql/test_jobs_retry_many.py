@@ -1,0 +1,82 @@
+from datetime import timedelta
+
+import pytest
+
+from pgjobs.errors import InvalidArgument
+
+PENDING = "select id from jobs where status = 'pending' order by id"
+DAY = timedelta(days=1)
+
+
+async def test_only_failed_jobs_are_retried(conn, job, ids):
+    failed = [await job("failed", retry_count=3), await job("failed")]
+    for status in ["processing", "completed", "cancelled"]:
+        await job(status)
+    assert await conn.fetchval("select jobs_retry_many()") == 2
+    assert await ids(PENDING) == failed
+    assert await conn.fetchval("select max(retry_count) from jobs") == 0
+
+
+async def test_an_explicit_null_means_the_default(conn, job):
+    await job("failed")
+    assert await conn.fetchval("select jobs_retry_many(null, null, null, null)") == 1
+
+
+async def test_types_queues_and_since_when_choose_among_them(conn, job, ids):
+    a = await job("failed", job_type="a")
+    b = await job("failed", job_type="b", queue="q")
+    old = await job("failed", job_type="a", finished_at=-2 * DAY)
+    assert await conn.fetchval("select jobs_retry_many('{b}', '{default}')") == 0
+    since = "select jobs_retry_many('{a}', failed_since => clock_timestamp() - interval '1 day')"
+    assert await conn.fetchval(since) == 1
+    assert await ids(PENDING) == [a]
+    assert await conn.fetchval("select jobs_retry_many(queues => '{q}')") == 1
+    assert await ids(PENDING) == [a, b]
+    assert await conn.fetchval("select jobs_retry_many('{}')") == 0
+    assert await conn.fetchval("select jobs_retry_many()") == 1
+    assert await ids(PENDING) == [a, b, old]
+
+
+async def test_max_jobs_is_exact_and_repeating_finds_the_rest(conn, job):
+    for _ in range(5):
+        await job("failed")
+    counts = [await conn.fetchval("select jobs_retry_many(max_jobs => 2)") for _ in range(4)]
+    assert counts == [2, 2, 1, 0]
+    with pytest.raises(InvalidArgument, match="max_jobs must be 0 or more"):
+        await conn.execute("select jobs_retry_many(max_jobs => -1)")
+
+
+async def test_those_whose_key_is_taken_are_skipped_and_use_up_nothing(conn, job, ids):
+    await job("failed", unique_key="a")
+    await job("failed", unique_key="a")
+    live = await job(unique_key="a")
+    free = await job("failed", unique_key="b")
+    assert await conn.fetchval("select jobs_retry_many(max_jobs => 1)") == 1
+    assert await ids(PENDING) == [live, free]
+
+
+async def test_of_two_failed_jobs_with_one_key_one_is_retried(conn, job, ids):
+    for _ in range(2):
+        await job("failed", unique_key="a")
+    await job("failed")
+    assert await conn.fetchval("select jobs_retry_many()") == 2
+    assert len(await ids("select id from jobs where status = 'failed'")) == 1
+
+
+async def test_a_kept_key_is_its_own(conn, job):
+    await job("failed", unique_key="a", unique_scope="kept")
+    assert await conn.fetchval("select jobs_retry_many()") == 1
+
+
+async def test_locked_rows_are_skipped(conn, other, job):
+    locked, _ = await job("failed"), await job("failed")
+    async with conn.transaction():
+        await conn.execute("select jobs_retry($1)", locked)
+        assert await other.fetchval("select jobs_retry_many()") == 1
+
+
+async def test_it_wakes_sleepers_once_per_queue(conn, job, ears):
+    for queue in "aab":
+        await job("failed", queue=queue)
+    await conn.execute("select jobs_retry_many()")
+    assert sorted(await ears.heard()) == ["a", "b"]
