@@ -263,11 +263,14 @@ class Database:
         )  # fmt: skip
         return [row["state"] for row in rows]
 
-    async def recover(self, worker: str | None = None) -> list[Job[Any]]:
+    async def recover(
+        self, worker: str | None = None, sparing: str | None = None
+    ) -> list[Job[Any]]:
         """Takes back jobs of lost workers; with a name, all that this worker holds."""
         return await self._jobs(
-            f"select {JOB_COLUMNS} from {{schema}}.jobs_recover($1::text)", worker
-        )
+            f"select {JOB_COLUMNS} from {{schema}}.jobs_recover($1::text, $2::text)",
+            worker, sparing,
+        )  # fmt: skip
 
     async def cancel(
         self,

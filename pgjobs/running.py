@@ -64,6 +64,13 @@ class Running:
                 if job._begun:
                     task.cancel()
 
+    def describe(self, task: asyncio.Task[Any]) -> str:
+        """Which job a task runs, for the log."""
+        for job, running in self._jobs.values():
+            if running is task:
+                return f"job {job.id} ({job.job_type})"
+        return f"task {task.get_name()}"
+
     def halt_all(self, why: Stop) -> None:
         """Cancels every handler."""
         for key in list(self._jobs):

@@ -25,6 +25,7 @@ from .pace import Pace
 from .running import Running
 from .settlement import Settlement
 from .task import RunningJob
+from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     from .app import App
@@ -78,6 +79,7 @@ class Worker:
         self.concurrency = concurrency
         self.keep_completed = keep_completed
         self.threads = ThreadPoolExecutor(concurrency, thread_name_prefix="pgjobs")
+        self._lease = lease
         self._grace = grace
         self._types = list(app.tasks)
         self._wake = asyncio.Event()
@@ -132,7 +134,8 @@ class Worker:
                     await self._listener.connect()
                     # What a predecessor of this name held: it is gone, else the name were taken.
                     await self._database.recover(self.name)
-                    await self._work()
+                    with Watchdog(self._lease / 3, self._running.describe):
+                        await self._work()
                 finally:
                     await self._listener.close()
                     await self._claim_link.close()

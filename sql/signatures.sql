@@ -125,7 +125,9 @@ begin
         $$),
         ('jobs_notify', $$trigger$$, $$$$),
         ('jobs_pause', $$SETOF jobs_queues$$, $$queue text$$),
-        ('jobs_recover', $$SETOF jobs$$, $$worker text DEFAULT NULL::text$$),
+        ('jobs_recover', $$SETOF jobs$$, $$
+            worker text DEFAULT NULL::text, sparing text DEFAULT NULL::text
+        $$),
         ('jobs_release_many', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[],
             run_ats timestamp with time zone[] DEFAULT NULL::timestamp with time zone[]

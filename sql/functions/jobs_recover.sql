@@ -1,6 +1,12 @@
 -- Two sessions cannot both win: rows are locked with `skip locked`, and whoever locks one later
 -- re-reads that it is processing. A completion that is under way holds the lock and is passed by.
-create or replace function jobs_recover(worker text default null) returns setof jobs
+--
+-- sparing: a worker that looks by itself spares its own jobs. It may have hung for longer than its
+-- lease; if nobody has taken them meanwhile, it goes on with them.
+create or replace function jobs_recover(
+    worker text default null,
+    sparing text default null
+) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
 set plan_cache_mode = force_generic_plan
@@ -19,6 +25,7 @@ begin
     v_ids := array(
         select j.id from jobs j
         where j.status = 'processing'
+            and j.worker is distinct from sparing
             and (j.lease_until < v_now
                  -- What was claimed since was claimed by a new worker of that name.
                  or (j.worker = any (v_gone) and j.updated_at < v_now)

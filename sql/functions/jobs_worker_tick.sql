@@ -14,7 +14,7 @@ begin
     if not found then
         return;
     end if;
-    perform from jobs_recover();
+    perform from jobs_recover(sparing => v_me.worker);
     return query
     select exists (select from jobs j
                    where j.status = 'processing' and j.worker <> v_me.worker)
