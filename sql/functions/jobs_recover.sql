@@ -25,7 +25,7 @@ begin
     v_ids := array(
         select j.id from jobs j
         where j.status = 'processing'
-            and j.worker is distinct from sparing
+            and (sparing is null or j.worker is distinct from sparing)
             and (j.lease_until < v_now
                  -- What was claimed since was claimed by a new worker of that name.
                  or (j.worker = any (v_gone) and j.updated_at < v_now)
