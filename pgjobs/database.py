@@ -415,6 +415,82 @@ class Database:
             order by queue, job_type, status"""
         )
 
+    async def listing(
+        self,
+        statuses: Sequence[str] | None = None,
+        job_types: Sequence[str] | None = None,
+        queues: Sequence[str] | None = None,
+        limit: int = 20,
+    ) -> Sequence[Row]:
+        """Rows of ``jobs_list``, the newest first."""
+        return await self._rows(
+            """select id, queue, job_type, status, priority, reference_type, reference_id,
+            retry_count, max_retries, crash_count, attempt, run_at, worker, lease_until,
+            cancel_requested_at, created_at, updated_at, finished_at, age, error
+            from {schema}.jobs_list
+            where ($1::text[] is null or status = any ($1::text[]))
+                and ($2::text[] is null or job_type = any ($2::text[]))
+                and ($3::text[] is null or queue = any ($3::text[]))
+            order by id desc limit $4::bigint""",
+            statuses, job_types, queues, limit,
+        )  # fmt: skip
+
+    async def processing(self, limit: int = 20) -> Sequence[Row]:
+        """The jobs that run now, the longest first."""
+        return await self._rows(
+            """select id, queue, job_type, worker, attempt, age,
+            lease_until - clock_timestamp() as lease, cancel_requested_at
+            from {schema}.jobs_list where status = 'processing'
+            order by age desc, id limit $1::bigint""",
+            limit,
+        )
+
+    async def workers(self) -> Sequence[Row]:
+        """The registered workers; ``unseen``: since their last heartbeat."""
+        return await self._rows(
+            """select worker, started_at, clock_timestamp() - seen_at as unseen, missed_at, awake,
+            queues, job_types, concurrency, version from {schema}.jobs_workers order by worker"""
+        )
+
+    async def paused(self) -> dict[str, datetime]:
+        """The paused queues, and since when."""
+        rows = await self._rows(
+            """select queue, paused_at from {schema}.jobs_queues
+            where paused_at is not null order by queue"""
+        )
+        return {row["queue"]: row["paused_at"] for row in rows}
+
+    async def finished(
+        self,
+        statuses: Sequence[str],
+        within: timedelta | None = None,
+        before: timedelta | None = None,
+    ) -> int:
+        """How many jobs finished within the last ``within``, or longer ago than ``before``."""
+        value: int = await self._value(
+            """select count(*) as value from {schema}.jobs_list
+            where status = any ($1::text[]) and status <> 'pending'
+                and finished_at >= coalesce(clock_timestamp() - $2::interval, '-infinity')
+                and finished_at < coalesce(clock_timestamp() - $3::interval, 'infinity')""",
+            statuses, within, before,
+        )  # fmt: skip
+        return value
+
+    async def doctor(self) -> Sequence[Row]:
+        """Rows of ``jobs_doctor``: check_name, verdict, detail, advice."""
+        return await self._rows(
+            "select check_name, verdict, detail, advice from {schema}.jobs_doctor()"
+        )
+
+    async def version(self) -> str:
+        """Which release of pgjobs made the functions."""
+        value: str = await self._value("select {schema}.jobs_version() as value")
+        return value
+
+    async def grant(self, role_name: str, as_what: str) -> None:
+        """Lets a role be producer, worker, observer or admin."""
+        await self._rows("select {schema}.jobs_grant($1::text, $2::text)", role_name, as_what)
+
 
 def _moment(value: Moment) -> tuple[datetime | None, timedelta | None]:
     """A moment as what it is: absolute, or from the database's now."""
