@@ -45,15 +45,17 @@ class Claimer:
         self._known_ids = known_ids
         self._stopping = stopping
         self._floors = Floors()
+        self._backlog = False
 
     async def claim(self, free: int) -> Sequence[Row]:
         """Up to ``free`` rows; fewer only if no more are due, or after trouble with the server."""
         try:
-            floors = self._floors.known()
+            floors = self._floors.known(backlog=self._backlog)
             rows = await self._once(free, floors)
-            if len(rows) < free and floors is not None:
+            if len(rows) < free and floors and not self._floors.known(backlog=False):
                 # Emptiness is believed only without floors.
                 rows = [*rows, *await self._once(free - len(rows), None)]
+            self._backlog = len(rows) == free
             return rows
         except BROKEN as error:
             log.warning("claiming: connection lost (%r)", error)
@@ -75,6 +77,11 @@ class Claimer:
     async def _give_back_unknown(self) -> None:
         """A claim whose answer was lost may have been made: nobody would run those jobs."""
         await self._database.release_unknown(self._worker, list(self._known_ids()))
+
+    async def is_due(self) -> bool:
+        """Whether more is due, for others to claim."""
+        seconds = await self.until_due()
+        return seconds is not None and seconds <= LOCKED
 
     async def until_due(self) -> float | None:
         """Seconds until the next job is due; None: none is waiting."""

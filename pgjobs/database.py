@@ -156,9 +156,16 @@ class Database:
         )  # fmt: skip
         return value
 
-    async def wake(self, queues: Sequence[str]) -> None:
-        """Tells the workers of these queues to look."""
-        await self._rows("select {schema}.jobs_wake($1::text[])", queues)
+    async def wake(
+        self,
+        queues: Sequence[str],
+        job_types: Sequence[str] | None = None,
+        hops: int = 3,
+    ) -> None:
+        """Tells the workers of these queues to look: one at once, the others soon."""
+        await self._rows(
+            "select {schema}.jobs_wake($1::text[], $2::text[], $3::int)", queues, job_types, hops
+        )
 
     async def start(
         self, job_id: int, worker: str, lease: timedelta | None = None
@@ -357,9 +364,9 @@ class Database:
         await self._rows("select {schema}.jobs_worker_stop($1::text)", worker)
 
     async def worker_tick(self, worker: str) -> Row | None:
-        """Its regular look: ``watch`` and ``due_in``; None: it is not registered (any more)."""
+        """Its regular look: ``watch``, ``due_in``, ``peers``; None: it is not registered."""
         rows = await self._rows(
-            "select watch, due_in from {schema}.jobs_worker_tick($1::text)", worker
+            "select watch, due_in, peers from {schema}.jobs_worker_tick($1::text)", worker
         )
         return rows[0] if rows else None
 

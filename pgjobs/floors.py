@@ -8,8 +8,10 @@ from datetime import datetime
 from .models import Row
 
 # Jobs with an earlier run_at than what was claimed (a retry, a transaction that committed late) are
-# found by the next claim without floors: this soon, in seconds.
+# found by the next claim without floors. In seconds, that is this soon behind a backlog, and this
+# soon where there is none.
 REFRESH = 1.0
+REFRESH_SHORT = 0.02
 
 
 class Floors:
@@ -19,9 +21,10 @@ class Floors:
         self._levels: dict[str, dict[int, datetime]] = {}
         self._complete_at = float("-inf")
 
-    def known(self) -> str | None:
+    def known(self, *, backlog: bool) -> str | None:
         """JSON for ``jobs_claim``; None where a claim without floors is due."""
-        if not self._levels or time.monotonic() - self._complete_at >= REFRESH:
+        age = time.monotonic() - self._complete_at
+        if not self._levels or age >= (REFRESH if backlog else REFRESH_SHORT):
             return None
         return json.dumps(
             {

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -15,6 +16,7 @@ from .link import BROKEN, Link, persist
 log = logging.getLogger("pgjobs.listener")
 
 TICK = 10.0  # seconds between looks when nobody else is at work: ping, poll and heartbeat in one
+HINT = (0.1, 0.4)  # seconds until a worker looks whose turn it was not, for the case that nobody did
 WATCH = 2.0  # seconds between looks while others are, so that a death is noticed at the second one
 
 
@@ -36,6 +38,7 @@ class Listener:
         concurrency: int,
         version: str,
         on_wake: Callable[[], None],
+        on_turn: Callable[[int], None],
         on_cancel: Callable[[int], None],
     ) -> None:
         self._link = link
@@ -44,10 +47,12 @@ class Listener:
         self._registration = (list(queues), list(job_types), concurrency, version)
         self._queues = frozenset(queues)
         self._on_wake = on_wake
+        self._on_turn = on_turn
         self._on_cancel = on_cancel
         self._lost = asyncio.Event()
         self.resting = False
-        self.due_in: timedelta | None = None
+        self.peers = 0
+        self._hint: asyncio.TimerHandle | None = None
 
     async def connect(self) -> None:
         """Connects, listens, registers, rests. Raises ``WorkerNameTaken`` for a living namesake."""
@@ -55,11 +60,11 @@ class Listener:
         self._lost.clear()
         connection = await self._link.connect()
         connection.add_termination_listener(self._hear_termination)
-        wake, cancel = [
-            await self._database.channel(topic) for topic in ("jobs", "jobs_cancel")
-        ]
-        await connection.add_listener(wake, self._hear_wake)
-        await connection.add_listener(cancel, self._hear_cancel)
+        for topic, hear in (
+            ("jobs", self._hear_hint), ("jobs_turn", self._hear_turn),
+            ("jobs_cancel", self._hear_cancel),
+        ):  # fmt: skip
+            await connection.add_listener(await self._database.channel(topic), hear)
         await self._database.worker_start(self._worker, *self._registration)
         await self.rest()
         # What was notified while nobody listened is claimed now.
@@ -67,7 +72,7 @@ class Listener:
 
     async def run(self) -> None:
         """Looks regularly, reconnects when the connection is lost; never returns."""
-        pause = WATCH
+        pause = 0.0
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -82,8 +87,9 @@ class Listener:
             # Taken for dead, for example after a long stop of the process: register again.
             await self._database.worker_start(self._worker, *self._registration)
             return WATCH
-        self.due_in = tick["due_in"]
-        if self.due_in is not None and self.due_in <= timedelta(0):
+        self.peers = tick["peers"]
+        due_in = tick["due_in"]
+        if due_in is not None and due_in <= timedelta(0):
             self._on_wake()
         return WATCH if tick["watch"] else TICK
 
@@ -115,13 +121,26 @@ class Listener:
 
     async def close(self) -> None:
         """Takes the worker off the register and hangs up."""
+        self.looked()
         with suppress(*BROKEN, asyncpg.PostgresError):
             await self._database.worker_stop(self._worker)
         await self._link.close()
 
-    def _hear_wake(self, _c: object, _pid: int, _channel: str, payload: object) -> None:
-        if payload in self._queues:
-            self._on_wake()
+    def _hear_hint(self, _c: object, _pid: int, _channel: str, payload: object) -> None:
+        if payload in self._queues and self._hint is None:
+            loop = asyncio.get_running_loop()
+            self._hint = loop.call_later(random.uniform(*HINT), self._on_wake)
+
+    def _hear_turn(self, _c: object, _pid: int, _channel: str, payload: object) -> None:
+        hops, _, worker = str(payload).partition(" ")
+        if worker == self._worker:
+            self._on_turn(int(hops) if hops.isascii() and hops.isdigit() else 0)
+
+    def looked(self) -> None:
+        """The worker claims now: what was hinted so far needs no look of its own."""
+        if self._hint is not None:
+            self._hint.cancel()
+            self._hint = None
 
     def _hear_cancel(self, _c: object, _pid: int, _channel: str, payload: object) -> None:
         if isinstance(payload, str) and payload.isascii() and payload.isdigit():

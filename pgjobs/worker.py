@@ -41,6 +41,7 @@ _LISTEN_SETTINGS = {
 }  # fmt: skip
 
 POLL = 0.003  # seconds between claims while awake: producers are silent then
+HOPS = 3  # times that workers without a free slot hand on the news of a job
 LINGER = 0.1  # seconds without a job, or without a slot, until a worker that is awake rests
 
 
@@ -84,6 +85,7 @@ class Worker:
         self._types = list(app.tasks)
         self._wake = asyncio.Event()
         self._pace = Pace()
+        self._turn = 0  # how often the turn that this worker was given may still be passed on
         self._hungry = False  # whoever frees a slot is to set the flag
         self._until_empty = False
         self._stopping = False
@@ -108,7 +110,7 @@ class Worker:
         self._listener = Listener(
             listen_link, schema, self.name, queues=self.queues, job_types=self._types,
             concurrency=concurrency, version=app.version, on_wake=self._wake.set,
-            on_cancel=self._running.hear_cancel,
+            on_turn=self._hear_turn, on_cancel=self._running.hear_cancel,
         )  # fmt: skip
 
     def stop(self) -> None:
@@ -177,30 +179,45 @@ class Worker:
             self._wake.clear()
             await self._settlement.room()
             free = self.concurrency - len(self._running)
-            rows = await self._claimer.claim(free) if free > 0 else []
+            rows: Sequence[Row] = ()
+            if free > 0:
+                self._listener.looked()
+                rows = await self._claimer.claim(free)
             for row in rows:
                 self._start(jobs, row)
             self._pace.count(len(rows))
             # There may be more than there were slots: whoever frees one sets the flag.
-            self._hungry = self._until_empty or len(rows) >= free
+            was_hungry, self._hungry = self._hungry, self._until_empty or len(rows) >= free
             if self._until_empty:
                 if not (rows or self._running or self._wake.is_set()) and self._settlement.is_empty:
                     return
                 await self._wait(None)
             elif self._hungry:
-                await self._when_full()
+                await self._when_full(HOPS if not was_hungry else self._turn - 1)
             else:
                 await self._when_short()
 
-    async def _when_full(self) -> None:
-        """Waits for a slot; if that takes long, others must be woken instead of counting on us."""
+    async def _when_full(self, hops: int) -> None:
+        """Waits for a slot; what is due meanwhile is for others."""
+        self._turn = 0
         if self._pace.is_busy and self._listener.resting:
             await self._quietly(self._listener.rise)
+        elif hops > 0:
+            await self._quietly(lambda: self._pass_on(hops))
         awake = not self._listener.resting
         if not await self._wait(LINGER if awake else None) and await self._quietly(
             self._listener.rest
         ):
-            await self._quietly(lambda: self._database.wake(self.queues))
+            # Producers have been silent because this worker was awake.
+            await self._quietly(lambda: self._pass_on(HOPS))
+
+    async def _pass_on(self, hops: int) -> None:
+        if self._listener.peers and await self._claimer.is_due():
+            await self._database.wake(self.queues, hops=hops)
+
+    def _hear_turn(self, hops: int) -> None:
+        self._turn = hops
+        self._wake.set()
 
     async def _when_short(self) -> None:
         """Waits for jobs: by NOTIFY at rest, by polling as long as they come in quickly."""

@@ -149,7 +149,9 @@ begin
         $$),
         ('jobs_types_present', $$text[]$$, $$queue text, priority integer$$),
         ('jobs_version', $$text$$, $$$$),
-        ('jobs_wake', $$void$$, $$queues text[]$$),
+        ('jobs_wake', $$void$$, $$
+            queues text[], job_types text[] DEFAULT NULL::text[], hops integer DEFAULT 3
+        $$),
         ('jobs_worker_rest', $$boolean$$, $$worker text$$),
         ('jobs_worker_rise', $$void$$, $$worker text$$),
         ('jobs_worker_start', $$SETOF jobs_workers$$, $$
@@ -157,7 +159,9 @@ begin
             version text DEFAULT NULL::text
         $$),
         ('jobs_worker_stop', $$void$$, $$worker text$$),
-        ('jobs_worker_tick', $$TABLE(watch boolean, due_in interval)$$, $$worker text$$),
+        ('jobs_worker_tick', $$
+            TABLE(watch boolean, due_in interval, peers bigint)
+        $$, $$worker text$$),
         ('jobs_workers_gone', $$text[]$$, $$$$)
         -- end of the generated list
     ) as s (name, result, arguments);

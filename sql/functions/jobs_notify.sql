@@ -31,7 +31,7 @@ begin
                 else false
             end));
     if v_queues <> '{}' then
-        perform jobs_wake(v_queues);
+        perform jobs_wake(v_queues, array(select distinct a.job_type from added a));
     end if;
     return null;
 end

@@ -1,15 +1,34 @@
+-- One worker's turn, everybody's hint. All who listen on jobs hear the queue's name; of the workers at
+-- rest that serve it one is named on jobs_turn and looks at once, the others look a little later in
+-- case it does not (pgjobs/listener.py), or sixteen of them would claim for one job. A worker without
+-- a free slot hands its turn on, hops times at most.
+--
 -- Silent while the server's notification queue is half full: a full one would make the caller's
 -- commit fail, and workers poll every 10 s anyway.
-create or replace function jobs_wake(queues text[]) returns void
+create or replace function jobs_wake(
+    queues text[],
+    job_types text[] default null,
+    hops int default 3
+) returns void
 language plpgsql volatile
 set search_path from current
 as $$
 begin
     if pg_notification_queue_usage() < 0.5 then
-        perform pg_notify(jobs_channel('jobs'), q.queue)
-        from (select distinct unnest(jobs_wake.queues)) q(queue);
+        perform pg_notify(jobs_channel('jobs'), q.queue),
+            pg_notify(jobs_channel('jobs_turn'), hops || ' ' || turn.worker)
+        from (select distinct unnest(jobs_wake.queues)) q(queue)
+        left join lateral (
+            select w.worker from jobs_workers w
+            where not w.awake and w.missed_at is null and q.queue = any (w.queues)
+                and (w.job_types is null or jobs_wake.job_types is null
+                     or w.job_types && jobs_wake.job_types)
+            order by random()
+            limit 1
+        ) turn on hops > 0 and turn.worker is not null;
     end if;
 end
 $$;
 
-comment on function jobs_wake is 'internal: tells the workers of these queues to look, on commit';
+comment on function jobs_wake is
+    'internal: tells the workers of these queues to look, on commit: one at once, the others soon';

@@ -1,7 +1,7 @@
 -- One statement is ping, heartbeat of the process, recovery and poll. It runs every 10 s; and every
 -- 2 s while others are at work, so that a death among them is noticed at the second look.
 create or replace function jobs_worker_tick(worker text)
-returns table (watch boolean, due_in interval)
+returns table (watch boolean, due_in interval, peers bigint)
 language plpgsql volatile security definer
 set search_path from current
 as $$
@@ -21,9 +21,11 @@ begin
             or exists (select from jobs_workers w
                        where w.worker <> v_me.worker and (w.awake or w.missed_at is not null)),
         jobs_next_due(v_me.queues, v_me.job_types, clock_timestamp() - interval '20 seconds')
-            - clock_timestamp();
+            - clock_timestamp(),
+        (select count(*) from jobs_workers w
+         where w.worker <> v_me.worker and w.queues && v_me.queues);
 end
 $$;
 
 comment on function jobs_worker_tick is
-    'internal: a worker''s regular look; whether to look again in 2 s, and when a job is due';
+    'internal: a worker''s regular look; whether to look again in 2 s, when a job is due, others';
