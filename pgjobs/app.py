@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
@@ -188,7 +188,7 @@ class App:
         common: dict[str, Any] = {
             "job_type": str(job_type), "queue": queue, "priority": priority,
             "max_retries": max_retries,
-            "backoff": None if backoff is None else [f"{d.total_seconds()} s" for d in backoff.delays],
+            "backoff": backoff and [f"{delay.total_seconds()} s" for delay in backoff.delays],
         }  # fmt: skip
         common["reference_type"], common["reference_id"] = _reference(reference)
         if run_at is not None and delay is not None:

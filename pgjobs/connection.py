@@ -1,4 +1,4 @@
-"""``conn=``: the caller's connection, whatever it is, as something that fetches in its transaction."""
+"""``conn=``: the caller's connection, whatever it is, as what fetches in its transaction."""
 
 import re
 from collections.abc import Sequence
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
     Conn: TypeAlias = (
-        "asyncpg.Connection | asyncpg.Pool | asyncpg.pool.PoolConnectionProxy"
-        " | AsyncConnection | AsyncSession"
+        asyncpg.Connection
+        | asyncpg.Pool
+        | asyncpg.pool.PoolConnectionProxy
+        | AsyncConnection
+        | AsyncSession
     )
 
 

@@ -67,21 +67,22 @@ async def execute(task: "Task[Any, Any]", job: "RunningJob[Any]") -> Outcome:
         job._payload = task.decode(job._row["payload"])
     except (ValidationError, ValueError) as error:
         # No retry: the same payload would fail the same way.
-        return Outcome(End.FAILED, error=_storable(f"the payload is not valid: {error}"), retry=False)
+        text = _storable(f"the payload is not valid: {error}")
+        return Outcome(End.FAILED, error=text, retry=False)
+    clock: asyncio.Timeout | None = None
     try:
-        timeout = task.timeout
-        if timeout is None:
+        if task.timeout is None:
             value = await task.run(job)
         else:
-            async with asyncio.timeout(timeout.total_seconds()) as clock:
+            async with asyncio.timeout(task.timeout.total_seconds()) as clock:
                 value = await task.run(job)
     except asyncio.CancelledError:
         return _stopped(job)
     except TimeoutError as error:
-        if task.timeout is not None and clock.expired():
+        if clock is not None and clock.expired():
             return Outcome(End.FAILED, error=f"TimeoutError: still running after {task.timeout}")
         return _failed(job, error)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a handler raises is its job's failure
         return _failed(job, error)
     if job._settled:
         return _SETTLED

@@ -25,7 +25,7 @@ BROKEN = (
     asyncpg.TooManyConnectionsError,
 )
 
-# A server that swallows everything is noticed this soon; the kernel would take a quarter of an hour.
+# A server that swallows everything is noticed this soon; the kernel takes a quarter of an hour.
 PATIENCE = 10.0
 
 
@@ -37,7 +37,12 @@ class Link:
     """
 
     def __init__(
-        self, dsn: str, *, name: str, settings: dict[str, str] | None = None, patience: float = PATIENCE
+        self,
+        dsn: str,
+        *,
+        name: str,
+        settings: dict[str, str] | None = None,
+        patience: float = PATIENCE,
     ) -> None:
         self._dsn = dsn
         self._settings = {"application_name": name[:63], **(settings or {})}

@@ -16,7 +16,7 @@ from .link import BROKEN, Link, persist
 log = logging.getLogger("pgjobs.listener")
 
 TICK = 10.0  # seconds between looks when nobody else is at work: ping, poll and heartbeat in one
-HINT = (0.1, 0.4)  # seconds until a worker looks whose turn it was not, for the case that nobody did
+HINT = (0.1, 0.4)  # seconds until a worker looks whose turn it was not, in case nobody did
 WATCH = 2.0  # seconds between looks while others are, so that a death is noticed at the second one
 
 

@@ -2,8 +2,8 @@
 
 import time
 
-# From about a thousand jobs per second a NOTIFY per commit holds producers up, and a claim every few
-# milliseconds finds more than it costs. Below, NOTIFY is quicker and an idle worker costs nothing.
+# From about a thousand jobs per second a NOTIFY per commit holds producers up, and a claim every
+# few milliseconds finds more than it costs. Below, NOTIFY is quicker, and idling costs nothing.
 WINDOW = 0.05  # seconds
 BUSY = 50  # jobs per window
 

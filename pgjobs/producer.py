@@ -62,7 +62,7 @@ class Producer:
         arguments, payload, done = request
         try:
             job = await self._database.enqueue(payload=payload, **arguments)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is the caller's, who waits for it
             if not done.done():
                 done.set_exception(error)
         else:

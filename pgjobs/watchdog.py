@@ -17,7 +17,9 @@ class Watchdog:
     handler, not only the symptom.
     """
 
-    def __init__(self, patience: timedelta, describe: Callable[[asyncio.Task[object]], str]) -> None:
+    def __init__(
+        self, patience: timedelta, describe: Callable[[asyncio.Task[object]], str]
+    ) -> None:
         self._patience = patience.total_seconds()
         self._describe = describe
         self._loop = asyncio.get_running_loop()
