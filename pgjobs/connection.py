@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import asyncpg
 from asyncpg.exceptions import PostgresError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def executor(conn: "Conn") -> Executor:
     """An executor that acts in ``conn``'s own transaction and never commits it."""
     if hasattr(conn, "fetch"):  # an asyncpg connection, pool or pool's proxy
-        return conn
+        return cast(Executor, conn)
     if type(conn).__module__.partition(".")[0] == "sqlalchemy" or hasattr(conn, "run_sync"):
         return _SqlAlchemy(conn)
     raise InvalidArgument(
