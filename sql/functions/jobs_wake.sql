@@ -1,7 +1,7 @@
--- One worker's turn, everybody's hint. All who listen on jobs hear the queue's name; of the workers at
--- rest that serve it one is named on jobs_turn and looks at once, the others look a little later in
--- case it does not (pgjobs/listener.py), or sixteen of them would claim for one job. A worker without
--- a free slot hands its turn on, hops times at most.
+-- One worker's turn, everybody's hint. All who listen on jobs hear the queue's name; of the workers
+-- at rest that serve it one is named on jobs_turn and looks at once, the others look a little later
+-- in case it does not (pgjobs/listener.py), or sixteen of them would claim for one job. A worker
+-- without a free slot hands its turn on, hops times at most.
 --
 -- Silent while the server's notification queue is half full: a full one would make the caller's
 -- commit fail, and workers poll every 10 s anyway.
@@ -16,7 +16,8 @@ as $$
 begin
     if pg_notification_queue_usage() < 0.5 then
         perform pg_notify(jobs_channel('jobs'), q.queue),
-            pg_notify(jobs_channel('jobs_turn'), hops || ' ' || turn.worker)
+            case when turn.worker is not null
+                then pg_notify(jobs_channel('jobs_turn'), hops || ' ' || turn.worker) end
         from (select distinct unnest(jobs_wake.queues)) q(queue)
         left join lateral (
             select w.worker from jobs_workers w
@@ -25,7 +26,7 @@ begin
                      or w.job_types && jobs_wake.job_types)
             order by random()
             limit 1
-        ) turn on hops > 0 and turn.worker is not null;
+        ) turn on hops > 0;
     end if;
 end
 $$;

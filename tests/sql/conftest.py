@@ -114,16 +114,26 @@ class Ears:
 
 
 @pytest.fixture
-async def ears(connect: Callable[[], Awaitable[Connection]]) -> Ears:
-    """Ears on the channel of due jobs."""
-    listening = Ears(await connect(), "public.jobs")
-    await listening.listen()
-    return listening
+async def listen(
+    connect: Callable[[], Awaitable[Connection]],
+) -> Callable[[str], Awaitable[Ears]]:
+    """Opens ears on a channel."""
+
+    async def open_ears(channel: str) -> Ears:
+        listening = Ears(await connect(), channel)
+        await listening.listen()
+        return listening
+
+    return open_ears
 
 
 @pytest.fixture
-async def cancel_ears(connect: Callable[[], Awaitable[Connection]]) -> Ears:
-    """Ears on the channel of cancelled jobs."""
-    listening = Ears(await connect(), "public.jobs_cancel")
-    await listening.listen()
-    return listening
+async def ears(listen: Callable[[str], Awaitable[Ears]]) -> Ears:
+    """Ears on the channel of due jobs."""
+    return await listen("public.jobs")
+
+
+@pytest.fixture
+async def cancel_ears(listen: Callable[[str], Awaitable[Ears]]) -> Ears:
+    """Ears on the channel of jobs to be cancelled."""
+    return await listen("public.jobs_cancel")

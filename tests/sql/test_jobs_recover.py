@@ -179,3 +179,10 @@ async def test_the_lost_workers_late_answer_changes_nothing(conn, job, ids, row)
     late = "select * from jobs_complete_many('me', array[$1::bigint], '{1}', '{null}')"
     assert await ids(late, lost) == []
     assert (await row(lost))["attempt"] == 2
+
+
+async def test_a_worker_that_looks_by_itself_spares_its_own_jobs(conn, job, ids):
+    await job("processing", lease_until=-MINUTE)
+    others = await job("processing", worker="you", lease_until=-MINUTE)
+    unnamed = await job("processing", worker=None, lease_until=-MINUTE)
+    assert sorted(await ids("select id from jobs_recover(sparing => 'me')")) == [others, unnamed]

@@ -1,0 +1,63 @@
+import asyncio
+
+import pytest
+
+from pgjobs.errors import InvalidArgument, WorkerNameTaken
+
+START = "select * from jobs_worker_start('w', '{default,q}', '{t}', 4, '1.2')"
+
+
+async def test_the_worker_is_registered_asleep(conn):
+    row = await conn.fetchrow(START)
+    assert row == await conn.fetchrow("select * from jobs_workers")
+    assert (row["worker"], row["queues"], row["job_types"]) == ("w", ["default", "q"], ["t"])
+    assert (row["concurrency"], row["version"]) == (4, "1.2")
+    assert (row["awake"], row["missed_at"]) == (False, None)
+
+
+async def test_a_living_workers_name_is_refused(conn, other):
+    await other.execute(START)
+    with pytest.raises(WorkerNameTaken, match="a living worker is called w"):
+        await conn.execute(START)
+
+
+async def test_the_name_is_free_when_the_session_has_ended_and_the_row_is_taken_over(conn, other):
+    await other.execute(START)
+    await other.execute("update jobs_workers set awake = true, missed_at = '2000-01-01'")
+    await other.close()
+    row = await conn.fetchrow("select * from jobs_worker_start('w', null, null, null)")
+    assert (row["queues"], row["job_types"], row["concurrency"]) == (["default"], None, 1)
+    assert (row["awake"], row["missed_at"], row["version"]) == (False, None, None)
+
+
+async def test_a_rolled_back_registration_keeps_nothing_but_the_name(conn, other):
+    transaction = other.transaction()
+    await transaction.start()
+    await other.execute(START)
+    await transaction.rollback()
+    assert await conn.fetch("select * from jobs_workers") == []
+    with pytest.raises(WorkerNameTaken):
+        await conn.execute(START)
+
+
+async def test_who_only_looks_whether_the_name_lives_does_not_get_it_refused(conn, other):
+    key = await conn.fetchval("select jobs_lock_key('name', 'w')")
+    await other.execute("select pg_advisory_lock_shared($1)", key)
+    start = asyncio.create_task(conn.execute(START))
+    await asyncio.sleep(0.005)
+    await other.execute("select pg_advisory_unlock_shared($1)", key)
+    await start
+
+
+@pytest.mark.parametrize(
+    "arguments", ["null, '{q}', null, 1", "'', '{q}', null, 1", "'w', '{null}', null, 1"]
+)
+async def test_bad_arguments_raise(conn, arguments):
+    with pytest.raises(InvalidArgument):
+        await conn.execute(f"select jobs_worker_start({arguments})")
+
+
+async def test_names_of_different_workers_do_not_meet(conn, other):
+    await conn.execute(START)
+    await other.execute("select jobs_worker_start('v', '{default}', null, 1)")
+    assert await conn.fetchval("select count(*) from jobs_workers") == 2

@@ -1,0 +1,19 @@
+import pytest
+
+from pgjobs.errors import WorkerNameTaken
+
+START = "select jobs_worker_start('w', '{default}', null, 1)"
+
+
+async def test_the_worker_is_off_the_register_and_its_name_free_with_its_session(conn, other):
+    await other.execute(START)
+    await other.execute("select jobs_worker_stop('w')")
+    assert await conn.fetch("select * from jobs_workers") == []
+    with pytest.raises(WorkerNameTaken):
+        await conn.execute(START)
+    await other.close()
+    await conn.execute(START)
+
+
+async def test_a_worker_that_is_not_registered_may_stop(conn):
+    await conn.execute("select jobs_worker_stop('w')")
