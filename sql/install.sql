@@ -39,13 +39,15 @@ set local search_path to :"schema", pg_temp;
 \ir replace.sql
 -- begin of the generated list
 \ir functions/jobs_add.sql
-\ir functions/jobs_apply_failures.sql
+\ir functions/jobs_apply_failure.sql
+\ir functions/jobs_apply_loss.sql
 \ir functions/jobs_blame.sql
 \ir functions/jobs_cancel.sql
 \ir functions/jobs_channel.sql
 \ir functions/jobs_check.sql
 \ir functions/jobs_check_batch.sql
 \ir functions/jobs_check_claim.sql
+\ir functions/jobs_check_failure.sql
 \ir functions/jobs_claim.sql
 \ir functions/jobs_claim_bound.sql
 \ir functions/jobs_claim_crashed.sql

@@ -8,8 +8,11 @@ begin
     from (values
         -- begin of the generated list
         ('jobs_add', $$SETOF jobs$$, $$jobs jsonb$$),
-        ('jobs_apply_failures', $$SETOF jobs$$, $$
-            job_ids bigint[], errors text[], retries boolean[], retry_ins interval[]
+        ('jobs_apply_failure', $$jobs$$, $$
+            job_id bigint, error text, retry boolean, retry_in interval
+        $$),
+        ('jobs_apply_loss', $$jobs$$, $$
+            job_id bigint, noticed_at timestamp with time zone
         $$),
         ('jobs_blame', $$text$$, $$jobs jsonb$$),
         ('jobs_cancel', $$SETOF jobs$$, $$
@@ -28,6 +31,7 @@ begin
         ('jobs_check_claim', $$void$$, $$
             worker text, queues text[], max_jobs integer, lease interval, job_types text[]
         $$),
+        ('jobs_check_failure', $$void$$, $$errors text[], retry_ins interval[]$$),
         ('jobs_claim', $$SETOF jobs$$, $$
             worker text, queues text[] DEFAULT '{default}'::text[], max_jobs integer DEFAULT 1,
             lease interval DEFAULT '00:01:00'::interval, job_types text[] DEFAULT NULL::text[],
@@ -96,8 +100,8 @@ begin
         ('jobs_heartbeat', $$TABLE(job_id bigint, state text)$$, $$
             worker text, job_ids bigint[], attempts integer[], lease interval
         $$),
-        ('jobs_held', $$integer[]$$, $$
-            worker text, job_ids bigint[], attempts integer[]
+        ('jobs_held', $$bigint[]$$, $$
+            worker text, job_ids bigint[], attempts integer[], wait boolean DEFAULT true
         $$),
         ('jobs_hold', $$jobs$$, $$
             job_id bigint, worker text, attempt integer

@@ -7,6 +7,8 @@ create or replace function jobs_complete(
 ) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
 begin
     perform jobs_hold(job_id, worker, attempt);

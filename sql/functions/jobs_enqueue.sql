@@ -16,6 +16,8 @@ create or replace function jobs_enqueue(
 ) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
 declare

@@ -10,10 +10,16 @@ create or replace function jobs_fail(
 language plpgsql volatile security definer
 set search_path from current
 as $$
+declare
+    v_job jobs;
 begin
+    perform jobs_check_failure(array[error], array[retry_in]);
     perform jobs_hold(job_id, worker, attempt);
-    return query
-    select f.* from jobs_apply_failures(array[job_id], array[error], array[retry], array[retry_in]) f;
+    v_job := jobs_apply_failure(job_id, error, retry, retry_in);
+    if v_job.status = 'pending' then
+        perform jobs_wake(array[v_job.queue], array[v_job.job_type]);
+    end if;
+    return next v_job;
 end
 $$;
 

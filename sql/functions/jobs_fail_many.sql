@@ -10,28 +10,28 @@ create or replace function jobs_fail_many(
 ) returns setof bigint
 language plpgsql volatile security definer
 set search_path from current
-set enable_seqscan = off
-set enable_bitmapscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
-set jit = off
 as $$
 declare
-    v_held int[];
+    v_id bigint;
+    v_place int;
+    v_job jobs;
+    v_queues text[] := '{}';
 begin
     perform jobs_check_batch(worker, job_ids, attempts, array[
         cardinality(errors), cardinality(retries), cardinality(retry_ins)]);
-    v_held := jobs_held(worker, job_ids, attempts);
-    return query
-    select f.id
-    from (
-        select array_agg(job_ids[p] order by job_ids[p]) as job_ids,
-            array_agg(errors[p] order by job_ids[p]) as errors,
-            array_agg(retries[p] order by job_ids[p]) as retries,
-            array_agg(retry_ins[p] order by job_ids[p]) as retry_ins
-        from unnest(v_held) p
-    ) h
-    cross join lateral jobs_apply_failures(h.job_ids, h.errors, h.retries, h.retry_ins) f;
+    perform jobs_check_failure(errors, retry_ins);
+    foreach v_id in array jobs_held(worker, job_ids, attempts) loop
+        -- Of an id that stands twice, with two attempts, the later one is held.
+        v_place := (select p from generate_subscripts(job_ids, 1) p where job_ids[p] = v_id
+                    order by attempts[p] desc limit 1);
+        v_job := jobs_apply_failure(v_id, errors[v_place], retries[v_place], retry_ins[v_place]);
+        if v_job.status = 'pending' then
+            v_queues := v_queues || v_job.queue;
+        end if;
+        return next v_id;
+    end loop;
+    -- Sleeping workers think that nothing is due before what they last saw.
+    perform jobs_wake(v_queues);
 end
 $$;
 

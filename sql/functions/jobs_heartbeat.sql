@@ -10,32 +10,22 @@ create or replace function jobs_heartbeat(
 ) returns table (job_id bigint, state text)
 language plpgsql volatile security definer
 set search_path from current
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 set jit = off
 as $$
 #variable_conflict use_column
+declare
+    v_held bigint[];
 begin
     perform jobs_check_batch(worker, job_ids, attempts, array[cardinality(job_ids)]);
     if lease is null then
         raise exception using errcode = 'JQ003', message = 'lease is missing';
     end if;
     perform jobs_check_claim(worker, null, null, lease, null);
-    update jobs j
-    set lease_until = clock_timestamp() + lease
-    from (
-        select l.id
-        from unnest(job_ids, attempts) u(job_id, attempt)
-        join jobs l on l.id = u.job_id
-        where l.worker = jobs_heartbeat.worker
-            and l.attempt = u.attempt
-            and l.finished_at is null
-        order by l.id
-        for update of l skip locked
-    ) mine
-    where j.id = mine.id;
+    v_held := jobs_held(worker, job_ids, attempts, wait => false);
+    update jobs j set lease_until = clock_timestamp() + lease where j.id = any (v_held);
     return query
     select u.job_id,
         case
@@ -44,10 +34,16 @@ begin
             else 'held'
         end
     from unnest(job_ids, attempts) with ordinality u(job_id, attempt, place)
-    left join jobs j on j.id = u.job_id
-        and j.worker = jobs_heartbeat.worker
-        and j.attempt = u.attempt
-        and j.finished_at is null
+    -- Lateral and with a limit, so that it cannot be joined from the table's side.
+    left join lateral (
+        select m.id, m.cancel_requested_at
+        from jobs m
+        where m.id = u.job_id
+            and m.worker = jobs_heartbeat.worker
+            and m.attempt = u.attempt
+            and m.finished_at is null
+        limit 1
+    ) j on true
     order by u.place;
 end
 $$;

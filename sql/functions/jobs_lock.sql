@@ -1,6 +1,8 @@
 create or replace function jobs_lock(job_id bigint) returns jobs
 language plpgsql volatile
 set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
 declare
     v_job jobs;

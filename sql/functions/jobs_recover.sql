@@ -20,7 +20,9 @@ declare
     v_now timestamptz := clock_timestamp();
     v_gone text[] := jobs_workers_gone();
     v_ids bigint[];
-    v_queues text[];
+    v_id bigint;
+    v_job jobs;
+    v_queues text[] := '{}';
 begin
     v_ids := array(
         select j.id from jobs j
@@ -31,40 +33,14 @@ begin
                  or (j.worker = any (v_gone) and j.updated_at < v_now)
                  or j.worker = jobs_recover.worker)
         for update skip locked);
-    return query
-    with verdict as (
-        select j.id,
-            case
-                when j.cancel_requested_at is not null then 'cancelled'
-                when j.crash_count < j.max_retries then 'pending'
-                else 'failed'
-            end as status
-        from jobs j
-        where j.id = any (v_ids)
-    )
-    update jobs j
-    set status = v.status,
-        crash_count = j.crash_count + 1,
-        error = case v.status
-            when 'failed' then format('its worker was lost %s times, the last was %s',
-                                      j.crash_count + 1, coalesce(j.worker, 'unknown'))
-            else j.error end,
-        run_at = case
-            when v.status = 'pending' and j.crash_count > 0
-                then v_now + jobs_retry_delay(j.backoff, j.crash_count)
-            else j.run_at end,
-        worker = null,
-        lease_until = null,
-        updated_at = v_now,
-        finished_at = case v.status when 'pending' then null else v_now end
-    from verdict v
-    where j.id = v.id
-    returning j.*;
-    if cardinality(v_ids) > 0 then
-        select array_agg(distinct j.queue) into v_queues
-        from jobs j where j.id = any (v_ids) and j.status = 'pending';
-        perform jobs_wake(v_queues);
-    end if;
+    foreach v_id in array v_ids loop
+        v_job := jobs_apply_loss(v_id, v_now);
+        if v_job.status = 'pending' then
+            v_queues := v_queues || v_job.queue;
+        end if;
+        return next v_job;
+    end loop;
+    perform jobs_wake(v_queues);
     delete from jobs_workers w
     where w.worker = any (array(
         select g.worker from jobs_workers g

@@ -8,15 +8,16 @@ create or replace function jobs_release_many(
 ) returns setof bigint
 language plpgsql volatile security definer
 set search_path from current
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 set jit = off
 as $$
 declare
     v_now timestamptz := clock_timestamp();
-    v_held int[];
+    v_ids bigint[];
+    v_run_ats timestamptz[];
+    v_held bigint[];
     v_queues text[];
 begin
     perform jobs_check_batch(worker, job_ids, attempts, array[
@@ -25,21 +26,23 @@ begin
         raise exception using errcode = 'JQ003', message = 'run_ats must be moments, not infinity';
     end if;
     v_held := jobs_held(worker, job_ids, attempts);
+    select array_agg(u.job_id), array_agg(u.run_at) into v_ids, v_run_ats
+    from (
+        select u.job_id, u.run_at
+        from unnest(job_ids, attempts, run_ats) u(job_id, attempt, run_at)
+        order by u.job_id, u.attempt
+    ) u;
     return query
     update jobs j
     set status = case when j.cancel_requested_at is null then 'pending' else 'cancelled' end,
-        run_at = coalesce(back.run_at, j.run_at),
+        run_at = coalesce(v_run_ats[width_bucket(j.id, v_ids)], j.run_at),
         worker = null,
         lease_until = null,
         updated_at = v_now,
         finished_at = case when j.cancel_requested_at is null then null else v_now end
-    from (
-        select job_ids[p] as job_id, run_ats[p] as run_at from unnest(v_held) p order by 1
-    ) back
-    where j.id = back.job_id
+    where j.id = any (v_held)
     returning j.id;
-    select array_agg(distinct j.queue) into v_queues
-    from unnest(v_held) p join jobs j on j.id = job_ids[p];
+    select array_agg(distinct j.queue) into v_queues from jobs j where j.id = any (v_held);
     perform jobs_wake(v_queues);
 end
 $$;

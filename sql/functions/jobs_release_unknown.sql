@@ -5,6 +5,8 @@ create or replace function jobs_release_unknown(
 ) returns setof bigint
 language plpgsql volatile security definer
 set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
 declare
     v_ids bigint[];

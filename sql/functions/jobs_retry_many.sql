@@ -1,5 +1,5 @@
--- Two sessions cannot both win: rows are locked with `skip locked` in id order, and jobs_retry locks
--- what it changes.
+-- Two sessions cannot both win: rows are locked with `skip locked`, so nobody waits, and jobs_retry reads
+-- the status of what it has locked.
 create or replace function jobs_retry_many(
     job_types text[] default null,
     queues text[] default null,
@@ -8,6 +8,10 @@ create or replace function jobs_retry_many(
 ) returns bigint
 language plpgsql volatile security definer
 set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
 as $$
 declare
     v_id bigint;
@@ -28,7 +32,7 @@ begin
                 select from jobs o
                 where o.job_type = j.job_type and o.unique_key = j.unique_key and o.id <> j.id
                     and (o.unique_scope = 'kept' or o.status in ('pending', 'processing'))))
-        order by j.id
+        order by j.finished_at
         limit coalesce(max_jobs, 10000)
         for update of j skip locked
     loop

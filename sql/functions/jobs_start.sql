@@ -6,6 +6,8 @@ create or replace function jobs_start(
 ) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
 declare
     v_job jobs;

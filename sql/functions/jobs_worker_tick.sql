@@ -4,6 +4,8 @@ create or replace function jobs_worker_tick(worker text)
 returns table (watch boolean, due_in interval, peers bigint)
 language plpgsql volatile security definer
 set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
 declare
     v_me jobs_workers;

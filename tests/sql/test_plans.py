@@ -1,0 +1,174 @@
+"""Which indexes are used, and how many rows are read: by count, never by the clock.
+
+The traps are those of a queue: plans that were made when the table was empty, a table without
+statistics, statistics of another hour, and plans without the values (generic ones).
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+# 100,000 rows, of which a claim of queue `default`, type `t`, is to read about as many as it takes.
+FILL = """
+insert into jobs (job_type, queue, priority, run_at)
+    select 'foreign', 'default', 0, clock_timestamp() - interval '1 hour'
+    from generate_series(1, 20000);
+insert into jobs (job_type, queue, priority, run_at)
+    select 't', 'default', 9, clock_timestamp() + interval '1 hour' from generate_series(1, 20000);
+insert into jobs (job_type, queue, priority, run_at)
+    select 't', 'default', -5, clock_timestamp() - interval '1 hour' from generate_series(1, 10000);
+insert into jobs (job_type, queue, run_at)
+    select 't', 'other', clock_timestamp() - interval '1 hour' from generate_series(1, 10000);
+insert into jobs (job_type, queue, run_at)
+    select 't', 'default', clock_timestamp() - interval '30 minutes' from generate_series(1, 100);
+insert into jobs (job_type, status, finished_at, reference_type, reference_id)
+    select 't', 'completed', clock_timestamp() - interval '8 days', 'file', n
+    from generate_series(1, 39500) n;
+insert into jobs (job_type, status, finished_at, error)
+    select 't', 'failed', clock_timestamp() - interval '8 days', 'e' from generate_series(1, 300);
+insert into jobs (job_type, status, worker, attempt, lease_until)
+    select 't', 'processing', case when n <= 20 then 'me' else 'you' end, 1,
+        clock_timestamp() + interval '1 hour'
+    from generate_series(1, 40) n;
+insert into jobs (job_type, unique_key) values ('t', 'a');
+insert into jobs (job_type, reference_type) select 'rare', 'rare' from generate_series(1, 59);
+"""
+
+MINE = "(select array_agg(id) from (select id from jobs where worker = 'me' order by id limit 10) j)"
+ONE = "(select min(id) from jobs where worker = 'me')"
+
+# Each changes or returns ten rows, or one.
+CALLS = {
+    "claim one type": "select * from jobs_claim('me', '{default}', 10, job_types => '{t}')",
+    "claim two types": "select * from jobs_claim('me', '{default}', 10, job_types => '{t,u}')",
+    "claim any type": "select * from jobs_claim('me', '{default,other}', 10)",
+    "claim of an empty queue": "select * from jobs_claim('me', '{empty}', 10)",
+    "next_due": "select jobs_next_due('{default,other}', '{t,u}')",
+    "next_due any type": "select jobs_next_due('{default,other}')",
+    "start": "select * from jobs_start({pending}, 'me')",
+    "complete": "select * from jobs_complete({one})",
+    "fail": "select * from jobs_fail({one}, 'e')",
+    "cancel": "select * from jobs_cancel({pending})",
+    "retry": "select * from jobs_retry({failed})",
+    "complete_many": "select * from jobs_complete_many('me', '{mine}', {ones}, {nulls}::jsonb[])",
+    "complete_many, delete":
+        "select * from jobs_complete_many('me', '{mine}', {ones}, {nulls}::jsonb[], false)",
+    "fail_many": """select * from jobs_fail_many('me', '{mine}', {ones}, array_fill('e'::text, {{10}}),
+        {nulls}::boolean[], {nulls}::interval[])""".replace("{{10}}", "array[10]"),
+    "release_many": "select * from jobs_release_many('me', '{mine}', {ones})",
+    "heartbeat": "select * from jobs_heartbeat('me', '{mine}', {ones}, '1 minute')",
+    "recover": "select * from jobs_recover()",
+    "recover by name": "select * from jobs_recover('me')",
+    "retry_many": "select jobs_retry_many(max_jobs => 10)",
+    "cleanup": "select jobs_cleanup(max_jobs => 10)",
+    "enqueue": "select * from jobs_enqueue('t')",
+    "enqueue a taken key": "select * from jobs_enqueue('t', unique_key => 'a')",
+    "tick": "select * from jobs_worker_tick('me')",
+}  # fmt: skip
+ROWS = 300  # at most, read by any of them; a scan of anything but the right range reads thousands
+BLOCKS = 6_000  # at most, touched in memory by any of them: also what an index-only scan would read
+
+
+async def fill(conn: asyncpg.Connection) -> None:
+    await conn.execute(FILL)
+
+
+async def targets(conn: asyncpg.Connection) -> dict[str, str]:
+    """The ids that the calls are about."""
+    mine = [r[0] for r in await conn.fetch("select id from jobs where worker = 'me' order by id")]
+    pending = await conn.fetchval("select min(id) from jobs where status = 'pending'")
+    failed = await conn.fetchval("select min(id) from jobs where status = 'failed'")
+    return {
+        "{mine}": "{" + ",".join(map(str, mine[:10] or range(1, 11))) + "}",
+        "{one}": str(mine[0] if mine else -1),
+        "{pending}": str(pending or -1),
+        "{failed}": str(failed or -1),
+        "{ones}": "array_fill(1, array[10])",
+        "{nulls}": "array_fill(null::text, array[10])",
+    }
+
+
+async def read(conn: asyncpg.Connection, query: str) -> tuple[int, int, int]:
+    """Scans of the whole table, rows and blocks that a statement read; what it did is undone."""
+    counters = """select seq_scan, seq_tup_read + coalesce(idx_tup_fetch, 0)
+        from pg_stat_xact_user_tables where relname = 'jobs'"""
+    transaction = conn.transaction()
+    await transaction.start()
+    try:
+        scans, rows = await conn.fetchrow(counters)
+        plan = json.loads(
+            await conn.fetchval(f"explain (analyze, buffers, format json) {query}")
+        )[0]["Plan"]
+        scans_after, rows_after = await conn.fetchrow(counters)
+    finally:
+        await transaction.rollback()
+    blocks = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+    return scans_after - scans, rows_after - rows, blocks
+
+
+async def everything(conn: asyncpg.Connection) -> dict[str, tuple[int, int, int]]:
+    """What each call reads, after so many runs that its plans are kept."""
+    found = await targets(conn)
+    result = {}
+    for name, query in CALLS.items():
+        for placeholder, value in found.items():
+            query = query.replace(placeholder, value)
+        for _ in range(7):
+            try:
+                result[name] = await read(conn, query)
+            except asyncpg.PostgresError as error:
+                # On the empty table there is no job to start or to complete.
+                if error.sqlstate != "JQ001":
+                    raise
+    return result
+
+
+@pytest.fixture(params=["without statistics", "planned when empty", "analysed", "skewed",
+                        "generic plans"])  # fmt: skip
+async def situation(request: pytest.FixtureRequest, conn: asyncpg.Connection) -> str:
+    await conn.execute("alter table jobs set (autovacuum_enabled = false)")
+    await conn.execute("select jobs_worker_start('me', '{default}', null, 1)")
+    name: str = request.param
+    match name:
+        case "without statistics":
+            await fill(conn)
+        case "planned when empty":
+            await conn.execute("vacuum analyze jobs")
+            await everything(conn)
+            await fill(conn)
+        case "analysed" | "generic plans":
+            await fill(conn)
+            await conn.execute("vacuum analyze jobs")
+            if name == "generic plans":
+                await conn.execute("set plan_cache_mode = force_generic_plan")
+        case "skewed":
+            # Analysed at an hour when nearly all were due, processing, or failed.
+            for status in ["pending", "processing", "failed"]:
+                await conn.execute(
+                    """insert into jobs (job_type, status, worker, attempt, finished_at, unique_key)
+                    select 't', $1::text, case when $1 = 'processing' then 'me' end, 0,
+                        case when $1 = 'failed' then clock_timestamp() end, $1 || n
+                    from generate_series(1, 20000) n""",
+                    status,
+                )
+            await conn.execute("analyze jobs")
+            await conn.execute("delete from jobs")
+            await conn.execute("alter table jobs disable trigger all")
+            await fill(conn)
+            await conn.execute("alter table jobs enable trigger all")
+    return name
+
+
+async def test_no_statement_reads_more_than_its_rows(conn, situation):
+    found = await everything(conn)
+    assert found.keys() == CALLS.keys()
+    bad = {
+        name: cost
+        for name, cost in found.items()
+        if cost[0] > 0 or cost[1] > ROWS or cost[2] > BLOCKS
+    }
+    assert not bad, found
