@@ -82,7 +82,9 @@ async def execute(task: "Task[Any, Any]", job: "RunningJob[Any]") -> Outcome:
         if clock is not None and clock.expired():
             return Outcome(End.FAILED, error=f"TimeoutError: still running after {task.timeout}")
         return _failed(job, error)
-    except Exception as error:  # noqa: BLE001 - whatever a handler raises is its job's failure
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - also SystemExit: it is that job's failure alone
         return _failed(job, error)
     if job._settled:
         return _SETTLED
@@ -111,7 +113,7 @@ def _stopped(job: "RunningJob[Any]") -> Outcome:
             return Outcome(End.FAILED, error="CancelledError: the handler cancelled itself")
 
 
-def _failed(job: "RunningJob[Any]", error: Exception) -> Outcome:
+def _failed(job: "RunningJob[Any]", error: BaseException) -> Outcome:
     if job._settled:
         log.warning(
             "job %s raised after its transaction had completed it: %r", job.id, error,
@@ -130,7 +132,7 @@ def _failed(job: "RunningJob[Any]", error: Exception) -> Outcome:
     return Outcome(End.FAILED, error=_described(error))
 
 
-def _described(error: Exception) -> str:
+def _described(error: BaseException) -> str:
     """Type and message first, for whoever lists jobs; then the traceback without our own frames."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_globals.get("__package__") == __package__:

@@ -23,6 +23,7 @@ BROKEN = (
     asyncpg.CannotConnectNowError,
     asyncpg.IdleSessionTimeoutError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby, since a failover: look for the primary anew
 )
 
 # A server that swallows everything is noticed this soon; the kernel takes a quarter of an hour.

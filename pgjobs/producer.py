@@ -9,7 +9,7 @@ import asyncpg
 
 from .database import Database
 from .errors import PgjobsError
-from .link import Link
+from .link import BROKEN, Link
 from .models import Job, Row
 
 # As many jobs go into one statement; more gain nothing.
@@ -47,8 +47,10 @@ class Producer:
     async def _send(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+            # Whoever has stopped waiting before it was sent does not want it any more.
+            batch = [request for request in batch if not request[2].done()]
             try:
-                if len(batch) == 1 or not await self._together(batch):
+                if len(batch) < 2 or not await self._together(batch):
                     for request in batch:
                         await self._alone(request)
             except BaseException as error:
@@ -75,6 +77,9 @@ class Producer:
             rows: Sequence[Row] = await self._database.enqueue_together(
                 [_as_json(arguments, payload) for arguments, payload, _ in batch]
             )
+        except BROKEN:
+            # Perhaps they were added: nobody may send them again but those who asked for them.
+            raise
         except (asyncpg.PostgresError, PgjobsError):
             return False
         for (_, _, done), row in zip(batch, rows, strict=True):

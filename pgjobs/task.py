@@ -121,8 +121,15 @@ class Task(Generic[Q, R]):
             return value  # type: ignore[no-any-return]
         loop = asyncio.get_running_loop()
         threads = job._worker.threads
-        value = await loop.run_in_executor(threads, self.handler, job)
+        value = await loop.run_in_executor(threads, self._call, job)
         return value  # type: ignore[no-any-return]
+
+    def _call(self, job: RunningJob[Q]) -> Any:
+        try:
+            return self.handler(job)
+        except StopIteration as error:
+            # A future refuses to hold one, and whoever awaits it would wait for ever.
+            raise RuntimeError("the handler raised StopIteration") from error
 
     async def enqueue(
         self,
