@@ -1,0 +1,86 @@
+"""Errors that are to be expected, as one line that says what to do next."""
+
+import socket
+from dataclasses import dataclass
+
+import asyncpg
+import psycopg
+
+from ..dsn import redact
+from ..errors import InvalidArgument, JobNotFound, PgjobsError, SchemaMismatch
+
+_MISSING = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedFunctionError,
+    asyncpg.InvalidSchemaNameError,
+)
+_LOGIN = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError)
+
+
+class Unreachable(PgjobsError):
+    """There is no way to the database."""
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """What to print, and the exit status: 1 for what failed, 2 for what was asked wrongly."""
+
+    line: str
+    status: int = 1
+
+
+def complaint(error: BaseException) -> Complaint | None:
+    """What to say about an error; None: it is not one to be expected."""
+    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        return complaint(error.exceptions[0])
+    if isinstance(error, InvalidArgument):
+        return Complaint(_line(error), 2)
+    if isinstance(error, JobNotFound):
+        return Complaint(f"{_line(error)}: pgjobs list shows which there are")
+    if isinstance(error, SchemaMismatch):
+        return Complaint(_line(error))
+    if isinstance(error, _MISSING):
+        return Complaint(f"{_line(error)}: is pgjobs installed there? Install it by pgjobs migrate")
+    if isinstance(error, asyncpg.InsufficientPrivilegeError | psycopg.errors.InsufficientPrivilege):
+        return Complaint(
+            f"{_line(error)}: connect as the owner, or let the owner grant it by pgjobs grant ROLE"
+            " producer|worker|observer|admin"
+        )
+    if isinstance(error, asyncpg.PostgresConnectionError | asyncpg.InterfaceError):
+        return Complaint(f"the connection to the database was lost ({_line(error)}): try again")
+    if isinstance(error, PgjobsError | asyncpg.PostgresError | psycopg.Error):
+        return Complaint(_line(error))
+    return None
+
+
+def unreachable(address: str, error: BaseException) -> Unreachable:
+    """Why there is no connection to ``address``, without its password, and what may help."""
+    where = redact(address) or "the server of libpq's PG* variables"
+    return Unreachable(f"cannot connect to {where}: {_reason(error)}")
+
+
+def _reason(error: BaseException) -> str:
+    text = _line(error)
+    if isinstance(error, ConnectionRefusedError | FileNotFoundError) or "refused" in text:
+        return "nothing listens there; start PostgreSQL, or name another by --dsn or PGJOBS_DSN"
+    if isinstance(error, TimeoutError):
+        return "no answer; check host and port of --dsn or PGJOBS_DSN"
+    if isinstance(error, socket.gaierror):
+        return "there is no such host; check --dsn or PGJOBS_DSN"
+    if isinstance(error, _LOGIN) or "authentication failed" in text:
+        return f"{text}; check user and password of --dsn or PGJOBS_DSN"
+    if isinstance(error, asyncpg.InvalidCatalogNameError) or "does not exist" in text:
+        return f"{text}; make it by createdb, or name another by --dsn or PGJOBS_DSN"
+    return text
+
+
+def _line(error: BaseException) -> str:
+    """The first line of what the error says, with the hint that the database gave."""
+    if isinstance(error, psycopg.Error):
+        message, hint = error.diag.message_primary or str(error), error.diag.message_hint
+    else:
+        message, hint = str(error), getattr(error, "hint", None)
+        # asyncpg appends detail and hint to its text, on lines of their own.
+    lines = [line for line in message.splitlines() if line.strip()] or [type(error).__name__]
+    return f"{lines[0].strip()} ({hint})" if hint else lines[0].strip()

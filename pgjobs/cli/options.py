@@ -1,0 +1,66 @@
+"""Options that several commands take, and how their values are read."""
+
+import re
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import typer
+
+_UNITS = {
+    "ms": timedelta(milliseconds=1), "s": timedelta(seconds=1), "m": timedelta(minutes=1),
+    "min": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}  # fmt: skip
+_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|min|[smhdw])")
+
+
+def duration(text: str) -> timedelta:
+    """``90``, ``90s``, ``1h30m``, ``7d`` or ``500ms``; plain numbers are seconds."""
+    try:
+        if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text):
+            return timedelta(seconds=float(text))
+        parts = _PART.findall(text)
+        if parts and not _PART.sub("", text).strip():
+            return sum((float(n) * _UNITS[unit] for n, unit in parts), timedelta())
+    except OverflowError:
+        pass
+    raise typer.BadParameter(f"{text!r} is not a duration: write it like 90s, 10m, 1h30m or 7d")
+
+
+def moment(text: str) -> datetime:
+    """An ISO 8601 moment with its time zone."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise typer.BadParameter(
+            f"{text!r} is not a moment with a time zone: write it like 2030-01-31T08:00+01:00"
+        )
+    return found
+
+
+def reference(text: str) -> tuple[str, int]:
+    """``file_upload:42``."""
+    kind, colon, number = text.rpartition(":")
+    if not (colon and kind and re.fullmatch(r"-?\d+", number)):
+        raise typer.BadParameter(f"{text!r} is not a reference: write it like file_upload:42")
+    return kind, int(number)
+
+
+Dsn = Annotated[
+    str | None,
+    typer.Option("--dsn", metavar="DSN", help="The database; else PGJOBS_DSN or DATABASE_URL."),
+]
+Schema = Annotated[
+    str, typer.Option("--schema", metavar="S", help="The schema that pgjobs is installed in.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Queues = Annotated[
+    list[str] | None,
+    typer.Option("--queue", "-q", metavar="Q", help="Of this queue; may be repeated."),
+]
+JobTypes = Annotated[
+    list[str] | None,
+    typer.Option("--type", "-t", metavar="TYPE", help="Of this type; may be repeated."),
+]

@@ -1,0 +1,124 @@
+"""How things are printed: aligned tables for people, one JSON document for programs.
+
+Rich is imported when a table is made: `pgjobs sql` and `--json` need none of it.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+_STYLES = {
+    "pending": "cyan", "processing": "blue", "completed": "green", "failed": "red",
+    "cancelled": "dim", "ok": "green", "warn": "yellow", "bad": "bold red",
+}  # fmt: skip
+_WIDE = 10_000
+
+
+def console() -> "Console":
+    """Colours and the terminal's width on a terminal, else neither."""
+    from rich.console import Console
+
+    # Whatever is read by a program or kept in a file is not cut.
+    width = None if sys.stdout.isatty() else _WIDE
+    return Console(markup=False, highlight=False, emoji=False, width=width)
+
+
+def say(*lines: str) -> None:
+    for line in lines:
+        console().print(printable(line), soft_wrap=True)
+
+
+def table(columns: str, rows: Iterable[Sequence[object]], title: str | None = None) -> "Table":
+    """Columns are named by one string; a leading ``>`` aligns to the right."""
+    from rich.table import Table
+
+    made = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold",
+        title=title, title_justify="left", title_style="bold",
+    )  # fmt: skip
+    for name in columns.split():
+        right = name.startswith(">")
+        made.add_column(
+            name.lstrip(">").replace("_", " "),
+            justify="right" if right else "left",
+            no_wrap=right,
+            overflow="fold",
+        )
+    for row in rows:
+        made.add_row(*map(cell, row))
+    return made
+
+
+def cell(value: object) -> "RenderableType":
+    """A value as text; what is in a database may hold anything, so nothing in it is markup."""
+    from rich.text import Text
+
+    if isinstance(value, Text):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, timedelta):
+        return Text(span(value))
+    if isinstance(value, datetime):
+        return Text(f"{value.astimezone():%Y-%m-%d %H:%M:%S}")
+    text = printable(str(value))
+    return Text(text, style=_STYLES.get(text, ""))
+
+
+def styled(text: str, style: str) -> "Text":
+    from rich.text import Text
+
+    return Text(printable(text), style=style)
+
+
+def printable(text: str) -> str:
+    """Without what would move the cursor or colour the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def brief(text: str | None, length: int = 60) -> str:
+    """The first line, cut."""
+    head = (text or "").strip().split("\n", 1)[0]
+    return head if len(head) <= length else f"{head[: length - 1]}…"
+
+
+def span(value: timedelta) -> str:
+    """``0.3s``, ``12s``, ``4m10s``, ``2h05m``, ``3d4h``: two units are enough."""
+    seconds = value.total_seconds()
+    if seconds < 0:
+        return f"-{span(-value)}"
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d{hours}h"
+    if hours:
+        return f"{hours}h{minutes:02}m"
+    return f"{minutes}m{seconds:02}s" if minutes else f"{seconds}s"
+
+
+def print_json(data: object) -> None:
+    """One document; moments in ISO 8601, durations in seconds."""
+    json.dump(data, sys.stdout, default=_plain, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def rows_as_json(rows: Iterable[Mapping[str, Any]]) -> None:
+    print_json([dict(row) for row in rows])
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return str(value)

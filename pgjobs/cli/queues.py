@@ -1,0 +1,127 @@
+"""Commands about queues and about many jobs at once."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from ..database import Database
+from ..models import JobStatus
+from .options import AsJson, Dsn, Schema, duration
+from .output import console, rows_as_json, say, styled, table
+from .session import ask
+
+# Small enough to end soon and to show progress, large enough to lose nothing by it.
+_CLEANUP_BATCH = 10_000
+
+Queue = Annotated[str, typer.Argument(metavar="QUEUE")]
+
+
+def pause(queue: Queue, dsn: Dsn = None, schema: Schema = "public") -> None:
+    """Close a queue: workers take nothing more from it; running jobs finish.
+
+    [bold]pgjobs pause emails[/bold]
+    """
+    since = ask(dsn, schema, lambda database: database.pause(queue))
+    assert since is not None
+    say(f"queue {queue} is paused since {since.astimezone():%Y-%m-%d %H:%M:%S}")
+
+
+def resume(queue: Queue, dsn: Dsn = None, schema: Schema = "public") -> None:
+    """Open a paused queue again, and wake its workers.
+
+    [bold]pgjobs resume emails[/bold]
+    """
+    ask(dsn, schema, lambda database: database.resume(queue))
+    say(f"queue {queue} is open")
+
+
+def cleanup(
+    older_than: Annotated[
+        timedelta,
+        typer.Option("--older-than", parser=duration, metavar="DURATION",
+                     help="Finished longer ago: 12h, 7d, 4w."),
+    ] = "7d",  # type: ignore[assignment]  # typer parses the default as if it were typed
+    status: Annotated[
+        list[str] | None,
+        typer.Option("--status", "-s", metavar="STATUS",
+                     help="completed, failed or cancelled; may be repeated. Else completed."),
+    ] = None,
+    dsn: Dsn = None,
+    schema: Schema = "public",
+) -> None:
+    """Delete finished jobs, in batches that are in nobody's way.
+
+    [bold]pgjobs cleanup[/bold]                    what was completed a week ago or earlier
+
+    [bold]pgjobs cleanup --older-than 30d --status failed --status cancelled[/bold]
+
+    In a crontab: [bold]15 3 * * * pgjobs cleanup[/bold]
+    """  # fmt: skip
+    statuses = status or [JobStatus.COMPLETED.value]
+
+    async def delete(database: Database) -> int:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        on_terminal = sys.stderr.isatty()
+        expected = None
+        if on_terminal:
+            expected = await database.finished(statuses, before=older_than)
+        deleted = 0
+        with Progress(console=Console(stderr=True), transient=True, disable=not on_terminal) as bar:
+            task = bar.add_task("deleting", total=expected)
+            while count := await database.cleanup(older_than, statuses, _CLEANUP_BATCH):
+                deleted += count
+                bar.update(task, completed=deleted)
+        return deleted
+
+    say(f"{ask(dsn, schema, delete)} jobs deleted")
+
+
+def stats(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -> None:
+    """Count the jobs per queue, type and status.
+
+    [bold]pgjobs stats[/bold]
+
+    [bold]pgjobs stats --json[/bold]
+    """
+
+    async def question(database: Database) -> tuple[list[Mapping[str, Any]], set[str]]:
+        return list(await database.stats()), set(await database.paused())
+
+    rows, paused = ask(dsn, schema, question)
+    if as_json:
+        rows_as_json({**row, "paused": row["queue"] in paused} for row in rows)
+    elif not rows:
+        say("there are no jobs")
+    else:
+        console().print(depth(rows, paused))
+
+
+def depth(rows: Iterable[Mapping[str, Any]], paused: Iterable[str], title: str | None = None) -> Any:
+    """The rows of jobs_stats as one line per queue and type, one column per status."""
+    lines: dict[tuple[str, str], dict[str, Any]] = {}
+    statuses = [status.value for status in JobStatus]
+    for row in rows:
+        line = lines.setdefault((row["queue"], row["job_type"]), {})
+        line[row["status"]] = row["count"]
+        line["oldest"] = row["oldest_due"] or line.get("oldest")
+        if row["status"] not in statuses:
+            statuses.append(row["status"])
+    names = " ".join(f">{status}" for status in statuses)
+    return table(
+        f"queue type {names} >oldest_due",
+        (
+            [
+                styled(f"{queue} (paused)", "yellow") if queue in set(paused) else queue,
+                job_type,
+                *(line.get(status, 0) for status in statuses),
+                line["oldest"],
+            ]
+            for (queue, job_type), line in sorted(lines.items())
+        ),
+        title,
+    )

@@ -1,0 +1,140 @@
+"""Commands about the installation: migrate, sql, grant, doctor."""
+
+import re
+import sys
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from ..database import Database
+from .complaints import unreachable
+from .options import AsJson, Dsn, Schema
+from .output import console, rows_as_json, say, table
+from .session import ask
+
+
+class Kind(StrEnum):
+    """What a role may be."""
+
+    PRODUCER = "producer"
+    WORKER = "worker"
+    OBSERVER = "observer"
+    ADMIN = "admin"
+
+
+def migrate(
+    dsn: Dsn = None,
+    schema: Schema = "public",
+    down: Annotated[
+        int, typer.Option("--down", metavar="N", min=0, help="Roll back the last N migrations.")
+    ] = 0,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --down: do not ask.")] = False,
+) -> None:
+    """Install or upgrade pgjobs; running it again changes nothing.
+
+    [bold]pgjobs migrate[/bold]
+
+    [bold]pgjobs migrate --schema queue[/bold]     beside an application that has a table jobs
+
+    [bold]pgjobs migrate --down 1[/bold]           take back the last migration
+    """  # fmt: skip
+    import psycopg
+
+    from ..dsn import resolve
+    from ..migrate import migrate as run
+
+    if down and not yes and sys.stdin.isatty():
+        typer.confirm("Rolling back loses data, the first migration all jobs. Go on?", abort=True)
+    try:
+        names = run(dsn, schema, down=down)
+    except psycopg.OperationalError as error:
+        if error.sqlstate is not None:
+            raise
+        raise unreachable(resolve(dsn), error) from error
+    did = "rolled back" if down else "applied"
+    if names:
+        say(*(f"{did} {name}" for name in names))
+    elif down:
+        say(f"nothing to roll back in schema {schema}")
+    if not down:
+        say(f"schema {schema} is up to date, pgjobs {code_version()}")
+
+
+def sql() -> None:
+    """Print the whole installation as one script for psql.
+
+    [bold]pgjobs sql | psql -v schema=public[/bold]
+    """
+    from ..migrate import script
+
+    sys.stdout.write(script())
+
+
+def grant(
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="A role of the database.")],
+    as_what: Annotated[
+        Kind, typer.Argument(metavar="producer|worker|observer|admin", show_default=False)
+    ],
+    dsn: Dsn = None,
+    schema: Schema = "public",
+) -> None:
+    """Let a role use the queue; the owner of the tables needs no grant.
+
+    [bold]pgjobs grant web producer[/bold]     enqueues, and reads nothing
+
+    [bold]pgjobs grant jobs worker[/bold]      claims and finishes jobs
+
+    [bold]pgjobs grant grafana observer[/bold] reads all but payloads, results and errors
+
+    [bold]pgjobs grant alice admin[/bold]      reads, cancels, retries, pauses, cleans up
+
+    Grants add up: a worker whose handlers enqueue further jobs is a producer too. Grant again
+    after an upgrade, since a release may bring functions.
+    """
+    ask(dsn, schema, lambda database: database.grant(role, as_what.value))
+    say(f"{role} is {as_what} in schema {schema}")
+
+
+def doctor(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -> None:
+    """Say what is stuck, why, and what to do; exit with 1 if something is bad.
+
+    [bold]pgjobs doctor[/bold]
+
+    [bold]pgjobs doctor --json | jq '.[] | select(.verdict != "ok")'[/bold]
+    """
+
+    async def question(database: Database) -> list[dict[str, Any]]:
+        return [_compared(dict(row)) for row in await database.doctor()]
+
+    rows = ask(dsn, schema, question)
+    if as_json:
+        rows_as_json(rows)
+    else:
+        console().print(table(
+            "verdict check detail what_to_do",
+            ([r["verdict"], r["check_name"], r["detail"], r["advice"]] for r in rows),
+        ))  # fmt: skip
+    bad = [row["check_name"] for row in rows if row["verdict"] == "bad"]
+    if bad:
+        print(f"pgjobs: bad: {', '.join(bad)}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def code_version() -> str:
+    """The version of the SQL functions that this package would install."""
+    from ..migrate import sql_folder
+
+    text = (sql_folder() / "functions" / "jobs_version.sql").read_text(encoding="utf-8")
+    found = re.search(r"return '(.+)'", text)
+    return found[1] if found else "unknown"
+
+
+def _compared(row: dict[str, Any]) -> dict[str, Any]:
+    if row["check_name"] == "version" and row["detail"] != code_version():
+        row["verdict"] = "warn"
+        row["advice"] = (
+            f"this command is of pgjobs {code_version()}: pgjobs migrate if that is newer,"
+            " else upgrade the package"
+        )
+    return row

@@ -1,0 +1,169 @@
+"""`pgjobs top`: what goes on, read from the database again and again."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..database import Database
+from ..models import Row
+from .options import AsJson, Dsn, Schema, duration
+from .output import console, print_json, styled, table
+from .queues import depth
+from .session import connected
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+# Finished jobs within this time give the rates: short enough to see a change.
+_WINDOW = timedelta(seconds=10)
+_MOST_RUNNING = 15
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One look at the database."""
+
+    stats: Sequence[Row]
+    paused: dict[str, datetime]
+    workers: Sequence[Row]
+    running: Sequence[Row]
+    rates: dict[str, float]
+
+    @property
+    def oldest_due(self) -> timedelta | None:
+        ages = [r["oldest_due"] for r in self.stats if r["oldest_due"] is not None]
+        return max(ages, default=None)
+
+    def count(self, status: str) -> int:
+        return sum(r["count"] for r in self.stats if r["status"] == status)
+
+    def as_data(self) -> dict[str, Any]:
+        return {
+            "stats": [dict(row) for row in self.stats],
+            "paused": self.paused,
+            "workers": [dict(row) for row in self.workers],
+            "running": [dict(row) for row in self.running],
+            "finished_per_second": self.rates,
+            "oldest_due": self.oldest_due,
+        }
+
+
+def top(
+    once: Annotated[bool, typer.Option("--once", help="One look, then end.")] = False,
+    every: Annotated[
+        timedelta, typer.Option("--every", parser=duration, metavar="DURATION")
+    ] = "2s",  # type: ignore[assignment]  # typer parses the default as if it were typed
+    dsn: Dsn = None,
+    schema: Schema = "public",
+    as_json: AsJson = False,
+) -> None:
+    """Watch queues, workers and running jobs; Ctrl-C ends it.
+
+    [bold]pgjobs top[/bold]
+
+    [bold]pgjobs top --once[/bold]            one look, also for watch or a log
+
+    [bold]pgjobs top --once --json[/bold]     the same for a program
+    """  # fmt: skip
+    if every <= timedelta(0):
+        raise typer.BadParameter("--every must be above 0")
+    asyncio.run(_watch(dsn, schema, every, once=once or as_json, as_json=as_json))
+
+
+async def _watch(
+    dsn: str | None, schema: str, every: timedelta, *, once: bool, as_json: bool
+) -> None:
+    from rich.live import Live
+
+    async with connected(dsn, schema) as database:
+        frame = await look(database)
+        if as_json:
+            print_json(frame.as_data())
+        elif once or not sys.stdout.isatty():
+            screen = console()
+            screen.print(drawn(frame, schema))
+            while not once:
+                await asyncio.sleep(every.total_seconds())
+                screen.print("", drawn(await look(database), schema), sep="\n")
+                sys.stdout.flush()
+        else:
+            with Live(drawn(frame, schema), console=console(), screen=True, auto_refresh=False,
+                      vertical_overflow="crop") as live:  # fmt: skip
+                while True:
+                    await asyncio.sleep(every.total_seconds())
+                    live.update(drawn(await look(database), schema), refresh=True)
+
+
+async def look(database: Database) -> Frame:
+    seconds = _WINDOW.total_seconds()
+    return Frame(
+        stats=await database.stats(),
+        paused=await database.paused(),
+        workers=await database.workers(),
+        running=await database.processing(_MOST_RUNNING),
+        rates={
+            status: await database.finished([status], within=_WINDOW) / seconds
+            for status in ("completed", "failed", "cancelled")
+        },
+    )
+
+
+def drawn(frame: Frame, schema: str) -> "RenderableType":
+    from rich.console import Group
+
+    parts: list[RenderableType] = [_head(frame, schema), ""]
+    if frame.stats:
+        parts += [depth(frame.stats, frame.paused, "Queues"), ""]
+    if frame.workers:
+        rows = (
+            [w["worker"], ", ".join(w["queues"]), w["concurrency"],
+             _state(w), w["unseen"], w["version"]]
+            for w in frame.workers
+        )  # fmt: skip
+        parts += [table("worker queues >slots state >seen version", rows, "Workers"), ""]
+    if frame.running:
+        running = (
+            [r["id"], r["queue"], r["job_type"], r["age"], _lease(r), r["attempt"], r["worker"]]
+            for r in frame.running
+        )
+        more = frame.count("processing") - len(frame.running)
+        title = "Running, the longest first" + (f" ({more} more)" if more > 0 else "")
+        parts.append(table(">id queue type >age >lease >attempt worker", running, title))
+    return Group(*parts)
+
+
+def _head(frame: Frame, schema: str) -> "RenderableType":
+    oldest = frame.oldest_due
+    rates = ", ".join(f"{status} {rate:.1f}/s" for status, rate in frame.rates.items())
+    now = datetime.now(UTC).astimezone()
+    grid = table("name value", [
+        ["pgjobs", f"schema {schema}, {now:%H:%M:%S}"],
+        ["jobs", f"{frame.count('pending')} pending, {frame.count('processing')} running, "
+                 f"{frame.count('failed')} failed"],
+        ["rate", f"{rates} (of the last {_WINDOW.seconds} s)"],
+        ["oldest due", "none is waiting" if oldest is None else oldest],
+        ["workers", str(len(frame.workers)) if frame.workers else styled("none", "yellow")],
+    ])  # fmt: skip
+    grid.show_header = False
+    return grid
+
+
+def _state(worker: Row) -> object:
+    if worker["missed_at"] is not None:
+        return styled("gone", "red")
+    if worker["unseen"] > timedelta(seconds=30):
+        return styled("hangs", "red")
+    return "awake" if worker["awake"] else "resting"
+
+
+def _lease(job: Row) -> object:
+    if job["cancel_requested_at"] is not None:
+        return styled("cancelling", "yellow")
+    if job["lease"] is None:
+        return "none"
+    return styled("expired", "red") if job["lease"] < timedelta(0) else job["lease"]
