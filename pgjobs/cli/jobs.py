@@ -12,7 +12,7 @@ from ..errors import JobNotFound, PgjobsError
 from ..models import Job
 from .complaints import complaint
 from .options import AsJson, Dsn, JobTypes, Queues, Schema, duration, moment, reference
-from .output import brief, cell, console, print_json, rows_as_json, say, table
+from .output import as_dict, brief, cell, print_json, put, say, table
 from .session import ask
 
 _FIELDS = (
@@ -29,7 +29,7 @@ Id = Annotated[int, typer.Argument(metavar="ID", help="The job's number.")]
 def enqueue(
     job_type: Annotated[str, typer.Argument(metavar="TYPE", help="Which handler runs it.")],
     payload: Annotated[
-        str, typer.Argument(metavar="[JSON]", help="What it is given; - reads it from stdin.")
+        str, typer.Argument(metavar="JSON", help="What it is given; - reads it from stdin.")
     ] = "{}",
     queue: Annotated[str | None, typer.Option("--queue", "-q", metavar="Q")] = None,
     priority: Annotated[
@@ -44,8 +44,7 @@ def enqueue(
         typer.Option(parser=moment, metavar="MOMENT", help="Not before: 2030-01-31T08:00+01:00."),
     ] = None,
     about: Annotated[
-        tuple[str, int] | None,
-        typer.Option("--reference", parser=reference, metavar="TYPE:ID", help="What it is about."),
+        str | None, typer.Option("--reference", metavar="TYPE:ID", help="What it is about.")
     ] = None,
     max_retries: Annotated[int | None, typer.Option(metavar="N")] = None,
     unique_key: Annotated[
@@ -73,9 +72,9 @@ def enqueue(
         json.loads(text)
     except ValueError as error:
         raise typer.BadParameter(
-            f"the payload is not JSON ({error}): quote it like '{{\"file_path\": \"a.pdf\"}}'"
+            f'the payload is not JSON ({error}): quote it like \'{{"file_path": "a.pdf"}}\''
         ) from None
-    reference_type, reference_id = about or (None, None)
+    reference_type, reference_id = (None, None) if about is None else reference(about)
     job = ask(dsn, schema, lambda database: database.enqueue(
         job_type, text, queue, priority, run_at if delay is None else delay, reference_type,
         reference_id, max_retries, unique_key, unique_scope))  # fmt: skip
@@ -106,15 +105,13 @@ def list_jobs(
     The age counts from the moment a job was due, was claimed, or was finished; one that is not due
     yet has a negative age.
     """
-    rows = ask(
-        dsn, schema, lambda database: database.listing(status, job_type, queue, limit)
-    )
+    rows = ask(dsn, schema, lambda database: database.listing(status, job_type, queue, limit))
     if as_json:
-        rows_as_json(rows)
+        print_json([as_dict(row) for row in rows])
     elif not rows:
         say("no such jobs")
     else:
-        console().print(table(
+        put(table(
             ">id queue type status >prio >tries >age worker reference error",
             ([r["id"], r["queue"], r["job_type"], r["status"], r["priority"],
               f"{r['attempt']}/{r['max_retries'] + 1}", r["age"], r["worker"],
@@ -143,15 +140,15 @@ def show(job_id: Id, dsn: Dsn = None, schema: Schema = "public", as_json: AsJson
     grid = table("field value", [])
     grid.show_header = False
     for name, value in _data(job).items():
-        if name in ("payload", "result") and value is not None:
-            value = json.dumps(value, indent=2, ensure_ascii=False)
         if value is not None:
-            grid.add_row(cell(name), cell(value))
-    console().print(grid)
+            is_json = name in ("payload", "result")
+            text = json.dumps(value, indent=2, ensure_ascii=False) if is_json else value
+            grid.add_row(cell(name), cell(text))
+    put(grid)
 
 
 def retry(
-    job_ids: Annotated[list[int] | None, typer.Argument(metavar="[ID]...")] = None,
+    job_ids: Annotated[list[int] | None, typer.Argument(metavar="ID")] = None,
     failed: Annotated[bool, typer.Option("--failed", help="All that failed for good.")] = False,
     job_type: JobTypes = None,
     queue: Queues = None,
@@ -201,7 +198,7 @@ def retry(
 
 
 def cancel(
-    job_ids: Annotated[list[int], typer.Argument(metavar="ID...")],
+    job_ids: Annotated[list[int], typer.Argument(metavar="ID")],
     reason: Annotated[str | None, typer.Option(help="Kept as the job's error.")] = None,
     dsn: Dsn = None,
     schema: Schema = "public",

@@ -7,7 +7,9 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from ..models import Row
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -30,9 +32,21 @@ def console() -> "Console":
     return Console(markup=False, highlight=False, emoji=False, width=width)
 
 
+def put(*what: "RenderableType") -> None:
+    """Prints tables and the like; where no terminal shows them, without blanks at line ends."""
+    out = console()
+    if out.is_terminal:
+        out.print(*what, sep="\n")
+        return
+    with out.capture() as captured:
+        out.print(*what, sep="\n")
+    for line in captured.get().splitlines():
+        print(line.rstrip())
+
+
 def say(*lines: str) -> None:
     for line in lines:
-        console().print(printable(line), soft_wrap=True)
+        print(printable(line))
 
 
 def table(columns: str, rows: Iterable[Sequence[object]], title: str | None = None) -> "Table":
@@ -112,8 +126,9 @@ def print_json(data: object) -> None:
     sys.stdout.write("\n")
 
 
-def rows_as_json(rows: Iterable[Mapping[str, Any]]) -> None:
-    print_json([dict(row) for row in rows])
+def as_dict(row: Row) -> dict[str, Any]:
+    # The command line's rows are asyncpg's, which are mappings.
+    return dict(cast(Mapping[str, Any], row))
 
 
 def _plain(value: object) -> object:

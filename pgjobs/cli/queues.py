@@ -1,17 +1,20 @@
 """Commands about queues and about many jobs at once."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..database import Database
-from ..models import JobStatus
+from ..models import JobStatus, Row
 from .options import AsJson, Dsn, Schema, duration
-from .output import console, rows_as_json, say, styled, table
+from .output import as_dict, print_json, put, say, styled, table
 from .session import ask
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 # Small enough to end soon and to show progress, large enough to lose nothing by it.
 _CLEANUP_BATCH = 10_000
@@ -41,13 +44,21 @@ def resume(queue: Queue, dsn: Dsn = None, schema: Schema = "public") -> None:
 def cleanup(
     older_than: Annotated[
         timedelta,
-        typer.Option("--older-than", parser=duration, metavar="DURATION",
-                     help="Finished longer ago: 12h, 7d, 4w."),
+        typer.Option(
+            "--older-than",
+            parser=duration,
+            metavar="DURATION",
+            help="Finished longer ago: 12h, 7d, 4w.",
+        ),
     ] = "7d",  # type: ignore[assignment]  # typer parses the default as if it were typed
     status: Annotated[
         list[str] | None,
-        typer.Option("--status", "-s", metavar="STATUS",
-                     help="completed, failed or cancelled; may be repeated. Else completed."),
+        typer.Option(
+            "--status",
+            "-s",
+            metavar="STATUS",
+            help="completed, failed or cancelled; may be repeated. Else completed.",
+        ),
     ] = None,
     dsn: Dsn = None,
     schema: Schema = "public",
@@ -89,19 +100,19 @@ def stats(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -
     [bold]pgjobs stats --json[/bold]
     """
 
-    async def question(database: Database) -> tuple[list[Mapping[str, Any]], set[str]]:
-        return list(await database.stats()), set(await database.paused())
+    async def question(database: Database) -> tuple[Sequence[Row], set[str]]:
+        return await database.stats(), set(await database.paused())
 
     rows, paused = ask(dsn, schema, question)
     if as_json:
-        rows_as_json({**row, "paused": row["queue"] in paused} for row in rows)
+        print_json([as_dict(row) | {"paused": row["queue"] in paused} for row in rows])
     elif not rows:
         say("there are no jobs")
     else:
-        console().print(depth(rows, paused))
+        put(depth(rows, paused))
 
 
-def depth(rows: Iterable[Mapping[str, Any]], paused: Iterable[str], title: str | None = None) -> Any:
+def depth(rows: Iterable[Row], paused: Iterable[str], title: str | None = None) -> "Table":
     """The rows of jobs_stats as one line per queue and type, one column per status."""
     lines: dict[tuple[str, str], dict[str, Any]] = {}
     statuses = [status.value for status in JobStatus]

@@ -10,7 +10,7 @@ import typer
 from ..database import Database
 from .complaints import unreachable
 from .options import AsJson, Dsn, Schema
-from .output import console, rows_as_json, say, table
+from .output import as_dict, print_json, put, say, table
 from .session import ask
 
 
@@ -105,13 +105,13 @@ def doctor(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) 
     """
 
     async def question(database: Database) -> list[dict[str, Any]]:
-        return [_compared(dict(row)) for row in await database.doctor()]
+        return [_compared(as_dict(row)) for row in await database.doctor()]
 
     rows = ask(dsn, schema, question)
     if as_json:
-        rows_as_json(rows)
+        print_json(rows)
     else:
-        console().print(table(
+        put(table(
             "verdict check detail what_to_do",
             ([r["verdict"], r["check_name"], r["detail"], r["advice"]] for r in rows),
         ))  # fmt: skip

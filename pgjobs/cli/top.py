@@ -12,7 +12,7 @@ import typer
 from ..database import Database
 from ..models import Row
 from .options import AsJson, Dsn, Schema, duration
-from .output import console, print_json, styled, table
+from .output import as_dict, console, print_json, put, styled, table
 from .queues import depth
 from .session import connected
 
@@ -44,10 +44,10 @@ class Frame:
 
     def as_data(self) -> dict[str, Any]:
         return {
-            "stats": [dict(row) for row in self.stats],
+            "stats": [as_dict(row) for row in self.stats],
             "paused": self.paused,
-            "workers": [dict(row) for row in self.workers],
-            "running": [dict(row) for row in self.running],
+            "workers": [as_dict(row) for row in self.workers],
+            "running": [as_dict(row) for row in self.running],
             "finished_per_second": self.rates,
             "oldest_due": self.oldest_due,
         }
@@ -85,12 +85,11 @@ async def _watch(
         if as_json:
             print_json(frame.as_data())
         elif once or not sys.stdout.isatty():
-            screen = console()
-            screen.print(drawn(frame, schema))
+            put(drawn(frame, schema))
             while not once:
-                await asyncio.sleep(every.total_seconds())
-                screen.print("", drawn(await look(database), schema), sep="\n")
                 sys.stdout.flush()
+                await asyncio.sleep(every.total_seconds())
+                put("", drawn(await look(database), schema))
         else:
             with Live(drawn(frame, schema), console=console(), screen=True, auto_refresh=False,
                       vertical_overflow="crop") as live:  # fmt: skip
@@ -141,10 +140,11 @@ def _head(frame: Frame, schema: str) -> "RenderableType":
     oldest = frame.oldest_due
     rates = ", ".join(f"{status} {rate:.1f}/s" for status, rate in frame.rates.items())
     now = datetime.now(UTC).astimezone()
+    counted = {"pending": "pending", "processing": "running", "failed": "failed"}
+    jobs = ", ".join(f"{frame.count(status)} {name}" for status, name in counted.items())
     grid = table("name value", [
         ["pgjobs", f"schema {schema}, {now:%H:%M:%S}"],
-        ["jobs", f"{frame.count('pending')} pending, {frame.count('processing')} running, "
-                 f"{frame.count('failed')} failed"],
+        ["jobs", jobs],
         ["rate", f"{rates} (of the last {_WINDOW.seconds} s)"],
         ["oldest due", "none is waiting" if oldest is None else oldest],
         ["workers", str(len(frame.workers)) if frame.workers else styled("none", "yellow")],

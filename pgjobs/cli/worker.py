@@ -5,7 +5,6 @@ import importlib
 import logging
 import os
 import sys
-from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +17,7 @@ from .session import connected
 
 if TYPE_CHECKING:
     from ..app import App
+    from ..worker import Worker
 
 log = logging.getLogger("pgjobs.cli")
 
@@ -43,20 +43,32 @@ def worker(
         typer.Option("--queue", "-q", metavar="Q", help="In order of preference; else default."),
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option("--concurrency", "-c", metavar="N", min=1,
-                                 help="Jobs at the same time in each process; else 100."),
+        int | None,
+        typer.Option(
+            "--concurrency",
+            "-c",
+            metavar="N",
+            min=1,
+            help="Jobs at the same time in each process; else 100.",
+        ),
     ] = None,
     processes: Annotated[
-        int, typer.Option("--processes", "-p", metavar="N", min=1,
-                          help="One that dies is started again."),
+        int,
+        typer.Option(
+            "--processes", "-p", metavar="N", min=1, help="One that dies is started again."
+        ),
     ] = 1,
     name: Annotated[
-        str | None, typer.Option(metavar="S", help="Unlike any other living worker's."),
+        str | None,
+        typer.Option(metavar="S", help="Unlike any other living worker's."),
     ] = None,
     grace: Annotated[
         timedelta | None,
-        typer.Option(parser=duration, metavar="DURATION",
-                     help="What running jobs have to end at shutdown; else 30s."),
+        typer.Option(
+            parser=duration,
+            metavar="DURATION",
+            help="What running jobs have to end at shutdown; else 30s.",
+        ),
     ] = None,
     listen_dsn: Annotated[
         str | None,
@@ -150,23 +162,19 @@ async def _work(app: "App", options: dict[str, Any], parent: int | None) -> None
             log.warning("the database has pgjobs %s, this is %s: pgjobs migrate", installed,
                         code_version())  # fmt: skip
     running = app.worker(**options)
-    watch = None if parent is None else asyncio.create_task(_until_orphaned(parent))
-    if watch is not None:
-        watch.add_done_callback(lambda task: task.cancelled() or running.stop())
-    try:
+    async with asyncio.TaskGroup() as tasks:
+        watch = tasks.create_task(_stop_if_orphaned(running, parent)) if parent else None
         await running.run()
-    finally:
         if watch is not None:
             watch.cancel()
-            with suppress(asyncio.CancelledError):
-                await watch
 
 
-async def _until_orphaned(parent: int) -> None:
+async def _stop_if_orphaned(running: "Worker", parent: int) -> None:
     """A parent that was killed cannot tell its children to stop."""
-    while os.getppid() == parent:
+    while os.getppid() == parent:  # noqa: ASYNC110 - the system has no event for it
         await asyncio.sleep(1)
     log.warning("the parent process is gone")
+    running.stop()
 
 
 def _arguments(
