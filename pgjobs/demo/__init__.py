@@ -1,0 +1,121 @@
+"""``pgjobs demo``: real files through real jobs, on a PostgreSQL that is gone afterwards."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from pgjobs.database import Database
+from pgjobs.embedded import EmbeddedPostgres
+from pgjobs.errors import InvalidArgument
+from pgjobs.migrate import migrate
+from pgjobs.models import Row
+
+_BROKEN = "broken on purpose.txt"
+_STATUSES = ("pending", "processing", "completed", "failed")
+
+
+def run(path: Path | None, *, once: bool) -> None:
+    """Ingests the text files under ``path`` and shows what became of each kind of job.
+
+    ``path``: left out, the documentation that ships with pgjobs. ``once``: do not wait for Enter
+    with the server still running. Raises ``InvalidArgument`` if there is no text file.
+    """
+    console = Console()
+    files = find_files(documentation() if path is None else path)
+    with tempfile.TemporaryDirectory(prefix="pgjobs-demo-") as folder:
+        broken = Path(folder) / _BROKEN
+        broken.write_bytes(b"not UTF-8: \xff\xfe\xfa")
+        console.print("Starting a PostgreSQL of its own ...")
+        with EmbeddedPostgres() as server:
+            migrate(server.dsn)
+            console.print(
+                f"Ingesting files: {len(files)}, and one that is broken on purpose: "
+                "it is tried three times, then it fails.\n"
+            )
+            asyncio.run(_work(server.dsn, [*files, broken], console))
+            _epilogue(server, console)
+            if not once:
+                console.input("\nThe server still runs. Press Enter to end it. ")
+
+
+def documentation() -> Path:
+    """The folder of the documentation: inside the package, or beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    inside = package / "docs"
+    return inside if inside.is_dir() else package.parent / "docs"
+
+
+def find_files(path: Path) -> list[Path]:
+    """The text files under a folder, or the file itself."""
+    if path.is_file():
+        return [path]
+    files = sorted(
+        file
+        for pattern in ("*.md", "*.txt", "*.rst")
+        for file in path.rglob(pattern)
+        if file.is_file()
+    )
+    if not files:
+        raise InvalidArgument(f"there are no .md, .txt or .rst files in {path}")
+    return files
+
+
+async def _work(dsn: str, files: Sequence[Path], console: Console) -> None:
+    from .pipeline import File, app, ingest
+
+    app.connect_to(dsn)
+    async with app:
+        database = Database(await app.pool())
+        await ingest.enqueue_many([File(file_path=str(file.absolute())) for file in files])
+        worker = app.worker()
+        began = time.monotonic()
+        with Live(console=console, refresh_per_second=8, transient=True) as live:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(worker.run())
+                rows = await database.stats()
+                while any(row["status"] in ("pending", "processing") for row in rows):
+                    live.update(_table(rows))
+                    await asyncio.sleep(0.125)
+                    rows = await database.stats()
+                worker.stop()
+        seconds = time.monotonic() - began
+        done = sum(row["count"] for row in rows)
+        console.print(_table(rows))
+        console.print(f"{done} jobs in {seconds:.1f} s: {done / seconds:.0f} per second.")
+        for job in await database.listing(statuses=["failed"]):
+            error = (job["error"] or "").partition("\n")[0]
+            console.print(
+                f"Job {job['id']} failed after {job['attempt']} attempts: {error}", markup=False
+            )
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("job type")
+    for status in _STATUSES:
+        table.add_column(status, justify="right", min_width=10)
+    counts = {(row["job_type"], row["status"]): row["count"] for row in rows}
+    for job_type in sorted({row["job_type"] for row in rows}):
+        table.add_row(job_type, *(str(counts.get((job_type, s), "")) for s in _STATUSES))
+    return table
+
+
+def _epilogue(server: EmbeddedPostgres, console: Console) -> None:
+    psql = server.bin / "psql"
+    program = str(psql) if psql.exists() else "psql"
+    console.print("\nLook around with psql:", highlight=False)
+    for query in (
+        "select * from jobs_stats",
+        "select id, status, attempt, left(error, 60) from jobs where error is not null",
+        "select file, count(*) from demo_chunks join demo_vectors on id = chunk_id group by file",
+    ):
+        console.print(
+            f'  {program} "{server.dsn}" -c "{query}"',
+            soft_wrap=True, highlight=False, markup=False,
+        )  # fmt: skip
