@@ -69,7 +69,7 @@ def enqueue(
         raise typer.BadParameter("give --delay or --run-at, not both")
     text = sys.stdin.read() if payload == "-" else payload
     try:
-        json.loads(text)
+        json.loads(text, parse_constant=_refuse)
     except ValueError as error:
         raise typer.BadParameter(
             f'the payload is not JSON ({error}): quote it like \'{{"file_path": "a.pdf"}}\''
@@ -224,6 +224,10 @@ def cancel(
 
     if not ask(dsn, schema, cancel_each):
         raise typer.Exit(1)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _failed(error: PgjobsError) -> bool:

@@ -1,0 +1,327 @@
+"""Every command against a real database: what it prints, what it changes, how it exits."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from typer.testing import CliRunner, Result
+
+from pgjobs.cli.commands import cli
+from pgjobs.migrate import script
+
+Connection = asyncpg.Connection
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(pgjobs_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command on this test's database; it is to end with that status."""
+    monkeypatch.setenv("PGJOBS_DSN", pgjobs_dsn)
+
+    def run(*arguments: str, status: int = 0, stdin: str | None = None) -> Result:
+        result = CliRunner().invoke(cli, arguments, input=stdin)
+        assert result.exit_code == status, result.output
+        return result
+
+    return run
+
+
+@pytest.fixture
+def run_in_thread(run: Run) -> Callable[..., Any]:
+    """``run`` for tests that hold a connection: a command has an event loop of its own."""
+    async def run_(*arguments: str, **options: Any) -> Result:
+        return await asyncio.to_thread(run, *arguments, **options)
+
+    return run_
+
+
+async def job(conn: Connection, job_id: int = 1) -> Any:
+    row = await conn.fetchrow("select * from jobs where id = $1", job_id)
+    assert row is not None
+    return row
+
+
+async def test_enqueue_adds_a_job_with_all_its_options(
+    conn: Connection, run_in_thread: Any
+) -> None:
+    said = await run_in_thread(
+        "enqueue", "ingest", '{"file_path": "a.pdf"}', "--queue", "files", "--priority", "-2",
+        "--reference", "file_upload:42", "--max-retries", "7", "--unique-key", "k",
+        "--unique-scope", "kept", "--run-at", "2030-01-31T08:00+01:00",
+    )  # fmt: skip
+    assert said.stdout == "job 1 is pending in queue files\n"
+    row = await job(conn)
+    assert row["payload"] == '{"file_path": "a.pdf"}'
+    assert (row["queue"], row["priority"], row["max_retries"]) == ("files", -2, 7)
+    assert (row["reference_type"], row["reference_id"]) == ("file_upload", 42)
+    assert (row["unique_key"], row["unique_scope"]) == ("k", "kept")
+    assert row["run_at"].isoformat() == "2030-01-31T07:00:00+00:00"
+
+
+async def test_enqueue_reads_the_payload_from_stdin_and_waits(
+    conn: Connection, run_in_thread: Any
+) -> None:
+    said = await run_in_thread("enqueue", "a", "-", "--delay", "1h30m", "--json", stdin="[1, 2]")
+    assert json.loads(said.stdout)["payload"] == [1, 2]
+    wait = await conn.fetchval("select run_at - created_at from jobs")
+    assert 5390 < wait.total_seconds() < 5401
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["enqueue", "a", "{bad"], "not JSON"),
+        (["enqueue", "a", "[NaN]"], "NaN is not a JSON number"),
+        (["enqueue", "a", "--priority", "12"], "priority must be from -9 to 9"),
+        (["enqueue", "a", "--delay", "soon"], "not a duration"),
+        (["enqueue", "a", "--run-at", "2030-01-31T08:00"], "time zone"),
+        (["enqueue", "a", "--run-at", "2030-01-31T08:00+01:00", "--delay", "1s"], "not both"),
+        (["enqueue", "a", "--reference", "42"], "not a reference"),
+        (["enqueue"], "TYPE"),
+        (["show", "abc"], "integer"),
+        (["show", "99999999999999999999"], "int64"),
+        (["retry"], "--failed"),
+        (["retry", "1", "--failed"], "--failed"),
+        (["retry", "1", "--since", "1h"], "--failed"),
+        (["cleanup", "--status", "pending"], "statuses must be"),
+        (["grant", "nobody", "king"], "producer"),
+        (["grant", "nobody_of_that_name", "producer"], "there is no role"),
+        (["worker", "nonsense"], "MODULE:APP"),
+        (["list", "--dsn", "mysql://root:s3kr1t@host/db"], "not PostgreSQL"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_what_is_asked_wrongly_ends_with_2(run: Run, arguments: list[str], why: str) -> None:
+    said = run(*arguments, status=2)
+    assert said.stdout == ""
+    assert why in " ".join(said.stderr.replace("│", " ").split())
+    assert "s3kr1t" not in said.output
+    assert "Traceback" not in said.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["show", "7"], "there is no job 7: pgjobs list shows which there are"),
+        (["cancel", "7"], "there is no job 7: pgjobs list shows which there are"),
+        (["retry", "7"], "there is no job 7: pgjobs list shows which there are"),
+        (["list", "--schema", "elsewhere"], "pgjobs migrate"),
+        (["stats", "--schema", "elsewhere"], "pgjobs migrate"),
+        (["doctor", "--schema", "elsewhere"], "pgjobs migrate"),
+        (["enqueue", "a", "--schema", "elsewhere"], "pgjobs migrate --schema elsewhere"),
+        (["top", "--once", "--schema", "elsewhere"], "pgjobs migrate"),
+    ],
+)
+def test_what_fails_ends_with_1_and_one_line(run: Run, arguments: list[str], why: str) -> None:
+    said = run(*arguments, status=1)
+    assert said.stdout == ""
+    assert said.stderr.startswith("pgjobs: ")
+    assert said.stderr.count("\n") == 1
+    assert why in said.stderr
+
+
+async def test_list_filters_and_shows_the_newest_first(
+    conn: Connection, run_in_thread: Any
+) -> None:
+    await conn.execute(
+        """select from jobs_enqueue('a'); select from jobs_enqueue('b', queue => 'q');
+        select from jobs_enqueue('c', max_retries => 0, reference_type => 'file',
+            reference_id => 3);
+        select from jobs_claim('w', job_types => '{c}');
+        select from jobs_fail(3, E'no [bold]disk\\n\\x1b[31mtrace')"""
+    )
+    lines = (await run_in_thread("list")).stdout.splitlines()
+    assert lines[0].split() == [
+        "id", "queue", "type", "status", "prio", "tries", "age", "worker", "reference", "error",
+    ]  # fmt: skip
+    assert [line.split()[0] for line in lines[1:]] == ["3", "2", "1"]
+    assert lines[1].endswith("file:3     no [bold]disk")
+    failed = json.loads((await run_in_thread("list", "--status", "failed", "--json")).stdout)
+    assert [(row["id"], row["error"]) for row in failed] == [(3, "no [bold]disk\n\x1b[31mtrace")]
+    assert failed[0]["age"] >= 0
+    found = json.loads((await run_in_thread("list", "-q", "q", "-t", "b", "--json")).stdout)
+    assert [row["id"] for row in found] == [2]
+    found = json.loads((await run_in_thread("list", "-n", "1", "--json")).stdout)
+    assert [row["id"] for row in found] == [3]
+    assert (await run_in_thread("list", "-s", "nonsense")).stdout == "no such jobs\n"
+    assert json.loads((await run_in_thread("list", "-s", "nonsense", "--json")).stdout) == []
+    shown = (await run_in_thread("show", "3")).stdout
+    assert "\x1b" not in shown
+    assert "no [bold]disk" in shown
+
+
+async def test_show_tells_all_of_a_job(conn: Connection, run_in_thread: Any) -> None:
+    await conn.execute(
+        """select from jobs_enqueue('a', '{"n": [1, {"ü": null}]}', backoff => '{1 min}');
+        select from jobs_claim('w'); select from jobs_complete(1, '"done"')"""
+    )
+    data = json.loads((await run_in_thread("show", "1", "--json")).stdout)
+    assert data["payload"] == {"n": [1, {"ü": None}]}
+    assert (data["result"], data["status"], data["backoff"]) == ("done", "completed", [60.0])
+    columns = await conn.fetch(
+        "select attname from pg_attribute where attrelid = 'jobs'::regclass and attnum > 0"
+    )
+    assert set(data) == {row["attname"] for row in columns}
+    text = (await run_in_thread("show", "1")).stdout
+    assert "job_type      a\n" in text
+    assert '"ü": null' in text
+
+
+async def test_retry_and_cancel_go_on_after_one_that_fails(
+    conn: Connection, run_in_thread: Any
+) -> None:
+    await conn.execute(
+        """select jobs_enqueue('a') from generate_series(1, 3);
+        select from jobs_start(3, 'w')"""
+    )
+    said = await run_in_thread("cancel", "1", "9", "2", "3", "--reason", "no file", status=1)
+    assert said.stdout.splitlines() == [
+        "job 1 is cancelled", "job 2 is cancelled", "job 3 is running: w was asked to stop it",
+    ]  # fmt: skip
+    assert said.stderr == "pgjobs: there is no job 9: pgjobs list shows which there are\n"
+    assert (await job(conn))["error"] == "no file"
+    said = await run_in_thread("retry", "1", "3", "2", status=1)
+    assert said.stdout.splitlines() == ["job 1 is pending again", "job 2 is pending again"]
+    assert said.stderr == "pgjobs: job 3 is processing already\n"
+
+
+async def test_retry_of_all_that_failed_can_be_narrowed(
+    conn: Connection, run_in_thread: Any
+) -> None:
+    await conn.execute(
+        """insert into jobs (job_type, queue, status, finished_at, error)
+        select t, q, 'failed', clock_timestamp() - interval '2 h' * n, 'no'
+        from unnest(array['a', 'b'], array['p', 'q'], array[0, 1]) u (t, q, n)"""
+    )
+    for options, expected in (
+        (["--type", "z"], 0), (["--queue", "p", "--type", "b"], 0), (["--since", "1h"], 1), ([], 1)
+    ):  # fmt: skip
+        said = await run_in_thread("retry", "--failed", *options)
+        assert said.stdout == f"{expected} jobs are pending again\n"
+
+
+async def test_pause_and_resume(conn: Connection, run_in_thread: Any) -> None:
+    await conn.execute("select from jobs_enqueue('a')")
+    said = await run_in_thread("pause", "default")
+    assert said.stdout.startswith("queue default is paused since 2")
+    assert not await conn.fetch("select from jobs_claim('w')")
+    assert "default (paused)" in (await run_in_thread("stats")).stdout
+    said = await run_in_thread("resume", "default")
+    assert said.stdout == "queue default is open\n"
+    assert await conn.fetch("select from jobs_claim('w')")
+
+
+async def test_cleanup_goes_on_until_nothing_is_left(
+    conn: Connection, run_in_thread: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgjobs.cli.queues._CLEANUP_BATCH", 10)
+    await conn.execute(
+        """insert into jobs (job_type, status, finished_at)
+        select 'a', case when n > 25 then 'failed' else 'completed' end,
+            clock_timestamp() - interval '1 day' * n
+        from generate_series(1, 30) n"""
+    )
+    assert (await run_in_thread("cleanup")).stdout == "19 jobs deleted\n"
+    said = await run_in_thread("cleanup", "--older-than", "1h", "-s", "failed", "-s", "completed")
+    assert said.stdout == "11 jobs deleted\n"
+
+
+async def test_stats_and_top_and_doctor_print_tables_or_json(
+    conn: Connection, run_in_thread: Any
+) -> None:
+    await conn.execute(
+        """select from jobs_enqueue('a'); select from jobs_enqueue('b');
+        select from jobs_claim('w', job_types => '{b}');
+        select from jobs_worker_start('w', '{default}', '{a}', 3)"""
+    )
+    lines = (await run_in_thread("stats")).stdout.splitlines()
+    assert lines[1].split()[:7] == ["default", "a", "1", "0", "0", "0", "0"]
+    assert lines[2].split() == ["default", "b", "0", "1", "0", "0", "0"]
+    stats = json.loads((await run_in_thread("stats", "--json")).stdout)
+    assert [(r["job_type"], r["status"], r["count"], r["paused"]) for r in stats] == [
+        ("a", "pending", 1, False), ("b", "processing", 1, False),
+    ]  # fmt: skip
+    frame = (await run_in_thread("top", "--once")).stdout
+    assert "1 pending, 1 running, 0 failed" in frame
+    assert "\x1b" not in frame
+    data = json.loads((await run_in_thread("top", "--json")).stdout)
+    assert [w["worker"] for w in data["workers"]] == ["w"]
+    assert [(r["id"], r["worker"]) for r in data["running"]] == [(2, "w")]
+    assert data["finished_per_second"] == {"completed": 0, "failed": 0, "cancelled": 0}
+    report = (await run_in_thread("doctor")).stdout
+    assert report.splitlines()[0].split() == ["verdict", "check", "detail", "what", "to", "do"]
+    await conn.execute("alter table jobs set unlogged")
+    said = await run_in_thread("doctor", "--json", status=1)
+    checks = {row["check_name"]: row["verdict"] for row in json.loads(said.stdout)}
+    assert checks["persistence"] == "bad"
+    assert said.stderr == "pgjobs: bad: persistence\n"
+
+
+async def test_the_doctor_compares_the_versions(conn: Connection, run_in_thread: Any) -> None:
+    await conn.execute(
+        "create or replace function jobs_version() returns text return '0.0.1'"
+    )
+    checks = json.loads((await run_in_thread("doctor", "--json")).stdout)
+    (version,) = [row for row in checks if row["check_name"] == "version"]
+    assert (version["verdict"], version["detail"]) == ("warn", "0.0.1")
+    assert "pgjobs migrate" in version["advice"]
+
+
+async def test_top_goes_on_until_it_is_interrupted(run_in_thread: Any, monkeypatch: Any) -> None:
+    looks = 0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("pgjobs.cli.top.asyncio.sleep", sleep)
+    said = await run_in_thread("top", "--every", "5m", status=130)
+    assert said.stdout.count("schema public") == 3
+
+
+async def test_grant_lets_a_role_enqueue(
+    conn: Connection, pgjobs_dsn: str, run_in_thread: Any
+) -> None:
+    role = f"web_{uuid4().hex[:12]}"
+    await conn.execute(f"create role {role} login")
+    try:
+        as_role = pgjobs_dsn.replace("user=postgres", f"user={role}")
+        said = await run_in_thread("enqueue", "a", "--dsn", as_role, status=1)
+        assert "permission denied" in said.stderr
+        assert "pgjobs grant" in said.stderr
+        said = await run_in_thread("grant", role, "producer")
+        assert said.stdout == f"{role} is producer in schema public\n"
+        await run_in_thread("enqueue", "a", "--dsn", as_role)
+        await run_in_thread("list", "--dsn", as_role, status=1)
+    finally:
+        await conn.execute(f"drop owned by {role}; drop role {role}")
+
+
+def test_migrate_installs_and_takes_back(empty_dsn: str, run: Run) -> None:
+    said = run("migrate", "--dsn", empty_dsn, "--schema", "queue")
+    assert said.stdout == "applied 0001_jobs\nschema queue is up to date, pgjobs 0.1.0\n"
+    said = run("migrate", "--dsn", empty_dsn, "--schema", "queue")
+    assert said.stdout == "schema queue is up to date, pgjobs 0.1.0\n"
+    run("enqueue", "a", "--dsn", empty_dsn, "--schema", "queue")
+    said = run("migrate", "--dsn", empty_dsn, "--schema", "queue", "--down", "1")
+    assert said.stdout == "rolled back 0001_jobs\n"
+    said = run("migrate", "--dsn", empty_dsn, "--schema", "queue", "--down", "1")
+    assert said.stdout == "nothing to roll back in schema queue\n"
+    run("migrate", "--dsn", empty_dsn, "--schema", "x" * 59, status=2)
+
+
+def test_sql_prints_the_whole_script(run: Run) -> None:
+    assert run("sql").stdout == script()
+
+
+@pytest.mark.parametrize("command", [[], *([c.name] for c in cli.registered_commands)])
+def test_every_command_has_help_that_teaches(run: Run, command: list[str]) -> None:
+    said = run(*command, "--help").stdout
+    assert "Usage: pgjobs" in said or "Usage: root" in said
+    assert f"pgjobs {command[0] if command else 'migrate'}" in said
