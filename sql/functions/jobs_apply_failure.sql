@@ -9,6 +9,7 @@ language plpgsql volatile
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off
+set jit = off
 as $$
 declare
     v_now timestamptz := clock_timestamp();

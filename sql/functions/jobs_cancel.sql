@@ -9,6 +9,7 @@ language plpgsql volatile security definer
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off
+set jit = off
 as $$
 declare
     v_job jobs := jobs_lock(job_id);

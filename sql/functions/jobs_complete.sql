@@ -9,6 +9,7 @@ language plpgsql volatile security definer
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off
+set jit = off
 as $$
 begin
     perform jobs_hold(job_id, worker, attempt);

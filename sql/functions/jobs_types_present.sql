@@ -10,6 +10,7 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_sort = off
 set enable_incremental_sort = off
+set jit = off
 as $$
 with recursive present(job_type) as (
     (
