@@ -1,0 +1,1 @@
+"""What pgjobs costs, measured beside its peers: ``python -m benchmarks --help``."""

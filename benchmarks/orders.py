@@ -1,0 +1,97 @@
+"""What a worker process is told, and what it tells in return."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self
+
+Kind = Literal["noop", "burn", "probe"]
+BURN = 0.001  # seconds of CPU
+EVERY = 500  # jobs per mark
+
+
+@dataclass(frozen=True)
+class Order:
+    """One worker process.
+
+    ``kind``: the handler does nothing, burns 1 ms of CPU, or notes how late it was started.
+    ``jobs``: how many are waiting. ``until_empty``: drain them and return, else work until stdin
+    is closed.
+    """
+
+    system: str
+    dsn: str
+    tuning: Mapping[str, Any] = field(default_factory=dict)
+    kind: Kind = "noop"
+    jobs: int = 0
+    until_empty: bool = True
+
+    def to_json(self) -> str:
+        """For the command line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """What ``to_json`` made."""
+        return cls(**json.loads(text))
+
+
+@dataclass
+class Report:
+    """What a worker process prints at its end: seconds on the machine's monotonic clock."""
+
+    began: float = 0.0  # before the first connection is opened
+    ended: float = 0.0  # everything is completed and committed
+    handled: int = 0
+    marks: list[tuple[int, float]] = field(default_factory=list)  # jobs started until then
+    delays: list[float] = field(default_factory=list)  # probe: enqueue called → handler started
+    starts: list[tuple[float, str]] = field(default_factory=list)  # probe: when, and its label
+
+    @property
+    def seconds(self) -> float:
+        """From before the first connection until the last commit."""
+        return self.ended - self.began
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """What the process printed."""
+        return cls(**json.loads(text))
+
+
+class Recorder:
+    """Counts in a worker process; ``tick`` is all that a handler does."""
+
+    def __init__(self, kind: Kind, first: Callable[[], None]) -> None:
+        self.report = Report()
+        self._first = first
+        self.tick: Callable[[Mapping[str, Any]], None] = {
+            "noop": self._noop, "burn": self._burn, "probe": self._probe,
+        }[kind]  # fmt: skip
+
+    def finish(self) -> None:
+        """All is committed now; the first call counts."""
+        self.report.ended = self.report.ended or time.monotonic()
+
+    def _noop(self, _: Mapping[str, Any]) -> None:
+        report = self.report
+        if report.handled % EVERY == 0:
+            report.marks.append((report.handled, time.monotonic()))
+            if not report.handled:
+                self._first()
+        report.handled += 1
+
+    def _burn(self, payload: Mapping[str, Any]) -> None:
+        self._noop(payload)
+        # The thread's own time: what other processes take of this core is not work done.
+        until = time.thread_time() + BURN
+        while time.thread_time() < until:
+            pass
+
+    def _probe(self, payload: Mapping[str, Any]) -> None:
+        now = time.monotonic()
+        self._noop(payload)
+        if "sent" in payload:
+            self.report.delays.append(now - payload["sent"])
+        if "label" in payload:
+            self.report.starts.append((now, payload["label"]))

@@ -1,0 +1,15 @@
+"""The systems that are compared: one file each, behind the one interface in ``system.py``."""
+
+from .chancy_ import Chancy
+from .graphile_ import GraphileWorker
+from .pgjobs_ import Pgjobs
+from .pgqueuer_ import PgQueuer
+from .procrastinate_ import Procrastinate
+from .system import NotAvailable, Producer, System
+
+SYSTEMS: dict[str, System] = {
+    system.name: system
+    for system in (Pgjobs(), PgQueuer(), Procrastinate(), Chancy(), GraphileWorker())
+}
+
+__all__ = ["SYSTEMS", "NotAvailable", "Producer", "System"]

@@ -1,0 +1,124 @@
+"""graphile-worker, in Node.js: completed jobs are deleted, a client-side queue feeds its slots."""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+
+from ..orders import Order, Recorder, Report
+from .system import NotAvailable, Payload, Producer, System
+
+PROGRAM = Path(__file__).parent / "graphile" / "program.mjs"
+INSTALL = "npm install --prefix benchmarks/systems/graphile"
+NODE = 22
+
+
+@cache
+def _node() -> str:
+    """A Node.js that is new enough: the machine's, or the one beside graphile-worker."""
+    for program in (shutil.which("node"), str(PROGRAM.parent / "node_modules/.bin/node")):
+        if program and os.path.exists(program):
+            said = subprocess.run([program, "--version"], capture_output=True, text=True,
+                                  check=False).stdout  # fmt: skip
+            if said and int(said.lstrip("v").split(".")[0]) >= NODE:
+                return program
+    raise NotAvailable(f"graphile-worker needs Node.js {NODE}: {INSTALL}")
+
+
+def _url(dsn: str) -> str:
+    """The DSN as the driver pg takes it: a host that is a folder stands in the query, encoded."""
+    parts = urlsplit(dsn)
+    query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+    return f"socket://{query['user']}@{query['host']}/?db={parts.path[1:]}&port={query['port']}"
+
+
+def _arguments(action: str, dsn: str, **more: Any) -> list[str]:
+    order = {"action": action, "url": _url(dsn), **more}
+    return [_node(), str(PROGRAM), json.dumps(order)]
+
+
+async def _run(arguments: Sequence[str]) -> Report:
+    process = await asyncio.create_subprocess_exec(
+        *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"graphile-worker ended with status {process.returncode}")
+    return Report.from_json(output.decode().splitlines()[-1])
+
+
+@dataclass
+class _Producer:
+    connection: Any
+
+    async def one(self, payload: Payload) -> None:
+        await self.connection.execute(
+            "select graphile_worker.add_job('noop', $1::json)", json.dumps(payload)
+        )
+
+    async def many(self, payloads: Sequence[Payload], *, queue: int = 0, priority: int = 0) -> None:
+        # Lower numbers come first there.
+        await self.connection.execute(
+            """
+            select count(*) from graphile_worker.add_jobs(array(
+                select json_populate_record(null::graphile_worker.job_spec, json_build_object(
+                    'identifier', 'noop', 'payload', p.payload, 'priority', $2::int))
+                from json_array_elements($1::json) p(payload)))
+            """,
+            json.dumps(list(payloads)), -priority,
+        )  # fmt: skip
+
+
+class GraphileWorker(System):
+    """Its queues run one job at a time each, so that none is used here."""
+
+    name = "graphile-worker"
+    package = "graphile-worker"
+    tunings: Mapping[str, Mapping[str, Any]] = {
+        "best": {"concurrentJobs": 24, "localQueue": {"size": 500}, "completeJobBatchDelay": 0,
+                 "failJobBatchDelay": 0},
+        "default": {},
+        "c1": {"concurrentJobs": 1},
+        "c10": {"concurrentJobs": 10, "localQueue": {"size": 11}, "completeJobBatchDelay": 0},
+        "c50": {"concurrentJobs": 50, "localQueue": {"size": 50}, "completeJobBatchDelay": 0},
+        "c100": {"concurrentJobs": 100, "localQueue": {"size": 101}, "completeJobBatchDelay": 0},
+    }  # fmt: skip
+    unfinished = "select count(*) from graphile_worker.jobs"
+
+    def version(self) -> str:
+        installed = PROGRAM.parent / "node_modules/graphile-worker/package.json"
+        if not installed.exists():
+            raise NotAvailable(f"graphile-worker is not installed: {INSTALL}")
+        node = subprocess.run([_node(), "--version"], capture_output=True, text=True, check=True)
+        return f"{json.loads(installed.read_text())['version']} on Node.js {node.stdout.strip()}"
+
+    def command(self, order: Order) -> Sequence[str]:
+        return _arguments("work", order.dsn, **{k: v for k, v in asdict(order).items()
+                                                if k not in ("dsn", "system")})  # fmt: skip
+
+    async def install(self, dsn: str) -> None:
+        await _run(_arguments("install", dsn))
+
+    @asynccontextmanager
+    async def producer(self, dsn: str) -> AsyncIterator[Producer]:
+        connection = await asyncpg.connect(dsn)
+        try:
+            yield _Producer(connection)
+        finally:
+            await connection.close()
+
+    async def work(self, order: Order, recorder: Recorder, stop: asyncio.Event) -> None:
+        raise NotImplementedError("its worker is program.mjs")
+
+    async def enqueue_many_seconds(self, dsn: str, jobs: int, chunk: int) -> float:
+        return (await _run(_arguments("enqueue", dsn, jobs=jobs, chunk=chunk))).seconds

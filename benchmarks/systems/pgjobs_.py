@@ -1,0 +1,75 @@
+"""pgjobs itself."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from pgjobs import App, RunningJob
+
+from ..orders import Order, Recorder
+from .system import Payload, Producer, System
+
+QUEUES = ("default", "other")
+TYPE = "noop"
+
+
+@dataclass
+class _Producer:
+    app: App
+
+    async def one(self, payload: Payload) -> None:
+        await self.app.enqueue(TYPE, payload)
+
+    async def many(self, payloads: Sequence[Payload], *, queue: int = 0, priority: int = 0) -> None:
+        await self.app.enqueue_many(TYPE, payloads, queue=QUEUES[queue], priority=priority)
+
+
+class Pgjobs(System):
+    """Handlers get a timeout, which makes each job a little dearer, in every tuning."""
+
+    name = "pgjobs"
+    package = "pgjobs-queue"
+    tunings = {
+        "best": {"concurrency": 500},
+        "best, completed deleted": {"concurrency": 500, "keep_completed": False},
+        "default": {},
+        "c1": {"concurrency": 1},
+        "c10": {"concurrency": 10},
+        "c50": {"concurrency": 50},
+        "c100": {"concurrency": 100},
+    }
+    unfinished = "select count(*) from jobs where status in ('pending', 'processing')"
+
+    async def install(self, dsn: str) -> None:
+        await App(dsn).migrate()
+
+    @asynccontextmanager
+    async def producer(self, dsn: str) -> AsyncIterator[Producer]:
+        async with App(dsn) as app:
+            yield _Producer(app)
+
+    async def work(self, order: Order, recorder: Recorder, stop: asyncio.Event) -> None:
+        app = App(order.dsn)
+        tick = recorder.tick
+
+        @app.job(TYPE, timeout=timedelta(minutes=1))
+        async def noop(job: RunningJob[dict[str, Any]]) -> None:
+            tick(job.payload)
+
+        @app.job("sleep", timeout=timedelta(minutes=1))
+        async def sleep(job: RunningJob[dict[str, Any]]) -> None:
+            tick(job.payload)
+            await asyncio.sleep(job.payload["seconds"])
+
+        tuning = dict(order.tuning)
+        worker = app.worker(queues=tuning.pop("queues", QUEUES), **tuning)
+        if order.until_empty:
+            await worker.run(until_empty=True)
+            return
+        async with asyncio.TaskGroup() as group:
+            group.create_task(worker.run())
+            await stop.wait()
+            worker.stop()
