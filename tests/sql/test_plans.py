@@ -63,8 +63,8 @@ CALLS = {
     "enqueue a taken key": "select * from jobs_enqueue('t', unique_key => 'a')",
     "tick": "select * from jobs_worker_tick('me')",
 }  # fmt: skip
-ROWS = 300  # at most, read by any of them; a scan of anything but the right range reads thousands
-BLOCKS = 6_000  # at most, touched in memory by any of them: also what an index-only scan would read
+ROWS = 100  # at most, read by any of them; a scan of anything but the right range reads thousands
+BLOCKS = 1_000  # at most, touched by any of them: also what an index-only scan would read
 
 
 async def targets(conn: asyncpg.Connection) -> dict[str, str]:
