@@ -1,0 +1,165 @@
+"""`pgjobs worker`: finding the app, working, stopping, and several processes under one parent."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+ROOT = Path(__file__).parents[2]
+Connection = asyncpg.Connection
+Start = Callable[..., "subprocess.Popen[str]"]
+
+APP = """
+import asyncio, logging, os
+import pgjobs
+
+app = pgjobs.App(dsn="postgresql://127.0.0.1:1/elsewhere")
+not_an_app = 3
+log = logging.getLogger("shop")
+
+@app.job("quick")
+async def quick(job: pgjobs.RunningJob[dict]) -> dict:
+    log.info("sold", extra={"price": 3})
+    return {"pid": os.getpid()}
+
+@app.job("slow")
+async def slow(job: pgjobs.RunningJob[dict]) -> None:
+    await asyncio.sleep(60)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "shop.py").write_text(APP)
+    (tmp_path / "empty.py").write_text("import pgjobs\nthe_app = pgjobs.App()\n")
+    (tmp_path / "broken.py").write_text("import pgjobs\n\n1 / 0\n")
+    (tmp_path / "needy.py").write_text("import a_package_that_is_missing\n")
+    return tmp_path
+
+
+@pytest.fixture
+def start(folder: Path, pgjobs_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Starts a worker process; what still runs at the end of the test is killed."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pgjobs.cli", "worker", "--dsn", pgjobs_dsn, *arguments],
+            cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+async def until(conn: Connection, query: str, expected: Any = True, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while (found := await conn.fetchval(query)) != expected:
+        assert time.monotonic() < deadline, f"{query} stays {found}"
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("nowhere:app", "there is no module nowhere: looked on Python's path and in "),
+        ("shop.nowhere:app", "there is no module shop.nowhere"),
+        ("empty:app", "empty has no app: its apps are the_app"),
+        ("empty:the_app", "the app has no handlers"),
+        ("shop:not_an_app", "shop:not_an_app is not a pgjobs.App but of type int"),
+        ("broken:app", "importing broken failed with ZeroDivisionError: division by zero ("),
+        ("needy:app", "importing needy failed with ModuleNotFoundError: No module named 'a_pack"),
+    ],
+)
+def test_an_app_that_cannot_be_found(start: Start, target: str, why: str) -> None:
+    process = start(target)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode in (1, 2)
+    assert out == ""
+    assert why in err
+    assert err.count("\n") == 1
+
+
+def test_tables_that_are_missing(start: Start) -> None:
+    process = start("shop:app", "--schema", "elsewhere")
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert err.startswith('pgjobs: schema "elsewhere" does not exist; run `pgjobs migrate')
+    assert err.count("\n") == 1
+
+
+async def test_it_works_on_the_given_database_and_stops_well(
+    conn: Connection, start: Start
+) -> None:
+    await conn.execute("select from jobs_enqueue('quick', queue => 'q')")
+    process = start("shop:app", "-q", "q", "-c", "3", "--name", "w", "--log-level", "debug")
+    await until(conn, "select status from jobs", "completed")
+    row = await conn.fetchrow("select * from jobs_workers")
+    assert row is not None
+    assert (row["worker"], row["queues"], row["concurrency"]) == ("w", ["q"], 3)
+    await conn.execute("select from jobs_enqueue('slow', queue => 'q')")
+    await until(conn, "select count(*) from jobs where status = 'processing'", 1)
+    process.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=1)  # the running job has its grace
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert re.search(r"INFO +shop +sold +\[price=3\]", err)
+    assert re.search(r"pgjobs.worker  job 1 \(quick\) completed .*\[job_id=1 job_type=quick", err)
+    assert "Traceback" not in err
+
+
+async def test_grace_gives_back_what_does_not_end(conn: Connection, start: Start) -> None:
+    await conn.execute("select from jobs_enqueue('slow')")
+    process = start("shop:app", "--grace", "0s")
+    await until(conn, "select status from jobs", "processing")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 0
+    row = await conn.fetchrow("select status, retry_count, crash_count from jobs")
+    assert tuple(row or ()) == ("pending", 0, 0)
+    assert not await conn.fetch("select from jobs_workers")
+
+
+async def test_several_processes_work_and_one_that_dies_is_started_again(
+    conn: Connection, start: Start
+) -> None:
+    parent = start("shop:app", "--processes", "2", "--name", "w")
+    names = "select array_agg(worker order by worker) from jobs_workers where missed_at is null"
+    await until(conn, names, ["w-1", "w-2"])
+    began = await conn.fetchval("select clock_timestamp()")
+    await conn.execute("select from jobs_enqueue('quick')")
+    await until(conn, "select status from jobs", "completed")
+    os.kill(await conn.fetchval("select (result ->> 'pid')::int from jobs"), signal.SIGKILL)
+    await until(conn, f"select count(*) from jobs_workers where started_at > '{began}'", 1)
+    await conn.execute("select jobs_enqueue('quick') from generate_series(1, 20)")
+    await until(conn, "select count(*) from jobs where status = 'completed'", 21)
+    parent.send_signal(signal.SIGTERM)
+    _, err = parent.communicate(timeout=20)
+    assert parent.returncode == 0, err
+    assert re.search(r"worker process [12] has ended with status -9: again in 0.5 s", err)
+    assert not await conn.fetch("select from jobs_workers")
+
+
+async def test_workers_whose_parent_was_killed_stop_by_themselves(
+    conn: Connection, start: Start
+) -> None:
+    parent = start("shop:app", "--processes", "2")
+    await until(conn, "select count(*) from jobs_workers", 2)
+    parent.kill()
+    await until(conn, "select count(*) from jobs_workers", 0)
