@@ -11,7 +11,7 @@ import asyncpg
 
 from .database import Database
 from .errors import WorkerNameTaken
-from .link import BROKEN, Link, persist
+from .link import BROKEN, PATIENCE, Link, persist
 
 log = logging.getLogger("pgjobs.listener")
 
@@ -60,11 +60,12 @@ class Listener:
         self._lost.clear()
         connection = await self._link.connect()
         connection.add_termination_listener(self._hear_termination)
-        for topic, hear in (
-            ("jobs", self._hear_hint), ("jobs_turn", self._hear_turn),
-            ("jobs_cancel", self._hear_cancel),
-        ):  # fmt: skip
-            await connection.add_listener(await self._database.channel(topic), hear)
+        async with asyncio.timeout(PATIENCE):
+            for topic, hear in (
+                ("jobs", self._hear_hint), ("jobs_turn", self._hear_turn),
+                ("jobs_cancel", self._hear_cancel),
+            ):  # fmt: skip
+                await connection.add_listener(await self._database.channel(topic), hear)
         await self._database.worker_start(self._worker, *self._registration)
         await self.rest()
         # What was notified while nobody listened is claimed now.
@@ -77,7 +78,12 @@ class Listener:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._lost.wait()
-            pause = await persist(self._look, "listening")
+            try:
+                pause = await persist(self._look, "listening")
+            except asyncpg.PostgresError as error:
+                # A statement timeout, a failover, a password that changes: the worker outlives it.
+                log.error("listening: the server refused, again in %.0f s: %r", WATCH, error)
+                await asyncio.sleep(WATCH)
 
     async def _look(self) -> float:
         if self._lost.is_set():
@@ -103,13 +109,15 @@ class Listener:
             self._on_wake()
             self._lost.set()
             await asyncio.sleep(WATCH)
-        except BROKEN:
+        except BaseException:
+            self._link.drop()
             self._lost.set()
             raise
 
     async def rest(self) -> bool:
         """From now on producers notify; false: one counts on this worker looking by itself."""
-        if not self.resting:
+        # On a new connection nobody listens yet.
+        if not self.resting and not self._lost.is_set():
             self.resting = await self._database.worker_rest(self._worker)
         return self.resting
 
@@ -117,13 +125,15 @@ class Listener:
         """From now on this worker looks by itself every few milliseconds; producers are silent."""
         if self.resting:
             self.resting = False
-            await self._database.worker_rise(self._worker)
+            if not self._lost.is_set():
+                await self._database.worker_rise(self._worker)
 
-    async def close(self) -> None:
-        """Takes the worker off the register and hangs up."""
+    async def close(self, *, leave: bool = True) -> None:
+        """Hangs up; takes the worker off the register, unless others are to miss it."""
         self.looked()
-        with suppress(*BROKEN, asyncpg.PostgresError):
-            await self._database.worker_stop(self._worker)
+        if leave:
+            with suppress(*BROKEN, asyncpg.PostgresError):
+                await self._database.worker_stop(self._worker)
         await self._link.close()
 
     def _hear_hint(self, _c: object, _pid: int, _channel: str, payload: object) -> None:

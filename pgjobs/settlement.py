@@ -31,23 +31,31 @@ class Settlement:
         *,
         keep_completed: bool,
         on_empty: Callable[[], None],
+        on_given_up: Callable[[], None],
     ) -> None:
         self._database = database
         self._worker = worker
         self._keep = keep_completed
         self._on_empty = on_empty
+        self._on_given_up = on_given_up
         self._waiting: list[Ended] = []
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+        self._stopping = False
         self._closing = False
 
     def add(self, job_id: int, attempt: int, outcome: Outcome) -> None:
         """Takes the end of a run; it is written soon."""
         self._waiting.append((job_id, attempt, outcome))
-        if len(self._waiting) >= 2 * BATCH:
+        if len(self._waiting) >= 2 * BATCH and not self._stopping:
             self._room.clear()
         self._work.set()
+
+    def make_room(self) -> None:
+        """Lets nobody wait for the database any more: the worker stops."""
+        self._stopping = True
+        self._room.set()
 
     async def room(self) -> None:
         """Waits until the database has caught up, so that a crash costs only so many re-runs."""
@@ -109,7 +117,8 @@ class Settlement:
         try:
             done: list[int] = await persist(lambda: write(group), "settling jobs", stop=stop)
         except BROKEN as error:
-            # Only while closing: the lease will end, and somebody else runs them again.
+            # Only while closing: somebody else runs them again.
+            self._on_given_up()
             log.error("%d ended jobs could not be written: %s", len(group), error)
             return
         except (asyncpg.PostgresError, PgjobsError) as error:
@@ -143,7 +152,8 @@ class Settlement:
             try:
                 await persist(lambda: self._fail([(job_id, attempt, failed)]), "settling jobs")
             except (asyncpg.PostgresError, PgjobsError) as again:
-                # Its lease will end and it is run again: not lost, and not silent.
+                # It is given back and run again: not lost, and not silent.
+                self._on_given_up()
                 log.error("job %s could not even be failed: %s", job_id, again)
 
     async def _complete(self, group: Sequence[Ended]) -> list[int]:

@@ -87,6 +87,7 @@ class Worker:
         self._pace = Pace()
         self._turn = 0  # how often the turn that this worker was given may still be passed on
         self._hungry = False  # whoever frees a slot is to set the flag
+        self._one_by_one = False
         self._until_empty = False
         self._stopping = False
 
@@ -98,14 +99,14 @@ class Worker:
         )
         self._database = Database(self._claim_link, schema)
         self._running = Running(self._database, self.name, lease)
-        self._settlement = Settlement(
-            Database(self._settle_link, schema), self.name, keep_completed=keep_completed,
-            on_empty=self._settled,
-        )  # fmt: skip
         self._claimer = Claimer(
             self._database, self.name, queues=self.queues, job_types=self._types, lease=lease,
             known_ids=lambda: self._running.job_ids | self._settlement.job_ids,
-            stopping=lambda: self._stopping,
+            stopping=lambda: self._stopping, on_doubt=self._wake.set,
+        )  # fmt: skip
+        self._settlement = Settlement(
+            Database(self._settle_link, schema), self.name, keep_completed=keep_completed,
+            on_empty=self._settled, on_given_up=self._claimer.doubt,
         )  # fmt: skip
         self._listener = Listener(
             listen_link, schema, self.name, queues=self.queues, job_types=self._types,
@@ -118,6 +119,7 @@ class Worker:
         if not self._stopping:
             log.info("worker %s stops: %d jobs are running", self.name, len(self._running))
         self._stopping = True
+        self._settlement.make_room()
         self._wake.set()
 
     async def run(self, *, until_empty: bool = False) -> None:
@@ -139,7 +141,8 @@ class Worker:
                     with Watchdog(self._lease / 3, self._running.describe):
                         await self._work()
                 finally:
-                    await self._listener.close()
+                    # Off the register only if nothing is held that others would have to take back.
+                    await self._listener.close(leave=not self._claimer.is_doubtful)
                     await self._claim_link.close()
                     await self._settle_link.close()
                     self.threads.shutdown(wait=False, cancel_futures=True)
@@ -159,8 +162,11 @@ class Worker:
                         background.create_task(self._running.beat()),
                     ]
                     async with asyncio.TaskGroup() as jobs:
-                        await self._loop(jobs)
-                        await self._drain()
+                        try:
+                            await self._loop(jobs)
+                            await self._drain()
+                        finally:
+                            self._running.halt_all(Stop.SHUTDOWN)
                     for task in beside:
                         task.cancel()
             except BaseExceptionGroup as group:
@@ -169,6 +175,8 @@ class Worker:
                 failure = cancelled
             # Whatever happened, what has ended and what is given back is written first.
             self._settlement.close()
+        if failure is not None or len(self._running) or self._claimer.is_doubtful:
+            await self._claimer.give_back_all()
         log.info("worker %s has stopped", self.name)
         if failure is not None:
             raise failure
@@ -178,6 +186,8 @@ class Worker:
         while not self._stopping:
             self._wake.clear()
             await self._settlement.room()
+            if self._stopping:
+                return
             free = self.concurrency - len(self._running)
             rows: Sequence[Row] = ()
             if free > 0:
@@ -226,7 +236,8 @@ class Worker:
         elif self._listener.resting:
             await self._quietly(self._listener.rise)
         elif self._pace.idle_for < LINGER or not await self._quietly(self._listener.rest):
-            await self._wait(POLL)
+            # Refused while a producer's transaction is open: the longer, the less often asked.
+            await self._wait(min(max(POLL, self._pace.idle_for / 20), LINGER))
 
     async def _wait(self, seconds: float | None) -> bool:
         """Waits for the flag; False: in vain."""
@@ -241,8 +252,8 @@ class Worker:
         try:
             return await action()
         except (*BROKEN, asyncpg.PostgresError) as error:
-            log.warning("connection lost (%r)", error)
-            await asyncio.sleep(POLL)
+            log.warning("resting or waking others: %r", error)
+            await asyncio.sleep(LINGER)
             return None
 
     def _start(self, jobs: asyncio.TaskGroup, row: Row) -> None:
@@ -257,6 +268,10 @@ class Worker:
         self._running.remove(key)
         if outcome.end is not End.LOST and outcome.end is not End.SETTLED:
             self._settlement.add(*key, outcome)
+        if job._row["crash_count"]:
+            # Of those that were lost often a worker is given one at a time: the next one then.
+            self._one_by_one = True
+            self._settled()
         if self._hungry:
             self._wake.set()
         level = logging.DEBUG if outcome.end in (End.COMPLETED, End.SETTLED) else logging.INFO
@@ -275,7 +290,8 @@ class Worker:
         )  # fmt: skip
 
     def _settled(self) -> None:
-        if self._until_empty or self._stopping:
+        if self._until_empty or self._stopping or self._one_by_one:
+            self._one_by_one = not self._settlement.is_empty
             self._wake.set()
 
     async def _drain(self) -> None:
@@ -287,4 +303,3 @@ class Worker:
                 while self._running:
                     self._wake.clear()
                     await self._wake.wait()
-        self._running.halt_all(Stop.SHUTDOWN)
