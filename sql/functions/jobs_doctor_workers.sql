@@ -28,15 +28,21 @@ with registered as (
 ), counts as (
     select count(*) as workers, count(*) filter (where r.connected) as connected,
         count(*) filter (where r.connected and r.awake) as awake, min(r.unseen) as unseen,
-        exists (select from due) as needed
+        exists (select from due) as needed,
+        -- Clients without a LISTEN connection, psql for one, claim without registering.
+        (select count(*) from jobs_list j
+         where j.status = 'processing' and coalesce(j.lease_until, 'infinity') > clock_timestamp()
+             and not exists (select from jobs_workers w where w.worker = j.worker)) as others
     from registered r
 )
 select 'workers',
-    case when c.connected > 0 then 'ok' when c.needed then 'bad' else 'warn' end,
-    case when c.connected = 0 then 'none is connected'
+    case when c.connected + c.others > 0 then 'ok' when c.needed then 'bad' else 'warn' end,
+    case when c.connected = 0 and c.others > 0
+            then format('none is registered, others hold %s jobs', c.others)
+        when c.connected = 0 then 'none is connected'
         else format('%s connected, %s of them awake; the last heartbeat was %s ago', c.connected,
                     c.awake, date_trunc('second', c.unseen)) end,
-    case when c.connected = 0 then 'start one: pgjobs worker MODULE:APP' end
+    case when c.connected + c.others = 0 then 'start one: pgjobs worker MODULE:APP' end
 from counts c
 union all
 select 'workers that are gone',

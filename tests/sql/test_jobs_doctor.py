@@ -97,6 +97,8 @@ async def test_without_workers_due_jobs_are_bad(
     assert (await ask("workers"))[0] == "warn"
     await conn.execute("select from jobs_enqueue('a')")
     assert (await ask("workers"))[0] == "bad"
+    await conn.execute("select from jobs_enqueue('a'); select from jobs_claim('psql')")
+    assert (await ask("workers"))[:2] == ("ok", "none is registered, others hold 1 jobs")
     await other.execute("select from jobs_worker_start('w', '{default}', null, 1)")
     verdict, detail, _ = await ask("workers")
     assert verdict == "ok"
