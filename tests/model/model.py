@@ -1,0 +1,302 @@
+"""The contract in plain Python: what each function makes of the table, and what it answers.
+
+A job is a dict with the columns of its row. Time is a moment that the caller passes; where the
+contract gives only bounds (the clock moves on, retries have jitter) the model writes Between.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+Row = dict[str, Any]
+Fence = tuple[int, int]  # id and attempt
+
+LIVE = ("pending", "processing")
+FOREVER = datetime.max.replace(tzinfo=None)
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Between:
+    """Any moment from low to high."""
+
+    low: datetime
+    high: datetime
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, datetime) and self.low <= other <= self.high
+
+    def __hash__(self) -> int:
+        return 0
+
+    def later(self, least: timedelta, most: timedelta | None = None) -> "Between":
+        return Between(self.low + least, self.high + (least if most is None else most))
+
+
+class Refused(Exception):
+    """What the function raises: its SQLSTATE."""
+
+
+class Model:
+    """The jobs by id, and the paused queues."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[int, Row] = {}
+        self.paused: set[str] = set()
+
+    # -- what a job is
+
+    def holder(self, job_type: str, unique_key: str | None) -> Row | None:
+        """The job that holds the key: a live one, or one whose scope is kept."""
+        for job in self.jobs.values():
+            if unique_key is not None and (job["job_type"], job["unique_key"]) == (
+                job_type, unique_key,
+            ):  # fmt: skip
+                if job["unique_scope"] == "kept" or job["status"] in LIVE:
+                    return job
+        return None
+
+    def get(self, job_id: int) -> Row:
+        if job_id not in self.jobs:
+            raise Refused("JQ001")
+        return self.jobs[job_id]
+
+    def held(self, job_id: int, worker: str | None, attempt: int | None) -> Row:
+        job = self.get(job_id)
+        if job["status"] != "processing":
+            raise Refused("JQ002")
+        if worker not in (None, job["worker"]) or attempt not in (None, job["attempt"]):
+            raise Refused("JQ002")
+        return job
+
+    def fenced(self, worker: str, fences: list[Fence]) -> dict[int, list[int]]:
+        """By id, the places of a batch that pass. Of an id twice the later attempt counts."""
+        places: dict[int, list[int]] = {}
+        for job_id in {i for i, _ in fences}:
+            attempt = max(a for i, a in fences if i == job_id)
+            job = self.jobs.get(job_id)
+            if job and job["status"] == "processing":
+                if (job["worker"], job["attempt"]) == (worker, attempt):
+                    places[job_id] = [p for p, f in enumerate(fences) if f == (job_id, attempt)]
+        return places
+
+    def _finish(self, job: Row, status: str, now: Between) -> None:
+        finished_at = None if status == "pending" else now
+        job.update(
+            status=status, worker=None, lease_until=None, updated_at=now, finished_at=finished_at
+        )
+
+    # -- producers
+
+    def enqueue(self, job_id: int, now: Between, **given: Any) -> int:
+        """The new job's id, which is the one given here, or that of the key's holder."""
+        holder = self.holder(given["job_type"], given.get("unique_key"))
+        if holder:
+            return int(holder["id"])
+        self.jobs[job_id] = {
+            "id": job_id, "queue": "default", "priority": 0, "payload": {}, "max_retries": 3,
+            "reference_type": None, "reference_id": None, "unique_key": None,
+            "unique_scope": "live", "backoff": None, "status": "pending", "result": None,
+            "error": None, "retry_count": 0, "crash_count": 0, "attempt": 0, "worker": None,
+            "lease_until": None, "cancel_requested_at": None, "finished_at": None,
+            "run_at": now, "created_at": now, "updated_at": now, **given,
+        }  # fmt: skip
+        return job_id
+
+    # -- workers
+
+    @staticmethod
+    def suspect(job: Row) -> bool:
+        """It lost its worker twice (or has one loss left): it may be what kills workers."""
+        return bool(0 < job["crash_count"] >= min(job["max_retries"], 2))
+
+    def due(self, queue: str, job_types: list[str] | None, now: datetime) -> list[Row]:
+        found = [
+            job for job in self.jobs.values()
+            if job["status"] == "pending" and job["queue"] == queue and job["run_at"] <= now
+            and (job_types is None or job["job_type"] in job_types)
+        ]  # fmt: skip
+        return sorted(found, key=lambda j: (-j["priority"], j["run_at"], j["id"]))
+
+    def claim(
+        self, worker: str, queues: list[str], max_jobs: int, lease: timedelta,
+        job_types: list[str] | None, now: Between,
+    ) -> list[int]:  # fmt: skip
+        suspicion = any(
+            j["status"] == "processing" and j["worker"] == worker and self.suspect(j)
+            for j in self.jobs.values()
+        )
+        claimed: list[Row] = []
+        for queue in dict.fromkeys(queues):
+            due = [] if queue in self.paused else self.due(queue, job_types, now.high)
+            # One suspect at a time, and before all others of its queue.
+            chosen = [] if suspicion else [j for j in due if self.suspect(j)][:1]
+            if len(claimed) == max_jobs:
+                break
+            suspicion = suspicion or bool(chosen)
+            chosen += [j for j in due if not self.suspect(j)]
+            chosen = chosen[: max_jobs - len(claimed)]
+            claimed += sorted(chosen, key=due.index)
+        for job in claimed:
+            self._take(job, worker, lease, now)
+        return [job["id"] for job in claimed]
+
+    def start(self, job_id: int, worker: str, lease: timedelta | None, now: Between) -> int:
+        job = self.get(job_id)
+        if job["status"] != "pending":
+            raise Refused("JQ002")
+        self._take(job, worker, lease, now)
+        return job_id
+
+    @staticmethod
+    def _take(job: Row, worker: str, lease: timedelta | None, now: Between) -> None:
+        job.update(
+            status="processing", worker=worker, attempt=job["attempt"] + 1, updated_at=now,
+            lease_until=None if lease is None else now.later(lease),
+        )  # fmt: skip
+
+    def next_due(
+        self, queues: list[str], job_types: list[str] | None, now: datetime
+    ) -> datetime | None:
+        """When a claim could take a job; for a suspect that is due no clock tells."""
+        waiting = [
+            job["run_at"] for queue in queues if queue not in self.paused
+            for job in self.due(queue, job_types, FOREVER.replace(tzinfo=now.tzinfo))
+            if not self.suspect(job) or job["run_at"] > now
+        ]  # fmt: skip
+        return min(waiting, default=None)
+
+    def complete(self, job: Row, result: Any, now: Between) -> None:
+        self._finish(job, "completed", now)
+        job.update(result=result, error=None)
+
+    def fail(
+        self, job: Row, error: str, retry: bool | None, retry_in: timedelta | None, now: Between
+    ) -> None:
+        again = retry is not False and job["retry_count"] < job["max_retries"]
+        stopped = job["cancel_requested_at"] is not None
+        status = "cancelled" if stopped else "pending" if again else "failed"
+        if status == "pending":
+            job["retry_count"] += 1
+            job["run_at"] = delayed(job, job["retry_count"], retry_in, now)
+        self._finish(job, status, now)
+        job["error"] = error
+
+    def release(self, job: Row, run_at: datetime | None, now: Between) -> None:
+        stopped = job["cancel_requested_at"] is not None
+        self._finish(job, "cancelled" if stopped else "pending", now)
+        job["run_at"] = run_at or job["run_at"]
+
+    def heartbeat(
+        self, worker: str, fences: list[Fence], lease: timedelta, now: Between
+    ) -> list[tuple[int, str]]:
+        held = self.fenced(worker, fences)
+        for job_id in held:
+            self.jobs[job_id]["lease_until"] = now.later(lease)
+        answer = []
+        for place, (job_id, _) in enumerate(fences):
+            state = "lost"
+            if place in held.get(job_id, []):
+                state = "held" if self.jobs[job_id]["cancel_requested_at"] is None else "cancel"
+            answer.append((job_id, state))
+        return answer
+
+    def recover(self, worker: str | None, sparing: str | None, now: Between) -> list[int]:
+        recovered = []
+        for job in self.jobs.values():
+            over = job["lease_until"] is not None and job["lease_until"] < now.high
+            named = worker is not None and job["worker"] == worker
+            spared = sparing is not None and job["worker"] == sparing
+            if job["status"] == "processing" and (over or named) and not spared:
+                self._lose(job, now)
+                recovered.append(job["id"])
+        return recovered
+
+    @staticmethod
+    def _lose(job: Row, now: Between) -> None:
+        stopped = job["cancel_requested_at"] is not None
+        again = job["crash_count"] < job["max_retries"]
+        status = "cancelled" if stopped else "pending" if again else "failed"
+        if status == "failed":
+            job["error"] = (
+                f"its worker was lost {job['crash_count'] + 1} times, the last was {job['worker']}"
+            )
+        # At once the first time, after its backoff later.
+        if status == "pending" and job["crash_count"] > 0:
+            job["run_at"] = delayed(job, job["crash_count"], None, now)
+        job["crash_count"] += 1
+        Model._finish(Model(), job, status, now)
+
+    # -- operators
+
+    def cancel(
+        self, job_id: int, reason: str | None, worker: str | None, attempt: int | None, now: Between
+    ) -> int:
+        by_worker = worker is not None or attempt is not None
+        job = self.held(job_id, worker, attempt) if by_worker else self.get(job_id)
+        if job["status"] == "cancelled":
+            return job_id
+        if job["status"] not in LIVE:
+            raise Refused("JQ002")
+        if job["status"] == "pending" or by_worker:
+            self._finish(job, "cancelled", now)
+        else:
+            job["cancel_requested_at"] = job["cancel_requested_at"] or now
+            job["updated_at"] = now
+        job["error"] = reason or job["error"]
+        return job_id
+
+    def retry(self, job_id: int, now: Between) -> int:
+        job = self.get(job_id)
+        if job["status"] in LIVE:
+            raise Refused("JQ002")
+        holder = self.holder(job["job_type"], job["unique_key"])
+        if holder and holder is not job:
+            raise Refused("JQ004")
+        self._finish(job, "pending", now)
+        job.update(
+            retry_count=0, crash_count=0, run_at=now, result=None, error=None,
+            cancel_requested_at=None,
+        )  # fmt: skip
+        return job_id
+
+    def retry_many(
+        self, job_types: list[str] | None, queues: list[str] | None, since: datetime | None,
+        max_jobs: int, now: Between,
+    ) -> int:  # fmt: skip
+        def free(job: Row) -> bool:
+            return self.holder(job["job_type"], job["unique_key"]) in (None, job)
+
+        chosen = [
+            job for job in self.jobs.values()
+            if job["status"] == "failed" and (job_types is None or job["job_type"] in job_types)
+            and (queues is None or job["queue"] in queues)
+            and (since is None or job["finished_at"] >= since) and free(job)
+        ][:max_jobs]  # fmt: skip
+        count = 0
+        for job in chosen:
+            if free(job):  # of two with one key the first has it by now
+                self.retry(job["id"], now)
+                count += 1
+        return count
+
+    def cleanup(
+        self, older_than: timedelta, statuses: list[str], max_jobs: int, now: datetime
+    ) -> tuple[int, list[Row]]:
+        """How many, and the candidates in the order in which they go."""
+        old = [
+            job for job in self.jobs.values()
+            if job["status"] in statuses and job["finished_at"] < now - older_than
+        ]  # fmt: skip
+        old.sort(key=lambda j: (j["status"], j["finished_at"]))
+        return min(len(old), max_jobs), old
+
+
+def delayed(job: Row, retry: int, retry_in: timedelta | None, now: Between) -> Between:
+    """The moment of a retry, counted from 1: of the list, or 1 s doubling to 1 h with jitter."""
+    if retry_in is not None:
+        return now.later(retry_in)
+    if job["backoff"] is not None:
+        return now.later(job["backoff"][min(retry, len(job["backoff"])) - 1])
+    base = timedelta(seconds=2 ** min(retry - 1, 12))
+    return now.later(min(base * 0.75, HOUR), min(base * 1.25, HOUR))
