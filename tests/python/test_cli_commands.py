@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pgjobs.cli.commands import cli
-from pgjobs.migrate import script
 
 Connection = asyncpg.Connection
 Run = Callable[..., Result]
@@ -69,59 +68,6 @@ async def test_enqueue_reads_the_payload_from_stdin_and_waits(
     assert json.loads(said.stdout)["payload"] == [1, 2]
     wait = await conn.fetchval("select run_at - created_at from jobs")
     assert 5390 < wait.total_seconds() < 5401
-
-
-@pytest.mark.parametrize(
-    ("arguments", "why"),
-    [
-        (["enqueue", "a", "{bad"], "not JSON"),
-        (["enqueue", "a", "[NaN]"], "NaN is not a JSON number"),
-        (["enqueue", "a", "--priority", "12"], "priority must be from -9 to 9"),
-        (["enqueue", "a", "--delay", "soon"], "not a duration"),
-        (["enqueue", "a", "--run-at", "2030-01-31T08:00"], "time zone"),
-        (["enqueue", "a", "--run-at", "2030-01-31T08:00+01:00", "--delay", "1s"], "not both"),
-        (["enqueue", "a", "--reference", "42"], "not a reference"),
-        (["enqueue"], "TYPE"),
-        (["show", "abc"], "integer"),
-        (["show", "99999999999999999999"], "int64"),
-        (["retry"], "--failed"),
-        (["retry", "1", "--failed"], "--failed"),
-        (["retry", "1", "--since", "1h"], "--failed"),
-        (["cleanup", "--status", "pending"], "statuses must be"),
-        (["grant", "nobody", "king"], "producer"),
-        (["grant", "nobody_of_that_name", "producer"], "there is no role"),
-        (["worker", "nonsense"], "MODULE:APP"),
-        (["list", "--dsn", "mysql://root:s3kr1t@host/db"], "not PostgreSQL"),
-        (["nonsense"], "nonsense"),
-    ],
-)
-def test_what_is_asked_wrongly_ends_with_2(run: Run, arguments: list[str], why: str) -> None:
-    said = run(*arguments, status=2)
-    assert said.stdout == ""
-    assert why in " ".join(said.stderr.replace("│", " ").split())
-    assert "s3kr1t" not in said.output
-    assert "Traceback" not in said.output
-
-
-@pytest.mark.parametrize(
-    ("arguments", "why"),
-    [
-        (["show", "7"], "there is no job 7: pgjobs list shows which there are"),
-        (["cancel", "7"], "there is no job 7: pgjobs list shows which there are"),
-        (["retry", "7"], "there is no job 7: pgjobs list shows which there are"),
-        (["list", "--schema", "elsewhere"], "pgjobs migrate"),
-        (["stats", "--schema", "elsewhere"], "pgjobs migrate"),
-        (["doctor", "--schema", "elsewhere"], "pgjobs migrate"),
-        (["enqueue", "a", "--schema", "elsewhere"], "pgjobs migrate --schema elsewhere"),
-        (["top", "--once", "--schema", "elsewhere"], "pgjobs migrate"),
-    ],
-)
-def test_what_fails_ends_with_1_and_one_line(run: Run, arguments: list[str], why: str) -> None:
-    said = run(*arguments, status=1)
-    assert said.stdout == ""
-    assert said.stderr.startswith("pgjobs: ")
-    assert said.stderr.count("\n") == 1
-    assert why in said.stderr
 
 
 async def test_list_filters_and_shows_the_newest_first(
@@ -301,27 +247,3 @@ async def test_grant_lets_a_role_enqueue(
         await run_in_thread("list", "--dsn", as_role, status=1)
     finally:
         await conn.execute(f"drop owned by {role}; drop role {role}")
-
-
-def test_migrate_installs_and_takes_back(empty_dsn: str, run: Run) -> None:
-    said = run("migrate", "--dsn", empty_dsn, "--schema", "queue")
-    assert said.stdout == "applied 0001_jobs\nschema queue is up to date, pgjobs 0.1.0\n"
-    said = run("migrate", "--dsn", empty_dsn, "--schema", "queue")
-    assert said.stdout == "schema queue is up to date, pgjobs 0.1.0\n"
-    run("enqueue", "a", "--dsn", empty_dsn, "--schema", "queue")
-    said = run("migrate", "--dsn", empty_dsn, "--schema", "queue", "--down", "1")
-    assert said.stdout == "rolled back 0001_jobs\n"
-    said = run("migrate", "--dsn", empty_dsn, "--schema", "queue", "--down", "1")
-    assert said.stdout == "nothing to roll back in schema queue\n"
-    run("migrate", "--dsn", empty_dsn, "--schema", "x" * 59, status=2)
-
-
-def test_sql_prints_the_whole_script(run: Run) -> None:
-    assert run("sql").stdout == script()
-
-
-@pytest.mark.parametrize("command", [[], *([c.name] for c in cli.registered_commands)])
-def test_every_command_has_help_that_teaches(run: Run, command: list[str]) -> None:
-    said = run(*command, "--help").stdout
-    assert "Usage: pgjobs" in said or "Usage: root" in said
-    assert f"pgjobs {command[0] if command else 'migrate'}" in said

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -137,3 +139,37 @@ async def ears(listen: Callable[[str], Awaitable[Ears]]) -> Ears:
 async def cancel_ears(listen: Callable[[str], Awaitable[Ears]]) -> Ears:
     """Ears on the channel of jobs to be cancelled."""
     return await listen("public.jobs_cancel")
+
+
+@pytest.fixture
+async def make_role(conn: Connection) -> AsyncIterator[Callable[..., Awaitable[str]]]:
+    """Makes a role for this test, granted as these: await make_role("producer", "worker")."""
+    made: list[str] = []
+
+    async def make(*grants: str) -> str:
+        name = f"Role {uuid4().hex[:12]}"  # one that has to be quoted
+        await conn.execute(f'create role "{name}" login')
+        made.append(name)
+        for grant in grants:
+            await conn.execute("select jobs_grant($1, $2)", name, grant)
+        return name
+
+    yield make
+    await conn.execute("reset role")
+    for name in made:
+        await conn.execute(f'drop owned by "{name}"; drop role "{name}"')
+
+
+@pytest.fixture
+def acting_as(conn: Connection) -> Callable[[str], AbstractAsyncContextManager[None]]:
+    """async with acting_as(role): ``conn`` has that role's rights."""
+
+    @asynccontextmanager
+    async def act(role: str) -> AsyncIterator[None]:
+        await conn.execute(f'set role "{role}"')
+        try:
+            yield
+        finally:
+            await conn.execute("reset role")
+
+    return act

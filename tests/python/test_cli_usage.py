@@ -1,0 +1,101 @@
+"""What is asked wrongly, what fails, what the help teaches; and the commands that install."""
+
+from collections.abc import Callable
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pgjobs.cli.commands import cli
+from pgjobs.migrate import script
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(pgjobs_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command on this test's database; it is to end with that status."""
+    monkeypatch.setenv("PGJOBS_DSN", pgjobs_dsn)
+
+    def run(*arguments: str, status: int = 0, stdin: str | None = None) -> Result:
+        result = CliRunner().invoke(cli, arguments, input=stdin)
+        assert result.exit_code == status, result.output
+        return result
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["enqueue", "a", "{bad"], "not JSON"),
+        (["enqueue", "a", "[NaN]"], "NaN is not a JSON number"),
+        (["enqueue", "a", "--priority", "12"], "priority must be from -9 to 9"),
+        (["enqueue", "a", "--delay", "soon"], "not a duration"),
+        (["enqueue", "a", "--run-at", "2030-01-31T08:00"], "time zone"),
+        (["enqueue", "a", "--run-at", "2030-01-31T08:00+01:00", "--delay", "1s"], "not both"),
+        (["enqueue", "a", "--reference", "42"], "not a reference"),
+        (["enqueue"], "TYPE"),
+        (["show", "abc"], "integer"),
+        (["show", "99999999999999999999"], "int64"),
+        (["retry"], "--failed"),
+        (["retry", "1", "--failed"], "--failed"),
+        (["retry", "1", "--since", "1h"], "--failed"),
+        (["cleanup", "--status", "pending"], "statuses must be"),
+        (["grant", "nobody", "king"], "producer"),
+        (["grant", "nobody_of_that_name", "producer"], "there is no role"),
+        (["worker", "nonsense"], "MODULE:APP"),
+        (["list", "--dsn", "mysql://root:s3kr1t@host/db"], "not PostgreSQL"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_what_is_asked_wrongly_ends_with_2(run: Run, arguments: list[str], why: str) -> None:
+    said = run(*arguments, status=2)
+    assert said.stdout == ""
+    assert why in " ".join(said.stderr.replace("│", " ").split())
+    assert "s3kr1t" not in said.output
+    assert "Traceback" not in said.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["show", "7"], "there is no job 7: pgjobs list shows which there are"),
+        (["cancel", "7"], "there is no job 7: pgjobs list shows which there are"),
+        (["retry", "7"], "there is no job 7: pgjobs list shows which there are"),
+        (["list", "--schema", "elsewhere"], "pgjobs migrate"),
+        (["stats", "--schema", "elsewhere"], "pgjobs migrate"),
+        (["doctor", "--schema", "elsewhere"], "pgjobs migrate"),
+        (["enqueue", "a", "--schema", "elsewhere"], "pgjobs migrate --schema elsewhere"),
+        (["top", "--once", "--schema", "elsewhere"], "pgjobs migrate"),
+    ],
+)
+def test_what_fails_ends_with_1_and_one_line(run: Run, arguments: list[str], why: str) -> None:
+    said = run(*arguments, status=1)
+    assert said.stdout == ""
+    assert said.stderr.startswith("pgjobs: ")
+    assert said.stderr.count("\n") == 1
+    assert why in said.stderr
+
+
+def test_migrate_installs_and_takes_back(empty_dsn: str, run: Run) -> None:
+    said = run("migrate", "--dsn", empty_dsn, "--schema", "queue")
+    assert said.stdout == "applied 0001_jobs\nschema queue is up to date, pgjobs 0.1.0\n"
+    said = run("migrate", "--dsn", empty_dsn, "--schema", "queue")
+    assert said.stdout == "schema queue is up to date, pgjobs 0.1.0\n"
+    run("enqueue", "a", "--dsn", empty_dsn, "--schema", "queue")
+    said = run("migrate", "--dsn", empty_dsn, "--schema", "queue", "--down", "1")
+    assert said.stdout == "rolled back 0001_jobs\n"
+    said = run("migrate", "--dsn", empty_dsn, "--schema", "queue", "--down", "1")
+    assert said.stdout == "nothing to roll back in schema queue\n"
+    run("migrate", "--dsn", empty_dsn, "--schema", "x" * 59, status=2)
+
+
+def test_sql_prints_the_whole_script(run: Run) -> None:
+    assert run("sql").stdout == script()
+
+
+@pytest.mark.parametrize("command", [[], *([c.name] for c in cli.registered_commands)])
+def test_every_command_has_help_that_teaches(run: Run, command: list[str]) -> None:
+    said = run(*command, "--help").stdout
+    assert "Usage: pgjobs" in said or "Usage: root" in said
+    assert f"pgjobs {command[0] if command else 'migrate'}" in said
