@@ -87,7 +87,7 @@ class Bench:
     table: Table
     settings: Mapping[str, str] = field(default_factory=dict)
     _server: EmbeddedPostgres | None = None
-    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
     _templates: set[str] = field(default_factory=set)
 
     async def __aenter__(self) -> Self:

@@ -1,0 +1,109 @@
+"""From the call of enqueue to the first line of the handler, in another process."""
+
+import asyncio
+import contextlib
+import random
+import statistics
+import time
+from collections.abc import Sequence
+
+from ..bench import Bench, Worker
+from ..orders import Order
+from ..systems import SYSTEMS, System
+
+PACE = (0.04, 0.08)  # seconds between two jobs: no rhythm that a poll could fall into
+HERD_PACE = 0.02
+HERD = 16
+
+
+async def latency(bench: Bench) -> None:
+    """At the default tuning: an idle worker has nothing to gain from another."""
+    jobs = bench.options.jobs or 0
+    for _ in range(bench.options.runs):
+        for system in bench.systems:
+            async with bench.database(system) as database:
+                order = Order(
+                    system.name, bench.dsn(database), system.tunings["default"], "probe",
+                    until_empty=False,
+                )  # fmt: skip
+                async with bench.worker(order) as worker, asyncio.timeout(600):
+                    delays = await _probe(bench, system, database, [worker], jobs)
+            _add(bench, system.name, delays, "", jobs)
+    for name in bench.options.systems[1:]:
+        bench.table.ratio(
+            f"p50 against {name}", ("pgjobs", "p50", ""), (name, "p50", "")
+        )
+
+
+async def herd(bench: Bench) -> None:
+    """Claims as PostgreSQL counted them."""
+    jobs = bench.options.jobs or 0
+    system = SYSTEMS["pgjobs"]
+    for _ in range(bench.options.runs):
+        for count in (1, HERD):
+            setting = f"{count} workers"
+            async with bench.database(system) as database, contextlib.AsyncExitStack() as stack:
+                order = Order("pgjobs", bench.dsn(database), {}, "probe", until_empty=False)
+                workers = [
+                    await stack.enter_async_context(bench.worker(order)) for _ in range(count)
+                ]
+                async with asyncio.timeout(600):
+                    await _registered(bench, database, count)
+                    before = await _claims(bench, database)
+                    delays = await _probe(bench, system, database, workers, jobs, HERD_PACE)
+                    claims = await _claims(bench, database) - before
+            bench.table.add(
+                "pgjobs", "claims per job", claims / jobs, "", setting=setting, jobs=jobs
+            )
+            _add(bench, "pgjobs", delays, setting, jobs)
+    bench.table.ratio(
+        f"p50 of {HERD} workers against one",
+        ("pgjobs", "p50", f"{HERD} workers"), ("pgjobs", "p50", "1 workers"),
+    )  # fmt: skip
+
+
+def _add(bench: Bench, name: str, delays: Sequence[float], setting: str, jobs: int) -> None:
+    cuts = statistics.quantiles(delays, n=100, method="inclusive")
+    for measure, value in (("p50", cuts[49]), ("p99", cuts[98])):
+        bench.table.add(name, measure, value * 1e3, "ms", setting=setting, jobs=jobs)
+
+
+async def _probe(
+    bench: Bench, system: System, database: str, workers: list[Worker], jobs: int,
+    pace: float | None = None,
+) -> list[float]:  # fmt: skip
+    async with system.producer(bench.dsn(database)) as producer:
+        # Until one has been done, whoever gets it; then everybody has time to come to rest.
+        await producer.one({"n": -1})
+        firsts = [asyncio.create_task(worker.first()) for worker in workers]
+        await asyncio.wait(firsts, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(1)
+        due = time.monotonic()
+        for _ in range(jobs):
+            await producer.one({"sent": time.monotonic()})
+            due += random.uniform(*PACE) if pace is None else pace
+            await asyncio.sleep(due - time.monotonic())
+        await asyncio.sleep(0.5)
+    for first in firsts:
+        first.cancel()
+    await asyncio.gather(*firsts, return_exceptions=True)
+    delays = [delay for worker in workers for delay in (await worker.stop()).delays]
+    if len(delays) != jobs:
+        raise RuntimeError(f"{system.name} ran {len(delays)} of {jobs} jobs")
+    return delays
+
+
+async def _registered(bench: Bench, database: str, count: int) -> None:
+    async with bench.connect(database) as connection:
+        while await connection.fetchval("select count(*) from jobs_workers") < count:
+            await asyncio.sleep(0.1)
+    # What each counted at its start is written by then: an idle session does so after 10 s.
+    await asyncio.sleep(11.5)
+
+
+async def _claims(bench: Bench, database: str) -> int:
+    async with bench.connect(database) as connection:
+        calls = await connection.fetchval(
+            "select sum(calls) from pg_stat_user_functions where funcname = 'jobs_claim'"
+        )
+    return int(calls or 0)
