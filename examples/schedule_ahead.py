@@ -1,0 +1,30 @@
+"""Not now: after a delay, or not before a moment. The database's clock decides, not this one's."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from pgjobs import App, Job
+
+app = App()
+
+
+@app.job("remind")
+async def remind(job: Job[dict[str, str]]) -> str:
+    """An idle worker sleeps exactly until the next one is due."""
+    return f"remember {job.payload['what']}"
+
+
+async def main() -> None:
+    """Three reminders, of which one is due at once."""
+    async with app:
+        await remind.enqueue({"what": "the milk"})
+        await remind.enqueue({"what": "the meeting"}, delay=timedelta(hours=1))
+        new_year = datetime(datetime.now(UTC).year + 1, 1, 1, tzinfo=UTC)
+        await remind.enqueue({"what": "the fireworks"}, run_at=new_year)
+        await app.worker().run(until_empty=True)
+        pool = await app.pool()
+        print(await pool.fetchval("select count(*) from jobs where status = 'pending'"), "wait")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

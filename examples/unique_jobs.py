@@ -1,0 +1,28 @@
+"""One job per key: while it lives, or as long as its row is kept."""
+
+import asyncio
+
+from pgjobs import App, Job
+
+app = App()
+
+
+@app.job("refresh")
+async def refresh(job: Job[None]) -> None:
+    """Refreshing twice at once would be a waste."""
+
+
+async def main() -> None:
+    """The second call gets the first one's job."""
+    async with app:
+        first = await refresh.enqueue(None, unique_key="customer-7")
+        second = await refresh.enqueue(None, unique_key="customer-7")
+        print(first.id == second.id)
+        await app.worker().run(until_empty=True)
+        # It has ended, so its key is free again. With unique_scope="kept", it would not be.
+        third = await refresh.enqueue(None, unique_key="customer-7")
+        print(first.id == third.id)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

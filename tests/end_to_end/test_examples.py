@@ -1,0 +1,92 @@
+"""Every example runs, and prints what it says."""
+
+import asyncio
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import asyncpg
+import httpx
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PRINTED = {
+    "transactions": ["10"],
+    "retries": [
+        "error failed 2 3", "retry completed 1 2", "snooze completed 0 2", "fail failed 0 1",
+        "cancel cancelled 0 1",
+    ],
+    "unique_jobs": ["True", "False"],
+    "schedule_ahead": ["2 wait"],
+    "by_hand": ["True completed {'pages': 3}", "pending 1"],
+    "cleanup": ['{"deleted": 0}'],
+}  # fmt: skip
+
+
+def test_every_example_is_here() -> None:
+    modules = {path.stem for path in EXAMPLES.glob("*.py")}
+    folders = {path.name for path in EXAMPLES.iterdir() if path.is_dir()} - {"__pycache__"}
+    assert modules == {*PRINTED, "fastapi_app"}
+    assert folders == {"ingest", "other_language"}  # ingest: test_demo.py
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_an_example_prints_what_it_says(name: str, pgjobs_dsn: str) -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / f"{name}.py"],
+        check=False, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PGJOBS_DSN": pgjobs_dsn, "PYTHONPATH": str(EXAMPLES.parent)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == PRINTED[name]
+
+
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"examples_{name}", EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+async def test_a_request_enqueues_in_its_own_transaction(
+    pgjobs_dsn: str, conn: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGJOBS_DSN", pgjobs_dsn)
+    example = _load("fastapi_app")
+    transport = httpx.ASGITransport(app=example.api, raise_app_exceptions=False)
+    async with (
+        example.lifespan(example.api),
+        httpx.AsyncClient(transport=transport, base_url="http://example") as client,
+    ):
+        accepted = await client.post("/uploads", params={"path": "a.pdf"})
+        assert accepted.status_code == 202
+        refused = await client.post("/uploads", params={"path": "refused"})
+        assert refused.status_code == 500
+        assert await conn.fetchval("select count(*) from uploads") == 1
+        assert await conn.fetchval("select count(*) from jobs") == 1
+        await example.app.worker().run(until_empty=True)
+        seen = await client.get(f"/jobs/{accepted.json()['job']}")
+        assert seen.json() == {
+            "status": "completed", "result": {"ingested": "a.pdf"}, "error": None,
+        }  # fmt: skip
+
+
+async def test_a_shell_is_a_worker(
+    pgjobs_dsn: str, conn: asyncpg.Connection, pg_program: Callable[[str], str]
+) -> None:
+    await conn.execute("select jobs_enqueue('work'), jobs_enqueue('fail', max_retries => 0)")
+    psql = Path(pg_program("psql")).parent
+    done = await asyncio.to_thread(
+        subprocess.run, ["sh", EXAMPLES / "other_language" / "worker.sh"],
+        check=False, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PGJOBS_DSN": pgjobs_dsn, "PATH": f"{psql}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "ended: completed" in done.stdout
+    assert "failed: failed" in done.stdout
