@@ -7,7 +7,6 @@ from typing import Any
 import psycopg
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine
-
 from model.calls import call
 from model.model import Between, Model, Refused, Row
 

@@ -5,14 +5,14 @@ contract gives only bounds (the clock moves on, retries have jitter) the model w
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 Row = dict[str, Any]
 Fence = tuple[int, int]  # id and attempt
 
 LIVE = ("pending", "processing")
-FOREVER = datetime.max.replace(tzinfo=None)
+FOREVER = datetime.max.replace(tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
@@ -49,11 +49,9 @@ class Model:
     def holder(self, job_type: str, unique_key: str | None) -> Row | None:
         """The job that holds the key: a live one, or one whose scope is kept."""
         for job in self.jobs.values():
-            if unique_key is not None and (job["job_type"], job["unique_key"]) == (
-                job_type, unique_key,
-            ):  # fmt: skip
-                if job["unique_scope"] == "kept" or job["status"] in LIVE:
-                    return job
+            same = (job["job_type"], job["unique_key"]) == (job_type, unique_key)
+            if same and unique_key and (job["unique_scope"] == "kept" or job["status"] in LIVE):
+                return job
         return None
 
     def get(self, job_id: int) -> Row:
@@ -75,9 +73,9 @@ class Model:
         for job_id in {i for i, _ in fences}:
             attempt = max(a for i, a in fences if i == job_id)
             job = self.jobs.get(job_id)
-            if job and job["status"] == "processing":
-                if (job["worker"], job["attempt"]) == (worker, attempt):
-                    places[job_id] = [p for p, f in enumerate(fences) if f == (job_id, attempt)]
+            holds = job and (job["status"], job["worker"], job["attempt"])
+            if holds == ("processing", worker, attempt):
+                places[job_id] = [p for p, f in enumerate(fences) if f == (job_id, attempt)]
         return places
 
     def _finish(self, job: Row, status: str, now: Between) -> None:
@@ -161,7 +159,7 @@ class Model:
         """When a claim could take a job; for a suspect that is due no clock tells."""
         waiting = [
             job["run_at"] for queue in queues if queue not in self.paused
-            for job in self.due(queue, job_types, FOREVER.replace(tzinfo=now.tzinfo))
+            for job in self.due(queue, job_types, FOREVER)
             if not self.suspect(job) or job["run_at"] > now
         ]  # fmt: skip
         return min(waiting, default=None)

@@ -3,11 +3,9 @@
 from datetime import timedelta
 
 from hypothesis import strategies as st
-from hypothesis.stateful import run_state_machine_as_test, rule
-
+from hypothesis.stateful import rule, run_state_machine_as_test
 from model.calls import connect
 from model.machine import (
-    BACKOFFS,
     DELAYS,
     FENCES,
     JSON,
@@ -24,6 +22,7 @@ from model.profile import bounded
 LEASES = st.sampled_from([MINUTE, 60 * MINUTE])
 SOME_TYPES = st.none() | st.lists(TYPES, max_size=3)
 SOME_QUEUES = st.lists(QUEUES, min_size=1, max_size=4)
+FINAL = st.lists(st.sampled_from(["completed", "failed", "cancelled"]), max_size=3)
 MAX_JOBS = st.integers(0, 6)
 
 
@@ -180,8 +179,7 @@ class FunctionsAndModel(TableMachine):
         rows.sort(key=lambda row: row["id"])
         self.expect(lambda: self.model.recover(worker, sparing, now), rows, state)
 
-    @rule(older_than=DELAYS, max_jobs=MAX_JOBS,
-          statuses=st.lists(st.sampled_from(["completed", "failed", "cancelled"]), max_size=3))  # fmt: skip
+    @rule(older_than=DELAYS, max_jobs=MAX_JOBS, statuses=FINAL)
     def cleanup(self, older_than, statuses, max_jobs):
         count, now = self.values(
             "jobs_cleanup", older_than=older_than, statuses=statuses, max_jobs=max_jobs

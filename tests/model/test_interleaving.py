@@ -1,0 +1,213 @@
+"""Two sessions whose steps interleave inside open transactions, one statement at a time.
+
+Each session's own writes are an overlay, found by reading the table before and after a statement.
+What is committed must be the overlays laid upon each other in order of their commits: then no write
+was lost or undone, whatever the other session did in between.
+"""
+
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from model.calls import call, connect
+from model.machine import MINUTE, PLACES
+from model.profile import bounded
+
+BOTH = st.sampled_from([0, 1])
+WORKERS = st.sampled_from(["w1", "w2"])
+TYPES = st.sampled_from(["t", "u"])
+KEYS = st.sampled_from([None, "k", "l"])
+SCOPES = st.sampled_from(["live", "kept"])
+FENCES = st.lists(st.tuples(PLACES, st.sampled_from([0, 0, 0, -1])), max_size=5)
+ENDS = ("jobs_complete_many", "jobs_fail_many", "jobs_release_many", "jobs_recover")
+
+Table = dict[int, dict[str, Any]]
+
+
+class Session:
+    """One connection: its open transaction's writes, and the claims and ends in it."""
+
+    def __init__(self, conn: psycopg.Connection[dict[str, Any]]) -> None:
+        self.conn = conn
+        self.open = False
+        self.forget()
+
+    def forget(self) -> None:
+        self.writes: dict[int, dict[str, Any] | None] = {}
+        self.claimed: list[tuple[int, int]] = []
+        self.ended: list[tuple[int, int]] = []
+
+    def table(self) -> Table:
+        return {row["id"]: row for row in self.conn.execute("select * from jobs").fetchall()}
+
+    def end(self, how: str) -> None:
+        self.conn.execute(how)
+        self.open = False
+
+
+class Interleaving(RuleBasedStateMachine):
+    conns: list[psycopg.Connection[dict[str, Any]]]  # two that act, and one that looks on
+
+    def __init__(self) -> None:
+        super().__init__()
+        for conn in self.conns:
+            conn.execute("rollback")
+        self.conns[2].execute("truncate jobs restart identity")
+        self.sessions = [Session(conn) for conn in self.conns[:2]]
+        self.observer = Session(self.conns[2])
+        self.committed: Table = {}
+        self.claims: Counter[tuple[int, int]] = Counter()
+        self.ends: Counter[tuple[int, int]] = Counter()
+
+    # -- transactions
+
+    @rule(who=BOTH)
+    def begin(self, who):
+        if not self.sessions[who].open:
+            self.sessions[who].conn.execute("begin")
+            self.sessions[who].open = True
+
+    @rule(who=BOTH)
+    def commit(self, who):
+        session = self.sessions[who]
+        if session.open:
+            session.end("commit")
+            self.settle(session)
+
+    @rule(who=BOTH)
+    def rollback(self, who):
+        session = self.sessions[who]
+        if session.open:
+            session.end("rollback")
+            session.forget()
+            assert self.observer.table() == self.committed, "a rollback leaves nothing"
+
+    def settle(self, session: Session) -> None:
+        for job_id, row in session.writes.items():
+            if row is None:
+                self.committed.pop(job_id)
+            else:
+                self.committed[job_id] = row
+        assert self.observer.table() == self.committed, "what was committed is there, and no more"
+        self.claims.update(session.claimed)
+        self.ends.update(session.ended)
+        assert max(self.claims.values(), default=1) == 1, "one claim per job and attempt"
+        assert max(self.ends.values(), default=1) == 1, "one end per job and attempt"
+        assert not self.ends.keys() - self.claims.keys(), "only what was claimed ends"
+        keys = Counter(
+            (row["job_type"], row["unique_key"]) for row in self.committed.values()
+            if row["unique_key"]
+            and (row["unique_scope"] == "kept" or row["status"] in ("pending", "processing"))
+        )  # fmt: skip
+        assert max(keys.values(), default=1) == 1, "one holder per key"
+        session.forget()
+
+    # -- statements
+
+    def act(self, who: int, function: str, **arguments: Any) -> list[Any] | None:
+        """What it answers; None if it would wait for the other session, or was refused."""
+        session = self.sessions[who]
+        before = session.table()
+        if session.open:
+            session.conn.execute("savepoint step")
+        try:
+            rows = call(session.conn, function, **arguments)
+        except psycopg.Error as error:
+            if not str(error.sqlstate).startswith(("55P03", "JQ")):
+                raise
+            if session.open:
+                session.conn.execute("rollback to step")
+            assert session.table() == before
+            return None
+        after = session.table()
+        changed = {i for i in before.keys() | after.keys() if before.get(i) != after.get(i)}
+        session.writes |= {i: after.get(i) for i in changed}
+        answer = [row.get("id", next(iter(row.values()))) for row in rows]
+        if function.startswith(ENDS) or function == "jobs_claim":
+            assert sorted(answer) == sorted(changed), "it answers what it changed"
+        for i in changed:
+            was, now = before.get(i), after.get(i)
+            if now and now["status"] == "processing" and now["attempt"] > was["attempt"]:
+                session.claimed.append((i, now["attempt"]))
+            elif was and was["status"] == "processing" and (not now or not now["worker"]):
+                session.ended.append((i, was["attempt"]))
+        if not session.open:
+            self.settle(session)
+        return answer
+
+    @rule(who=BOTH, job_type=TYPES, unique_key=KEYS, unique_scope=SCOPES)
+    def enqueue(self, who, job_type, unique_key, unique_scope):
+        self.act(who, "jobs_enqueue", job_type=job_type, unique_key=unique_key,
+                 unique_scope=unique_scope, backoff=[timedelta(0)], max_retries=1)  # fmt: skip
+
+    @rule(who=BOTH, keys=st.lists(st.tuples(TYPES, KEYS), min_size=1, max_size=4))
+    def enqueue_many(self, who, keys):
+        jobs = [{"job_type": t, "unique_key": key, "backoff": ["0"]} for t, key in keys]
+        ids = self.act(who, "jobs_enqueue_many", jobs=jobs)
+        assert ids is None or len(ids) == len(keys)
+
+    @rule(who=BOTH, worker=WORKERS, max_jobs=st.integers(1, 4), types=st.none() | st.lists(TYPES))
+    def claim(self, who, worker, max_jobs, types):
+        ids = self.act(who, "jobs_claim", worker=worker, max_jobs=max_jobs, job_types=types)
+        assert ids is not None, "a claim waits for nobody"
+
+    @rule(who=BOTH, worker=WORKERS, fences=FENCES,
+          function=st.sampled_from([*ENDS[:3], "jobs_heartbeat", "delete"]))  # fmt: skip
+    def batch(self, who, worker, fences, function):
+        # As a worker would know them: from what any session has seen.
+        seen = self.committed | {i: r for s in self.sessions for i, r in s.writes.items() if r}
+        ids = [*seen, 999]
+        job_ids = [ids[place % len(ids)] for place, _ in fences]
+        off = zip(job_ids, (o for _, o in fences), strict=True)
+        attempts = [seen.get(i, {"attempt": 1})["attempt"] + o for i, o in off]
+        more: dict[str, Any] = {
+            "jobs_complete_many": {"results": [None] * len(ids)},
+            "delete": {"results": [None] * len(ids), "keep": False},
+            "jobs_fail_many": {"errors": ["e"] * len(ids), "retries": [None] * len(ids),
+                               "retry_ins": [None] * len(ids)},
+            "jobs_release_many": {},
+            "jobs_heartbeat": {"lease": MINUTE},
+        }[function]  # fmt: skip
+        more = {k: v[: len(fences)] if isinstance(v, list) else v for k, v in more.items()}
+        answer = self.act(
+            who, "jobs_complete_many" if function == "delete" else function,
+            worker=worker, job_ids=job_ids, attempts=attempts, **more,
+        )  # fmt: skip
+        assert function != "jobs_heartbeat" or answer is not None, "a heartbeat waits for nobody"
+
+    @rule(who=BOTH, place=PLACES, function=st.sampled_from(["jobs_cancel", "jobs_retry"]))
+    def one(self, who, place, function):
+        ids = [*self.committed, 999]
+        self.act(who, function, job_id=ids[place % len(ids)])
+
+    @rule(who=BOTH, place=PLACES, worker=WORKERS)
+    def start(self, who, place, worker):
+        ids = [*self.committed, 999]
+        self.act(who, "jobs_start", job_id=ids[place % len(ids)], worker=worker)
+
+    @rule(who=BOTH, worker=st.none() | WORKERS)
+    def recover(self, who, worker):
+        assert self.act(who, "jobs_recover", worker=worker) is not None, "recovery waits for nobody"
+
+    @rule(who=BOTH)
+    def retry_many(self, who):
+        self.act(who, "jobs_retry_many")
+
+    @rule(who=BOTH)
+    def cleanup(self, who):
+        count = self.act(who, "jobs_cleanup", older_than=timedelta(0),
+                         statuses=["completed", "failed", "cancelled"])  # fmt: skip
+        assert count is not None, "cleaning up waits for nobody"
+
+
+def test_two_sessions_never_undo_each_others_work(pgjobs_dsn):
+    with connect(pgjobs_dsn) as one, connect(pgjobs_dsn) as two, connect(pgjobs_dsn) as observer:
+        Interleaving.conns = [one, two, observer]
+        for conn in (one, two):
+            conn.execute("set lock_timeout = '15ms'")
+        run_state_machine_as_test(Interleaving, settings=bounded(25, long=2000))
+        one.execute("rollback")
+        two.execute("rollback")
