@@ -50,6 +50,8 @@ class Listener:
         self._on_turn = on_turn
         self._on_cancel = on_cancel
         self._lost = asyncio.Event()
+        self._stirred = asyncio.Event()
+        self._next_look = 0.0
         self.resting = False
         self.peers = 0
         self._hint: asyncio.TimerHandle | None = None
@@ -73,13 +75,17 @@ class Listener:
 
     async def run(self) -> None:
         """Looks regularly, reconnects when the connection is lost; never returns."""
-        pause = 0.0
+        clock = asyncio.get_running_loop().time
+        self._next_look = clock()
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._lost.wait()
+            # A hint brings the next look nearer, the loss of the connection makes it due.
+            while not self._lost.is_set() and clock() < self._next_look:
+                self._stirred.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(self._next_look):
+                        await self._stirred.wait()
             try:
-                pause = await persist(self._look, "listening")
+                self._next_look = clock() + await persist(self._look, "listening")
             except asyncpg.PostgresError as error:
                 # A statement timeout, a failover, a password that changes: the worker outlives it.
                 log.error("listening: the server refused, again in %.0f s: %r", WATCH, error)
@@ -140,6 +146,10 @@ class Listener:
         if payload in self._queues and self._hint is None:
             loop = asyncio.get_running_loop()
             self._hint = loop.call_later(random.uniform(*HINT), self._on_wake)
+            # Somebody will be at work from now on.
+            if self._next_look > loop.time() + WATCH:
+                self._next_look = loop.time() + WATCH
+                self._stirred.set()
 
     def _hear_turn(self, _c: object, _pid: int, _channel: str, payload: object) -> None:
         hops, _, worker = str(payload).partition(" ")
@@ -158,3 +168,4 @@ class Listener:
 
     def _hear_termination(self, _connection: object) -> None:
         self._lost.set()
+        self._stirred.set()
