@@ -72,6 +72,8 @@ class Backoff:
         delays = [min(first, maximum)]
         while delays[-1] < maximum:
             delays.append(min(delays[-1] * factor, maximum))
+            if len(delays) > 100:
+                raise InvalidArgument("more than 100 delays until the maximum: use a larger factor")
         return cls(tuple(delays))
 
 

@@ -1,0 +1,88 @@
+"""What the tests of the Python side share: an app on this test's database, and workers beside it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+
+from pgjobs import App, Worker
+
+Working = Callable[..., AbstractAsyncContextManager[Worker]]
+
+
+@pytest.fixture
+async def app(pgjobs_dsn: str) -> AsyncIterator[App]:
+    """An app without handlers, opened."""
+    async with App(dsn=pgjobs_dsn) as made:
+        yield made
+
+
+@pytest.fixture
+def working(app: App) -> Working:
+    """``async with working(concurrency=2) as worker``: runs beside the block, then is stopped."""
+
+    @asynccontextmanager
+    async def run(of: App = app, **options: Any) -> AsyncIterator[Worker]:
+        worker = of.worker(**options)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(worker.run())
+            await eventually(lambda: worker._listener.resting)
+            try:
+                yield worker
+            finally:
+                worker.stop()
+
+    return run
+
+
+@pytest.fixture
+def job_row(conn: asyncpg.Connection) -> Callable[[int], Awaitable[asyncpg.Record]]:
+    """The row of a job."""
+
+    async def fetch(job_id: int) -> asyncpg.Record:
+        row = await conn.fetchrow("select * from jobs where id = $1", job_id)
+        assert row is not None
+        return row
+
+    return fetch
+
+
+@pytest.fixture
+def until_status(conn: asyncpg.Connection) -> Callable[[int, str], Awaitable[asyncpg.Record]]:
+    """Waits until a job has a status, and gives its row."""
+
+    async def wait(job_id: int, status: str) -> asyncpg.Record:
+        row: Any = None
+
+        async def reached() -> bool:
+            nonlocal row
+            row = await conn.fetchrow("select * from jobs where id = $1", job_id)
+            return bool(row["status"] == status)
+
+        try:
+            await eventually(reached)
+        except TimeoutError:
+            raise AssertionError(f"expected {status}, but {dict(row)}") from None
+        return row
+
+    return wait
+
+
+async def eventually(condition: Callable[[], Any], seconds: float = 10) -> None:
+    """Waits until a condition holds, plain or a coroutine function; TimeoutError if it never does."""
+    async with asyncio.timeout(seconds):
+        while True:
+            found = condition()
+            if asyncio.iscoroutine(found):
+                found = await found
+            if found:
+                return
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture(name="eventually")
+def eventually_fixture() -> Callable[..., Awaitable[None]]:
+    return eventually
