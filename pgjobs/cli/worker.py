@@ -202,7 +202,11 @@ class _Lines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         line = super().formatMessage(record)
-        extra = [f"{k}={v}" for k, v in vars(record).items() if k not in _OWN_FIELDS]
+        extra = [
+            f"{name}={value:.3f}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in vars(record).items()
+            if name not in _OWN_FIELDS
+        ]
         return f"{line}  [{' '.join(extra)}]" if extra else line
 
 

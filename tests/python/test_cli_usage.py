@@ -1,6 +1,7 @@
 """What is asked wrongly, what fails, what the help teaches; and the commands that install."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -99,3 +100,9 @@ def test_every_command_has_help_that_teaches(run: Run, command: list[str]) -> No
     said = run(*command, "--help").stdout
     assert "Usage: pgjobs" in said or "Usage: root" in said
     assert f"pgjobs {command[0] if command else 'migrate'}" in said
+
+
+def test_every_command_is_in_the_documentation() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    headings = {line.removeprefix("## pgjobs ") for line in page.splitlines()}
+    assert {command.name for command in cli.registered_commands} <= headings
