@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
@@ -146,15 +146,11 @@ class App:
         id of the source entity. ``unique_key``: where a job of this type holds it, that job is
         returned instead. Raises ``InvalidArgument``; nothing was added then.
         """
-        if run_at is not None and delay is not None:
-            raise InvalidArgument("give run_at or delay, not both")
-        if delay is not None and delay < timedelta(0):
-            raise InvalidArgument(f"delay must be 0 or more, not {delay}")
         arguments: dict[str, Any] = {
             "job_type": str(job_type) if isinstance(job_type, str) else job_type,
             "queue": queue,
             "priority": priority,
-            "run_at": run_at if delay is None else delay,
+            "run_at": _not_before(run_at, delay),
             "max_retries": max_retries,
             "unique_key": unique_key,
             "unique_scope": unique_scope,
@@ -191,10 +187,9 @@ class App:
             "backoff": backoff and [f"{delay.total_seconds()} s" for delay in backoff.delays],
         }  # fmt: skip
         common["reference_type"], common["reference_id"] = _reference(reference)
-        if run_at is not None and delay is not None:
-            raise InvalidArgument("give run_at or delay, not both")
+        not_before = _not_before(run_at, delay)
         database = Database(await self.pool() if conn is None else executor(conn), self.schema)
-        moment = await database.moment(run_at if delay is None else delay)
+        moment = await database.moment(not_before)
         common["run_at"] = None if moment is None else moment.isoformat()
         # What is left out is jobs_enqueue's default; each key costs the server a little per job.
         common = {k: v for k, v in common.items() if v is not None and v != _DEFAULTS.get(k)}
@@ -287,12 +282,30 @@ class App:
                 await self.close()
 
 
+def _not_before(run_at: Moment, delay: timedelta | None) -> Moment:
+    if run_at is not None and delay is not None:
+        raise InvalidArgument("give run_at or delay, not both")
+    after = delay if run_at is None else run_at
+    if isinstance(after, timedelta):
+        if not timedelta(0) <= after <= timedelta(days=365_000):
+            raise InvalidArgument(f"delay must be from 0 to a thousand years, not {after}")
+    elif isinstance(after, datetime):
+        if after.tzinfo is None:
+            raise InvalidArgument(f"run_at must have a time zone, which {after} has not")
+    elif after is not None:
+        raise InvalidArgument(f"run_at must be a datetime and delay a timedelta, not {after!r}")
+    return after
+
+
 def _reference(reference: tuple[str, int] | None) -> tuple[str | None, int | None]:
     if reference is None:
         return None, None
     if not isinstance(reference, tuple | list) or len(reference) != 2:
         raise InvalidArgument(f"reference must be a type and an id, not {reference!r}")
-    return reference[0], reference[1]
+    kind, identity = reference
+    if not isinstance(kind, str) or not isinstance(identity, int):
+        raise InvalidArgument(f"reference must be a string and a number, not {reference!r}")
+    return kind, identity
 
 
 _default = App()

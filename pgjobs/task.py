@@ -1,6 +1,7 @@
 """A handler under its name, and the job that it is given."""
 
 import asyncio
+import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -99,7 +100,7 @@ class Task(Generic[Q, R]):
         self.max_retries = max_retries
         self.timeout = timeout
         self.backoff = backoff
-        self._is_async = inspect.iscoroutinefunction(handler)
+        self._is_async = inspect.iscoroutinefunction(_function(handler))
         payload_type = _payload_type(handler)
         self._adapter = None if payload_type is Any else TypeAdapter[Any](payload_type)
 
@@ -184,18 +185,29 @@ class Task(Generic[Q, R]):
         )  # fmt: skip
 
 
+def _function(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """The function behind a partial or an object that can be called."""
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    if inspect.isroutine(handler):
+        return handler
+    found: Callable[..., Any] = type(handler).__call__
+    return found
+
+
 def _payload_type(handler: Callable[..., Any]) -> Any:
     """``P`` of the ``Job[P]`` that the handler's first argument is annotated with, else ``Any``."""
     parameters = list(inspect.signature(handler).parameters.values())
+    name = getattr(handler, "__qualname__", repr(handler))
     if not parameters:
         raise InvalidArgument(
-            f"{handler.__qualname__} takes no argument: write it as (job: Job[Payload])"
+            f"{name} takes no argument: write it as (job: Job[Payload])"
         )
     try:
-        hints = get_type_hints(handler)
+        hints = get_type_hints(_function(handler))
     except NameError as error:
         raise InvalidArgument(
-            f"the annotations of {handler.__qualname__} cannot be read ({error}): "
+            f"the annotations of {name} cannot be read ({error}): "
             "define the payload's type at the top level of a module"
         ) from error
     arguments = get_args(hints.get(parameters[0].name))

@@ -1,0 +1,249 @@
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import pgjobs
+from pgjobs import App, Backoff, InvalidArgument, JobStatus, JobType, SchemaMismatch
+
+HOUR = timedelta(hours=1)
+text = st.text(
+    st.characters() | st.sampled_from("\x00\ud800\udfff\\\"'{}"), max_size=8
+) | st.just("x" * 600)  # fmt: skip
+number = st.integers(-12, 12) | st.integers()
+
+
+async def test_a_job_is_enqueued_with_all_that_was_said(app):
+    at = datetime(2100, 1, 1, tzinfo=UTC)
+    job = await app.enqueue(
+        JobType.FILE_INGESTION, {"file_path": "a.pdf"}, queue="q", priority=-2, run_at=at,
+        reference=("file_upload", 2**40), max_retries=0, unique_key="k", unique_scope="kept",
+        backoff=Backoff.listed(HOUR, 2 * HOUR),
+    )  # fmt: skip
+    assert job.status is JobStatus.PENDING
+    assert job.job_type == "file_ingestion"
+    assert job.payload == {"file_path": "a.pdf"}
+    assert (job.queue, job.priority, job.run_at, job.max_retries) == ("q", -2, at, 0)
+    assert job.reference == ("file_upload", 2**40)
+    assert (job.unique_key, job.unique_scope) == ("k", "kept")
+    assert job.backoff == [HOUR, 2 * HOUR]
+
+
+async def test_what_is_not_said_is_the_default_of_the_database(app):
+    job = await app.enqueue("t")
+    assert (job.payload, job.queue, job.priority, job.max_retries) == ({}, "default", 0, 3)
+    assert (job.reference, job.unique_key, job.backoff) == ((None, None), None, None)
+
+
+async def test_a_delay_counts_from_the_databases_now(app, conn):
+    job = await app.enqueue("t", delay=HOUR)
+    assert abs(await conn.fetchval("select now()") + HOUR - job.run_at) < timedelta(minutes=1)
+
+
+async def test_a_unique_key_gives_the_job_that_has_it(app):
+    first = await app.enqueue("t", 1, unique_key="k")
+    second = await app.enqueue("t", 2, unique_key="k")
+    assert (second.id, second.payload) == (first.id, 1)
+
+
+async def test_many_are_enqueued_in_order(app, conn):
+    ids = await app.enqueue_many("t", ({"n": n} for n in range(50)), delay=HOUR, priority=2)
+    rows = await conn.fetch("select id, payload ->> 'n' as n, priority, run_at from jobs")
+    assert {row["id"]: int(row["n"]) for row in rows} == {i: n for n, i in enumerate(ids)}
+    assert {row["priority"] for row in rows} == {2}
+    assert min(row["run_at"] for row in rows) > await conn.fetchval("select now()")
+
+
+async def test_many_of_nothing_are_nothing(app):
+    assert await app.enqueue_many("t", []) == []
+
+
+async def test_many_are_all_or_none(app, conn):
+    with pytest.raises(InvalidArgument):
+        await app.enqueue_many("t", [1, 2, "\x00"])
+    with pytest.raises(InvalidArgument, match="priority"):
+        await app.enqueue_many("t", [1, 2], priority=10)
+    assert await conn.fetchval("select count(*) from jobs") == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"run_at": datetime(2100, 1, 1, tzinfo=UTC), "delay": HOUR}, "run_at or delay"),
+        ({"delay": -HOUR}, "delay"),
+        ({"delay": timedelta.max}, "delay"),
+        ({"priority": 10}, "priority"),
+        ({"priority": 2**40}, "priority|range|int"),
+        ({"priority": "high"}, None),
+        ({"max_retries": -1}, "max_retries"),
+        ({"queue": ""}, "queue"),
+        ({"queue": "x" * 513}, "queue"),
+        ({"queue": "a\x00b"}, None),
+        ({"queue": "\ud800"}, None),
+        ({"reference": ("file", 2**63)}, None),
+        ({"reference": ("file", "1")}, None),
+        ({"reference": "file"}, "reference"),
+        ({"unique_key": ""}, "unique_key"),
+        ({"unique_key": "k", "unique_scope": "ever"}, "unique_scope"),
+        ({"run_at": datetime(2100, 1, 1)}, "time zone"),  # noqa: DTZ001
+        ({"run_at": "tomorrow"}, None),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+async def test_what_cannot_be_a_job_is_refused_and_nothing_added(app, conn, options, message):
+    with pytest.raises(InvalidArgument, match=message):
+        await app.enqueue("t", **options)
+    if "unique_key" not in options:
+        with pytest.raises(InvalidArgument, match=message):
+            await app.enqueue_many("t", [1], **options)
+    assert await conn.fetchval("select count(*) from jobs") == 0
+
+
+@pytest.mark.parametrize("job_type", ["", None, 7, "x" * 513, "\x00"])
+async def test_a_type_that_is_no_name_is_refused(app, job_type):
+    with pytest.raises(InvalidArgument):
+        await app.enqueue(job_type)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "payload": text | number, "queue": text, "priority": number, "max_retries": number,
+            "reference": st.tuples(text, number), "unique_key": text,
+            "delay": st.timedeltas(), "run_at": st.datetimes(timezones=st.just(UTC)),
+        },
+    ),
+    text,
+)  # fmt: skip
+def test_any_argument_works_or_is_refused(pgjobs_dsn, options, job_type):
+    import asyncio
+
+    async def go():
+        async with App(dsn=pgjobs_dsn) as app:
+            for call in (_one, _many):
+                try:
+                    await call(app, job_type, dict(options))
+                except InvalidArgument:
+                    pass
+
+    asyncio.run(go())
+
+
+async def _one(app, job_type, options):
+    job = await app.enqueue(job_type, **options)
+    assert job.payload == options.get("payload", {})
+
+
+async def _many(app, job_type, options):
+    options.pop("unique_key", None)
+    await app.enqueue_many(job_type, [options.pop("payload", None)], **options)
+
+
+async def test_a_second_handler_for_a_type_is_refused(app):
+    app.job("t")(lambda job: None)
+    with pytest.raises(InvalidArgument, match="has a handler already"):
+        app.job("t")(lambda job: None)
+    with pytest.raises(InvalidArgument, match="a job type is a name"):
+        app.job(lambda job: None)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"concurrency": 0}, {"queues": []}, {"queues": "default"},
+        {"lease": timedelta(seconds=1)},
+    ],
+    ids=repr,
+)  # fmt: skip
+async def test_a_worker_that_makes_no_sense_is_refused(app, options):
+    with pytest.raises(InvalidArgument):
+        app.worker(**options)
+
+
+async def test_a_worker_without_handlers_is_refused(app):
+    with pytest.raises(InvalidArgument, match="no handlers"):
+        await app.worker().run()
+
+
+async def test_a_database_without_the_tables_says_what_to_run(empty_dsn):
+    async with App(dsn=empty_dsn) as app:
+        app.job("t")(lambda job: None)
+        for call in (app.enqueue("t"), app.enqueue_many("t", [1]), app.worker().run()):
+            with pytest.raises(SchemaMismatch, match="pgjobs migrate"):
+                await call
+
+
+async def test_migrate_makes_them(empty_dsn):
+    app = App(dsn=empty_dsn, schema="Jobs of ours")
+    await app.migrate()
+    async with app:
+        assert (await app.enqueue("t")).id == 1
+
+
+async def test_the_default_app_finds_the_database_in_the_environment(
+    pgjobs_dsn, conn, monkeypatch
+):
+    monkeypatch.setenv("PGJOBS_DSN", pgjobs_dsn)
+    job = await pgjobs.enqueue("t", {"a": 1}, priority=1)
+    await pgjobs.close()
+    assert await conn.fetchval("select priority from jobs where id = $1", job.id) == 1
+
+
+async def test_an_app_can_be_opened_again_and_closed_twice(pgjobs_dsn):
+    app = App(dsn=pgjobs_dsn)
+    for _ in range(2):
+        async with app:
+            await app.enqueue("t")
+    await app.close()
+
+
+def test_an_app_works_in_one_event_loop_after_the_other(pgjobs_dsn):
+    import asyncio
+
+    app = App(dsn=pgjobs_dsn)
+
+    async def go():
+        await app.enqueue("t")
+        await app.close()
+
+    for _ in range(2):
+        asyncio.run(go())
+
+
+async def test_closing_leaves_no_connection_behind(pgjobs_dsn, conn, eventually):
+    async with App(dsn=pgjobs_dsn) as app:
+        await app.enqueue("t")
+        await app.enqueue("t", delay=HOUR)
+
+    async def alone():
+        return 1 == await conn.fetchval(
+            "select count(*) from pg_stat_activity where datname = current_database()"
+        )
+
+    await eventually(alone)
+
+
+async def test_its_repr_tells_no_password():
+    assert "secret" not in repr(App(dsn="postgresql://me:secret@host/db"))
+
+
+async def test_a_pool_closed_by_a_crash_is_replaced(app, conn):
+    await app.enqueue("t", delay=HOUR)
+    await app.enqueue("t")
+    await conn.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and pid <> pg_backend_pid()"
+    )
+    lost = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError)
+    for options in ({}, {"delay": HOUR}):
+        for _ in range(3):
+            try:
+                job = await app.enqueue("t", **options)
+            except lost:
+                continue
+            break
+        assert job.id > 0

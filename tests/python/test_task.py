@@ -1,0 +1,121 @@
+import dataclasses
+import functools
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from pgjobs import App, Backoff, InvalidArgument, Job, RunningJob
+
+HOUR = timedelta(hours=1)
+
+
+class Ingest(BaseModel):
+    path: str
+    pages: int = 1
+
+
+@dataclasses.dataclass
+class Plain:
+    path: str
+
+
+def task(handler, **options):
+    return App().job("t", **options)(handler)
+
+
+@pytest.mark.parametrize("annotation", [Job[Ingest], RunningJob[Ingest], "Job[Ingest]"])
+def test_the_payload_is_of_the_annotated_type(annotation):
+    async def handler(job):
+        pass
+
+    handler.__annotations__["job"] = annotation
+    assert task(handler).decode('{"path": "a"}') == Ingest(path="a")
+
+
+def test_dataclasses_and_plain_types_are_payloads_too():
+    async def of_dataclass(job: Job[Plain]): ...
+    async def of_dict(job: Job[dict[str, int]]): ...
+
+    assert task(of_dataclass).decode('{"path": "a"}') == Plain("a")
+    assert task(of_dict).decode('{"a": "1"}') == {"a": 1}
+
+
+@pytest.mark.parametrize("annotation", [None, Job, Job[Any], Any, int])
+def test_without_a_payload_type_it_is_plain_json(annotation):
+    async def handler(job):
+        pass
+
+    if annotation is not None:
+        handler.__annotations__["job"] = annotation
+    assert task(handler).decode('{"a": [1, null]}') == {"a": [1, None]}
+
+
+def test_a_payload_that_does_not_fit_is_refused():
+    async def handler(job: Job[Ingest]): ...
+
+    with pytest.raises(ValidationError):
+        task(handler).decode('{"pages": 1}')
+
+
+def test_a_handler_without_argument_is_refused_at_once():
+    async def handler(): ...
+
+    with pytest.raises(InvalidArgument, match="takes no argument"):
+        task(handler)
+
+
+def test_an_annotation_that_cannot_be_read_is_refused_at_once():
+    async def handler(job: "Job[Unknown]"): ...  # noqa: F821
+
+    with pytest.raises(InvalidArgument, match="top level of a module"):
+        task(handler)
+
+
+def test_a_handler_is_still_the_function_that_it_was():
+    def handler(job: Job[Ingest]) -> int:
+        return 1
+
+    assert task(handler)(None) == 1
+
+
+class Callable_:
+    async def __call__(self, job: Job[Ingest]) -> int:
+        return job.payload.pages
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [Callable_(), Callable_().__call__, functools.partial(Callable_.__call__, Callable_())],
+    ids=["object", "method", "partial"],
+)
+async def test_whatever_can_be_called_is_a_handler(app, conn, handler):
+    made = app.job("t")(handler)
+    job = await made.enqueue(Ingest(path="a", pages=3))
+    await app.worker().run(until_empty=True)
+    assert await conn.fetchval("select result from jobs where id = $1", job.id) == "3"
+
+
+async def test_enqueue_takes_the_handlers_settings_where_none_are_given(app):
+    @app.job("t", queue="q", priority=3, max_retries=7, backoff=Backoff.fixed(HOUR))
+    async def handler(job: Job[Ingest]): ...
+
+    job = await handler.enqueue(Ingest(path="a"))
+    assert (job.queue, job.priority, job.max_retries, job.backoff) == ("q", 3, 7, [HOUR])
+    job = await handler.enqueue(Ingest(path="a"), queue="r", priority=0, max_retries=0)
+    assert (job.queue, job.priority, job.max_retries, job.backoff) == ("r", 0, 0, [HOUR])
+    assert job.payload == {"path": "a", "pages": 1}
+
+
+async def test_enqueue_many_takes_them_too(app, conn):
+    @app.job("t", queue="q", priority=3, max_retries=7, backoff=Backoff.fixed(HOUR))
+    async def handler(job: Job[Ingest]): ...
+
+    ids = await handler.enqueue_many([Ingest(path="a"), Ingest(path="b")])
+    rows = await conn.fetch("select *, payload ->> 'path' as path from jobs order by id")
+    assert [row["id"] for row in rows] == ids
+    assert [row["path"] for row in rows] == ["a", "b"]
+    assert {(r["queue"], r["priority"], r["max_retries"], *r["backoff"]) for r in rows} == {
+        ("q", 3, 7, HOUR)
+    }
