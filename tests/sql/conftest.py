@@ -11,7 +11,9 @@ import asyncpg
 import pytest
 
 Connection = asyncpg.Connection
-MOMENTS = {"run_at", "lease_until", "created_at", "updated_at", "finished_at", "cancel_requested_at"}
+MOMENTS = {
+    "run_at", "lease_until", "created_at", "updated_at", "finished_at", "cancel_requested_at",
+}  # fmt: skip
 MINUTE = timedelta(minutes=1)
 
 
@@ -21,7 +23,9 @@ async def connect(pgjobs_dsn: str) -> AsyncIterator[Callable[[], Awaitable[Conne
     opened: list[Connection] = []
 
     async def open_one() -> Connection:
-        opened.append(await asyncpg.connect(pgjobs_dsn))
+        # Whoever waits where nobody should fails, rather than hang.
+        settings = {"lock_timeout": "10s"}
+        opened.append(await asyncpg.connect(pgjobs_dsn, server_settings=settings))
         return opened[-1]
 
     yield open_one
@@ -80,14 +84,16 @@ def ids(conn: Connection) -> Callable[..., Awaitable[list[int]]]:
 
 
 @pytest.fixture
-def blocked(connect: Callable[[], Awaitable[Connection]]) -> Callable[[Connection], Awaitable[None]]:
+def blocked(
+    connect: Callable[[], Awaitable[Connection]],
+) -> Callable[[Connection], Awaitable[None]]:
     """Returns when that session waits for a lock."""
 
     async def wait(connection: Connection) -> None:
         observer = await connect()
         query = "select exists (select from pg_locks where pid = $1 and not granted)"
         async with asyncio.timeout(10):
-            while not await observer.fetchval(query, connection.get_server_pid()):
+            while not await observer.fetchval(query, connection.get_server_pid()):  # noqa: ASYNC110
                 await asyncio.sleep(0.002)
 
     return wait

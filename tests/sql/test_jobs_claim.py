@@ -68,9 +68,10 @@ async def test_the_order_is_the_same_across_many_types(conn, ids, job_types, max
         from generate_series(1, 1000) n"""
     )
     expected = await ids("select id from jobs order by priority desc, run_at, id")
+    query = "select id from jobs_claim('me', max_jobs => $1, job_types => $2)"
     claimed = []
     while len(claimed) < 1000:
-        some = await ids("select id from jobs_claim('me', '{default}', $1, job_types => $2)", max_jobs, job_types)
+        some = await ids(query, max_jobs, job_types)
         assert len(some) == min(max_jobs, 1000 - len(claimed))
         claimed += some
         if max_jobs == 1 and len(claimed) >= 50:
@@ -160,7 +161,9 @@ async def test_bad_arguments_raise(conn, arguments, problem):
 
 
 @pytest.mark.parametrize("job_types", [None, ["t"], ["t", "u"]])
-async def test_a_job_that_another_session_is_claiming_is_passed_by(conn, other, job, ids, job_types):
+async def test_a_job_that_another_session_is_claiming_is_passed_by(
+    conn, other, job, ids, job_types
+):
     a, b = await job(), await job()
     query = "select id from jobs_claim($1, max_jobs => 1, job_types => $2)"
     async with conn.transaction():
@@ -179,9 +182,10 @@ async def test_a_claim_that_is_rolled_back_leaves_the_job_as_it_was(conn, other,
     assert tuple(claimed) == (job_id, 1, "other")
 
 
-async def test_racing_workers_never_get_a_job_twice_and_miss_none(conn, connect):
+async def test_racing_workers_never_get_a_job_twice_and_miss_none(conn, connect, ids):
     await conn.execute(
-        "insert into jobs (job_type, priority) select 't' || n % 3, n % 2 from generate_series(1, 900) n"
+        """insert into jobs (job_type, priority)
+        select 't' || n % 3, n % 2 from generate_series(1, 900) n"""
     )
     sessions = [await connect() for _ in range(6)]
 
@@ -193,9 +197,9 @@ async def test_racing_workers_never_get_a_job_twice_and_miss_none(conn, connect)
             mine += [row["id"] for row in rows]
         return mine
 
-    claimed = sum(await asyncio.gather(*map(work, range(6))), [])
+    claimed = [job for mine in await asyncio.gather(*map(work, range(6))) for job in mine]
     # A claim may come back empty while others hold all that is left, so one more at the end.
-    claimed += [row["id"] for row in await conn.fetch("select id from jobs_claim('me', max_jobs => 900)")]
+    claimed += await ids("select id from jobs_claim('me', max_jobs => 900)")
     assert sorted(claimed) == list(range(1, 901))
     assert await conn.fetchval("select max(attempt) from jobs") == 1
 

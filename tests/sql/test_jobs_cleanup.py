@@ -10,11 +10,13 @@ FINISHED = ["completed", "failed", "cancelled"]
 
 async def test_completed_jobs_go_after_seven_days(conn, job, ids):
     await job("completed", finished_at=-8 * DAY)
-    kept = [await job("completed", finished_at=-6 * DAY)]
-    for status in ["failed", "cancelled"]:
-        kept.append(await job(status, finished_at=-8 * DAY))
-    for status in ["pending", "processing"]:
-        kept.append(await job(status, created_at=-8 * DAY, run_at=-8 * DAY))
+    kept = [
+        await job("completed", finished_at=-6 * DAY),
+        await job("failed", finished_at=-8 * DAY),
+        await job("cancelled", finished_at=-8 * DAY),
+        await job("pending", created_at=-8 * DAY, run_at=-8 * DAY),
+        await job("processing", created_at=-8 * DAY, run_at=-8 * DAY),
+    ]
     assert await conn.fetchval("select jobs_cleanup()") == 1
     assert await ids("select id from jobs order by id") == kept
 

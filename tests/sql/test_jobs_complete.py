@@ -29,7 +29,9 @@ async def test_a_stale_fence_raises_and_changes_nothing(conn, job, row, fence):
     assert await row(running) == before
 
 
-@pytest.mark.parametrize("fence", ["worker => 'me'", "attempt => 1", "worker => 'me', attempt => 1"])
+@pytest.mark.parametrize(
+    "fence", ["worker => 'me'", "attempt => 1", "worker => 'me', attempt => 1"]
+)
 async def test_the_right_fence_passes(conn, job, fence):
     query = f"select status from jobs_complete($1, {fence})"
     assert await conn.fetchval(query, await job("processing")) == "completed"

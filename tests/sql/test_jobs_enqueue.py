@@ -21,7 +21,8 @@ async def test_a_job_has_the_documented_defaults(conn):
 
 async def test_an_explicit_null_means_the_default(conn):
     job = await conn.fetchrow(
-        "select * from jobs_enqueue('t', null, null, null, null, null, null, null, null, null, null)"
+        """select * from jobs_enqueue(
+            't', null, null, null, null, null, null, null, null, null, null)"""
     )
     assert (job["payload"], job["queue"], job["priority"], job["max_retries"]) == (
         "{}", "default", 0, 3,

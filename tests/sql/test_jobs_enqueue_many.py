@@ -11,7 +11,8 @@ MANY = "select * from jobs_enqueue_many($1::text::jsonb)"
 async def test_ids_come_back_in_the_order_of_the_array(conn, ids):
     jobs = [{"job_type": "t", "payload": {"n": n}} for n in range(200)]
     answer = await ids(MANY, json.dumps(jobs))
-    order = await ids("select (payload ->> 'n')::int from jobs order by array_position($1, id)", answer)
+    query = "select (payload ->> 'n')::int from jobs order by array_position($1, id)"
+    order = await ids(query, answer)
     assert order == list(range(200))
     assert answer == sorted(answer)
 
@@ -38,7 +39,8 @@ async def test_every_key_reaches_its_column_and_null_or_absent_is_the_default(co
         "run_at": "2030-01-01T00:00:00Z", "reference_type": "file", "reference_id": 42,
         "max_retries": 0, "unique_key": "k", "unique_scope": "kept", "backoff": ["1 s", "00:01:00"],
     }  # fmt: skip
-    await conn.execute(MANY, json.dumps([full, {"job_type": "t", **dict.fromkeys(full, None)} | {"job_type": "t"}]))
+    empty = dict.fromkeys(full, None) | {"job_type": "t"}
+    await conn.execute(MANY, json.dumps([full, empty]))
     first, second = await conn.fetch("select * from jobs order by unique_key nulls last")
     assert (first["payload"], first["queue"], first["priority"]) == ("[1]", "q", 9)
     assert (first["run_at"].year, first["reference_id"], first["max_retries"]) == (2030, 42, 0)

@@ -146,9 +146,7 @@ async def test_two_recoveries_at_once_count_one_loss(conn, other, job, row):
     assert (await row(lost))["crash_count"] == 1
 
 
-async def test_two_recoveries_that_miss_the_same_workers_do_not_deadlock(
-    conn, other, connect, ids
-):
+async def test_two_recoveries_that_miss_the_same_workers_do_not_deadlock(conn, other, connect, ids):
     for name in "abc":
         session = await connect()
         await session.execute(REGISTER, name)

@@ -29,7 +29,7 @@ async def test_of_the_workers_at_rest_that_serve_queue_and_type_one_is_named(
     named = set()
     for _ in range(40):
         await conn.execute("select jobs_wake('{q,q}', '{t}')")
-        turn, = await turns.heard()
+        (turn,) = await turns.heard()
         named.add(turn)
     assert named == {"3 right", "3 right too"}
     assert await ears.heard() == ["q"] * 40

@@ -90,9 +90,9 @@ async def read(conn: asyncpg.Connection, query: str) -> tuple[int, int, int]:
     await transaction.start()
     try:
         scans, rows = await conn.fetchrow(counters)
-        plan = json.loads(
-            await conn.fetchval(f"explain (analyze, buffers, format json) {query}")
-        )[0]["Plan"]
+        plan = json.loads(await conn.fetchval(f"explain (analyze, buffers, format json) {query}"))[
+            0
+        ]["Plan"]
         scans_after, rows_after = await conn.fetchrow(counters)
     finally:
         await transaction.rollback()
@@ -106,7 +106,7 @@ async def everything(conn: asyncpg.Connection) -> dict[str, tuple[int, int, int]
     result = {}
     for name, query in CALLS.items():
         for placeholder, value in found.items():
-            query = query.replace(placeholder, value)
+            query = query.replace(placeholder, value)  # noqa: PLW2901
         for _ in range(7):
             try:
                 result[name] = await read(conn, query)
@@ -181,7 +181,7 @@ async def test_each_look_up_has_its_index_at_100_000_rows(conn):
     await conn.execute(FILL)
     await conn.execute("analyze jobs")
     for index, condition in LOOK_UPS.items():
-        # By equality on one row there is more than one way in; the pair has to be the way for pairs.
+        # One row has more than one way in; the index of pairs has to be the way for pairs.
         if index == "ix_jobs_reference":
             await conn.execute("update jobs set reference_id = 42 where reference_id % 2 = 0")
             await conn.execute("analyze jobs")

@@ -12,7 +12,8 @@ CALLS = {
     "jobs_claim": "select id from jobs_claim('w')",
     "jobs_start": "select id from jobs_start($1, 'w')",
     "jobs_complete": "select id from jobs_complete($1)",
-    "jobs_complete_many": "select * from jobs_complete_many('me', array[$1::bigint], '{1}', '{null}')",
+    "jobs_complete_many": """select * from jobs_complete_many(
+        'me', array[$1::bigint], '{1}', '{null}')""",
     "jobs_fail": "select id from jobs_fail($1, 'e')",
     "jobs_fail retry => false": "select id from jobs_fail($1, 'e', retry => false)",
     "jobs_fail_many": """select * from jobs_fail_many(
@@ -53,7 +54,9 @@ TABLE = """
 def cells(table: str) -> list[list[str]]:
     """The cells of a table's rows, without Markdown's marks."""
     lines = [line for line in table.splitlines() if line.startswith("|") and "---" not in line]
-    return [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in lines]
+    return [
+        [cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in lines
+    ]
 
 
 ROWS = {name: dict(zip(STATUSES, rest, strict=True)) for name, *rest in cells(TABLE)[1:]}
