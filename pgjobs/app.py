@@ -5,13 +5,14 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
 
 import asyncpg
 
+from .arguments import not_before, reference_of, typed
 from .connection import executor
 from .database import Database, Moment
 from .dsn import redact, resolve
@@ -146,17 +147,13 @@ class App:
         id of the source entity. ``unique_key``: where a job of this type holds it, that job is
         returned instead. Raises ``InvalidArgument``; nothing was added then.
         """
-        arguments: dict[str, Any] = {
-            "job_type": str(job_type) if isinstance(job_type, str) else job_type,
-            "queue": queue,
-            "priority": priority,
-            "run_at": _not_before(run_at, delay),
-            "max_retries": max_retries,
-            "unique_key": unique_key,
-            "unique_scope": unique_scope,
-            "backoff": None if backoff is None else list(backoff.delays),
-        }
-        arguments["reference_type"], arguments["reference_id"] = _reference(reference)
+        arguments = typed(
+            job_type=job_type, queue=queue, priority=priority, max_retries=max_retries,
+            unique_key=unique_key, unique_scope=unique_scope,
+        )  # fmt: skip
+        arguments["run_at"] = not_before(run_at, delay)
+        arguments["backoff"] = None if backoff is None else list(backoff.delays)
+        arguments["reference_type"], arguments["reference_id"] = reference_of(reference)
         text = "{}" if payload is None else encode(payload, "the payload")
         if conn is not None:
             return await Database(executor(conn), self.schema).enqueue(payload=text, **arguments)
@@ -181,15 +178,12 @@ class App:
         conn: "Conn | None" = None,
     ) -> list[int]:
         """Adds a job for each payload, all or none; ids in the same order. See ``enqueue``."""
-        common: dict[str, Any] = {
-            "job_type": str(job_type), "queue": queue, "priority": priority,
-            "max_retries": max_retries,
-            "backoff": backoff and [f"{delay.total_seconds()} s" for delay in backoff.delays],
-        }  # fmt: skip
-        common["reference_type"], common["reference_id"] = _reference(reference)
-        not_before = _not_before(run_at, delay)
+        after = not_before(run_at, delay)
+        common = typed(job_type=job_type, queue=queue, priority=priority, max_retries=max_retries)
+        common["backoff"] = backoff and [f"{d.total_seconds()} s" for d in backoff.delays]
+        common["reference_type"], common["reference_id"] = reference_of(reference)
         database = Database(await self.pool() if conn is None else executor(conn), self.schema)
-        moment = await database.moment(not_before)
+        moment = await database.moment(after)
         common["run_at"] = None if moment is None else moment.isoformat()
         # What is left out is jobs_enqueue's default; each key costs the server a little per job.
         common = {k: v for k, v in common.items() if v is not None and v != _DEFAULTS.get(k)}
@@ -280,32 +274,6 @@ class App:
         finally:
             if not was_open:
                 await self.close()
-
-
-def _not_before(run_at: Moment, delay: timedelta | None) -> Moment:
-    if run_at is not None and delay is not None:
-        raise InvalidArgument("give run_at or delay, not both")
-    after = delay if run_at is None else run_at
-    if isinstance(after, timedelta):
-        if not timedelta(0) <= after <= timedelta(days=365_000):
-            raise InvalidArgument(f"delay must be from 0 to a thousand years, not {after}")
-    elif isinstance(after, datetime):
-        if after.tzinfo is None:
-            raise InvalidArgument(f"run_at must have a time zone, which {after} has not")
-    elif after is not None:
-        raise InvalidArgument(f"run_at must be a datetime and delay a timedelta, not {after!r}")
-    return after
-
-
-def _reference(reference: tuple[str, int] | None) -> tuple[str | None, int | None]:
-    if reference is None:
-        return None, None
-    if not isinstance(reference, tuple | list) or len(reference) != 2:
-        raise InvalidArgument(f"reference must be a type and an id, not {reference!r}")
-    kind, identity = reference
-    if not isinstance(kind, str) or not isinstance(identity, int):
-        raise InvalidArgument(f"reference must be a string and a number, not {reference!r}")
-    return kind, identity
 
 
 _default = App()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import asyncpg
@@ -23,11 +24,15 @@ if TYPE_CHECKING:
     )
 
 
+_EXECUTE = "exec_driver_sql"  # what AsyncConnection has; an AsyncSession has such a connection
+
+
 def executor(conn: "Conn") -> Executor:
     """An executor that acts in ``conn``'s own transaction and never commits it."""
     if hasattr(conn, "fetch"):  # an asyncpg connection, pool or pool's proxy
         return cast(Executor, conn)
-    if type(conn).__module__.partition(".")[0] == "sqlalchemy" or hasattr(conn, "run_sync"):
+    kind = type(conn)
+    if iscoroutinefunction(getattr(kind, _EXECUTE, None) or getattr(kind, "connection", None)):
         return _SqlAlchemy(conn)
     raise InvalidArgument(
         "conn must be an asyncpg connection or pool, or an SQLAlchemy AsyncConnection or "
@@ -42,10 +47,10 @@ class _SqlAlchemy:
         self._conn = conn
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Row]:
-        from sqlalchemy.exc import DBAPIError
+        from sqlalchemy.exc import DataError, DBAPIError
 
         conn = self._conn
-        if hasattr(conn, "connection"):  # a session
+        if not hasattr(type(conn), _EXECUTE):  # a session
             conn = await conn.connection()
         parameters: Any = args
         if conn.dialect.paramstyle != "numeric_dollar":  # asyncpg's own style; psycopg's is %(x)s
@@ -53,6 +58,9 @@ class _SqlAlchemy:
             parameters = {f"p{place}": value for place, value in enumerate(args, 1)}
         try:
             result = await conn.exec_driver_sql(query, parameters)
+        except DataError as error:
+            # psycopg refuses some values by itself, without an SQLSTATE.
+            raise InvalidArgument(str(error.orig)) from error
         except DBAPIError as error:
             raise unwrapped(error) from error
         return result.mappings().all()  # type: ignore[no-any-return]

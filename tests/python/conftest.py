@@ -1,4 +1,4 @@
-"""What the tests of the Python side share: an app on this test's database, and workers beside it."""
+"""What the tests of the Python side share: an app on this test's database, workers beside it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -72,7 +72,7 @@ def until_status(conn: asyncpg.Connection) -> Callable[[int, str], Awaitable[asy
 
 
 async def eventually(condition: Callable[[], Any], seconds: float = 10) -> None:
-    """Waits until a condition holds, plain or a coroutine function; TimeoutError if it never does."""
+    """Waits until a condition holds, plain or a coroutine function, or raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while True:
             found = condition()

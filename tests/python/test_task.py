@@ -80,14 +80,14 @@ def test_a_handler_is_still_the_function_that_it_was():
     assert task(handler)(None) == 1
 
 
-class Callable_:
+class Counter:
     async def __call__(self, job: Job[Ingest]) -> int:
         return job.payload.pages
 
 
 @pytest.mark.parametrize(
     "handler",
-    [Callable_(), Callable_().__call__, functools.partial(Callable_.__call__, Callable_())],
+    [Counter(), Counter().__call__, functools.partial(Counter.__call__, Counter())],
     ids=["object", "method", "partial"],
 )
 async def test_whatever_can_be_called_is_a_handler(app, conn, handler):

@@ -1,0 +1,132 @@
+from datetime import timedelta
+
+import asyncpg
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+from pgjobs import InvalidArgument, JobNotFound, JobNotHeld, JobService, JobStatus
+from pgjobs.testing import make_due
+
+
+@pytest.fixture(params=["session", "transaction"])
+async def service(request, conn, pgjobs_dsn):
+    """A service inside an SQLAlchemy session, then inside a transaction of asyncpg."""
+    if request.param == "transaction":
+        async with conn.transaction():
+            yield JobService(conn, worker="me")
+        return
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=_connects(pgjobs_dsn))
+    async with AsyncSession(engine) as session:
+        yield JobService(session, worker="me")
+    await engine.dispose()
+
+
+def _connects(dsn):
+    async def connect():
+        return await asyncpg.connect(dsn)
+
+    return connect
+
+
+async def test_the_whole_life_of_a_job_by_hand(service):
+    job = await service.create("t", 2**40, "file", {"a": [1]}, max_retries=1)
+    assert (job.status, job.reference, job.payload) == ("pending", ("file", 2**40), {"a": [1]})
+    assert [j.id for j in await service.get_pending("t")] == [job.id]
+    assert await service.get_pending("u") == []
+
+    job = await service.mark_processing(job.id)
+    assert (job.status, job.worker, job.attempt) == (JobStatus.PROCESSING, "me", 1)
+    assert job.lease_until is None
+    assert await service.get_pending() == []
+
+    job = await service.mark_failed(job.id, "it rains")
+    assert (job.status, job.retry_count, job.error) == ("pending", 1, "it rains")
+    assert [j.id for j in await service.get_pending("t")] == [job.id]
+
+    await service.mark_processing(job.id)
+    job = await service.mark_completed(job.id, {"pages": 3})
+    assert (job.status, job.result, job.error) == ("completed", {"pages": 3}, None)
+    assert await service.get(job.id) == job
+    assert (await service.get_by_reference("file", 2**40)).id == job.id
+
+    assert await service.cleanup_completed() == 0
+    assert await service.cleanup_completed(days=0) == 1
+    with pytest.raises(JobNotFound):
+        await service.get(job.id)
+
+
+async def test_the_last_failure_is_final_and_so_is_one_without_retry(service):
+    for retries, retry in ((0, True), (3, False)):
+        job = await service.create("t", max_retries=retries)
+        await service.mark_processing(job.id)
+        job = await service.mark_failed(job.id, "no", retry=retry)
+        assert job.status is JobStatus.FAILED
+
+
+async def test_pending_ones_come_by_priority_and_no_more_than_asked_for(service):
+    ids = [(await service.create("t")).id for _ in range(3)]
+    assert [job.id for job in await service.get_pending(limit=2)] == ids[:2]
+
+
+async def test_of_several_about_one_entity_the_newest_is_found(service):
+    await service.create("t", 1, "file")
+    newest = await service.create("u", 1, "file")
+    assert (await service.get_by_reference("file", 1)).id == newest.id
+    assert await service.get_by_reference("file", 2) is None
+
+
+async def test_a_start_takes_back_what_was_being_processed(service):
+    held = await service.mark_processing((await service.create("t")).id)
+    recovered = await service.recover()
+    assert [(j.id, j.status, j.crash_count) for j in recovered] == [(held.id, "pending", 1)]
+    assert (await service.mark_processing(held.id)).attempt == 2
+
+
+async def test_another_worker_can_neither_start_nor_end_it(conn):
+    mine, yours = JobService(conn, worker="me"), JobService(conn, worker="you")
+    job = await mine.mark_processing((await mine.create("t")).id)
+    for call in (
+        yours.mark_processing(job.id), yours.mark_completed(job.id),
+        yours.mark_failed(job.id, "no"),
+    ):  # fmt: skip
+        with pytest.raises(JobNotHeld):
+            await call
+    assert await yours.recover() == []
+    assert (await mine.mark_completed(job.id)).status == "completed"
+
+
+async def test_it_cannot_be_ended_before_it_has_begun_nor_begun_before_it_is(conn):
+    service = JobService(conn)
+    job = await service.create("t")
+    with pytest.raises(JobNotHeld):
+        await service.mark_completed(job.id)
+    with pytest.raises(JobNotFound):
+        await service.mark_processing(job.id + 1)
+
+
+async def test_a_lease_ends_by_itself(conn):
+    service = JobService(conn, worker="me", lease=timedelta(minutes=1))
+    job = await service.mark_processing((await service.create("t")).id)
+    assert job.lease_until is not None
+    await make_due(conn)
+
+
+@pytest.mark.parametrize("value", [object(), float("nan"), "\x00"])
+async def test_what_is_not_json_is_refused_and_the_transaction_goes_on(service, value):
+    with pytest.raises(InvalidArgument):
+        await service.create("t", payload=value)
+    job = await service.mark_processing((await service.create("t")).id)
+    with pytest.raises(InvalidArgument):
+        await service.mark_completed(job.id, value)
+    assert (await service.mark_completed(job.id, None)).result is None
+
+
+async def test_it_never_commits(conn, pgjobs_dsn):
+    other = await asyncpg.connect(pgjobs_dsn)
+    transaction = other.transaction()
+    await transaction.start()
+    job = await JobService(other).create("t")
+    await transaction.rollback()
+    await other.close()
+    with pytest.raises(JobNotFound):
+        await JobService(conn).get(job.id)
