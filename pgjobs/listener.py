@@ -146,18 +146,23 @@ class Listener:
         if payload in self._queues and self._hint is None:
             loop = asyncio.get_running_loop()
             self._hint = loop.call_later(random.uniform(*HINT), self._on_wake)
-            # Somebody will be at work from now on.
-            if self._next_look > loop.time() + WATCH:
-                self._next_look = loop.time() + WATCH
-                self._stirred.set()
+            self._look_soon()
 
     def _hear_turn(self, _c: object, _pid: int, _channel: str, payload: object) -> None:
         hops, _, worker = str(payload).partition(" ")
         if worker == self._worker:
             self._on_turn(int(hops) if hops.isascii() and hops.isdigit() else 0)
 
+    def _look_soon(self) -> None:
+        """Somebody may be at work from now on: a death among them is to be noticed."""
+        soon = asyncio.get_running_loop().time() + WATCH
+        if self._next_look > soon:
+            self._next_look = soon
+            self._stirred.set()
+
     def looked(self) -> None:
         """The worker claims now: what was hinted so far needs no look of its own."""
+        self._look_soon()
         if self._hint is not None:
             self._hint.cancel()
             self._hint = None

@@ -37,6 +37,8 @@ begin
         concurrency = excluded.concurrency, version = excluded.version,
         name_key = excluded.name_key, rest_key = excluded.rest_key
     returning w.*;
+    -- The others begin to watch this one.
+    perform jobs_wake(queues);
 end
 $$;
 

@@ -128,6 +128,7 @@ async def test_a_worker_that_rests_is_told(conn, worker, ears):
 
 async def test_a_worker_that_has_registered_and_not_risen_is_told(conn, other, ears):
     await other.execute(START, "w", ["default"], None)
+    assert await ears.heard() == ["default"]  # so that others begin to watch it
     await conn.execute(ENQUEUE)
     assert await ears.heard() == ["default"]
 
