@@ -26,6 +26,7 @@ async def test_of_the_workers_at_rest_that_serve_queue_and_type_one_is_named(
         await (await connect()).execute(START, name, queues, job_types)
     await conn.execute("update jobs_workers set awake = true where worker = 'awake'")
     await conn.execute("update jobs_workers set missed_at = now() where worker = 'missed'")
+    await turns.heard(), await ears.heard()
     named = set()
     for _ in range(40):
         await conn.execute("select jobs_wake('{q,q}', '{t}')")
@@ -43,6 +44,7 @@ async def test_without_a_worker_at_rest_it_is_nobodys_turn(conn, ears, turns):
 
 async def test_a_turn_that_was_handed_on_too_often_is_nobodys(conn, connect, ears, turns):
     await (await connect()).execute(START, "w", ["q"], None)
+    await turns.heard(), await ears.heard()
     await conn.execute("select jobs_wake('{q}', hops => 1), jobs_wake('{q}', hops => 0)")
     assert await turns.heard() == ["1 w"]
     assert await ears.heard() == ["q"]

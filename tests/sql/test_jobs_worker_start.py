@@ -61,3 +61,8 @@ async def test_names_of_different_workers_do_not_meet(conn, other):
     await conn.execute(START)
     await other.execute("select jobs_worker_start('v', '{default}', null, 1)")
     assert await conn.fetchval("select count(*) from jobs_workers") == 2
+
+
+async def test_whoever_sleeps_on_its_queues_is_told_and_begins_to_watch_it(conn, ears):
+    await conn.execute(START)
+    assert sorted(await ears.heard()) == ["default", "q"]
