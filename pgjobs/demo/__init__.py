@@ -1,9 +1,11 @@
 """``pgjobs demo``: real files through real jobs, on a PostgreSQL that is gone afterwards."""
 
 import asyncio
+import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -39,9 +41,10 @@ def run(path: Path | None, *, once: bool) -> None:
                 "it is tried three times, then it fails.\n"
             )
             asyncio.run(_work(server.dsn, [*files, broken], console))
-            _epilogue(server, console)
+            _epilogue(server, console, stays=not once)
             if not once:
-                console.input("\nThe server still runs. Press Enter to end it. ")
+                with suppress(EOFError, KeyboardInterrupt):
+                    console.input("\nThe server still runs. Press Enter to end it. ")
 
 
 def documentation() -> Path:
@@ -77,17 +80,23 @@ async def _work(dsn: str, files: Sequence[Path], console: Console) -> None:
         began = time.monotonic()
         with Live(console=console, refresh_per_second=8, transient=True) as live:
             async with asyncio.TaskGroup() as group:
-                group.create_task(worker.run())
+                working = group.create_task(worker.run())
                 rows = await database.stats()
-                while any(row["status"] in ("pending", "processing") for row in rows):
+                # A worker that Ctrl-C has stopped leaves jobs behind.
+                while not working.done() and any(
+                    row["status"] in ("pending", "processing") for row in rows
+                ):
                     live.update(_table(rows))
                     await asyncio.sleep(0.125)
                     rows = await database.stats()
                 worker.stop()
         seconds = time.monotonic() - began
-        done = sum(row["count"] for row in rows)
+        done = sum(row["count"] for row in rows if row["status"] in ("completed", "failed"))
         console.print(_table(rows))
-        console.print(f"{done} jobs in {seconds:.1f} s: {done / seconds:.0f} per second.")
+        console.print(
+            f"{done} jobs in {seconds:.1f} s: {done / seconds:.0f} per second, with the waits "
+            "for retries and for the clean-up."
+        )
         for job in await database.listing(statuses=["failed"]):
             error = (job["error"] or "").partition("\n")[0]
             console.print(
@@ -106,16 +115,21 @@ def _table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def _epilogue(server: EmbeddedPostgres, console: Console) -> None:
-    psql = server.bin / "psql"
-    program = str(psql) if psql.exists() else "psql"
-    console.print("\nLook around with psql:", highlight=False)
+def _epilogue(server: EmbeddedPostgres, console: Console, *, stays: bool) -> None:
+    beside = server.bin / "psql"
+    psql = str(beside) if beside.exists() else shutil.which("psql") or "psql"
+    console.print(
+        "\nLook around with psql:"
+        if stays
+        else "\nIn a terminal and without --once the server stays, for psql:",
+        highlight=False,
+    )
     for query in (
         "select * from jobs_stats",
         "select id, status, attempt, left(error, 60) from jobs where error is not null",
         "select file, count(*) from demo_chunks join demo_vectors on id = chunk_id group by file",
     ):
         console.print(
-            f'  {program} "{server.dsn}" -c "{query}"',
+            f'  {psql} "{server.dsn}" -c "{query}"',
             soft_wrap=True, highlight=False, markup=False,
         )  # fmt: skip

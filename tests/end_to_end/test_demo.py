@@ -1,16 +1,27 @@
 """The demo, as somebody who has just cloned the project sees it."""
 
+import os
+import pty
 import re
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "pgjobs.cli", "demo"]
 
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pgjobs.cli", "demo", *arguments],
+        [*COMMAND, *arguments],
         check=False, capture_output=True, text=True, timeout=120,
-        cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL,
+        cwd=ROOT, stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
 
@@ -39,3 +50,98 @@ def test_a_folder_without_text_is_a_readable_error(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "there are no .md, .txt or .rst files in" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# The new session takes its standard input as its terminal, from which Ctrl-C comes.
+TAKE_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+class Terminal:
+    """The demo on a terminal: what it shows, and keys."""
+
+    def __init__(self, folder: Path) -> None:
+        self._end, its_end = pty.openpty()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", TAKE_TERMINAL, *COMMAND, str(folder)],
+            stdin=its_end, stdout=its_end, stderr=its_end, start_new_session=True,
+            cwd=ROOT, env={**os.environ, "COLUMNS": "120"},
+        )  # fmt: skip
+        os.close(its_end)
+        self.shown = ""
+
+    def wait_for(self, text: str) -> None:
+        deadline = time.monotonic() + 60
+        while text not in self.shown:
+            assert time.monotonic() < deadline, self.shown
+            self.shown += os.read(self._end, 65536).decode(errors="replace")
+
+    def press(self, keys: bytes) -> None:
+        os.write(self._end, keys)
+
+    def end(self) -> int:
+        """Its exit status, once it has ended by itself."""
+        with suppress(OSError):  # what Linux says at the end of a terminal
+            while read := os.read(self._end, 65536):
+                self.shown += read.decode(errors="replace")
+        return self._process.wait(60)
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(60)
+        os.close(self._end)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Callable[[Path], Terminal]]:
+    opened: list[Terminal] = []
+
+    def open_one(folder: Path) -> Terminal:
+        opened.append(Terminal(folder))
+        return opened[-1]
+
+    yield open_one
+    for one in opened:
+        one.close()
+
+
+def test_on_a_terminal_the_server_stays_for_psql_until_enter(
+    tmp_path: Path, terminal: Callable[[Path], Terminal]
+) -> None:
+    (tmp_path / "note.txt").write_text("One paragraph.")
+    demo = terminal(tmp_path)
+    demo.wait_for("Press Enter")
+    lines = re.findall(r"^ +(/.*psql .* -c .*?)\r?$", demo.shown, re.MULTILINE)
+    assert len(lines) == 3
+    answers = [
+        subprocess.run(line, shell=True, check=True, capture_output=True, text=True).stdout
+        for line in lines
+    ]
+    assert "vector_storage" in answers[0]
+    assert "UnicodeDecodeError" in answers[1]
+    assert "note.txt" in answers[2]
+    demo.press(b"\n")
+    assert demo.end() == 0
+    assert subprocess.run(lines[0], shell=True, check=False, capture_output=True).returncode != 0
+
+
+def test_ctrl_c_ends_the_demo_and_its_server(
+    tmp_path: Path, terminal: Callable[[Path], Terminal]
+) -> None:
+    for number in range(3000):
+        (tmp_path / f"{number}.txt").write_text("word " * 500)
+    demo = terminal(tmp_path)
+    demo.wait_for("file_ingestion")  # the live table
+    demo.press(b"\x03")
+    demo.wait_for("Press Enter")
+    (line,) = re.findall(r"^ +(/.*psql .* -c .*jobs_stats.*?)\r?$", demo.shown, re.MULTILINE)
+    answer = subprocess.run(line, shell=True, check=True, capture_output=True, text=True).stdout
+    assert "pending" in answer
+    assert "processing" not in answer
+    demo.press(b"\x03")
+    assert demo.end() == 0
+    assert subprocess.run(line, shell=True, check=False, capture_output=True).returncode != 0
