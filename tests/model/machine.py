@@ -11,11 +11,11 @@ from model.calls import call
 from model.model import Between, Model, Refused, Row
 
 MINUTE = timedelta(minutes=1)
-WORKERS = st.sampled_from(["w1", "w2", "w3"])
-QUEUES = st.sampled_from(["a", "b", "c"])
-TYPES = st.sampled_from(["t", "u", "v"])
+WORKERS = st.sampled_from(["w1", "w2"])
+QUEUES = st.sampled_from(["a", "b"])
+TYPES = st.sampled_from(["t", "u"])
 DELAYS = st.sampled_from([timedelta(0), MINUTE, 60 * MINUTE])
-PLACES = st.integers(0, 30)
+PLACES = st.integers(0, 127)
 BACKOFFS = st.none() | st.lists(DELAYS, min_size=1, max_size=3)
 JSON = st.sampled_from([None, 1, "x", {"a": [1]}])
 
@@ -108,16 +108,18 @@ class TableMachine(RuleBasedStateMachine):
 
     # -- values to draw
 
-    def job_id(self, place: int) -> int:
-        """One of the ids; now and then one that there is not."""
-        ids = [*self.model.jobs, 999]
-        return ids[place % len(ids)]
+    def job_id(self, place: int, *statuses: str) -> int:
+        """One of the ids, mostly of a job in these statuses; now and then one that there is not."""
+        ids = [job["id"] for job in self.model.jobs.values() if job["status"] in statuses]
+        if not ids or place % 8 == 7:
+            ids = [*self.model.jobs, 999]
+        return ids[place // 8 % len(ids)]
 
     def fences(self, drawn: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """Ids with their attempts, or attempts that are off by what was drawn."""
-        ids = [self.job_id(place) for place, _ in drawn]
+        ids = [self.job_id(place, "processing") for place, _ in drawn]
         attempts = [self.model.jobs.get(i, {"attempt": 1})["attempt"] for i in ids]
         return [(i, a + off) for i, a, (_, off) in zip(ids, attempts, drawn, strict=True)]
 
 
-FENCES = st.lists(st.tuples(PLACES, st.sampled_from([0, 0, 0, 0, 1, -1])), max_size=6)
+FENCES = st.lists(st.tuples(PLACES, st.sampled_from([0, 0, 0, 0, 1, -1])), min_size=1, max_size=8)

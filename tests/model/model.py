@@ -192,10 +192,11 @@ class Model:
         for job_id in held:
             self.jobs[job_id]["lease_until"] = now.later(lease)
         answer = []
-        for place, (job_id, _) in enumerate(fences):
+        for job_id, attempt in fences:
+            job = self.jobs.get(job_id)
             state = "lost"
-            if place in held.get(job_id, []):
-                state = "held" if self.jobs[job_id]["cancel_requested_at"] is None else "cancel"
+            if job and (job["worker"], job["attempt"]) == (worker, attempt):
+                state = "held" if job["cancel_requested_at"] is None else "cancel"
             answer.append((job_id, state))
         return answer
 

@@ -16,5 +16,6 @@ def bounded(examples: int, *, long: int, steps: int = 50) -> settings:
         derandomize=not LONG,
         database=None,
         print_blob=LONG,
+        report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from model.calls import call, connect
 from model.machine import MINUTE, PLACES
 from model.profile import bounded
@@ -21,10 +21,16 @@ WORKERS = st.sampled_from(["w1", "w2"])
 TYPES = st.sampled_from(["t", "u"])
 KEYS = st.sampled_from([None, "k", "l"])
 SCOPES = st.sampled_from(["live", "kept"])
-FENCES = st.lists(st.tuples(PLACES, st.sampled_from([0, 0, 0, -1])), max_size=5)
+FENCES = st.lists(st.tuples(PLACES, st.sampled_from([0, 0, 0, -1])), min_size=1, max_size=5)
 ENDS = ("jobs_complete_many", "jobs_fail_many", "jobs_release_many", "jobs_recover")
 
 Table = dict[int, dict[str, Any]]
+
+
+def pick(place: int, preferred: list[int], others: list[int]) -> int:
+    """Mostly one that is preferred; now and then one that there is not."""
+    ids = preferred if preferred and place % 8 < 7 else [*others, 999]
+    return ids[place // 8 % len(ids)]
 
 
 class Session:
@@ -61,6 +67,10 @@ class Interleaving(RuleBasedStateMachine):
         self.committed: Table = {}
         self.claims: Counter[tuple[int, int]] = Counter()
         self.ends: Counter[tuple[int, int]] = Counter()
+
+    @initialize(count=st.integers(1, 8))
+    def fill(self, count):
+        self.enqueue_many(0, [("t", None)] * count)
 
     # -- transactions
 
@@ -157,21 +167,21 @@ class Interleaving(RuleBasedStateMachine):
     @rule(who=BOTH, worker=WORKERS, fences=FENCES,
           function=st.sampled_from([*ENDS[:3], "jobs_heartbeat", "delete"]))  # fmt: skip
     def batch(self, who, worker, fences, function):
-        # As a worker would know them: from what any session has seen.
+        # As a worker would know them: from what any session has seen, mostly of what is held.
         seen = self.committed | {i: r for s in self.sessions for i, r in s.writes.items() if r}
-        ids = [*seen, 999]
-        job_ids = [ids[place % len(ids)] for place, _ in fences]
+        held = [i for i, row in seen.items() if row["status"] == "processing"]
+        job_ids = [pick(place, held, list(seen)) for place, _ in fences]
+        n = len(fences)
         off = zip(job_ids, (o for _, o in fences), strict=True)
         attempts = [seen.get(i, {"attempt": 1})["attempt"] + o for i, o in off]
         more: dict[str, Any] = {
-            "jobs_complete_many": {"results": [None] * len(ids)},
-            "delete": {"results": [None] * len(ids), "keep": False},
-            "jobs_fail_many": {"errors": ["e"] * len(ids), "retries": [None] * len(ids),
-                               "retry_ins": [None] * len(ids)},
+            "jobs_complete_many": {"results": [None] * n},
+            "delete": {"results": [None] * n, "keep": False},
+            "jobs_fail_many": {"errors": ["e"] * n, "retries": [None] * n,
+                               "retry_ins": [None] * n},
             "jobs_release_many": {},
             "jobs_heartbeat": {"lease": MINUTE},
         }[function]  # fmt: skip
-        more = {k: v[: len(fences)] if isinstance(v, list) else v for k, v in more.items()}
         answer = self.act(
             who, "jobs_complete_many" if function == "delete" else function,
             worker=worker, job_ids=job_ids, attempts=attempts, **more,
@@ -180,13 +190,12 @@ class Interleaving(RuleBasedStateMachine):
 
     @rule(who=BOTH, place=PLACES, function=st.sampled_from(["jobs_cancel", "jobs_retry"]))
     def one(self, who, place, function):
-        ids = [*self.committed, 999]
-        self.act(who, function, job_id=ids[place % len(ids)])
+        self.act(who, function, job_id=pick(place, [], list(self.committed)))
 
     @rule(who=BOTH, place=PLACES, worker=WORKERS)
     def start(self, who, place, worker):
-        ids = [*self.committed, 999]
-        self.act(who, "jobs_start", job_id=ids[place % len(ids)], worker=worker)
+        job_id = pick(place, [], list(self.committed))
+        self.act(who, "jobs_start", job_id=job_id, worker=worker)
 
     @rule(who=BOTH, worker=st.none() | WORKERS)
     def recover(self, who, worker):

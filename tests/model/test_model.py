@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from hypothesis import strategies as st
-from hypothesis.stateful import rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 from model.calls import connect
 from model.machine import (
     DELAYS,
@@ -27,6 +27,10 @@ MAX_JOBS = st.integers(0, 6)
 
 
 class FunctionsAndModel(TableMachine):
+    @initialize(news=st.lists(NEW, min_size=4, max_size=12))
+    def begin(self, news):
+        self.enqueue_many(news)
+
     @rule(new=NEW, delay=st.none() | DELAYS)
     def enqueue(self, new, delay):
         if delay is not None:
@@ -61,7 +65,7 @@ class FunctionsAndModel(TableMachine):
 
     @rule(place=PLACES, worker=WORKERS, lease=st.none() | LEASES)
     def start(self, place, worker, lease):
-        asked = {"job_id": self.job_id(place), "worker": worker, "lease": lease}
+        asked = {"job_id": self.job_id(place, "pending"), "worker": worker, "lease": lease}
         rows, now, state = self.call("jobs_start", **asked)
         self.expect(lambda: self.model.start(**asked, now=now), rows, state)
 
@@ -160,7 +164,7 @@ class FunctionsAndModel(TableMachine):
 
     @rule(place=PLACES)
     def retry(self, place):
-        job_id = self.job_id(place)
+        job_id = self.job_id(place, "completed", "failed", "cancelled")
         rows, now, state = self.call("jobs_retry", job_id=job_id)
         self.expect(lambda: self.model.retry(job_id, now), rows, state)
 
