@@ -136,7 +136,9 @@ class Job(Generic[P]):
     @classmethod
     def from_row(cls, row: Row) -> "Job[Any]":
         """The job of a row whose JSON columns are text; its payload is plain JSON data."""
-        return Job(row, json.loads(row["payload"]))
+        # Null where a producer that may not read is given somebody else's job for its unique_key.
+        text = row["payload"]
+        return Job(row, None if text is None else json.loads(text))
 
     @property
     def payload(self) -> P:

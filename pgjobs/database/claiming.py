@@ -103,14 +103,14 @@ class Claiming(Statements):
         run_ats: Sequence[Moment] | None = None,
     ) -> list[int]:
         """Gives back what this worker still holds, no retry spent; the ids that changed."""
-        at, after = zip(*map(as_moment, run_ats or [None] * len(job_ids)), strict=True)
+        moments = [as_moment(moment) for moment in run_ats or [None] * len(job_ids)]
         return await self._ids(
             """select jobs_release_many as id from {schema}.jobs_release_many(
             $1::text, $2::bigint[], $3::int[],
             (select array_agg(coalesce(u.at, clock_timestamp() + u.after) order by u.place)
              from unnest($4::timestamptz[], $5::interval[])
                  with ordinality u(at, after, place)))""",
-            worker, job_ids, attempts, at, after,
+            worker, job_ids, attempts, [at for at, _ in moments], [after for _, after in moments],
         )  # fmt: skip
 
     async def release_unknown(self, worker: str, known_ids: Sequence[int]) -> list[int]:

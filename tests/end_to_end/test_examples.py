@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -23,7 +24,7 @@ PRINTED = {
     "unique_jobs": ["True", "False"],
     "schedule_ahead": ["2 wait"],
     "by_hand": ["True completed {'pages': 3}", "pending 1"],
-    "cleanup": ['{"deleted": 0}'],
+    "cleanup": ['{"deleted": 0}', "1 waits"],
 }  # fmt: skip
 
 
@@ -31,7 +32,7 @@ def test_every_example_is_here() -> None:
     modules = {path.stem for path in EXAMPLES.glob("*.py")}
     folders = {path.name for path in EXAMPLES.iterdir() if path.is_dir()} - {"__pycache__"}
     assert modules == {*PRINTED, "fastapi_app"}
-    assert folders == {"ingest", "other_language"}  # ingest: test_demo.py
+    assert folders == {"ingest", "other_language"}
 
 
 @pytest.mark.parametrize("name", PRINTED)
@@ -75,6 +76,32 @@ async def test_a_request_enqueues_in_its_own_transaction(
         assert seen.json() == {
             "status": "completed", "result": {"ingested": "a.pdf"}, "error": None,
         }  # fmt: skip
+
+
+async def test_the_pipeline_is_an_app_that_a_worker_runs(
+    pgjobs_dsn: str, conn: asyncpg.Connection, tmp_path: Path
+) -> None:
+    note = tmp_path / "note.txt"
+    note.write_text("\n\n".join(["word " * 150] * 3))
+    payload = json.dumps({"file_path": str(note)})
+    await conn.execute("select jobs_enqueue('file_ingestion', $1)", payload)
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pgjobs.cli", "worker", "examples.ingest:app",
+        cwd=EXAMPLES.parent, env={**os.environ, "PGJOBS_DSN": pgjobs_dsn},
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(60):
+            while not await conn.fetchval(
+                "select exists (select from jobs where job_type = 'cleanup'"
+                " and status = 'completed')"
+            ):
+                await asyncio.sleep(0.1)
+    finally:
+        worker.terminate()
+        assert await worker.wait() == 0
+    assert await conn.fetchval("select count(*) from demo_vectors") == 3
+    assert await conn.fetchval("select count(*) from jobs where status <> 'completed'") == 0
 
 
 async def test_a_shell_is_a_worker(
