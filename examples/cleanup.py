@@ -1,7 +1,7 @@
 """A clean-up that a worker runs by itself, every night."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 
 from pgjobs import App, JobType, RunningJob
 
@@ -16,21 +16,28 @@ async def cleanup(job: RunningJob[dict[str, int]]) -> dict[str, int]:
     total = 0
     while deleted := await pool.fetchval("select jobs_cleanup($1)", older_than):
         total += deleted
-    # The key is this job's own until it ends, so the next night's has another.
-    await cleanup.enqueue(
-        job.payload, delay=timedelta(days=1), unique_key=f"cleanup-after-{job.id}",
-        unique_scope="kept",
-    )  # fmt: skip
+    await enqueue_next(job.payload["days"])
     return {"deleted": total}
 
 
+async def enqueue_next(days: int) -> None:
+    """The coming night's. One per night, however often and by whomever this is called."""
+    night = datetime.combine(datetime.now(UTC).date() + timedelta(days=1), time(3), UTC)
+    await cleanup.enqueue(
+        {"days": days}, run_at=night, unique_key=f"cleanup-{night:%Y-%m-%d}", unique_scope="kept"
+    )
+
+
 async def main() -> None:
-    """The first night's; a second call while it waits changes nothing."""
+    """Each start of the application sees to it that a clean-up waits."""
     async with app:
-        await cleanup.enqueue({"days": 0}, unique_key="cleanup")
+        await enqueue_next(days=7)
+        await enqueue_next(days=7)
+        await cleanup.enqueue({"days": 7})  # and one now
         await app.worker().run(until_empty=True)
         pool = await app.pool()
         print(await pool.fetchval("select result from jobs where status = 'completed'"))
+        print(await pool.fetchval("select count(*) from jobs where status = 'pending'"), "waits")
 
 
 if __name__ == "__main__":

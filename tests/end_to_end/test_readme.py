@@ -29,8 +29,9 @@ async def test_the_sql_runs_in_psql(
 ) -> None:
     (block,) = BLOCKS["sql"]
     assert len(block.splitlines()) == 4
-    done = await asyncio.to_thread(psql, pgjobs_dsn, "-v", "ON_ERROR_STOP=1", "-c", block)
-    assert "completed" in done.stdout
+    done = await asyncio.to_thread(psql, pgjobs_dsn, "-At", "-v", "ON_ERROR_STOP=1", "-c", block)
+    assert 'completed|{"pages": 3}' in done.stdout
+    assert "default|file_ingestion|completed|1|" in done.stdout
     rows = await conn.fetch("select status, result::text as result from jobs")
     assert [tuple(row) for row in rows] == [("completed", '{"pages": 3}')]
 
@@ -47,6 +48,7 @@ async def test_the_python_runs(
     conn: asyncpg.Connection, pgjobs_dsn: str, tmp_path: Path
 ) -> None:
     (block,) = BLOCKS["python"]
+    assert len([line for line in block.splitlines() if line.strip()]) <= 15
     program = tmp_path / "program.py"
     program.write_text(block)
     done = await asyncio.to_thread(
@@ -63,6 +65,7 @@ async def test_the_python_runs(
 
 
 def test_the_shell_commands_exist() -> None:
+    assert len("".join(BLOCKS["sh"]).splitlines()) == 2
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for line in "".join(BLOCKS["sh"]).splitlines():
         program, *arguments = shlex.split(line, comments=True)
