@@ -82,7 +82,7 @@ async def execute(task: "Task[Any, Any]", job: "RunningJob[Any]") -> Outcome:
         if clock is not None and clock.expired():
             return Outcome(End.FAILED, error=f"TimeoutError: still running after {task.timeout}")
         return _failed(job, error)
-    except (KeyboardInterrupt, GeneratorExit):
+    except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - also SystemExit: it is that job's failure alone
         return _failed(job, error)
@@ -107,9 +107,7 @@ def _stopped(job: "RunningJob[Any]") -> Outcome:
         case Stop.SHUTDOWN:
             return _RELEASED
         case None:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                return _RELEASED  # the worker itself was cancelled
+            # A worker that is cancelled says so to its jobs first.
             return Outcome(End.FAILED, error="CancelledError: the handler cancelled itself")
 
 

@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+from .errors import InvalidArgument
+
 
 class Signal(Exception):
     """Ends a job in a way of its own; not an error."""
@@ -12,7 +14,7 @@ class Retry(Signal):
 
     def __init__(self, after: timedelta | None = None, reason: str = "asked to be retried") -> None:
         super().__init__(reason)
-        self.after = after
+        self.after = None if after is None else _delay(after)
 
 
 class Snooze(Signal):
@@ -20,7 +22,7 @@ class Snooze(Signal):
 
     def __init__(self, after: timedelta) -> None:
         super().__init__(f"snoozed for {after}")
-        self.after = after
+        self.after = _delay(after)
 
 
 class Fail(Signal):
@@ -29,3 +31,10 @@ class Fail(Signal):
 
 class Cancel(Signal):
     """The job is no longer wanted: cancelled, with this reason."""
+
+
+def _delay(after: timedelta) -> timedelta:
+    # In the past it would run again and again at once.
+    if not isinstance(after, timedelta) or not timedelta(0) <= after <= timedelta(days=36_500):
+        raise InvalidArgument(f"a delay must be a timedelta from 0 to 100 years, not {after!r}")
+    return after

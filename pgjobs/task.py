@@ -123,14 +123,16 @@ class Task(Generic[Q, R]):
         loop = asyncio.get_running_loop()
         threads = job._worker.threads
         value = await loop.run_in_executor(threads, self._call, job)
+        if inspect.isawaitable(value):
+            value = await value
         return value  # type: ignore[no-any-return]
 
     def _call(self, job: RunningJob[Q]) -> Any:
         try:
             return self.handler(job)
-        except StopIteration as error:
+        except (StopIteration, GeneratorExit) as error:
             # A future refuses to hold one, and whoever awaits it would wait for ever.
-            raise RuntimeError("the handler raised StopIteration") from error
+            raise RuntimeError(f"the handler raised {type(error).__name__}") from error
 
     async def enqueue(
         self,

@@ -1,0 +1,281 @@
+"""One run, one outcome."""
+
+import asyncio
+import contextlib
+import sys
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from pgjobs import Cancel, Fail, Job, Retry, Snooze
+from pgjobs.testing import make_due
+
+HOUR = timedelta(hours=1)
+
+
+class Ingest(BaseModel):
+    path: str
+
+
+@pytest.fixture
+def run(app, conn):
+    """Registers a handler, enqueues a job for it, lets it run, and gives the row."""
+
+    async def go(handler, payload=None, *, limit=None, **options):
+        app.tasks.clear()
+        app.job("t", timeout=limit)(handler)
+        job = await app.enqueue("t", payload, **options)
+        await app.worker().run(until_empty=True)
+        return await conn.fetchrow("select * from jobs where id = $1", job.id)
+
+    return go
+
+
+def raising(error):
+    async def handler(job):
+        raise error
+
+    return handler
+
+
+async def test_what_a_handler_returns_is_the_result(run):
+    async def handler(job: Job[Ingest]) -> dict[str, Any]:
+        return {"path": job.payload.path, "attempt": job.attempt}
+
+    row = await run(handler, {"path": "a"})
+    assert (row["status"], row["error"]) == ("completed", None)
+    assert row["result"] == '{"path": "a", "attempt": 1}'
+
+
+async def test_a_model_is_a_result_and_none_is_no_result(run):
+    async def model(job):
+        return Ingest(path="a")
+
+    async def nothing(job):
+        return None
+
+    assert (await run(model))["result"] == '{"path": "a"}'
+    assert (await run(nothing))["result"] is None
+
+
+async def test_a_payload_that_does_not_validate_fails_without_retry(run):
+    async def handler(job: Job[Ingest]):
+        raise AssertionError("must not run")
+
+    row = await run(handler, {"file": "a"})
+    assert (row["status"], row["retry_count"], row["attempt"]) == ("failed", 0, 1)
+    assert row["error"].startswith("the payload is not valid: 1 validation error")
+    assert "path" in row["error"]
+
+
+@pytest.mark.parametrize(
+    "result", [object(), float("nan"), "\x00", "\ud800", {"a": b"\xff"}], ids=repr
+)
+async def test_a_result_that_is_not_json_fails_without_retry(run, result):
+    async def handler(job):
+        return result
+
+    row = await run(handler)
+    assert row["status"] == "failed"
+    assert row["error"].startswith("the result is not JSON that can be stored")
+
+
+async def test_an_exception_is_a_failure_with_type_message_and_traceback(run):
+    row = await run(raising(LookupError("no such file")))
+    assert (row["status"], row["retry_count"]) == ("pending", 1)
+    head, trace = row["error"].split("\n\n", 1)
+    assert head == "LookupError: no such file"
+    assert "in handler" in trace
+    assert "raise error" in trace
+    assert "pgjobs/task.py" not in trace
+    assert "pgjobs/execution.py" not in trace
+
+
+async def test_a_long_traceback_is_cut_in_the_middle(run):
+    row = await run(raising(ValueError("x" * 100_000)))
+    assert len(row["error"]) < 10_000
+    assert "characters ..." in row["error"]
+    assert row["error"].startswith("ValueError: xxx")
+
+
+async def test_the_cause_is_part_of_it(run):
+    async def handler(job):
+        try:
+            {}["a"]
+        except KeyError as error:
+            raise RuntimeError("outer") from error
+
+    row = await run(handler)
+    assert "KeyError" in row["error"]
+    assert "direct cause" in row["error"]
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "a\ud800b", "a\udfff\x00b"])
+async def test_text_that_the_database_cannot_hold_is_escaped(run, text):
+    row = await run(raising(ValueError(text)))
+    assert row["status"] == "pending"
+    assert row["error"].startswith("ValueError: a\\")
+    row = await run(raising(Fail(text)))
+    assert row["status"] == "failed"
+    assert row["error"].startswith("a\\")
+
+
+async def test_an_exception_that_cannot_even_be_printed_is_a_failure(run):
+    class Odd(Exception):
+        def __str__(self):
+            raise ValueError("no")
+
+    row = await run(raising(Odd()))
+    assert (row["status"], row["retry_count"]) == ("pending", 1)
+    assert "Odd" in row["error"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [SystemExit(3), BaseException("odd"), BaseExceptionGroup("odd", [SystemExit(1)])],
+    ids=repr,
+)
+@pytest.mark.parametrize("kind", ["coroutine", "thread"])
+async def test_a_handler_that_exits_fails_its_own_job_alone(run, error, kind):
+    def plain(job):
+        raise error
+
+    row = await run(plain if kind == "thread" else raising(error))
+    assert (row["status"], row["retry_count"]) == ("pending", 1)
+    assert row["error"].startswith(type(error).__name__)
+
+
+async def test_retry_is_a_failure_after_its_own_delay(run, conn):
+    row = await run(raising(Retry(HOUR, "the service is down")))
+    assert (row["status"], row["retry_count"]) == ("pending", 1)
+    assert row["error"] == "the service is down"
+    assert timedelta(minutes=50) < row["run_at"] - row["updated_at"] <= HOUR
+    await make_due(conn)
+    row = await run(raising(Retry()), max_retries=0)
+    assert row["status"] == "failed"
+
+
+async def test_snooze_spends_nothing(run):
+    row = await run(raising(Snooze(HOUR)), max_retries=0)
+    assert (row["status"], row["retry_count"], row["crash_count"]) == ("pending", 0, 0)
+    assert timedelta(minutes=50) < row["run_at"] - row["updated_at"] <= HOUR + HOUR / 60
+
+
+async def test_fail_is_final(run):
+    row = await run(raising(Fail("the file is broken")))
+    assert (row["status"], row["error"]) == ("failed", "the file is broken")
+
+
+async def test_cancel_is_cancelled(run):
+    row = await run(raising(Cancel("nobody wants it")))
+    assert (row["status"], row["error"]) == ("cancelled", "nobody wants it")
+
+
+@pytest.mark.parametrize("signal", [Retry, Snooze])
+@pytest.mark.parametrize("after", [-HOUR, timedelta.max, 5], ids=repr)
+async def test_a_delay_that_makes_no_sense_is_a_failure_like_others(run, signal, after):
+    async def handler(job):
+        raise signal(after)
+
+    row = await run(handler)
+    assert (row["status"], row["retry_count"]) == ("pending", 1)
+    assert row["error"].startswith("pgjobs.errors.InvalidArgument: a delay must be a timedelta")
+
+
+async def test_a_run_that_takes_too_long_is_a_failure(run):
+    async def handler(job):
+        await asyncio.sleep(60)
+
+    row = await run(handler, limit=timedelta(seconds=0.05))
+    assert (row["status"], row["retry_count"]) == ("pending", 1)
+    assert row["error"] == "TimeoutError: still running after 0:00:00.050000"
+
+
+async def test_a_timeout_of_the_handlers_own_is_an_error_like_others(run):
+    async def handler(job):
+        async with asyncio.timeout(0.01):
+            await asyncio.sleep(60)
+
+    row = await run(handler, limit=timedelta(seconds=50))
+    assert row["error"].startswith("TimeoutError\n")
+
+
+@pytest.mark.parametrize("how", ["raise", "cancel"])
+async def test_a_handler_that_cancels_itself_has_failed(run, how):
+    async def handler(job):
+        if how == "raise":
+            raise asyncio.CancelledError
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(1)
+
+    row = await run(handler, max_retries=0)
+    assert row["status"] == "failed"
+    assert row["error"] == "CancelledError: the handler cancelled itself"
+
+
+async def test_a_plain_function_runs_in_a_thread(run):
+    began = time.monotonic()
+
+    def handler(job: Job[Ingest]) -> str:
+        import threading
+
+        assert threading.current_thread() is not threading.main_thread()
+        return job.payload.path
+
+    assert (await run(handler, {"path": "a"}))["result"] == '"a"'
+    assert time.monotonic() - began < 5
+
+
+async def test_plain_functions_run_at_the_same_time(app, conn):
+    import threading
+
+    together = threading.Barrier(5, timeout=10)
+    app.job("t")(lambda job: together.wait() >= 0)
+    await app.enqueue_many("t", [None] * 5)
+    await app.worker(concurrency=5).run(until_empty=True)
+    assert await conn.fetchval("select count(*) from jobs where status = 'completed'") == 5
+
+
+@pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration, GeneratorExit, ValueError])
+async def test_whatever_a_plain_function_raises_is_a_failure(run, error):
+    def handler(job):
+        raise error("odd")
+
+    row = await run(handler)
+    assert (row["status"], row["retry_count"]) == ("pending", 1)
+
+
+async def test_a_plain_function_that_returns_something_to_await_is_awaited(run):
+    async def work():
+        return 7
+
+    row = await run(lambda job: work())
+    assert row["result"] == "7"
+
+
+async def test_a_handler_that_swallows_its_timeout_completes(run):
+    async def handler(job):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        return "cleaned up"
+
+    row = await run(handler, limit=timedelta(seconds=0.05))
+    assert row["status"] in ("pending", "completed")
+    assert row["worker"] is None
+
+
+async def test_a_recursion_without_end_is_a_failure(run):
+    async def handler(job):
+        def deeper():
+            return deeper()
+
+        return deeper()
+
+    row = await run(handler)
+    assert row["error"].startswith("RecursionError")
+    assert sys.getrecursionlimit() > 100

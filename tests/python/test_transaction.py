@@ -1,0 +1,169 @@
+"""``job.transaction()``: the handler's writes and the job's completion in one commit."""
+
+import asyncio
+
+import pytest
+
+from pgjobs import JobNotHeld
+
+
+@pytest.fixture
+async def written(conn):
+    """A table that handlers write to; gives what is in it."""
+    await conn.execute("create table ledger (job_id bigint)")
+
+    async def look():
+        return [row["job_id"] for row in await conn.fetch("select job_id from ledger")]
+
+    return look
+
+
+INSERT = "insert into ledger values ($1)"
+STATUS = "select status, result, retry_count, attempt from jobs where id = $1"
+
+
+async def test_the_writes_and_the_completion_are_one_commit(app, conn, written):
+    inside = []
+
+    @app.job("t")
+    async def handler(job):
+        async with job.transaction(result={"n": 1}) as mine:
+            await mine.execute(INSERT, job.id)
+            inside.append((await written(), (await conn.fetchrow(STATUS, job.id))["status"]))
+
+    job = await app.enqueue("t")
+    await app.worker().run(until_empty=True)
+    assert inside == [([], "processing")]
+    assert await written() == [job.id]
+    assert tuple(await conn.fetchrow(STATUS, job.id)) == ("completed", '{"n": 1}', 0, 1)
+
+
+async def test_a_result_may_be_filled_inside_the_block(app, conn):
+    @app.job("t")
+    async def handler(job):
+        result = {}
+        async with job.transaction(result=result) as mine:
+            result["n"] = await mine.fetchval("select 7")
+
+    job = await app.enqueue("t")
+    await app.worker().run(until_empty=True)
+    assert (await conn.fetchrow(STATUS, job.id))["result"] == '{"n": 7}'
+
+
+async def test_an_exception_rolls_everything_back_and_the_job_has_failed(app, conn, written):
+    @app.job("t", max_retries=0)
+    async def handler(job):
+        async with job.transaction() as mine:
+            await mine.execute(INSERT, job.id)
+            raise ValueError("no")
+
+    job = await app.enqueue("t", max_retries=0)
+    await app.worker().run(until_empty=True)
+    assert await written() == []
+    assert (await conn.fetchrow(STATUS, job.id))["status"] == "failed"
+
+
+async def test_a_job_that_was_lost_meanwhile_rolls_its_writes_back(app, conn, written):
+    errors = []
+
+    @app.job("t")
+    async def handler(job):
+        if job.attempt > 1:
+            return
+        try:
+            async with job.transaction() as mine:
+                await mine.execute(INSERT, job.id)
+                # Recovered, and claimed again by somebody else.
+                async with conn.transaction():
+                    await conn.execute("select from jobs_recover($1)", job.worker)
+                    await conn.execute("select from jobs_claim('other')")
+        except JobNotHeld as error:
+            errors.append(error)
+            raise
+
+    job = await app.enqueue("t")
+    await app.worker().run(until_empty=True)
+    assert len(errors) == 1
+    assert await written() == []
+    row = await conn.fetchrow("select * from jobs where id = $1", job.id)
+    assert (row["status"], row["worker"], row["retry_count"]) == ("processing", "other", 0)
+
+
+async def test_what_happens_after_it_does_not_undo_it(app, conn, caplog):
+    @app.job("t")
+    async def handler(job):
+        async with job.transaction(result=1):
+            pass
+        raise ValueError("too late")
+
+    job = await app.enqueue("t")
+    await app.worker().run(until_empty=True)
+    assert tuple(await conn.fetchrow(STATUS, job.id)) == ("completed", "1", 0, 1)
+    assert "raised after its transaction had completed it" in caplog.text
+
+
+async def test_it_is_settled_once(app, conn, caplog):
+    again = []
+
+    @app.job("t")
+    async def handler(job):
+        async with job.transaction(result="first"):
+            pass
+        with pytest.raises(JobNotHeld, match="one transaction per job"):
+            async with job.transaction():
+                again.append("entered")
+        return "second"
+
+    job = await app.enqueue("t")
+    await app.worker().run(until_empty=True)
+    assert (await conn.fetchrow(STATUS, job.id))["result"] == '"first"'
+    assert again == []
+    assert "void" not in caplog.text
+
+
+async def test_jobs_enqueued_in_it_exist_only_with_it(app, conn):
+    @app.job("t")
+    async def handler(job):
+        async with job.transaction() as mine:
+            await app.enqueue("next", conn=mine)
+            if job.payload == "bad":
+                raise ValueError
+
+    await app.enqueue_many("t", ["good", "bad"])
+    await app.worker().run(until_empty=True)
+    assert await conn.fetchval("select count(*) from jobs where job_type = 'next'") == 1
+
+
+async def test_without_keeping_the_row_is_deleted_in_it(app, conn):
+    @app.job("t")
+    async def handler(job):
+        async with job.transaction():
+            pass
+
+    await app.enqueue("t")
+    await app.worker(keep_completed=False).run(until_empty=True)
+    assert await conn.fetchval("select count(*) from jobs") == 0
+
+
+async def test_more_jobs_than_connections_take_their_turns(app, conn, written):
+    @app.job("t")
+    async def handler(job):
+        async with job.transaction() as mine:
+            await mine.execute(INSERT, job.id)
+            await asyncio.sleep(0)
+
+    ids = await app.enqueue_many("t", [None] * 60)
+    await app.worker(concurrency=60).run(until_empty=True)
+    assert sorted(await written()) == ids
+
+
+async def test_a_failure_of_the_completion_rolls_back_too(app, conn, written):
+    @app.job("t")
+    async def handler(job):
+        async with job.transaction(result=object()) as mine:
+            await mine.execute(INSERT, job.id)
+
+    job = await app.enqueue("t")
+    await app.worker().run(until_empty=True)
+    assert await written() == []
+    assert (await conn.fetchrow(STATUS, job.id))["status"] in ("pending", "failed")
