@@ -11,7 +11,8 @@ with expected(index_name) as (
     select string_agg(e.index_name || case when i.indexrelid is null then ' (missing)'
                           else ' (invalid)' end, ', ' order by e.index_name) as names,
         string_agg(case when i.indexrelid is not null
-                       then format('drop index %s; ', i.indexrelid::regclass) else '' end, '') as drops
+                       then format('drop index %s; ', i.indexrelid::regclass) else '' end,
+            '') as drops
     from expected e
     left join pg_index i on i.indrelid = 'jobs'::regclass
         and i.indexrelid = (select c.oid from pg_class c where c.relname = e.index_name
@@ -31,7 +32,8 @@ from broken b
 union all
 select 'persistence',
     case t.relpersistence when 'p' then 'ok' else 'bad' end,
-    case t.relpersistence when 'p' then 'logged' else 'unlogged: a crash empties the table jobs' end,
+    case t.relpersistence when 'p' then 'logged'
+        else 'unlogged: a crash empties the table jobs' end,
     case when t.relpersistence <> 'p' then 'alter table jobs set logged' end
 from pg_class t where t.oid = 'jobs'::regclass
 union all

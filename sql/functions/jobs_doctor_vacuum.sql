@@ -1,4 +1,4 @@
--- patience: for how long a snapshot may be held before it is worth a word; ten times as long is bad.
+-- patience: how long a snapshot may be held before it is worth a word; ten times as long is bad.
 create or replace function jobs_doctor_vacuum(patience interval default '5 minutes')
 returns table (check_name text, verdict text, detail text, advice text)
 language sql volatile

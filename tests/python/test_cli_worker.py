@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -163,3 +164,20 @@ async def test_workers_whose_parent_was_killed_stop_by_themselves(
     await until(conn, "select count(*) from jobs_workers", 2)
     parent.kill()
     await until(conn, "select count(*) from jobs_workers", 0)
+
+
+async def test_a_role_that_is_only_a_worker_runs_jobs(
+    conn: Connection, start: Start, pgjobs_dsn: str
+) -> None:
+    role = f"worker_{uuid4().hex[:12]}"
+    await conn.execute(f"create role {role} login; select jobs_grant('{role}', 'worker')")
+    try:
+        await conn.execute("select jobs_enqueue('quick') from generate_series(1, 20)")
+        process = start("shop:app", "--dsn", pgjobs_dsn.replace("user=postgres", f"user={role}"))
+        await until(conn, "select count(*) from jobs where status = 'completed'", 20)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=20)
+        assert process.returncode == 0
+        assert "permission denied" not in err
+    finally:
+        await conn.execute(f"drop owned by {role}; drop role {role}")
