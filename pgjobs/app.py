@@ -19,6 +19,7 @@ from .dsn import redact, resolve
 from .errors import InvalidArgument
 from .link import Link
 from .models import Backoff, Job, encode
+from .pooler import Connector
 from .producer import Producer
 from .task import RunningJob, Task
 from .worker import Worker
@@ -231,9 +232,8 @@ class App:
                 # One that was left open in an event loop that is gone cannot be closed there.
                 name = f"pgjobs {os.path.basename(sys.argv[0]) or 'app'}"
                 self._pool = await asyncpg.create_pool(
-                    self.dsn or None, min_size=0, max_size=self._pool_size,
-                    server_settings={"application_name": name[:63]},
-                )  # fmt: skip
+                    min_size=0, max_size=self._pool_size, connect=Connector(self.dsn, name=name)
+                )
                 self._producer = Producer(Link(self.dsn, name=name, patience=60), self.schema)
                 self._loop = loop
         return self

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 
 from .models import Row
+from .pooler import Connector
 
 log = logging.getLogger("pgjobs.link")
 
@@ -45,9 +46,9 @@ class Link:
         name: str,
         settings: dict[str, str] | None = None,
         patience: float = PATIENCE,
+        private: bool = False,
     ) -> None:
-        self._dsn = dsn
-        self._settings = {"application_name": name[:63], **(settings or {})}
+        self._connector = Connector(dsn, name=name, settings=settings, private=private)
         self._patience = patience
         self._connection: asyncpg.Connection | None = None
         self._lock = asyncio.Lock()
@@ -55,9 +56,7 @@ class Link:
     async def connect(self) -> asyncpg.Connection:
         """The connection, made if need be."""
         if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(
-                self._dsn or None, server_settings=self._settings, timeout=self._patience
-            )
+            self._connection = await self._connector(timeout=self._patience)
         return self._connection
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Row]:

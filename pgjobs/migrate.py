@@ -13,6 +13,7 @@ from psycopg import sql
 from pgjobs import dsn as dsns
 from pgjobs.errors import InvalidArgument, PgjobsError
 from pgjobs.ledger import Ledger
+from pgjobs.pooler import shares_sessions
 
 _INCLUDE = re.compile(r"^\\ir (\S+)$", re.MULTILINE)
 # A LISTEN channel has at most 63 bytes, and ours are named <schema>.jobs_cancel at the longest.
@@ -25,8 +26,8 @@ def migrate(dsn: str | None = None, schema: str = "public", *, down: int = 0) ->
     """Install or upgrade pgjobs in that schema; running it again changes nothing.
 
     Returns the names of the migrations that were applied or, with ``down=N``, of the last N, which
-    were rolled back. Rolling back the first one drops every job. Needs a connection of its own to
-    the server: behind a pooler in transaction mode the lock would be somebody else's.
+    were rolled back. Rolling back the first one drops every job. Needs the database's own address:
+    what it sets and locks would be somebody else's behind a pooler in transaction mode.
     """
     if not 1 <= len(schema.encode()) <= _MAX_SCHEMA_BYTES or "\0" in schema:
         raise InvalidArgument(
@@ -37,7 +38,8 @@ def migrate(dsn: str | None = None, schema: str = "public", *, down: int = 0) ->
     address = dsns.resolve(dsn)
     with (
         _own_errors(),
-        psycopg.connect(address, autocommit=True) as connection,
+        psycopg.connect(address, autocommit=True, prepare_threshold=None) as connection,
+        _own_session(connection, address),
         _only_installer(connection, schema),
     ):
         _enter_schema(connection, schema)
@@ -103,6 +105,17 @@ def _enter_schema(connection: psycopg.Connection, schema: str) -> None:
     connection.execute(
         sql.SQL("set search_path to {}, pg_temp").format(sql.Identifier(schema))
     )
+
+
+@contextmanager
+def _own_session(connection: psycopg.Connection, address: str) -> Iterator[None]:
+    row = connection.execute("select pg_backend_pid()").fetchone()
+    if row != (connection.info.backend_pid,) and shares_sessions(address):
+        raise InvalidArgument(
+            "this is the address of a pooler in transaction mode, through which nothing can be"
+            " installed: give the database's own address by --dsn"
+        )
+    yield
 
 
 @contextmanager
