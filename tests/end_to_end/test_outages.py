@@ -77,6 +77,8 @@ async def test_cut_connections_are_made_again_and_every_job_ends(
     connection = await connected(server)
     async with App(server.dsn) as app:
         await app.enqueue_many("work", [{"seconds": 0.02}] * 2_000)
+    # While it starts, a worker that cannot connect says so and exits.
+    await eventually(lambda: connection.fetchval(f"{DONE} having count(*) > 50"), "50 are done")
     for _ in range(20):
         await connection.execute(
             """select pg_terminate_backend(pid) from pg_stat_activity
