@@ -34,7 +34,8 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_block_of_python_can_be_parsed(document: Path) -> None:
-    for block in re.findall(r"^```python\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL):
+    text = document.read_text()
+    for block in re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         # Excerpts await outside of a function.
         indented = textwrap.indent(block, "    ")
         ast.parse(f"async def excerpt():\n{indented}\n    pass")
