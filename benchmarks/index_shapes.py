@@ -93,7 +93,8 @@ def main() -> None:
             runs = [asyncio.run(_run(server.dsn, options.jobs)) for _ in range(options.runs)]
             cells = [
                 " · ".join(
-                    f"{statistics.median(r[step][part] for r in runs):.{1 * part}f}" for part in (0, 1)
+                    f"{statistics.median(r[step][part] for r in runs):.{part}f}"
+                    for part in (0, 1)
                 )
                 for step in STEPS
             ]

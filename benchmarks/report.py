@@ -20,9 +20,12 @@ def write_report(folder: Path) -> list[Path]:
         return []
     plots = _plots(folder, tables)
     page = folder / "README.md"
-    lines = ["# Results", "", "Written by `python -m benchmarks`; how each system was tuned, and what"
-             " differs in what they promise,", "is in [benchmarks/README.md]"
-             f"({'../' * (1 + (folder.name == 'quick'))}README.md).", ""]  # fmt: skip
+    up = "../" * (1 + (folder.name == "quick"))
+    lines = [
+        "# Results", "",
+        "Written by `python -m benchmarks`; how each system was tuned, and what differs in what they",
+        f"promise, is in [benchmarks/README.md]({up}README.md).", "",
+    ]  # fmt: skip
     for plot in plots:
         lines += [f"![{plot.stem}]({plot.name})", ""]
     lines += [table.markdown() for table in tables]

@@ -90,12 +90,12 @@ class Table:
             "| system | measure | tuning | jobs | median | lowest – highest | unit | runs |",
             "| --- | --- | --- | ---: | ---: | ---: | --- | ---: |",
         ]  # fmt: skip
-        for f in self.figures:
-            if f.values:
-                lines.append(
-                    f"| {f.system} | {f.measure} | {f.setting} | {f.jobs or ''} |"
-                    f" {number(f.median)} | {f.spread} | {f.unit} | {len(f.values)} |"
-                )
+        lines += [
+            f"| {f.system} | {f.measure} | {f.setting} | {f.jobs or ''} |"
+            f" {number(f.median)} | {f.spread} | {f.unit} | {len(f.values)} |"
+            for f in self.figures
+            if f.values
+        ]
         lines += ["", *(f"- {note}" for note in self.notes), ""]
         versions = ", ".join(f"{name} {value}" for name, value in self.versions.items())
         server = ", ".join(f"{k} {v}" for k, v in self.server.items() if k != "version")

@@ -93,7 +93,7 @@ def blocked(
         observer = await connect()
         query = "select exists (select from pg_locks where pid = $1 and not granted)"
         async with asyncio.timeout(10):
-            while not await observer.fetchval(query, connection.get_server_pid()):  # noqa: ASYNC110
+            while not await observer.fetchval(query, connection.get_server_pid()):
                 await asyncio.sleep(0.002)
 
     return wait
