@@ -23,8 +23,8 @@ def write_report(folder: Path) -> list[Path]:
     up = "../" * (1 + (folder.name == "quick"))
     lines = [
         "# Results", "",
-        "Written by `python -m benchmarks`; how each system was tuned, and what differs in what they",
-        f"promise, is in [benchmarks/README.md]({up}README.md).", "",
+        "Written by `python -m benchmarks`; how each system was tuned, and what differs in what",
+        f"they promise, is in [benchmarks/README.md]({up}README.md).", "",
     ]  # fmt: skip
     for plot in plots:
         lines += [f"![{plot.stem}]({plot.name})", ""]

@@ -92,7 +92,7 @@ async def test_the_pipeline_is_an_app_that_a_worker_runs(
     )  # fmt: skip
     try:
         async with asyncio.timeout(60):
-            while not await conn.fetchval( - the database is what tells
+            while not await conn.fetchval(  # the database is what tells
                 "select exists (select from jobs where job_type = 'cleanup'"
                 " and status = 'completed')"
             ):
