@@ -1,0 +1,69 @@
+import logging
+
+import pytest
+
+from pgjobs import App, Fail, Snooze
+
+
+@pytest.fixture
+def records(caplog):
+    caplog.set_level(logging.DEBUG, logger="pgjobs")
+    return lambda **fields: [
+        record for record in caplog.records
+        if all(getattr(record, name, None) == value for name, value in fields.items())
+    ]  # fmt: skip
+
+
+async def test_the_end_of_a_run_is_one_line_with_its_fields(app, records):
+    @app.job("t")
+    async def handler(job):
+        if job.payload == "bad":
+            raise Fail("the file\nis broken")
+
+    good = await app.enqueue("t", "good")
+    bad = await app.enqueue("t", "bad")
+    await app.worker().run(until_empty=True)
+
+    [record] = records(job_id=good.id)
+    assert (record.levelno, record.name) == (logging.DEBUG, "pgjobs.worker")
+    assert (record.job_type, record.queue, record.attempt) == ("t", "default", 1)
+    assert record.outcome == "completed"
+    assert 0 <= record.duration < 60
+    [record] = records(job_id=bad.id)
+    assert (record.levelno, record.outcome) == (logging.INFO, "failed")
+    assert record.getMessage().endswith(": the file")
+
+
+async def test_a_worker_says_when_it_begins_and_ends(app, records, caplog):
+    app.job("t")(lambda job: None)
+    await app.worker(name="me").run(until_empty=True)
+    assert "worker me: queues ['default'], concurrency 100, types ['t']" in caplog.text
+    assert "worker me has stopped" in caplog.text
+
+
+async def test_a_job_may_log_its_own_fields(app, records):
+    from datetime import timedelta
+
+    @app.job("t")
+    async def handler(job):
+        logging.getLogger("pgjobs.mine").info("half way", extra=job.log_fields)
+        raise Snooze(timedelta(hours=1))
+
+    job = await app.enqueue("t")
+    await app.worker().run(until_empty=True)
+    assert [r.getMessage() for r in records(job_id=job.id, name="pgjobs.mine")] == ["half way"]
+    assert records(job_id=job.id, outcome="released")
+
+
+@pytest.mark.parametrize(
+    "dsn", ["postgresql://me:hush@127.0.0.1:1/db", "host=127.0.0.1 port=1 password=hush"]
+)
+async def test_the_password_is_never_told(dsn, caplog):
+    caplog.set_level(logging.DEBUG)
+    app = App(dsn=dsn)
+    app.job("t")(lambda job: None)
+    with pytest.raises(ConnectionRefusedError) as refused:
+        await app.worker().run()
+    with pytest.raises(ConnectionRefusedError) as refused_too:
+        await app.enqueue("t")
+    assert "hush" not in f"{caplog.text} {refused.value!r} {refused_too.value!r} {app!r}"

@@ -1,0 +1,94 @@
+"""The ends of jobs are written in batches, and one that is refused drags down no other."""
+
+import pytest
+
+from pgjobs import Fail
+
+REFUSE = """
+    create function refuse() returns trigger language plpgsql as $$
+    begin
+        if {condition} then
+            raise exception 'no room for it' using errcode = '{code}';
+        end if;
+        return new;
+    end $$;
+    create trigger refuse before update on jobs for each row execute function refuse();
+"""
+
+
+async def statuses(conn):
+    rows = await conn.fetch("select status, count(*) as n from jobs group by status")
+    return {row["status"]: row["n"] for row in rows}
+
+
+@pytest.mark.parametrize("code", ["23514", "53100", "57014", "54000", "40001"])
+async def test_only_the_job_whose_result_is_refused_fails(app, conn, code):
+    await conn.execute(REFUSE.format(condition="new.result = '13'", code=code))
+
+    @app.job("t")
+    async def handler(job):
+        return job.payload
+
+    ids = await app.enqueue_many("t", list(range(100)))
+    await app.worker().run(until_empty=True)
+    assert await statuses(conn) == {"completed": 99, "failed": 1}
+    row = await conn.fetchrow("select * from jobs where status = 'failed'")
+    assert row["id"] == ids[13]
+    assert row["error"] == "its end (completed) could not be stored: no room for it"
+
+
+async def test_a_failure_whose_words_are_refused_is_told_in_others(app, conn):
+    await conn.execute(REFUSE.format(condition="new.error = 'secret'", code="23514"))
+
+    @app.job("t", max_retries=0)
+    async def handler(job):
+        raise Fail("secret" if job.payload == 13 else "no")
+
+    await app.enqueue_many("t", list(range(50)), max_retries=0)
+    await app.worker().run(until_empty=True)
+    assert await statuses(conn) == {"failed": 50}
+    told = "select count(*) from jobs where error like 'its end (failed)%'"
+    assert await conn.fetchval(told) == 1
+
+
+async def test_a_job_of_which_nothing_can_be_written_holds_up_no_other(app, conn, caplog):
+    await conn.execute(
+        REFUSE.format(condition="old.status = 'processing' and new.payload = '13'", code="23514")
+    )
+
+    @app.job("t")
+    async def handler(job):
+        return job.payload
+
+    await app.enqueue_many("t", list(range(50)))
+    await app.worker().run(until_empty=True)
+    assert await statuses(conn) == {"completed": 49, "processing": 1}
+    assert "could not even be failed" in caplog.text
+
+
+async def test_ends_of_all_kinds_are_written_together(app, conn):
+    from datetime import timedelta
+
+    from pgjobs import Cancel, Retry, Snooze
+
+    ends = [None, Retry(), Snooze(timedelta(hours=1)), Fail("no"), Cancel("no"), ValueError("no")]
+
+    @app.job("t")
+    async def handler(job):
+        if error := ends[job.payload]:
+            raise error
+
+    await app.enqueue_many("t", list(range(6)) * 20)
+    await app.worker().run(until_empty=True)
+    assert await statuses(conn) == {"completed": 20, "pending": 60, "failed": 20, "cancelled": 20}
+    assert await conn.fetchval("select count(*) from jobs where worker is not null") == 0
+
+
+async def test_more_than_a_batch_is_written_in_several(app, conn):
+    @app.job("t")
+    async def handler(job):
+        return None
+
+    await app.enqueue_many("t", [None] * 5_000)
+    await app.worker(concurrency=3_000).run(until_empty=True)
+    assert await statuses(conn) == {"completed": 5_000}

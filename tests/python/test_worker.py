@@ -1,0 +1,363 @@
+"""A worker: woken, exact, polite. Nothing here sleeps for a time; all wait for an event."""
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from pgjobs import App, WorkerNameTaken
+from pgjobs.testing import expire_lease
+
+SECOND = timedelta(seconds=1)
+
+
+class Recorder:
+    """A handler that notes when which job began, and ends when told."""
+
+    def __init__(self):
+        self.began: list[tuple[int, float]] = []
+        self.running = 0
+        self.most = 0
+        self.cancelled: list[int] = []
+        self.go = asyncio.Event()
+
+    async def __call__(self, job):
+        self.began.append((job.id, time.monotonic()))
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(job.id)
+            raise
+        finally:
+            self.running -= 1
+
+
+@pytest.fixture
+def recorder(app):
+    made = Recorder()
+    app.job("t")(made)
+    return made
+
+
+@pytest.fixture
+def quick(recorder):
+    """The same, whose runs end at once."""
+    recorder.go.set()
+    return recorder
+
+
+async def test_a_notification_wakes_it(app, conn, quick, working, until_status):
+    async with working():
+        began = time.monotonic()
+        job_id = await conn.fetchval("select id from jobs_enqueue('t')")
+        await until_status(job_id, "completed")
+    assert quick.began[0][1] - began < 1
+
+
+async def test_a_plain_insert_wakes_it_too(conn, quick, working, until_status):
+    async with working():
+        job_id = await conn.fetchval("insert into jobs (job_type) values ('t') returning id")
+        await until_status(job_id, "completed")
+
+
+async def test_it_sleeps_exactly_until_the_next_job_is_due(app, conn, quick, working, until_status):
+    async with working():
+        began = time.monotonic()
+        job = await app.enqueue("t", delay=0.7 * SECOND)
+        await until_status(job.id, "completed")
+    assert 0.7 <= quick.began[0][1] - began < 1.2
+
+
+async def test_a_job_nearer_than_the_one_it_sleeps_for_wakes_it(app, quick, working, until_status):
+    async with working():
+        await app.enqueue("t", delay=60 * SECOND)
+        job = await app.enqueue("t", delay=0.2 * SECOND)
+        await until_status(job.id, "completed")
+
+
+async def test_what_was_there_before_it_is_found(app, quick, working, until_status):
+    job = await app.enqueue("t")
+    async with working():
+        await until_status(job.id, "completed")
+
+
+async def test_it_claims_as_many_as_it_has_free_slots(app, conn, recorder, working, eventually):
+    await app.enqueue_many("t", [None] * 10)
+    async with working(concurrency=4):
+        await eventually(lambda: recorder.running == 4)
+        held = await conn.fetchval("select count(*) from jobs where status = 'processing'")
+        assert held == 4
+        recorder.go.set()
+        await eventually(lambda: len(recorder.began) == 10)
+    assert recorder.most == 4
+
+
+async def test_it_takes_only_types_that_it_has_handlers_for(app, conn, quick, working, eventually):
+    await app.enqueue_many("unknown", [None] * 300)
+    ids = await app.enqueue_many("t", [None] * 3)
+    async with working():
+        await eventually(lambda: len(quick.began) == 3)
+    assert sorted(job_id for job_id, _ in quick.began) == ids
+    assert await conn.fetchval("select max(attempt) from jobs where job_type = 'unknown'") == 0
+
+
+async def test_queues_come_in_order_and_others_not_at_all(app, conn, quick):
+    for queue in ("low", "other", "high", "low", "high"):
+        await app.enqueue("t", queue, queue=queue)
+    await app.worker(queues=["high", "low"], concurrency=1).run(until_empty=True)
+    rows = {row["id"]: row["queue"] for row in await conn.fetch("select id, queue from jobs")}
+    assert [rows[job_id] for job_id, _ in quick.began] == ["high", "high", "low", "low"]
+
+
+async def test_a_paused_queue_waits_and_goes_on_when_resumed(
+    conn, app, quick, working, until_status
+):
+    await conn.execute("select from jobs_pause('default')")
+    job = await app.enqueue("t")
+    async with working():
+        marker = await app.enqueue("t", delay=0.1 * SECOND)
+        assert quick.began == []
+        await conn.execute("select from jobs_resume('default')")
+        await until_status(job.id, "completed")
+        await until_status(marker.id, "completed")
+
+
+async def test_a_running_job_is_cancelled_by_jobs_cancel(
+    conn, app, recorder, working, until_status, eventually
+):
+    async with working():
+        job = await app.enqueue("t")
+        await eventually(lambda: recorder.running == 1)
+        await conn.execute("select from jobs_cancel($1, 'not wanted')", job.id)
+        row = await until_status(job.id, "cancelled")
+    assert recorder.cancelled == [job.id]
+    assert row["error"] == "not wanted"
+
+
+async def test_a_handler_whose_job_was_lost_is_cancelled(conn, app, recorder, working, eventually):
+    async with working(lease=3 * SECOND):
+        job = await app.enqueue("t")
+        await eventually(lambda: recorder.running == 1)
+        async with conn.transaction():
+            await conn.execute("update jobs set worker = 'other', attempt = 2")
+        await eventually(lambda: recorder.cancelled == [job.id])
+    row = await conn.fetchrow("select * from jobs")
+    assert (row["status"], row["worker"], row["retry_count"]) == ("processing", "other", 0)
+
+
+async def test_a_heartbeat_prolongs_the_lease(conn, app, recorder, working, eventually):
+    async with working(lease=3 * SECOND):
+        await app.enqueue("t")
+        await eventually(lambda: recorder.running == 1)
+        before = await conn.fetchval("select lease_until from jobs")
+
+        async def prolonged():
+            return await conn.fetchval("select lease_until > $1 from jobs", before)
+
+        await eventually(prolonged)
+        recorder.go.set()
+    assert await conn.fetchval("select status from jobs") == "completed"
+
+
+async def test_it_goes_on_with_its_own_job_whose_lease_is_over(
+    conn, app, recorder, working, eventually
+):
+    async with working(lease=3 * SECOND):
+        await app.enqueue("t")
+        await eventually(lambda: recorder.running == 1)
+        await expire_lease(conn)
+
+        async def prolonged():
+            return await conn.fetchval("select lease_until > clock_timestamp() from jobs")
+
+        await eventually(prolonged)
+        recorder.go.set()
+    row = await conn.fetchrow("select * from jobs")
+    assert (row["status"], row["attempt"]) == ("completed", 1)
+
+
+async def test_a_worker_takes_back_what_its_dead_predecessor_held(
+    conn, app, quick, until_status, working
+):
+    await app.enqueue("t")
+    await conn.execute("select from jobs_claim('me', lease => '1 hour')")
+    async with working(name="me"):
+        row = await until_status(quick_id(await conn.fetchrow("select id from jobs")), "completed")
+    assert (row["crash_count"], row["retry_count"]) == (1, 0)
+
+
+def quick_id(row):
+    return row["id"]
+
+
+async def test_a_name_is_one_living_workers(app, quick, working):
+    async with working(name="me"):
+        with pytest.raises(WorkerNameTaken, match="me"):
+            await app.worker(name="me").run()
+    await app.worker(name="me").run(until_empty=True)
+
+
+async def test_until_empty_runs_also_what_handlers_enqueue(app, conn):
+    @app.job("t")
+    async def handler(job):
+        if job.payload:
+            await app.enqueue("t", job.payload - 1)
+
+    await app.enqueue("t", 20)
+    await app.worker().run(until_empty=True)
+    assert await conn.fetchval("select count(*) from jobs where status = 'completed'") == 21
+
+
+async def test_until_empty_does_not_wait_for_what_is_not_due(app, conn, quick):
+    await app.enqueue("t", delay=3600 * SECOND)
+    await app.worker().run(until_empty=True)
+    assert quick.began == []
+
+
+async def test_completed_jobs_need_not_be_kept(app, conn):
+    @app.job("t")
+    async def handler(job):
+        if job.payload == "bad":
+            raise ValueError
+
+    await app.enqueue("t", "good")
+    await app.enqueue("t", "bad", max_retries=0)
+    await app.worker(keep_completed=False).run(until_empty=True)
+    assert [row["status"] for row in await conn.fetch("select status from jobs")] == ["failed"]
+
+
+async def test_stop_lets_running_jobs_end(app, conn, recorder, working, eventually):
+    async with working() as worker:
+        await app.enqueue("t")
+        await eventually(lambda: recorder.running == 1)
+        worker.stop()
+        late = await app.enqueue("t")
+        recorder.go.set()
+    rows = await conn.fetch("select id, status from jobs order by id")
+    assert [row["status"] for row in rows] == ["completed", "pending"]
+    assert rows[1]["id"] == late.id
+
+
+@pytest.mark.parametrize("how", ["stop", "cancel"])
+async def test_what_has_not_ended_within_the_grace_is_given_back(
+    app, conn, recorder, eventually, how
+):
+    await app.enqueue_many("t", [None] * 300)
+    worker = app.worker(grace=timedelta(0), concurrency=50)
+    task = asyncio.create_task(worker.run())
+    await eventually(lambda: recorder.running == 50)
+    if how == "stop":
+        worker.stop()
+        await task
+    else:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    counts = await conn.fetchrow(
+        "select count(*) filter (where status = 'pending') as pending, sum(retry_count) as retries,"
+        " sum(crash_count) as crashes, count(worker) as held, sum(attempt) as attempts from jobs"
+    )
+    assert tuple(counts) == (300, 0, 0, 0, 50)
+
+
+async def test_jobs_that_were_only_claimed_when_it_was_cancelled_are_given_back(
+    app, conn, recorder, eventually
+):
+    await app.enqueue_many("t", [None] * 50)
+    task = asyncio.create_task(app.worker(concurrency=50).run())
+
+    async def claimed():
+        return await conn.fetchval("select count(*) = 50 from jobs where status = 'processing'")
+
+    await eventually(claimed)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await conn.fetchval("select count(*) from jobs where status = 'pending'") == 50
+
+
+async def test_a_lifespan_gives_handlers_their_resources(pgjobs_dsn, conn):
+    told = []
+
+    @asynccontextmanager
+    async def lifespan(app):
+        told.append("up")
+        yield {"greeting": "hello"}
+        told.append("down")
+
+    app = App(dsn=pgjobs_dsn, lifespan=lifespan)
+
+    @app.job("t")
+    async def handler(job):
+        told.append("job")
+        return job.app.state.greeting
+
+    await app.enqueue("t")
+    await app.worker().run(until_empty=True)
+    await app.close()
+    assert told == ["up", "job", "down"]
+    assert await conn.fetchval("select result from jobs") == '"hello"'
+
+
+async def test_a_broken_lifespan_is_told_to_whoever_ran_the_worker(pgjobs_dsn):
+    @asynccontextmanager
+    async def lifespan(app):
+        raise LookupError("no model")
+        yield
+
+    app = App(dsn=pgjobs_dsn, lifespan=lifespan)
+    app.job("t")(lambda job: None)
+    with pytest.raises(LookupError):
+        await app.worker().run()
+    await app.close()
+
+
+async def test_two_workers_share_the_jobs_and_run_none_twice(app, conn, quick, eventually, working):
+    async with working(concurrency=5), working(concurrency=5):
+        await app.enqueue_many("t", [None] * 500)
+        await eventually(lambda: len(quick.began) >= 500)
+    assert len({job_id for job_id, _ in quick.began}) == len(quick.began) == 500
+
+
+async def test_an_old_job_that_somebody_had_locked_is_found_once_it_is_free(
+    conn, app, quick, working, until_status, pgjobs_dsn, monkeypatch
+):
+    monkeypatch.setattr("pgjobs.listener.TICK", 0.5)
+    job = await app.enqueue("t")
+    await conn.execute("update jobs set run_at = run_at - interval '1 hour'")
+    transaction = conn.transaction()
+    await transaction.start()
+    await conn.execute("select from jobs for update")
+    async with working():
+        # It has looked in vain, and sleeps; a row that is set free notifies nobody.
+        await asyncio.sleep(0.3)
+        await transaction.rollback()
+        await until_status(job.id, "completed")
+
+
+async def test_jobs_that_lost_their_worker_often_run_one_after_the_other(
+    conn, app, recorder, working, eventually
+):
+    ids = await app.enqueue_many("t", [None] * 3)
+    await conn.execute("update jobs set crash_count = 2")
+    async with working():
+        await eventually(lambda: recorder.running == 1)
+        recorder.go.set()
+        await eventually(lambda: len(recorder.began) == 3)
+    assert recorder.most == 1
+    assert sorted(job_id for job_id, _ in recorder.began) == ids
+
+
+async def test_it_uses_three_connections_at_most(conn, app, quick, working, eventually):
+    async with working(name="me"):
+        await app.enqueue_many("t", [None] * 500)
+        await eventually(lambda: len(quick.began) == 500)
+        mine = await conn.fetchval(
+            "select count(*) from pg_stat_activity"
+            " where datname = current_database() and application_name like 'pgjobs me%'"
+        )
+    assert mine <= 3
