@@ -9,20 +9,25 @@ from contextlib import contextmanager, suppress
 
 log = logging.getLogger("pgjobs.worker")
 
+# A supervisor that signals a process and its group means one signal: these many seconds apart.
+ONE = 0.5
+
 
 @contextmanager
 def interrupts(stop: Callable[[], None]) -> Iterator[None]:
     """Calls ``stop`` at the first signal; not in another thread than the main one."""
     loop = asyncio.get_running_loop()
     taken: list[signal.Signals] = []
-    seen = 0
+    heard_at: float | None = None
 
     def hear(number: int) -> None:
-        nonlocal seen
-        seen += 1
-        if seen > 1:
+        nonlocal heard_at
+        if heard_at is not None and loop.time() - heard_at < ONE:
+            return
+        if heard_at is not None:
             log.warning("second signal: exiting at once; leases will end, nothing is lost")
             os._exit(128 + number)
+        heard_at = loop.time()
         log.info("%s: stopping; once more to exit at once", signal.Signals(number).name)
         stop()
 

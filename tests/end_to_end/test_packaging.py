@@ -72,12 +72,9 @@ def test_the_sdist_holds_the_sql_and_the_tests(built: Path) -> None:
 def test_the_installed_package_prints_the_script(python: Path, tmp_path: Path) -> None:
     command = python.with_name("pgjobs")
     assert command.exists()
-    arguments = (
-        [str(command), "sql"]
-        if (ROOT / "pgjobs" / "cli.py").exists()
-        else [str(python), "-c", "from pgjobs.migrate import script; print(script())"]
+    done = subprocess.run(
+        [command, "sql"], check=False, capture_output=True, text=True, cwd=tmp_path
     )
-    done = subprocess.run(arguments, check=False, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == script().strip()
 
