@@ -23,8 +23,14 @@ begin
                    where j.status = 'processing' and j.worker <> v_me.worker)
             or exists (select from jobs_workers w
                        where w.worker <> v_me.worker and (w.awake or w.missed_at is not null)),
-        jobs_next_due(v_me.queues, v_me.job_types, clock_timestamp() - interval '20 seconds')
-            - clock_timestamp(),
+        -- All that is due, however long: what somebody had locked notifies nobody when it is free,
+        -- nor does one of those that lose their workers when another one of them has ended.
+        least(
+            jobs_next_due(v_me.queues, v_me.job_types),
+            (select min(j.run_at) from jobs j
+             where j.status = 'pending' and j.crash_count > 0 and j.queue = any (v_me.queues)
+                and (v_me.job_types is null or j.job_type = any (v_me.job_types)))
+        ) - clock_timestamp(),
         (select count(*) from jobs_workers w
          where w.worker <> v_me.worker and w.queues && v_me.queues);
 end

@@ -69,3 +69,15 @@ async def test_it_counts_the_others_that_serve_one_of_its_queues(conn, other):
     await other.execute(START, "you", None)
     await other.execute("select jobs_worker_start('apart', '{other}', null, 1)")
     assert await conn.fetchval("select peers from jobs_worker_tick('me')") == 1
+
+
+async def test_what_has_been_due_for_long_is_due_still(conn, job):
+    await conn.execute(START, "me", None)
+    await job(run_at=timedelta(days=-1))
+    assert (await conn.fetchrow(TICK, "me"))["due_in"] < timedelta(0)
+
+
+async def test_what_waits_for_others_that_lost_their_workers_is_due_too(conn, job):
+    await conn.execute(START, "me", None)
+    await job(crash_count=2)
+    assert (await conn.fetchrow(TICK, "me"))["due_in"] < timedelta(0)
