@@ -10,10 +10,11 @@ from .systems import SYSTEMS, NotAvailable
 
 def machine() -> dict[str, str]:
     """Processor, memory, file system, Python."""
+    kilobytes = int(_first(r"MemTotal:\s+(\d+)", "/proc/meminfo") or 0)
     return {
         "cores": f"{len(os.sched_getaffinity(0))} cores",
         "cpu": _first(r"model name\s*:\s*(.+)", "/proc/cpuinfo") or platform.machine(),
-        "memory": f"{int(_first(r'MemTotal:\s+(\d+)', '/proc/meminfo') or 0) / 2**20:.0f} GB",
+        "memory": f"{kilobytes / 2**20:.0f} GB",
         "data": f"data on {_file_system('/tmp')}",
         "load": f"load {os.getloadavg()[0]:.1f} before",
         "python": f"Python {platform.python_version()}",

@@ -6,9 +6,7 @@ from ..bench import Bench
 from ..orders import Kind, Order
 from ..systems import SYSTEMS
 
-# How many of the jobs: those of one at a time take long enough with fewer.
-PARTS = {"best": 1.0, "best, completed deleted": 1.0, "c1": 0.05}
-OTHERS = 0.2
+OTHERS = 0.2  # of the jobs, where the tuning is not the best one
 
 
 async def drain(bench: Bench) -> None:
@@ -19,8 +17,9 @@ async def drain(bench: Bench) -> None:
             for setting, tuning in system.tunings.items():
                 if setting == "c50":
                     continue
-                # Of a slow system a tenth says the same, sooner.
-                count = max(int(jobs * PARTS.get(setting, OTHERS) * system.share), 500)
+                # Of a slow system fewer say the same, sooner.
+                part = 1.0 if setting.startswith("best") else OTHERS
+                count = max(int(jobs * part * system.shares.get(setting, system.share)), 500)
                 async with bench.database(system) as database:
                     await bench.fill(system, database, count)
                     report = await bench.drain(

@@ -19,7 +19,7 @@ def _ignore(_: Mapping[str, Any]) -> None:
 def _app(dsn: str, tick: Callable[[Mapping[str, Any]], None], pool: int) -> Any:
     import procrastinate
 
-    connector = procrastinate.PsycopgConnector(conninfo=dsn, max_size=pool)
+    connector = procrastinate.PsycopgConnector(conninfo=dsn, min_size=1, max_size=pool)
     app = procrastinate.App(connector=connector)
 
     @app.task(name="noop", queue=QUEUES[0])

@@ -36,13 +36,15 @@ class Producer(Protocol):
 
 class System(ABC):
     """``tunings`` has at least ``best`` and ``default``; ``c1``, ``c10`` and ``c100`` are ``best``
-    with as many jobs at once. ``share``: by how much fewer jobs suffice, since it is slower.
+    with as many jobs at once. ``share``: the part of the jobs that suffices where it is slower;
+    ``shares``: the same for a tuning.
     """
 
     name: ClassVar[str]
     package: ClassVar[str]
     tunings: ClassVar[Mapping[str, Tuning]]
     share: ClassVar[float] = 1.0
+    shares: ClassVar[Mapping[str, float]] = {}
     unfinished: ClassVar[str]  # SQL: how many jobs are waiting or running
 
     def version(self) -> str:

@@ -11,10 +11,7 @@ const EVERY = 500;
 const logger = new Logger(() => (level, message) => {
   if (level === "error" || level === "warning") console.error(message);
 });
-const { connections = 10, ...tuning } = order.tuning ?? {};
-const preset = {
-  worker: { connectionString: order.url, maxPoolSize: connections, ...tuning },
-};
+const preset = { worker: { connectionString: order.url, ...order.tuning } };
 
 async function noop(payload) {
   const started = now();
