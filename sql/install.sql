@@ -48,12 +48,14 @@ set local search_path to :"schema", pg_temp;
 \ir functions/jobs_check_batch.sql
 \ir functions/jobs_check_claim.sql
 \ir functions/jobs_check_failure.sql
+\ir functions/jobs_check_floors.sql
 \ir functions/jobs_claim.sql
 \ir functions/jobs_claim_bound.sql
 \ir functions/jobs_claim_crashed.sql
 \ir functions/jobs_cleanup.sql
 \ir functions/jobs_complete.sql
 \ir functions/jobs_complete_many.sql
+\ir functions/jobs_delays_fit.sql
 \ir functions/jobs_doctor.sql
 \ir functions/jobs_doctor_jobs.sql
 \ir functions/jobs_doctor_notify.sql

@@ -31,7 +31,10 @@ begin
         ('jobs_check_claim', $$void$$, $$
             worker text, queues text[], max_jobs integer, lease interval, job_types text[]
         $$),
-        ('jobs_check_failure', $$void$$, $$errors text[], retry_ins interval[]$$),
+        ('jobs_check_failure', $$void$$, $$
+            errors text[], retries boolean[], retry_ins interval[]
+        $$),
+        ('jobs_check_floors', $$void$$, $$floors jsonb$$),
         ('jobs_claim', $$SETOF jobs$$, $$
             worker text, queues text[] DEFAULT '{default}'::text[], max_jobs integer DEFAULT 1,
             lease interval DEFAULT '00:01:00'::interval, job_types text[] DEFAULT NULL::text[],
@@ -58,6 +61,7 @@ begin
             worker text, job_ids bigint[], attempts integer[], results jsonb[],
             keep boolean DEFAULT true
         $$),
+        ('jobs_delays_fit', $$boolean$$, $$delays interval[]$$),
         ('jobs_doctor', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),

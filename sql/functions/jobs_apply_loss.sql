@@ -22,7 +22,8 @@ begin
     end;
     update jobs j
     set status = v_status,
-        crash_count = j.crash_count + 1,
+        -- A count that did not fit would keep everybody from recovering anything.
+        crash_count = least(j.crash_count + 1, 32767),
         error = case v_status
             when 'failed' then format('its worker was lost %s times, the last was %s',
                                       j.crash_count + 1, coalesce(j.worker, 'unknown'))

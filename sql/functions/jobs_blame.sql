@@ -13,7 +13,9 @@ begin
                 i.unique_key, i.unique_scope, i.backoff)
             from jobs_items(jsonb_build_array(v_item)) i;
         exception
-            when sqlstate 'JQ003' or data_exception or feature_not_supported then
+            when sqlstate 'JQ003' or data_exception or feature_not_supported
+                or program_limit_exceeded
+            then
                 return format('jobs[%s]: %s', v_place, sqlerrm);
         end;
         v_place := v_place + 1;

@@ -12,7 +12,7 @@ begin
         or greatest(array_ndims(job_ids), array_ndims(attempts)) > 1
         or array_position(job_ids, null) is not null
         or array_position(attempts, null) is not null
-        or array_lower(job_ids, 1) <> 1
+        or array_lower(job_ids, 1) <> 1 or array_lower(attempts, 1) <> 1
         or not coalesce(cardinality(job_ids) = all (cardinality(attempts) || others), false)
     then
         raise exception using errcode = 'JQ003',

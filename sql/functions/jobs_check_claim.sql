@@ -13,11 +13,12 @@ declare
 begin
     v_problem := case
         when worker is null or worker = '' then 'worker is missing: name whoever claims'
+        when octet_length(worker) > 512 then 'worker must have at most 512 bytes'
         when array_ndims(queues) > 1 or array_ndims(job_types) > 1
             then 'queues and job_types must be plain lists'
         when array_position(queues, null) is not null then 'queues must not hold nulls'
         when max_jobs < 0 then format('max_jobs must be 0 or more, not %s', max_jobs)
-        when not (lease > '0' and lease <= '100 years')
+        when lease <= '0' or not jobs_delays_fit(array[lease])
             then format('lease must be above 0 and at most 100 years, not %s', lease)
         when array_position(job_types, null) is not null then 'job_types must not hold nulls'
     end;

@@ -53,6 +53,9 @@ declare
     v_bound_id bigint;
 begin
     perform jobs_check_claim(worker, queues, max_jobs, lease, job_types);
+    if floors is not null then
+        perform jobs_check_floors(floors);
+    end if;
     foreach v_queue in array coalesce(queues, '{default}') loop
         exit when v_left = 0;
         continue when v_queue = any (v_queues)

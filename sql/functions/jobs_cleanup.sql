@@ -21,12 +21,14 @@ declare
     v_ids bigint[];
     v_count bigint := 0;
 begin
-    if not coalesce(statuses, '{completed}') <@ '{completed,failed,cancelled}'
-        or array_position(statuses, null) is not null then
+    if array_ndims(statuses) > 1 or array_position(statuses, null) is not null
+        or not statuses <@ '{completed,failed,cancelled}' then
         raise exception using errcode = 'JQ003',
-            message = format('statuses must be of completed, failed and cancelled, not %s', statuses);
+            message = format('statuses must be of completed, failed and cancelled, not %s',
+                             left(statuses::text, 100));
     end if;
-    if not (older_than >= '0' and older_than <= '1000 years') then
+    if not (older_than >= '0' and older_than <= '1000 years'
+            and extract(year from older_than) between 0 and 1000) then
         raise exception using errcode = 'JQ003',
             message = format('older_than must be from 0 to 1000 years, not %s', older_than);
     end if;

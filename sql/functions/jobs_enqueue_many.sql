@@ -48,7 +48,7 @@ begin
         end if;
     exception
         when sqlstate 'JQ003' or data_exception or integrity_constraint_violation
-            or feature_not_supported
+            or feature_not_supported or program_limit_exceeded
         then
             get stacked diagnostics v_why = message_text;
             raise exception using errcode = 'JQ003',

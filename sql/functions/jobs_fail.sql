@@ -13,7 +13,7 @@ as $$
 declare
     v_job jobs;
 begin
-    perform jobs_check_failure(array[error], array[retry_in]);
+    perform jobs_check_failure(array[error], array[retry], array[retry_in]);
     perform jobs_hold(job_id, worker, attempt);
     v_job := jobs_apply_failure(job_id, error, retry, retry_in);
     if v_job.status = 'pending' then

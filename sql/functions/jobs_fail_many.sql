@@ -19,7 +19,7 @@ declare
 begin
     perform jobs_check_batch(worker, job_ids, attempts, array[
         cardinality(errors), cardinality(retries), cardinality(retry_ins)]);
-    perform jobs_check_failure(errors, retry_ins);
+    perform jobs_check_failure(errors, retries, retry_ins);
     foreach v_id in array jobs_held(worker, job_ids, attempts) loop
         -- Of an id that stands twice, with two attempts, the later one is held.
         v_place := (select p from generate_subscripts(job_ids, 1) p where job_ids[p] = v_id

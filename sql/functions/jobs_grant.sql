@@ -25,11 +25,12 @@ begin
     if v_names is null then
         raise exception using errcode = 'JQ003',
             message = format('as_what must be producer, worker, observer or admin, not %s',
-                             coalesce(as_what, 'null'));
+                             coalesce(left(as_what, 100), 'null'));
     end if;
     if not exists (select from pg_roles r where r.rolname = role_name) then
         raise exception using errcode = 'JQ003',
-            message = format('there is no role %s', coalesce(quote_ident(role_name), 'null')),
+            message = format('role_name: there is no role %s',
+                             coalesce(quote_ident(left(role_name, 100)), 'null')),
             hint = 'Make it first: create role ... login.';
     end if;
     if not pg_has_role(current_user, v_owner, 'usage') then

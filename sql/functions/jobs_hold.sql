@@ -21,7 +21,7 @@ begin
         raise exception using errcode = 'JQ002',
             message = format('job %s is held by %s in attempt %s, not by %s in attempt %s',
                              job_id, v_job.worker, v_job.attempt,
-                             coalesce(jobs_hold.worker, 'anybody'),
+                             coalesce(left(jobs_hold.worker, 100), 'anybody'),
                              coalesce(jobs_hold.attempt::text, 'any'));
     end if;
     return v_job;

@@ -22,8 +22,10 @@ declare
 begin
     perform jobs_check_batch(worker, job_ids, attempts, array[
         coalesce(cardinality(run_ats), cardinality(job_ids))]);
-    if exists (select from unnest(run_ats) r where not isfinite(r)) then
-        raise exception using errcode = 'JQ003', message = 'run_ats must be moments, not infinity';
+    if exists (select from unnest(run_ats) r
+               where r < '0001-01-02 00:00:00+00' or r >= '9999-12-31 00:00:00+00') then
+        raise exception using errcode = 'JQ003',
+            message = 'run_ats must be moments in the years 1 to 9999';
     end if;
     v_held := jobs_held(worker, job_ids, attempts);
     select array_agg(u.job_id), array_agg(u.run_at) into v_ids, v_run_ats

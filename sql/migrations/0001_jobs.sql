@@ -48,8 +48,8 @@ create table if not exists jobs (
         check (priority between -9 and 9),
     constraint jobs_counts_are_not_negative
         check (least(max_retries, retry_count, crash_count, attempt) >= 0),
-    constraint jobs_run_at_is_finite
-        check (isfinite(run_at)),
+    constraint jobs_run_at_is_in_the_years_1_to_9999
+        check (run_at >= '0001-01-02 00:00:00+00' and run_at < '9999-12-31 00:00:00+00'),
     constraint jobs_backoff_holds_delays
         check (cardinality(backoff) > 0 and array_position(backoff, null) is null
                and interval '0' <= all (backoff) and interval '100 years' >= all (backoff)),

@@ -261,19 +261,27 @@ class Model:
 
     def retry_many(
         self, job_types: list[str] | None, queues: list[str] | None, since: datetime | None,
-        max_jobs: int, now: Between,
+        max_jobs: int, now: Between, seen: set[int],
     ) -> int:  # fmt: skip
+        """How many. Those that failed at the same moment go in any order: as was seen."""
+
         def free(job: Row) -> bool:
             return self.holder(job["job_type"], job["unique_key"]) in (None, job)
 
-        chosen = [
-            job for job in self.jobs.values()
-            if job["status"] == "failed" and (job_types is None or job["job_type"] in job_types)
-            and (queues is None or job["queue"] in queues)
-            and (since is None or job["finished_at"] >= since) and free(job)
-        ][:max_jobs]  # fmt: skip
+        seen_keys = {(self.jobs[i]["job_type"], self.jobs[i]["unique_key"]) for i in seen}
+        chosen = sorted(
+            (
+                job for job in self.jobs.values()
+                if job["status"] == "failed"
+                and (job_types is None or job["job_type"] in job_types)
+                and (queues is None or job["queue"] in queues)
+                and (since is None or job["finished_at"] >= since) and free(job)
+            ),
+            key=lambda j: (j["finished_at"], j["id"] not in seen,
+                           (j["job_type"], j["unique_key"]) not in seen_keys),
+        )  # fmt: skip
         count = 0
-        for job in chosen:
+        for job in chosen[:max_jobs]:
             if free(job):  # of two with one key the first has it by now
                 self.retry(job["id"], now)
                 count += 1

@@ -145,14 +145,21 @@ async def test_each_claim_is_a_new_attempt(conn, job):
     [
         ("null", "worker is missing"),
         ("''", "worker is missing"),
+        ("repeat('w', 513)", "worker must have at most 512 bytes"),
         ("'me', max_jobs => -1", "max_jobs must be 0 or more"),
         ("'me', lease => '0'", "lease must be above 0"),
         ("'me', lease => '-1 s'", "lease must be above 0"),
         ("'me', lease => '101 years'", "lease must be above 0"),
+        ("'me', lease => '-290000 years 104400001 days'", "lease must be above 0"),
         ("'me', '{a,null}'", "queues must not hold nulls"),
         ("'me', '{{a},{b}}'", "must be plain lists"),
         ("'me', job_types => '{null}'", "job_types must not hold nulls"),
         ("'me', job_types => '{{a},{b}}'", "must be plain lists"),
+        ("'me', floors => '1'", "floors must be like"),
+        ("'me', floors => '{\"q\": 1}'", "floors must be like"),
+        ("'me', floors => '{\"q\": {\"high\": \"2030-01-01\"}}'", "floors must be like"),
+        ("'me', floors => '{\"q\": {\"10\": \"2030-01-01\"}}'", "floors must be like"),
+        ("'me', floors => '{\"q\": {\"0\": \"someday\"}}'", "floors must be like"),
     ],
 )
 async def test_bad_arguments_raise(conn, arguments, problem):

@@ -55,6 +55,8 @@ async def test_max_jobs_bounds_all_statuses_together_and_the_oldest_go_first(con
         "statuses => '{processing}'",
         "statuses => '{completed,null}'",
         "statuses => '{nonsense}'",
+        "statuses => '{{completed},{failed}}'",
+        "older_than => '-290000 years 104400001 days'",
         "max_jobs => -1",
     ],
 )

@@ -54,6 +54,8 @@ async def test_every_argument_reaches_its_column(conn):
         ("'t', priority => 10", "priority must be from -9 to 9, not 10"),
         ("'t', run_at => 'infinity'", "run_at must be a moment"),
         ("'t', run_at => '-infinity'", "run_at must be a moment"),
+        ("'t', run_at => '4713-01-01 BC'", "run_at must be a moment in the years 1 to 9999"),
+        ("'t', run_at => '10000-01-01'", "run_at must be a moment in the years 1 to 9999"),
         ("'t', reference_type => ''", "reference_type must have"),
         ("'t', max_retries => -1", "max_retries must be 0 or more, not -1"),
         ("'t', unique_key => ''", "unique_key must have"),
@@ -61,9 +63,12 @@ async def test_every_argument_reaches_its_column(conn):
         ("'t', unique_scope => 'for ever'", "unique_scope must be live or kept"),
         ("'t', backoff => '{}'", "backoff must be a list of one or more delays"),
         ("'t', backoff => '{{1s,2s}}'", "backoff must be a list of one or more delays"),
+        ("'t', backoff => '[5:6]={1s,2s}'", "backoff must be a list of one or more delays"),
         ("'t', backoff => '{1s,null}'", "backoff must not hold nulls"),
         ("'t', backoff => '{-1s}'", "delays from 0 to 100 years"),
         ("'t', backoff => '{1000 years}'", "delays from 0 to 100 years"),
+        # One day, if a month had 30 days; and beyond the calendar once it is added to a moment.
+        ("'t', backoff => '{-290000 years 104400001 days}'", "delays from 0 to 100 years"),
     ],
 )
 async def test_what_cannot_be_a_job_is_refused_by_its_argument(conn, arguments, problem):

@@ -70,6 +70,7 @@ async def test_an_empty_array_adds_nothing(ids):
         ('[{"job_type": "t", "max_retries": -1}]', r"jobs\[0\]: max_retries must be"),
         ('[{"job_type": "t", "backoff": []}]', r"jobs\[0\]: backoff must be a list"),
         ('[{"job_type": "t", "backoff": [["1 s"]]}]', r"jobs\[0\]: backoff must be a list"),
+        ('[{"job_type": "t", "backoff": [[[[[[[["1 s"]]]]]]]]}]', r"jobs\[0\]: .*dimensions"),
         ('[{"job_type": "t", "backoff": ["101 years"]}]', r"jobs\[0\]: backoff must hold delays"),
         ('[{"job_type": "t", "unique_key": ""}]', r"jobs\[0\]: unique_key must have"),
         (

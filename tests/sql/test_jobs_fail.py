@@ -73,7 +73,7 @@ async def test_retry_in_overrides_the_backoff_for_this_once(conn, job):
     assert await conn.fetchval(fail, running) == timedelta(seconds=90)
 
 
-@pytest.mark.parametrize("retry_in", ["-1 s", "101 years"])
+@pytest.mark.parametrize("retry_in", ["-1 s", "101 years", "-290000 years 104400001 days"])
 async def test_an_impossible_retry_in_raises_and_changes_nothing(conn, job, row, retry_in):
     running = await job("processing")
     with pytest.raises(InvalidArgument, match="retry_in must be from 0 to 100 years"):

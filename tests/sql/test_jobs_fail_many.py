@@ -52,6 +52,18 @@ async def test_one_bad_delay_or_missing_error_changes_nothing(conn, job):
     assert await conn.fetchval("select count(*) from jobs where status = 'processing'") == 2
 
 
+@pytest.mark.parametrize("list_of_two", ["{{%s},{%s}}", "{{%s,%s}}", "[5:6]={%s,%s}"])
+@pytest.mark.parametrize("place", range(1, 6))
+async def test_what_is_not_a_plain_list_raises(conn, job, place, list_of_two):
+    await job("processing")
+    await job("processing")
+    arguments = ["'me'", "'{1,2}'", "'{1,1}'", "'{e,e}'", "'{t,t}'", "'{1s,1s}'"]
+    value = arguments[place][2]
+    arguments[place] = f"'{list_of_two % (value, value)}'"
+    with pytest.raises(InvalidArgument, match="plain lists"):
+        await conn.execute(f"select jobs_fail_many({', '.join(arguments)})")
+
+
 @pytest.mark.parametrize("missing", range(6))
 async def test_null_arrays_raise(conn, missing):
     arguments = ["'me'", "'{1}'", "'{1}'", "'{e}'", "'{t}'", "'{1s}'"]

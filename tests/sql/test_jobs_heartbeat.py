@@ -78,3 +78,11 @@ async def test_what_is_being_prolonged_is_not_recovered(conn, other, job):
         await conn.execute(BEAT, [late], [1])
         assert await other.fetch("select * from jobs_recover()") == []
     assert await other.fetch("select * from jobs_recover()") == []
+
+
+async def test_of_an_id_with_two_attempts_the_later_one_is_prolonged(conn, job, row):
+    running = await job("processing", attempt=2)
+    before = (await row(running))["lease_until"]
+    answer = await conn.fetch(BEAT, [running, running], [1, 2])
+    assert [r["state"] for r in answer] == ["lost", "held"]
+    assert (await row(running))["lease_until"] > before

@@ -20,6 +20,12 @@ async def test_a_job_whose_lease_is_over_is_pending_again(job, ids, row):
         assert after[kept] == before[kept]
 
 
+async def test_a_job_that_was_lost_as_often_as_can_be_counted_is_recovered(job, ids):
+    lost = await job("processing", lease_until=-MINUTE, crash_count=32767, max_retries=10**6)
+    other = await job("processing", lease_until=-MINUTE)
+    assert sorted(await ids(ALL)) == [lost, other]
+
+
 async def test_a_running_lease_and_no_lease_at_all_are_respected(job, ids):
     await job("processing")
     await job("processing", lease_until=None)

@@ -57,6 +57,8 @@ async def test_an_id_twice_and_no_ids(job, ids):
         "'me', '{1}', '{}'",
         "'me', '{1}', '{1}', '{}'",
         "'me', '{1}', '{1}', '{infinity}'",
+        "'me', '{1}', '{1}', '{4713-01-01 BC}'",
+        "'me', '{1}', '{1}', '{10000-01-01}'",
     ],
 )
 async def test_bad_arguments_raise(conn, job, row, arguments):

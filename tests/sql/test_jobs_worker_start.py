@@ -50,7 +50,13 @@ async def test_who_only_looks_whether_the_name_lives_does_not_get_it_refused(con
 
 
 @pytest.mark.parametrize(
-    "arguments", ["null, '{q}', null, 1", "'', '{q}', null, 1", "'w', '{null}', null, 1"]
+    "arguments",
+    [
+        "null, '{q}', null, 1",
+        "'', '{q}', null, 1",
+        "repeat('w', 513), '{q}', null, 1",
+        "'w', '{null}', null, 1",
+    ],
 )
 async def test_bad_arguments_raise(conn, arguments):
     with pytest.raises(InvalidArgument):

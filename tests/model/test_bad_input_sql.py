@@ -1,0 +1,134 @@
+"""Every SQL function with what is right in type and wrong otherwise.
+
+Either it works, or an error of our own names the argument. Whatever it took in, everybody's work
+goes on afterwards: no row may be such that a claim, a recovery or a client stumbles over it.
+"""
+
+from typing import Any
+
+import psycopg
+from hypothesis import assume, given
+from model.calls import connect
+from model.profile import bounded
+from model.wild import arguments, written_out
+
+FUNCTIONS = [
+    "jobs_enqueue", "jobs_enqueue_many", "jobs_claim", "jobs_next_due", "jobs_start",
+    "jobs_complete", "jobs_fail", "jobs_complete_many", "jobs_fail_many", "jobs_release_many",
+    "jobs_heartbeat", "jobs_recover", "jobs_cancel", "jobs_retry", "jobs_retry_many", "jobs_pause",
+    "jobs_resume", "jobs_cleanup", "jobs_grant", "jobs_release_unknown", "jobs_wake",
+    "jobs_worker_start", "jobs_worker_stop", "jobs_worker_tick", "jobs_worker_rest",
+    "jobs_worker_rise", "jobs_channel",
+]  # fmt: skip
+CLAIM_ALL = "select * from jobs_claim('z', array(select distinct queue from jobs), 100)"
+DELETES = {"jobs_cleanup", "jobs_complete_many"}
+Conn = psycopg.Connection[dict[str, Any]]
+
+
+def populate(conn: Conn) -> None:
+    """Ids 1 to 3 pending, 4 to 6 held by w, then one of each final status."""
+    conn.execute(
+        "select jobs_enqueue('t', queue => q) from unnest('{default,default,other}'::text[]) q"
+    )
+    conn.execute(
+        "insert into jobs (job_type, status, worker, attempt, lease_until, unique_key)"
+        " values ('t', 'processing', 'w', 1, 'tomorrow', 'k'),"
+        " ('t', 'processing', 'w', 1, 'tomorrow', null), ('t', 'processing', 'v', 1, null, null)"
+    )
+    conn.execute(
+        "insert into jobs (job_type, status, attempt, finished_at)"
+        " values ('t', 'completed', 1, 'yesterday'), ('t', 'failed', 1, 'yesterday'),"
+        " ('t', 'cancelled', 1, 'yesterday')"
+    )
+
+
+def signature(conn: Conn, function: str) -> dict[str, str]:
+    """The types of a function's arguments by name."""
+    rows = conn.execute(
+        "select name, format_type(type, null) as type"
+        " from pg_proc p, unnest(p.proargnames, p.proargtypes::oid[]) a(name, type)"
+        " where p.proname = %s and type is not null", [function],
+    ).fetchall()  # fmt: skip
+    assert rows
+    return {row["name"]: row["type"] for row in rows}
+
+
+def table(conn: Conn) -> list[dict[str, Any]]:
+    # A moment that Python cannot hold raises here.
+    return conn.execute("select * from jobs order by id").fetchall()
+
+
+def work_goes_on(conn: Conn) -> None:
+    """Everything that goes over many jobs at once, as workers and operators call it."""
+    conn.execute("update jobs set run_at = least(run_at, clock_timestamp())")
+    conn.execute("select jobs_next_due(array(select queue from jobs))")
+    for _ in range(3):
+        conn.execute(f"""
+            select jobs_fail_many('z', array_agg(id), array_agg(attempt), array_agg('e'::text),
+                array_agg(true), array_agg(null::interval))
+            from ({CLAIM_ALL}) c having count(*) > 0""")
+        table(conn)
+        conn.execute("update jobs set run_at = clock_timestamp()")
+        conn.execute(CLAIM_ALL)
+        for worker in ("w", "v", "z"):
+            conn.execute("select jobs_recover(%s)", [worker])
+        table(conn)
+    conn.execute("select jobs_retry_many()")
+    conn.execute("select * from jobs_stats").fetchall()
+
+
+def unreadable(error: psycopg.Error, names: list[str]) -> str | None:
+    """What is wrong with an error: it is not ours, or does not say which argument is at fault."""
+    message = str(error.diag.message_primary)
+    if not str(error.sqlstate).startswith("JQ"):
+        return f"{error.sqlstate}: {message[:200]}"
+    if len(message) > 1000:
+        return f"too long: {message[:200]}"
+    named = any(name in message or name.removesuffix("s") in message for name in names)
+    return None if named or error.sqlstate != "JQ003" else f"which argument? {message}"
+
+
+def examine(conn: Conn, function: str, call: str, values: dict[str, str | None]) -> None:
+    before = table(conn)
+    conn.execute("savepoint call")
+    try:
+        conn.execute(call, values).fetchall()
+    except psycopg.Error as error:
+        problem = unreadable(error, list(values))
+        if problem:
+            raise AssertionError(problem) from error
+        conn.execute("rollback to call")
+        assert table(conn) == before
+        return
+    if function not in DELETES:
+        assert {row["id"] for row in before} <= {row["id"] for row in table(conn)}
+    work_goes_on(conn)
+
+
+def look(conn: Conn, function: str, *, infinite_intervals: bool) -> None:
+    """Tries one function with many arguments."""
+
+    types = signature(conn, function)
+    names = ", ".join(f"{name} => %({name})s::{type_name}" for name, type_name in types.items())
+
+    @bounded(40, long=3000)
+    @given(arguments(types))
+    def try_it(drawn):
+        values = {name: written_out(text) for name, text in drawn.items()}
+        intervals = [values[name] for name in types if types[name].startswith("interval")]
+        assume(infinite_intervals or "infinity" not in str(intervals))
+        conn.execute("begin")
+        try:
+            examine(conn, function, f"select * from {function}({names})", values)
+        finally:
+            conn.execute("rollback")
+
+    try_it()
+
+
+def test_bad_input_is_refused_by_name_and_harms_nobody(pgjobs_dsn):
+    with connect(pgjobs_dsn) as conn:
+        conn.execute("set statement_timeout = '20s'")
+        populate(conn)
+        for function in FUNCTIONS:
+            look(conn, function, infinite_intervals=conn.info.server_version >= 170000)
