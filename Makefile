@@ -22,8 +22,8 @@ check: .venv/ready ## types, lint, imports and SQL checks
 	$(BIN)/lint-imports
 	$(BIN)/squawk $(filter-out %.rollback.sql,$(wildcard sql/migrations/*.sql sql/functions/*.sql sql/views/*.sql))
 
-bench: .venv/ready ## measure throughput and latency
-	$(BIN)/python -m benchmarks
+bench: .venv/ready ## measure throughput and latency, ten minutes, beside the peers in .venv
+	$(BIN)/python -m benchmarks quick
 
 contents: .venv/ready ## complete the lists in sql/ after a file or an argument was added
 	$(BIN)/python tests/contents.py

@@ -62,7 +62,7 @@ async def _clean(connection: Any) -> int:
     total = 0
     while True:
         # The drained jobs have finished within the last hour.
-        deleted = await connection.fetchval("select jobs_cleanup('1 hour')", timeout=1800)
+        deleted: int = await connection.fetchval("select jobs_cleanup('1 hour')", timeout=1800)
         total += deleted
         if not deleted:
             return total

@@ -5,6 +5,7 @@ import itertools
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import asyncpg
 
@@ -38,11 +39,10 @@ async def concurrent(bench: Bench) -> None:
             async with bench.database(SYSTEMS["pgjobs"]) as database:
                 await bench.settle()
                 dsn = bench.dsn(database)
-                async with App(dsn) as app, asyncpg.create_pool(dsn, min_size=POOL, max_size=POOL) as pool:  # noqa: E501
-                    conn = None if setting == "coalesced" else pool
+                sizes = {"min_size": POOL, "max_size": POOL}
+                async with App(dsn) as app, asyncpg.create_pool(dsn, **sizes) as pool:
                     seconds = await _many_callers(
-                        lambda n, app=app, conn=conn: app.enqueue("noop", {"n": n}, conn=conn),
-                        count,
+                        app, None if setting == "coalesced" else pool, count
                     )
                 async with bench.connect(database) as connection:
                     added = await connection.fetchval("select count(*) from jobs")
@@ -57,7 +57,10 @@ async def concurrent(bench: Bench) -> None:
     )  # fmt: skip
 
 
-async def _many_callers(call: Callable[[int], Awaitable[object]], jobs: int) -> float:
+async def _many_callers(app: App, conn: Any, jobs: int) -> float:
+    async def call(number: int) -> None:
+        await app.enqueue("noop", {"n": number}, conn=conn)
+
     await asyncio.gather(*(call(-1) for _ in range(COROUTINES)))
     numbers = iter(range(jobs))
 

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -92,7 +92,7 @@ class GraphileWorker(System):
 
     name = "graphile-worker"
     package = "graphile-worker"
-    tunings: Mapping[str, Mapping[str, Any]] = {
+    tunings = {
         "best": _tuned(24, 500),
         "default": {},
         "c1": {"concurrentJobs": 1},

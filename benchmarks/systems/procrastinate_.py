@@ -16,10 +16,11 @@ def _ignore(_: Mapping[str, Any]) -> None:
     """What a producer's task would do."""
 
 
-def _app(dsn: str, tick: Callable[[Mapping[str, Any]], None], pool: int) -> Any:
+def _app(dsn: str, tick: Callable[[Mapping[str, Any]], None], connections: int = 4) -> Any:
     import procrastinate
 
-    connector = procrastinate.PsycopgConnector(conninfo=dsn, min_size=1, max_size=pool)
+    # Four is the pool's own default.
+    connector = procrastinate.PsycopgConnector(conninfo=dsn, max_size=max(connections, 4))
     app = procrastinate.App(connector=connector)
 
     @app.task(name="noop", queue=QUEUES[0])
@@ -58,12 +59,12 @@ class Procrastinate(System):
     unfinished = "select count(*) from procrastinate_jobs where status in ('todo', 'doing')"
 
     async def install(self, dsn: str) -> None:
-        async with _app(dsn, _ignore, 2).open_async() as app:
+        async with _app(dsn, _ignore).open_async() as app:
             await app.schema_manager.apply_schema_async()
 
     @asynccontextmanager
     async def producer(self, dsn: str) -> AsyncIterator[Producer]:
-        async with _app(dsn, _ignore, 2).open_async() as app:
+        async with _app(dsn, _ignore).open_async() as app:
             yield _Producer(app)
 
     async def work(self, order: Order, recorder: Recorder, stop: asyncio.Event) -> None:
