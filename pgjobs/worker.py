@@ -95,7 +95,7 @@ class Worker:
         self._claim_link = Link(app.dsn, name=f"{label} claim", settings=_CLAIM_SETTINGS)
         self._settle_link = Link(app.dsn, name=f"{label} settle")
         listen_link = Link(
-            listen_dsn or app.dsn, name=f"{label} listen", settings=_LISTEN_SETTINGS, patience=5.0,
+            listen_dsn or app.dsn, name=f"{label} listen", settings=_LISTEN_SETTINGS, patience=4.0,
             private=True,
         )  # fmt: skip
         self._database = Database(self._claim_link, schema)

@@ -24,15 +24,18 @@ async def ledger(conn: asyncpg.Connection) -> asyncpg.Connection:
 
 @pytest.fixture
 def start(pgjobs_dsn: str) -> Iterator[Start]:
-    """start(concurrency=10, name=None): a worker's process, ended with the test."""
+    """start(concurrency=10, name=None, dsn=None): a worker's process, ended with the test."""
     running: list[subprocess.Popen[bytes]] = []
 
-    def begin(concurrency: int = 10, name: str | None = None) -> subprocess.Popen[bytes]:
+    def begin(
+        concurrency: int = 10, name: str | None = None, dsn: str | None = None
+    ) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             [sys.executable, WORKLOAD, str(concurrency), *([name] if name else [])],
-            env={**os.environ, "PGJOBS_DSN": pgjobs_dsn, "PYTHONPATH": str(WORKLOAD.parents[2])},
+            env={**os.environ, "PGJOBS_DSN": dsn or pgjobs_dsn,
+                 "PYTHONPATH": str(WORKLOAD.parents[2])},
             stderr=subprocess.DEVNULL,
-        )
+        )  # fmt: skip
         running.append(process)
         return process
 
