@@ -154,7 +154,11 @@ class Bench:
             await admin.execute("checkpoint")
 
     async def fill(self, system: System, database: str, jobs: int, *, mixed: bool = False) -> None:
-        """That many jobs wait; ``mixed``: in two queues, where it has queues, and 3 priorities."""
+        """That many jobs wait; ``mixed``: in two queues, where it has queues, and 3 priorities.
+
+        The tables are analysed, as autovacuum does with tables that are not a minute old: without
+        statistics some systems sort all waiting jobs for each claim.
+        """
         async with system.producer(self.dsn(database)) as producer:
             chunks = itertools.count()
             for start in range(0, jobs, 1000):
@@ -164,6 +168,8 @@ class Bench:
                     queue=chunk % 2 if mixed else 0,
                     priority=chunk % 3 if mixed else 0,
                 )
+        async with self.connect(database) as connection:
+            await connection.execute("analyze")
 
     @asynccontextmanager
     async def worker(self, order: Order) -> AsyncIterator[Worker]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
 
 import asyncpg
 
-from .arguments import not_before, reference_of, typed
+from .arguments import check_run, delays_of, not_before, reference_of, typed
 from .connection import executor
 from .database import Database, Moment
 from .dsn import redact, resolve
@@ -114,6 +114,9 @@ class App:
             raise InvalidArgument("a job type is a name: @app.job('file_ingestion')")
         if job_type in self.tasks:
             raise InvalidArgument(f"job type {job_type} has a handler already")
+        typed(job_type=job_type, queue=queue, priority=priority, max_retries=max_retries)
+        delays_of(backoff)
+        check_run(timeout)
 
         def register(handler: Callable[[RunningJob[Any]], Any], /) -> Task[Any, Any]:
             task: Task[Any, Any] = Task(
@@ -153,7 +156,7 @@ class App:
             unique_key=unique_key, unique_scope=unique_scope,
         )  # fmt: skip
         arguments["run_at"] = not_before(run_at, delay)
-        arguments["backoff"] = None if backoff is None else list(backoff.delays)
+        arguments["backoff"] = delays_of(backoff)
         arguments["reference_type"], arguments["reference_id"] = reference_of(reference)
         text = "{}" if payload is None else encode(payload, "the payload")
         if conn is not None:
@@ -179,9 +182,12 @@ class App:
         conn: "Conn | None" = None,
     ) -> list[int]:
         """Adds a job for each payload, all or none; ids in the same order. See ``enqueue``."""
+        if not isinstance(payloads, Iterable):
+            raise InvalidArgument(f"payloads must be a list, not {payloads!r}")
         after = not_before(run_at, delay)
         common = typed(job_type=job_type, queue=queue, priority=priority, max_retries=max_retries)
-        common["backoff"] = backoff and [f"{d.total_seconds()} s" for d in backoff.delays]
+        delays = delays_of(backoff)
+        common["backoff"] = delays and [f"{d.total_seconds()} s" for d in delays]
         common["reference_type"], common["reference_id"] = reference_of(reference)
         database = Database(await self.pool() if conn is None else executor(conn), self.schema)
         moment = await database.moment(after)

@@ -1,10 +1,12 @@
-"""What ``enqueue`` refuses before it asks the database: one call and many are checked alike."""
+"""What is refused before the database is asked, by argument: one place for all entry points."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
 from .database import Moment
 from .errors import InvalidArgument
+from .models import Backoff
 
 _TYPES = {
     "job_type": str, "queue": str, "priority": int, "max_retries": int, "unique_key": str,
@@ -48,3 +50,39 @@ def reference_of(reference: tuple[str, int] | None) -> tuple[str | None, int | N
     if not isinstance(kind, str) or not isinstance(identity, int):
         raise InvalidArgument(f"reference must be a string and a number, not {reference!r}")
     return kind, identity
+
+
+def delays_of(backoff: Backoff | None) -> list[timedelta] | None:
+    """The delays of a backoff."""
+    if backoff is None:
+        return None
+    if not isinstance(backoff, Backoff):
+        raise InvalidArgument(f"backoff must be a pgjobs.Backoff, not {backoff!r}")
+    return list(backoff.delays)
+
+
+def check_run(timeout: timedelta | None) -> None:
+    """Refuses what cannot be the timeout of a run."""
+    if timeout is not None and (not isinstance(timeout, timedelta) or timeout <= timedelta(0)):
+        raise InvalidArgument(f"timeout must be a timedelta above 0, not {timeout!r}")
+
+
+def check_worker(
+    queues: Collection[str], concurrency: int, name: str | None, lease: timedelta, grace: timedelta
+) -> None:
+    """Refuses what cannot be a worker."""
+    if not isinstance(concurrency, int) or concurrency < 1:
+        raise InvalidArgument(f"concurrency must be 1 or more, not {concurrency!r}")
+    if (
+        not isinstance(queues, Collection)
+        or isinstance(queues, str)
+        or not queues
+        or not all(isinstance(queue, str) for queue in queues)
+    ):
+        raise InvalidArgument(f"queues must be a list of one or more names, not {queues!r}")
+    if name is not None and not isinstance(name, str):
+        raise InvalidArgument(f"name must be a string, not {name!r}")
+    if not isinstance(lease, timedelta) or lease < timedelta(seconds=3):
+        raise InvalidArgument(f"lease must be at least 3 seconds, not {lease!r}")
+    if not isinstance(grace, timedelta) or grace < timedelta(0):
+        raise InvalidArgument(f"grace must be a timedelta of 0 or more, not {grace!r}")

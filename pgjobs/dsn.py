@@ -26,6 +26,8 @@ def resolve(dsn: str | None) -> str:
     Takes ``postgres://``, ``postgresql://``, either with ``+asyncpg`` or ``+psycopg``, and libpq's
     ``host=... dbname=...``. Parameters that only one driver knows are translated, or left out.
     """
+    if dsn is not None and not isinstance(dsn, str):
+        raise InvalidArgument(f"the DSN must be a string, not {dsn!r}: write it like {_EXAMPLE}")
     found = dsn or os.environ.get("PGJOBS_DSN") or os.environ.get("DATABASE_URL") or ""
     found = found.strip()
     if not found:
@@ -66,7 +68,7 @@ def redact(dsn: str) -> str:
 def _from_keywords(conninfo: str) -> str:
     try:
         given = conninfo_to_dict(conninfo)
-    except Error:
+    except (Error, UnicodeEncodeError):
         # Not chained: libpq quotes what it could not read, and that may be the password.
         raise InvalidArgument(f"the DSN cannot be read: write it like {_EXAMPLE}") from None
     parameters = [(name, str(value)) for name, value in given.items() if value is not None]

@@ -24,6 +24,7 @@ class JobStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+_UNREAD: Any = object()
 _KNOWN = frozenset(map(str, JobStatus))
 
 
@@ -136,13 +137,16 @@ class Job(Generic[P]):
     @classmethod
     def from_row(cls, row: Row) -> "Job[Any]":
         """The job of a row whose JSON columns are text; its payload is plain JSON data."""
-        # Null where a producer that may not read is given somebody else's job for its unique_key.
-        text = row["payload"]
-        return Job(row, None if text is None else json.loads(text))
+        # Decoded when asked for: one that is nested too deeply for Python must not hide the others.
+        return Job(row, _UNREAD)
 
     @property
     def payload(self) -> P:
         """What the handler is given: the annotated type in a handler, else plain JSON data."""
+        if self._payload is _UNREAD:
+            # Null where a producer that may not read is given another's job for its unique_key.
+            text = self._row["payload"]
+            self._payload = None if text is None else json.loads(text)
         return self._payload
 
     @property

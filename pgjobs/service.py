@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .connection import executor
 from .database import Database
-from .errors import JobNotFound
+from .errors import InvalidArgument, JobNotFound
 from .models import Job, encode
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class JobService:
     ) -> Job[Any]:
         """A new pending job. Raises ``InvalidArgument``."""
         return await self._database.enqueue(
-            str(job_type),
+            job_type,
             None if payload is None else encode(payload, "the payload"),
             reference_type=reference_type,
             reference_id=reference_id,
@@ -62,7 +62,7 @@ class JobService:
         self, job_type: str | None = None, limit: int | None = None
     ) -> list[Job[Any]]:
         """Pending jobs, also those that wait for a retry: priority first, then by run_at."""
-        return await self._database.pending(None if job_type is None else str(job_type), limit)
+        return await self._database.pending(job_type, limit)
 
     async def mark_processing(self, job_id: int) -> Job[Any]:
         """pending → processing, held by this worker; raises ``JobNotHeld`` if it is not pending."""
@@ -83,8 +83,12 @@ class JobService:
 
     async def cleanup_completed(self, days: int = 7) -> int:
         """Deletes jobs that were completed longer ago than this; how many."""
+        try:
+            older_than = timedelta(days=days)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidArgument(f"days must be a number of days, not {days!r}") from error
         total = 0
-        while deleted := await self._database.cleanup(timedelta(days=days)):
+        while deleted := await self._database.cleanup(older_than):
             total += deleted
         return total
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from .arguments import check_worker
 from .claimer import Claimer
 from .database import Database
 from .errors import InvalidArgument
@@ -68,12 +69,7 @@ class Worker:
         keep_completed: bool,
         listen_dsn: str | None,
     ) -> None:
-        if concurrency < 1:
-            raise InvalidArgument(f"concurrency must be 1 or more, not {concurrency}")
-        if isinstance(queues, str) or not queues:
-            raise InvalidArgument("queues must be a list of one or more names")
-        if lease < timedelta(seconds=3):
-            raise InvalidArgument(f"lease must be at least 3 seconds, not {lease}")
+        check_worker(queues, concurrency, name, lease, grace)
         self.app = app
         self.name = name or default_name()
         self.queues = list(dict.fromkeys(queues))

@@ -27,8 +27,12 @@ async def latency(bench: Bench) -> None:
                     until_empty=False,
                 )  # fmt: skip
                 async with bench.worker(order) as worker, asyncio.timeout(600):
-                    delays = await _probe(bench, system, database, [worker], jobs)
+                    delays, returned = await _probe(bench, system, database, [worker], jobs)
             _add(bench, system.name, delays, "", jobs)
+            bench.table.add(
+                system.name, "of which enqueue, p50", statistics.median(returned) * 1e3, "ms",
+                jobs=jobs,
+            )  # fmt: skip
     for name in bench.options.systems[1:]:
         bench.table.ratio(
             f"p50 against {name}", ("pgjobs", "p50", ""), (name, "p50", "")
@@ -50,7 +54,7 @@ async def herd(bench: Bench) -> None:
                 async with asyncio.timeout(600):
                     await _registered(bench, database, count)
                     before = await _claims(bench, database)
-                    delays = await _probe(bench, system, database, workers, jobs, HERD_PACE)
+                    delays, _ = await _probe(bench, system, database, workers, jobs, HERD_PACE)
                     claims = await _claims(bench, database) - before
             bench.table.add(
                 "pgjobs", "claims per job", claims / jobs, "", setting=setting, jobs=jobs
@@ -71,7 +75,8 @@ def _add(bench: Bench, name: str, delays: Sequence[float], setting: str, jobs: i
 async def _probe(
     bench: Bench, system: System, database: str, workers: list[Worker], jobs: int,
     pace: float | None = None,
-) -> list[float]:  # fmt: skip
+) -> tuple[list[float], list[float]]:  # fmt: skip
+    """Delays of the handlers' starts, and how long each call of enqueue took."""
     async with system.producer(bench.dsn(database)) as producer:
         # Until one has been done, whoever gets it; then everybody has time to come to rest.
         await producer.one({"n": -1})
@@ -79,8 +84,11 @@ async def _probe(
         await asyncio.wait(firsts, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.sleep(1)
         due = time.monotonic()
+        returned: list[float] = []
         for _ in range(jobs):
-            await producer.one({"sent": time.monotonic()})
+            sent = time.monotonic()
+            await producer.one({"sent": sent})
+            returned.append(time.monotonic() - sent)
             due += random.uniform(*PACE) if pace is None else pace
             await asyncio.sleep(due - time.monotonic())
         await asyncio.sleep(0.5)
@@ -90,7 +98,7 @@ async def _probe(
     delays = [delay for worker in workers for delay in (await worker.stop()).delays]
     if len(delays) != jobs:
         raise RuntimeError(f"{system.name} ran {len(delays)} of {jobs} jobs")
-    return delays
+    return delays, returned
 
 
 async def _registered(bench: Bench, database: str, count: int) -> None:

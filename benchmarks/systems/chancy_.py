@@ -57,7 +57,7 @@ class Chancy(System):
         "c50": {"concurrency": 50, "eager_polling": True, "outgoing": 0.05},
         "c100": {"concurrency": 100, "eager_polling": True, "outgoing": 0.05},
     }
-    share = 0.1
+    share = 0.2
     shares = {"default": 0.01}  # 100 jobs per poll, every 5 s
     unfinished = (
         "select count(*) from chancy_jobs where state in ('pending', 'running', 'retrying')"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from ..models import Row
-from .statements import CLAIM_COLUMNS, Moment, Statements, as_moment
+from .statements import CLAIM_COLUMNS, Moment, Statements, as_list, as_moment
 
 
 class Claiming(Statements):
@@ -103,7 +103,7 @@ class Claiming(Statements):
         run_ats: Sequence[Moment] | None = None,
     ) -> list[int]:
         """Gives back what this worker still holds, no retry spent; the ids that changed."""
-        moments = [as_moment(moment) for moment in run_ats or [None] * len(job_ids)]
+        moments = [as_moment(moment) for moment in as_list("run_ats", run_ats) or []]
         return await self._ids(
             """select jobs_release_many as id from {schema}.jobs_release_many(
             $1::text, $2::bigint[], $3::int[],

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..models import Job
-from .statements import JOB_COLUMNS, Moment, Statements, as_moment
+from .statements import JOB_COLUMNS, Moment, Statements, as_list, as_moment
 
 
 class Managing(Statements):
@@ -119,7 +119,7 @@ class Managing(Statements):
         """Deletes finished jobs; how many. Repeat until 0."""
         value: int = await self._value(
             "select {schema}.jobs_cleanup($1::interval, $2::text[], $3::int) as value",
-            older_than, None if statuses is None else list(statuses), max_jobs,
+            older_than, as_list("statuses", statuses), max_jobs,
         )  # fmt: skip
         return value
 

@@ -1,14 +1,15 @@
 """The statements' common ground: where they run, what they give, which errors they raise."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import asyncpg
 
 from ..errors import InvalidArgument, SchemaMismatch
 from ..models import Job, Row
 
+T = TypeVar("T")
 Moment = datetime | timedelta | None
 
 # Named, since a prepared `select *` breaks when a migration adds a column; JSON as text, since a
@@ -73,3 +74,12 @@ def as_moment(value: Moment) -> tuple[datetime | None, timedelta | None]:
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise InvalidArgument(f"a moment must be a datetime with a time zone, not {value!r}")
     return value, None
+
+
+def as_list(name: str, values: Iterable[T] | None) -> list[T] | None:
+    """What goes to the server as an array."""
+    if values is None:
+        return None
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes):
+        raise InvalidArgument(f"{name} must be a list, not {values!r}")
+    return list(values)
