@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench contents clean
+.PHONY: help demo test test-all check bench contents clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ demo: .venv/ready ## run real jobs on an embedded PostgreSQL and watch them
 
 test: .venv/ready ## run the tests on an embedded PostgreSQL
 	$(BIN)/python -m pytest -q
+
+test-all: .venv/ready ## run the SQL and end-to-end tests on PostgreSQL 15 to 18
+	$(BIN)/python tests/versions.py
 
 check: .venv/ready ## types, lint, imports and SQL checks
 	$(BIN)/ruff check .

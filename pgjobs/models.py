@@ -146,7 +146,8 @@ class Job(Generic[P]):
         if self._payload is _UNREAD:
             # Null where a producer that may not read is given another's job for its unique_key.
             text = self._row["payload"]
-            self._payload = None if text is None else json.loads(text)
+            plain: Any = None if text is None else json.loads(text)
+            self._payload = plain
         return self._payload
 
     @property
