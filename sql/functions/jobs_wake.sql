@@ -12,6 +12,7 @@ create or replace function jobs_wake(
 ) returns void
 language plpgsql volatile
 set search_path from current
+set plan_cache_mode = force_generic_plan
 as $$
 begin
     if pg_notification_queue_usage() < 0.5 then
