@@ -43,6 +43,7 @@ _LISTEN_SETTINGS = {
 
 POLL = 0.003  # seconds between claims while awake: producers are silent then
 HOPS = 3  # times that workers without a free slot hand on the news of a job
+HALF = 50  # jobs: a smaller claim costs the server more than taking turns gains
 LINGER = 0.1  # seconds without a job, or without a slot, until a worker that is awake rests
 
 
@@ -83,6 +84,7 @@ class Worker:
         self._pace = Pace()
         self._turn = 0  # how often the turn that this worker was given may still be passed on
         self._hungry = False  # whoever frees a slot is to set the flag
+        self._backlog = False  # there was more to be had than the last claim took
         self._one_by_one = False
         self._until_empty = False
         self._stopping = False
@@ -186,6 +188,8 @@ class Worker:
             if self._stopping:
                 return
             free = self.concurrency - len(self._running)
+            if self._backlog:
+                free = min(free, (self.concurrency + 1) // 2)
             rows: Sequence[Row] = ()
             if free > 0:
                 self._listener.looked()
@@ -193,6 +197,10 @@ class Worker:
             for row in rows:
                 self._start(jobs, row)
             self._pace.count(len(rows))
+            # While one half runs, the server claims the other.
+            self._backlog = len(rows) == free and self.concurrency >= 2 * HALF
+            if self._backlog and len(self._running) < self.concurrency:
+                continue
             # There may be more than there were slots: whoever frees one sets the flag.
             was_hungry, self._hungry = self._hungry, self._until_empty or len(rows) >= free
             if self._until_empty:
