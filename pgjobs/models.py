@@ -180,6 +180,10 @@ class Job(Generic[P]):
         return tuple(self._row[c] for c in ("id", "status", "attempt", "updated_at"))
 
 
+# On a larger message the server hangs up, which looks like a connection that was lost.
+LARGEST = 1_000_000_000
+
+
 def encode(value: object, what: str) -> str:
     """JSON text of a payload or result (``what``): models, dataclasses and plain data.
 
@@ -188,6 +192,8 @@ def encode(value: object, what: str) -> str:
     """
     try:
         data = to_json(value)
+        if len(data) > LARGEST:
+            raise ValueError(f"it has {len(data):,} bytes, and {LARGEST:,} is the most")
         if b"NaN" in data or b"Infinity" in data or b"\\u0000" in data:
             _refuse_unstorable(json.loads(data, parse_constant=_refuse_constant))
         return data.decode()

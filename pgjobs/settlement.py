@@ -19,6 +19,8 @@ Write = Callable[[Sequence[Ended]], Awaitable[list[int]]]
 
 # A statement this large is quick, and a broken one is halved at most ten times.
 BATCH = 1_000
+# The server hangs up on a message of more than 1 GB; results that are fine alone must not be one.
+BATCH_CHARACTERS = 32 * 2**20
 
 
 class Settlement:
@@ -83,13 +85,21 @@ class Settlement:
             self._work.clear()
             while self._waiting:
                 # Taken off the list only when written: is_empty must not be early.
-                batch = self._waiting[:BATCH]
+                batch = self._next_batch()
                 await self._write(batch)
                 del self._waiting[: len(batch)]
                 self._room.set()
             if self._closing:
                 return
             self._on_empty()
+
+    def _next_batch(self) -> Sequence[Ended]:
+        characters = 0
+        for count, (_, _, outcome) in enumerate(self._waiting[:BATCH]):
+            characters += len(outcome.result or "") + len(outcome.error)
+            if count > 0 and characters > BATCH_CHARACTERS:
+                return self._waiting[:count]
+        return self._waiting[:BATCH]
 
     async def _write(self, batch: Sequence[Ended]) -> None:
         kinds: dict[End, list[Ended]] = {}

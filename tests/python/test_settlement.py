@@ -3,6 +3,7 @@
 import pytest
 
 from pgjobs import Fail
+from pgjobs.settlement import Settlement
 
 REFUSE = """
     create function refuse() returns trigger language plpgsql as $$
@@ -82,6 +83,27 @@ async def test_ends_of_all_kinds_are_written_together(app, conn):
     await app.worker().run(until_empty=True)
     assert await statuses(conn) == {"completed": 20, "pending": 60, "failed": 20, "cancelled": 20}
     assert await conn.fetchval("select count(*) from jobs where worker is not null") == 0
+
+
+async def test_large_results_are_not_written_all_at_once(app, conn, monkeypatch):
+    monkeypatch.setattr("pgjobs.settlement.BATCH_CHARACTERS", 1_000)
+    lengths = []
+    complete = Settlement._complete
+
+    async def measured(self, group):
+        lengths.append([len(outcome.result) for _, _, outcome in group])
+        return await complete(self, group)
+
+    monkeypatch.setattr(Settlement, "_complete", measured)
+
+    @app.job("t")
+    async def handler(job):
+        return "x" * job.payload
+
+    await app.enqueue_many("t", [298] * 20 + [5_000])
+    await app.worker().run(until_empty=True)
+    assert await statuses(conn) == {"completed": 21}
+    assert sorted(set(map(sum, lengths)))[-2:] == [900, 5_002]
 
 
 async def test_more_than_a_batch_is_written_in_several(app, conn):
