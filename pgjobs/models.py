@@ -180,8 +180,9 @@ class Job(Generic[P]):
         return tuple(self._row[c] for c in ("id", "status", "attempt", "updated_at"))
 
 
-# On a larger message the server hangs up, which looks like a connection that was lost.
-LARGEST = 1_000_000_000
+# What jsonb holds. Of more the server may not even say so: it hangs up on a message of 1 GB, and
+# one that takes long looks like a connection that was lost.
+LARGEST = 268_435_455
 
 
 def encode(value: object, what: str) -> str:
