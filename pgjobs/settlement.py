@@ -132,6 +132,9 @@ class Settlement:
             log.error("%d ended jobs could not be written: %s", len(group), error)
             return
         except (asyncpg.PostgresError, PgjobsError) as error:
+            if len(group) == 1 and isinstance(error, asyncpg.LockNotAvailableError):
+                self._put_off(group[0])
+                return
             if len(group) > 1:
                 half = len(group) // 2
                 await self._persist(write, group[:half])
@@ -149,6 +152,14 @@ class Settlement:
                         extra={"job_id": job_id, "attempt": attempt},
                     )  # fmt: skip
 
+    def _put_off(self, ended: Ended) -> None:
+        """Somebody else has that row locked: the others first."""
+        if self._closing:
+            self._on_given_up()
+            log.error("job %s: its row is locked, its end could not be written", ended[0])
+        else:
+            self._waiting.append(ended)
+
     async def _refused(self, ended: Ended, error: Exception) -> None:
         """The server does not take what this job ended with: it fails with that as its error."""
         job_id, attempt, outcome = ended
@@ -161,6 +172,8 @@ class Settlement:
         if outcome.error != failed.error:
             try:
                 await persist(lambda: self._fail([(job_id, attempt, failed)]), "settling jobs")
+            except asyncpg.LockNotAvailableError:
+                self._put_off(ended)
             except (asyncpg.PostgresError, PgjobsError) as again:
                 # It is given back and run again: not lost, and not silent.
                 self._on_given_up()

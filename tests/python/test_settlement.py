@@ -1,5 +1,8 @@
 """The ends of jobs are written in batches, and one that is refused drags down no other."""
 
+import asyncio
+
+import asyncpg
 import pytest
 
 from pgjobs import Fail
@@ -65,6 +68,32 @@ async def test_a_job_of_which_nothing_can_be_written_holds_up_no_other(app, conn
     await app.worker().run(until_empty=True)
     assert await statuses(conn) == {"completed": 49, "processing": 1}
     assert "could not even be failed" in caplog.text
+
+
+async def test_a_row_that_somebody_has_locked_holds_up_no_other(
+    app, conn, working, until_status, eventually
+):
+    go = asyncio.Event()
+
+    @app.job("t")
+    async def handler(job):
+        await go.wait()
+
+    ids = await app.enqueue_many("t", [None] * 50)
+
+    async def counted(status, wanted):
+        return (await statuses(other)).get(status, 0) == wanted
+
+    other = await asyncpg.connect(app.dsn)
+    async with working():
+        await eventually(lambda: counted("processing", 50))
+        async with conn.transaction():
+            await conn.execute("select from jobs where id = $1 for update", ids[13])
+            go.set()
+            await eventually(lambda: counted("completed", 49))
+        row = await until_status(ids[13], "completed")
+    await other.close()
+    assert (row["attempt"], row["crash_count"], row["retry_count"]) == (1, 0, 0)
 
 
 async def test_ends_of_all_kinds_are_written_together(app, conn):
