@@ -36,6 +36,9 @@ log = logging.getLogger("pgjobs.worker")
 # A claim need not be flushed to disk: a completion that is flushed later flushes it too, and one
 # that a crash of the server undoes is simply claimed again. So a claim costs no disk write.
 _CLAIM_SETTINGS = {"synchronous_commit": "off"}
+# A row that somebody has locked must not hold up the others' ends (see Settlement). And a statement
+# that this worker gives up would wait on at the server, and keep what it has locked.
+_SETTLE_SETTINGS = {"lock_timeout": "200ms"}
 # A half-open LISTEN connection: the server drops it, and with it the worker's name, after 25 s.
 _LISTEN_SETTINGS = {
     "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
@@ -91,7 +94,7 @@ class Worker:
 
         schema, label = app.schema, f"pgjobs {self.name}"
         self._claim_link = Link(app.dsn, name=f"{label} claim", settings=_CLAIM_SETTINGS)
-        self._settle_link = Link(app.dsn, name=f"{label} settle")
+        self._settle_link = Link(app.dsn, name=f"{label} settle", settings=_SETTLE_SETTINGS)
         listen_link = Link(
             listen_dsn or app.dsn, name=f"{label} listen", settings=_LISTEN_SETTINGS, patience=4.0,
             private=True,
