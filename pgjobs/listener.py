@@ -151,7 +151,7 @@ class Listener:
     def _hear_turn(self, _c: object, _pid: int, _channel: str, payload: object) -> None:
         hops, _, worker = str(payload).partition(" ")
         if worker == self._worker:
-            self._on_turn(int(hops) if hops.isascii() and hops.isdigit() else 0)
+            self._on_turn(int(hops) if _is_number(hops) else 0)
 
     def _look_soon(self) -> None:
         """Somebody may be at work from now on: a death among them is to be noticed."""
@@ -168,9 +168,14 @@ class Listener:
             self._hint = None
 
     def _hear_cancel(self, _c: object, _pid: int, _channel: str, payload: object) -> None:
-        if isinstance(payload, str) and payload.isascii() and payload.isdigit():
+        if isinstance(payload, str) and _is_number(payload):
             self._on_cancel(int(payload))
 
     def _hear_termination(self, _connection: object) -> None:
         self._lost.set()
         self._stirred.set()
+
+
+def _is_number(text: str) -> bool:
+    # Anybody may notify: int() takes other digits too, and raises for thousands of them.
+    return text.isascii() and text.isdigit() and len(text) < 20

@@ -43,7 +43,7 @@ def migrate(dsn: str | None = None, schema: str = "public", *, down: int = 0) ->
         _only_installer(connection, schema),
     ):
         _enter_schema(connection, schema)
-        _run(connection, ["session.sql", "check.sql"])
+        _run(connection, ["session.sql", "signatures.sql", "check.sql"])
         with Ledger(address, schema, sql_folder() / "migrations") as ledger:
             if not down:
                 applied = ledger.apply()

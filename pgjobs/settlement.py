@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 
 from .database import Database
-from .errors import PgjobsError
+from .errors import PgjobsError, SchemaMismatch
 from .execution import End, Outcome
 from .link import BROKEN, persist
 
@@ -21,6 +21,11 @@ Write = Callable[[Sequence[Ended]], Awaitable[list[int]]]
 BATCH = 1_000
 # The server hangs up on a message of more than 1 GB; results that are fine alone must not be one.
 BATCH_CHARACTERS = 32 * 2**20
+
+# Classes of SQLSTATE that may be gone at the next try: a deadlock, no room or memory, a lock that
+# was waited for too long, a cancelled statement, a function that an upgrade replaced just now.
+PASSING = ("40", "53", "55", "57", "XX")
+PAUSES = (0.2, 0.8, 3.0)  # seconds before a next try, in one batch
 
 
 class Settlement:
@@ -41,6 +46,7 @@ class Settlement:
         self._on_empty = on_empty
         self._on_given_up = on_given_up
         self._waiting: list[Ended] = []
+        self._pauses: list[float] = []
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -102,6 +108,7 @@ class Settlement:
         return self._waiting[:BATCH]
 
     async def _write(self, batch: Sequence[Ended]) -> None:
+        self._pauses = list(PAUSES)
         kinds: dict[End, list[Ended]] = {}
         for ended in batch:
             kinds.setdefault(ended[2].end, []).append(ended)
@@ -139,6 +146,11 @@ class Settlement:
                 half = len(group) // 2
                 await self._persist(write, group[:half])
                 await self._persist(write, group[half:])
+                return
+            if self._pauses and _may_pass(error):
+                log.warning("settling jobs: refused, again in a moment: %r", error)
+                await asyncio.sleep(self._pauses.pop(0))
+                await self._persist(write, group)
                 return
             await self._refused(group[0], error)
             return
@@ -206,3 +218,8 @@ class Settlement:
             except PgjobsError as error:
                 log.debug("job %s was not cancelled: %s", job_id, error)
         return done
+
+
+def _may_pass(error: Exception) -> bool:
+    sqlstate = str(getattr(error, "sqlstate", None))
+    return isinstance(error, SchemaMismatch) or sqlstate[:2] in PASSING

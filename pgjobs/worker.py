@@ -172,7 +172,9 @@ class Worker:
                     for task in beside:
                         task.cancel()
             except BaseExceptionGroup as group:
-                failure = group.exceptions[0]
+                failure = group
+                while isinstance(failure, BaseExceptionGroup):
+                    failure = failure.exceptions[0]
             except asyncio.CancelledError as cancelled:
                 failure = cancelled
             # Whatever happened, what has ended and what is given back is written first.
@@ -234,7 +236,7 @@ class Worker:
             await self._database.wake(self.queues, hops=hops)
 
     def _hear_turn(self, hops: int) -> None:
-        self._turn = hops
+        self._turn = min(hops, HOPS)  # anybody may notify, and say any number
         self._wake.set()
 
     async def _when_short(self) -> None:

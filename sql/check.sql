@@ -3,6 +3,7 @@ do $$
 declare
     v_schema constant text := current_schema();
     v_problem text;
+    v_owner text;
 begin
     if v_schema is null then
         raise exception 'there is no such schema, or you may not use it'
@@ -53,6 +54,35 @@ begin
         raise exception 'the % is not one of pgjobs, and nothing was changed: choose another'
             ' schema, by --schema (or psql -v schema=...)', v_problem
             using errcode = 'JQ005';
+    end if;
+
+    -- Whoever owns a function may change it later, and whoever owns a table may put a trigger on
+    -- it: code that then runs with the rights of the installer. A stranger's are not built upon.
+    select o.kind || ' ' || o.name, pg_get_userbyid(o.owner)
+    into v_problem, v_owner
+    from (
+        select 'function' as kind, p.oid::regprocedure::text as name, p.proowner as owner
+        from pg_proc p
+        join json_to_recordset(current_setting('pgjobs.signatures')::json) as s (name text)
+            on s.name = p.proname
+        where p.pronamespace = quote_ident(v_schema)::regnamespace
+        union all
+        select case c.relkind when 'v' then 'view' else 'table' end, c.oid::regclass::text,
+            c.relowner
+        from pg_class c
+        where c.relnamespace = quote_ident(v_schema)::regnamespace
+            and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_stats', 'jobs_list',
+                'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
+                'pgjobs_migrations_version')
+    ) o
+    where not pg_has_role(o.owner, current_user, 'member')
+    order by 1
+    limit 1;
+    if v_problem is not null then
+        raise exception 'the % belongs to %, and nothing was changed: install as that role, or'
+            ' choose another schema, by --schema (or psql -v schema=...)',
+            v_problem, quote_ident(v_owner)
+            using errcode = 'JQ005', hint = 'For example: PGOPTIONS=''-c role=...'' pgjobs migrate';
     end if;
 end
 $$;

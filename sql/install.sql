@@ -29,13 +29,13 @@ select not exists (select from pg_namespace where nspname = :'schema') as missin
 set local search_path to :"schema", pg_temp;
 
 \ir session.sql
+\ir signatures.sql
 \ir check.sql
 
 -- The tables: guarded by the catalogue, so that all of them can be run every time.
 \ir migrations/0001_jobs.sql
 
 -- The functions and views: made anew every time.
-\ir signatures.sql
 \ir replace.sql
 -- begin of the generated list
 \ir functions/jobs_add.sql

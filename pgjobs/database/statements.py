@@ -50,7 +50,10 @@ class Statements:
             )
         except (asyncpg.DataError, UnicodeEncodeError) as error:
             raise InvalidArgument(str(error)) from error
-        except (asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError) as error:
+        except (
+            asyncpg.UndefinedFunctionError, asyncpg.UndefinedColumnError,
+            asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError,
+        ) as error:  # fmt: skip
             raise SchemaMismatch(
                 f"{error}; run `pgjobs migrate --schema {self.schema}` with this version of pgjobs"
             ) from error

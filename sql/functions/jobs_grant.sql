@@ -15,7 +15,7 @@ declare
         'jobs_doctor_schema,jobs_doctor_vacuum,jobs_doctor_workers,jobs_list,jobs_lock_key,'
         'jobs_queues,jobs_stats,jobs_workers}';
     c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_pause,'
-        'jobs_resume,jobs_retry,jobs_retry_many}';
+        'jobs_recover,jobs_resume,jobs_retry,jobs_retry_many}';
     v_schema constant text := current_schema();
     v_owner constant oid := (select c.relowner from pg_class c where c.oid = 'jobs'::regclass);
     v_names text[] := case as_what when 'producer' then c_producer when 'worker' then c_worker
@@ -37,9 +37,13 @@ begin
         raise exception using errcode = 'insufficient_privilege',
             message = format('only the owner of jobs may grant, which is %s', v_owner::regrole);
     end if;
-    -- Our functions run as their owner, and would find in the schema what that role has put there.
-    if has_schema_privilege(role_name, v_schema, 'create')
-        and not pg_has_role(role_name, v_owner, 'usage')
+    -- Our functions run as their owner, and would find in the schema what that role has put there,
+    -- by itself or as a role that it can become. Whoever can become the owner needs no such way.
+    if not pg_has_role(role_name, v_owner, 'member') and exists (
+        select from pg_roles r
+        where pg_has_role(role_name, r.oid, 'member')
+            and has_schema_privilege(r.oid, v_schema, 'create')
+            and not pg_has_role(r.oid, v_owner, 'member'))
     then
         raise exception using errcode = 'JQ003',
             message = format('%I may create objects in schema %I, and could thereby act as %s',

@@ -40,8 +40,21 @@ $$;
 comment on function jobs_notify is
     'trigger: one NOTIFY per queue and statement, unless an awake worker is certain to look';
 
-create or replace trigger jobs_notify
-    after insert on jobs
-    referencing new table as added
-    for each statement
-    execute function jobs_notify();
+-- Asked first: making it again would wait for everybody who has written to the table and not ended.
+do $trigger$
+begin
+    if not exists (
+        select from pg_trigger t
+        where t.tgrelid = 'jobs'::regclass and t.tgname = 'jobs_notify'
+            and t.tgfoid = 'jobs_notify()'::regprocedure and t.tgnewtable = 'added'
+            and t.tgtype = 4 -- after insert, for each statement
+            and t.tgqual is null and t.tgenabled in ('O', 'A')
+    ) then
+        create or replace trigger jobs_notify
+            after insert on jobs
+            referencing new table as added
+            for each statement
+            execute function jobs_notify();
+    end if;
+end
+$trigger$;

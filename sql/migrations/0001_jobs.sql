@@ -64,41 +64,64 @@ create table if not exists jobs (
     autovacuum_vacuum_cost_delay = 0
 );
 
--- The claim: equality on queue, priority and type, then run_at and id in order. Type is in the
--- index so that a million due jobs of types that a worker has no handler for are never walked.
-create index if not exists ix_jobs_claim
-    on jobs (queue, priority, job_type, run_at, id)
-    where status = 'pending';
+-- Asked first: `create index if not exists` waits for all who write to the table before it looks.
+do $indexes$
+begin
+    -- The claim: equality on queue, priority and type, then run_at and id in order. Type is in the
+    -- index so that a million due jobs of types that a worker has no handler for are never walked.
+    if to_regclass('ix_jobs_claim') is null then
+        create index ix_jobs_claim
+            on jobs (queue, priority, job_type, run_at, id)
+            where status = 'pending';
+    end if;
 
--- The few jobs whose worker was lost: they are claimed apart (see jobs_claim).
-create index if not exists ix_jobs_crashed
-    on jobs (queue, priority, run_at, id)
-    where status = 'pending' and crash_count > 0;
+    -- The few jobs whose worker was lost: they are claimed apart (see jobs_claim).
+    if to_regclass('ix_jobs_crashed') is null then
+        create index ix_jobs_crashed
+            on jobs (queue, priority, run_at, id)
+            where status = 'pending' and crash_count > 0;
+    end if;
 
-create unique index if not exists ix_jobs_unique_key
-    on jobs (job_type, unique_key)
-    where unique_key is not null
-        and (unique_scope = 'kept' or status in ('pending', 'processing'));
+    if to_regclass('ix_jobs_unique_key') is null then
+        create unique index ix_jobs_unique_key
+            on jobs (job_type, unique_key)
+            where unique_key is not null
+                and (unique_scope = 'kept' or status in ('pending', 'processing'));
+    end if;
 
--- The six look-ups. Each has a query in tests/sql/test_plans.py that it is for.
-create index if not exists ix_jobs_job_type
-    on jobs (job_type);
--- Also what jobs_recover ('processing') and jobs_cleanup (a final status, by finished_at) walk.
-create index if not exists ix_jobs_status
-    on jobs (status, finished_at)
-    where status <> 'pending';
-create index if not exists ix_jobs_status_type
-    on jobs (status, job_type)
-    where status in ('pending', 'failed', 'cancelled');
-create index if not exists ix_jobs_reference_id
-    on jobs (reference_id)
-    where reference_id is not null;
-create index if not exists ix_jobs_reference_type
-    on jobs (reference_type)
-    where reference_type is not null;
-create index if not exists ix_jobs_reference
-    on jobs (reference_type, reference_id)
-    where reference_type is not null;
+    -- The six look-ups. Each has a query in tests/sql/test_plans.py that it is for.
+    if to_regclass('ix_jobs_job_type') is null then
+        create index ix_jobs_job_type
+            on jobs (job_type);
+    end if;
+    -- Also what jobs_recover ('processing') and jobs_cleanup (a final status, by finished_at) walk.
+    if to_regclass('ix_jobs_status') is null then
+        create index ix_jobs_status
+            on jobs (status, finished_at)
+            where status <> 'pending';
+    end if;
+    if to_regclass('ix_jobs_status_type') is null then
+        create index ix_jobs_status_type
+            on jobs (status, job_type)
+            where status in ('pending', 'failed', 'cancelled');
+    end if;
+    if to_regclass('ix_jobs_reference_id') is null then
+        create index ix_jobs_reference_id
+            on jobs (reference_id)
+            where reference_id is not null;
+    end if;
+    if to_regclass('ix_jobs_reference_type') is null then
+        create index ix_jobs_reference_type
+            on jobs (reference_type)
+            where reference_type is not null;
+    end if;
+    if to_regclass('ix_jobs_reference') is null then
+        create index ix_jobs_reference
+            on jobs (reference_type, reference_id)
+            where reference_type is not null;
+    end if;
+end
+$indexes$;
 
 create table if not exists jobs_queues (
     queue text collate "C" not null,

@@ -143,3 +143,19 @@ async def test_more_than_a_batch_is_written_in_several(app, conn):
     await app.enqueue_many("t", [None] * 5_000)
     await app.worker(concurrency=3_000).run(until_empty=True)
     assert await statuses(conn) == {"completed": 5_000}
+
+
+@pytest.mark.parametrize("code", ["40P01", "55P03", "57014", "XX000"])
+async def test_what_the_server_refuses_twice_and_then_takes_is_not_a_failure(app, conn, code):
+    await conn.execute("create sequence refusals")
+    await conn.execute(
+        REFUSE.format(condition="new.status = 'completed' and nextval('refusals') < 3", code=code)
+    )
+
+    @app.job("t")
+    async def handler(job):
+        return job.payload
+
+    await app.enqueue("t", 1)
+    await app.worker().run(until_empty=True)
+    assert await statuses(conn) == {"completed": 1}

@@ -23,7 +23,8 @@ OBSERVER = {
     "jobs_doctor_vacuum", "jobs_doctor_workers", "jobs_lock_key",
 }  # fmt: skip
 ADMIN = OBSERVER | {
-    "jobs_cancel", "jobs_cleanup", "jobs_pause", "jobs_resume", "jobs_retry", "jobs_retry_many",
+    "jobs_cancel", "jobs_cleanup", "jobs_pause", "jobs_recover", "jobs_resume", "jobs_retry",
+    "jobs_retry_many",
 }  # fmt: skip
 EVERYBODY = {"jobs_channel", "jobs_version"}
 FUNCTIONS = {"producer": PRODUCER, "worker": WORKER, "observer": OBSERVER, "admin": ADMIN}
@@ -192,7 +193,7 @@ async def test_an_admin_manages_but_does_not_write_by_hand(
         await conn.execute(
             """select from jobs_pause('default'); select from jobs_resume('default');
             select from jobs_cancel(1); select from jobs_retry(1); select jobs_retry_many();
-            select jobs_cleanup(); select payload from jobs"""
+            select jobs_cleanup(); select from jobs_recover(); select payload from jobs"""
         )
         for statement in ("delete from jobs", "select from jobs_claim('w')"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -225,6 +226,45 @@ async def test_granting_says_why_it_refuses(
     await conn.execute("grant create on schema public to public")
     with pytest.raises(asyncpg.PostgresError, match="may create objects in schema public"):
         await conn.execute("select jobs_grant($1, 'producer')", role)
+
+
+async def test_a_role_that_can_become_one_that_may_create_is_refused_too(
+    conn: Connection, make_role: MakeRole
+) -> None:
+    builder, role = await make_role(), await make_role()
+    await conn.execute(
+        f"""grant create on schema public to "{builder}"; alter role "{role}" noinherit;
+        grant "{builder}" to "{role}" """
+    )
+    assert not await conn.fetchval("select has_schema_privilege($1, 'public', 'create')", role)
+    with pytest.raises(asyncpg.PostgresError, match="may create objects in schema public"):
+        await conn.execute("select jobs_grant($1, 'producer')", role)
+    await conn.execute(f'revoke create on schema public from "{builder}"')
+    await conn.execute("select jobs_grant($1, 'producer')", role)
+
+
+@pytest.mark.parametrize("as_what", FUNCTIONS)
+async def test_granting_twice_is_once_and_revoking_takes_all_of_it(
+    conn: Connection, make_role: MakeRole, as_what: str
+) -> None:
+    acls = """select p.proname, p.proacl::text from pg_proc p
+        where p.pronamespace = 'public'::regnamespace union all
+        select c.relname, c.relacl::text from pg_class c
+        where c.relnamespace = 'public'::regnamespace and c.relname ~ '^jobs' order by 1"""
+    role = await make_role(as_what)
+    once = await conn.fetch(acls)
+    await conn.execute("select jobs_grant($1, $2)", role, as_what)
+    assert await conn.fetch(acls) == once
+    # As docs/cli.md says, and for a downgrade: all back, then the lesser one.
+    await conn.execute(
+        f"""revoke all on all functions in schema public from "{role}";
+        revoke all on all tables in schema public from "{role}" """
+    )
+    assert role not in str(await conn.fetch(acls))
+    await conn.execute("select jobs_grant($1, 'producer')", role)
+    left = """select proname from pg_proc where pronamespace = 'public'::regnamespace
+        and has_function_privilege($1, oid, 'execute')"""
+    assert await names(conn, left, role) == PRODUCER | EVERYBODY
 
 
 async def test_an_owner_without_login_installs_and_serves_both_sides(

@@ -17,24 +17,6 @@ OIDS = "select oid, proname from pg_proc where proname ~ '^jobs' order by 1"
 ODD_SCHEMAS = ["Jobs", 'a "b"', "with space", "select", "été", "100%s", "it's", "s" * 58]
 
 
-@pytest.fixture
-def dump(pg_program: Callable[[str], str]) -> Callable[..., str]:
-    """The schema as pg_dump prints it, without yoyo's ledger."""
-
-    def run(dsn: str) -> str:
-        done = subprocess.run(
-            [pg_program("pg_dump"), "--schema-only", "-T", "*.pgjobs_migrations*", "-d", dsn],
-            check=False, capture_output=True, text=True,
-        )  # fmt: skip
-        if "server version mismatch" in done.stderr:
-            pytest.skip("this machine's pg_dump is older than the server")
-        assert done.returncode == 0, done.stderr
-        # Newer releases print a random key that restricts psql while it restores.
-        return "\n".join(line for line in done.stdout.splitlines() if "restrict" not in line)
-
-    return run
-
-
 def query(dsn: str, statement: str) -> list[tuple[object, ...]]:
     with psycopg.connect(dsn) as connection:
         return connection.execute(statement.encode()).fetchall()

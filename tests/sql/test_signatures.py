@@ -119,6 +119,8 @@ def test_the_owner_of_a_replaced_function_stays(
     query("drop function jobs_pause")
     query("create function jobs_pause() returns int language sql as 'select 1'")
     query(f"alter function jobs_pause owner to {role}")
+    # Else it were a stranger's, and not built upon.
+    query("do $$ begin execute format('grant %I to pgjobs_producer', current_user); end $$")
     migrate(empty_dsn)
     owner = query("select proowner::regrole::text from pg_proc where proname = 'jobs_pause'")
     assert owner == [(role,)]

@@ -1,0 +1,146 @@
+"""A newer release's schema under workers of this one: they go on until they are replaced.
+
+The newer release is a copy of sql/ with a further migration, an argument more and another version.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+from end_to_end.processes import Start, eventually
+
+from pgjobs import App, SchemaMismatch, migrate
+
+LEFT = "select count(*) from jobs where status in ('pending', 'processing')"
+# What an older client sends: nothing of what is new.
+MIGRATION = """
+    alter table jobs add column if not exists tenant text not null default 'nobody';
+    create index if not exists ix_jobs_tenant on jobs (tenant) where tenant <> 'nobody';
+"""
+FLOORS, KEEP, TYPES = "floors jsonb default null", "keep boolean default true", "t.job_type\n"
+WHOSE = "(jobs_claim.whose is null or j.tenant = jobs_claim.whose)"
+# File, what stands there, what follows it in the newer release.
+ADDED = [
+    ("functions/jobs_claim.sql", FLOORS, ",\n    whose text default null"),
+    ("functions/jobs_claim.sql", f"j.job_type = {TYPES}", f"and {WHOSE}\n"),
+    ("functions/jobs_complete_many.sql", KEEP, ",\n    note text default null"),
+    ("functions/jobs_worker_tick.sql", "peers bigint", ", newest text"),
+    ("functions/jobs_worker_tick.sql", "and w.queues && v_me.queues)", ", jobs_version()"),
+    ("signatures.sql", "floors jsonb DEFAULT NULL::jsonb", ", whose text DEFAULT NULL::text"),
+    ("signatures.sql", "keep boolean DEFAULT true", ", note text DEFAULT NULL::text"),
+    ("signatures.sql", "due_in interval, peers bigint", ", newest text"),
+]
+
+
+@pytest.fixture
+def newer(copied_sql: Path) -> Path:
+    """From now on pgjobs.migrate installs the newer release."""
+    (copied_sql / "migrations" / "9999_tenant.sql").write_text(MIGRATION)
+    for name, old, more in ADDED:
+        text = (copied_sql / name).read_text()
+        assert text.count(old) == 1, (name, old)
+        (copied_sql / name).write_text(text.replace(old, old + more))
+    version = copied_sql / "functions" / "jobs_version.sql"
+    version.write_text(version.read_text().replace("'0.1.0'", "'9.0.0'"))
+    return copied_sql
+
+
+def rename_an_argument(newer: Path, turn: int) -> None:
+    for name in ("functions/jobs_claim.sql", "signatures.sql"):
+        text = (newer / name).read_text()
+        (newer / name).write_text(re.sub(r"\bwhose\w*", f"whose_{turn}", text))
+
+
+@asynccontextmanager
+async def enqueueing(app: App) -> AsyncIterator[list[int]]:
+    """A producer of the older code beside the block; gives the ids of its jobs."""
+    ids: list[int] = []
+    enough = asyncio.Event()
+
+    async def produce() -> None:
+        while not enough.is_set():
+            ids.extend(await app.enqueue_many("work", [{"seconds": 0.01}] * 5))
+            ids.append((await app.enqueue("write", {"seconds": 0.02})).id)
+            await asyncio.sleep(0.02)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(produce())
+        try:
+            yield ids
+        finally:
+            enough.set()
+
+
+async def none_left(conn: asyncpg.Connection) -> bool:
+    return await conn.fetchval(LEFT) == 0
+
+
+async def each_ran_once(conn: asyncpg.Connection, ids: list[int]) -> None:
+    """Though a transaction of a handler's own may have failed as the functions were replaced."""
+    await eventually(lambda: none_left(conn), "all have ended")
+    assert await conn.fetchval("select count(*) from jobs where status = 'completed'") == len(ids)
+    runs = await conn.fetch("select job_id from ledger order by 1")
+    assert [row["job_id"] for row in runs] == sorted(ids)
+
+
+async def test_older_workers_and_producers_go_on_while_it_is_migrated_and_afterwards(
+    ledger: asyncpg.Connection, pgjobs_dsn: str, newer: Path, start: Start
+) -> None:
+    workers = [start(), start()]
+    async with App(pgjobs_dsn) as app:
+        async with enqueueing(app) as ids:
+            await eventually(lambda: ledger.fetchval("select count(*) > 50 from ledger"), "busy")
+            assert await asyncio.to_thread(migrate, pgjobs_dsn) == ["9999_tenant"]
+            # Functions with other arguments are dropped and made, again and again.
+            for turn in range(5):
+                rename_an_argument(newer, turn)
+                assert await asyncio.to_thread(migrate, pgjobs_dsn) == []
+            so_far = len(ids)
+            await eventually(
+                lambda: ledger.fetchval("select count(*) > $1 from ledger", so_far), "still busy"
+            )
+        await each_ran_once(ledger, ids)
+        assert await ledger.fetchval("select jobs_version()") == "9.0.0"
+        assert [worker.poll() for worker in workers] == [None, None]
+        # One of the older code that starts only now works too.
+        for worker in workers:
+            worker.terminate()
+            assert worker.wait(timeout=30) == 0
+        start()
+        ids += await app.enqueue_many("work", [{"seconds": 0.0}] * 20)
+        await each_ran_once(ledger, ids)
+
+
+@pytest.mark.parametrize(
+    "older",
+    [
+        pytest.param(
+            """drop function jobs_claim;
+            create function jobs_claim(worker text, queues text[], max_jobs int, lease interval)
+                returns setof jobs language sql as 'select * from jobs where false'""",
+            id="an argument",
+        ),
+        pytest.param("drop function jobs_recover", id="a function"),
+        pytest.param(
+            """drop function jobs_claim;
+            create function jobs_claim(worker text, queues text[], max_jobs int, lease interval,
+                job_types text[], floors jsonb)
+                returns table (id bigint) language sql as 'select 1::bigint'""",
+            id="a column",
+        ),
+    ],
+)
+async def test_newer_code_says_that_an_older_schema_lacks_something(
+    conn: asyncpg.Connection, pgjobs_dsn: str, older: str
+) -> None:
+    await conn.execute(older)
+    async with App(pgjobs_dsn) as app:
+        app.job("t")(lambda job: None)
+        await app.enqueue("t")
+        with pytest.raises(SchemaMismatch, match="pgjobs migrate --schema public"):
+            async with asyncio.timeout(20):
+                await app.worker().run()

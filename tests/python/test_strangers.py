@@ -1,0 +1,37 @@
+"""Anybody who can connect may NOTIFY on our channels: a worker believes nothing that it hears."""
+
+import asyncio
+import logging
+
+from pgjobs.worker import HOPS
+
+NUMBERS = ["9" * 5_000, "-1", "٣", "3.5", "0x1", "1e9", "2147483648", ""]
+
+
+async def test_what_strangers_notify_cancels_no_job_and_stops_no_worker(
+    app, working, conn, until_status, caplog
+):
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    @app.job("t")
+    async def handler(job):
+        begun.set()
+        await go_on.wait()
+
+    async with working(concurrency=1, name="w") as worker:
+        first = await app.enqueue("t")
+        await begun.wait()
+        for number in [*NUMBERS, str(first.id)]:
+            await conn.execute("select pg_notify('public.jobs_cancel', $1)", number)
+            await conn.execute("select pg_notify('public.jobs_turn', $1)", f"{number} w")
+        for payload in ("", "default", "'; drop table jobs; --", "x" * 7_999):
+            for topic in ("jobs", "jobs_turn", "jobs_cancel"):
+                await conn.execute(f"select pg_notify('public.{topic}', $1)", payload)
+        await conn.execute("select pg_notify('public.jobs_turn', '1999999999 w')")
+        await asyncio.sleep(0.5)
+        assert worker._turn <= HOPS
+        go_on.set()
+        assert (await until_status(first.id, "completed"))["attempt"] == 1
+        second = await app.enqueue("t")
+        await until_status(second.id, "completed")
+    assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []

@@ -1,0 +1,95 @@
+"""Objects that others put under our names before the installation: it does not build upon them."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from pgjobs.errors import SchemaMismatch
+from pgjobs.migrate import migrate, sql_folder
+
+Query = Callable[..., list[tuple[Any, ...]]]
+Psql = Callable[..., subprocess.CompletedProcess[str]]
+TRAPS = {
+    "function public.jobs_notify()": """create function jobs_notify() returns trigger
+        language plpgsql as 'begin return null; end'""",
+    "function public.jobs_pause(text)": """create function jobs_pause(queue text) returns int
+        language sql as 'select 1'""",
+    "view public.jobs_stats": """create view jobs_stats as
+        select ''::text as queue, ''::text as job_type, ''::text as status""",
+    "table public.jobs_queues": "create table jobs_queues (queue text, paused_at timestamptz)",
+    "table public.pgjobs_migrations": "create table pgjobs_migrations (migration_id text)",
+}
+
+
+@pytest.fixture
+def stranger(query: Query) -> Iterator[str]:
+    """A role that may create objects in the schema, as everybody could before PostgreSQL 15."""
+    query("create role pgjobs_stranger")
+    query("grant create on schema public to pgjobs_stranger")
+    yield "pgjobs_stranger"
+    query("drop owned by pgjobs_stranger cascade")
+    query("drop role pgjobs_stranger")
+
+
+def make(dsn: str, role: str, statement: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute(f"set role {role}".encode())
+        connection.execute(statement.encode())
+
+
+@pytest.mark.parametrize("by", ["migrate", "psql"])
+@pytest.mark.parametrize("named", TRAPS)
+def test_what_belongs_to_a_stranger_is_not_built_upon(
+    empty_dsn: str, query: Query, psql: Psql, stranger: str, named: str, by: str
+) -> None:
+    make(empty_dsn, stranger, TRAPS[named])
+    before = query("select count(*) from pg_class"), query("select count(*) from pg_proc")
+    kind, name = named.split(" public.")
+    said = f"the {kind} {name} belongs to {stranger}"
+    if by == "migrate":
+        with pytest.raises(SchemaMismatch, match="nothing was changed") as caught:
+            migrate(empty_dsn)
+        assert said in str(caught.value)
+    else:
+        done = psql(empty_dsn, "-f", str(sql_folder() / "install.sql"), check=False)
+        assert said in done.stderr
+    after = query("select count(*) from pg_class"), query("select count(*) from pg_proc")
+    assert after == before
+    # Elsewhere there is room.
+    assert migrate(empty_dsn, "jobs") == ["0001_jobs"]
+
+
+def test_a_superuser_does_not_upgrade_what_a_role_owns_but_that_role_does(
+    empty_dsn: str, query: Query, stranger: str
+) -> None:
+    as_role = f"{empty_dsn}&options=-c%20role%3D{stranger}"
+    migrate(as_role)
+    with pytest.raises(SchemaMismatch, match=f"belongs to {stranger}.*install as that role"):
+        migrate(empty_dsn)
+    assert migrate(as_role) == []
+    # Whoever could act as the installer anyway lays no trap.
+    query("do $$ begin execute format('grant %I to pgjobs_stranger', current_user); end $$")
+    assert migrate(empty_dsn) == []
+
+
+def test_a_function_that_a_release_adds_is_nobodys(
+    empty_dsn: str, query: Query, copied_sql: Any
+) -> None:
+    migrate(empty_dsn)
+    (copied_sql / "functions" / "jobs_new.sql").write_text(
+        "create or replace function jobs_new() returns int language sql"
+        " set search_path from current return 1;"
+    )
+    for name, old, new in (
+        ("install.sql", "\\ir views/jobs_list.sql\n", "\\ir functions/jobs_new.sql\n"),
+        ("signatures.sql", "        ('jobs_notify',", "        ('jobs_new', 'integer', ''),\n"),
+    ):
+        text = (copied_sql / name).read_text()
+        assert text.count(old) == 1
+        (copied_sql / name).write_text(text.replace(old, new + old))
+    migrate(empty_dsn)
+    granted = "select has_function_privilege('public', 'jobs_new()', 'execute')"
+    assert query(granted) == [(False,)]
