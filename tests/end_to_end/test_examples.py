@@ -32,7 +32,7 @@ def test_every_example_is_here() -> None:
     modules = {path.stem for path in EXAMPLES.glob("*.py")}
     folders = {path.name for path in EXAMPLES.iterdir() if path.is_dir()} - {"__pycache__"}
     assert modules == {*PRINTED, "fastapi_app"}
-    assert folders == {"ingest", "other_language"}
+    assert folders == {"ingest", "other_language", "plproxy"}
 
 
 @pytest.mark.parametrize("name", PRINTED)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from end_to_end.processes import Start, eventually
+from chaos.processes import Processes, eventually
 
 from pgjobs import App, SchemaMismatch, migrate
 
@@ -88,9 +88,9 @@ async def each_ran_once(conn: asyncpg.Connection, ids: list[int]) -> None:
 
 
 async def test_older_workers_and_producers_go_on_while_it_is_migrated_and_afterwards(
-    ledger: asyncpg.Connection, pgjobs_dsn: str, newer: Path, start: Start
+    ledger: asyncpg.Connection, pgjobs_dsn: str, newer: Path, workers: Processes
 ) -> None:
-    workers = [start(), start()]
+    running = [workers.start(), workers.start()]
     async with App(pgjobs_dsn) as app:
         async with enqueueing(app) as ids:
             await eventually(lambda: ledger.fetchval("select count(*) > 50 from ledger"), "busy")
@@ -105,12 +105,12 @@ async def test_older_workers_and_producers_go_on_while_it_is_migrated_and_afterw
             )
         await each_ran_once(ledger, ids)
         assert await ledger.fetchval("select jobs_version()") == "9.0.0"
-        assert [worker.poll() for worker in workers] == [None, None]
+        assert [worker.poll() for worker in running] == [None, None]
         # One of the older code that starts only now works too.
-        for worker in workers:
+        for worker in running:
             worker.terminate()
             assert worker.wait(timeout=30) == 0
-        start()
+        workers.start()
         ids += await app.enqueue_many("work", [{"seconds": 0.0}] * 20)
         await each_ran_once(ledger, ids)
 
