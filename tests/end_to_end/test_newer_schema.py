@@ -5,6 +5,7 @@ The newer release is a copy of sql/ with a further migration, an argument more a
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -113,6 +114,25 @@ async def test_older_workers_and_producers_go_on_while_it_is_migrated_and_afterw
         start()
         ids += await app.enqueue_many("work", [{"seconds": 0.0}] * 20)
         await each_ran_once(ledger, ids)
+
+
+async def test_a_migration_waits_for_a_long_transaction_and_holds_up_nobody_meanwhile(
+    conn: asyncpg.Connection, pgjobs_dsn: str, newer: Path
+) -> None:
+    slowest = 0.0
+    async with App(pgjobs_dsn) as app, asyncio.TaskGroup() as tasks:
+        async with conn.transaction():
+            await conn.execute("select from jobs_enqueue('long')")
+            migrating = tasks.create_task(asyncio.to_thread(migrate, pgjobs_dsn))
+            for _ in range(30):
+                began = time.monotonic()
+                await app.enqueue("work")
+                slowest = max(slowest, time.monotonic() - began)
+                await asyncio.sleep(0.05)
+            assert not migrating.done()
+        assert await migrating == ["9999_tenant"]
+    assert slowest < 2
+    assert await conn.fetchval("select count(*) from jobs where tenant = 'nobody'") == 31
 
 
 @pytest.mark.parametrize(
