@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check bench contents clean
+.PHONY: help demo test test-all chaos check bench contents clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ test: .venv/ready ## run the tests on an embedded PostgreSQL
 
 test-all: .venv/ready ## run the SQL and end-to-end tests on PostgreSQL 15 to 18
 	$(BIN)/python tests/versions.py
+
+chaos: .venv/ready ## kill, cut, stop and block things under 10,000 jobs, and write docs/reliability.md
+	$(BIN)/python -m pytest -q tests/chaos --chaos=docs/reliability.md
 
 check: .venv/ready ## types, lint, imports and SQL checks
 	$(BIN)/ruff check .

@@ -36,6 +36,7 @@ VARIANTS = {
     "create index ix_jobs_status on jobs (status, finished_at);",
     "status_type of every status": "drop index ix_jobs_status_type; "
     "create index ix_jobs_status_type on jobs (status, job_type);",
+    "primary key of fillfactor 90": "alter index jobs_id_is_the_key set (fillfactor = 90);",
     "fillfactor 100": "alter table jobs set (fillfactor = 100);",
     "fillfactor 50": "alter table jobs set (fillfactor = 50);",
 }

@@ -180,6 +180,11 @@ class Job(Generic[P]):
         return tuple(self._row[c] for c in ("id", "status", "attempt", "updated_at"))
 
 
+# What jsonb holds. Of more the server may not even say so: it hangs up on a message of 1 GB, and
+# one that takes long looks like a connection that was lost.
+LARGEST = 268_435_455
+
+
 def encode(value: object, what: str) -> str:
     """JSON text of a payload or result (``what``): models, dataclasses and plain data.
 
@@ -188,6 +193,8 @@ def encode(value: object, what: str) -> str:
     """
     try:
         data = to_json(value)
+        if len(data) > LARGEST:
+            raise ValueError(f"it has {len(data):,} bytes, and {LARGEST:,} is the most")
         if b"NaN" in data or b"Infinity" in data or b"\\u0000" in data:
             _refuse_unstorable(json.loads(data, parse_constant=_refuse_constant))
         return data.decode()

@@ -19,6 +19,8 @@ Write = Callable[[Sequence[Ended]], Awaitable[list[int]]]
 
 # A statement this large is quick, and a broken one is halved at most ten times.
 BATCH = 1_000
+# The server hangs up on a message of more than 1 GB; results that are fine alone must not be one.
+BATCH_CHARACTERS = 32 * 2**20
 
 # Classes of SQLSTATE that may be gone at the next try: a deadlock, no room or memory, a lock that
 # was waited for too long, a cancelled statement, a function that an upgrade replaced just now.
@@ -89,13 +91,21 @@ class Settlement:
             self._work.clear()
             while self._waiting:
                 # Taken off the list only when written: is_empty must not be early.
-                batch = self._waiting[:BATCH]
+                batch = self._next_batch()
                 await self._write(batch)
                 del self._waiting[: len(batch)]
                 self._room.set()
             if self._closing:
                 return
             self._on_empty()
+
+    def _next_batch(self) -> Sequence[Ended]:
+        characters = 0
+        for count, (_, _, outcome) in enumerate(self._waiting[:BATCH]):
+            characters += len(outcome.result or "") + len(outcome.error)
+            if count > 0 and characters > BATCH_CHARACTERS:
+                return self._waiting[:count]
+        return self._waiting[:BATCH]
 
     async def _write(self, batch: Sequence[Ended]) -> None:
         self._pauses = list(PAUSES)
@@ -129,6 +139,9 @@ class Settlement:
             log.error("%d ended jobs could not be written: %s", len(group), error)
             return
         except (asyncpg.PostgresError, PgjobsError) as error:
+            if len(group) == 1 and isinstance(error, asyncpg.LockNotAvailableError):
+                self._put_off(group[0])
+                return
             if len(group) > 1:
                 half = len(group) // 2
                 await self._persist(write, group[:half])
@@ -151,6 +164,14 @@ class Settlement:
                         extra={"job_id": job_id, "attempt": attempt},
                     )  # fmt: skip
 
+    def _put_off(self, ended: Ended) -> None:
+        """Somebody else has that row locked: the others first."""
+        if self._closing:
+            self._on_given_up()
+            log.error("job %s: its row is locked, its end could not be written", ended[0])
+        else:
+            self._waiting.append(ended)
+
     async def _refused(self, ended: Ended, error: Exception) -> None:
         """The server does not take what this job ended with: it fails with that as its error."""
         job_id, attempt, outcome = ended
@@ -163,6 +184,8 @@ class Settlement:
         if outcome.error != failed.error:
             try:
                 await persist(lambda: self._fail([(job_id, attempt, failed)]), "settling jobs")
+            except asyncpg.LockNotAvailableError:
+                self._put_off(ended)
             except (asyncpg.PostgresError, PgjobsError) as again:
                 # It is given back and run again: not lost, and not silent.
                 self._on_given_up()

@@ -36,6 +36,9 @@ log = logging.getLogger("pgjobs.worker")
 # A claim need not be flushed to disk: a completion that is flushed later flushes it too, and one
 # that a crash of the server undoes is simply claimed again. So a claim costs no disk write.
 _CLAIM_SETTINGS = {"synchronous_commit": "off"}
+# A row that somebody has locked must not hold up the others' ends (see Settlement). And a statement
+# that this worker gives up would wait on at the server, and keep what it has locked.
+_SETTLE_SETTINGS = {"lock_timeout": "200ms"}
 # A half-open LISTEN connection: the server drops it, and with it the worker's name, after 25 s.
 _LISTEN_SETTINGS = {
     "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
@@ -43,6 +46,7 @@ _LISTEN_SETTINGS = {
 
 POLL = 0.003  # seconds between claims while awake: producers are silent then
 HOPS = 3  # times that workers without a free slot hand on the news of a job
+HALF = 50  # jobs: a smaller claim costs the server more than taking turns gains
 LINGER = 0.1  # seconds without a job, or without a slot, until a worker that is awake rests
 
 
@@ -83,13 +87,14 @@ class Worker:
         self._pace = Pace()
         self._turn = 0  # how often the turn that this worker was given may still be passed on
         self._hungry = False  # whoever frees a slot is to set the flag
+        self._backlog = False  # there was more to be had than the last claim took
         self._one_by_one = False
         self._until_empty = False
         self._stopping = False
 
         schema, label = app.schema, f"pgjobs {self.name}"
         self._claim_link = Link(app.dsn, name=f"{label} claim", settings=_CLAIM_SETTINGS)
-        self._settle_link = Link(app.dsn, name=f"{label} settle")
+        self._settle_link = Link(app.dsn, name=f"{label} settle", settings=_SETTLE_SETTINGS)
         listen_link = Link(
             listen_dsn or app.dsn, name=f"{label} listen", settings=_LISTEN_SETTINGS, patience=4.0,
             private=True,
@@ -188,6 +193,8 @@ class Worker:
             if self._stopping:
                 return
             free = self.concurrency - len(self._running)
+            if self._backlog:
+                free = min(free, (self.concurrency + 1) // 2)
             rows: Sequence[Row] = ()
             if free > 0:
                 self._listener.looked()
@@ -195,6 +202,10 @@ class Worker:
             for row in rows:
                 self._start(jobs, row)
             self._pace.count(len(rows))
+            # While one half runs, the server claims the other.
+            self._backlog = len(rows) == free and self.concurrency >= 2 * HALF
+            if self._backlog and len(self._running) < self.concurrency:
+                continue
             # There may be more than there were slots: whoever frees one sets the flag.
             was_hungry, self._hungry = self._hungry, self._until_empty or len(rows) >= free
             if self._until_empty:

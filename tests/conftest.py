@@ -26,6 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run on the PostgreSQL in this folder, e.g. /usr/lib/postgresql/15/bin"
         " (or PGJOBS_TEST_BIN); left out: the embedded one",
     )
+    parser.addoption(
+        "--chaos",
+        metavar="PATH",
+        help="run tests/chaos at full size, a quarter of an hour, and write the report there",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

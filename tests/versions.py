@@ -37,7 +37,7 @@ def main() -> int:
         print(f"PostgreSQL {version}: {programs}", flush=True)
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", f"--pg-bin={programs}",
-             *(for_pytest or ["tests/sql", "tests/end_to_end"])],
+             *(for_pytest or ["tests/sql", "tests/end_to_end", "tests/chaos"])],
             check=False, cwd=ROOT,
         )  # fmt: skip
         results[version] = "passed" if done.returncode == 0 else "FAILED"

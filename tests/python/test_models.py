@@ -121,6 +121,13 @@ def test_what_only_looks_like_it_is_kept(value):
     assert json.loads(encode(value, "it")) == value
 
 
+def test_what_is_larger_than_a_message_to_the_server_is_refused(monkeypatch):
+    monkeypatch.setattr("pgjobs.models.LARGEST", 10)
+    assert encode("x" * 8, "it") == '"xxxxxxxx"'
+    with pytest.raises(InvalidArgument, match="it has 11 bytes, and 10 is the most"):
+        encode("x" * 9, "it")
+
+
 def test_data_that_contains_itself_or_is_nested_too_deeply_is_refused():
     loop: list[object] = []
     loop.append(loop)

@@ -1,8 +1,12 @@
 """The ends of jobs are written in batches, and one that is refused drags down no other."""
 
+import asyncio
+
+import asyncpg
 import pytest
 
 from pgjobs import Fail
+from pgjobs.settlement import Settlement
 
 REFUSE = """
     create function refuse() returns trigger language plpgsql as $$
@@ -66,6 +70,32 @@ async def test_a_job_of_which_nothing_can_be_written_holds_up_no_other(app, conn
     assert "could not even be failed" in caplog.text
 
 
+async def test_a_row_that_somebody_has_locked_holds_up_no_other(
+    app, conn, working, until_status, eventually
+):
+    go = asyncio.Event()
+
+    @app.job("t")
+    async def handler(job):
+        await go.wait()
+
+    ids = await app.enqueue_many("t", [None] * 50)
+
+    async def counted(status, wanted):
+        return (await statuses(other)).get(status, 0) == wanted
+
+    other = await asyncpg.connect(app.dsn)
+    async with working():
+        await eventually(lambda: counted("processing", 50))
+        async with conn.transaction():
+            await conn.execute("select from jobs where id = $1 for update", ids[13])
+            go.set()
+            await eventually(lambda: counted("completed", 49))
+        row = await until_status(ids[13], "completed")
+    await other.close()
+    assert (row["attempt"], row["crash_count"], row["retry_count"]) == (1, 0, 0)
+
+
 async def test_ends_of_all_kinds_are_written_together(app, conn):
     from datetime import timedelta
 
@@ -82,6 +112,27 @@ async def test_ends_of_all_kinds_are_written_together(app, conn):
     await app.worker().run(until_empty=True)
     assert await statuses(conn) == {"completed": 20, "pending": 60, "failed": 20, "cancelled": 20}
     assert await conn.fetchval("select count(*) from jobs where worker is not null") == 0
+
+
+async def test_large_results_are_not_written_all_at_once(app, conn, monkeypatch):
+    monkeypatch.setattr("pgjobs.settlement.BATCH_CHARACTERS", 1_000)
+    lengths = []
+    complete = Settlement._complete
+
+    async def measured(self, group):
+        lengths.append([len(outcome.result) for _, _, outcome in group])
+        return await complete(self, group)
+
+    monkeypatch.setattr(Settlement, "_complete", measured)
+
+    @app.job("t")
+    async def handler(job):
+        return "x" * job.payload
+
+    await app.enqueue_many("t", [298] * 20 + [5_000])
+    await app.worker().run(until_empty=True)
+    assert await statuses(conn) == {"completed": 21}
+    assert sorted(set(map(sum, lengths)))[-2:] == [900, 5_002]
 
 
 async def test_more_than_a_batch_is_written_in_several(app, conn):

@@ -1,0 +1,91 @@
+"""Jobs for the workers, and what became of them, by the ledger that their handlers write to."""
+
+from dataclasses import dataclass
+
+import asyncpg
+from chaos.processes import eventually
+
+ENDED = "select not exists (select from jobs where status in ('pending', 'processing'))"
+HOLDS = "select exists (select from jobs where status = 'processing' and worker = $1)"
+HOLDS_NOTHING = f"select not ({HOLDS})"
+# What ran again: which process ran it in an earlier attempt (that may begin as late as its process
+# wakes up), and when the later attempt began.
+REPEATS = """select job_id, pid, at, next_at from (
+    select l.*, lead(at) over (partition by job_id order by attempt, at) as next_at
+    from ledger l) l
+    where next_at is not null"""
+LONGEST_PAUSE = """select max(extract(epoch from at - before))::float from (
+    select at, lag(at) over (order by at) as before from ledger) l"""
+COUNTS = """with runs as (select job_id, count(*) as runs from ledger group by job_id)
+    select count(*) as jobs,
+        $1 - count(*) filter (where j.status = 'completed' and r.runs > 0) as lost,
+        count(*) filter (where r.runs > 1) as twice,
+        coalesce(max(j.retry_count), 0) as retries,
+        coalesce(max(j.crash_count), 0) as crashes,
+        count(*) filter (where exists (
+            select from ledger l
+            where l.run = (j.result ->> 'run')::uuid and l.attempt <> j.attempt)) as stale
+    from jobs j left join runs r on r.job_id = j.id
+    where j.job_type <> all ($2)"""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a test is: ``jobs``, ``seconds`` of disturbance, ``times`` that it is done."""
+
+    jobs: int
+    seconds: float
+    times: int
+
+
+SHORT = Size(jobs=600, seconds=3, times=2)
+FULL = Size(jobs=10_000, seconds=60, times=10)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """``lost``: of those expected, not completed or without a run. ``stale``: completed by another
+    run than the last one, past the fence."""
+
+    jobs: int
+    lost: int
+    twice: int
+    retries: int
+    crashes: int
+    stale: int
+
+
+async def add(
+    conn: asyncpg.Connection, jobs: int, seconds: float, *, job_type: str = "work",
+    every_tenth: str | None = None,
+) -> list[int]:  # fmt: skip
+    """Adds jobs that take so long; their ids, in order."""
+    rows = await conn.fetch(
+        """select jobs_enqueue_many as id from jobs_enqueue_many((
+        select jsonb_agg(jsonb_build_object(
+            'job_type', case when n % 10 = 0 then $4::text else $3::text end,
+            'payload', jsonb_build_object('seconds', $2::float)) order by n)
+        from generate_series(1, $1::int) n))""",
+        jobs, seconds, job_type, every_tenth or job_type,
+    )  # fmt: skip
+    return [row["id"] for row in rows]
+
+
+async def begun(conn: asyncpg.Connection, runs: int, seconds: float = 120) -> float:
+    """Waits until so many runs have begun."""
+    query = "select count(*) >= $1 from ledger"
+    return await eventually(lambda: conn.fetchval(query, runs), f"{runs} runs", seconds)
+
+
+async def ended(conn: asyncpg.Connection, seconds: float = 300) -> float:
+    """Waits until every job has ended."""
+    return await eventually(lambda: conn.fetchval(ENDED), "all jobs have ended", seconds)
+
+
+async def counted(
+    conn: asyncpg.Connection, expected: int, *, but: tuple[str, ...] = ()
+) -> Counts:
+    """What became of so many jobs, leaving out those of the types ``but``."""
+    row = await conn.fetchrow(COUNTS, expected, list(but))
+    assert row is not None
+    return Counts(**row)

@@ -1,0 +1,82 @@
+"""Workers as real processes, and waiting for what they do: there is no row to age."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from pgjobs.embedded import EmbeddedPostgres
+
+Serve = Callable[..., EmbeddedPostgres]
+
+FOLDER = Path(__file__).parent
+
+
+class Process(subprocess.Popen[bytes]):
+    """A worker's process; its name and its log."""
+
+    def __init__(self, arguments: list[str], *, name: str, dsn: str, log: Path) -> None:
+        self.name = name
+        self._log = log
+        path = os.pathsep.join([str(FOLDER.parents[1]), str(FOLDER.parent)])
+        with log.open("wb") as stderr:
+            super().__init__(
+                [sys.executable, *arguments], stderr=stderr,
+                env={**os.environ, "PGJOBS_DSN": dsn, "PYTHONPATH": path},
+            )  # fmt: skip
+
+    @property
+    def said(self) -> str:
+        """What it has logged."""
+        return self._log.read_text(errors="replace")
+
+
+class Processes:
+    """Starts workers, and ends with the test those that still run."""
+
+    def __init__(self, dsn: str, folder: Path) -> None:
+        self._dsn = dsn
+        self._folder = folder
+        self._started: list[Process] = []
+
+    def start(
+        self, *, dsn: str | None = None, name: str | None = None, wrong_by: float | None = None,
+        **options: float,
+    ) -> Process:  # fmt: skip
+        """One worker. ``wrong_by``: seconds that its clock is ahead; options as workload.py's."""
+        name = name or f"worker-{len(self._started)}"
+        script = "workload.py" if wrong_by is None else "skewed.py"
+        arguments = [str(FOLDER / script), *([] if wrong_by is None else [str(wrong_by)])]
+        arguments += [f"--name={name}", *(f"--{key}={value}" for key, value in options.items())]
+        return self._begin(arguments, name, dsn)
+
+    def supervise(self, processes: int, concurrency: int) -> Process:
+        """``pgjobs worker --processes``, which starts again those that die."""
+        arguments = ["-m", "pgjobs.cli", "worker", "chaos.workload:app",
+                     f"--processes={processes}", f"--concurrency={concurrency}"]  # fmt: skip
+        return self._begin(arguments, "supervisor", None)
+
+    def _begin(self, arguments: list[str], name: str, dsn: str | None) -> Process:
+        log = self._folder / f"{len(self._started)}.log"
+        self._started.append(Process(arguments, name=name, dsn=dsn or self._dsn, log=log))
+        return self._started[-1]
+
+    def end(self) -> None:
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+async def eventually(
+    condition: Callable[[], Awaitable[object]], what: str, seconds: float = 60
+) -> float:
+    """Waits until it holds; how many seconds that took."""
+    began = time.monotonic()
+    while not await condition():
+        assert time.monotonic() - began < seconds, f"not within {seconds} s: {what}"
+        await asyncio.sleep(0.05)
+    return time.monotonic() - began

@@ -1,0 +1,87 @@
+"""Clocks that are wrong: the workers' have no effect, the database's costs re-runs at most."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from chaos.load import REPEATS, Size, add, begun, counted, ended
+from chaos.processes import Processes
+from chaos.report import Note
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.fault(
+    9,
+    "the clock of one worker is an hour fast, that of another an hour slow",
+    "no effect: no lease ends early, what is enqueued for later runs on time",
+)
+async def test_the_clock_of_a_worker_has_no_effect(
+    ledger: Any, workers: Processes, size: Size, figures: Note
+) -> None:
+    alive = [workers.start(wrong_by=wrong_by, lease=3) for wrong_by in (3600, -3600)]
+    # Longer than the lease, so that it must be prolonged.
+    await add(ledger, 10, 5)
+    followed = await add(ledger, size.jobs // 2, 0.02, job_type="later")
+    await ended(ledger)
+    counts = await counted(ledger, 10 + 2 * len(followed))
+    late = await ledger.fetchrow(
+        """select count(*), count(*) filter (where l.at < j.run_at) as early,
+            max(extract(epoch from l.at - j.run_at))::float as seconds,
+            max(abs(extract(epoch from j.run_at - j.created_at) - 1))::float as off
+        from jobs j join ledger l on l.job_id = j.id
+        where j.job_type = 'work' and j.id > $1""",
+        followed[-1],
+    )
+    figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice, seconds=late["seconds"],
+            what="late at most, of those for later")  # fmt: skip
+    assert (counts.lost, counts.twice, counts.retries, counts.crashes) == (0, 0, 0, 0)
+    assert (late["count"], late["early"]) == (len(followed), 0)
+    assert late["off"] < 0.1
+    assert {worker.poll() for worker in alive} == {None}
+    assert await ledger.fetchval("select count(distinct pid) from ledger") == 2
+
+
+@pytest.mark.fault(
+    9,
+    "the database's clock goes forward by an hour under load, and back",
+    "no job lost; at most what was running then is run twice, fenced",
+)
+async def test_a_database_clock_that_jumps_costs_re_runs_at_most(
+    ledger: Any, workers: Processes, size: Size, figures: Note
+) -> None:
+    alive = [workers.start() for _ in range(2)]
+    await add(ledger, 30, 6, job_type="once")
+    await add(ledger, size.jobs, 0.1)
+    await begun(ledger, size.jobs // 4)
+    held = await _move_clock(ledger, HOUR)
+    await begun(ledger, size.jobs // 2)
+    await _move_clock(ledger, -HOUR)
+    took = await ended(ledger)
+    counts = await counted(ledger, size.jobs + 30)
+    repeats = {r["job_id"] for r in await ledger.fetch(REPEATS)}
+    figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice,
+            twice_why=f"of {len(held)} that were held", seconds=took,
+            what="from the jump back until all have ended")  # fmt: skip
+    assert (counts.lost, counts.retries, counts.stale) == (0, 0, 0)
+    assert repeats <= held
+    assert {worker.poll() for worker in alive} == {None}
+
+
+async def _move_clock(conn: Any, by: timedelta) -> set[int]:
+    """As far as the rows can tell: every time in them moves the other way. What was held then."""
+    async with conn.transaction():
+        await conn.execute("lock table jobs_workers, jobs in exclusive mode")
+        await conn.execute(
+            """update jobs set run_at = run_at - $1::interval,
+                lease_until = lease_until - $1::interval, created_at = created_at - $1::interval,
+                updated_at = updated_at - $1::interval, finished_at = finished_at - $1::interval""",
+            by,
+        )
+        await conn.execute(
+            """update jobs_workers
+            set seen_at = seen_at - $1::interval, missed_at = missed_at - $1::interval""",
+            by,
+        )
+        rows = await conn.fetch("select id from jobs where status = 'processing'")
+        return {row["id"] for row in rows}

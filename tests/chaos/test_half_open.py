@@ -1,0 +1,72 @@
+"""Connections that have died without a word: nothing comes back, and nobody has hung up."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from chaos.load import Size, add, begun, counted, ended
+from chaos.processes import Processes, eventually
+from chaos.proxy import Proxy
+from chaos.report import Note
+
+NOTICED = 15  # seconds
+SESSIONS = """select count(*) from pg_stat_activity
+    where datname = current_database() and application_name like 'pgjobs % ' || $1"""
+
+
+@pytest.fixture
+async def proxy(pgjobs_dsn: str, workers: Processes, ledger: Any) -> AsyncIterator[Proxy]:
+    """Before the test's database, with a worker behind it that is at work already."""
+    async with Proxy(pgjobs_dsn) as made:
+        workers.start(dsn=made.dsn)
+        await add(ledger, 5, 0)
+        await begun(ledger, 5)
+        await ended(ledger)
+        yield made
+
+
+@pytest.mark.fault(
+    5,
+    "a half-open LISTEN connection: a proxy swallows every byte, the worker being idle",
+    "noticed within 15 s; jobs go on",
+)
+async def test_a_deaf_listener_is_noticed_and_replaced(
+    ledger: Any, proxy: Proxy, size: Size, figures: Note
+) -> None:
+    assert proxy.swallow("listen") == 1
+    await add(ledger, size.jobs, 0)
+    took = await begun(ledger, 6)
+    await ended(ledger)
+    # The server still holds the old session, and with it the worker's name: jobs go on meanwhile.
+    for number in range(3):
+        await add(ledger, 1, 0)
+        assert await begun(ledger, size.jobs + 6 + number) < 1
+    await ended(ledger)
+    counts = await counted(ledger, size.jobs + 8)
+    figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice, seconds=took,
+            what="until jobs are found")  # fmt: skip
+    assert (counts.lost, counts.twice, counts.retries, counts.crashes) == (0, 0, 0, 0)
+    assert took < NOTICED
+
+
+@pytest.mark.parametrize("which", ["claim", "settle"])
+@pytest.mark.fault(
+    5,
+    "a half-open connection for `{which}`, the worker being busy",
+    "noticed within 15 s; jobs go on",
+)
+async def test_a_connection_that_answers_no_more_is_replaced_and_no_job_is_lost(
+    ledger: Any, proxy: Proxy, size: Size, figures: Note, which: str
+) -> None:
+    await add(ledger, size.jobs, 0.02)
+    await begun(ledger, size.jobs // 5)
+    assert proxy.swallow(which) == 1
+    # The server does not know that the old one is gone.
+    replaced = f"{SESSIONS} having count(*) = 2"
+    took = await eventually(lambda: ledger.fetchval(replaced, which), "it is replaced")
+    await ended(ledger)
+    counts = await counted(ledger, size.jobs + 5)
+    figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice, seconds=took,
+            what="until it is replaced")  # fmt: skip
+    assert (counts.lost, counts.twice, counts.retries, counts.crashes) == (0, 0, 0, 0)
+    assert took < NOTICED

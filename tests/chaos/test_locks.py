@@ -1,0 +1,145 @@
+"""Every function that locks, at once, on the same rows, in opposite orders."""
+
+import asyncio
+import random
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+from chaos.load import Size, add
+from chaos.report import Note
+
+from pgjobs import PgjobsError
+from pgjobs.database import Database
+
+SESSIONS = 12
+ROWS = 60
+HELD = "select id, attempt from jobs where status = 'processing' order by random() limit $1"
+FRESH = "status = 'pending' and crash_count = 0 and run_at <= clock_timestamp()"
+DEADLOCKS = "select deadlocks from pg_stat_database where datname = current_database()"
+MINUTE = timedelta(minutes=1)
+
+
+class Tally:
+    """What all sessions have done."""
+
+    def __init__(self) -> None:
+        self.enqueued = 0
+        self.deleted = 0
+        self.statements = 0
+        self.settled: list[tuple[int, int]] = []  # which attempts have ended
+        self.errors: list[object] = []
+
+
+@pytest.mark.fault(
+    10,
+    "complete, delete, fail, release, cancel, clean up, recover, heartbeat, retry and claim at once"
+    " on the same rows, in opposite orders, from 12 sessions for 60 s",
+    "no deadlock; no attempt ends twice",
+)
+async def test_opposite_orders_of_locks_never_deadlock(
+    ledger: Any, pgjobs_dsn: str, size: Size, figures: Note
+) -> None:
+    tally = Tally()
+    async with asyncio.TaskGroup() as sessions:
+        until = asyncio.get_running_loop().time() + size.seconds
+        for _ in range(SESSIONS):
+            sessions.create_task(_act(pgjobs_dsn, until, tally))
+    left = await ledger.fetchval("select count(*) from jobs")
+    deadlocks = await ledger.fetchval(DEADLOCKS)
+    figures(jobs=tally.enqueued, lost=tally.enqueued - tally.deleted - left,
+            twice=len(tally.settled) - len(set(tally.settled)), twice_why="attempts ended twice",
+            seconds=size.seconds,
+            what=f"of {tally.statements:,} statements; {deadlocks} deadlocks")  # fmt: skip
+    assert tally.errors == []
+    assert deadlocks == 0
+    assert tally.enqueued == tally.deleted + left
+    assert len(tally.settled) == len(set(tally.settled))
+    assert tally.enqueued >= size.jobs
+
+
+async def _act(dsn: str, until: float, tally: Tally) -> None:
+    # A deadlock is to be noticed, and not to be waited out.
+    conn = await asyncpg.connect(
+        dsn, server_settings={"deadlock_timeout": "10ms", "lock_timeout": "10s"}
+    )
+    database = Database(conn, "public")
+    actions = [_complete, _delete, _fail, _release, _cancel, _clean_up, _recover, _beat, _retry]
+    while asyncio.get_running_loop().time() < until:
+        try:
+            await _refill(conn, database, tally)
+            rows = await conn.fetch(HELD, random.randint(1, ROWS))
+            held = [(row["id"], row["attempt"]) for row in rows]
+            if held:
+                await random.choice(actions)(database, held, tally)
+                tally.statements += 1
+        except PgjobsError:
+            pass  # a cancel that came too late
+        except asyncpg.PostgresError as error:
+            tally.errors.append(error)
+    await conn.close()
+
+
+async def _refill(conn: Any, database: Database, tally: Tally) -> None:
+    # Of those that are lost often a worker is given one at a time.
+    if await conn.fetchval(f"select count(*) < {ROWS} from jobs where {FRESH}"):
+        added = await add(conn, ROWS, 0)
+        tally.enqueued += len(added)
+    if await conn.fetchval(f"select count(*) < {ROWS} from jobs where status = 'processing'"):
+        await database.claim("w", None, ROWS, MINUTE)
+
+
+Held = list[tuple[int, int]]
+
+
+def _ended(tally: Tally, held: Held, ids: list[int]) -> None:
+    attempts = dict(held)
+    tally.settled += [(job_id, attempts[job_id]) for job_id in ids]
+
+
+async def _complete(database: Database, held: Held, tally: Tally) -> None:
+    ids, attempts = zip(*held, strict=True)
+    _ended(tally, held, await database.complete_many("w", ids, attempts, [None] * len(ids)))
+
+
+async def _delete(database: Database, held: Held, tally: Tally) -> None:
+    ids, attempts = zip(*held, strict=True)
+    gone = await database.complete_many("w", ids, attempts, [None] * len(ids), keep=False)
+    tally.deleted += len(gone)
+    _ended(tally, held, gone)
+
+
+async def _fail(database: Database, held: Held, tally: Tally) -> None:
+    ids, attempts = zip(*held, strict=True)
+    retries, at_once = [random.random() < 0.5] * len(ids), [timedelta(0)] * len(ids)
+    _ended(tally, held, await database.fail_many(
+        "w", ids, attempts, ["e"] * len(ids), retries, at_once))  # fmt: skip
+
+
+async def _release(database: Database, held: Held, tally: Tally) -> None:
+    ids, attempts = zip(*held, strict=True)
+    _ended(tally, held, await database.release_many("w", ids, attempts))
+
+
+async def _cancel(database: Database, held: Held, _: Tally) -> None:
+    for job_id, _attempt in held[:3]:
+        await database.cancel(job_id)
+
+
+async def _clean_up(database: Database, _held: Held, tally: Tally) -> None:
+    deleted = await database.cleanup(timedelta(0), ["completed", "failed", "cancelled"])
+    tally.deleted += deleted
+
+
+async def _recover(database: Database, _held: Held, _tally: Tally) -> None:
+    await database.recover("w")
+
+
+async def _beat(database: Database, held: Held, _: Tally) -> None:
+    ids, attempts = zip(*held, strict=True)
+    await database.heartbeat("w", ids, attempts, MINUTE)
+
+
+async def _retry(database: Database, _held: Held, _tally: Tally) -> None:
+    await database.retry_many()

@@ -1,0 +1,115 @@
+"""A worker's process whose handlers write down each of their runs (see --help)."""
+
+import argparse
+import asyncio
+import logging
+import os
+import time
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from pgjobs import App, RunningJob
+from pgjobs.link import persist
+
+LEDGER = """
+    create table if not exists ledger (
+        run uuid primary key, job_id bigint, attempt int, pid int,
+        at timestamptz default clock_timestamp(), stopped_at timestamptz);
+    create table if not exists writes (job_id bigint)"""
+
+app = App()
+Load = RunningJob[dict[str, float]]
+
+
+async def note(job: Load) -> UUID:
+    """That it runs, in a transaction of its own, so that nothing takes it back.
+
+    Once per run, also where the connection is cut before the answer comes.
+    """
+    run, pool = uuid4(), await app.pool()
+    await persist(lambda: pool.execute(
+        "insert into ledger values ($1, $2, $3, $4) on conflict do nothing",
+        run, job.id, job.attempt, os.getpid(),
+    ), "the ledger")  # fmt: skip
+    return run
+
+
+@app.job("work")
+async def work(job: Load) -> dict[str, UUID]:
+    """Takes as long as its payload says; the result tells which run completed the job."""
+    return await take(job, job.payload["seconds"])
+
+
+@app.job("once")
+async def once(job: Load) -> dict[str, UUID]:
+    """The same, but only at its first attempt."""
+    return await take(job, job.payload["seconds"] if job.attempt == 1 else 0)
+
+
+async def take(job: Load, seconds: float) -> dict[str, UUID]:
+    run = await note(job)
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        pool = await app.pool()
+        await pool.execute("update ledger set stopped_at = clock_timestamp() where run = $1", run)
+        raise
+    return {"run": run}
+
+
+@app.job("write")
+async def write(job: Load) -> None:
+    """Writes in the job's own transaction, and is slow to commit."""
+    await note(job)
+    async with job.transaction() as conn:
+        await conn.execute("insert into writes values ($1)", job.id)
+        await asyncio.sleep(job.payload["seconds"])
+
+
+@app.job("later")
+async def later(job: Load) -> None:
+    """Enqueues another one, a second later by the database's clock."""
+    await note(job)
+    await app.enqueue("work", {"seconds": 0}, delay=timedelta(seconds=1))
+
+
+@app.job("block")
+async def block(job: Load) -> None:
+    """Blocks the event loop, at its first attempt."""
+    await note(job)
+    if job.attempt == 1:
+        time.sleep(job.payload["seconds"])  # noqa: ASYNC251 - the fault itself
+
+
+@app.job("large")
+async def large(job: Load) -> str:
+    """Returns so many characters."""
+    await note(job)
+    return "x" * int(job.payload["characters"])
+
+
+@app.job("poison")
+async def poison(job: Load) -> None:
+    """Kills its process, as a broken C extension would."""
+    await note(job)
+    await asyncio.sleep(0.05)
+    os._exit(1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--concurrency", type=int, default=20)
+    parser.add_argument("--name")
+    parser.add_argument("--lease", type=float, default=60)
+    parser.add_argument("--grace", type=float, default=10)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO)
+    worker = app.worker(
+        concurrency=options.concurrency, name=options.name,
+        lease=timedelta(seconds=options.lease), grace=timedelta(seconds=options.grace),
+    )  # fmt: skip
+    asyncio.run(worker.run())
+
+
+if __name__ == "__main__":
+    main()
