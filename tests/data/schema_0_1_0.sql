@@ -319,7 +319,8 @@ $$;
 
 -- Columns that never change stand first, those that a claim or a completion writes stand last:
 -- the WAL record of an update within one page holds only the bytes between the first and the last
--- difference (docs/decisions/0002-table-and-indexes.md has the figures).
+-- difference (docs/decisions/0002-table-and-indexes.md has the figures). And each job gets three
+-- entries in the primary key, one per version: room for them is left, or the pages would split.
 create table if not exists jobs (
     id bigint generated always as identity,
     created_at timestamptz not null default clock_timestamp(),
@@ -346,7 +347,7 @@ create table if not exists jobs (
     result jsonb,
     error text,
     constraint jobs_id_is_the_key
-        primary key (id),
+        primary key (id) with (fillfactor = 30),
     constraint jobs_queue_has_a_name_of_at_most_512_bytes
         check (octet_length(queue) between 1 and 512),
     constraint jobs_job_type_has_a_name_of_at_most_512_bytes
