@@ -1,4 +1,4 @@
-"""``python -m pgjobs``, where the command is not on the path."""
+"""``python -m pgjobs``, where the command is not on the path, and for ``worker --processes``."""
 
 from .cli import main
 

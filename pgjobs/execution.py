@@ -96,6 +96,19 @@ async def execute(task: "Task[Any, Any]", job: "RunningJob[Any]") -> Outcome:
         return Outcome(End.FAILED, error=_storable(str(error)), retry=False)
 
 
+def log_end(job: "RunningJob[Any]", outcome: Outcome, seconds: float) -> None:
+    """One line per run; at DEBUG where all went well."""
+    level = logging.DEBUG if outcome.end in (End.COMPLETED, End.SETTLED) else logging.INFO
+    if log.isEnabledFor(level):
+        head = outcome.error.split("\n", 1)[0]
+        log.log(
+            level, "job %s (%s) %s in attempt %s after %.3f s%s",
+            job.id, job.job_type, outcome.end.value, job.attempt, seconds,
+            f": {head}" if head else "",
+            extra={**job.log_fields, "duration": seconds, "outcome": outcome.end.value},
+        )  # fmt: skip
+
+
 def _stopped(job: "RunningJob[Any]") -> Outcome:
     if job._settled:
         return _SETTLED

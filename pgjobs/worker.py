@@ -2,9 +2,6 @@
 
 import asyncio
 import logging
-import os
-import secrets
-import socket
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,11 +14,12 @@ from .arguments import check_worker
 from .claimer import Claimer
 from .database import Database
 from .errors import InvalidArgument
-from .execution import End, Outcome, Stop, execute
+from .execution import End, Stop, execute, log_end
 from .interrupts import interrupts
 from .link import BROKEN, Link
 from .listener import Listener
 from .models import Row
+from .names import default_name
 from .pace import Pace
 from .running import Running
 from .settlement import Settlement
@@ -48,11 +46,6 @@ POLL = 0.003  # seconds between claims while awake: producers are silent then
 HOPS = 3  # times that workers without a free slot hand on the news of a job
 HALF = 50  # jobs: a smaller claim costs the server more than taking turns gains
 LINGER = 0.1  # seconds without a job, or without a slot, until a worker that is awake rests
-
-
-def default_name() -> str:
-    """Host, process and a random part: unlike any other worker's."""
-    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 class Worker:
@@ -284,20 +277,7 @@ class Worker:
             self._settled()
         if self._hungry:
             self._wake.set()
-        level = logging.DEBUG if outcome.end in (End.COMPLETED, End.SETTLED) else logging.INFO
-        if log.isEnabledFor(level):
-            self._log(level, job, outcome, clock() - began)
-
-    def _log(
-        self, level: int, job: RunningJob[Any], outcome: Outcome, seconds: float
-    ) -> None:
-        head = outcome.error.split("\n", 1)[0]
-        log.log(
-            level, "job %s (%s) %s in attempt %s after %.3f s%s",
-            job.id, job.job_type, outcome.end.value, job.attempt, seconds,
-            f": {head}" if head else "",
-            extra={**job.log_fields, "duration": seconds, "outcome": outcome.end.value},
-        )  # fmt: skip
+        log_end(job, outcome, clock() - began)
 
     def _settled(self) -> None:
         if self._until_empty or self._stopping or self._one_by_one:

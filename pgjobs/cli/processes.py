@@ -67,7 +67,7 @@ class _Parent:
         if self._name is not None:
             own.append(f"--name={self._name}-{slot}")
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "pgjobs.cli", "worker", *own, *self._arguments,
+            sys.executable, "-m", "pgjobs", "worker", *own, *self._arguments,
             # Else Ctrl-C would reach it from the terminal and from us, and two mean at once.
             start_new_session=True,
         )  # fmt: skip

@@ -55,7 +55,7 @@ class Processes:
 
     def supervise(self, processes: int, concurrency: int) -> Process:
         """``pgjobs worker --processes``, which starts again those that die."""
-        arguments = ["-m", "pgjobs.cli", "worker", "chaos.workload:app",
+        arguments = ["-m", "pgjobs", "worker", "chaos.workload:app",
                      f"--processes={processes}", f"--concurrency={concurrency}"]  # fmt: skip
         return self._begin(arguments, "supervisor", None)
 

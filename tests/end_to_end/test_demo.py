@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "pgjobs.cli", "demo"]
+COMMAND = [sys.executable, "-m", "pgjobs", "demo"]
 
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -32,7 +32,7 @@ def test_every_example_is_here() -> None:
     modules = {path.stem for path in EXAMPLES.glob("*.py")}
     folders = {path.name for path in EXAMPLES.iterdir() if path.is_dir()} - {"__pycache__"}
     assert modules == {*PRINTED, "fastapi_app"}
-    assert folders == {"ingest", "other_language"}
+    assert folders == {"ingest", "other_language", "plproxy"}
 
 
 @pytest.mark.parametrize("name", PRINTED)
@@ -86,7 +86,7 @@ async def test_the_pipeline_is_an_app_that_a_worker_runs(
     payload = json.dumps({"file_path": str(note)})
     await conn.execute("select jobs_enqueue('file_ingestion', $1)", payload)
     worker = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pgjobs.cli", "worker", "examples.ingest:app",
+        sys.executable, "-m", "pgjobs", "worker", "examples.ingest:app",
         cwd=EXAMPLES.parent, env={**os.environ, "PGJOBS_DSN": pgjobs_dsn},
         stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip

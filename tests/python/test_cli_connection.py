@@ -21,7 +21,7 @@ def pgjobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pgjobs:
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "pgjobs.cli", *arguments],
+            [sys.executable, "-m", "pgjobs", *arguments],
             check=False, capture_output=True, text=True, cwd=tmp_path, timeout=60,
         )  # fmt: skip
 
@@ -91,7 +91,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(
 ) -> None:
     psql(pgjobs_dsn, "-c", "insert into jobs (job_type) select 'a' from generate_series(1, 20000)")
     done = subprocess.run(
-        f"'{sys.executable}' -m pgjobs.cli list -n 20000 --dsn '{pgjobs_dsn}' | head -n 1",
+        f"'{sys.executable}' -m pgjobs list -n 20000 --dsn '{pgjobs_dsn}' | head -n 1",
         check=False, shell=True, capture_output=True, text=True, cwd=ROOT,
     )  # fmt: skip
     assert done.stdout.split()[0] == "id"

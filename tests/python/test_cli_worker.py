@@ -55,7 +55,7 @@ def start(folder: Path, pgjobs_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Ite
 
     def start(*arguments: str) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
-            [sys.executable, "-m", "pgjobs.cli", "worker", "--dsn", pgjobs_dsn, *arguments],
+            [sys.executable, "-m", "pgjobs", "worker", "--dsn", pgjobs_dsn, *arguments],
             cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         started.append(process)
