@@ -137,6 +137,8 @@ class EmbeddedPostgres:
             "port": str(port),
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": str(self.socket_folder),
+            # Whoever reaches the socket is a superuser, and a given folder may be open to all.
+            "unix_socket_permissions": "0700",
             **self.settings,
         }
         flags = shlex.join(f"--{name}={value}" for name, value in options.items())

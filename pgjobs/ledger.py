@@ -1,6 +1,7 @@
 """The ledger of applied migrations: yoyo, made to live in a schema beside an application's own."""
 
 import socket
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,12 @@ from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.migrations import Migration, MigrationList, MigrationStep, TransactionWrapper
 
 Connection = psycopg.Connection[Any]
+
+# Whoever comes while a migration waits for a table stands behind it: so it waits for a moment only,
+# and again and again, until the transactions that are in its way have ended.
+_LOCK_TIMEOUT = "200ms"
+_BETWEEN_S = 0.3
+_PATIENCE_S = 30.0
 
 
 class Ledger:
@@ -46,14 +53,20 @@ class Ledger:
 
     def apply(self) -> list[str]:
         # yoyo's post-apply hooks would only run when something is pending, so there are none here.
-        pending = self._backend.to_apply(self._migrations)
-        self._backend.apply_migrations_only(pending)
-        return [m.id for m in pending]
+        pending = [m.id for m in self._backend.to_apply(self._migrations)]
+        _patiently(
+            lambda: self._backend.apply_migrations_only(self._backend.to_apply(self._migrations))
+        )
+        return pending
 
     def roll_back(self, count: int) -> list[str]:
-        chosen = self._backend.to_rollback(self._migrations)[:count]
-        self._backend.rollback_migrations(chosen)
-        return [m.id for m in chosen]
+        kept = len(applied := self.applied()) - count
+        _patiently(lambda: self._roll_back_to(max(kept, 0)))
+        return applied[:count]
+
+    def _roll_back_to(self, kept: int) -> None:
+        applied = self._backend.to_rollback(self._migrations)
+        self._backend.rollback_migrations(applied[: len(applied) - kept])
 
 
 class _Backend(PostgresqlPsycopgBackend):
@@ -77,7 +90,7 @@ class _Backend(PostgresqlPsycopgBackend):
     def init_connection(self, connection: Connection) -> None:
         path = sql.SQL("set search_path to {}, pg_temp").format(sql.Identifier(self.schema))
         connection.execute(path)
-        connection.execute("set lock_timeout = '5s'")
+        connection.execute(f"set lock_timeout = '{_LOCK_TIMEOUT}'".encode())
         connection.execute("set client_min_messages = warning")
 
     def copy(self) -> "_Backend":
@@ -116,6 +129,18 @@ class _FileMigration(Migration):
         self._depends = {previous} if previous else set()
         rollback = path.with_suffix(".rollback.sql")
         self.steps = [TransactionWrapper(MigrationStep(0, _sender(path), _sender(rollback)))]
+
+
+def _patiently(action: Callable[[], None]) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            action()
+            return
+        except psycopg.errors.LockNotAvailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_BETWEEN_S)
 
 
 def _sender(path: Path) -> Callable[[Connection], None]:

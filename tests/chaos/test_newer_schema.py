@@ -5,6 +5,7 @@ The newer release is a copy of sql/ with a further migration, an argument more a
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -83,14 +84,15 @@ async def each_ran_once(conn: asyncpg.Connection, ids: list[int]) -> None:
     """Though a transaction of a handler's own may have failed as the functions were replaced."""
     await eventually(lambda: none_left(conn), "all have ended")
     assert await conn.fetchval("select count(*) from jobs where status = 'completed'") == len(ids)
-    runs = await conn.fetch("select job_id from ledger order by 1")
-    assert [row["job_id"] for row in runs] == sorted(ids)
+    runs = """select job_id from ledger join jobs on id = job_id where job_type = 'work'
+        union all select job_id from writes order by 1"""
+    assert [row["job_id"] for row in await conn.fetch(runs)] == sorted(ids)
 
 
 async def test_older_workers_and_producers_go_on_while_it_is_migrated_and_afterwards(
     ledger: asyncpg.Connection, pgjobs_dsn: str, newer: Path, workers: Processes
 ) -> None:
-    running = [workers.start(), workers.start()]
+    older = [workers.start(concurrency=10), workers.start(concurrency=10)]
     async with App(pgjobs_dsn) as app:
         async with enqueueing(app) as ids:
             await eventually(lambda: ledger.fetchval("select count(*) > 50 from ledger"), "busy")
@@ -105,14 +107,33 @@ async def test_older_workers_and_producers_go_on_while_it_is_migrated_and_afterw
             )
         await each_ran_once(ledger, ids)
         assert await ledger.fetchval("select jobs_version()") == "9.0.0"
-        assert [worker.poll() for worker in running] == [None, None]
+        assert [worker.poll() for worker in older] == [None, None]
         # One of the older code that starts only now works too.
-        for worker in running:
+        for worker in older:
             worker.terminate()
             assert worker.wait(timeout=30) == 0
         workers.start()
         ids += await app.enqueue_many("work", [{"seconds": 0.0}] * 20)
         await each_ran_once(ledger, ids)
+
+
+async def test_a_migration_waits_for_a_long_transaction_and_holds_up_nobody_meanwhile(
+    conn: asyncpg.Connection, pgjobs_dsn: str, newer: Path
+) -> None:
+    slowest = 0.0
+    async with App(pgjobs_dsn) as app, asyncio.TaskGroup() as tasks:
+        async with conn.transaction():
+            await conn.execute("select from jobs_enqueue('long')")
+            migrating = tasks.create_task(asyncio.to_thread(migrate, pgjobs_dsn))
+            for _ in range(30):
+                began = time.monotonic()
+                await app.enqueue("work")
+                slowest = max(slowest, time.monotonic() - began)
+                await asyncio.sleep(0.05)
+            assert not migrating.done()
+        assert await migrating == ["9999_tenant"]
+    assert slowest < 2
+    assert await conn.fetchval("select count(*) from jobs where tenant = 'nobody'") == 31
 
 
 @pytest.mark.parametrize(

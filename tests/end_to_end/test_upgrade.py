@@ -147,3 +147,17 @@ async def operators_go_on(conn: asyncpg.Connection) -> None:
     verdicts = await conn.fetch("select check_name, verdict from jobs_doctor()")
     assert {r["verdict"] for r in verdicts if r["check_name"] in ("indexes", "persistence",
             "notifying trigger", "privileges", "version")} == {"ok"}  # fmt: skip
+
+
+@pytest.mark.parametrize("by", ["migrate", "psql"])
+def test_where_nothing_is_to_be_changed_nobody_is_waited_for(
+    empty_dsn: str, psql: Psql, by: str
+) -> None:
+    migrate(empty_dsn)
+    with psycopg.connect(empty_dsn) as producer:
+        # It has written, and takes its time: an index or a trigger would wait for its end.
+        producer.execute("select from jobs_enqueue('a')")
+        upgrade(empty_dsn, psql, by)
+        producer.execute("select from jobs_enqueue('b')")
+    left = rows(empty_dsn, "select job_type from jobs order by id")
+    assert [row["job_type"] for row in left] == ["a", "b"]

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from textwrap import dedent
 
@@ -39,6 +40,17 @@ def test_nobody_else_gets_in_without_the_password() -> None:
         with pytest.raises(psycopg.OperationalError, match="password"):
             psycopg.connect(address)
         assert server.folder.stat().st_mode & 0o077 == 0
+
+
+def test_nobody_else_gets_in_by_the_socket_in_a_folder_that_is_open_to_all() -> None:
+    with tempfile.TemporaryDirectory(prefix="pgjobs-") as parent:
+        Path(parent).chmod(0o755)
+        folder = Path(parent) / "kept"
+        folder.mkdir(mode=0o755)
+        with EmbeddedPostgres(folder, settings=SETTINGS) as server:
+            name = f".s.PGSQL.{server.port}"
+            assert (server.socket_folder / name).stat().st_mode & 0o077 == 0
+            psycopg.connect(server.dsn).close()
 
 
 def test_it_restarts_on_the_same_address() -> None:
