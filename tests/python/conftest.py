@@ -1,6 +1,7 @@
 """What the tests of the Python side share: an app on this test's database, workers beside it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from pgjobs import App, Worker
+from pgjobs import App, RunningJob, Worker
 
 Working = Callable[..., AbstractAsyncContextManager[Worker]]
 
@@ -86,3 +87,40 @@ async def eventually(condition: Callable[[], Any], seconds: float = 10) -> None:
 @pytest.fixture(name="eventually")
 def eventually_fixture() -> Callable[..., Awaitable[None]]:
     return eventually
+
+
+class Recorder:
+    """A handler that notes when which job began, and ends when told."""
+
+    def __init__(self) -> None:
+        self.began: list[tuple[int, float]] = []
+        self.running = 0
+        self.most = 0
+        self.cancelled: list[int] = []
+        self.go = asyncio.Event()
+
+    async def __call__(self, job: RunningJob[Any]) -> None:
+        self.began.append((job.id, time.monotonic()))
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(job.id)
+            raise
+        finally:
+            self.running -= 1
+
+
+@pytest.fixture
+def recorder(app: App) -> Recorder:
+    made = Recorder()
+    app.job("t")(made)
+    return made
+
+
+@pytest.fixture
+def quick(recorder: Recorder) -> Recorder:
+    """The same, whose runs end at once."""
+    recorder.go.set()
+    return recorder

@@ -2,52 +2,15 @@
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
 
-from pgjobs import App, WorkerNameTaken
+from pgjobs import WorkerNameTaken
+from pgjobs.database import Database
 from pgjobs.testing import expire_lease
 
 SECOND = timedelta(seconds=1)
-
-
-class Recorder:
-    """A handler that notes when which job began, and ends when told."""
-
-    def __init__(self):
-        self.began: list[tuple[int, float]] = []
-        self.running = 0
-        self.most = 0
-        self.cancelled: list[int] = []
-        self.go = asyncio.Event()
-
-    async def __call__(self, job):
-        self.began.append((job.id, time.monotonic()))
-        self.running += 1
-        self.most = max(self.most, self.running)
-        try:
-            await self.go.wait()
-        except asyncio.CancelledError:
-            self.cancelled.append(job.id)
-            raise
-        finally:
-            self.running -= 1
-
-
-@pytest.fixture
-def recorder(app):
-    made = Recorder()
-    app.job("t")(made)
-    return made
-
-
-@pytest.fixture
-def quick(recorder):
-    """The same, whose runs end at once."""
-    recorder.go.set()
-    return recorder
 
 
 async def test_a_notification_wakes_it(app, conn, quick, working, until_status):
@@ -94,6 +57,27 @@ async def test_it_claims_as_many_as_it_has_free_slots(app, conn, recorder, worki
         recorder.go.set()
         await eventually(lambda: len(recorder.began) == 10)
     assert recorder.most == 4
+
+
+async def test_with_a_backlog_one_half_is_claimed_while_the_other_runs(
+    app, conn, quick, working, eventually, monkeypatch
+):
+    claimed: list[tuple[int, int]] = []
+    original = Database.claim
+
+    async def claim(self, worker, queues, max_jobs, *rest):
+        claimed.append((max_jobs, running.concurrency - max_jobs - len(running._running)))
+        return await original(self, worker, queues, max_jobs, *rest)
+
+    monkeypatch.setattr(Database, "claim", claim)
+    await app.enqueue_many("t", range(500))
+    async with working(concurrency=100) as running:
+        await eventually(lambda: len(quick.began) == 500)
+    assert claimed[0][0] == 100
+    # Sent while fifty others had not begun, and never for more than the free slots.
+    assert (50, 0) in claimed
+    assert min(left for _, left in claimed) == 0
+    assert quick.most <= 100
 
 
 async def test_it_takes_only_types_that_it_has_handlers_for(app, conn, quick, working, eventually):
@@ -228,92 +212,6 @@ async def test_completed_jobs_need_not_be_kept(app, conn):
     await app.enqueue("t", "bad", max_retries=0)
     await app.worker(keep_completed=False).run(until_empty=True)
     assert [row["status"] for row in await conn.fetch("select status from jobs")] == ["failed"]
-
-
-async def test_stop_lets_running_jobs_end(app, conn, recorder, working, eventually):
-    async with working() as worker:
-        await app.enqueue("t")
-        await eventually(lambda: recorder.running == 1)
-        worker.stop()
-        late = await app.enqueue("t")
-        recorder.go.set()
-    rows = await conn.fetch("select id, status from jobs order by id")
-    assert [row["status"] for row in rows] == ["completed", "pending"]
-    assert rows[1]["id"] == late.id
-
-
-@pytest.mark.parametrize("how", ["stop", "cancel"])
-async def test_what_has_not_ended_within_the_grace_is_given_back(
-    app, conn, recorder, eventually, how
-):
-    await app.enqueue_many("t", [None] * 300)
-    worker = app.worker(grace=timedelta(0), concurrency=50)
-    task = asyncio.create_task(worker.run())
-    await eventually(lambda: recorder.running == 50)
-    if how == "stop":
-        worker.stop()
-        await task
-    else:
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-    counts = await conn.fetchrow(
-        "select count(*) filter (where status = 'pending') as pending, sum(retry_count) as retries,"
-        " sum(crash_count) as crashes, count(worker) as held, sum(attempt) as attempts from jobs"
-    )
-    assert tuple(counts) == (300, 0, 0, 0, 50)
-
-
-async def test_jobs_that_were_only_claimed_when_it_was_cancelled_are_given_back(
-    app, conn, recorder, eventually
-):
-    await app.enqueue_many("t", [None] * 50)
-    task = asyncio.create_task(app.worker(concurrency=50).run())
-
-    async def claimed():
-        return await conn.fetchval("select count(*) = 50 from jobs where status = 'processing'")
-
-    await eventually(claimed)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert await conn.fetchval("select count(*) from jobs where status = 'pending'") == 50
-
-
-async def test_a_lifespan_gives_handlers_their_resources(pgjobs_dsn, conn):
-    told = []
-
-    @asynccontextmanager
-    async def lifespan(app):
-        told.append("up")
-        yield {"greeting": "hello"}
-        told.append("down")
-
-    app = App(dsn=pgjobs_dsn, lifespan=lifespan)
-
-    @app.job("t")
-    async def handler(job):
-        told.append("job")
-        return job.app.state.greeting
-
-    await app.enqueue("t")
-    await app.worker().run(until_empty=True)
-    await app.close()
-    assert told == ["up", "job", "down"]
-    assert await conn.fetchval("select result from jobs") == '"hello"'
-
-
-async def test_a_broken_lifespan_is_told_to_whoever_ran_the_worker(pgjobs_dsn):
-    @asynccontextmanager
-    async def lifespan(app):
-        raise LookupError("no model")
-        yield
-
-    app = App(dsn=pgjobs_dsn, lifespan=lifespan)
-    app.job("t")(lambda job: None)
-    with pytest.raises(LookupError):
-        await app.worker().run()
-    await app.close()
 
 
 async def test_two_workers_share_the_jobs_and_run_none_twice(app, conn, quick, eventually, working):

@@ -1,0 +1,97 @@
+"""How a worker ends: the grace, what is given back, and the lifespan around it all."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from pgjobs import App
+
+SECOND = timedelta(seconds=1)
+
+
+async def test_stop_lets_running_jobs_end(app, conn, recorder, working, eventually):
+    async with working() as worker:
+        await app.enqueue("t")
+        await eventually(lambda: recorder.running == 1)
+        worker.stop()
+        late = await app.enqueue("t")
+        recorder.go.set()
+    rows = await conn.fetch("select id, status from jobs order by id")
+    assert [row["status"] for row in rows] == ["completed", "pending"]
+    assert rows[1]["id"] == late.id
+
+
+@pytest.mark.parametrize("how", ["stop", "cancel"])
+async def test_what_has_not_ended_within_the_grace_is_given_back(
+    app, conn, recorder, eventually, how
+):
+    await app.enqueue_many("t", [None] * 300)
+    worker = app.worker(grace=timedelta(0), concurrency=50)
+    task = asyncio.create_task(worker.run())
+    await eventually(lambda: recorder.running == 50)
+    if how == "stop":
+        worker.stop()
+        await task
+    else:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    counts = await conn.fetchrow(
+        "select count(*) filter (where status = 'pending') as pending, sum(retry_count) as retries,"
+        " sum(crash_count) as crashes, count(worker) as held, sum(attempt) as attempts from jobs"
+    )
+    assert tuple(counts) == (300, 0, 0, 0, 50)
+
+
+async def test_jobs_that_were_only_claimed_when_it_was_cancelled_are_given_back(
+    app, conn, recorder, eventually
+):
+    await app.enqueue_many("t", [None] * 50)
+    task = asyncio.create_task(app.worker(concurrency=50).run())
+
+    async def claimed():
+        return await conn.fetchval("select count(*) = 50 from jobs where status = 'processing'")
+
+    await eventually(claimed)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await conn.fetchval("select count(*) from jobs where status = 'pending'") == 50
+
+
+async def test_a_lifespan_gives_handlers_their_resources(pgjobs_dsn, conn):
+    told = []
+
+    @asynccontextmanager
+    async def lifespan(app):
+        told.append("up")
+        yield {"greeting": "hello"}
+        told.append("down")
+
+    app = App(dsn=pgjobs_dsn, lifespan=lifespan)
+
+    @app.job("t")
+    async def handler(job):
+        told.append("job")
+        return job.app.state.greeting
+
+    await app.enqueue("t")
+    await app.worker().run(until_empty=True)
+    await app.close()
+    assert told == ["up", "job", "down"]
+    assert await conn.fetchval("select result from jobs") == '"hello"'
+
+
+async def test_a_broken_lifespan_is_told_to_whoever_ran_the_worker(pgjobs_dsn):
+    @asynccontextmanager
+    async def lifespan(app):
+        raise LookupError("no model")
+        yield
+
+    app = App(dsn=pgjobs_dsn, lifespan=lifespan)
+    app.job("t")(lambda job: None)
+    with pytest.raises(LookupError):
+        await app.worker().run()
+    await app.close()
