@@ -25,7 +25,8 @@ CLAIM_COLUMNS = JOB_COLUMNS.replace("result::text,", "").replace(", finished_at"
 # What a call may fail with while an upgrade replaces the function, or gives the table a column, in
 # the midst of it.
 UPGRADED = (
-    asyncpg.DatatypeMismatchError, asyncpg.InternalServerError, asyncpg.UndefinedFunctionError,
+    asyncpg.DatatypeMismatchError, asyncpg.InvalidFunctionDefinitionError,
+    asyncpg.InternalServerError, asyncpg.UndefinedFunctionError,
 )  # fmt: skip
 
 

@@ -136,7 +136,7 @@ async def test_a_migration_waits_for_a_long_transaction_and_holds_up_nobody_mean
     assert await conn.fetchval("select count(*) from jobs where tenant = 'nobody'") == 31
 
 
-@pytest.mark.parametrize("code", ["XX000", "42804", "42883"])
+@pytest.mark.parametrize("code", ["XX000", "42804", "42883", "42P13"])
 async def test_a_call_that_an_upgrade_has_failed_is_sent_again_unless_it_is_part_of_something(
     conn: asyncpg.Connection, pgjobs_dsn: str, code: str
 ) -> None:
