@@ -136,7 +136,9 @@ def test_any_argument_works_or_is_refused(pgjobs_dsn, options, job_type):
 
 async def _one(app, job_type, options):
     job = await app.enqueue(job_type, **options)
-    assert job.payload == options.get("payload", {})
+    # An earlier example may hold the same key.
+    if "unique_key" not in options:
+        assert job.payload == options.get("payload", {})
 
 
 async def _many(app, job_type, options):

@@ -126,6 +126,23 @@ async def test_it_works_on_the_given_database_and_stops_well(
     assert "Traceback" not in err
 
 
+def test_a_worker_that_is_told_to_stop_while_it_starts_is_no_failure(
+    folder: Path, start: Start
+) -> None:
+    (folder / "tardy.py").write_text(
+        "import pathlib, sys, time\n"
+        "if any(argument.startswith('--parent') for argument in sys.argv):\n"
+        "    pathlib.Path('begun').touch(); time.sleep(60)\n" + APP
+    )
+    process = start("tardy:app", "--processes", "2")
+    deadline = time.monotonic() + 30
+    while not (folder / "begun").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == 0
+
+
 async def test_grace_gives_back_what_does_not_end(conn: Connection, start: Start) -> None:
     await conn.execute("select from jobs_enqueue('slow')")
     process = start("shop:app", "--grace", "0s")

@@ -72,7 +72,9 @@ async def test_a_payload_that_does_not_validate_fails_without_retry(run):
 
 
 @pytest.mark.parametrize(
-    "result", [object(), float("nan"), "\x00", "\ud800", {"a": b"\xff"}], ids=repr
+    "result",
+    [object(), float("nan"), "\x00", "\ud800", {"a": b"\xff"}],
+    ids=lambda value: repr(value).split(" at ")[0],
 )
 async def test_a_result_that_is_not_json_fails_without_retry(run, result):
     async def handler(job):

@@ -107,9 +107,9 @@ def test_models_dataclasses_and_plain_data_become_json():
     "value",
     [
         object(), math.nan, [math.inf], {"a": -math.inf}, "\x00", {"a\x00": 1}, "\ud800",
-        {"\udfff": 1}, lambda: 1, b"\xff",
+        {"\udfff": 1}, len, b"\xff",
     ],
-    ids=repr,
+    ids=lambda value: repr(value).split(" at ")[0],
 )  # fmt: skip
 def test_what_jsonb_cannot_hold_is_refused_by_name(value):
     with pytest.raises(InvalidArgument, match="the payload is not JSON that can be stored"):
