@@ -9,7 +9,7 @@ from datetime import timedelta
 import asyncpg
 
 from .database import Database
-from .errors import PgjobsError, SchemaMismatch
+from .errors import PgjobsError
 from .floors import Floors
 from .link import BROKEN, persist
 from .models import Row
@@ -58,18 +58,11 @@ class Claimer:
 
         Trouble with the server must not look like emptiness: who sees that goes to sleep.
         """
-        mismatched = False
         while not self._stopping():
             try:
                 if self._doubtful:
                     await self._give_back_quietly()
                 return await self._with_floors(free)
-            except SchemaMismatch:
-                # Once it may be an upgrade, which replaced the function in the midst of its call.
-                if mismatched:
-                    raise
-                mismatched = True
-                await asyncio.sleep(REFUSED)
             except BROKEN as error:
                 log.warning("claiming: connection lost (%r)", error)
                 self.doubt()

@@ -18,8 +18,8 @@ Connection = psycopg.Connection[Any]
 
 # Whoever comes while a migration waits for a table stands behind it: so it waits for a moment only,
 # and again and again, until the transactions that are in its way have ended.
-_LOCK_TIMEOUT = "200ms"
-_BETWEEN_S = 0.3
+_LOCK_TIMEOUT = "50ms"
+_BETWEEN_S = 0.2
 _PATIENCE_S = 30.0
 
 

@@ -39,6 +39,8 @@ class Link:
     (``synchronous_commit``) is what this connection is for.
     """
 
+    each_alone = True  # each statement is a transaction of its own (see Statements)
+
     def __init__(
         self,
         dsn: str,

@@ -22,6 +22,14 @@ JOB_COLUMNS = """id, queue, job_type, status, priority, reference_type, referenc
 CLAIM_COLUMNS = JOB_COLUMNS.replace("result::text,", "").replace(", finished_at", "")
 
 
+# What a call may fail with while an upgrade replaces the function, or gives the table a column, in
+# the midst of it.
+UPGRADED = (
+    asyncpg.DatatypeMismatchError, asyncpg.InvalidFunctionDefinitionError,
+    asyncpg.InternalServerError, asyncpg.UndefinedFunctionError,
+)  # fmt: skip
+
+
 class Executor(Protocol):
     """An asyncpg connection or pool, or what looks like one."""
 
@@ -45,9 +53,7 @@ class Statements:
     async def _rows(self, query: str, *args: Any) -> Sequence[Row]:
         """Runs a statement in which ``{schema}`` stands for the schema."""
         try:
-            return await self._executor.fetch(
-                query.replace("{schema}", quote(self.schema), 1), *args
-            )
+            return await self._fetch(query.replace("{schema}", quote(self.schema), 1), *args)
         except (asyncpg.DataError, UnicodeEncodeError) as error:
             raise InvalidArgument(str(error)) from error
         except (
@@ -57,6 +63,15 @@ class Statements:
             raise SchemaMismatch(
                 f"{error}; run `pgjobs migrate --schema {self.schema}` with this version of pgjobs"
             ) from error
+
+    async def _fetch(self, query: str, *args: Any) -> Sequence[Row]:
+        try:
+            return await self._executor.fetch(query, *args)
+        except UPGRADED:
+            # Where each statement is a transaction of its own nothing has been done: once more.
+            if isinstance(self._executor, asyncpg.Pool) or hasattr(self._executor, "each_alone"):
+                return await self._executor.fetch(query, *args)
+            raise
 
     async def _jobs(self, query: str, *args: Any) -> list[Job[Any]]:
         return [Job.from_row(row) for row in await self._rows(query, *args)]

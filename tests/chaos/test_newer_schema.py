@@ -136,6 +136,27 @@ async def test_a_migration_waits_for_a_long_transaction_and_holds_up_nobody_mean
     assert await conn.fetchval("select count(*) from jobs where tenant = 'nobody'") == 31
 
 
+@pytest.mark.parametrize("code", ["XX000", "42804", "42883", "42P13"])
+async def test_a_call_that_an_upgrade_has_failed_is_sent_again_unless_it_is_part_of_something(
+    conn: asyncpg.Connection, pgjobs_dsn: str, code: str
+) -> None:
+    await conn.execute(
+        f"""create sequence calls;
+        create function upgraded() returns trigger language plpgsql as $$ begin
+            if nextval('calls') % 2 = 1 then raise 'just now' using errcode = '{code}'; end if;
+            return null;
+        end $$;
+        create trigger upgraded before insert on jobs execute function upgraded()"""
+    )
+    async with App(pgjobs_dsn) as app:
+        await app.enqueue("t")
+        await app.enqueue_many("t", [1, 2])
+        with pytest.raises((asyncpg.PostgresError, SchemaMismatch), match="just now"):
+            async with conn.transaction():
+                await app.enqueue("t", conn=conn)
+    assert await conn.fetchval("select count(*) from jobs") == 3
+
+
 @pytest.mark.parametrize(
     "older",
     [
