@@ -157,6 +157,27 @@ async def test_several_processes_work_and_one_that_dies_is_started_again(
     assert not await conn.fetch("select from jobs_workers")
 
 
+def test_workers_that_are_still_starting_when_they_are_stopped_have_ended_well(
+    start: Start, folder: Path
+) -> None:
+    # The parent reads the app too; only its workers are slow.
+    (folder / "slow.py").write_text(f"""{APP}
+import pathlib, sys, time
+if any(argument.startswith("--parent=") for argument in sys.argv):
+    pathlib.Path(f"{{os.getpid()}}.begun").touch()
+    time.sleep(60)
+""")
+    parent = start("slow:app", "--processes", "2")
+    deadline = time.monotonic() + 30
+    while len(list(folder.glob("*.begun"))) < 2:
+        assert parent.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    parent.send_signal(signal.SIGTERM)
+    _, err = parent.communicate(timeout=20)
+    assert parent.returncode == 0, err
+
+
 async def test_workers_whose_parent_was_killed_stop_by_themselves(
     conn: Connection, start: Start
 ) -> None:
