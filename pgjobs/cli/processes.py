@@ -50,7 +50,7 @@ class _Parent:
             began = time.monotonic()
             status = await self._run_once(slot)
             if self._stopping.is_set():
-                # Ended by the signal itself: it was still starting, and held nothing.
+                # One that did not listen for signals yet held nothing, and ended as it was asked.
                 return 0 if status == -self._last_signal else status
             pause = _FIRST_PAUSE_S if time.monotonic() - began > _LIVED_S else pause
             log.warning(

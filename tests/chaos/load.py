@@ -10,7 +10,7 @@ HOLDS = "select exists (select from jobs where status = 'processing' and worker 
 HOLDS_NOTHING = f"select not ({HOLDS})"
 # What ran again: which process ran it in an earlier attempt (that may begin as late as its process
 # wakes up), and when the later attempt began.
-REPEATS = """select job_id, pid, at, next_at from (
+REPEATS = """select job_id, attempt, pid, at, next_at from (
     select l.*, lead(at) over (partition by job_id order by attempt, at) as next_at
     from ledger l) l
     where next_at is not null"""

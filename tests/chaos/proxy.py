@@ -14,7 +14,7 @@ class Proxy:
     def __init__(self, dsn: str) -> None:
         self._target = conninfo_to_dict(dsn)
         self._swallowed: list[asyncio.Event] = []
-        self._connections: list[tuple[bytes, asyncio.Event]] = []
+        self._connections: list[tuple[bytes, asyncio.Event, asyncio.Event]] = []
         self._ends: set[asyncio.StreamWriter] = set()
 
     @property
@@ -23,12 +23,17 @@ class Proxy:
         user, dbname = (quote(str(self._target[key]), safe="") for key in ("user", "dbname"))
         return f"postgresql://{user}@127.0.0.1:{port}/{dbname}?sslmode=disable"
 
-    def swallow(self, ending: str) -> int:
-        """From now on nothing passes on connections whose application_name ends so; how many."""
+    def swallow(self, ending: str, *, only_answers: bool = False) -> int:
+        """From now on nothing passes on connections whose application_name ends so; how many.
+
+        ``only_answers``: the server hears what is asked, and does it.
+        """
         wanted = f"{ending}\0".encode()
-        found = [deaf for start, deaf in self._connections if wanted in start and not deaf.is_set()]
-        for deaf in found:
+        found = [c for c in self._connections if wanted in c[0] and not c[2].is_set()]
+        for _, mute, deaf in found:
             deaf.set()
+            if not only_answers:
+                mute.set()
         return len(found)
 
     async def __aenter__(self) -> "Proxy":
@@ -46,23 +51,26 @@ class Proxy:
             server, send = await asyncio.open_unix_connection(Path(host) / f".s.PGSQL.{port}")
         else:
             server, send = await asyncio.open_connection(host, int(str(port)))
-        deaf = asyncio.Event()
+        mute, deaf = asyncio.Event(), asyncio.Event()
         start = await client.read(65_536)  # the startup packet names the application
-        self._connections.append((start, deaf))
+        self._connections.append((start, mute, deaf))
         self._ends |= {send, reply}
         send.write(start)
         async with asyncio.TaskGroup() as both:
-            both.create_task(_pass_on(client, send, deaf))
-            both.create_task(_pass_on(server, reply, deaf))
+            both.create_task(_pass_on(client, send, mute, deaf))
+            both.create_task(_pass_on(server, reply, deaf, deaf))
 
 
 async def _pass_on(
-    source: asyncio.StreamReader, target: asyncio.StreamWriter, deaf: asyncio.Event
+    source: asyncio.StreamReader,
+    target: asyncio.StreamWriter,
+    swallowed: asyncio.Event,
+    half_open: asyncio.Event,
 ) -> None:
     with suppress(ConnectionError):
         while data := await source.read(65_536):
-            if not deaf.is_set():
+            if not swallowed.is_set():
                 target.write(data)
                 await target.drain()
-        if not deaf.is_set():  # else the other side is not told that this one hung up
+        if not half_open.is_set():  # else the other side is not told that this one hung up
             target.close()

@@ -51,7 +51,7 @@ async def test_opposite_orders_of_locks_never_deadlock(
     figures(jobs=tally.enqueued, lost=tally.enqueued - tally.deleted - left,
             twice=len(tally.settled) - len(set(tally.settled)), twice_why="attempts ended twice",
             seconds=size.seconds,
-            what=f"of {tally.statements:,} statements; {deadlocks} deadlocks")  # fmt: skip
+            what=f"long, {tally.statements:,} statements; {deadlocks} deadlocks")  # fmt: skip
     assert tally.errors == []
     assert deadlocks == 0
     assert tally.enqueued == tally.deleted + left

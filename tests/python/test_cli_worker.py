@@ -126,23 +126,6 @@ async def test_it_works_on_the_given_database_and_stops_well(
     assert "Traceback" not in err
 
 
-def test_a_worker_that_is_told_to_stop_while_it_starts_is_no_failure(
-    folder: Path, start: Start
-) -> None:
-    (folder / "tardy.py").write_text(
-        "import pathlib, sys, time\n"
-        "if any(argument.startswith('--parent') for argument in sys.argv):\n"
-        "    pathlib.Path('begun').touch(); time.sleep(60)\n" + APP
-    )
-    process = start("tardy:app", "--processes", "2")
-    deadline = time.monotonic() + 30
-    while not (folder / "begun").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == 0
-
-
 async def test_grace_gives_back_what_does_not_end(conn: Connection, start: Start) -> None:
     await conn.execute("select from jobs_enqueue('slow')")
     process = start("shop:app", "--grace", "0s")
@@ -172,6 +155,27 @@ async def test_several_processes_work_and_one_that_dies_is_started_again(
     assert parent.returncode == 0, err
     assert re.search(r"worker process [12] has ended with status -9: again in 0.5 s", err)
     assert not await conn.fetch("select from jobs_workers")
+
+
+def test_workers_that_are_still_starting_when_they_are_stopped_have_ended_well(
+    start: Start, folder: Path
+) -> None:
+    # The parent reads the app too; only its workers are slow.
+    (folder / "slow.py").write_text(f"""{APP}
+import pathlib, sys, time
+if any(argument.startswith("--parent=") for argument in sys.argv):
+    pathlib.Path(f"{{os.getpid()}}.begun").touch()
+    time.sleep(60)
+""")
+    parent = start("slow:app", "--processes", "2")
+    deadline = time.monotonic() + 30
+    while len(list(folder.glob("*.begun"))) < 2:
+        assert parent.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    parent.send_signal(signal.SIGTERM)
+    _, err = parent.communicate(timeout=20)
+    assert parent.returncode == 0, err
 
 
 async def test_workers_whose_parent_was_killed_stop_by_themselves(
