@@ -2828,6 +2828,7 @@ language plpgsql volatile security definer
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off
+set enable_sort = off
 set jit = off
 as $$
 declare
@@ -2849,9 +2850,13 @@ begin
         -- nor does one of those that lose their workers when another one of them has ended.
         least(
             jobs_next_due(v_me.queues, v_me.job_types),
-            (select min(j.run_at) from jobs j
-             where j.status = 'pending' and j.crash_count > 0 and j.queue = any (v_me.queues)
-                and (v_me.job_types is null or j.job_type = any (v_me.job_types)))
+            -- The order is that of ix_jobs_crashed: planned on an empty table, any index of pending
+            -- jobs looks as good.
+            (select min(c.run_at)
+             from (select j.run_at from jobs j
+                   where j.status = 'pending' and j.crash_count > 0 and j.queue = any (v_me.queues)
+                       and (v_me.job_types is null or j.job_type = any (v_me.job_types))
+                   order by j.queue, j.priority, j.run_at, j.id) c)
         ) - clock_timestamp(),
         (select count(*) from jobs_workers w
          where w.worker <> v_me.worker and w.queues && v_me.queues);
