@@ -56,6 +56,7 @@ class Stop(Enum):
     CANCEL = "its cancellation was asked for"
     LOST = "somebody else holds it by now"
     SHUTDOWN = "the worker is shutting down"
+    TIMEOUT = "its timeout is over"
 
 
 async def execute(task: "Task[Any, Any]", job: "RunningJob[Any]") -> Outcome:
@@ -69,19 +70,10 @@ async def execute(task: "Task[Any, Any]", job: "RunningJob[Any]") -> Outcome:
         # No retry: the same payload would fail the same way.
         text = _storable(f"the payload is not valid: {error}")
         return Outcome(End.FAILED, error=text, retry=False)
-    clock: asyncio.Timeout | None = None
     try:
-        if task.timeout is None:
-            value = await task.run(job)
-        else:
-            async with asyncio.timeout(task.timeout.total_seconds()) as clock:
-                value = await task.run(job)
+        value = await task.run(job)
     except asyncio.CancelledError:
         return _stopped(job)
-    except TimeoutError as error:
-        if clock is not None and clock.expired():
-            return Outcome(End.FAILED, error=f"TimeoutError: still running after {task.timeout}")
-        return _failed(job, error)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - also SystemExit: it is that job's failure alone
@@ -119,6 +111,9 @@ def _stopped(job: "RunningJob[Any]") -> Outcome:
             return _LOST
         case Stop.SHUTDOWN:
             return _RELEASED
+        case Stop.TIMEOUT:
+            timeout = job.app.tasks[job.job_type].timeout
+            return Outcome(End.FAILED, error=f"TimeoutError: still running after {timeout}")
         case None:
             # A worker that is cancelled says so to its jobs first.
             return Outcome(End.FAILED, error="CancelledError: the handler cancelled itself")

@@ -1,7 +1,8 @@
-"""The jobs that run in a worker, and their leases."""
+"""The jobs that run in a worker, their leases and their timeouts."""
 
 import asyncio
 import logging
+import math
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -28,6 +29,8 @@ class Running:
         self._lease = lease
         self._jobs: dict[Key, tuple[RunningJob[Any], asyncio.Task[None]]] = {}
         self._cancel_heard = asyncio.Event()
+        # One for all: a timer for each job would cost a quarter of what a short job costs.
+        self._alarm: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -40,6 +43,30 @@ class Running:
     def add(self, key: Key, job: RunningJob[Any], task: asyncio.Task[None]) -> None:
         """A job has begun."""
         self._jobs[key] = (job, task)
+
+    def expire_at(self, job: RunningJob[Any], deadline: float) -> None:
+        """Stops the job if it still runs then, by the event loop's clock."""
+        job._deadline = deadline
+        if self._alarm is None or deadline < self._alarm.when():
+            self._set_alarm(deadline)
+
+    def _set_alarm(self, when: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_at(when, self._expire)
+
+    def _expire(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._alarm = None
+        soonest = math.inf
+        for key, (job, _) in list(self._jobs.items()):
+            if job._deadline <= now:
+                job._deadline = math.inf
+                self.halt(key, Stop.TIMEOUT)
+            else:
+                soonest = min(soonest, job._deadline)
+        if soonest < math.inf:
+            self._set_alarm(soonest)
 
     def remove(self, key: Key) -> None:
         """It has ended."""
@@ -54,7 +81,8 @@ class Running:
         """Cancels a handler; ``why`` decides what becomes of its job."""
         if key in self._jobs:
             job, task = self._jobs[key]
-            if job._stop is None:
+            # One that would not end at its timeout is told again, by whoever has another reason.
+            if job._stop is None or job._stop is Stop.TIMEOUT:
                 job._stop = why
                 log.info(
                     "job %s (%s) is stopped: %s", job.id, job.job_type, why.value,
@@ -72,7 +100,9 @@ class Running:
         return f"task {task.get_name()}"
 
     def halt_all(self, why: Stop) -> None:
-        """Cancels every handler."""
+        """Cancels every handler; nothing expires any more."""
+        if self._alarm is not None:
+            self._alarm.cancel()
         for key in list(self._jobs):
             self.halt(key, why)
 

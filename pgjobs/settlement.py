@@ -70,6 +70,11 @@ class Settlement:
         await self._room.wait()
 
     @property
+    def has_room(self) -> bool:
+        """Whether ``room`` would not have to wait."""
+        return self._room.is_set()
+
+    @property
     def job_ids(self) -> set[int]:
         """The jobs that have ended and are not written yet."""
         return {ended[0] for ended in self._waiting}

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import inspect
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -29,7 +30,7 @@ R = TypeVar("R")
 class RunningJob(Job[P]):
     """A job in its handler: the row, with what only a running job has."""
 
-    __slots__ = ("_app", "_begun", "_settled", "_stop", "_worker")
+    __slots__ = ("_app", "_begun", "_deadline", "_settled", "_stop", "_worker")
 
     def __init__(self, row: Row, app: "App", worker: "Worker") -> None:
         # The payload is decoded when the job runs: a bad one must fail that job, not the claim.
@@ -37,6 +38,7 @@ class RunningJob(Job[P]):
         self._app = app
         self._worker = worker
         self._begun = False
+        self._deadline = math.inf  # by the event loop's clock
         self._settled = False
         self._stop: Stop | None = None
 

@@ -2,13 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-
-import asyncpg
 
 from .arguments import check_worker
 from .claimer import Claimer
@@ -16,14 +14,14 @@ from .database import Database
 from .errors import InvalidArgument
 from .execution import End, Stop, execute, log_end
 from .interrupts import interrupts
-from .link import BROKEN, Link
+from .link import Link
 from .listener import Listener
 from .models import Row
 from .names import default_name
-from .pace import Pace
 from .running import Running
 from .settlement import Settlement
 from .task import RunningJob
+from .waiting import Waiting
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -42,10 +40,7 @@ _LISTEN_SETTINGS = {
     "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
 }  # fmt: skip
 
-POLL = 0.003  # seconds between claims while awake: producers are silent then
-HOPS = 3  # times that workers without a free slot hand on the news of a job
 HALF = 50  # jobs: a smaller claim costs the server more than taking turns gains
-LINGER = 0.1  # seconds without a job, or without a slot, until a worker that is awake rests
 
 
 class Worker:
@@ -77,10 +72,10 @@ class Worker:
         self._grace = grace
         self._types = list(app.tasks)
         self._wake = asyncio.Event()
-        self._pace = Pace()
-        self._turn = 0  # how often the turn that this worker was given may still be passed on
         self._hungry = False  # whoever frees a slot is to set the flag
         self._backlog = False  # there was more to be had than the last claim took
+        self._ahead: asyncio.Task[Sequence[Row]] | None = None  # the next claim, under way
+        self._given: Sequence[Row] = ()  # what the last one gave, and is not started yet
         self._one_by_one = False
         self._until_empty = False
         self._stopping = False
@@ -96,7 +91,7 @@ class Worker:
         self._running = Running(self._database, self.name, lease)
         self._claimer = Claimer(
             self._database, self.name, queues=self.queues, job_types=self._types, lease=lease,
-            known_ids=lambda: self._running.job_ids | self._settlement.job_ids,
+            known_ids=self._known_ids,
             stopping=lambda: self._stopping, on_doubt=self._wake.set,
         )  # fmt: skip
         self._settlement = Settlement(
@@ -106,7 +101,12 @@ class Worker:
         self._listener = Listener(
             listen_link, schema, self.name, queues=self.queues, job_types=self._types,
             concurrency=concurrency, version=app.version, on_wake=self._wake.set,
-            on_turn=self._hear_turn, on_cancel=self._running.hear_cancel,
+            on_turn=lambda hops: self._waiting.hear_turn(hops),  # noqa: PLW0108 - made below
+            on_cancel=self._running.hear_cancel,
+        )  # fmt: skip
+        self._waiting = Waiting(
+            self._wake, self._listener, self._claimer,
+            pass_on=lambda hops: self._database.wake(self.queues, hops=hops),
         )  # fmt: skip
 
     def stop(self) -> None:
@@ -161,6 +161,8 @@ class Worker:
                             await self._loop(jobs)
                             await self._drain()
                         finally:
+                            if self._ahead:
+                                self._ahead.cancel()
                             self._running.halt_all(Stop.SHUTDOWN)
                     for task in beside:
                         task.cancel()
@@ -179,85 +181,55 @@ class Worker:
             raise failure
 
     async def _loop(self, jobs: asyncio.TaskGroup) -> None:
-        """Clear → claim → wait, never claim → clear: a NOTIFY in between would be lost."""
-        while not self._stopping:
-            self._wake.clear()
-            await self._settlement.room()
-            if self._stopping:
-                return
-            free = self.concurrency - len(self._running)
-            if self._backlog:
-                free = min(free, (self.concurrency + 1) // 2)
-            rows: Sequence[Row] = ()
-            if free > 0:
-                self._listener.looked()
-                rows = await self._claimer.claim(free)
+        free = 0
+        while self._ahead or not self._stopping:
+            if not self._ahead:
+                await self._settlement.room()
+                if self._stopping:
+                    return
+                free = self._free()
+            rows = await (self._ahead or self._look(free))
+            self._ahead = None
+            self._waiting.count(len(rows))
+            self._backlog = len(rows) == free and self.concurrency >= 2 * HALF
+            if self._backlog and self._settlement.has_room and self._free(len(rows)) > 0:
+                # While one half runs, the server claims the other: it is told to before these run.
+                free = self._free(len(rows))
+                self._given = rows
+                self._ahead = asyncio.create_task(self._look(free))
+                await asyncio.sleep(0)
             for row in rows:
                 self._start(jobs, row)
-            self._pace.count(len(rows))
-            # While one half runs, the server claims the other.
-            self._backlog = len(rows) == free and self.concurrency >= 2 * HALF
-            if self._backlog and len(self._running) < self.concurrency:
+            self._given = ()
+            if self._ahead:
                 continue
             # There may be more than there were slots: whoever frees one sets the flag.
             was_hungry, self._hungry = self._hungry, self._until_empty or len(rows) >= free
             if self._until_empty:
                 if not (rows or self._running or self._wake.is_set()) and self._settlement.is_empty:
                     return
-                await self._wait(None)
-            elif self._hungry:
-                await self._when_full(HOPS if not was_hungry else self._turn - 1)
-            else:
-                await self._when_short()
-
-    async def _when_full(self, hops: int) -> None:
-        """Waits for a slot; what is due meanwhile is for others."""
-        self._turn = 0
-        if self._pace.is_busy and self._listener.resting:
-            await self._quietly(self._listener.rise)
-        elif hops > 0:
-            await self._quietly(lambda: self._pass_on(hops))
-        awake = not self._listener.resting
-        if not await self._wait(LINGER if awake else None) and await self._quietly(
-            self._listener.rest
-        ):
-            # Producers have been silent because this worker was awake.
-            await self._quietly(lambda: self._pass_on(HOPS))
-
-    async def _pass_on(self, hops: int) -> None:
-        if self._listener.peers and await self._claimer.is_due():
-            await self._database.wake(self.queues, hops=hops)
-
-    def _hear_turn(self, hops: int) -> None:
-        self._turn = min(hops, HOPS)  # anybody may notify, and say any number
-        self._wake.set()
-
-    async def _when_short(self) -> None:
-        """Waits for jobs: by NOTIFY at rest, by polling as long as they come in quickly."""
-        if self._listener.resting and not self._pace.is_busy:
-            await self._wait(await self._claimer.until_due())
-        elif self._listener.resting:
-            await self._quietly(self._listener.rise)
-        elif self._pace.idle_for < LINGER or not await self._quietly(self._listener.rest):
-            # Refused while a producer's transaction is open: the longer, the less often asked.
-            await self._wait(min(max(POLL, self._pace.idle_for / 20), LINGER))
-
-    async def _wait(self, seconds: float | None) -> bool:
-        """Waits for the flag; False: in vain."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
                 await self._wake.wait()
-                return True
-        return False
+            elif self._hungry:
+                await self._waiting.for_a_slot(first=not was_hungry)
+            else:
+                await self._waiting.for_jobs()
 
-    async def _quietly(self, action: Callable[[], Awaitable[Any]]) -> Any:
-        """Something that may fail with its connection, which is not this loop's to mend."""
-        try:
-            return await action()
-        except (*BROKEN, asyncpg.PostgresError) as error:
-            log.warning("resting or waking others: %r", error)
-            await asyncio.sleep(LINGER)
-            return None
+    def _known_ids(self) -> set[int]:
+        given = {row["id"] for row in self._given}
+        return self._running.job_ids | self._settlement.job_ids | given
+
+    def _free(self, taken: int = 0) -> int:
+        """Slots for the next claim, when so many jobs more have been taken."""
+        free = self.concurrency - len(self._running) - taken
+        return min(free, (self.concurrency + 1) // 2) if self._backlog else free
+
+    async def _look(self, free: int) -> Sequence[Row]:
+        """Clear → claim → wait, never claim → clear: a NOTIFY in between would be lost."""
+        self._wake.clear()
+        if free <= 0:
+            return ()
+        self._listener.looked()
+        return await self._claimer.claim(free)
 
     def _start(self, jobs: asyncio.TaskGroup, row: Row) -> None:
         job: RunningJob[Any] = RunningJob(row, self.app, self)
@@ -267,7 +239,10 @@ class Worker:
     async def _run_one(self, key: tuple[int, int], job: RunningJob[Any]) -> None:
         clock = asyncio.get_running_loop().time
         began = clock()
-        outcome = await execute(self.app.tasks[job._row["job_type"]], job)
+        task = self.app.tasks[job._row["job_type"]]
+        if task.timeout is not None:
+            self._running.expire_at(job, began + task.timeout.total_seconds())
+        outcome = await execute(task, job)
         self._running.remove(key)
         if outcome.end is not End.LOST and outcome.end is not End.SETTLED:
             self._settlement.add(*key, outcome)

@@ -1,6 +1,7 @@
 """pgjobs itself."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ class Pgjobs(System):
 
         tuning = dict(order.tuning)
         worker = app.worker(queues=tuning.pop("queues", QUEUES), **tuning)
+        gc.freeze()  # as the command `pgjobs worker` does
         if order.until_empty:
             await worker.run(until_empty=True)
             return

@@ -1,6 +1,7 @@
 """`pgjobs worker`: one process that works, or a parent of several."""
 
 import asyncio
+import gc
 import importlib
 import logging
 import os
@@ -162,6 +163,8 @@ async def _work(app: "App", options: dict[str, Any], parent: int | None) -> None
             log.warning("the database has pgjobs %s, this is %s: pgjobs migrate", installed,
                         code_version())  # fmt: skip
     running = app.worker(**options)
+    # What is loaded now stays: the collector need not walk it again and again beside the jobs.
+    gc.freeze()
     async with asyncio.TaskGroup() as tasks:
         watch = tasks.create_task(_stop_if_orphaned(running, parent)) if parent else None
         await running.run()

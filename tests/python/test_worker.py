@@ -66,7 +66,8 @@ async def test_with_a_backlog_one_half_is_claimed_while_the_other_runs(
     original = Database.claim
 
     async def claim(self, worker, queues, max_jobs, *rest):
-        claimed.append((max_jobs, running.concurrency - max_jobs - len(running._running)))
+        held = len(running._running) + len(running._given)
+        claimed.append((max_jobs, running.concurrency - max_jobs - held))
         return await original(self, worker, queues, max_jobs, *rest)
 
     monkeypatch.setattr(Database, "claim", claim)
@@ -78,6 +79,23 @@ async def test_with_a_backlog_one_half_is_claimed_while_the_other_runs(
     assert (50, 0) in claimed
     assert min(left for _, left in claimed) == 0
     assert quick.most <= 100
+
+
+async def test_what_is_given_and_not_started_yet_is_not_given_back_by_the_next_claim(
+    app, conn, working, eventually
+):
+    begun: list[int] = []
+
+    @app.job("t")
+    async def doubtful(job):
+        begun.append(job.id)
+        running._claimer.doubt()  # from now on the next claim gives back what is not known
+
+    ids = await app.enqueue_many("t", range(500))
+    async with working(concurrency=100) as running:
+        await eventually(lambda: len(begun) >= 500)
+    assert sorted(begun) == ids
+    assert await conn.fetchval("select max(attempt) from jobs") == 1
 
 
 async def test_it_takes_only_types_that_it_has_handlers_for(app, conn, quick, working, eventually):

@@ -45,6 +45,28 @@ async def test_what_has_not_ended_within_the_grace_is_given_back(
     assert tuple(counts) == (300, 0, 0, 0, 50)
 
 
+async def test_a_handler_that_goes_on_after_its_timeout_is_told_again_at_shutdown(
+    app, conn, eventually
+):
+    told = []
+
+    @app.job("t", timeout=SECOND / 100)
+    async def stubborn(job):
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            told.append("timeout")
+            await asyncio.sleep(60)
+
+    await app.enqueue("t")
+    worker = app.worker(grace=timedelta(0))
+    task = asyncio.create_task(worker.run())
+    await eventually(lambda: told)
+    worker.stop()
+    await task
+    assert await conn.fetchval("select status from jobs") == "pending"
+
+
 async def test_jobs_that_were_only_claimed_when_it_was_cancelled_are_given_back(
     app, conn, recorder, eventually
 ):
