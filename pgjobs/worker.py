@@ -77,6 +77,7 @@ class Worker:
         self._ahead: asyncio.Task[Sequence[Row]] | None = None  # the next claim, under way
         self._given: Sequence[Row] = ()  # what the last one gave, and is not started yet
         self._one_by_one = False
+        self._fault: Exception | None = None
         self._until_empty = False
         self._stopping = False
 
@@ -156,14 +157,16 @@ class Worker:
                         background.create_task(self._listener.run()),
                         background.create_task(self._running.beat()),
                     ]
-                    async with asyncio.TaskGroup() as jobs:
-                        try:
-                            await self._loop(jobs)
-                            await self._drain()
-                        finally:
-                            if self._ahead:
-                                self._ahead.cancel()
-                            self._running.halt_all(Stop.SHUTDOWN)
+                    try:
+                        await self._loop()
+                        await self._drain()
+                        if self._fault is not None:
+                            raise self._fault
+                    finally:
+                        if self._ahead:
+                            self._ahead.cancel()
+                        self._running.halt_all(Stop.SHUTDOWN)
+                        await self._running.all_ended()
                     for task in beside:
                         task.cancel()
             except BaseExceptionGroup as group:
@@ -180,7 +183,7 @@ class Worker:
         if failure is not None:
             raise failure
 
-    async def _loop(self, jobs: asyncio.TaskGroup) -> None:
+    async def _loop(self) -> None:
         free = 0
         while self._ahead or not self._stopping:
             if not self._ahead:
@@ -199,7 +202,7 @@ class Worker:
                 self._ahead = asyncio.create_task(self._look(free))
                 await asyncio.sleep(0)
             for row in rows:
-                self._start(jobs, row)
+                self._start(row)
             self._given = ()
             if self._ahead:
                 continue
@@ -231,28 +234,34 @@ class Worker:
         self._listener.looked()
         return await self._claimer.claim(free)
 
-    def _start(self, jobs: asyncio.TaskGroup, row: Row) -> None:
+    def _start(self, row: Row) -> None:
         job: RunningJob[Any] = RunningJob(row, self.app, self)
         key = (row["id"], row["attempt"])
-        self._running.add(key, job, jobs.create_task(self._run_one(key, job)))
+        self._running.start(key, job, self._run(key, job))
 
-    async def _run_one(self, key: tuple[int, int], job: RunningJob[Any]) -> None:
+    async def _run(self, key: tuple[int, int], job: RunningJob[Any]) -> None:
         clock = asyncio.get_running_loop().time
         began = clock()
-        task = self.app.tasks[job._row["job_type"]]
-        if task.timeout is not None:
-            self._running.expire_at(job, began + task.timeout.total_seconds())
-        outcome = await execute(task, job)
-        self._running.remove(key)
-        if outcome.end is not End.LOST and outcome.end is not End.SETTLED:
-            self._settlement.add(*key, outcome)
-        if job._row["crash_count"]:
-            # Of those that were lost often a worker is given one at a time: the next one then.
-            self._one_by_one = True
-            self._settled()
-        if self._hungry:
-            self._wake.set()
-        log_end(job, outcome, clock() - began)
+        try:
+            task = self.app.tasks[job._row["job_type"]]
+            if task.timeout is not None:
+                self._running.expire_at(job, began + task.timeout.total_seconds())
+            outcome = await execute(task, job)
+            self._running.remove(key)
+            if outcome.end is not End.LOST and outcome.end is not End.SETTLED:
+                self._settlement.add(*key, outcome)
+            if job._row["crash_count"]:
+                # Of those that were lost often a worker is given one at a time: the next one then.
+                self._one_by_one = True
+                self._settled()
+            if self._hungry:
+                self._wake.set()
+            log_end(job, outcome, clock() - began)
+        except Exception as error:  # noqa: BLE001
+            # No handler's fault, but one of this code: the worker ends by it, as by any other.
+            self._running.remove(key)
+            self._fault = error
+            self.stop()
 
     def _settled(self) -> None:
         if self._until_empty or self._stopping or self._one_by_one:

@@ -117,3 +117,24 @@ async def test_a_broken_lifespan_is_told_to_whoever_ran_the_worker(pgjobs_dsn):
     with pytest.raises(LookupError):
         await app.worker().run()
     await app.close()
+
+
+async def test_a_fault_of_its_own_ends_it_and_what_it_held_is_given_back(
+    app, conn, quick, monkeypatch
+):
+    ids = await app.enqueue_many("t", [None] * 3)
+    worker = app.worker()
+    add = worker._settlement.add
+
+    def broken(job_id, attempt, outcome):
+        if job_id == ids[1]:
+            raise RuntimeError("a fault")
+        add(job_id, attempt, outcome)
+
+    monkeypatch.setattr(worker._settlement, "add", broken)
+    with pytest.raises(RuntimeError, match="a fault"):
+        await worker.run()
+    rows = await conn.fetch("select status, worker from jobs order by id")
+    assert [tuple(row) for row in rows] == [
+        ("completed", None), ("pending", None), ("completed", None)
+    ]  # fmt: skip
