@@ -30,6 +30,9 @@ BROKEN = (
 
 # A server that swallows everything is noticed this soon; the kernel takes a quarter of an hour.
 PATIENCE = 10.0
+# And this is what it has besides for what it is sent, in characters per second: a large result on a
+# slow line must not look like a server that swallows everything, or it would be sent for ever.
+SLOWEST = 262_144
 
 
 class Link:
@@ -65,7 +68,7 @@ class Link:
         """Runs one statement; a connection that breaks or hangs in it is thrown away."""
         async with self._lock:
             try:
-                async with asyncio.timeout(self._patience):
+                async with asyncio.timeout(self._patience + _characters(args) / SLOWEST):
                     connection = await self.connect()
                     rows: Sequence[Row] = await connection.fetch(query, *args)
                     return rows
@@ -110,6 +113,17 @@ async def persist(
             log.warning("%s: connection lost (%s), again in %.1f s", what, _brief(error), delay)
             await asyncio.sleep(delay)
             delay = min(delay * 2, 2.0)
+
+
+def _characters(args: Sequence[Any]) -> int:
+    """Of texts and lists of texts; all else is small."""
+    count = 0
+    for arg in args:
+        if isinstance(arg, str):
+            count += len(arg)
+        elif isinstance(arg, list) and not (arg and isinstance(arg[0], int)):
+            count += sum(len(text) for text in arg if isinstance(text, str))
+    return count
 
 
 def _brief(error: BaseException) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -22,12 +22,23 @@ Key = tuple[int, int]  # id and attempt: a job that was lost may be claimed agai
 
 
 class Running:
-    """Knows what runs, prolongs its leases, and stops what is lost or to be cancelled."""
+    """Knows what runs, prolongs its leases, and stops what is lost or to be cancelled.
 
-    def __init__(self, database: Database, worker: str, lease: timedelta) -> None:
+    ``ended``: whose ends are not written yet; they are held as long, however slow the database is.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        worker: str,
+        lease: timedelta,
+        *,
+        ended: Callable[[], Iterable[Key]],
+    ) -> None:
         self._database = database
         self._worker = worker
         self._lease = lease
+        self._ended = ended
         self._jobs: dict[Key, tuple[RunningJob[Any], asyncio.Task[None]]] = {}
         self._cancel_heard = asyncio.Event()
         # One for all: a timer for each job would cost a quarter of what a short job costs.
@@ -120,8 +131,8 @@ class Running:
                 async with asyncio.timeout(self._lease.total_seconds() / 3):
                     await self._cancel_heard.wait()
             self._cancel_heard.clear()
-            if self._jobs:
-                await self._beat_once(sorted(self._jobs))
+            if held := sorted({*self._jobs, *self._ended()}):
+                await self._beat_once(held)
 
     async def _beat_once(self, keys: list[Key]) -> None:
         try:

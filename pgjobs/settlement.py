@@ -75,9 +75,9 @@ class Settlement:
         return self._room.is_set()
 
     @property
-    def job_ids(self) -> set[int]:
-        """The jobs that have ended and are not written yet."""
-        return {ended[0] for ended in self._waiting}
+    def keys(self) -> set[tuple[int, int]]:
+        """Id and attempt of the jobs that have ended and are not written yet."""
+        return {(job_id, attempt) for job_id, attempt, _ in self._waiting}
 
     @property
     def is_empty(self) -> bool:

@@ -89,7 +89,9 @@ class Worker:
             private=True,
         )  # fmt: skip
         self._database = Database(self._claim_link, schema)
-        self._running = Running(self._database, self.name, lease)
+        self._running = Running(
+            self._database, self.name, lease, ended=lambda: self._settlement.keys
+        )
         self._claimer = Claimer(
             self._database, self.name, queues=self.queues, job_types=self._types, lease=lease,
             known_ids=self._known_ids,
@@ -219,7 +221,7 @@ class Worker:
 
     def _known_ids(self) -> set[int]:
         given = {row["id"] for row in self._given}
-        return self._running.job_ids | self._settlement.job_ids | given
+        return self._running.job_ids | {job_id for job_id, _ in self._settlement.keys} | given
 
     def _free(self, taken: int = 0) -> int:
         """Slots for the next claim, when so many jobs more have been taken."""

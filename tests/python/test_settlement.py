@@ -1,6 +1,7 @@
 """The ends of jobs are written in batches, and one that is refused drags down no other."""
 
 import asyncio
+from datetime import timedelta
 
 import asyncpg
 import pytest
@@ -158,4 +159,27 @@ async def test_what_the_server_refuses_twice_and_then_takes_is_not_a_failure(app
 
     await app.enqueue("t", 1)
     await app.worker().run(until_empty=True)
+    assert await statuses(conn) == {"completed": 1}
+
+
+async def test_the_lease_of_a_job_that_has_ended_is_prolonged_until_that_is_written(
+    app, conn, quick, eventually, monkeypatch
+):
+    written = asyncio.Event()
+    original = Settlement._write
+
+    async def write(self, batch):
+        await written.wait()
+        await original(self, batch)
+
+    monkeypatch.setattr(Settlement, "_write", write)
+    job = await app.enqueue("t")
+    worker = app.worker(lease=timedelta(seconds=3))
+    task = asyncio.create_task(worker.run(until_empty=True))
+    await eventually(lambda: worker._settlement.keys == {(job.id, 1)})
+
+    first = await conn.fetchval("select lease_until from jobs")
+    await eventually(lambda: conn.fetchval("select lease_until > $1 from jobs", first))
+    written.set()
+    await task
     assert await statuses(conn) == {"completed": 1}
