@@ -2,10 +2,11 @@
 
 import time
 
-# From about a thousand jobs per second a NOTIFY per commit holds producers up, and a claim every
-# few milliseconds finds more than it costs. Below, NOTIFY is quicker, and idling costs nothing.
+# From about two hundred jobs per second a claim every few milliseconds finds more than it costs.
+# Below, NOTIFY is quicker, and idling costs nothing. It must not be much more: where each NOTIFY
+# waits for a slow disk, producers never get beyond it, and would be held up for ever.
 WINDOW = 0.05  # seconds
-BUSY = 50  # jobs per window
+BUSY = 10  # jobs per window
 
 
 class Pace:

@@ -277,3 +277,23 @@ async def test_it_uses_three_connections_at_most(conn, app, quick, working, even
             " where datname = current_database() and application_name like 'pgjobs me%'"
         )
     assert mine <= 3
+
+
+@pytest.mark.parametrize("jobs", [9, 10], ids=["below", "from"])
+async def test_from_ten_jobs_in_a_twentieth_of_a_second_it_looks_by_itself(
+    app, conn, quick, working, eventually, jobs
+):
+    risen: list[bool] = []
+    async with working() as worker:
+        rise = worker._listener.rise
+
+        async def noted():
+            risen.append(worker._listener.resting)
+            await rise()
+
+        worker._listener.rise = noted  # type: ignore[method-assign]
+        await app.enqueue_many("t", [None] * jobs)
+        await eventually(lambda: len(quick.began) == jobs)
+        # At rest again: nothing has come for a while.
+        await eventually(lambda: worker._listener.resting)
+    assert risen == ([True] if jobs >= 10 else [])
