@@ -151,6 +151,36 @@ async def test_sixteen_racing_sessions_make_one_job(connect, conn):
     assert await conn.fetchval("select count(*) from jobs") == 1
 
 
+async def test_a_key_whose_holder_ends_while_it_is_looked_up_gives_a_new_job(
+    conn, other, job, blocked
+):
+    # Fires also where nothing was inserted: between the conflict and the reading of its row.
+    await conn.execute("""
+        create function pause() returns trigger language plpgsql as
+            $$ begin perform pg_advisory_xact_lock_shared(1); return null; end $$;
+        create trigger pause after insert on jobs for each statement execute function pause()
+    """)
+    holder = await job(unique_key="a")
+    await conn.execute("select pg_advisory_lock(1)")
+    enqueuing = asyncio.create_task(other.fetchval(ENQUEUE_A))
+    await blocked(other)
+    await conn.execute("select jobs_cancel($1)", holder)
+    await conn.execute("select pg_advisory_unlock(1)")
+    assert await enqueuing == holder + 2  # the number that the conflict took is a gap
+    assert await conn.fetchval("select status from jobs where id = $1", holder) == "cancelled"
+
+
+async def test_a_key_whose_row_is_locked_is_found_without_waiting_or_touching_it(
+    conn, other, job, row
+):
+    held = await job("processing", unique_key="a")
+    before = await row(held)
+    async with conn.transaction():
+        await conn.execute("select from jobs where id = $1 for update", held)
+        assert await other.fetchval(ENQUEUE_A) == held
+    assert await row(held) == before
+
+
 async def test_the_job_exists_only_if_the_callers_transaction_commits(conn, other):
     transaction = conn.transaction()
     await transaction.start()

@@ -28,8 +28,18 @@ async def test_it_answers_for_every_job_in_the_order_asked(conn, job):
     ]  # fmt: skip
 
 
-async def test_it_leaves_other_peoples_leases_alone(conn, job, row):
-    others = await job("processing", worker="you")
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"worker": "you"},
+        {"attempt": 2},
+        {"status": "completed", "worker": "me", "attempt": 1, "lease_until": timedelta(hours=-1)},
+    ],
+)
+async def test_it_leaves_the_leases_of_others_of_later_attempts_and_of_ended_jobs_alone(
+    conn, job, row, columns
+):
+    others = await job(**{"status": "processing", **columns})
     before = await row(others)
     await conn.fetch(BEAT, [others], [1])
     assert await row(others) == before

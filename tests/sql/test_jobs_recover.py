@@ -1,3 +1,4 @@
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -133,6 +134,32 @@ async def test_a_workers_row_stays_until_its_last_job_is_taken(conn, other, conn
         assert await conn.fetchval("select count(*) from jobs_workers") == 1
     assert await ids(ALL) == [locked]
     assert await conn.fetchval("select count(*) from jobs_workers") == 0
+
+
+@pytest.mark.parametrize("holds_a_job", [True, False])
+async def test_a_new_worker_of_a_gone_ones_name_is_left_alone_by_a_look_under_way(
+    conn, other, connect, job, blocked, holds_a_job
+):
+    looks, holder = await connect(), await connect()
+    await other.execute(REGISTER, "a")
+    await holder.execute(REGISTER, "b")
+    await other.close()
+    await conn.execute("select jobs_recover()")
+    await conn.execute(AGE_MISS)
+    await holder.fetch("select pg_advisory_unlock_all()")
+    waiting = holds_a_job and await job()
+    # The look has found that "a" is gone, and waits before it notes that "b" is missed.
+    async with holder.transaction():
+        await holder.execute("select from jobs_workers where worker = 'b' for update")
+        look = asyncio.create_task(looks.fetch(ALL))
+        await blocked(looks)
+        await conn.execute(REGISTER, "a")
+        claimed = await conn.fetch("select id from jobs_claim('a')")
+        assert [r["id"] for r in claimed] == ([waiting] if holds_a_job else [])
+    assert await look == []
+    assert await conn.fetchval("select count(*) from jobs_workers where worker = 'a'") == 1
+    held = await conn.fetchval("select count(*) from jobs where status = 'processing'")
+    assert held == len(claimed)
 
 
 async def test_a_completion_that_is_under_way_is_passed_by(conn, other, job, row):
