@@ -30,8 +30,8 @@ class Pace:
 
     @property
     def is_busy(self) -> bool:
-        """Whether this window or the one before was full of jobs."""
-        return max(self._count, self._before) >= BUSY
+        """Whether this window or the one before was full of jobs, and that was just now."""
+        return max(self._count, self._before) >= BUSY and self.idle_for < 2 * WINDOW
 
     @property
     def idle_for(self) -> float:
