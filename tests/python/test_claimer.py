@@ -1,0 +1,152 @@
+"""Claims whose answer was lost: what they took is known to nobody, and must run all the same."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import asyncpg
+import pytest
+
+from pgjobs.database import Database
+
+LOST = ConnectionResetError("the answer was lost")
+
+
+@pytest.fixture
+def claims(monkeypatch):
+    """Puts these in place of the next claims, one each."""
+    original = Database.claim
+
+    def replace(*instead):
+        left = list(instead)
+
+        async def claim(self, *args, **options):
+            if not left:
+                return await original(self, *args, **options)
+            return await left.pop(0)(lambda: original(self, *args, **options))
+
+        monkeypatch.setattr(Database, "claim", claim)
+
+    return replace
+
+
+async def made_but_not_told(claim):
+    await claim()
+    raise LOST
+
+
+async def spent(conn):
+    return [
+        tuple(row)
+        for row in await conn.fetch(
+            "select status, attempt, retry_count, crash_count from jobs order by id"
+        )
+    ]
+
+
+async def test_what_was_claimed_without_an_answer_is_given_back_and_run(app, conn, quick, claims):
+    claims(made_but_not_told)
+    await app.enqueue_many("t", [None] * 3)
+    await app.worker(concurrency=2).run(until_empty=True)
+    # Two of them were claimed twice, and it cost them nothing.
+    assert await spent(conn) == [("completed", 2, 0, 0)] * 2 + [("completed", 1, 0, 0)]
+
+
+async def test_what_runs_meanwhile_is_not_given_back(
+    app, conn, recorder, working, claims, until_status, eventually
+):
+    first = await app.enqueue("t")
+    async with working(concurrency=3):
+        await eventually(lambda: recorder.running == 1)
+        claims(made_but_not_told)
+        second = await app.enqueue("t")
+        await eventually(lambda: recorder.running == 2)
+        recorder.go.set()
+        await until_status(first.id, "completed")
+        await until_status(second.id, "completed")
+    assert recorder.cancelled == []
+    assert await spent(conn) == [("completed", 1, 0, 0), ("completed", 2, 0, 0)]
+
+
+async def test_a_claim_that_the_server_made_after_it_was_given_up_is_found_by_the_second_look(
+    app, conn, quick, working, claims, until_status, monkeypatch
+):
+    monkeypatch.setattr("pgjobs.claimer.AGAIN", 0.3)
+    made = asyncio.Event()
+
+    async def given_up(claim):
+        raise TimeoutError
+
+    async def too_late(claim):
+        # What was given up comes true only now, after the first look.
+        await claim()
+        made.set()
+        return []
+
+    job = await app.enqueue("t")
+    claims(given_up, too_late)
+    async with working():
+        await made.wait()
+        row = await until_status(job.id, "completed")
+    assert (row["attempt"], row["retry_count"], row["crash_count"]) == (2, 0, 0)
+
+
+async def test_a_give_back_that_the_server_refuses_is_tried_later_and_holds_up_no_claim(
+    app, conn, quick, working, claims, until_status, monkeypatch
+):
+    monkeypatch.setattr("pgjobs.claimer.AGAIN", 0.3)
+    refusals = [asyncpg.QueryCanceledError("refused")] * 2  # and the second look
+    original = Database.release_unknown
+
+    async def release_unknown(self, *args):
+        if refusals:
+            raise refusals.pop()
+        return await original(self, *args)
+
+    monkeypatch.setattr(Database, "release_unknown", release_unknown)
+    lost = await app.enqueue("t")
+    claims(made_but_not_told)
+    async with working(concurrency=1):
+        await until_status(lost.id, "completed")
+    assert await spent(conn) == [("completed", 2, 0, 0)]
+
+
+async def test_what_a_claim_gave_is_run_where_the_next_one_gets_no_answer(
+    app, conn, quick, claims, monkeypatch
+):
+    # The second claim passes floors, and asks without them too since it is given too few.
+    monkeypatch.setattr("pgjobs.floors.REFRESH", 60)
+    monkeypatch.setattr("pgjobs.floors.REFRESH_SHORT", -1)
+    older = []
+
+    async def and_an_older_job_comes(claim):
+        rows = await claim()
+        older.append((await app.enqueue("t", run_at=datetime(2000, 1, 1, tzinfo=UTC))).id)
+        return rows
+
+    ids = await app.enqueue_many("t", [None] * 3)
+    worker = app.worker()
+    claimer = worker._claimer
+    known = [row["id"] for row in await claimer.claim(2)]
+    claims(and_an_older_job_comes, made_but_not_told)
+    known += [row["id"] for row in await claimer.claim(2)]
+    assert known == ids
+    assert claimer.is_doubtful
+    monkeypatch.setattr(claimer, "_known_ids", lambda: set(known))
+    assert [(row["id"], row["attempt"]) for row in await claimer.claim(2)] == [(older[0], 2)]
+    await claimer.give_back_all()
+    await worker._claim_link.close()
+
+
+async def test_a_worker_that_stops_in_doubt_leaves_nothing_held(app, conn, quick, claims):
+    async def stops(claim):
+        await claim()
+        worker.stop()
+        raise LOST
+
+    job = await app.enqueue("t")
+    claims(stops)
+    worker = app.worker()
+    await worker.run()
+    row = await conn.fetchrow("select * from jobs where id = $1", job.id)
+    assert (row["status"], row["worker"], row["retry_count"]) == ("pending", None, 0)
+    assert await conn.fetchval("select count(*) from jobs_workers") == 0
