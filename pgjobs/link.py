@@ -60,6 +60,11 @@ class Link:
 
     async def connect(self) -> asyncpg.Connection:
         """The connection, made if need be."""
+        async with self._lock:
+            return await self._connected()
+
+    async def _connected(self) -> asyncpg.Connection:
+        # Under the lock: of two that were made at once, one would be left open and forgotten.
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._connector(timeout=self._patience)
         return self._connection
@@ -69,7 +74,7 @@ class Link:
         async with self._lock:
             try:
                 async with asyncio.timeout(self._patience + _characters(args) / SLOWEST):
-                    connection = await self.connect()
+                    connection = await self._connected()
                     rows: Sequence[Row] = await connection.fetch(query, *args)
                     return rows
             except BROKEN:

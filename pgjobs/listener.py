@@ -50,6 +50,7 @@ class Listener:
         self._on_turn = on_turn
         self._on_cancel = on_cancel
         self._lost = asyncio.Event()
+        self._listening = False
         self._stirred = asyncio.Event()
         self._next_look = 0.0
         self.resting = False
@@ -58,7 +59,7 @@ class Listener:
 
     async def connect(self) -> None:
         """Connects, listens, registers, rests. Raises ``WorkerNameTaken`` for a living namesake."""
-        self.resting = False
+        self.resting = self._listening = False
         self._lost.clear()
         connection = await self._link.connect()
         connection.add_termination_listener(self._hear_termination)
@@ -69,6 +70,7 @@ class Listener:
             ):  # fmt: skip
                 await connection.add_listener(await self._database.channel(topic), hear)
         await self._database.worker_start(self._worker, *self._registration)
+        self._listening = True
         await self.rest()
         # What was notified while nobody listened is claimed now.
         self._on_wake()
@@ -123,7 +125,7 @@ class Listener:
     async def rest(self) -> bool:
         """From now on producers notify; false: one counts on this worker looking by itself."""
         # On a new connection nobody listens yet.
-        if not self.resting and not self._lost.is_set():
+        if not self.resting and self._listening and not self._lost.is_set():
             self.resting = await self._database.worker_rest(self._worker)
         return self.resting
 

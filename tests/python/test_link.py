@@ -1,5 +1,9 @@
-"""A worker's own connections: how long they wait."""
+"""A worker's own connections: how long they wait, and when they are made anew."""
 
+import asyncio
+import socket
+
+import asyncpg
 import pytest
 
 from pgjobs.link import Link
@@ -31,3 +35,72 @@ async def test_so_has_a_list_of_texts(link, monkeypatch):
     query = "select cardinality($1::text[]) as n, pg_sleep(0.3)"
     rows = await link.fetch(query, [None, "x" * 2_500, "y" * 2_500])
     assert rows[0]["n"] == 3
+
+
+async def test_what_was_given_up_is_hung_up_and_the_next_statement_has_a_new_connection(link):
+    before = (await link.connect()).get_server_pid()
+    with pytest.raises(TimeoutError):
+        await link.fetch(SLOW, "small")
+    assert (await link.connect()).get_server_pid() != before
+
+
+async def test_so_is_one_whose_caller_was_cancelled_half_way(link):
+    connection = await link.connect()
+    before = connection.get_server_pid()
+    calling = asyncio.create_task(link.fetch(SLOW, "x" * 10_000_000))
+    await asyncio.sleep(0)
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    assert connection.is_closed()
+    assert (await link.connect()).get_server_pid() != before
+
+
+async def test_one_that_was_cut_while_idle_is_made_anew_and_no_statement_fails(
+    link, conn, eventually
+):
+    connection = await link.connect()
+    await conn.execute("select pg_terminate_backend($1)", connection.get_server_pid())
+    await eventually(connection.is_closed)
+    assert await link.fetch("select 1 as one")
+
+
+async def test_two_who_need_it_at_once_make_one_connection(link):
+    link.drop()
+    connection, rows = await asyncio.gather(
+        link.connect(), link.fetch("select pg_backend_pid() as pid")
+    )
+    assert rows[0]["pid"] == connection.get_server_pid()
+
+
+async def test_a_server_that_accepts_and_says_nothing_is_given_up():
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        made = Link(f"postgresql://me@127.0.0.1:{port}/db?sslmode=disable", name="n", patience=0.1)
+        async with asyncio.timeout(5) as waited:
+            with pytest.raises(TimeoutError):
+                await made.connect()
+        assert not waited.expired()
+
+
+async def test_a_listener_whose_new_connection_goes_deaf_tries_another(
+    app, conn, quick, working, eventually, monkeypatch
+):
+    original, deaf = asyncpg.Connection.add_listener, asyncio.Event()
+
+    async def add_listener(self, channel, callback):
+        if not deaf.is_set():
+            deaf.set()
+            await asyncio.Event().wait()
+        await original(self, channel, callback)
+
+    async with working() as worker:
+        monkeypatch.setattr("pgjobs.listener.PATIENCE", 0.1)
+        monkeypatch.setattr(asyncpg.Connection, "add_listener", add_listener)
+        await conn.execute(
+            """select pg_terminate_backend(pid) from pg_stat_activity
+            where application_name like 'pgjobs % listen' and datname = current_database()"""
+        )
+        await deaf.wait()
+        assert not await worker._listener.rest()  # producers must not count on its ears yet
+        await eventually(lambda: worker._listener.resting)
