@@ -33,6 +33,9 @@ PATIENCE = 10.0
 # And this is what it has besides for what it is sent, in characters per second: a large result on a
 # slow line must not look like a server that swallows everything, or it would be sent for ever.
 SLOWEST = 262_144
+# Where that was not enough, on a connection that could be made, the next try has twice as much of
+# it, up to so many times: no result is sent for ever on a line that is slower still.
+LENIENCY = 16
 
 
 class Link:
@@ -55,6 +58,7 @@ class Link:
     ) -> None:
         self._connector = Connector(dsn, name=name, settings=settings, private=private)
         self._patience = patience
+        self._leniency = 1
         self._connection: asyncpg.Connection | None = None
         self._lock = asyncio.Lock()
 
@@ -72,12 +76,17 @@ class Link:
     async def fetch(self, query: str, *args: Any) -> Sequence[Row]:
         """Runs one statement; a connection that breaks or hangs in it is thrown away."""
         async with self._lock:
+            connection = None
+            patience = self._patience + self._leniency * _characters(args) / SLOWEST
             try:
-                async with asyncio.timeout(self._patience + _characters(args) / SLOWEST):
+                async with asyncio.timeout(patience):
                     connection = await self._connected()
                     rows: Sequence[Row] = await connection.fetch(query, *args)
-                    return rows
-            except BROKEN:
+                self._leniency = 1
+                return rows
+            except BROKEN as error:
+                if connection is not None and isinstance(error, TimeoutError):
+                    self._leniency = min(2 * self._leniency, LENIENCY)
                 self.drop()
                 raise
             except asyncio.CancelledError:

@@ -1,6 +1,7 @@
-"""A TCP proxy before PostgreSQL that can go deaf: it swallows bytes and closes nothing."""
+"""A TCP proxy before PostgreSQL that can be slow, or go deaf: it swallows bytes, closes nothing."""
 
 import asyncio
+import math
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -9,9 +10,13 @@ from psycopg.conninfo import conninfo_to_dict
 
 
 class Proxy:
-    """``async with Proxy(dsn) as proxy``: connect to ``proxy.dsn``."""
+    """``async with Proxy(dsn) as proxy``: connect to ``proxy.dsn``.
 
-    def __init__(self, dsn: str) -> None:
+    ``speed``: bytes per second that pass to the server on each connection.
+    """
+
+    def __init__(self, dsn: str, *, speed: float = math.inf) -> None:
+        self._speed = speed
         self._target = conninfo_to_dict(dsn)
         self._swallowed: list[asyncio.Event] = []
         self._connections: list[tuple[bytes, asyncio.Event, asyncio.Event]] = []
@@ -57,7 +62,7 @@ class Proxy:
         self._ends |= {send, reply}
         send.write(start)
         async with asyncio.TaskGroup() as both:
-            both.create_task(_pass_on(client, send, mute, deaf))
+            both.create_task(_pass_on(client, send, mute, deaf, self._speed))
             both.create_task(_pass_on(server, reply, deaf, deaf))
 
 
@@ -66,9 +71,11 @@ async def _pass_on(
     target: asyncio.StreamWriter,
     swallowed: asyncio.Event,
     half_open: asyncio.Event,
+    speed: float = math.inf,
 ) -> None:
     with suppress(ConnectionError):
         while data := await source.read(65_536):
+            await asyncio.sleep(len(data) / speed)
             if not swallowed.is_set():
                 target.write(data)
                 await target.drain()

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import suppress
 
 import asyncpg
 import pytest
@@ -35,6 +36,31 @@ async def test_so_has_a_list_of_texts(link, monkeypatch):
     query = "select cardinality($1::text[]) as n, pg_sleep(0.3)"
     rows = await link.fetch(query, [None, "x" * 2_500, "y" * 2_500])
     assert rows[0]["n"] == 3
+
+
+async def test_what_was_not_enough_is_doubled_for_the_next_try(link, monkeypatch):
+    monkeypatch.setattr("pgjobs.link.SLOWEST", 100_000)
+    large = "x" * 5_000  # 0.05 s at first, and 0.8 s at last
+    rows, tries = None, 0
+    while rows is None and tries < 6:
+        tries += 1
+        with suppress(TimeoutError):
+            rows = await link.fetch(SLOW, large)
+    assert 2 < tries <= 5
+    with pytest.raises(TimeoutError):  # from the beginning
+        await link.fetch(SLOW, large)
+
+
+async def test_a_server_that_cannot_be_reached_is_not_taken_for_a_slow_line():
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        made = Link(
+            f"postgresql://me@127.0.0.1:{mute.getsockname()[1]}/db?sslmode=disable",
+            name="n", patience=0.1,
+        )  # fmt: skip
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await made.fetch("select $1", "x" * 1_000)
+        assert made._leniency == 1
 
 
 async def test_what_was_given_up_is_hung_up_and_the_next_statement_has_a_new_connection(link):

@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import asyncpg
 import pytest
+from chaos.proxy import Proxy
 
-from pgjobs import Fail
+from pgjobs import App, Fail
 from pgjobs.settlement import Settlement
 
 REFUSE = """
@@ -183,3 +184,22 @@ async def test_the_lease_of_a_job_that_has_ended_is_prolonged_until_that_is_writ
     written.set()
     await task
     assert await statuses(conn) == {"completed": 1}
+
+
+async def test_a_large_result_on_a_slow_line_is_written_at_the_first_try(
+    pgjobs_dsn, conn, caplog, monkeypatch
+):
+    monkeypatch.setattr("pgjobs.link.SLOWEST", 500_000)
+    async with Proxy(pgjobs_dsn, speed=1_000_000) as proxy, App(dsn=proxy.dsn) as app:
+
+        @app.job("t")
+        async def handler(job):
+            return "x" * job.payload
+
+        await app.enqueue_many("t", [2_000_000, 1])
+        worker = app.worker()
+        worker._settle_link._patience = 0.5
+        async with asyncio.timeout(20):
+            await worker.run(until_empty=True)
+    assert await statuses(conn) == {"completed": 2}
+    assert "connection lost" not in caplog.text
