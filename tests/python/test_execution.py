@@ -196,30 +196,6 @@ async def test_a_run_that_takes_too_long_is_a_failure(run):
     assert row["error"] == "TimeoutError: still running after 0:00:00.050000"
 
 
-async def test_each_run_has_its_own_timeout(app, conn):
-    ended: list[str] = []
-
-    def add(name, limit, lasts):
-        @app.job(name, timeout=None if limit is None else timedelta(seconds=limit))
-        async def handler(job):
-            try:
-                await asyncio.sleep(lasts)
-            finally:
-                ended.append(name)
-
-    # The first sets the alarm, each later one is due before it, after it, or never.
-    for name, limit, lasts in (
-        ("long", 0.3, 60), ("short", 0.1, 60), ("endless", None, 0.5), ("quick", 0.2, 0),
-        ("longest", 0.4, 60),
-    ):  # fmt: skip
-        add(name, limit, lasts)
-        await app.enqueue(name, priority=1)
-    await app.worker(concurrency=10).run(until_empty=True)
-    assert ended == ["quick", "short", "long", "longest", "endless"]
-    failed = await conn.fetch("select job_type from jobs where retry_count > 0 order by 1")
-    assert [row[0] for row in failed] == ["long", "longest", "short"]
-
-
 async def test_a_timeout_of_the_handlers_own_is_an_error_like_others(run):
     async def handler(job):
         async with asyncio.timeout(0.01):
