@@ -10,6 +10,7 @@ processes then run as a system user without rights.
 
 import atexit
 import contextlib
+import fcntl
 import importlib.util
 import os
 import pwd
@@ -252,14 +253,20 @@ def _wheel_bin() -> Path:
 
 
 def _system_account() -> pwd.struct_passwd:
-    try:
+    with contextlib.suppress(KeyError):
         return pwd.getpwnam(_SYSTEM_USER)
-    except KeyError:
-        # Another process may do the same at this moment, so that only the look-up decides.
+    # One process at a time: of two useradds at once both may answer well, and one account is gone.
+    folder = os.open("/etc", os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(_SYSTEM_USER)
         said = subprocess.run(
             ["useradd", "--system", "--no-create-home", "--shell", "/bin/false", _SYSTEM_USER],
             check=False, capture_output=True, text=True,
         ).stderr.strip()
+    finally:
+        os.close(folder)
     try:
         return pwd.getpwnam(_SYSTEM_USER)
     except KeyError:
