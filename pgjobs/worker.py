@@ -133,9 +133,7 @@ class Worker:
         with interrupts(self.stop):
             async with self.app.lifespan():
                 try:
-                    await self._listener.connect()
-                    # What a predecessor of this name held: it is gone, else the name were taken.
-                    await self._database.recover(self.name)
+                    await self._connect()
                     with Watchdog(self._lease / 3, self._running.describe):
                         await self._work()
                 finally:
@@ -144,6 +142,15 @@ class Worker:
                     await self._claim_link.close()
                     await self._settle_link.close()
                     self.threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _connect(self) -> None:
+        # All are waited for, also where one fails: none is left to be made behind our back.
+        links = (self._listener, self._claim_link, self._settle_link)
+        for made in await asyncio.gather(*(x.connect() for x in links), return_exceptions=True):
+            if isinstance(made, BaseException):
+                raise made
+        # What a predecessor of this name held: it is gone, else the name were taken.
+        await self._database.recover(self.name)
 
     async def _work(self) -> None:
         log.info(

@@ -50,6 +50,17 @@ begin
         limit 1;
     end if;
 
+    if v_problem is null and to_regclass('jobs') is null then
+        -- Whose domain it is decides what its columns may hold.
+        select format('type %I.%I', v_schema, t.typname)
+        into v_problem
+        from pg_type t
+        where t.typnamespace = quote_ident(v_schema)::regnamespace
+            and t.typname in ('jobs_reference_type', 'jobs_unique_key', 'jobs_unique_scope',
+                'jobs_priority', 'jobs_count', 'jobs_crash_count', 'jobs_run_at', 'jobs_backoff')
+        limit 1;
+    end if;
+
     if v_problem is not null then
         raise exception 'the % is not one of pgjobs, and nothing was changed: choose another'
             ' schema, by --schema (or psql -v schema=...)', v_problem

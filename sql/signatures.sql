@@ -117,12 +117,13 @@ begin
             place bigint)
         $$, $$jobs jsonb$$),
         ('jobs_list', $$view$$, $$
-            id bigint, queue text, job_type text, status text, priority smallint,
-            reference_type text, reference_id bigint, retry_count integer, max_retries integer,
-            crash_count smallint, attempt integer, run_at timestamp with time zone, worker text,
-            lease_until timestamp with time zone, cancel_requested_at timestamp with time zone,
-            created_at timestamp with time zone, updated_at timestamp with time zone,
-            finished_at timestamp with time zone, age interval, error text
+            id bigint, queue text, job_type text, status text, priority jobs_priority,
+            reference_type jobs_reference_type, reference_id bigint, retry_count jobs_count,
+            max_retries jobs_count, crash_count jobs_crash_count, attempt jobs_count,
+            run_at jobs_run_at, worker text, lease_until timestamp with time zone,
+            cancel_requested_at timestamp with time zone, created_at timestamp with time zone,
+            updated_at timestamp with time zone, finished_at timestamp with time zone,
+            age interval, error text
         $$),
         ('jobs_lock', $$jobs$$, $$job_id bigint$$),
         ('jobs_lock_key', $$bigint$$, $$kind text, worker text$$),

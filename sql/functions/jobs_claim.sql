@@ -73,8 +73,10 @@ begin
         while v_left > 0 loop
             -- A level that has a floor is known to be present: probing for it would meet its dead
             -- entries. Only the gap above it is probed.
-            v_known := (select max(f.key::int) from jsonb_object_keys(floors -> v_queue) f(key)
-                        where f.key::int < v_priority);
+            if floors is not null then
+                v_known := (select max(f.key::int) from jsonb_object_keys(floors -> v_queue) f(key)
+                            where f.key::int < v_priority);
+            end if;
             v_priority := coalesce(
                 (select j.priority from jobs j
                  where j.status = 'pending' and j.queue = v_queue

@@ -2,6 +2,44 @@
 -- (sql/install.sql) runs them all each time, `pgjobs migrate` runs those that its ledger lacks.
 -- A released migration is never edited: yoyo knows it by its name, not by its text.
 
+-- What a column may hold is said by its type where that can be. A domain is looked at where the
+-- column is assigned, and made ready once per session; a check of the table is evaluated by every
+-- claim and completion too, and its stored text is parsed by each statement anew, which was a
+-- quarter of what a lone one costs (docs/decisions/0005-microseconds.md). Queue, type and status
+-- stay text with checks: an array of a domain is not an array of text to most drivers.
+do $domains$
+begin
+    if to_regclass('jobs') is not null then
+        return;
+    end if;
+    create domain jobs_reference_type as text collate "C"
+        constraint jobs_reference_type_has_a_name_of_at_most_512_bytes
+            check (octet_length(value) between 1 and 512);
+    create domain jobs_unique_key as text collate "C"
+        constraint jobs_unique_key_has_at_most_512_bytes
+            check (octet_length(value) between 1 and 512);
+    create domain jobs_unique_scope as text collate "C"
+        constraint jobs_unique_scope_is_known
+            check (value in ('live', 'kept'));
+    create domain jobs_priority as smallint
+        constraint jobs_priority_is_from_minus_9_to_9
+            check (value between -9 and 9);
+    create domain jobs_count as int
+        constraint jobs_counts_are_not_negative
+            check (value >= 0);
+    create domain jobs_crash_count as smallint
+        constraint jobs_crash_count_is_not_negative
+            check (value >= 0);
+    create domain jobs_run_at as timestamptz
+        constraint jobs_run_at_is_in_the_years_1_to_9999
+            check (value >= '0001-01-02 00:00:00+00' and value < '9999-12-31 00:00:00+00');
+    create domain jobs_backoff as interval[]
+        constraint jobs_backoff_holds_delays
+            check (cardinality(value) > 0 and array_position(value, null) is null
+                   and interval '0' <= all (value) and interval '100 years' >= all (value));
+end
+$domains$;
+
 -- Columns that never change stand first, those that a claim or a completion writes stand last:
 -- the WAL record of an update within one page holds only the bytes between the first and the last
 -- difference (docs/decisions/0002-table-and-indexes.md has the figures). And each job gets three
@@ -10,20 +48,20 @@ create table if not exists jobs (
     id bigint generated always as identity,
     created_at timestamptz not null default clock_timestamp(),
     reference_id bigint,
-    max_retries int not null default 3,
-    priority smallint not null default 0,
+    max_retries jobs_count not null default 3,
+    priority jobs_priority not null default 0,
     queue text collate "C" not null default 'default',
     job_type text collate "C" not null,
-    reference_type text collate "C",
-    unique_key text collate "C",
-    unique_scope text collate "C" not null default 'live',
-    backoff interval[],
+    reference_type jobs_reference_type,
+    unique_key jobs_unique_key,
+    unique_scope jobs_unique_scope not null default 'live',
+    backoff jobs_backoff,
     payload jsonb not null default '{}',
     status text collate "C" not null default 'pending',
-    crash_count smallint not null default 0,
-    retry_count int not null default 0,
-    attempt int not null default 0,
-    run_at timestamptz not null default clock_timestamp(),
+    crash_count jobs_crash_count not null default 0,
+    retry_count jobs_count not null default 0,
+    attempt jobs_count not null default 0,
+    run_at jobs_run_at not null default clock_timestamp(),
     updated_at timestamptz not null default clock_timestamp(),
     lease_until timestamptz,
     cancel_requested_at timestamptz,
@@ -37,25 +75,9 @@ create table if not exists jobs (
         check (octet_length(queue) between 1 and 512),
     constraint jobs_job_type_has_a_name_of_at_most_512_bytes
         check (octet_length(job_type) between 1 and 512),
-    constraint jobs_reference_type_has_a_name_of_at_most_512_bytes
-        check (octet_length(reference_type) between 1 and 512),
-    constraint jobs_unique_key_has_at_most_512_bytes
-        check (octet_length(unique_key) between 1 and 512),
-    constraint jobs_unique_scope_is_known
-        check (unique_scope in ('live', 'kept')),
-    constraint jobs_status_is_known
-        check (status in ('pending', 'processing', 'completed', 'failed', 'cancelled')),
-    constraint jobs_priority_is_from_minus_9_to_9
-        check (priority between -9 and 9),
-    constraint jobs_counts_are_not_negative
-        check (least(max_retries, retry_count, crash_count, attempt) >= 0),
-    constraint jobs_run_at_is_in_the_years_1_to_9999
-        check (run_at >= '0001-01-02 00:00:00+00' and run_at < '9999-12-31 00:00:00+00'),
-    constraint jobs_backoff_holds_delays
-        check (cardinality(backoff) > 0 and array_position(backoff, null) is null
-               and interval '0' <= all (backoff) and interval '100 years' >= all (backoff)),
-    constraint jobs_finished_at_is_set_exactly_when_the_status_is_final
-        check ((finished_at is not null) = (status in ('completed', 'failed', 'cancelled')))
+    constraint jobs_status_is_known_and_final_exactly_when_finished_at_is_set
+        check (case when finished_at is null then status in ('pending', 'processing')
+               else status in ('completed', 'failed', 'cancelled') end)
 ) with (
     fillfactor = 70,
     autovacuum_vacuum_scale_factor = 0.02,
