@@ -34,8 +34,8 @@ class Pgjobs(System):
     name = "pgjobs"
     package = "pgjobs-queue"
     tunings = {
-        "best": {"concurrency": 500},
-        "best, completed deleted": {"concurrency": 500, "keep_completed": False},
+        "best": {"concurrency": 1500},
+        "best, completed deleted": {"concurrency": 1500, "keep_completed": False},
         "default": {},
         "c1": {"concurrency": 1},
         "c10": {"concurrency": 10},
