@@ -62,6 +62,16 @@ def test_what_belongs_to_a_stranger_is_not_built_upon(
     assert migrate(empty_dsn, "jobs") == ["0001_jobs"]
 
 
+def test_no_column_is_of_a_type_that_was_there_before(
+    empty_dsn: str, query: Query, stranger: str
+) -> None:
+    make(empty_dsn, stranger, "create domain jobs_priority as smallint")
+    with pytest.raises(SchemaMismatch, match=r"type public\.jobs_priority.*--schema"):
+        migrate(empty_dsn)
+    assert query("select to_regclass('jobs')") == [(None,)]
+    assert migrate(empty_dsn, "jobs") == ["0001_jobs"]
+
+
 def test_a_superuser_does_not_upgrade_what_a_role_owns_but_that_role_does(
     empty_dsn: str, query: Query, stranger: str
 ) -> None:
