@@ -40,7 +40,7 @@ _LISTEN_SETTINGS = {
     "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
 }  # fmt: skip
 
-HALF = 50  # jobs: a smaller claim costs the server more than taking turns gains
+HALF = 200  # jobs: a smaller claim costs the server more than taking turns gains
 
 
 class Worker:
@@ -257,14 +257,15 @@ class Worker:
                 self._running.expire_at(job, began + task.timeout.total_seconds())
             outcome = await execute(task, job)
             self._running.remove(key)
+            if self._hungry:
+                # First, so that the claim for this slot is sent before what is to be written.
+                self._wake.set()
             if outcome.end is not End.LOST and outcome.end is not End.SETTLED:
                 self._settlement.add(*key, outcome)
             if job._row["crash_count"]:
                 # Of those that were lost often a worker is given one at a time: the next one then.
                 self._one_by_one = True
                 self._settled()
-            if self._hungry:
-                self._wake.set()
             log_end(job, outcome, clock() - began)
         except Exception as error:  # noqa: BLE001
             # No handler's fault, but one of this code: the worker ends by it, as by any other.

@@ -70,15 +70,15 @@ async def test_with_a_backlog_one_half_is_claimed_while_the_other_runs(
         claimed.append((max_jobs, running.concurrency - max_jobs - held))
         return await original(self, worker, queues, max_jobs, *rest)
 
-    monkeypatch.setattr(Database, "claim", claim)
-    await app.enqueue_many("t", range(500))
-    async with working(concurrency=100) as running:
-        await eventually(lambda: len(quick.began) == 500)
-    assert claimed[0][0] == 100
-    # Sent while fifty others had not begun, and never for more than the free slots.
-    assert (50, 0) in claimed
+    async with working(concurrency=400) as running:
+        monkeypatch.setattr(Database, "claim", claim)
+        await app.enqueue_many("t", range(2000))
+        await eventually(lambda: len(quick.began) == 2000)
+    assert claimed[0][0] == 400
+    # Sent while two hundred others had not begun, and never for more than the free slots.
+    assert (200, 0) in claimed
     assert min(left for _, left in claimed) == 0
-    assert quick.most <= 100
+    assert quick.most <= 400
 
 
 async def test_what_is_given_and_not_started_yet_is_not_given_back_by_the_next_claim(
@@ -91,9 +91,9 @@ async def test_what_is_given_and_not_started_yet_is_not_given_back_by_the_next_c
         begun.append(job.id)
         running._claimer.doubt()  # from now on the next claim gives back what is not known
 
-    ids = await app.enqueue_many("t", range(500))
-    async with working(concurrency=100) as running:
-        await eventually(lambda: len(begun) >= 500)
+    async with working(concurrency=400) as running:
+        ids = await app.enqueue_many("t", range(2000))
+        await eventually(lambda: len(begun) >= 2000)
     assert sorted(begun) == ids
     assert await conn.fetchval("select max(attempt) from jobs") == 1
 
