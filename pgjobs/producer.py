@@ -36,7 +36,7 @@ class Producer:
         loop = asyncio.get_running_loop()
         is_idle = self._sending is None or self._sending.done()
         if is_idle and not self._crowded:
-            # One after the other, as most come: a task apart would cost a tenth of the statement.
+            # One after the other, as most come: a task apart costs 4 % of the statement.
             # Among many at once, though, nobody goes ahead, or each round would take two of them.
             self._sending = turn = loop.create_future()
             try:
