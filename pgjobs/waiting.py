@@ -67,6 +67,7 @@ class Waiting:
     async def for_jobs(self) -> None:
         """Waits with slots free: by NOTIFY at rest, by polling as long as jobs come in quickly."""
         if self._listener.resting and not self._pace.is_busy:
+            await asyncio.sleep(0)  # what has just been claimed begins before this is asked
             await self._wait(await self._claimer.until_due())
         elif self._listener.resting:
             await self._quietly(self._listener.rise)

@@ -1,13 +1,17 @@
 -- A channel's name has at most 63 bytes, a schema's here 58: the longer channel of a long schema
 -- name gets a digest in the schema's place.
 create or replace function jobs_channel(topic text) returns text
-language sql stable
+language plpgsql stable
 set search_path from current
-return case
-    when octet_length(current_schema()) + octet_length(topic) < 63
-        then current_schema() || '.' || topic
-    else md5(current_schema()) || '.' || topic
-end;
+as $$
+begin
+    return case
+        when octet_length(current_schema()) + octet_length(topic) < 63
+            then current_schema() || '.' || topic
+        else md5(current_schema()) || '.' || topic
+    end;
+end
+$$;
 
 comment on function jobs_channel is
     'the NOTIFY channel of a topic, jobs or jobs_cancel, in this schema';

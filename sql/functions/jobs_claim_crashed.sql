@@ -1,6 +1,6 @@
 -- A job whose worker was lost twice may be what kills the worker, so a worker holds at most one such
 -- job at a time: the others that were lost with it run on elsewhere, or after it, and are not
--- dragged down by its next crash. ix_jobs_crashed is nearly always empty.
+-- dragged down by its next crash. jobs_claim asks only where the queue has lost ones, which is rare.
 create or replace function jobs_claim_crashed(
     worker text,
     queue text,
@@ -11,10 +11,7 @@ language plpgsql volatile
 set search_path from current
 as $$
 begin
-    if not exists (
-        select from jobs j
-        where j.status = 'pending' and j.crash_count > 0 and j.queue = jobs_claim_crashed.queue
-    ) or exists (
+    if exists (
         select from jobs j
         where j.status = 'processing' and j.worker = jobs_claim_crashed.worker
             and j.crash_count > 0 and j.crash_count >= least(j.max_retries, 2)

@@ -64,15 +64,15 @@ begin
             attempt integer DEFAULT NULL::integer
         $$),
         ('jobs_channel', $$text$$, $$topic text$$),
-        ('jobs_check', $$void$$, $$
+        ('jobs_check', $$boolean$$, $$
             job_type text, queue text, priority integer, run_at timestamp with time zone,
             reference_type text, max_retries integer, unique_key text, unique_scope text,
             backoff interval[]
         $$),
-        ('jobs_check_batch', $$void$$, $$
+        ('jobs_check_batch', $$boolean$$, $$
             worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),
-        ('jobs_check_claim', $$void$$, $$
+        ('jobs_check_claim', $$boolean$$, $$
             worker text, queues text[], max_jobs integer, lease interval, job_types text[]
         $$),
         ('jobs_check_failure', $$void$$, $$
@@ -798,13 +798,17 @@ comment on function jobs_cancel is
 -- A channel's name has at most 63 bytes, a schema's here 58: the longer channel of a long schema
 -- name gets a digest in the schema's place.
 create or replace function jobs_channel(topic text) returns text
-language sql stable
+language plpgsql stable
 set search_path from current
-return case
-    when octet_length(current_schema()) + octet_length(topic) < 63
-        then current_schema() || '.' || topic
-    else md5(current_schema()) || '.' || topic
-end;
+as $$
+begin
+    return case
+        when octet_length(current_schema()) + octet_length(topic) < 63
+            then current_schema() || '.' || topic
+        else md5(current_schema()) || '.' || topic
+    end;
+end
+$$;
 
 comment on function jobs_channel is
     'the NOTIFY channel of a topic, jobs or jobs_cancel, in this schema';
@@ -822,7 +826,7 @@ create or replace function jobs_check(
     unique_key text,
     unique_scope text,
     backoff interval[]
-) returns void
+) returns boolean
 language plpgsql immutable
 set search_path from current
 as $$
@@ -853,6 +857,7 @@ begin
     if v_problem is not null then
         raise exception using errcode = 'JQ003', message = v_problem;
     end if;
+    return true;
 end
 $$;
 
@@ -864,7 +869,7 @@ create or replace function jobs_check_batch(
     job_ids bigint[],
     attempts int[],
     others int[]
-) returns void
+) returns boolean
 language plpgsql immutable
 set search_path from current
 as $$
@@ -880,6 +885,7 @@ begin
             message = 'worker, job_ids and attempts must not be or hold null, '
                 'and all arrays must be plain lists of the same length';
     end if;
+    return true;
 end
 $$;
 
@@ -893,7 +899,7 @@ create or replace function jobs_check_claim(
     max_jobs int,
     lease interval,
     job_types text[]
-) returns void
+) returns boolean
 language plpgsql immutable
 set search_path from current
 as $$
@@ -914,6 +920,7 @@ begin
     if v_problem is not null then
         raise exception using errcode = 'JQ003', message = v_problem;
     end if;
+    return true;
 end
 $$;
 
@@ -1006,10 +1013,14 @@ set enable_mergejoin = off
 set jit = off
 as $$
 declare
+    -- Here and not by `perform`, which would make a query of it: a fifth of what it costs.
+    c_valid constant boolean := jobs_check_claim(worker, queues, max_jobs, lease, job_types);
     c_last constant bigint := 9223372036854775807;
     v_now timestamptz := clock_timestamp();
     v_queues text[] := '{}';
     v_queue text;
+    v_paused boolean;
+    v_suspects boolean;
     v_crashed boolean := false;
     v_wanted text[] := case when cardinality(job_types) > 1
         then array(select distinct unnest(job_types)) else job_types end;
@@ -1026,17 +1037,20 @@ declare
     v_bound_run_at timestamptz;
     v_bound_id bigint;
 begin
-    perform jobs_check_claim(worker, queues, max_jobs, lease, job_types);
     if floors is not null then
         perform jobs_check_floors(floors);
     end if;
     foreach v_queue in array coalesce(queues, '{default}') loop
         exit when v_left = 0;
-        continue when v_queue = any (v_queues)
-            or exists (select from jobs_queues q
-                       where q.queue = v_queue and q.paused_at is not null);
+        continue when v_queue = any (v_queues);
+        select exists (select from jobs_queues q
+                       where q.queue = v_queue and q.paused_at is not null),
+            exists (select from jobs j
+                    where j.status = 'pending' and j.crash_count > 0 and j.queue = v_queue)
+        into v_paused, v_suspects;
+        continue when v_paused;
         v_queues := v_queues || v_queue;
-        if not v_crashed then
+        if v_suspects and not v_crashed then
             v_more := jobs_claim_crashed(worker, v_queue, job_types, v_now);
             v_crashed := cardinality(v_more) > 0;
             v_ids := v_ids || v_more;
@@ -1172,7 +1186,7 @@ comment on function jobs_claim_bound is
 -- functions/jobs_claim_crashed.sql
 -- A job whose worker was lost twice may be what kills the worker, so a worker holds at most one such
 -- job at a time: the others that were lost with it run on elsewhere, or after it, and are not
--- dragged down by its next crash. ix_jobs_crashed is nearly always empty.
+-- dragged down by its next crash. jobs_claim asks only where the queue has lost ones, which is rare.
 create or replace function jobs_claim_crashed(
     worker text,
     queue text,
@@ -1183,10 +1197,7 @@ language plpgsql volatile
 set search_path from current
 as $$
 begin
-    if not exists (
-        select from jobs j
-        where j.status = 'pending' and j.crash_count > 0 and j.queue = jobs_claim_crashed.queue
-    ) or exists (
+    if exists (
         select from jobs j
         where j.status = 'processing' and j.worker = jobs_claim_crashed.worker
             and j.crash_count > 0 and j.crash_count >= least(j.max_retries, 2)
@@ -1323,12 +1334,13 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
+    c_valid constant boolean := jobs_check_batch(
+        worker, job_ids, attempts, array[cardinality(results)]);
     v_now timestamptz := clock_timestamp();
     v_ids bigint[];
     v_attempts int[];
     v_results jsonb[];
 begin
-    perform jobs_check_batch(worker, job_ids, attempts, array[cardinality(results)]);
     select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result)
     into v_ids, v_attempts, v_results
     from (
@@ -1755,12 +1767,12 @@ set jit = off
 as $$
 #variable_conflict use_column
 declare
-    v_job jobs;
-begin
-    perform jobs_check(
+    c_valid constant boolean := jobs_check(
         jobs_enqueue.job_type, jobs_enqueue.queue, jobs_enqueue.priority, jobs_enqueue.run_at,
         jobs_enqueue.reference_type, jobs_enqueue.max_retries, jobs_enqueue.unique_key,
         jobs_enqueue.unique_scope, jobs_enqueue.backoff);
+    v_job jobs;
+begin
     for v_try in 1..100 loop
         return query
         insert into jobs as j (
@@ -2742,9 +2754,10 @@ set plan_cache_mode = force_generic_plan
 as $$
 begin
     if pg_notification_queue_usage() < 0.5 then
-        perform pg_notify(jobs_channel('jobs'), q.queue),
-            case when turn.worker is not null
-                then pg_notify(jobs_channel('jobs_turn'), hops || ' ' || turn.worker) end
+        -- The turn first: who hears that it has the turn need not heed the hint.
+        perform case when turn.worker is not null
+                then pg_notify(jobs_channel('jobs_turn'), hops || ' ' || turn.worker) end,
+            pg_notify(jobs_channel('jobs'), q.queue)
         from (select distinct unnest(jobs_wake.queues)) q(queue)
         left join lateral (
             select w.worker from jobs_workers w
