@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -61,6 +62,11 @@ class Link:
         self._leniency = 1
         self._connection: asyncpg.Connection | None = None
         self._lock = asyncio.Lock()
+        # One timer for all statements, which is set anew only where it has rung:
+        # asyncio.timeout costs as much as half of all else that is done here for a statement.
+        self._alarm: asyncio.TimerHandle | None = None
+        self._deadline = math.inf
+        self._expired = False
 
     async def connect(self) -> asyncpg.Connection:
         """The connection, made if need be."""
@@ -70,29 +76,51 @@ class Link:
     async def _connected(self) -> asyncpg.Connection:
         # Under the lock: of two that were made at once, one would be left open and forgotten.
         if self._connection is None or self._connection.is_closed():
-            self._connection = await self._connector(timeout=self._patience)
+            async with asyncio.timeout(self._patience):
+                self._connection = await self._connector()
         return self._connection
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Row]:
         """Runs one statement; a connection that breaks or hangs in it is thrown away."""
         async with self._lock:
-            connection = None
-            patience = self._patience + self._leniency * _characters(args) / SLOWEST
             try:
-                async with asyncio.timeout(patience):
-                    connection = await self._connected()
-                    rows: Sequence[Row] = await connection.fetch(query, *args)
+                connection = await self._connected()
+                self._expire_in(self._patience + self._leniency * _characters(args) / SLOWEST)
+                rows: Sequence[Row] = await connection.fetch(query, *args)
                 self._leniency = 1
                 return rows
             except BROKEN as error:
-                if connection is not None and isinstance(error, TimeoutError):
-                    self._leniency = min(2 * self._leniency, LENIENCY)
                 self.drop()
+                if self._expired:
+                    self._leniency = min(2 * self._leniency, LENIENCY)
+                    raise TimeoutError("the server did not answer in time") from error
                 raise
             except asyncio.CancelledError:
                 # The statement may be half way: nothing can be said of this connection any more.
                 self.drop()
                 raise
+            finally:
+                self._deadline = math.inf
+                self._expired = False
+
+    def _expire_in(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.time() + seconds
+        if self._alarm is None or self._deadline < self._alarm.when():
+            self._set_alarm(loop)
+
+    def _set_alarm(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = loop.call_at(self._deadline, self._ring, loop)
+
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._alarm = None
+        if self._deadline <= loop.time():
+            self._expired = True
+            self.drop()  # which ends the statement that waits for an answer
+        elif self._deadline < math.inf:
+            self._set_alarm(loop)
 
     def drop(self) -> None:
         """Throws the connection away without a word to the server."""
@@ -103,6 +131,8 @@ class Link:
     async def close(self) -> None:
         """Says goodbye; gives up after a second."""
         connection, self._connection = self._connection, None
+        if self._alarm is not None:
+            self._alarm.cancel()
         if connection is not None:
             try:
                 await connection.close(timeout=1.0)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import random
 import statistics
 import time
@@ -11,8 +12,10 @@ from ..bench import Bench, Worker
 from ..orders import Order
 from ..systems import SYSTEMS, System
 
-PACE = (0.04, 0.08)  # seconds between two jobs: no rhythm that a poll could fall into
-HERD_PACE = 0.02
+# Seconds between two jobs: no rhythm that a poll could fall into. The worker rests between any two
+# of them; between the latter, so long that what each of its steps needs has left the caches.
+PACES = {"10 to 15 ms apart": (0.01, 0.015), "40 to 80 ms apart": (0.04, 0.08)}
+HERD_PACE = (0.02, 0.02)
 HERD = 16
 
 
@@ -20,22 +23,22 @@ async def latency(bench: Bench) -> None:
     """At the default tuning: an idle worker has nothing to gain from another."""
     jobs = bench.options.jobs or 0
     for _ in range(bench.options.runs):
-        for system in bench.systems:
+        for (setting, pace), system in itertools.product(PACES.items(), bench.systems):
             async with bench.database(system) as database:
                 order = Order(
                     system.name, bench.dsn(database), system.tunings["default"], "probe",
                     until_empty=False,
                 )  # fmt: skip
                 async with bench.worker(order) as worker, asyncio.timeout(600):
-                    delays, returned = await _probe(bench, system, database, [worker], jobs)
-            _add(bench, system.name, delays, "", jobs)
+                    delays, returned = await _probe(bench, system, database, [worker], jobs, pace)
+            _add(bench, system.name, delays, setting, jobs)
             bench.table.add(
                 system.name, "of which enqueue, p50", statistics.median(returned) * 1e3, "ms",
-                jobs=jobs,
+                setting=setting, jobs=jobs,
             )  # fmt: skip
-    for name in bench.options.systems[1:]:
+    for name, setting in itertools.product(bench.options.systems[1:], PACES):
         bench.table.ratio(
-            f"p50 against {name}", ("pgjobs", "p50", ""), (name, "p50", "")
+            f"p50 against {name}, {setting}", ("pgjobs", "p50", setting), (name, "p50", setting)
         )
 
 
@@ -74,7 +77,7 @@ def _add(bench: Bench, name: str, delays: Sequence[float], setting: str, jobs: i
 
 async def _probe(
     bench: Bench, system: System, database: str, workers: list[Worker], jobs: int,
-    pace: float | None = None,
+    pace: tuple[float, float],
 ) -> tuple[list[float], list[float]]:  # fmt: skip
     """Delays of the handlers' starts, and how long each call of enqueue took."""
     async with system.producer(bench.dsn(database)) as producer:
@@ -89,7 +92,7 @@ async def _probe(
             sent = time.monotonic()
             await producer.one({"sent": sent})
             returned.append(time.monotonic() - sent)
-            due += random.uniform(*PACE) if pace is None else pace
+            due += random.uniform(*pace)
             await asyncio.sleep(due - time.monotonic())
         await asyncio.sleep(0.5)
     for first in firsts:
