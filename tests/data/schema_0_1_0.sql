@@ -1028,8 +1028,8 @@ declare
     v_known int;
     v_floor timestamptz;
     v_types text[];
-    v_ids bigint[] := '{}';
-    v_more bigint[];
+    v_lost bigint[];
+    v_count bigint;
     v_left int := coalesce(max_jobs, 1);
     v_chunk int;
     v_run_at timestamptz;
@@ -1050,12 +1050,9 @@ begin
         into v_paused, v_suspects;
         continue when v_paused;
         v_queues := v_queues || v_queue;
-        if v_suspects and not v_crashed then
-            v_more := jobs_claim_crashed(worker, v_queue, job_types, v_now);
-            v_crashed := cardinality(v_more) > 0;
-            v_ids := v_ids || v_more;
-            v_left := v_left - cardinality(v_more);
-        end if;
+        v_lost := case when v_suspects and not v_crashed
+            then jobs_claim_crashed(worker, v_queue, job_types, v_now) else '{}' end;
+        v_crashed := v_crashed or v_lost <> '{}';
 
         v_priority := 10;
         while v_left > 0 loop
@@ -1086,28 +1083,40 @@ begin
                     from jobs_claim_bound(
                         v_queue, v_priority, v_types, v_now, v_run_at, v_id, v_chunk, v_left) b;
                 end if;
-                -- The outer limit is for rows that have been committed since the bound was read.
-                v_more := array(
-                    select c.id
-                    from unnest(v_types) t(job_type)
-                    cross join lateral (
-                        select j.id
-                        from jobs j
-                        where j.status = 'pending'
-                            and j.queue = v_queue
-                            and j.priority = v_priority
-                            and j.job_type = t.job_type
-                            and (j.run_at, j.id) > (v_run_at, v_id)
-                            and (j.run_at, j.id) <= (coalesce(v_bound_run_at, v_now),
-                                                     coalesce(v_bound_id, c_last))
-                            and (j.crash_count = 0 or j.crash_count < least(j.max_retries, 2))
-                        order by j.run_at, j.id
-                        limit v_left
-                        for update skip locked
-                    ) c
-                    limit v_left);
-                v_ids := v_ids || v_more;
-                v_left := v_left - cardinality(v_more);
+                return query
+                with claimed as (
+                    update jobs j
+                    set status = 'processing',
+                        worker = jobs_claim.worker,
+                        attempt = j.attempt + 1,
+                        lease_until = v_now + coalesce(lease, '1 minute'),
+                        updated_at = v_now
+                    -- The outer limit is for rows that were committed since the bound was read.
+                    where j.id = any (array(
+                        select c.id
+                        from unnest(v_types) t(job_type)
+                        cross join lateral (
+                            select j.id
+                            from jobs j
+                            where j.status = 'pending'
+                                and j.queue = v_queue
+                                and j.priority = v_priority
+                                and j.job_type = t.job_type
+                                and (j.run_at, j.id) > (v_run_at, v_id)
+                                and (j.run_at, j.id) <= (coalesce(v_bound_run_at, v_now),
+                                                         coalesce(v_bound_id, c_last))
+                                and (j.crash_count = 0 or j.crash_count < least(j.max_retries, 2)
+                                     or j.id = any (v_lost))
+                            order by j.run_at, j.id
+                            limit v_left
+                            for update skip locked
+                        ) c
+                        limit v_left))
+                    returning j.*
+                )
+                select c.* from claimed c order by c.run_at, c.id;
+                get diagnostics v_count = row_count;
+                v_left := v_left - v_count;
                 exit when v_left = 0 or v_bound_run_at is null;
                 v_run_at := v_bound_run_at;
                 v_id := v_bound_id;
@@ -1115,21 +1124,6 @@ begin
             end loop;
         end loop;
     end loop;
-
-    return query
-    with claimed as (
-        update jobs j
-        set status = 'processing',
-            worker = jobs_claim.worker,
-            attempt = j.attempt + 1,
-            lease_until = v_now + coalesce(lease, '1 minute'),
-            updated_at = v_now
-        where j.id = any (v_ids)
-        returning j.*
-    )
-    select c.*
-    from claimed c
-    order by array_position(v_queues, c.queue), c.priority desc, c.run_at, c.id;
 end
 $$;
 
