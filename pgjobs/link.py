@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 
+from .alarm import Alarm
 from .models import Row
 from .pooler import Connector
 
@@ -62,9 +63,7 @@ class Link:
         self._leniency = 1
         self._connection: asyncpg.Connection | None = None
         self._lock = asyncio.Lock()
-        # One timer for all statements, which is set anew only where it has rung:
-        # asyncio.timeout costs as much as half of all else that is done here for a statement.
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._expire)
         self._deadline = math.inf
         self._expired = False
 
@@ -85,7 +84,9 @@ class Link:
         async with self._lock:
             try:
                 connection = await self._connected()
-                self._expire_in(self._patience + self._leniency * _characters(args) / SLOWEST)
+                patience = self._patience + self._leniency * _characters(args) / SLOWEST
+                self._deadline = asyncio.get_running_loop().time() + patience
+                self._alarm.set(self._deadline)
                 rows: Sequence[Row] = await connection.fetch(query, *args)
                 self._leniency = 1
                 return rows
@@ -103,24 +104,12 @@ class Link:
                 self._deadline = math.inf
                 self._expired = False
 
-    def _expire_in(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        self._deadline = loop.time() + seconds
-        if self._alarm is None or self._deadline < self._alarm.when():
-            self._set_alarm(loop)
-
-    def _set_alarm(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm = loop.call_at(self._deadline, self._ring, loop)
-
-    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._alarm = None
-        if self._deadline <= loop.time():
-            self._expired = True
-            self.drop()  # which ends the statement that waits for an answer
-        elif self._deadline < math.inf:
-            self._set_alarm(loop)
+    def _expire(self, now: float) -> float:
+        if self._deadline > now:
+            return self._deadline
+        self._expired = True
+        self.drop()  # which ends the statement that waits for an answer
+        return math.inf
 
     def drop(self) -> None:
         """Throws the connection away without a word to the server."""
@@ -131,8 +120,7 @@ class Link:
     async def close(self) -> None:
         """Says goodbye; gives up after a second."""
         connection, self._connection = self._connection, None
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._alarm.stop()
         if connection is not None:
             try:
                 await connection.close(timeout=1.0)

@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 
+from .alarm import Alarm
 from .database import Database
 from .errors import PgjobsError
 from .execution import Stop
@@ -41,8 +42,7 @@ class Running:
         self._ended = ended
         self._jobs: dict[Key, tuple[RunningJob[Any], asyncio.Task[None]]] = {}
         self._cancel_heard = asyncio.Event()
-        # One for all: a timer for each job would cost a quarter of what a short job costs.
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._expire)
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -60,17 +60,9 @@ class Running:
     def expire_at(self, job: RunningJob[Any], deadline: float) -> None:
         """Stops the job if it still runs then, by the event loop's clock."""
         job._deadline = deadline
-        if self._alarm is None or deadline < self._alarm.when():
-            self._set_alarm(deadline)
+        self._alarm.set(deadline)
 
-    def _set_alarm(self, when: float) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm = asyncio.get_running_loop().call_at(when, self._expire)
-
-    def _expire(self) -> None:
-        now = asyncio.get_running_loop().time()
-        self._alarm = None
+    def _expire(self, now: float) -> float:
         soonest = math.inf
         for key, (job, _) in list(self._jobs.items()):
             if job._deadline <= now:
@@ -78,8 +70,7 @@ class Running:
                 self.halt(key, Stop.TIMEOUT)
             else:
                 soonest = min(soonest, job._deadline)
-        if soonest < math.inf:
-            self._set_alarm(soonest)
+        return soonest
 
     def remove(self, key: Key) -> None:
         """It has ended."""
@@ -114,8 +105,7 @@ class Running:
 
     def halt_all(self, why: Stop) -> None:
         """Cancels every handler; nothing expires any more."""
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._alarm.stop()
         for key in list(self._jobs):
             self.halt(key, why)
 

@@ -1,0 +1,34 @@
+"""One timer for many deadlines: a timer for each costs more than what it is to guard."""
+
+import asyncio
+import math
+from collections.abc import Callable
+
+
+class Alarm:
+    """Calls ``on_ring`` with the event loop's time, at the first of the deadlines that were set.
+
+    It answers the next deadline, ``math.inf`` where there is none. A deadline that is given up is
+    not taken back: it rings, and finds nothing to do.
+    """
+
+    def __init__(self, on_ring: Callable[[float], float]) -> None:
+        self._on_ring = on_ring
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, deadline: float) -> None:
+        """Rings then, or earlier."""
+        if self._timer is None or deadline < self._timer.when():
+            self.stop()
+            if deadline < math.inf:
+                self._timer = asyncio.get_running_loop().call_at(deadline, self._ring)
+
+    def stop(self) -> None:
+        """Rings no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _ring(self) -> None:
+        self._timer = None
+        self.set(self._on_ring(asyncio.get_running_loop().time()))
