@@ -27,6 +27,22 @@ async def test_a_plain_insert_wakes_it_too(conn, quick, working, until_status):
         await until_status(job_id, "completed")
 
 
+async def test_it_looks_for_what_another_had_the_turn_for_also_after_a_turn_of_its_own(
+    app, conn, quick, working, until_status, monkeypatch
+):
+    monkeypatch.setattr("pgjobs.listener.TICK", 600)
+    monkeypatch.setattr("pgjobs.listener.WATCH", 600)
+    async with working():
+        for _ in range(2):
+            own = await app.enqueue("t")
+            await until_status(own.id, "completed")
+            async with conn.transaction():
+                await conn.execute("set local session_replication_role = replica")  # no trigger
+                silent = await conn.fetchval("insert into jobs (job_type) values ('t') returning id")
+                await conn.execute("select pg_notify('public.jobs', 'default')")
+            await until_status(silent, "completed")
+
+
 async def test_it_sleeps_exactly_until_the_next_job_is_due(app, conn, quick, working, until_status):
     async with working():
         began = time.monotonic()
