@@ -1,6 +1,7 @@
 -- A job whose worker was lost twice may be what kills the worker, so a worker holds at most one such
 -- job at a time: the others that were lost with it run on elsewhere, or after it, and are not
--- dragged down by its next crash. jobs_claim asks only where the queue has lost ones, which is rare.
+-- dragged down by its next crash. It comes first in its queue: its backoff has put it behind all that
+-- is due. jobs_claim asks only where the queue has jobs that were lost, which is rare.
 create or replace function jobs_claim_crashed(
     worker text,
     queue text,

@@ -1053,9 +1053,10 @@ begin
         v_lost := case when v_suspects and not v_crashed
             then jobs_claim_crashed(worker, v_queue, job_types, v_now) else '{}' end;
         v_crashed := v_crashed or v_lost <> '{}';
+        v_left := v_left - cardinality(v_lost);
 
         v_priority := 10;
-        while v_left > 0 loop
+        while v_left > 0 or v_lost <> '{}' loop
             -- A level that has a floor is known to be present: probing for it would meet its dead
             -- entries. Only the gap above it is probed.
             if floors is not null then
@@ -1078,7 +1079,7 @@ begin
             loop
                 v_bound_run_at := null;
                 v_bound_id := null;
-                if cardinality(v_types) > 1 then
+                if cardinality(v_types) > 1 and v_left > 0 then
                     select b.run_at, b.id into v_bound_run_at, v_bound_id
                     from jobs_claim_bound(
                         v_queue, v_priority, v_types, v_now, v_run_at, v_id, v_chunk, v_left) b;
@@ -1092,7 +1093,7 @@ begin
                         lease_until = v_now + coalesce(lease, '1 minute'),
                         updated_at = v_now
                     -- The outer limit is for rows that were committed since the bound was read.
-                    where j.id = any (array(
+                    where j.id = any (v_lost || array(
                         select c.id
                         from unnest(v_types) t(job_type)
                         cross join lateral (
@@ -1105,8 +1106,7 @@ begin
                                 and (j.run_at, j.id) > (v_run_at, v_id)
                                 and (j.run_at, j.id) <= (coalesce(v_bound_run_at, v_now),
                                                          coalesce(v_bound_id, c_last))
-                                and (j.crash_count = 0 or j.crash_count < least(j.max_retries, 2)
-                                     or j.id = any (v_lost))
+                                and (j.crash_count = 0 or j.crash_count < least(j.max_retries, 2))
                             order by j.run_at, j.id
                             limit v_left
                             for update skip locked
@@ -1114,9 +1114,11 @@ begin
                         limit v_left))
                     returning j.*
                 )
-                select c.* from claimed c order by c.run_at, c.id;
+                select c.* from claimed c
+                order by c.id <> all (v_lost), c.run_at, c.id;
                 get diagnostics v_count = row_count;
-                v_left := v_left - v_count;
+                v_left := v_left + cardinality(v_lost) - v_count;
+                v_lost := '{}';
                 exit when v_left = 0 or v_bound_run_at is null;
                 v_run_at := v_bound_run_at;
                 v_id := v_bound_id;
@@ -1180,7 +1182,8 @@ comment on function jobs_claim_bound is
 -- functions/jobs_claim_crashed.sql
 -- A job whose worker was lost twice may be what kills the worker, so a worker holds at most one such
 -- job at a time: the others that were lost with it run on elsewhere, or after it, and are not
--- dragged down by its next crash. jobs_claim asks only where the queue has lost ones, which is rare.
+-- dragged down by its next crash. It comes first in its queue: its backoff has put it behind all that
+-- is due. jobs_claim asks only where the queue has jobs that were lost, which is rare.
 create or replace function jobs_claim_crashed(
     worker text,
     queue text,

@@ -100,9 +100,9 @@ async def row(conn: asyncpg.Connection, job_id: int) -> asyncpg.Record:
 
 async def claims_go_on(conn: asyncpg.Connection) -> None:
     claimed = await conn.fetch("select * from jobs_claim('new', '{default,closed}', 100)")
-    assert [job["id"] for job in claimed] == [2, 1, 4, 5, 6]
-    assert claimed[1]["payload"] == '{"ä": ["€", 1.50, null]}'
-    assert [job["attempt"] for job in claimed] == [1, 1, 3, 3, 1]
+    assert [job["id"] for job in claimed] == [5, 2, 1, 4, 6]
+    assert claimed[2]["payload"] == '{"ä": ["€", 1.50, null]}'
+    assert [job["attempt"] for job in claimed] == [3, 1, 1, 3, 1]
     await conn.execute("select from jobs_complete(2, '{}', 'new', 1)")
     done = "select id from jobs_complete_many('new', '{1,5}', '{1,3}', '{null,null}') id"
     assert await ids(conn, done) == [1, 5]

@@ -30,20 +30,18 @@ async def test_with_a_single_retry_one_loss_is_enough(job, ids):
     assert await ids(ALL) == [suspect]
 
 
-async def test_it_has_its_place_by_priority_and_counts_towards_max_jobs(job, ids):
-    suspect = await job(priority=1, crash_count=2)
-    last, first = await job(priority=-9), await job(priority=9)
-    assert await ids("select id from jobs_claim('me')") == [first]
+async def test_it_comes_first_in_its_queue_and_counts_towards_max_jobs(job, ids):
+    ordinary = await job(priority=9)
+    suspect = await job(priority=-9, crash_count=2)
     assert await ids("select id from jobs_claim('me')") == [suspect]
-    assert await ids("select id from jobs_claim('me')") == [last]
+    assert await ids("select id from jobs_claim('me')") == [ordinary]
 
 
-async def test_it_has_its_place_among_several_types(job, ids):
-    first = await job(job_type="u", run_at=timedelta(seconds=-3))
-    suspect = await job(job_type="t", run_at=timedelta(seconds=-2), crash_count=2)
-    last = await job(job_type="t", run_at=timedelta(seconds=-1))
-    claim = "select id from jobs_claim('me', max_jobs => 9, job_types => '{t,u}')"
-    assert await ids(claim) == [first, suspect, last]
+async def test_it_comes_first_among_several_types_and_levels_too(job, ids):
+    due = [await job(job_type=t, priority=p) for t, p in (("u", 1), ("t", 1), ("u", 0))]
+    suspect = await job(crash_count=2)
+    claim = "select id from jobs_claim('me', max_jobs => 4, job_types => '{t,u}')"
+    assert await ids(claim) == [suspect, *due]
 
 
 async def test_types_queues_pauses_and_the_future_hold_for_it_too(conn, job, ids):
