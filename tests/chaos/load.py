@@ -9,10 +9,11 @@ ENDED = "select not exists (select from jobs where status in ('pending', 'proces
 HOLDS = "select exists (select from jobs where status = 'processing' and worker = $1)"
 HOLDS_NOTHING = f"select not ({HOLDS})"
 # What ran again: which process ran it in an earlier attempt (that may begin as late as its process
-# wakes up), and when the later attempt began.
-REPEATS = """select job_id, attempt, pid, at, next_at from (
-    select l.*, lead(at) over (partition by job_id order by attempt, at) as next_at
-    from ledger l) l
+# wakes up), and which attempt began when after it.
+REPEATS = """select job_id, attempt, pid, at, next_attempt, next_at from (
+    select l.*, lead(attempt) over w as next_attempt, lead(at) over w as next_at
+    from ledger l
+    window w as (partition by job_id order by attempt, at)) l
     where next_at is not null"""
 LONGEST_PAUSE = """select max(extract(epoch from at - before))::float from (
     select at, lag(at) over (order by at) as before from ledger) l"""

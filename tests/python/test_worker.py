@@ -38,7 +38,9 @@ async def test_it_looks_for_what_another_had_the_turn_for_also_after_a_turn_of_i
             await until_status(own.id, "completed")
             async with conn.transaction():
                 await conn.execute("set local session_replication_role = replica")  # no trigger
-                silent = await conn.fetchval("insert into jobs (job_type) values ('t') returning id")
+                silent = await conn.fetchval(
+                    "insert into jobs (job_type) values ('t') returning id"
+                )
                 await conn.execute("select pg_notify('public.jobs', 'default')")
             await until_status(silent, "completed")
 
