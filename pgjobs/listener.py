@@ -56,7 +56,6 @@ class Listener:
         self.resting = False
         self.peers = 0
         self._hint: asyncio.TimerHandle | None = None
-        self._has_turn = False
 
     async def connect(self) -> None:
         """Connects, listens, registers, rests. Raises ``WorkerNameTaken`` for a living namesake."""
@@ -146,8 +145,7 @@ class Listener:
         await self._link.close()
 
     def _hear_hint(self, _c: object, _pid: int, _channel: str, payload: object) -> None:
-        # With its turn the worker looks at once: the claim is not to wait for a hint's timer.
-        if payload in self._queues and self._hint is None and not self._has_turn:
+        if payload in self._queues and self._hint is None:
             loop = asyncio.get_running_loop()
             self._hint = loop.call_later(random.uniform(*HINT), self._on_wake)
             self._look_soon()
@@ -155,7 +153,6 @@ class Listener:
     def _hear_turn(self, _c: object, _pid: int, _channel: str, payload: object) -> None:
         hops, _, worker = str(payload).partition(" ")
         if worker == self._worker:
-            self._has_turn = True
             self._on_turn(int(hops) if _is_number(hops) else 0)
 
     def _look_soon(self) -> None:
@@ -166,8 +163,7 @@ class Listener:
             self._stirred.set()
 
     def looked(self) -> None:
-        """The worker looks now: what was hinted so far needs no look of its own."""
-        self._has_turn = False
+        """The worker claims now: what was hinted so far needs no look of its own."""
         self._look_soon()
         if self._hint is not None:
             self._hint.cancel()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
@@ -79,13 +80,12 @@ class Waiting:
             await self._pass_on(hops)
 
     async def _wait(self, seconds: float | None) -> bool:
-        """Waits for the flag; False: in vain. (asyncio.timeout costs as much as the rest.)"""
-        loop = asyncio.get_running_loop()
-        end = None if seconds is None else loop.call_later(seconds, self._wake.set)
-        await self._wake.wait()
-        if end is not None:
-            end.cancel()
-        return end is None or loop.time() < end.when()
+        """Waits for the flag; False: in vain."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+                return True
+        return False
 
     async def _quietly(self, action: Callable[[], Awaitable[Any]]) -> Any:
         """Something that may fail with its connection, which is not this loop's to mend."""

@@ -238,8 +238,10 @@ class Worker:
     async def _look(self, free: int) -> Sequence[Row]:
         """Clear → claim → wait, never claim → clear: a NOTIFY in between would be lost."""
         self._wake.clear()
+        if free <= 0:
+            return ()
         self._listener.looked()
-        return await self._claimer.claim(free) if free > 0 else ()
+        return await self._claimer.claim(free)
 
     def _start(self, row: Row) -> None:
         job: RunningJob[Any] = RunningJob(row, self.app, self)

@@ -20,15 +20,15 @@ begin
             attempt integer DEFAULT NULL::integer
         $$),
         ('jobs_channel', $$text$$, $$topic text$$),
-        ('jobs_check', $$boolean$$, $$
+        ('jobs_check', $$void$$, $$
             job_type text, queue text, priority integer, run_at timestamp with time zone,
             reference_type text, max_retries integer, unique_key text, unique_scope text,
             backoff interval[]
         $$),
-        ('jobs_check_batch', $$boolean$$, $$
+        ('jobs_check_batch', $$void$$, $$
             worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),
-        ('jobs_check_claim', $$boolean$$, $$
+        ('jobs_check_claim', $$void$$, $$
             worker text, queues text[], max_jobs integer, lease interval, job_types text[]
         $$),
         ('jobs_check_failure', $$void$$, $$

@@ -1,5 +1,6 @@
 -- A channel's name has at most 63 bytes, a schema's here 58: the longer channel of a long schema
--- name gets a digest in the schema's place.
+-- name gets a digest in the schema's place. Not `language sql`, which is set up anew in each query:
+-- every enqueue that notifies calls this twice.
 create or replace function jobs_channel(topic text) returns text
 language plpgsql stable
 set search_path from current

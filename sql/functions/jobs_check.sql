@@ -10,7 +10,7 @@ create or replace function jobs_check(
     unique_key text,
     unique_scope text,
     backoff interval[]
-) returns boolean
+) returns void
 language plpgsql immutable
 set search_path from current
 as $$
@@ -41,7 +41,6 @@ begin
     if v_problem is not null then
         raise exception using errcode = 'JQ003', message = v_problem;
     end if;
-    return true;
 end
 $$;
 

@@ -3,7 +3,7 @@ create or replace function jobs_check_batch(
     job_ids bigint[],
     attempts int[],
     others int[]
-) returns boolean
+) returns void
 language plpgsql immutable
 set search_path from current
 as $$
@@ -19,7 +19,6 @@ begin
             message = 'worker, job_ids and attempts must not be or hold null, '
                 'and all arrays must be plain lists of the same length';
     end if;
-    return true;
 end
 $$;
 

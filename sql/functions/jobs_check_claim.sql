@@ -4,7 +4,7 @@ create or replace function jobs_check_claim(
     max_jobs int,
     lease interval,
     job_types text[]
-) returns boolean
+) returns void
 language plpgsql immutable
 set search_path from current
 as $$
@@ -25,7 +25,6 @@ begin
     if v_problem is not null then
         raise exception using errcode = 'JQ003', message = v_problem;
     end if;
-    return true;
 end
 $$;
 

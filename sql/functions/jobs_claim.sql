@@ -32,8 +32,6 @@ set enable_mergejoin = off
 set jit = off
 as $$
 declare
-    -- Here and not by `perform`, which would make a query of it: a fifth of what it costs.
-    c_valid constant boolean := jobs_check_claim(worker, queues, max_jobs, lease, job_types);
     c_last constant bigint := 9223372036854775807;
     v_now timestamptz := clock_timestamp();
     v_queues text[] := '{}';
@@ -56,6 +54,7 @@ declare
     v_bound_run_at timestamptz;
     v_bound_id bigint;
 begin
+    perform jobs_check_claim(worker, queues, max_jobs, lease, job_types);
     if floors is not null then
         perform jobs_check_floors(floors);
     end if;

@@ -21,13 +21,12 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
-    c_valid constant boolean := jobs_check_batch(
-        worker, job_ids, attempts, array[cardinality(results)]);
     v_now timestamptz := clock_timestamp();
     v_ids bigint[];
     v_attempts int[];
     v_results jsonb[];
 begin
+    perform jobs_check_batch(worker, job_ids, attempts, array[cardinality(results)]);
     select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result)
     into v_ids, v_attempts, v_results
     from (

@@ -22,12 +22,12 @@ set jit = off
 as $$
 #variable_conflict use_column
 declare
-    c_valid constant boolean := jobs_check(
+    v_job jobs;
+begin
+    perform jobs_check(
         jobs_enqueue.job_type, jobs_enqueue.queue, jobs_enqueue.priority, jobs_enqueue.run_at,
         jobs_enqueue.reference_type, jobs_enqueue.max_retries, jobs_enqueue.unique_key,
         jobs_enqueue.unique_scope, jobs_enqueue.backoff);
-    v_job jobs;
-begin
     for v_try in 1..100 loop
         return query
         insert into jobs as j (

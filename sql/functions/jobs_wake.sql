@@ -16,10 +16,9 @@ set plan_cache_mode = force_generic_plan
 as $$
 begin
     if pg_notification_queue_usage() < 0.5 then
-        -- The turn first: who hears that it has the turn need not heed the hint.
-        perform case when turn.worker is not null
-                then pg_notify(jobs_channel('jobs_turn'), hops || ' ' || turn.worker) end,
-            pg_notify(jobs_channel('jobs'), q.queue)
+        perform pg_notify(jobs_channel('jobs'), q.queue),
+            case when turn.worker is not null
+                then pg_notify(jobs_channel('jobs_turn'), hops || ' ' || turn.worker) end
         from (select distinct unnest(jobs_wake.queues)) q(queue)
         left join lateral (
             select w.worker from jobs_workers w

@@ -9,11 +9,12 @@ ENDED = "select not exists (select from jobs where status in ('pending', 'proces
 HOLDS = "select exists (select from jobs where status = 'processing' and worker = $1)"
 HOLDS_NOTHING = f"select not ({HOLDS})"
 # What ran again: which process ran it in an earlier attempt (that may begin as late as its process
-# wakes up), and which attempt began when after it.
-REPEATS = """select job_id, attempt, pid, at, next_attempt, next_at from (
+# wakes up), which attempt began when after it, and how often the job was lost in all.
+REPEATS = """select job_id, l.attempt, pid, at, next_attempt, next_at, crash_count from (
     select l.*, lead(attempt) over w as next_attempt, lead(at) over w as next_at
     from ledger l
     window w as (partition by job_id order by attempt, at)) l
+    left join jobs j on j.id = job_id
     where next_at is not null"""
 LONGEST_PAUSE = """select max(extract(epoch from at - before))::float from (
     select at, lag(at) over (order by at) as before from ledger) l"""

@@ -64,15 +64,15 @@ begin
             attempt integer DEFAULT NULL::integer
         $$),
         ('jobs_channel', $$text$$, $$topic text$$),
-        ('jobs_check', $$boolean$$, $$
+        ('jobs_check', $$void$$, $$
             job_type text, queue text, priority integer, run_at timestamp with time zone,
             reference_type text, max_retries integer, unique_key text, unique_scope text,
             backoff interval[]
         $$),
-        ('jobs_check_batch', $$boolean$$, $$
+        ('jobs_check_batch', $$void$$, $$
             worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),
-        ('jobs_check_claim', $$boolean$$, $$
+        ('jobs_check_claim', $$void$$, $$
             worker text, queues text[], max_jobs integer, lease interval, job_types text[]
         $$),
         ('jobs_check_failure', $$void$$, $$
@@ -796,7 +796,8 @@ comment on function jobs_cancel is
 
 -- functions/jobs_channel.sql
 -- A channel's name has at most 63 bytes, a schema's here 58: the longer channel of a long schema
--- name gets a digest in the schema's place.
+-- name gets a digest in the schema's place. Not `language sql`, which is set up anew in each query:
+-- every enqueue that notifies calls this twice.
 create or replace function jobs_channel(topic text) returns text
 language plpgsql stable
 set search_path from current
@@ -826,7 +827,7 @@ create or replace function jobs_check(
     unique_key text,
     unique_scope text,
     backoff interval[]
-) returns boolean
+) returns void
 language plpgsql immutable
 set search_path from current
 as $$
@@ -857,7 +858,6 @@ begin
     if v_problem is not null then
         raise exception using errcode = 'JQ003', message = v_problem;
     end if;
-    return true;
 end
 $$;
 
@@ -869,7 +869,7 @@ create or replace function jobs_check_batch(
     job_ids bigint[],
     attempts int[],
     others int[]
-) returns boolean
+) returns void
 language plpgsql immutable
 set search_path from current
 as $$
@@ -885,7 +885,6 @@ begin
             message = 'worker, job_ids and attempts must not be or hold null, '
                 'and all arrays must be plain lists of the same length';
     end if;
-    return true;
 end
 $$;
 
@@ -899,7 +898,7 @@ create or replace function jobs_check_claim(
     max_jobs int,
     lease interval,
     job_types text[]
-) returns boolean
+) returns void
 language plpgsql immutable
 set search_path from current
 as $$
@@ -920,7 +919,6 @@ begin
     if v_problem is not null then
         raise exception using errcode = 'JQ003', message = v_problem;
     end if;
-    return true;
 end
 $$;
 
@@ -1013,8 +1011,6 @@ set enable_mergejoin = off
 set jit = off
 as $$
 declare
-    -- Here and not by `perform`, which would make a query of it: a fifth of what it costs.
-    c_valid constant boolean := jobs_check_claim(worker, queues, max_jobs, lease, job_types);
     c_last constant bigint := 9223372036854775807;
     v_now timestamptz := clock_timestamp();
     v_queues text[] := '{}';
@@ -1037,6 +1033,7 @@ declare
     v_bound_run_at timestamptz;
     v_bound_id bigint;
 begin
+    perform jobs_check_claim(worker, queues, max_jobs, lease, job_types);
     if floors is not null then
         perform jobs_check_floors(floors);
     end if;
@@ -1331,13 +1328,12 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
-    c_valid constant boolean := jobs_check_batch(
-        worker, job_ids, attempts, array[cardinality(results)]);
     v_now timestamptz := clock_timestamp();
     v_ids bigint[];
     v_attempts int[];
     v_results jsonb[];
 begin
+    perform jobs_check_batch(worker, job_ids, attempts, array[cardinality(results)]);
     select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result)
     into v_ids, v_attempts, v_results
     from (
@@ -1764,12 +1760,12 @@ set jit = off
 as $$
 #variable_conflict use_column
 declare
-    c_valid constant boolean := jobs_check(
+    v_job jobs;
+begin
+    perform jobs_check(
         jobs_enqueue.job_type, jobs_enqueue.queue, jobs_enqueue.priority, jobs_enqueue.run_at,
         jobs_enqueue.reference_type, jobs_enqueue.max_retries, jobs_enqueue.unique_key,
         jobs_enqueue.unique_scope, jobs_enqueue.backoff);
-    v_job jobs;
-begin
     for v_try in 1..100 loop
         return query
         insert into jobs as j (
@@ -2751,10 +2747,9 @@ set plan_cache_mode = force_generic_plan
 as $$
 begin
     if pg_notification_queue_usage() < 0.5 then
-        -- The turn first: who hears that it has the turn need not heed the hint.
-        perform case when turn.worker is not null
-                then pg_notify(jobs_channel('jobs_turn'), hops || ' ' || turn.worker) end,
-            pg_notify(jobs_channel('jobs'), q.queue)
+        perform pg_notify(jobs_channel('jobs'), q.queue),
+            case when turn.worker is not null
+                then pg_notify(jobs_channel('jobs_turn'), hops || ' ' || turn.worker) end
         from (select distinct unnest(jobs_wake.queues)) q(queue)
         left join lateral (
             select w.worker from jobs_workers w

@@ -1,7 +1,6 @@
-"""A worker: woken, exact, polite. Nothing here sleeps for a time; all wait for an event."""
+"""A worker: exact, polite. Nothing here sleeps for a time; all wait for an event."""
 
 import asyncio
-import time
 from datetime import timedelta
 
 import pytest
@@ -11,53 +10,6 @@ from pgjobs.database import Database
 from pgjobs.testing import expire_lease
 
 SECOND = timedelta(seconds=1)
-
-
-async def test_a_notification_wakes_it(app, conn, quick, working, until_status):
-    async with working():
-        began = time.monotonic()
-        job_id = await conn.fetchval("select id from jobs_enqueue('t')")
-        await until_status(job_id, "completed")
-    assert quick.began[0][1] - began < 1
-
-
-async def test_a_plain_insert_wakes_it_too(conn, quick, working, until_status):
-    async with working():
-        job_id = await conn.fetchval("insert into jobs (job_type) values ('t') returning id")
-        await until_status(job_id, "completed")
-
-
-async def test_it_looks_for_what_another_had_the_turn_for_also_after_a_turn_of_its_own(
-    app, conn, quick, working, until_status, monkeypatch
-):
-    monkeypatch.setattr("pgjobs.listener.TICK", 600)
-    monkeypatch.setattr("pgjobs.listener.WATCH", 600)
-    async with working():
-        for _ in range(2):
-            own = await app.enqueue("t")
-            await until_status(own.id, "completed")
-            async with conn.transaction():
-                await conn.execute("set local session_replication_role = replica")  # no trigger
-                silent = await conn.fetchval(
-                    "insert into jobs (job_type) values ('t') returning id"
-                )
-                await conn.execute("select pg_notify('public.jobs', 'default')")
-            await until_status(silent, "completed")
-
-
-async def test_it_sleeps_exactly_until_the_next_job_is_due(app, conn, quick, working, until_status):
-    async with working():
-        began = time.monotonic()
-        job = await app.enqueue("t", delay=0.7 * SECOND)
-        await until_status(job.id, "completed")
-    assert 0.7 <= quick.began[0][1] - began < 1.2
-
-
-async def test_a_job_nearer_than_the_one_it_sleeps_for_wakes_it(app, quick, working, until_status):
-    async with working():
-        await app.enqueue("t", delay=60 * SECOND)
-        job = await app.enqueue("t", delay=0.2 * SECOND)
-        await until_status(job.id, "completed")
 
 
 async def test_what_was_there_before_it_is_found(app, quick, working, until_status):
@@ -295,23 +247,3 @@ async def test_it_uses_three_connections_at_most(conn, app, quick, working, even
             " where datname = current_database() and application_name like 'pgjobs me%'"
         )
     assert mine <= 3
-
-
-@pytest.mark.parametrize("jobs", [9, 10], ids=["below", "from"])
-async def test_from_ten_jobs_in_a_twentieth_of_a_second_it_looks_by_itself(
-    app, conn, quick, working, eventually, jobs
-):
-    risen: list[bool] = []
-    async with working() as worker:
-        rise = worker._listener.rise
-
-        async def noted():
-            risen.append(worker._listener.resting)
-            await rise()
-
-        worker._listener.rise = noted  # type: ignore[method-assign]
-        await app.enqueue_many("t", [None] * jobs)
-        await eventually(lambda: len(quick.began) == jobs)
-        # At rest again: nothing has come for a while.
-        await eventually(lambda: worker._listener.resting)
-    assert risen == ([True] if jobs >= 10 else [])
