@@ -1,6 +1,7 @@
 """One timer for many deadlines.
 
-One for each would be a quarter of what a short job costs in the worker, and more of a statement.
+One for each would be a quarter of what a short job costs in the worker, and most of what
+`Link` adds to a statement (docs/decisions/0005-microseconds.md).
 """
 
 import asyncio
