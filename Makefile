@@ -26,7 +26,7 @@ check: .venv/ready ## types, lint, imports and SQL checks
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
-	$(BIN)/squawk $(filter-out %.rollback.sql,$(wildcard sql/migrations/*.sql sql/functions/*.sql sql/views/*.sql))
+	$(BIN)/squawk $(filter-out %.rollback.sql,$(wildcard sql/migrations/*.sql sql/functions/*/*.sql sql/views/*.sql))
 	$(BIN)/python tests/plpgsql.py
 
 bench: .venv/ready ## measure throughput and latency, ten minutes, beside the peers in .venv

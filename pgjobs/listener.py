@@ -126,7 +126,7 @@ class Listener:
         """From now on producers notify; false: one counts on this worker looking by itself."""
         # On a new connection nobody listens yet.
         if not self.resting and self._listening and not self._lost.is_set():
-            self.resting = await self._database.worker_rest(self._worker)
+            self.resting = await self._database.worker_listen(self._worker)
         return self.resting
 
     async def rise(self) -> None:
@@ -134,7 +134,7 @@ class Listener:
         if self.resting:
             self.resting = False
             if not self._lost.is_set():
-                await self._database.worker_rise(self._worker)
+                await self._database.worker_poll(self._worker)
 
     async def close(self, *, leave: bool = True) -> None:
         """Hangs up; takes the worker off the register, unless others are to miss it."""

@@ -18,6 +18,7 @@ from pgjobs.pooler import shares_sessions
 _INCLUDE = re.compile(r"^\\ir (\S+)$", re.MULTILINE)
 # A LISTEN channel has at most 63 bytes, and ours are named <schema>.jobs_cancel at the longest.
 _MAX_SCHEMA_BYTES = 58
+_PREPARED = ("install/session.sql", "install/signatures.sql")
 _LOCK_TIMEOUT_S = 60.0
 _LOCK_POLL_S = 0.1
 
@@ -43,7 +44,7 @@ def migrate(dsn: str | None = None, schema: str = "public", *, down: int = 0) ->
         _only_installer(connection, schema),
     ):
         _enter_schema(connection, schema)
-        _run(connection, ["session.sql", "signatures.sql", "check.sql"])
+        _run(connection, [*_PREPARED, "install/check.sql"])
         with Ledger(address, schema, sql_folder() / "migrations") as ledger:
             if not down:
                 applied = ledger.apply()
@@ -53,7 +54,7 @@ def migrate(dsn: str | None = None, schema: str = "public", *, down: int = 0) ->
                 ledger.apply()  # psql installed it, without a ledger: this only writes it down
             if down >= len(ledger.applied()):
                 # The functions return rows of the tables, which therefore cannot be dropped first.
-                _run(connection, ["session.sql", "signatures.sql", "drop.sql"])
+                _run(connection, [*_PREPARED, "install/drop.sql"])
             return ledger.roll_back(down)
 
 

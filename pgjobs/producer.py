@@ -103,6 +103,6 @@ class Producer:
 
 
 def _as_json(arguments: dict[str, Any], payload: str) -> str:
-    """The object that jobs_items reads; the payload is text that is JSON already."""
+    """The object that _jobs_unpack reads; the payload is text that is JSON already."""
     head = json.dumps({key: value for key, value in arguments.items() if value is not None})
     return f'{head[:-1]}{", " if len(head) > 2 else ""}"payload": {payload}}}'

@@ -109,7 +109,7 @@ class Worker:
         )  # fmt: skip
         self._waiting = Waiting(
             self._wake, self._listener, self._claimer,
-            pass_on=lambda hops: self._database.wake(self.queues, hops=hops),
+            pass_on=lambda hops: self._database.signal(self.queues, hops=hops),
         )  # fmt: skip
 
     def stop(self) -> None:

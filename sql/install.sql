@@ -28,76 +28,84 @@ select not exists (select from pg_namespace where nspname = :'schema') as missin
 \endif
 set local search_path to :"schema", pg_temp;
 
-\ir session.sql
-\ir signatures.sql
-\ir check.sql
+\ir install/session.sql
+\ir install/signatures.sql
+\ir install/check.sql
 
 -- The tables: guarded by the catalogue, so that all of them can be run every time.
 \ir migrations/0001_jobs.sql
 
 -- The functions and views: made anew every time.
-\ir replace.sql
+\ir install/replace.sql
 -- begin of the generated list
-\ir functions/jobs_add.sql
-\ir functions/jobs_apply_failure.sql
-\ir functions/jobs_apply_loss.sql
-\ir functions/jobs_blame.sql
-\ir functions/jobs_cancel.sql
-\ir functions/jobs_channel.sql
-\ir functions/jobs_check.sql
-\ir functions/jobs_check_batch.sql
-\ir functions/jobs_check_claim.sql
-\ir functions/jobs_check_failure.sql
-\ir functions/jobs_check_floors.sql
-\ir functions/jobs_claim.sql
-\ir functions/jobs_claim_bound.sql
-\ir functions/jobs_claim_crashed.sql
-\ir functions/jobs_cleanup.sql
-\ir functions/jobs_complete.sql
-\ir functions/jobs_complete_many.sql
-\ir functions/jobs_delays_fit.sql
-\ir functions/jobs_doctor.sql
-\ir functions/jobs_doctor_jobs.sql
-\ir functions/jobs_doctor_notify.sql
-\ir functions/jobs_doctor_schema.sql
-\ir functions/jobs_doctor_vacuum.sql
-\ir functions/jobs_doctor_workers.sql
-\ir functions/jobs_enqueue.sql
-\ir functions/jobs_enqueue_many.sql
-\ir functions/jobs_fail.sql
-\ir functions/jobs_fail_many.sql
-\ir functions/jobs_grant.sql
-\ir functions/jobs_heartbeat.sql
-\ir functions/jobs_held.sql
-\ir functions/jobs_hold.sql
-\ir functions/jobs_items.sql
-\ir functions/jobs_lock.sql
-\ir functions/jobs_lock_key.sql
-\ir functions/jobs_may_read.sql
-\ir functions/jobs_next_due.sql
-\ir functions/jobs_notify.sql
-\ir functions/jobs_pause.sql
-\ir functions/jobs_recover.sql
-\ir functions/jobs_release_many.sql
-\ir functions/jobs_release_unknown.sql
-\ir functions/jobs_resume.sql
-\ir functions/jobs_retry.sql
-\ir functions/jobs_retry_delay.sql
-\ir functions/jobs_retry_many.sql
-\ir functions/jobs_start.sql
-\ir functions/jobs_types_present.sql
-\ir functions/jobs_version.sql
-\ir functions/jobs_wake.sql
-\ir functions/jobs_worker_rest.sql
-\ir functions/jobs_worker_rise.sql
-\ir functions/jobs_worker_start.sql
-\ir functions/jobs_worker_stop.sql
-\ir functions/jobs_worker_tick.sql
-\ir functions/jobs_workers_gone.sql
+-- functions/enqueue: how a job gets in, and who is told of it
+\ir functions/enqueue/jobs_enqueue.sql
+\ir functions/enqueue/jobs_enqueue_many.sql
+\ir functions/enqueue/_jobs_check_job.sql
+\ir functions/enqueue/_jobs_enqueue_together.sql
+\ir functions/enqueue/_jobs_find_bad_item.sql
+\ir functions/enqueue/_jobs_may_read.sql
+\ir functions/enqueue/_jobs_notify.sql
+\ir functions/enqueue/_jobs_unpack.sql
+\ir functions/enqueue/_jobs_valid_delays.sql
+-- functions/claim: how a worker takes due jobs
+\ir functions/claim/jobs_claim.sql
+\ir functions/claim/jobs_next_due.sql
+\ir functions/claim/jobs_start.sql
+\ir functions/claim/_jobs_check_claim.sql
+\ir functions/claim/_jobs_check_floors.sql
+\ir functions/claim/_jobs_claim_bound.sql
+\ir functions/claim/_jobs_lock_suspect.sql
+\ir functions/claim/_jobs_types_present.sql
+-- functions/finish: how a run ends: completed, failed, given back
+\ir functions/finish/jobs_complete.sql
+\ir functions/finish/jobs_complete_many.sql
+\ir functions/finish/jobs_fail.sql
+\ir functions/finish/jobs_fail_many.sql
+\ir functions/finish/jobs_release_many.sql
+\ir functions/finish/_jobs_apply_failure.sql
+\ir functions/finish/_jobs_apply_loss.sql
+\ir functions/finish/_jobs_check_batch.sql
+\ir functions/finish/_jobs_check_failure.sql
+\ir functions/finish/_jobs_lock.sql
+\ir functions/finish/_jobs_lock_fenced.sql
+\ir functions/finish/_jobs_lock_fenced_many.sql
+\ir functions/finish/_jobs_retry_delay.sql
+-- functions/lease: how long a job stays held, and who takes it back
+\ir functions/lease/jobs_heartbeat.sql
+\ir functions/lease/jobs_recover.sql
+\ir functions/lease/_jobs_release_unknown.sql
+-- functions/workers: who works, in which mode, and how workers are told
+\ir functions/workers/jobs_channel.sql
+\ir functions/workers/jobs_worker_start.sql
+\ir functions/workers/jobs_worker_stop.sql
+\ir functions/workers/_jobs_advisory_key.sql
+\ir functions/workers/_jobs_signal.sql
+\ir functions/workers/_jobs_worker_listen.sql
+\ir functions/workers/_jobs_worker_poll.sql
+\ir functions/workers/_jobs_worker_tick.sql
+\ir functions/workers/_jobs_workers_gone.sql
+-- functions/manage: what an operator does
+\ir functions/manage/jobs_cancel.sql
+\ir functions/manage/jobs_cleanup.sql
+\ir functions/manage/jobs_grant.sql
+\ir functions/manage/jobs_pause.sql
+\ir functions/manage/jobs_resume.sql
+\ir functions/manage/jobs_retry.sql
+\ir functions/manage/jobs_retry_many.sql
+\ir functions/manage/jobs_version.sql
+-- functions/doctor: what is stuck and why
+\ir functions/doctor/jobs_doctor.sql
+\ir functions/doctor/_jobs_doctor_jobs.sql
+\ir functions/doctor/_jobs_doctor_notify.sql
+\ir functions/doctor/_jobs_doctor_schema.sql
+\ir functions/doctor/_jobs_doctor_vacuum.sql
+\ir functions/doctor/_jobs_doctor_workers.sql
+-- views: what everybody may read
 \ir views/jobs_list.sql
 \ir views/jobs_stats.sql
 -- end of the generated list
-\ir regrant.sql
-\ir grants.sql
+\ir install/regrant.sql
+\ir install/grants.sql
 
 commit;

@@ -11,6 +11,16 @@ from typing import Any
 import psycopg
 
 SQL = Path(__file__).parents[1] / "sql"
+# The folders of sql/functions in the order of a job's life.
+GROUPS = {
+    "enqueue": "how a job gets in, and who is told of it",
+    "claim": "how a worker takes due jobs",
+    "finish": "how a run ends: completed, failed, given back",
+    "lease": "how long a job stays held, and who takes it back",
+    "workers": "who works, in which mode, and how workers are told",
+    "manage": "what an operator does",
+    "doctor": "what is stuck and why",
+}
 _LIST = re.compile(
     r"(?<=-- begin of the generated list\n)(.*?)(?=^ *-- end of the generated list)",
     re.MULTILINE | re.DOTALL
@@ -34,16 +44,19 @@ _SIGNATURES = """
 
 
 def includes() -> str:
-    """The files of functions and views, views last, as install.sql has to name them."""
-    return "\n".join(
-        f"\\ir {path.relative_to(SQL).as_posix()}"
-        for folder in ("functions", "views")
-        for path in sorted((SQL / folder).glob("*.sql"))
-    )
+    """The table of contents of install.sql: functions by group, the public ones first; views."""
+    folders = {f"functions/{group}": says for group, says in GROUPS.items()}
+    lines = []
+    for folder, says in {**folders, "views": "what everybody may read"}.items():
+        lines.append(f"-- {folder}: {says}")
+        files = (SQL / folder).glob("*.sql")
+        names = sorted((path.name for path in files), key=lambda n: (n.startswith("_"), n))
+        lines += [f"\\ir {folder}/{name}" for name in names]
+    return "\n".join(lines)
 
 
 def signatures(connection: psycopg.Connection[Any]) -> str:
-    """The rows of sql/signatures.sql, from the functions of the connection's schema."""
+    """The rows of sql/install/signatures.sql, from the functions of the connection's schema."""
     rows = [
         f"        ('{name}', {_quoted(result)}, {_quoted(arguments)})"
         for name, arguments, result in connection.execute(_SIGNATURES)
@@ -78,13 +91,13 @@ def main() -> None:
     from pgjobs.migrate import migrate
 
     write("install.sql", includes())
-    write("signatures.sql", _PLACEHOLDER)
+    write("install/signatures.sql", _PLACEHOLDER)
     with (
         EmbeddedPostgres(settings={"fsync": "off"}) as server,
         psycopg.connect(server.dsn) as connection,
     ):
         migrate(server.dsn)
-        write("signatures.sql", signatures(connection))
+        write("install/signatures.sql", signatures(connection))
 
 
 if __name__ == "__main__":

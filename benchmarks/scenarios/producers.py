@@ -21,7 +21,7 @@ TRIGGERS = {
     ALWAYS: """
         alter table jobs disable trigger jobs_notify;
         create function always_notify() returns trigger language plpgsql as
-            $$ begin perform jobs_wake('{default}'); return null; end $$;
+            $$ begin perform _jobs_signal('{default}'); return null; end $$;
         create trigger always_notify after insert on jobs
             for each statement execute function always_notify();""",
 }
@@ -76,7 +76,7 @@ async def _wake(bench: Bench, database: str) -> None:
     """Wakes the worker now and then, which nobody else does: it shall have as much to do."""
     async with bench.connect(database) as connection:
         while True:
-            await connection.execute("select jobs_wake('{default}')")
+            await connection.execute("select _jobs_signal('{default}')")
             await asyncio.sleep(0.05)
 
 

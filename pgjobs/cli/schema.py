@@ -125,7 +125,7 @@ def code_version() -> str:
     """The version of the SQL functions that this package would install."""
     from ..migrate import sql_folder
 
-    text = (sql_folder() / "functions" / "jobs_version.sql").read_text(encoding="utf-8")
+    text = (sql_folder() / "functions" / "manage" / "jobs_version.sql").read_text(encoding="utf-8")
     found = re.search(r"return '(.+)'", text)
     return found[1] if found else "unknown"
 

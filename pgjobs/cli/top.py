@@ -158,7 +158,7 @@ def _state(worker: Row) -> object:
         return styled("gone", "red")
     if worker["unseen"] > timedelta(seconds=30):
         return styled("hangs", "red")
-    return "awake" if worker["awake"] else "resting"
+    return "polling" if worker["polling"] else "listening"
 
 
 def _lease(job: Row) -> object:

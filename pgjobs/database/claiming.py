@@ -53,7 +53,7 @@ class Claiming(Statements):
         )  # fmt: skip
         return value
 
-    async def wake(
+    async def signal(
         self,
         queues: Sequence[str],
         job_types: Sequence[str] | None = None,
@@ -61,7 +61,7 @@ class Claiming(Statements):
     ) -> None:
         """Tells the workers of these queues to look: one at once, the others soon."""
         await self._rows(
-            "select {schema}.jobs_wake($1::text[], $2::text[], $3::int)", queues, job_types, hops
+            "select {schema}._jobs_signal($1::text[], $2::text[], $3::int)", queues, job_types, hops
         )
 
     async def complete_many(
@@ -116,8 +116,8 @@ class Claiming(Statements):
     async def release_unknown(self, worker: str, known_ids: Sequence[int]) -> list[int]:
         """Gives back what this worker holds without knowing; the ids."""
         return await self._ids(
-            """select jobs_release_unknown as id
-            from {schema}.jobs_release_unknown($1::text, $2::bigint[])""",
+            """select _jobs_release_unknown as id
+            from {schema}._jobs_release_unknown($1::text, $2::bigint[])""",
             worker, known_ids,
         )  # fmt: skip
 
@@ -159,17 +159,17 @@ class Claiming(Statements):
     async def worker_tick(self, worker: str) -> Row | None:
         """Its regular look: ``watch``, ``due_in``, ``peers``; None: it is not registered."""
         rows = await self._rows(
-            "select watch, due_in, peers from {schema}.jobs_worker_tick($1::text)", worker
+            "select watch, due_in, peers from {schema}._jobs_worker_tick($1::text)", worker
         )
         return rows[0] if rows else None
 
-    async def worker_rest(self, worker: str) -> bool:
+    async def worker_listen(self, worker: str) -> bool:
         """The worker will wait for NOTIFY; False: a producer counts on it, look again first."""
         value: bool = await self._value(
-            "select {schema}.jobs_worker_rest($1::text) as value", worker
+            "select {schema}._jobs_worker_listen($1::text) as value", worker
         )
         return value
 
-    async def worker_rise(self, worker: str) -> None:
+    async def worker_poll(self, worker: str) -> None:
         """The worker looks by itself; producers need not notify it."""
-        await self._rows("select {schema}.jobs_worker_rise($1::text)", worker)
+        await self._rows("select {schema}._jobs_worker_poll($1::text)", worker)

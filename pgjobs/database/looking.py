@@ -79,7 +79,7 @@ class Looking(Statements):
     async def workers(self) -> Sequence[Row]:
         """The registered workers; ``unseen``: since their last heartbeat."""
         return await self._rows(
-            """select worker, started_at, clock_timestamp() - seen_at as unseen, missed_at, awake,
+            """select worker, started_at, clock_timestamp() - seen_at as unseen, missed_at, polling,
             queues, job_types, concurrency, version from {schema}.jobs_workers order by worker"""
         )
 

@@ -47,7 +47,7 @@ class Producing(Statements):
     async def enqueue_together(self, jobs: Sequence[str]) -> Sequence[Row]:
         """Adds jobs given as JSON objects; their rows in the same order. For independent calls."""
         return await self._rows(
-            f"select {JOB_COLUMNS} from {{schema}}.jobs_add($1::text::jsonb)",
+            f"select {JOB_COLUMNS} from {{schema}}._jobs_enqueue_together($1::text::jsonb)",
             f"[{','.join(jobs)}]",
         )
 

@@ -159,13 +159,13 @@ create table if not exists jobs_workers (
     started_at timestamptz not null default clock_timestamp(),
     seen_at timestamptz not null default clock_timestamp(),
     missed_at timestamptz,
-    awake boolean not null default false,
+    polling boolean not null default false,
     queues text[] not null,
     job_types text[],
     concurrency int not null,
     version text,
     name_key bigint,
-    rest_key bigint,
+    listening_key bigint,
     constraint jobs_workers_worker_is_the_key
         primary key (worker)
 ) with (fillfactor = 50);
@@ -202,8 +202,8 @@ comment on table jobs_workers is
     'pgjobs: one row per worker process; its name is held by a lock of its session';
 comment on column jobs_workers.seen_at is 'its last tick, every 10 s';
 comment on column jobs_workers.missed_at is 'when its session was first found gone';
-comment on column jobs_workers.awake is
+comment on column jobs_workers.polling is
     'true: it claims by itself every few milliseconds, so that enqueueing need not notify it';
 comment on column jobs_workers.name_key is 'the advisory lock that its session holds while it lives';
-comment on column jobs_workers.rest_key is 'the advisory lock that it holds while it waits for NOTIFY';
+comment on column jobs_workers.listening_key is 'the advisory lock that it holds while it waits for NOTIFY';
 comment on column jobs_workers.job_types is 'what it has handlers for; null: anything';

@@ -25,15 +25,16 @@ MIGRATION = """
 FLOORS, KEEP, TYPES = "floors jsonb default null", "keep boolean default true", "t.job_type\n"
 WHOSE = "(jobs_claim.whose is null or j.tenant = jobs_claim.whose)"
 # File, what stands there, what follows it in the newer release.
+SIGNATURES = "install/signatures.sql"
 ADDED = [
-    ("functions/jobs_claim.sql", FLOORS, ",\n    whose text default null"),
-    ("functions/jobs_claim.sql", f"j.job_type = {TYPES}", f"and {WHOSE}\n"),
-    ("functions/jobs_complete_many.sql", KEEP, ",\n    note text default null"),
-    ("functions/jobs_worker_tick.sql", "peers bigint", ", newest text"),
-    ("functions/jobs_worker_tick.sql", "and w.queues && v_me.queues)", ", jobs_version()"),
-    ("signatures.sql", "floors jsonb DEFAULT NULL::jsonb", ", whose text DEFAULT NULL::text"),
-    ("signatures.sql", "keep boolean DEFAULT true", ", note text DEFAULT NULL::text"),
-    ("signatures.sql", "due_in interval, peers bigint", ", newest text"),
+    ("functions/claim/jobs_claim.sql", FLOORS, ",\n    whose text default null"),
+    ("functions/claim/jobs_claim.sql", f"j.job_type = {TYPES}", f"and {WHOSE}\n"),
+    ("functions/finish/jobs_complete_many.sql", KEEP, ",\n    note text default null"),
+    ("functions/workers/_jobs_worker_tick.sql", "peers bigint", ", newest text"),
+    ("functions/workers/_jobs_worker_tick.sql", "and w.queues && v_me.queues)", ", jobs_version()"),
+    (SIGNATURES, "floors jsonb DEFAULT NULL::jsonb", ", whose text DEFAULT NULL::text"),
+    (SIGNATURES, "keep boolean DEFAULT true", ", note text DEFAULT NULL::text"),
+    (SIGNATURES, "due_in interval, peers bigint", ", newest text"),
 ]
 
 
@@ -45,13 +46,13 @@ def newer(copied_sql: Path) -> Path:
         text = (copied_sql / name).read_text()
         assert text.count(old) == 1, (name, old)
         (copied_sql / name).write_text(text.replace(old, old + more))
-    version = copied_sql / "functions" / "jobs_version.sql"
+    version = copied_sql / "functions" / "manage" / "jobs_version.sql"
     version.write_text(version.read_text().replace("'0.1.0'", "'9.0.0'"))
     return copied_sql
 
 
 def rename_an_argument(newer: Path, turn: int) -> None:
-    for name in ("functions/jobs_claim.sql", "signatures.sql"):
+    for name in ("functions/claim/jobs_claim.sql", SIGNATURES):
         text = (newer / name).read_text()
         (newer / name).write_text(re.sub(r"\bwhose\w*", f"whose_{turn}", text))
 

@@ -1,6 +1,3 @@
--- What `pgjobs sql` of 0.1.0 printed: the schema as that release made it. Never to be edited, for
--- tests/end_to_end/test_upgrade.py begins with it.
-
 -- Install, upgrade or repair pgjobs by psql alone, as often as you like:
 --
 --     psql -v schema=public -f sql/install.sql
@@ -31,17 +28,17 @@ select not exists (select from pg_namespace where nspname = :'schema') as missin
 \endif
 set local search_path to :"schema", pg_temp;
 
--- session.sql
+-- install/session.sql
 -- Rather fail than stand for long in front of a busy table's queries: locks queue up behind ours.
 set local lock_timeout = '5s';
 -- "already exists, skipping" is what a second run is for.
 set local client_min_messages = warning;
 -- Functions may call each other, whatever the order of their files.
 set local check_function_bodies = off;
--- How PostgreSQL prints the defaults that sql/signatures.sql lists.
+-- How PostgreSQL prints the defaults that sql/install/signatures.sql lists.
 set local intervalstyle = postgres;
 
--- signatures.sql
+-- install/signatures.sql
 -- The functions and views, as they have to be after an installation: name, result, arguments (or
 -- columns). `make contents` writes the list from what sql/functions and sql/views make.
 -- A name that a release gave up stays, above the generated lines, as ('jobs_gone', null, null):
@@ -51,47 +48,93 @@ begin
     perform set_config('pgjobs.signatures', json_agg(s)::text, true)
     from (values
         -- begin of the generated list
-        ('jobs_add', $$SETOF jobs$$, $$jobs jsonb$$),
-        ('jobs_apply_failure', $$jobs$$, $$
+        ('_jobs_advisory_key', $$bigint$$, $$kind text, worker text$$),
+        ('_jobs_apply_failure', $$jobs$$, $$
             job_id bigint, error text, retry boolean, retry_in interval
         $$),
-        ('jobs_apply_loss', $$jobs$$, $$
+        ('_jobs_apply_loss', $$jobs$$, $$
             job_id bigint, noticed_at timestamp with time zone
         $$),
-        ('jobs_blame', $$text$$, $$jobs jsonb$$),
-        ('jobs_cancel', $$SETOF jobs$$, $$
-            job_id bigint, reason text DEFAULT NULL::text, worker text DEFAULT NULL::text,
-            attempt integer DEFAULT NULL::integer
+        ('_jobs_check_batch', $$void$$, $$
+            worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),
-        ('jobs_channel', $$text$$, $$topic text$$),
-        ('jobs_check', $$void$$, $$
+        ('_jobs_check_claim', $$void$$, $$
+            worker text, queues text[], max_jobs integer, lease interval, job_types text[]
+        $$),
+        ('_jobs_check_failure', $$void$$, $$
+            errors text[], retries boolean[], retry_ins interval[]
+        $$),
+        ('_jobs_check_floors', $$void$$, $$floors jsonb$$),
+        ('_jobs_check_job', $$void$$, $$
             job_type text, queue text, priority integer, run_at timestamp with time zone,
             reference_type text, max_retries integer, unique_key text, unique_scope text,
             backoff interval[]
         $$),
-        ('jobs_check_batch', $$void$$, $$
-            worker text, job_ids bigint[], attempts integer[], others integer[]
-        $$),
-        ('jobs_check_claim', $$void$$, $$
-            worker text, queues text[], max_jobs integer, lease interval, job_types text[]
-        $$),
-        ('jobs_check_failure', $$void$$, $$
-            errors text[], retries boolean[], retry_ins interval[]
-        $$),
-        ('jobs_check_floors', $$void$$, $$floors jsonb$$),
-        ('jobs_claim', $$SETOF jobs$$, $$
-            worker text, queues text[] DEFAULT '{default}'::text[], max_jobs integer DEFAULT 1,
-            lease interval DEFAULT '00:01:00'::interval, job_types text[] DEFAULT NULL::text[],
-            floors jsonb DEFAULT NULL::jsonb
-        $$),
-        ('jobs_claim_bound', $$
+        ('_jobs_claim_bound', $$
             TABLE(run_at timestamp with time zone, id bigint)
         $$, $$
             queue text, priority integer, job_types text[], due timestamp with time zone,
             after_run_at timestamp with time zone, after_id bigint, chunk integer, wanted integer
         $$),
-        ('jobs_claim_crashed', $$bigint[]$$, $$
+        ('_jobs_doctor_jobs', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
+        ('_jobs_doctor_notify', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
+        ('_jobs_doctor_schema', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
+        ('_jobs_doctor_vacuum', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$
+            patience interval DEFAULT '00:05:00'::interval
+        $$),
+        ('_jobs_doctor_workers', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
+        ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
+        ('_jobs_find_bad_item', $$text$$, $$jobs jsonb$$),
+        ('_jobs_lock', $$jobs$$, $$job_id bigint$$),
+        ('_jobs_lock_fenced', $$jobs$$, $$
+            job_id bigint, worker text, attempt integer
+        $$),
+        ('_jobs_lock_fenced_many', $$bigint[]$$, $$
+            worker text, job_ids bigint[], attempts integer[], wait boolean DEFAULT true
+        $$),
+        ('_jobs_lock_suspect', $$bigint[]$$, $$
             worker text, queue text, job_types text[], due timestamp with time zone
+        $$),
+        ('_jobs_may_read', $$boolean$$, $$$$),
+        ('_jobs_notify', $$trigger$$, $$$$),
+        ('_jobs_release_unknown', $$SETOF bigint$$, $$worker text, known_ids bigint[]$$),
+        ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
+        ('_jobs_signal', $$void$$, $$
+            queues text[], job_types text[] DEFAULT NULL::text[], hops integer DEFAULT 3
+        $$),
+        ('_jobs_types_present', $$text[]$$, $$queue text, priority integer$$),
+        ('_jobs_unpack', $$
+            TABLE(job_type text, payload jsonb, queue text, priority integer,
+            run_at timestamp with time zone, reference_type text, reference_id bigint,
+            max_retries integer, unique_key text, unique_scope text, backoff interval[],
+            place bigint)
+        $$, $$jobs jsonb$$),
+        ('_jobs_valid_delays', $$boolean$$, $$delays interval[]$$),
+        ('_jobs_worker_listen', $$boolean$$, $$worker text$$),
+        ('_jobs_worker_poll', $$void$$, $$worker text$$),
+        ('_jobs_worker_tick', $$
+            TABLE(watch boolean, due_in interval, peers bigint)
+        $$, $$worker text$$),
+        ('_jobs_workers_gone', $$text[]$$, $$$$),
+        ('jobs_cancel', $$SETOF jobs$$, $$
+            job_id bigint, reason text DEFAULT NULL::text, worker text DEFAULT NULL::text,
+            attempt integer DEFAULT NULL::integer
+        $$),
+        ('jobs_channel', $$text$$, $$topic text$$),
+        ('jobs_claim', $$SETOF jobs$$, $$
+            worker text, queues text[] DEFAULT '{default}'::text[], max_jobs integer DEFAULT 1,
+            lease interval DEFAULT '00:01:00'::interval, job_types text[] DEFAULT NULL::text[],
+            floors jsonb DEFAULT NULL::jsonb
         $$),
         ('jobs_cleanup', $$bigint$$, $$
             older_than interval DEFAULT '7 days'::interval,
@@ -105,25 +148,7 @@ begin
             worker text, job_ids bigint[], attempts integer[], results jsonb[],
             keep boolean DEFAULT true
         $$),
-        ('jobs_delays_fit', $$boolean$$, $$delays interval[]$$),
         ('jobs_doctor', $$
-            TABLE(check_name text, verdict text, detail text, advice text)
-        $$, $$$$),
-        ('jobs_doctor_jobs', $$
-            TABLE(check_name text, verdict text, detail text, advice text)
-        $$, $$$$),
-        ('jobs_doctor_notify', $$
-            TABLE(check_name text, verdict text, detail text, advice text)
-        $$, $$$$),
-        ('jobs_doctor_schema', $$
-            TABLE(check_name text, verdict text, detail text, advice text)
-        $$, $$$$),
-        ('jobs_doctor_vacuum', $$
-            TABLE(check_name text, verdict text, detail text, advice text)
-        $$, $$
-            patience interval DEFAULT '00:05:00'::interval
-        $$),
-        ('jobs_doctor_workers', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
         ('jobs_enqueue', $$SETOF jobs$$, $$
@@ -148,18 +173,6 @@ begin
         ('jobs_heartbeat', $$TABLE(job_id bigint, state text)$$, $$
             worker text, job_ids bigint[], attempts integer[], lease interval
         $$),
-        ('jobs_held', $$bigint[]$$, $$
-            worker text, job_ids bigint[], attempts integer[], wait boolean DEFAULT true
-        $$),
-        ('jobs_hold', $$jobs$$, $$
-            job_id bigint, worker text, attempt integer
-        $$),
-        ('jobs_items', $$
-            TABLE(job_type text, payload jsonb, queue text, priority integer,
-            run_at timestamp with time zone, reference_type text, reference_id bigint,
-            max_retries integer, unique_key text, unique_scope text, backoff interval[],
-            place bigint)
-        $$, $$jobs jsonb$$),
         ('jobs_list', $$view$$, $$
             id bigint, queue text, job_type text, status text, priority jobs_priority,
             reference_type jobs_reference_type, reference_id bigint, retry_count jobs_count,
@@ -169,14 +182,10 @@ begin
             updated_at timestamp with time zone, finished_at timestamp with time zone,
             age interval, error text
         $$),
-        ('jobs_lock', $$jobs$$, $$job_id bigint$$),
-        ('jobs_lock_key', $$bigint$$, $$kind text, worker text$$),
-        ('jobs_may_read', $$boolean$$, $$$$),
         ('jobs_next_due', $$timestamp with time zone$$, $$
             queues text[], job_types text[] DEFAULT NULL::text[],
             since timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
-        ('jobs_notify', $$trigger$$, $$$$),
         ('jobs_pause', $$SETOF jobs_queues$$, $$queue text$$),
         ('jobs_recover', $$SETOF jobs$$, $$
             worker text DEFAULT NULL::text, sparing text DEFAULT NULL::text
@@ -185,10 +194,8 @@ begin
             worker text, job_ids bigint[], attempts integer[],
             run_ats timestamp with time zone[] DEFAULT NULL::timestamp with time zone[]
         $$),
-        ('jobs_release_unknown', $$SETOF bigint$$, $$worker text, known_ids bigint[]$$),
         ('jobs_resume', $$SETOF jobs_queues$$, $$queue text$$),
         ('jobs_retry', $$SETOF jobs$$, $$job_id bigint$$),
-        ('jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
         ('jobs_retry_many', $$bigint$$, $$
             job_types text[] DEFAULT NULL::text[], queues text[] DEFAULT NULL::text[],
             failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
@@ -200,28 +207,18 @@ begin
         ('jobs_stats', $$view$$, $$
             queue text, job_type text, status text, count bigint, oldest_due interval
         $$),
-        ('jobs_types_present', $$text[]$$, $$queue text, priority integer$$),
         ('jobs_version', $$text$$, $$$$),
-        ('jobs_wake', $$void$$, $$
-            queues text[], job_types text[] DEFAULT NULL::text[], hops integer DEFAULT 3
-        $$),
-        ('jobs_worker_rest', $$boolean$$, $$worker text$$),
-        ('jobs_worker_rise', $$void$$, $$worker text$$),
         ('jobs_worker_start', $$SETOF jobs_workers$$, $$
             worker text, queues text[], job_types text[], concurrency integer,
             version text DEFAULT NULL::text
         $$),
-        ('jobs_worker_stop', $$void$$, $$worker text$$),
-        ('jobs_worker_tick', $$
-            TABLE(watch boolean, due_in interval, peers bigint)
-        $$, $$worker text$$),
-        ('jobs_workers_gone', $$text[]$$, $$$$)
+        ('jobs_worker_stop', $$void$$, $$worker text$$)
         -- end of the generated list
     ) as s (name, result, arguments);
 end
 $signatures$;
 
--- check.sql
+-- install/check.sql
 -- Before anything is touched: whatever has one of our names in this schema has to be ours.
 do $$
 declare
@@ -486,13 +483,13 @@ create table if not exists jobs_workers (
     started_at timestamptz not null default clock_timestamp(),
     seen_at timestamptz not null default clock_timestamp(),
     missed_at timestamptz,
-    awake boolean not null default false,
+    polling boolean not null default false,
     queues text[] not null,
     job_types text[],
     concurrency int not null,
     version text,
     name_key bigint,
-    rest_key bigint,
+    listening_key bigint,
     constraint jobs_workers_worker_is_the_key
         primary key (worker)
 ) with (fillfactor = 50);
@@ -529,18 +526,18 @@ comment on table jobs_workers is
     'pgjobs: one row per worker process; its name is held by a lock of its session';
 comment on column jobs_workers.seen_at is 'its last tick, every 10 s';
 comment on column jobs_workers.missed_at is 'when its session was first found gone';
-comment on column jobs_workers.awake is
+comment on column jobs_workers.polling is
     'true: it claims by itself every few milliseconds, so that enqueueing need not notify it';
 comment on column jobs_workers.name_key is 'the advisory lock that its session holds while it lives';
-comment on column jobs_workers.rest_key is 'the advisory lock that it holds while it waits for NOTIFY';
+comment on column jobs_workers.listening_key is 'the advisory lock that it holds while it waits for NOTIFY';
 comment on column jobs_workers.job_types is 'what it has handlers for; null: anything';
 
 
 -- The functions and views: made anew every time.
--- replace.sql
+-- install/replace.sql
 -- `create or replace` with one more argument makes a second function beside the first, and with
--- another result, or a renamed argument, it fails. So what differs from sql/signatures.sql is
--- dropped before the functions are made, and its owner and grants are noted for sql/regrant.sql.
+-- another result, or a renamed argument, it fails. So what differs from sql/install/signatures.sql is
+-- dropped before the functions are made, and its owner and grants are noted for sql/install/regrant.sql.
 do $replace$
 declare
     v_old record;
@@ -596,156 +593,23 @@ end
 $replace$;
 
 -- begin of the generated list
--- functions/jobs_add.sql
--- What is not given is null in jobs_items; rows without unique_key conflict with nobody.
-create or replace function jobs_add(jobs jsonb) returns setof jobs
-language sql volatile security definer
-set search_path from current
-as $$
-insert into jobs (
-    job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
-    unique_scope, backoff)
-select i.job_type, coalesce(i.payload, '{}'), coalesce(i.queue, 'default'),
-    coalesce(i.priority, 0), coalesce(i.run_at, clock_timestamp()), i.reference_type,
-    i.reference_id, coalesce(i.max_retries, 3), coalesce(i.unique_scope, 'live'), i.backoff
-from jobs_items(jobs_add.jobs) i
-order by i.place
-returning *
-$$;
-
-comment on function jobs_add is
-    'internal: adds a batch without unique keys, for independent callers; one bad row refuses all';
-
--- functions/jobs_apply_failure.sql
--- The caller has locked the row and checked its fence.
-create or replace function jobs_apply_failure(
-    job_id bigint,
-    error text,
-    retry boolean,
-    retry_in interval
-) returns jobs
-language plpgsql volatile
-set search_path from current
-set enable_seqscan = off
-set enable_bitmapscan = off
-set jit = off
-as $$
-declare
-    v_now timestamptz := clock_timestamp();
-    v_job jobs;
-    v_status text;
-begin
-    select j.* into v_job from jobs j where j.id = job_id;
-    v_status := case
-        when v_job.cancel_requested_at is not null then 'cancelled'
-        when coalesce(retry, true) and v_job.retry_count < v_job.max_retries then 'pending'
-        else 'failed'
-    end;
-    update jobs j
-    set status = v_status,
-        error = jobs_apply_failure.error,
-        retry_count = j.retry_count + (v_status = 'pending')::int,
-        run_at = case v_status
-            when 'pending'
-                then v_now + coalesce(retry_in, jobs_retry_delay(j.backoff, j.retry_count + 1))
-            else j.run_at end,
-        worker = null,
-        lease_until = null,
-        updated_at = v_now,
-        finished_at = case v_status when 'pending' then null else v_now end
-    where j.id = job_id
-    returning j.* into v_job;
-    return v_job;
-end
-$$;
-
-comment on function jobs_apply_failure is
-    'internal: what a failure makes of a job: pending again, failed, or cancelled if that was asked';
-
--- functions/jobs_apply_loss.sql
--- The caller has locked the row. Back at once the first time, for most workers are lost by no fault of
--- their jobs; after the job's backoff later.
-create or replace function jobs_apply_loss(
-    job_id bigint,
-    noticed_at timestamptz
-) returns jobs
-language plpgsql volatile
-set search_path from current
-set enable_seqscan = off
-set enable_bitmapscan = off
-set jit = off
-as $$
-declare
-    v_job jobs;
-    v_status text;
-begin
-    select j.* into v_job from jobs j where j.id = job_id;
-    v_status := case
-        when v_job.cancel_requested_at is not null then 'cancelled'
-        when v_job.crash_count < v_job.max_retries then 'pending'
-        else 'failed'
-    end;
-    update jobs j
-    set status = v_status,
-        -- A count that did not fit would keep everybody from recovering anything.
-        crash_count = least(j.crash_count + 1, 32767),
-        error = case v_status
-            when 'failed' then format('its worker was lost %s times, the last was %s',
-                                      j.crash_count + 1, coalesce(j.worker, 'unknown'))
-            else j.error end,
-        run_at = case
-            when v_status = 'pending' and j.crash_count > 0
-                then noticed_at + jobs_retry_delay(j.backoff, j.crash_count)
-            else j.run_at end,
-        worker = null,
-        lease_until = null,
-        updated_at = noticed_at,
-        finished_at = case v_status when 'pending' then null else noticed_at end
-    where j.id = job_id
-    returning j.* into v_job;
-    return v_job;
-end
-$$;
-
-comment on function jobs_apply_loss is
-    'internal: what the loss of its worker makes of a job: pending again, failed, or cancelled';
-
--- functions/jobs_blame.sql
-create or replace function jobs_blame(jobs jsonb) returns text
-language plpgsql stable
-set search_path from current
-as $$
-declare
-    v_item jsonb;
-    v_place int := 0;
-begin
-    for v_item in select i from jsonb_array_elements(jobs_blame.jobs) i loop
-        begin
-            perform jobs_check(
-                i.job_type, i.queue, i.priority, i.run_at, i.reference_type, i.max_retries,
-                i.unique_key, i.unique_scope, i.backoff)
-            from jobs_items(jsonb_build_array(v_item)) i;
-        exception
-            when sqlstate 'JQ003' or data_exception or feature_not_supported
-                or program_limit_exceeded
-            then
-                return format('jobs[%s]: %s', v_place, sqlerrm);
-        end;
-        v_place := v_place + 1;
-    end loop;
-    return null;
-end
-$$;
-
-comment on function jobs_blame is 'internal: which row of a refused batch is at fault, and why';
-
--- functions/jobs_cancel.sql
--- Two sessions cannot both win: the row is locked before its status is read.
-create or replace function jobs_cancel(
-    job_id bigint,
-    reason text default null,
-    worker text default null,
-    attempt int default null
+-- functions/enqueue: how a job gets in, and who is told of it
+-- functions/enqueue/jobs_enqueue.sql
+-- Two sessions with one unique_key cannot both win: the partial unique index lets one insert pass
+-- and makes the other wait for its commit, after which the loser reads the winner's row. The loop
+-- is for a winner that ends between those two statements.
+create or replace function jobs_enqueue(
+    job_type text,
+    payload jsonb default '{}',
+    queue text default 'default',
+    priority int default 0,
+    run_at timestamptz default null,
+    reference_type text default null,
+    reference_id bigint default null,
+    max_retries int default 3,
+    unique_key text default null,
+    unique_scope text default 'live',
+    backoff interval[] default null
 ) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
@@ -753,71 +617,127 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set jit = off
 as $$
+#variable_conflict use_column
 declare
-    v_job jobs := jobs_lock(job_id);
-    v_by_worker boolean := worker is not null or attempt is not null;
+    v_job jobs;
 begin
-    if v_by_worker then
-        v_job := jobs_hold(job_id, worker, attempt);
-    end if;
-    if v_job.status = 'cancelled' then
-        return next v_job;
-    elsif v_job.status = 'pending' or v_by_worker then
+    perform _jobs_check_job(
+        jobs_enqueue.job_type, jobs_enqueue.queue, jobs_enqueue.priority, jobs_enqueue.run_at,
+        jobs_enqueue.reference_type, jobs_enqueue.max_retries, jobs_enqueue.unique_key,
+        jobs_enqueue.unique_scope, jobs_enqueue.backoff);
+    for v_try in 1..100 loop
         return query
-        update jobs j
-        set status = 'cancelled',
-            error = coalesce(reason, j.error),
-            worker = null,
-            lease_until = null,
-            updated_at = clock_timestamp(),
-            finished_at = clock_timestamp()
-        where j.id = job_id
+        insert into jobs as j (
+            job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
+            unique_key, unique_scope, backoff)
+        values (
+            jobs_enqueue.job_type, coalesce(jobs_enqueue.payload, '{}'),
+            coalesce(jobs_enqueue.queue, 'default'), coalesce(jobs_enqueue.priority, 0),
+            coalesce(jobs_enqueue.run_at, clock_timestamp()), jobs_enqueue.reference_type,
+            jobs_enqueue.reference_id, coalesce(jobs_enqueue.max_retries, 3),
+            jobs_enqueue.unique_key, coalesce(jobs_enqueue.unique_scope, 'live'),
+            jobs_enqueue.backoff)
+        on conflict (job_type, unique_key)
+            where unique_key is not null
+                and (unique_scope = 'kept' or status in ('pending', 'processing'))
+            do nothing
         returning j.*;
-    elsif v_job.status = 'processing' then
-        return query
-        update jobs j
-        set cancel_requested_at = coalesce(j.cancel_requested_at, clock_timestamp()),
-            error = coalesce(reason, j.error),
-            updated_at = clock_timestamp()
-        where j.id = job_id
-        returning j.*;
-        if pg_notification_queue_usage() < 0.5 then
-            perform pg_notify(jobs_channel('jobs_cancel'), job_id::text);
+        if found then
+            return;
         end if;
-    else
-        raise exception using errcode = 'JQ002',
-            message = format('job %s is %s already', job_id, v_job.status);
-    end if;
+        select j.* into v_job
+        from jobs j
+        where j.job_type = jobs_enqueue.job_type
+            and j.unique_key = jobs_enqueue.unique_key
+            and (j.unique_scope = 'kept' or j.status in ('pending', 'processing'));
+        if found then
+            -- Whoever may only enqueue could otherwise read other people's jobs by guessing keys.
+            if not _jobs_may_read() then
+                v_job.payload := null;
+                v_job.result := null;
+                v_job.error := null;
+            end if;
+            return next v_job;
+            return;
+        end if;
+    end loop;
+    raise exception using errcode = 'JQ004',
+        message = format('unique_key %L of %s changed hands too often; try again',
+                         jobs_enqueue.unique_key, jobs_enqueue.job_type);
 end
 $$;
 
-comment on function jobs_cancel is
-    'pending -> cancelled; a processing job''s worker is asked to stop it, and confirms by its fence';
+comment on function jobs_enqueue is
+    'adds a job and returns it; where a job of its type holds its unique_key, returns that one';
 
--- functions/jobs_channel.sql
--- A channel's name has at most 63 bytes, a schema's here 58: the longer channel of a long schema
--- name gets a digest in the schema's place. Not `language sql`, which is set up anew in each query:
--- every enqueue that notifies calls this twice.
-create or replace function jobs_channel(topic text) returns text
-language plpgsql stable
+-- functions/enqueue/jobs_enqueue_many.sql
+-- All or nothing. Rows with a unique_key go one by one through jobs_enqueue, in key order, so that
+-- two batches with the same keys in another order wait for each other but never deadlock.
+create or replace function jobs_enqueue_many(jobs jsonb) returns setof bigint
+language plpgsql volatile security definer
 set search_path from current
 as $$
+declare
+    v_known constant text[] := '{job_type,payload,queue,priority,run_at,reference_type,reference_id,'
+        'max_retries,unique_key,unique_scope,backoff}';
+    v_ids bigint[];
+    v_item record;
+    v_why text;
 begin
-    return case
-        when octet_length(current_schema()) + octet_length(topic) < 63
-            then current_schema() || '.' || topic
-        else md5(current_schema()) || '.' || topic
+    if jsonb_typeof(jobs_enqueue_many.jobs) is distinct from 'array' then
+        raise exception using errcode = 'JQ003', message = 'jobs must be an array of objects';
+    end if;
+    select format('jobs[%s] %s', i.place - 1, case
+            when jsonb_typeof(i.item) <> 'object' then 'must be an object'
+            else format('has the unknown key %I; known are %s',
+                        (select min(key) from jsonb_object_keys(i.item - v_known) key), v_known)
+            end)
+        into v_why
+        from jsonb_array_elements(jobs_enqueue_many.jobs) with ordinality i(item, place)
+        where case when jsonb_typeof(i.item) = 'object' then i.item - v_known <> '{}' else true end
+        limit 1;
+    if v_why is not null then
+        raise exception using errcode = 'JQ003', message = v_why;
+    end if;
+
+    -- The handler is for values that do not fit; it surrounds no `return query`.
+    begin
+        if jsonb_path_exists(jobs_enqueue_many.jobs, '$[*].unique_key.type() ? (@ != "null")') then
+            v_ids := array_fill(null::bigint, array[jsonb_array_length(jobs_enqueue_many.jobs)]);
+            for v_item in
+                select i.* from _jobs_unpack(jobs_enqueue_many.jobs) i
+                order by i.job_type, i.unique_key, i.place
+            loop
+                v_ids[v_item.place] := (
+                    select e.id from jobs_enqueue(
+                        v_item.job_type, v_item.payload, v_item.queue, v_item.priority,
+                        v_item.run_at, v_item.reference_type, v_item.reference_id,
+                        v_item.max_retries, v_item.unique_key, v_item.unique_scope,
+                        v_item.backoff) e);
+            end loop;
+        else
+            select array_agg(a.id order by a.id) into v_ids
+            from _jobs_enqueue_together(jobs_enqueue_many.jobs) a;
+        end if;
+    exception
+        when sqlstate 'JQ003' or data_exception or integrity_constraint_violation
+            or feature_not_supported or program_limit_exceeded
+        then
+            get stacked diagnostics v_why = message_text;
+            raise exception using errcode = 'JQ003',
+                message = coalesce(_jobs_find_bad_item(jobs_enqueue_many.jobs), 'jobs: ' || v_why);
     end;
+    return query select unnest(v_ids);
 end
 $$;
 
-comment on function jobs_channel is
-    'the NOTIFY channel of a topic, jobs or jobs_cancel, in this schema';
+comment on function jobs_enqueue_many is
+    'adds the jobs of a JSON array of objects, whose keys are the arguments of jobs_enqueue';
 
--- functions/jobs_check.sql
+-- functions/enqueue/_jobs_check_job.sql
 -- What a new job may not be: one place for jobs_enqueue and jobs_enqueue_many, and the same limits
 -- as the table's constraints, which stay the guard of a plain INSERT.
-create or replace function jobs_check(
+create or replace function _jobs_check_job(
     job_type text,
     queue text,
     priority int,
@@ -852,7 +772,7 @@ begin
         when cardinality(backoff) = 0 or array_ndims(backoff) > 1 or array_lower(backoff, 1) <> 1
             then 'backoff must be a list of one or more delays'
         when array_position(backoff, null) is not null then 'backoff must not hold nulls'
-        when backoff is not null and not jobs_delays_fit(backoff)
+        when backoff is not null and not _jobs_valid_delays(backoff)
             then 'backoff must hold delays from 0 to 100 years'
     end;
     if v_problem is not null then
@@ -861,122 +781,175 @@ begin
 end
 $$;
 
-comment on function jobs_check is 'internal: refuses what cannot be a job, by argument';
+comment on function _jobs_check_job is 'internal: refuses what cannot be a job, by argument';
 
--- functions/jobs_check_batch.sql
-create or replace function jobs_check_batch(
-    worker text,
-    job_ids bigint[],
-    attempts int[],
-    others int[]
-) returns void
-language plpgsql immutable
+-- functions/enqueue/_jobs_enqueue_together.sql
+-- What is not given is null in _jobs_unpack; rows without unique_key conflict with nobody.
+create or replace function _jobs_enqueue_together(jobs jsonb) returns setof jobs
+language sql volatile security definer
 set search_path from current
 as $$
-begin
-    if worker is null
-        or greatest(array_ndims(job_ids), array_ndims(attempts)) > 1
-        or array_position(job_ids, null) is not null
-        or array_position(attempts, null) is not null
-        or array_lower(job_ids, 1) <> 1 or array_lower(attempts, 1) <> 1
-        or not coalesce(cardinality(job_ids) = all (cardinality(attempts) || others), false)
-    then
-        raise exception using errcode = 'JQ003',
-            message = 'worker, job_ids and attempts must not be or hold null, '
-                'and all arrays must be plain lists of the same length';
-    end if;
-end
+insert into jobs (
+    job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
+    unique_scope, backoff)
+select i.job_type, coalesce(i.payload, '{}'), coalesce(i.queue, 'default'),
+    coalesce(i.priority, 0), coalesce(i.run_at, clock_timestamp()), i.reference_type,
+    i.reference_id, coalesce(i.max_retries, 3), coalesce(i.unique_scope, 'live'), i.backoff
+from _jobs_unpack(_jobs_enqueue_together.jobs) i
+order by i.place
+returning *
 $$;
 
-comment on function jobs_check_batch is
-    'internal: refuses arrays with nulls or of unequal lengths; others: lengths of further arrays';
+comment on function _jobs_enqueue_together is
+    'internal: adds a batch without unique keys, for independent callers; one bad row refuses all';
 
--- functions/jobs_check_claim.sql
-create or replace function jobs_check_claim(
-    worker text,
-    queues text[],
-    max_jobs int,
-    lease interval,
-    job_types text[]
-) returns void
-language plpgsql immutable
-set search_path from current
-as $$
-declare
-    v_problem text;
-begin
-    v_problem := case
-        when worker is null or worker = '' then 'worker is missing: name whoever claims'
-        when octet_length(worker) > 512 then 'worker must have at most 512 bytes'
-        when array_ndims(queues) > 1 or array_ndims(job_types) > 1
-            then 'queues and job_types must be plain lists'
-        when array_position(queues, null) is not null then 'queues must not hold nulls'
-        when max_jobs < 0 then format('max_jobs must be 0 or more, not %s', max_jobs)
-        when lease <= '0' or not jobs_delays_fit(array[lease])
-            then format('lease must be above 0 and at most 100 years, not %s', lease)
-        when array_position(job_types, null) is not null then 'job_types must not hold nulls'
-    end;
-    if v_problem is not null then
-        raise exception using errcode = 'JQ003', message = v_problem;
-    end if;
-end
-$$;
-
-comment on function jobs_check_claim is 'internal: refuses what cannot be a claim, by argument';
-
--- functions/jobs_check_failure.sql
-create or replace function jobs_check_failure(
-    errors text[],
-    retries boolean[],
-    retry_ins interval[]
-) returns void
-language plpgsql immutable
-set search_path from current
-as $$
-begin
-    -- They are read by their places.
-    if greatest(array_ndims(errors), array_ndims(retries), array_ndims(retry_ins)) > 1
-        or array_lower(errors, 1) <> 1 or array_lower(retries, 1) <> 1
-        or array_lower(retry_ins, 1) <> 1
-    then
-        raise exception using errcode = 'JQ003',
-            message = 'errors, retries and retry_ins must be plain lists';
-    end if;
-    if array_position(errors, null) is not null then
-        raise exception using errcode = 'JQ003', message = 'error is missing: say why it failed';
-    end if;
-    if not jobs_delays_fit(retry_ins) then
-        raise exception using errcode = 'JQ003', message = 'retry_in must be from 0 to 100 years';
-    end if;
-end
-$$;
-
-comment on function jobs_check_failure is 'internal: refuses what cannot be a failure, by argument';
-
--- functions/jobs_check_floors.sql
-create or replace function jobs_check_floors(floors jsonb) returns void
+-- functions/enqueue/_jobs_find_bad_item.sql
+create or replace function _jobs_find_bad_item(jobs jsonb) returns text
 language plpgsql stable
 set search_path from current
 as $$
+declare
+    v_item jsonb;
+    v_place int := 0;
 begin
-    if not exists (
-        select from jsonb_each(floors) q
-        cross join lateral jsonb_each_text(q.value) f
-        where f.key::int not between -9 and 9 or not isfinite(f.value::timestamptz)
-    ) then
-        return;
-    end if;
-    raise data_exception;
-exception
-    when data_exception then
-        raise exception using errcode = 'JQ003',
-            message = 'floors must be like {"queue": {"priority": "run_at"}}';
+    for v_item in select i from jsonb_array_elements(_jobs_find_bad_item.jobs) i loop
+        begin
+            perform _jobs_check_job(
+                i.job_type, i.queue, i.priority, i.run_at, i.reference_type, i.max_retries,
+                i.unique_key, i.unique_scope, i.backoff)
+            from _jobs_unpack(jsonb_build_array(v_item)) i;
+        exception
+            when sqlstate 'JQ003' or data_exception or feature_not_supported
+                or program_limit_exceeded
+            then
+                return format('jobs[%s]: %s', v_place, sqlerrm);
+        end;
+        v_place := v_place + 1;
+    end loop;
+    return null;
 end
 $$;
 
-comment on function jobs_check_floors is 'internal: refuses what cannot be the floors of a claim';
+comment on function _jobs_find_bad_item is 'internal: which row of a refused batch is at fault, and why';
 
--- functions/jobs_claim.sql
+-- functions/enqueue/_jobs_may_read.sql
+-- Within a `security definer` function current_user is its owner. Who called it is the role that
+-- `set role` chose, which only its members can, or else the one that logged in.
+create or replace function _jobs_may_read() returns boolean
+language sql stable
+set search_path from current
+return has_table_privilege(
+    coalesce(nullif(current_setting('role'), 'none')::name, session_user), 'jobs', 'select');
+
+comment on function _jobs_may_read is
+    'internal: whether whoever called a jobs_... function may read the table jobs';
+
+-- functions/enqueue/_jobs_notify.sql
+-- After every statement that inserts into jobs, whoever sent it: COPY, plain INSERT, jobs_enqueue.
+--
+-- NOTIFY takes a lock that is one for the whole cluster and holds it while the commit is flushed to
+-- disk: sixteen producers then commit one after the other. So it is left out when an awake worker
+-- is certain to claim after this transaction's commit. docs/decisions/0004-notify-gate.md argues it:
+-- the worker's rest lock, taken here as a shared one, is held until after that commit, and a worker
+-- that wants to rest must get it exclusively and then claim once more; if it is refused here, that
+-- worker rests: notify. Its name's lock tells a living worker from a row that a dead one left
+-- behind; taken and given back in one expression, since a query that is cancelled in between would
+-- keep it. One statement, no function called per row: this is most of what a small enqueue costs.
+create or replace function _jobs_notify() returns trigger
+language plpgsql volatile security definer
+set search_path from current
+as $$
+declare
+    v_queues text[];
+begin
+    v_queues := array(
+        select a.queue
+        from added a
+        where a.status = 'pending'
+        group by a.queue
+        having max(a.run_at) > clock_timestamp() or not exists (
+            select from jobs_workers w
+            where case
+                when w.polling and a.queue = any (w.queues)
+                    and (w.job_types is null or array_agg(a.job_type) <@ w.job_types)
+                    and pg_try_advisory_xact_lock_shared(w.listening_key)
+                then not case when pg_try_advisory_lock_shared(w.name_key)
+                    then pg_advisory_unlock_shared(w.name_key) else false end
+                else false
+            end));
+    if v_queues <> '{}' then
+        perform _jobs_signal(v_queues, array(select distinct a.job_type from added a));
+    end if;
+    return null;
+end
+$$;
+
+comment on function _jobs_notify is
+    'trigger: one NOTIFY per queue and statement, unless an awake worker is certain to look';
+
+-- Asked first: making it again would wait for everybody who has written to the table and not ended.
+do $trigger$
+begin
+    if not exists (
+        select from pg_trigger t
+        where t.tgrelid = 'jobs'::regclass and t.tgname = 'jobs_notify'
+            and t.tgfoid = '_jobs_notify()'::regprocedure and t.tgnewtable = 'added'
+            and t.tgtype = 4 -- after insert, for each statement
+            and t.tgqual is null and t.tgenabled in ('O', 'A')
+    ) then
+        create or replace trigger jobs_notify
+            after insert on jobs
+            referencing new table as added
+            for each statement
+            execute function _jobs_notify();
+    end if;
+end
+$trigger$;
+
+-- functions/enqueue/_jobs_unpack.sql
+create or replace function _jobs_unpack(jobs jsonb) returns table (
+    job_type text,
+    payload jsonb,
+    queue text,
+    priority int,
+    run_at timestamptz,
+    reference_type text,
+    reference_id bigint,
+    max_retries int,
+    unique_key text,
+    unique_scope text,
+    backoff interval[],
+    place bigint
+)
+language sql immutable
+set search_path from current
+as $$
+select i.*
+from rows from (
+    jsonb_to_recordset(jobs) as (
+        job_type text, payload jsonb, queue text, priority int, run_at timestamptz,
+        reference_type text, reference_id bigint, max_retries int, unique_key text,
+        unique_scope text, backoff interval[])
+) with ordinality i
+$$;
+
+comment on function _jobs_unpack is 'internal: the objects of a batch as rows, numbered from 1';
+
+-- functions/enqueue/_jobs_valid_delays.sql
+-- The years are looked at apart: an interval compares as if a month had 30 days, so that
+-- -290,000 years and 104,400,001 days are one day, and yet lead out of the calendar.
+create or replace function _jobs_valid_delays(delays interval[]) returns boolean
+language sql immutable
+set search_path from current
+return not exists (
+    select from unnest(delays) d
+    where d < '0' or d > '100 years' or extract(year from d) not between 0 and 100);
+
+comment on function _jobs_valid_delays is
+    'internal: whether all of them, but for nulls, are from 0 to 100 years';
+
+-- functions/claim: how a worker takes due jobs
+-- functions/claim/jobs_claim.sql
 -- Two sessions cannot both win a job: its row is locked with `for update skip locked`, so the
 -- second one passes it by, and whoever locks it later re-reads its status and finds it taken.
 --
@@ -1033,9 +1006,9 @@ declare
     v_bound_run_at timestamptz;
     v_bound_id bigint;
 begin
-    perform jobs_check_claim(worker, queues, max_jobs, lease, job_types);
+    perform _jobs_check_claim(worker, queues, max_jobs, lease, job_types);
     if floors is not null then
-        perform jobs_check_floors(floors);
+        perform _jobs_check_floors(floors);
     end if;
     foreach v_queue in array coalesce(queues, '{default}') loop
         exit when v_left = 0;
@@ -1048,7 +1021,7 @@ begin
         continue when v_paused;
         v_queues := v_queues || v_queue;
         v_lost := case when v_suspects and not v_crashed
-            then jobs_claim_crashed(worker, v_queue, job_types, v_now) else '{}' end;
+            then _jobs_lock_suspect(worker, v_queue, job_types, v_now) else '{}' end;
         v_crashed := v_crashed or v_lost <> '{}';
         v_left := v_left - cardinality(v_lost);
 
@@ -1070,7 +1043,7 @@ begin
             v_floor := (floors -> v_queue ->> v_priority::text)::timestamptz;
             v_run_at := coalesce(v_floor, '-infinity');
             v_id := 0;
-            v_types := coalesce(v_wanted, jobs_types_present(v_queue, v_priority));
+            v_types := coalesce(v_wanted, _jobs_types_present(v_queue, v_priority));
             v_chunk := case when cardinality(v_types) = 1 then v_left else least(
                 v_left, 8 + 2 * least(v_left, 10000) / greatest(cardinality(v_types), 1)) end;
             loop
@@ -1078,7 +1051,7 @@ begin
                 v_bound_id := null;
                 if cardinality(v_types) > 1 and v_left > 0 then
                     select b.run_at, b.id into v_bound_run_at, v_bound_id
-                    from jobs_claim_bound(
+                    from _jobs_claim_bound(
                         v_queue, v_priority, v_types, v_now, v_run_at, v_id, v_chunk, v_left) b;
                 end if;
                 return query
@@ -1129,11 +1102,164 @@ $$;
 comment on function jobs_claim is
     'gives the worker up to max_jobs due jobs: queues in order, higher priority first, then run_at';
 
--- functions/jobs_claim_bound.sql
+-- functions/claim/jobs_next_due.sql
+-- since: leave out what has been due for longer; a worker whose claim has just come back empty
+-- passes it, since over those rows (or the index entries that are left of them) it has just walked.
+create or replace function jobs_next_due(
+    queues text[],
+    job_types text[] default null,
+    since timestamptz default null
+) returns timestamptz
+language plpgsql stable security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+declare
+    v_queue text;
+    v_priority int;
+    v_due timestamptz;
+begin
+    if queues is null then
+        raise exception using errcode = 'JQ003', message = 'queues is missing';
+    end if;
+    foreach v_queue in array queues loop
+        continue when exists (select from jobs_queues q
+                              where q.queue = v_queue and q.paused_at is not null);
+        v_priority := 10;
+        loop
+            v_priority := (select j.priority from jobs j
+                           where j.status = 'pending' and j.queue = v_queue
+                               and j.priority < v_priority
+                           order by j.priority desc limit 1);
+            exit when v_priority is null;
+            v_due := least(v_due, (
+                select min(first.run_at)
+                from unnest(coalesce(job_types, _jobs_types_present(v_queue, v_priority)))
+                    t(job_type)
+                cross join lateral (
+                    select j.run_at from jobs j
+                    where j.status = 'pending'
+                        and j.queue = v_queue
+                        and j.priority = v_priority
+                        and j.job_type = t.job_type
+                        and j.run_at >= coalesce(since, '-infinity')
+                        -- One that has lost its worker twice waits for a worker to be free of
+                        -- others like it: no clock tells when.
+                        and (j.crash_count = 0 or j.crash_count < least(j.max_retries, 2)
+                             or j.run_at > clock_timestamp())
+                    order by j.run_at
+                    limit 1
+                ) first));
+        end loop;
+    end loop;
+    return v_due;
+end
+$$;
+
+comment on function jobs_next_due is
+    'when the next job that a claim could take is due; null: none is waiting';
+
+-- functions/claim/jobs_start.sql
+-- Two sessions cannot both win: the second one waits for the row's lock, then finds it processing.
+create or replace function jobs_start(
+    job_id bigint,
+    worker text,
+    lease interval default null
+) returns setof jobs
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_job jobs;
+begin
+    perform _jobs_check_claim(worker, null, null, lease, null);
+    v_job := _jobs_lock(job_id);
+    if v_job.status <> 'pending' then
+        raise exception using errcode = 'JQ002',
+            message = format('job %s is %s, not pending', job_id, v_job.status);
+    end if;
+    return query
+    update jobs j
+    set status = 'processing',
+        worker = jobs_start.worker,
+        attempt = j.attempt + 1,
+        lease_until = clock_timestamp() + lease,
+        updated_at = clock_timestamp()
+    where j.id = job_id
+    returning j.*;
+end
+$$;
+
+comment on function jobs_start is
+    'claims one chosen pending job by hand; without a lease it stays claimed for ever';
+
+-- functions/claim/_jobs_check_claim.sql
+create or replace function _jobs_check_claim(
+    worker text,
+    queues text[],
+    max_jobs int,
+    lease interval,
+    job_types text[]
+) returns void
+language plpgsql immutable
+set search_path from current
+as $$
+declare
+    v_problem text;
+begin
+    v_problem := case
+        when worker is null or worker = '' then 'worker is missing: name whoever claims'
+        when octet_length(worker) > 512 then 'worker must have at most 512 bytes'
+        when array_ndims(queues) > 1 or array_ndims(job_types) > 1
+            then 'queues and job_types must be plain lists'
+        when array_position(queues, null) is not null then 'queues must not hold nulls'
+        when max_jobs < 0 then format('max_jobs must be 0 or more, not %s', max_jobs)
+        when lease <= '0' or not _jobs_valid_delays(array[lease])
+            then format('lease must be above 0 and at most 100 years, not %s', lease)
+        when array_position(job_types, null) is not null then 'job_types must not hold nulls'
+    end;
+    if v_problem is not null then
+        raise exception using errcode = 'JQ003', message = v_problem;
+    end if;
+end
+$$;
+
+comment on function _jobs_check_claim is 'internal: refuses what cannot be a claim, by argument';
+
+-- functions/claim/_jobs_check_floors.sql
+create or replace function _jobs_check_floors(floors jsonb) returns void
+language plpgsql stable
+set search_path from current
+as $$
+begin
+    if not exists (
+        select from jsonb_each(floors) q
+        cross join lateral jsonb_each_text(q.value) f
+        where f.key::int not between -9 and 9 or not isfinite(f.value::timestamptz)
+    ) then
+        return;
+    end if;
+    raise data_exception;
+exception
+    when data_exception then
+        raise exception using errcode = 'JQ003',
+            message = 'floors must be like {"queue": {"priority": "run_at"}}';
+end
+$$;
+
+comment on function _jobs_check_floors is 'internal: refuses what cannot be the floors of a claim';
+
+-- functions/claim/_jobs_claim_bound.sql
 -- Reads at most chunk rows of each type. A type that fills its chunk may have more beyond it, so
 -- the bound is at most the last row of the first such chunk; and it is at most the wanted-th row
 -- of all. No row: all that is due was read, there is no bound.
-create or replace function jobs_claim_bound(
+create or replace function _jobs_claim_bound(
     queue text,
     priority int,
     job_types text[],
@@ -1153,8 +1279,8 @@ with head as materialized (
         select j.run_at, j.id, row_number() over (order by j.run_at, j.id) as place
         from jobs j
         where j.status = 'pending'
-            and j.queue = jobs_claim_bound.queue
-            and j.priority = jobs_claim_bound.priority
+            and j.queue = _jobs_claim_bound.queue
+            and j.priority = _jobs_claim_bound.priority
             and j.job_type = t.job_type
             and (j.run_at, j.id) > (after_run_at, after_id)
             and j.run_at <= due
@@ -1173,15 +1299,15 @@ order by b.run_at, b.id
 limit 1
 $$;
 
-comment on function jobs_claim_bound is
+comment on function _jobs_claim_bound is
     'internal: up to which row a claim of several types may lock without taking too many';
 
--- functions/jobs_claim_crashed.sql
+-- functions/claim/_jobs_lock_suspect.sql
 -- A job whose worker was lost twice may be what kills the worker, so a worker holds at most one such
 -- job at a time: the others that were lost with it run on elsewhere, or after it, and are not
 -- dragged down by its next crash. It comes first in its queue: its backoff has put it behind all that
 -- is due. jobs_claim asks only where the queue has jobs that were lost, which is rare.
-create or replace function jobs_claim_crashed(
+create or replace function _jobs_lock_suspect(
     worker text,
     queue text,
     job_types text[],
@@ -1193,7 +1319,7 @@ as $$
 begin
     if exists (
         select from jobs j
-        where j.status = 'processing' and j.worker = jobs_claim_crashed.worker
+        where j.status = 'processing' and j.worker = _jobs_lock_suspect.worker
             and j.crash_count > 0 and j.crash_count >= least(j.max_retries, 2)
     ) then
         return '{}';
@@ -1201,7 +1327,7 @@ begin
     return array(
         select j.id from jobs j
         where j.status = 'pending'
-            and j.queue = jobs_claim_crashed.queue
+            and j.queue = _jobs_lock_suspect.queue
             and j.run_at <= due
             and (job_types is null or j.job_type = any (job_types))
             and j.crash_count > 0 and j.crash_count >= least(j.max_retries, 2)
@@ -1211,10 +1337,995 @@ begin
 end
 $$;
 
-comment on function jobs_claim_crashed is
+comment on function _jobs_lock_suspect is
     'internal: locks one due job of a queue that has already lost its worker twice';
 
--- functions/jobs_cleanup.sql
+-- functions/claim/_jobs_types_present.sql
+-- A walk from type to type, one index probe each, instead of over all rows. Ordered as only
+-- ix_jobs_claim is: ix_jobs_status_type has the types in order too, but those of all queues.
+create or replace function _jobs_types_present(
+    queue text,
+    priority int
+) returns text[]
+language sql stable
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set enable_incremental_sort = off
+set jit = off
+as $$
+with recursive present(job_type) as (
+    (
+        select j.job_type from jobs j
+        where j.status = 'pending' and j.queue = _jobs_types_present.queue
+            and j.priority = _jobs_types_present.priority
+        order by j.job_type, j.run_at, j.id
+        limit 1
+    )
+    union all
+    select (
+        select j.job_type from jobs j
+        where j.status = 'pending' and j.queue = _jobs_types_present.queue
+            and j.priority = _jobs_types_present.priority and j.job_type > p.job_type
+        order by j.job_type, j.run_at, j.id
+        limit 1)
+    from present p
+    where p.job_type is not null
+)
+select coalesce(array_agg(p.job_type), '{}') from present p where p.job_type is not null
+$$;
+
+comment on function _jobs_types_present is
+    'internal: the types of the pending jobs of one queue and priority';
+
+-- functions/finish: how a run ends: completed, failed, given back
+-- functions/finish/jobs_complete.sql
+-- Two sessions cannot both win: _jobs_lock_fenced locks the row, and the second one finds it completed.
+create or replace function jobs_complete(
+    job_id bigint,
+    result jsonb default null,
+    worker text default null,
+    attempt int default null
+) returns setof jobs
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+    perform _jobs_lock_fenced(job_id, worker, attempt);
+    return query
+    update jobs j
+    set status = 'completed',
+        result = jobs_complete.result,
+        error = null,
+        worker = null,
+        lease_until = null,
+        updated_at = clock_timestamp(),
+        finished_at = clock_timestamp()
+    where j.id = job_id
+    returning j.*;
+end
+$$;
+
+comment on function jobs_complete is
+    'processing -> completed; with worker and attempt, only if that attempt still holds it';
+
+-- functions/finish/jobs_complete_many.sql
+-- Two sessions cannot both win: the update locks each row and re-reads the fence; only a job that is
+-- processing has a worker. Two batches never deadlock: an index scan for `= any` goes through its keys
+-- in order.
+--
+-- No join, so that there is nothing to plan: a planner that knows an empty table, or one without
+-- statistics, may join from the table's side and read all of it once per job. What belongs to a row
+-- is found by its place in the sorted ids, which width_bucket looks up by bisection. And the fence is
+-- on columns without an index: one on `status` may be taken for the better way in.
+create or replace function jobs_complete_many(
+    worker text,
+    job_ids bigint[],
+    attempts int[],
+    results jsonb[],
+    keep boolean default true
+) returns setof bigint
+language plpgsql volatile security definer
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_ids bigint[];
+    v_attempts int[];
+    v_results jsonb[];
+begin
+    perform _jobs_check_batch(worker, job_ids, attempts, array[cardinality(results)]);
+    select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result)
+    into v_ids, v_attempts, v_results
+    from (
+        select u.job_id, u.attempt, u.result
+        from unnest(job_ids, attempts, results) u(job_id, attempt, result)
+        order by u.job_id, u.attempt
+    ) u;
+    if keep is false then
+        return query
+        delete from jobs j
+        where j.id = any (v_ids)
+            and j.worker = jobs_complete_many.worker
+            and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
+            and j.finished_at is null
+        returning j.id;
+    else
+        return query
+        update jobs j
+        set status = 'completed',
+            result = v_results[width_bucket(j.id, v_ids)],
+            error = null,
+            worker = null,
+            lease_until = null,
+            updated_at = v_now,
+            finished_at = v_now
+        where j.id = any (v_ids)
+            and j.worker = jobs_complete_many.worker
+            and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
+            and j.finished_at is null
+        returning j.id;
+    end if;
+end
+$$;
+
+comment on function jobs_complete_many is
+    'completes what this worker still holds in these attempts, and returns those ids';
+
+-- functions/finish/jobs_fail.sql
+-- Two sessions cannot both win: _jobs_lock_fenced locks the row, and the second one finds it changed.
+create or replace function jobs_fail(
+    job_id bigint,
+    error text,
+    retry boolean default true,
+    retry_in interval default null,
+    worker text default null,
+    attempt int default null
+) returns setof jobs
+language plpgsql volatile security definer
+set search_path from current
+as $$
+declare
+    v_job jobs;
+begin
+    perform _jobs_check_failure(array[error], array[retry], array[retry_in]);
+    perform _jobs_lock_fenced(job_id, worker, attempt);
+    v_job := _jobs_apply_failure(job_id, error, retry, retry_in);
+    if v_job.status = 'pending' then
+        perform _jobs_signal(array[v_job.queue], array[v_job.job_type]);
+    end if;
+    return next v_job;
+end
+$$;
+
+comment on function jobs_fail is
+    'processing -> pending, to be retried later, or failed when no retry is left or wanted';
+
+-- functions/finish/jobs_fail_many.sql
+-- Two sessions cannot both win: the rows are locked in id order, so that two batches never deadlock,
+-- and the fence is read under the lock.
+create or replace function jobs_fail_many(
+    worker text,
+    job_ids bigint[],
+    attempts int[],
+    errors text[],
+    retries boolean[],
+    retry_ins interval[]
+) returns setof bigint
+language plpgsql volatile security definer
+set search_path from current
+as $$
+declare
+    v_id bigint;
+    v_place int;
+    v_job jobs;
+    v_queues text[] := '{}';
+begin
+    perform _jobs_check_batch(worker, job_ids, attempts, array[
+        cardinality(errors), cardinality(retries), cardinality(retry_ins)]);
+    perform _jobs_check_failure(errors, retries, retry_ins);
+    foreach v_id in array _jobs_lock_fenced_many(worker, job_ids, attempts) loop
+        -- Of an id that stands twice, with two attempts, the later one is held.
+        v_place := (select p from generate_subscripts(job_ids, 1) p where job_ids[p] = v_id
+                    order by attempts[p] desc limit 1);
+        v_job := _jobs_apply_failure(v_id, errors[v_place], retries[v_place], retry_ins[v_place]);
+        if v_job.status = 'pending' then
+            v_queues := v_queues || v_job.queue;
+        end if;
+        return next v_id;
+    end loop;
+    -- Sleeping workers think that nothing is due before what they last saw.
+    perform _jobs_signal(v_queues);
+end
+$$;
+
+comment on function jobs_fail_many is
+    'fails what this worker still holds in these attempts, and returns those ids';
+
+-- functions/finish/jobs_release_many.sql
+-- Two sessions cannot both win: the rows are locked in id order, so that two batches never deadlock,
+-- and the fence is read under the lock.
+create or replace function jobs_release_many(
+    worker text,
+    job_ids bigint[],
+    attempts int[],
+    run_ats timestamptz[] default null
+) returns setof bigint
+language plpgsql volatile security definer
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_ids bigint[];
+    v_run_ats timestamptz[];
+    v_held bigint[];
+    v_queues text[];
+begin
+    perform _jobs_check_batch(worker, job_ids, attempts, array[
+        coalesce(cardinality(run_ats), cardinality(job_ids))]);
+    if exists (select from unnest(run_ats) r
+               where r < '0001-01-02 00:00:00+00' or r >= '9999-12-31 00:00:00+00') then
+        raise exception using errcode = 'JQ003',
+            message = 'run_ats must be moments in the years 1 to 9999';
+    end if;
+    v_held := _jobs_lock_fenced_many(worker, job_ids, attempts);
+    select array_agg(u.job_id), array_agg(u.run_at) into v_ids, v_run_ats
+    from (
+        select u.job_id, u.run_at
+        from unnest(job_ids, attempts, run_ats) u(job_id, attempt, run_at)
+        order by u.job_id, u.attempt
+    ) u;
+    return query
+    update jobs j
+    set status = case when j.cancel_requested_at is null then 'pending' else 'cancelled' end,
+        run_at = coalesce(v_run_ats[width_bucket(j.id, v_ids)], j.run_at),
+        worker = null,
+        lease_until = null,
+        updated_at = v_now,
+        finished_at = case when j.cancel_requested_at is null then null else v_now end
+    where j.id = any (v_held)
+    returning j.id;
+    select array_agg(distinct j.queue) into v_queues from jobs j where j.id = any (v_held);
+    perform _jobs_signal(v_queues);
+end
+$$;
+
+comment on function jobs_release_many is
+    'gives back what this worker still holds, no retry spent; with run_ats, not before those moments';
+
+-- functions/finish/_jobs_apply_failure.sql
+-- The caller has locked the row and checked its fence.
+create or replace function _jobs_apply_failure(
+    job_id bigint,
+    error text,
+    retry boolean,
+    retry_in interval
+) returns jobs
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_job jobs;
+    v_status text;
+begin
+    select j.* into v_job from jobs j where j.id = job_id;
+    v_status := case
+        when v_job.cancel_requested_at is not null then 'cancelled'
+        when coalesce(retry, true) and v_job.retry_count < v_job.max_retries then 'pending'
+        else 'failed'
+    end;
+    update jobs j
+    set status = v_status,
+        error = _jobs_apply_failure.error,
+        retry_count = j.retry_count + (v_status = 'pending')::int,
+        run_at = case v_status
+            when 'pending'
+                then v_now + coalesce(retry_in, _jobs_retry_delay(j.backoff, j.retry_count + 1))
+            else j.run_at end,
+        worker = null,
+        lease_until = null,
+        updated_at = v_now,
+        finished_at = case v_status when 'pending' then null else v_now end
+    where j.id = job_id
+    returning j.* into v_job;
+    return v_job;
+end
+$$;
+
+comment on function _jobs_apply_failure is
+    'internal: what a failure makes of a job: pending again, failed, or cancelled if that was asked';
+
+-- functions/finish/_jobs_apply_loss.sql
+-- The caller has locked the row. Back at once the first time, for most workers are lost by no fault of
+-- their jobs; after the job's backoff later.
+create or replace function _jobs_apply_loss(
+    job_id bigint,
+    noticed_at timestamptz
+) returns jobs
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_job jobs;
+    v_status text;
+begin
+    select j.* into v_job from jobs j where j.id = job_id;
+    v_status := case
+        when v_job.cancel_requested_at is not null then 'cancelled'
+        when v_job.crash_count < v_job.max_retries then 'pending'
+        else 'failed'
+    end;
+    update jobs j
+    set status = v_status,
+        -- A count that did not fit would keep everybody from recovering anything.
+        crash_count = least(j.crash_count + 1, 32767),
+        error = case v_status
+            when 'failed' then format('its worker was lost %s times, the last was %s',
+                                      j.crash_count + 1, coalesce(j.worker, 'unknown'))
+            else j.error end,
+        run_at = case
+            when v_status = 'pending' and j.crash_count > 0
+                then noticed_at + _jobs_retry_delay(j.backoff, j.crash_count)
+            else j.run_at end,
+        worker = null,
+        lease_until = null,
+        updated_at = noticed_at,
+        finished_at = case v_status when 'pending' then null else noticed_at end
+    where j.id = job_id
+    returning j.* into v_job;
+    return v_job;
+end
+$$;
+
+comment on function _jobs_apply_loss is
+    'internal: what the loss of its worker makes of a job: pending again, failed, or cancelled';
+
+-- functions/finish/_jobs_check_batch.sql
+create or replace function _jobs_check_batch(
+    worker text,
+    job_ids bigint[],
+    attempts int[],
+    others int[]
+) returns void
+language plpgsql immutable
+set search_path from current
+as $$
+begin
+    if worker is null
+        or greatest(array_ndims(job_ids), array_ndims(attempts)) > 1
+        or array_position(job_ids, null) is not null
+        or array_position(attempts, null) is not null
+        or array_lower(job_ids, 1) <> 1 or array_lower(attempts, 1) <> 1
+        or not coalesce(cardinality(job_ids) = all (cardinality(attempts) || others), false)
+    then
+        raise exception using errcode = 'JQ003',
+            message = 'worker, job_ids and attempts must not be or hold null, '
+                'and all arrays must be plain lists of the same length';
+    end if;
+end
+$$;
+
+comment on function _jobs_check_batch is
+    'internal: refuses arrays with nulls or of unequal lengths; others: lengths of further arrays';
+
+-- functions/finish/_jobs_check_failure.sql
+create or replace function _jobs_check_failure(
+    errors text[],
+    retries boolean[],
+    retry_ins interval[]
+) returns void
+language plpgsql immutable
+set search_path from current
+as $$
+begin
+    -- They are read by their places.
+    if greatest(array_ndims(errors), array_ndims(retries), array_ndims(retry_ins)) > 1
+        or array_lower(errors, 1) <> 1 or array_lower(retries, 1) <> 1
+        or array_lower(retry_ins, 1) <> 1
+    then
+        raise exception using errcode = 'JQ003',
+            message = 'errors, retries and retry_ins must be plain lists';
+    end if;
+    if array_position(errors, null) is not null then
+        raise exception using errcode = 'JQ003', message = 'error is missing: say why it failed';
+    end if;
+    if not _jobs_valid_delays(retry_ins) then
+        raise exception using errcode = 'JQ003', message = 'retry_in must be from 0 to 100 years';
+    end if;
+end
+$$;
+
+comment on function _jobs_check_failure is 'internal: refuses what cannot be a failure, by argument';
+
+-- functions/finish/_jobs_lock.sql
+create or replace function _jobs_lock(job_id bigint) returns jobs
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_job jobs;
+begin
+    if job_id is null then
+        raise exception using errcode = 'JQ003', message = 'job_id is missing';
+    end if;
+    select j.* into v_job from jobs j where j.id = job_id for update;
+    if not found then
+        raise exception using errcode = 'JQ001', message = format('there is no job %s', job_id);
+    end if;
+    return v_job;
+end
+$$;
+
+comment on function _jobs_lock is 'internal: locks a job and returns it, or raises if there is none';
+
+-- functions/finish/_jobs_lock_fenced.sql
+-- The lock is the argument: whoever gets it second reads what the first one left.
+create or replace function _jobs_lock_fenced(
+    job_id bigint,
+    worker text,
+    attempt int
+) returns jobs
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+    v_job jobs;
+begin
+    v_job := _jobs_lock(job_id);
+    if v_job.status <> 'processing' then
+        raise exception using errcode = 'JQ002',
+            message = format('job %s is %s, not processing', job_id, v_job.status);
+    end if;
+    if coalesce(_jobs_lock_fenced.worker, v_job.worker) is distinct from v_job.worker
+        or _jobs_lock_fenced.attempt <> v_job.attempt
+    then
+        raise exception using errcode = 'JQ002',
+            message = format('job %s is held by %s in attempt %s, not by %s in attempt %s',
+                             job_id, v_job.worker, v_job.attempt,
+                             coalesce(left(_jobs_lock_fenced.worker, 100), 'anybody'),
+                             coalesce(_jobs_lock_fenced.attempt::text, 'any'));
+    end if;
+    return v_job;
+end
+$$;
+
+comment on function _jobs_lock_fenced is 'internal: locks a processing job, or raises if the fence fails';
+
+-- functions/finish/_jobs_lock_fenced_many.sql
+-- In id order: an index scan for `= any` goes through its keys in order. No join, no `order by`: see
+-- jobs_complete_many.
+create or replace function _jobs_lock_fenced_many(
+    worker text,
+    job_ids bigint[],
+    attempts int[],
+    wait boolean default true
+) returns bigint[]
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_ids bigint[];
+    v_attempts int[];
+begin
+    select array_agg(u.job_id), array_agg(u.attempt) into v_ids, v_attempts
+    from (
+        select u.job_id, u.attempt from unnest(job_ids, attempts) u(job_id, attempt)
+        order by u.job_id, u.attempt
+    ) u;
+    if wait then
+        return array(
+            select j.id from jobs j
+            where j.id = any (v_ids) and j.worker = _jobs_lock_fenced_many.worker
+                and j.attempt = v_attempts[width_bucket(j.id, v_ids)] and j.finished_at is null
+            for update);
+    end if;
+    return array(
+        select j.id from jobs j
+        where j.id = any (v_ids) and j.worker = _jobs_lock_fenced_many.worker
+            and j.attempt = v_attempts[width_bucket(j.id, v_ids)] and j.finished_at is null
+        for update skip locked);
+end
+$$;
+
+comment on function _jobs_lock_fenced_many is
+    'internal: locks, in id order, the rows that pass the fence, and returns their ids';
+
+-- functions/finish/_jobs_retry_delay.sql
+-- Jitter of a quarter either way keeps jobs that failed together from coming back together. It is
+-- drawn within the hour that bounds it, so that they are spread at the bound too.
+create or replace function _jobs_retry_delay(backoff interval[], retry int) returns interval
+language sql volatile
+set search_path from current
+begin atomic
+    select coalesce(
+        backoff[least(retry, cardinality(backoff))],
+        make_interval(
+            secs => d.shortest + random() * (least(d.shortest / 3 * 5, 3600) - d.shortest)))
+    from (values (0.75 * least(2 ^ least(retry - 1, 12), 3600))) d(shortest);
+end;
+
+comment on function _jobs_retry_delay is
+    'the delay before a retry, counted from 1: of the list, or 1 s doubling to 1 h with jitter';
+
+-- functions/lease: how long a job stays held, and who takes it back
+-- functions/lease/jobs_heartbeat.sql
+-- Two sessions cannot both win: the fence is read under the row's lock, so a job that recovery took
+-- is `lost` here, and one that is held here is not overdue there. A row that somebody has locked,
+-- such as a handler whose transaction is open, is passed by, as recovery passes it by: one such job
+-- must not let the leases of all others run out.
+create or replace function jobs_heartbeat(
+    worker text,
+    job_ids bigint[],
+    attempts int[],
+    lease interval
+) returns table (job_id bigint, state text)
+language plpgsql volatile security definer
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    v_held bigint[];
+begin
+    perform _jobs_check_batch(worker, job_ids, attempts, array[cardinality(job_ids)]);
+    if lease is null then
+        raise exception using errcode = 'JQ003', message = 'lease is missing';
+    end if;
+    perform _jobs_check_claim(worker, null, null, lease, null);
+    v_held := _jobs_lock_fenced_many(worker, job_ids, attempts, wait => false);
+    update jobs j set lease_until = clock_timestamp() + lease where j.id = any (v_held);
+    return query
+    select u.job_id,
+        case
+            when j.id is null then 'lost'
+            when j.cancel_requested_at is not null then 'cancel'
+            else 'held'
+        end
+    from unnest(job_ids, attempts) with ordinality u(job_id, attempt, place)
+    -- Lateral and with a limit, so that it cannot be joined from the table's side.
+    left join lateral (
+        select m.id, m.cancel_requested_at
+        from jobs m
+        where m.id = u.job_id
+            and m.worker = jobs_heartbeat.worker
+            and m.attempt = u.attempt
+            and m.finished_at is null
+        limit 1
+    ) j on true
+    order by u.place;
+end
+$$;
+
+comment on function jobs_heartbeat is
+    'prolongs the lease; says for each job whether it is held, lost, or to be cancelled';
+
+-- functions/lease/jobs_recover.sql
+-- Two sessions cannot both win: rows are locked with `skip locked`, and whoever locks one later
+-- re-reads that it is processing. A completion that is under way holds the lock and is passed by.
+--
+-- sparing: a worker that looks by itself spares its own jobs. It may have hung for longer than its
+-- lease; if nobody has taken them meanwhile, it goes on with them.
+create or replace function jobs_recover(
+    worker text default null,
+    sparing text default null
+) returns setof jobs
+language plpgsql volatile security definer
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_gone text[] := _jobs_workers_gone();
+    v_ids bigint[];
+    v_id bigint;
+    v_job jobs;
+    v_queues text[] := '{}';
+begin
+    v_ids := array(
+        select j.id from jobs j
+        where j.status = 'processing'
+            and (sparing is null or j.worker is distinct from sparing)
+            and (j.lease_until < v_now
+                 -- What was claimed since was claimed by a new worker of that name.
+                 or (j.worker = any (v_gone) and j.updated_at < v_now)
+                 or j.worker = jobs_recover.worker)
+        for update skip locked);
+    foreach v_id in array v_ids loop
+        v_job := _jobs_apply_loss(v_id, v_now);
+        if v_job.status = 'pending' then
+            v_queues := v_queues || v_job.queue;
+        end if;
+        return next v_job;
+    end loop;
+    perform _jobs_signal(v_queues);
+    delete from jobs_workers w
+    where w.worker = any (array(
+        select g.worker from jobs_workers g
+        where g.worker = any (v_gone)
+            and g.missed_at is not null
+            and not exists (select from jobs j
+                            where j.status = 'processing' and j.worker = g.worker)
+        for update of g skip locked));
+end
+$$;
+
+comment on function jobs_recover is
+    'takes back jobs whose lease is over or whose worker is gone; by name, all that worker holds';
+
+-- functions/lease/_jobs_release_unknown.sql
+-- Two sessions cannot both win: jobs_release_many locks the rows and reads the fence.
+create or replace function _jobs_release_unknown(
+    worker text,
+    known_ids bigint[]
+) returns setof bigint
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_ids bigint[];
+    v_attempts int[];
+begin
+    select array_agg(j.id), array_agg(j.attempt) into v_ids, v_attempts
+    from jobs j
+    where j.status = 'processing' and j.worker = _jobs_release_unknown.worker
+        and j.id <> all (known_ids);
+    if v_ids is not null then
+        return query select r from jobs_release_many(worker, v_ids, v_attempts) r;
+    end if;
+end
+$$;
+
+comment on function _jobs_release_unknown is
+    'internal: gives back what a worker was given by a claim whose answer never reached it';
+
+-- functions/workers: who works, in which mode, and how workers are told
+-- functions/workers/jobs_channel.sql
+-- A channel's name has at most 63 bytes, a schema's here 58: the longer channel of a long schema
+-- name gets a digest in the schema's place. Not `language sql`, which is set up anew in each query:
+-- every enqueue that notifies calls this twice.
+create or replace function jobs_channel(topic text) returns text
+language plpgsql stable
+set search_path from current
+as $$
+begin
+    return case
+        when octet_length(current_schema()) + octet_length(topic) < 63
+            then current_schema() || '.' || topic
+        else md5(current_schema()) || '.' || topic
+    end;
+end
+$$;
+
+comment on function jobs_channel is
+    'the NOTIFY channel of a topic, jobs or jobs_cancel, in this schema';
+
+-- functions/workers/jobs_worker_start.sql
+-- Two sessions cannot both win: the name's advisory lock is exclusive, and a session's own.
+create or replace function jobs_worker_start(
+    worker text,
+    queues text[],
+    job_types text[],
+    concurrency int,
+    version text default null
+) returns setof jobs_workers
+language plpgsql volatile security definer
+set search_path from current
+as $$
+#variable_conflict use_column
+declare
+    v_tries int := 5;
+begin
+    perform _jobs_check_claim(worker, queues, null, null, job_types);
+    -- More than once: whoever looks whether that name lives holds it for a moment.
+    while not pg_try_advisory_lock(_jobs_advisory_key('name', jobs_worker_start.worker)) loop
+        v_tries := v_tries - 1;
+        if v_tries = 0 then
+            raise exception using errcode = 'JQ006',
+                message = format('a living worker is called %s', jobs_worker_start.worker),
+                hint = 'Give each worker a name of its own, or leave the name out.';
+        end if;
+        perform pg_sleep(0.01);
+    end loop;
+    return query
+    insert into jobs_workers as w (
+        worker, queues, job_types, concurrency, version, name_key, listening_key)
+    values (jobs_worker_start.worker, coalesce(jobs_worker_start.queues, '{default}'),
+            jobs_worker_start.job_types, coalesce(jobs_worker_start.concurrency, 1),
+            jobs_worker_start.version, _jobs_advisory_key('name', jobs_worker_start.worker),
+            _jobs_advisory_key('listening', jobs_worker_start.worker))
+    on conflict (worker) do update
+    set started_at = excluded.started_at, seen_at = excluded.seen_at, missed_at = null,
+        polling = false, queues = excluded.queues, job_types = excluded.job_types,
+        concurrency = excluded.concurrency, version = excluded.version,
+        name_key = excluded.name_key, listening_key = excluded.listening_key
+    returning w.*;
+    -- The others begin to watch this one.
+    perform _jobs_signal(queues);
+end
+$$;
+
+comment on function jobs_worker_start is
+    'registers a worker on its LISTEN connection, whose session holds the name from now on';
+
+-- functions/workers/jobs_worker_stop.sql
+create or replace function jobs_worker_stop(worker text) returns void
+language sql volatile security definer
+set search_path from current
+begin atomic
+    delete from jobs_workers w where w.worker = jobs_worker_stop.worker;
+end;
+
+comment on function jobs_worker_stop is
+    'takes a worker off the register; its name is free when its LISTEN connection closes';
+
+-- functions/workers/_jobs_advisory_key.sql
+create or replace function _jobs_advisory_key(kind text, worker text) returns bigint
+language sql stable
+set search_path from current
+return hashtextextended(format('pgjobs.%s.%s.%s', kind, current_schema(), worker), 0);
+
+comment on function _jobs_advisory_key is
+    'internal: the advisory lock of a worker: its name, or its rest (see _jobs_worker_listen)';
+
+-- functions/workers/_jobs_signal.sql
+-- One worker's turn, everybody's hint. All who listen on jobs hear the queue's name; of the workers
+-- at rest that serve it one is named on jobs_turn and looks at once, the others look a little later
+-- in case it does not (pgjobs/listener.py), or sixteen of them would claim for one job. A worker
+-- without a free slot hands its turn on, hops times at most.
+--
+-- Silent while the server's notification queue is half full: a full one would make the caller's
+-- commit fail, and workers poll every 10 s anyway.
+create or replace function _jobs_signal(
+    queues text[],
+    job_types text[] default null,
+    hops int default 3
+) returns void
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    if pg_notification_queue_usage() < 0.5 then
+        perform pg_notify(jobs_channel('jobs'), q.queue),
+            case when turn.worker is not null
+                then pg_notify(jobs_channel('jobs_turn'), hops || ' ' || turn.worker) end
+        from (select distinct unnest(_jobs_signal.queues)) q(queue)
+        left join lateral (
+            select w.worker from jobs_workers w
+            where not w.polling and w.missed_at is null and q.queue = any (w.queues)
+                and (w.job_types is null or _jobs_signal.job_types is null
+                     or w.job_types && _jobs_signal.job_types)
+            order by random()
+            limit 1
+        ) turn on hops > 0;
+    end if;
+end
+$$;
+
+comment on function _jobs_signal is
+    'internal: tells the workers of these queues to look, on commit: one at once, the others soon';
+
+-- functions/workers/_jobs_worker_listen.sql
+-- A worker rests: from now on producers notify. Refused while a producer that counted on it being
+-- awake has not committed; the worker then goes on looking by itself and tries again. Once it rests
+-- it must claim once more before it sleeps.
+create or replace function _jobs_worker_listen(worker text) returns boolean
+language plpgsql volatile security definer
+set search_path from current
+as $$
+begin
+    if not pg_try_advisory_lock(_jobs_advisory_key('listening', worker)) then
+        return false;
+    end if;
+    update jobs_workers w set polling = false where w.worker = _jobs_worker_listen.worker;
+    return true;
+end
+$$;
+
+comment on function _jobs_worker_listen is
+    'internal: the worker will wait for NOTIFY; false: a producer counts on it, look again first';
+
+-- functions/workers/_jobs_worker_poll.sql
+-- Whoever else sleeps on these queues is told: it begins to watch this worker (_jobs_worker_tick), and
+-- helps with what made it rise.
+create or replace function _jobs_worker_poll(worker text) returns void
+language plpgsql volatile security definer
+set search_path from current
+as $$
+declare
+    v_queues text[];
+begin
+    update jobs_workers w set polling = true where w.worker = _jobs_worker_poll.worker
+    returning w.queues into v_queues;
+    perform pg_advisory_unlock(_jobs_advisory_key('listening', worker));
+    perform _jobs_signal(v_queues);
+end
+$$;
+
+comment on function _jobs_worker_poll is
+    'internal: the worker looks by itself every few milliseconds; producers need not notify it';
+
+-- functions/workers/_jobs_worker_tick.sql
+-- One statement is ping, heartbeat of the process, recovery and poll. It runs every 10 s; and every
+-- 2 s while others are at work, so that a death among them is noticed at the second look.
+create or replace function _jobs_worker_tick(worker text)
+returns table (watch boolean, due_in interval, peers bigint)
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+declare
+    v_me jobs_workers;
+begin
+    update jobs_workers w set seen_at = clock_timestamp(), missed_at = null
+    where w.worker = _jobs_worker_tick.worker
+    returning w.* into v_me;
+    if not found then
+        return;
+    end if;
+    perform from jobs_recover(sparing => v_me.worker);
+    return query
+    select exists (select from jobs j
+                   where j.status = 'processing' and j.worker <> v_me.worker)
+            or exists (select from jobs_workers w
+                       where w.worker <> v_me.worker and (w.polling or w.missed_at is not null)),
+        -- All that is due, however long: what somebody had locked notifies nobody when it is free,
+        -- nor does one of those that lose their workers when another one of them has ended.
+        least(
+            jobs_next_due(v_me.queues, v_me.job_types),
+            -- The order is that of ix_jobs_crashed: planned on an empty table, any index of pending
+            -- jobs looks as good.
+            (select min(c.run_at)
+             from (select j.run_at from jobs j
+                   where j.status = 'pending' and j.crash_count > 0 and j.queue = any (v_me.queues)
+                       and (v_me.job_types is null or j.job_type = any (v_me.job_types))
+                   order by j.queue, j.priority, j.run_at, j.id) c)
+        ) - clock_timestamp(),
+        (select count(*) from jobs_workers w
+         where w.worker <> v_me.worker and w.queues && v_me.queues);
+end
+$$;
+
+comment on function _jobs_worker_tick is
+    'internal: a worker''s regular look; whether to look again in 2 s, when a job is due, others';
+
+-- functions/workers/_jobs_workers_gone.sql
+-- A worker's session holds its name's lock. Found free once may be a connection that was cut and is
+-- being replaced; found free twice, 2 s apart, is a death. `try`, never wait: a session that waits
+-- for an advisory lock holds back vacuum everywhere. In order of name, so that two sessions that
+-- find the same workers missing do not deadlock.
+create or replace function _jobs_workers_gone() returns text[]
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_worker record;
+    v_key bigint;
+    v_gone text[] := '{}';
+begin
+    for v_worker in select w.worker, w.missed_at from jobs_workers w order by w.worker loop
+        v_key := _jobs_advisory_key('name', v_worker.worker);
+        -- One expression: a query that is cancelled in between would keep the name for ever.
+        continue when not case when pg_try_advisory_lock_shared(v_key)
+            then pg_advisory_unlock_shared(v_key) else false end;
+        -- A session is not refused what it holds itself.
+        continue when exists (
+            select from pg_locks l
+            where l.locktype = 'advisory' and l.pid = pg_backend_pid()
+                and l.mode = 'ExclusiveLock' and l.objsubid = 1
+                and (l.classid::bigint << 32 | l.objid::bigint) = v_key);
+        if v_worker.missed_at is null then
+            update jobs_workers w set missed_at = v_now
+            where w.worker = v_worker.worker and w.missed_at is null;
+        elsif v_worker.missed_at <= v_now - interval '2 seconds' then
+            v_gone := v_gone || v_worker.worker;
+        end if;
+    end loop;
+    return v_gone;
+end
+$$;
+
+comment on function _jobs_workers_gone is
+    'internal: the registered workers whose session was found gone twice, 2 s apart';
+
+-- functions/manage: what an operator does
+-- functions/manage/jobs_cancel.sql
+-- Two sessions cannot both win: the row is locked before its status is read.
+create or replace function jobs_cancel(
+    job_id bigint,
+    reason text default null,
+    worker text default null,
+    attempt int default null
+) returns setof jobs
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_job jobs := _jobs_lock(job_id);
+    v_by_worker boolean := worker is not null or attempt is not null;
+begin
+    if v_by_worker then
+        v_job := _jobs_lock_fenced(job_id, worker, attempt);
+    end if;
+    if v_job.status = 'cancelled' then
+        return next v_job;
+    elsif v_job.status = 'pending' or v_by_worker then
+        return query
+        update jobs j
+        set status = 'cancelled',
+            error = coalesce(reason, j.error),
+            worker = null,
+            lease_until = null,
+            updated_at = clock_timestamp(),
+            finished_at = clock_timestamp()
+        where j.id = job_id
+        returning j.*;
+    elsif v_job.status = 'processing' then
+        return query
+        update jobs j
+        set cancel_requested_at = coalesce(j.cancel_requested_at, clock_timestamp()),
+            error = coalesce(reason, j.error),
+            updated_at = clock_timestamp()
+        where j.id = job_id
+        returning j.*;
+        if pg_notification_queue_usage() < 0.5 then
+            perform pg_notify(jobs_channel('jobs_cancel'), job_id::text);
+        end if;
+    else
+        raise exception using errcode = 'JQ002',
+            message = format('job %s is %s already', job_id, v_job.status);
+    end if;
+end
+$$;
+
+comment on function jobs_cancel is
+    'pending -> cancelled; a processing job''s worker is asked to stop it, and confirms by its fence';
+
+-- functions/manage/jobs_cleanup.sql
 -- Never in anybody's way: it takes finished rows only, which no claim looks at, and skips those that
 -- somebody else has locked.
 create or replace function jobs_cleanup(
@@ -1271,142 +2382,252 @@ $$;
 comment on function jobs_cleanup is
     'deletes finished jobs that are older than this, max_jobs at the most; repeat until it returns 0';
 
--- functions/jobs_complete.sql
--- Two sessions cannot both win: jobs_hold locks the row, and the second one finds it completed.
-create or replace function jobs_complete(
-    job_id bigint,
-    result jsonb default null,
-    worker text default null,
-    attempt int default null
-) returns setof jobs
-language plpgsql volatile security definer
+-- functions/manage/jobs_grant.sql
+-- The plan of who may do what; tests/sql/test_grants.py holds it against every function there is.
+-- Roles add up: a worker whose handlers enqueue further jobs is a producer too. To take everything
+-- back: `revoke all on all functions in schema ... from role`, and the same for tables.
+create or replace function jobs_grant(role_name text, as_what text) returns void
+language plpgsql volatile
 set search_path from current
-set enable_seqscan = off
-set enable_bitmapscan = off
-set jit = off
 as $$
+declare
+    c_producer constant text[] := '{_jobs_enqueue_together,jobs_enqueue,jobs_enqueue_many}';
+    c_worker constant text[] := '{jobs_cancel,jobs_claim,jobs_complete,jobs_complete_many,'
+        'jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,jobs_recover,jobs_release_many,'
+        '_jobs_release_unknown,jobs_start,_jobs_signal,_jobs_worker_listen,_jobs_worker_poll,'
+        'jobs_worker_start,jobs_worker_stop,_jobs_worker_tick}';
+    c_observer constant text[] := '{jobs_doctor,_jobs_doctor_jobs,_jobs_doctor_notify,'
+        '_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,jobs_list,_jobs_advisory_key,'
+        'jobs_queues,jobs_stats,jobs_workers}';
+    c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_pause,'
+        'jobs_recover,jobs_resume,jobs_retry,jobs_retry_many}';
+    v_schema constant text := current_schema();
+    v_owner constant oid := (select c.relowner from pg_class c where c.oid = 'jobs'::regclass);
+    v_names text[] := case as_what when 'producer' then c_producer when 'worker' then c_worker
+        when 'observer' then c_observer when 'admin' then c_admin end;
+    v_grant text;
 begin
-    perform jobs_hold(job_id, worker, attempt);
-    return query
-    update jobs j
-    set status = 'completed',
-        result = jobs_complete.result,
-        error = null,
-        worker = null,
-        lease_until = null,
-        updated_at = clock_timestamp(),
-        finished_at = clock_timestamp()
-    where j.id = job_id
-    returning j.*;
+    if v_names is null then
+        raise exception using errcode = 'JQ003',
+            message = format('as_what must be producer, worker, observer or admin, not %s',
+                             coalesce(left(as_what, 100), 'null'));
+    end if;
+    if not exists (select from pg_roles r where r.rolname = role_name) then
+        raise exception using errcode = 'JQ003',
+            message = format('role_name: there is no role %s',
+                             coalesce(quote_ident(left(role_name, 100)), 'null')),
+            hint = 'Make it first: create role ... login.';
+    end if;
+    if not pg_has_role(current_user, v_owner, 'usage') then
+        raise exception using errcode = 'insufficient_privilege',
+            message = format('only the owner of jobs may grant, which is %s', v_owner::regrole);
+    end if;
+    -- Our functions run as their owner, and would find in the schema what that role has put there,
+    -- by itself or as a role that it can become. Whoever can become the owner needs no such way.
+    if not pg_has_role(role_name, v_owner, 'member') and exists (
+        select from pg_roles r
+        where pg_has_role(role_name, r.oid, 'member')
+            and has_schema_privilege(r.oid, v_schema, 'create')
+            and not pg_has_role(r.oid, v_owner, 'member'))
+    then
+        raise exception using errcode = 'JQ003',
+            message = format('%I may create objects in schema %I, and could thereby act as %s',
+                             role_name, v_schema, v_owner::regrole),
+            hint = format('Revoke it (revoke create on schema %I from public, %I), or install into '
+                          'a schema of its own, by --schema.', v_schema, role_name);
+    end if;
+
+    for v_grant in
+        select format('usage on schema %I', v_schema)
+        where not has_schema_privilege(role_name, v_schema, 'usage')
+        union all
+        select format('execute on function %s', p.oid::regprocedure)
+        from pg_proc p
+        where p.pronamespace = quote_ident(v_schema)::regnamespace
+            and p.proname = any (v_names || '{jobs_channel,jobs_version}'::text[])
+        union all
+        select format('select on %s', c.oid::regclass)
+        from pg_class c
+        where c.relnamespace = quote_ident(v_schema)::regnamespace and c.relkind in ('r', 'v')
+            and c.relname = any (v_names)
+    loop
+        execute format('grant %s to %I', v_grant, role_name);
+    end loop;
 end
 $$;
 
-comment on function jobs_complete is
-    'processing -> completed; with worker and attempt, only if that attempt still holds it';
+comment on function jobs_grant is
+    'lets a role enqueue (producer), run jobs (worker), look on (observer) or manage (admin)';
 
--- functions/jobs_complete_many.sql
--- Two sessions cannot both win: the update locks each row and re-reads the fence; only a job that is
--- processing has a worker. Two batches never deadlock: an index scan for `= any` goes through its keys
--- in order.
---
--- No join, so that there is nothing to plan: a planner that knows an empty table, or one without
--- statistics, may join from the table's side and read all of it once per job. What belongs to a row
--- is found by its place in the sorted ids, which width_bucket looks up by bisection. And the fence is
--- on columns without an index: one on `status` may be taken for the better way in.
-create or replace function jobs_complete_many(
-    worker text,
-    job_ids bigint[],
-    attempts int[],
-    results jsonb[],
-    keep boolean default true
-) returns setof bigint
+-- functions/manage/jobs_pause.sql
+create or replace function jobs_pause(queue text) returns setof jobs_queues
 language plpgsql volatile security definer
 set search_path from current
-set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+begin
+    perform _jobs_check_job('any', coalesce(jobs_pause.queue, ''), 0, null, null, 0, null, 'live', null);
+    return query
+    insert into jobs_queues as q (queue, paused_at)
+    values (jobs_pause.queue, clock_timestamp())
+    on conflict (queue) do update set paused_at = coalesce(q.paused_at, excluded.paused_at)
+    returning q.*;
+end
+$$;
+
+comment on function jobs_pause is 'claims get nothing from the queue any more; running jobs finish';
+
+-- functions/manage/jobs_resume.sql
+create or replace function jobs_resume(queue text) returns setof jobs_queues
+language plpgsql volatile security definer
+set search_path from current
+as $$
+#variable_conflict use_column
+begin
+    perform _jobs_check_job('any', coalesce(jobs_resume.queue, ''), 0, null, null, 0, null, 'live', null);
+    return query
+    insert into jobs_queues as q (queue, paused_at)
+    values (jobs_resume.queue, null)
+    on conflict (queue) do update set paused_at = null
+    returning q.*;
+    perform _jobs_signal(array[jobs_resume.queue]);
+end
+$$;
+
+comment on function jobs_resume is 'opens a paused queue again and wakes its workers';
+
+-- functions/manage/jobs_retry.sql
+-- Two sessions cannot both win: the row is locked before its status is read, and the unique index
+-- decides who holds a key.
+create or replace function jobs_retry(job_id bigint) returns setof jobs
+language plpgsql volatile security definer
+set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off
 set jit = off
 as $$
 declare
-    v_now timestamptz := clock_timestamp();
-    v_ids bigint[];
-    v_attempts int[];
-    v_results jsonb[];
+    v_job jobs := _jobs_lock(job_id);
 begin
-    perform jobs_check_batch(worker, job_ids, attempts, array[cardinality(results)]);
-    select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result)
-    into v_ids, v_attempts, v_results
-    from (
-        select u.job_id, u.attempt, u.result
-        from unnest(job_ids, attempts, results) u(job_id, attempt, result)
-        order by u.job_id, u.attempt
-    ) u;
-    if keep is false then
-        return query
-        delete from jobs j
-        where j.id = any (v_ids)
-            and j.worker = jobs_complete_many.worker
-            and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
-            and j.finished_at is null
-        returning j.id;
-    else
-        return query
+    if v_job.status in ('pending', 'processing') then
+        raise exception using errcode = 'JQ002',
+            message = format('job %s is %s already', job_id, v_job.status);
+    end if;
+    -- The handler surrounds no `return query`: the row is returned once it is sure.
+    begin
         update jobs j
-        set status = 'completed',
-            result = v_results[width_bucket(j.id, v_ids)],
+        set status = 'pending',
+            retry_count = 0,
+            crash_count = 0,
+            run_at = clock_timestamp(),
+            result = null,
             error = null,
             worker = null,
             lease_until = null,
-            updated_at = v_now,
-            finished_at = v_now
-        where j.id = any (v_ids)
-            and j.worker = jobs_complete_many.worker
-            and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
-            and j.finished_at is null
-        returning j.id;
-    end if;
+            cancel_requested_at = null,
+            updated_at = clock_timestamp(),
+            finished_at = null
+        where j.id = job_id
+        returning j.* into v_job;
+    exception
+        when unique_violation then
+            raise exception using errcode = 'JQ004',
+                message = format('job %s cannot be retried: another %s job holds its unique_key %L',
+                                 job_id, v_job.job_type, v_job.unique_key);
+    end;
+    perform _jobs_signal(array[v_job.queue]);
+    return next v_job;
 end
 $$;
 
-comment on function jobs_complete_many is
-    'completes what this worker still holds in these attempts, and returns those ids';
+comment on function jobs_retry is
+    'a failed, cancelled or completed job -> pending now, with its counts at 0';
 
--- functions/jobs_delays_fit.sql
--- The years are looked at apart: an interval compares as if a month had 30 days, so that
--- -290,000 years and 104,400,001 days are one day, and yet lead out of the calendar.
-create or replace function jobs_delays_fit(delays interval[]) returns boolean
+-- functions/manage/jobs_retry_many.sql
+-- Two sessions cannot both win: rows are locked with `skip locked`, so nobody waits, and jobs_retry reads
+-- the status of what it has locked.
+create or replace function jobs_retry_many(
+    job_types text[] default null,
+    queues text[] default null,
+    failed_since timestamptz default null,
+    max_jobs int default 10000
+) returns bigint
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+declare
+    v_id bigint;
+    v_count bigint := 0;
+begin
+    if max_jobs < 0 then
+        raise exception using errcode = 'JQ003',
+            message = format('max_jobs must be 0 or more, not %s', max_jobs);
+    end if;
+    for v_id in
+        select j.id from jobs j
+        where j.status = 'failed'
+            and (job_types is null or j.job_type = any (job_types))
+            and (queues is null or j.queue = any (queues))
+            and j.finished_at >= coalesce(failed_since, '-infinity')
+            -- Those whose key is taken are left alone, and do not use up max_jobs.
+            and (j.unique_key is null or j.unique_scope = 'kept' or not exists (
+                select from jobs o
+                where o.job_type = j.job_type and o.unique_key = j.unique_key and o.id <> j.id
+                    and (o.unique_scope = 'kept' or o.status in ('pending', 'processing'))))
+        order by j.finished_at
+        limit coalesce(max_jobs, 10000)
+        for update of j skip locked
+    loop
+        begin
+            perform from jobs_retry(v_id);
+            v_count := v_count + 1;
+        exception
+            when sqlstate 'JQ004' then null;
+        end;
+    end loop;
+    return v_count;
+end
+$$;
+
+comment on function jobs_retry_many is
+    'failed jobs -> pending now, those whose unique_key is free; returns how many';
+
+-- functions/manage/jobs_version.sql
+create or replace function jobs_version() returns text
 language sql immutable
 set search_path from current
-return not exists (
-    select from unnest(delays) d
-    where d < '0' or d > '100 years' or extract(year from d) not between 0 and 100);
+return '0.1.0';
 
-comment on function jobs_delays_fit is
-    'internal: whether all of them, but for nulls, are from 0 to 100 years';
+comment on function jobs_version is 'which release of pgjobs made these functions';
 
--- functions/jobs_doctor.sql
+-- functions/doctor: what is stuck and why
+-- functions/doctor/jobs_doctor.sql
 -- Runs with the rights of its caller, an observer at least, and says so where they do not suffice.
 create or replace function jobs_doctor()
 returns table (check_name text, verdict text, detail text, advice text)
 language sql volatile
 set search_path from current
 as $$
-select d.* from jobs_doctor_jobs() d
+select d.* from _jobs_doctor_jobs() d
 union all
-select d.* from jobs_doctor_workers() d
+select d.* from _jobs_doctor_workers() d
 union all
-select d.* from jobs_doctor_vacuum() d
+select d.* from _jobs_doctor_vacuum() d
 union all
-select d.* from jobs_doctor_notify() d
+select d.* from _jobs_doctor_notify() d
 union all
-select d.* from jobs_doctor_schema() d
+select d.* from _jobs_doctor_schema() d
 $$;
 
 comment on function jobs_doctor is
     'what is stuck and why: one row per check, its verdict ok, warn or bad, and what to do';
 
--- functions/jobs_doctor_jobs.sql
-create or replace function jobs_doctor_jobs()
+-- functions/doctor/_jobs_doctor_jobs.sql
+create or replace function _jobs_doctor_jobs()
 returns table (check_name text, verdict text, detail text, advice text)
 language sql volatile
 set search_path from current
@@ -1461,14 +2682,14 @@ select 'paused queues',
 from paused p
 $$;
 
-comment on function jobs_doctor_jobs is
+comment on function _jobs_doctor_jobs is
     'internal: the doctor''s checks of jobs that nobody finishes or fetches';
 
--- functions/jobs_doctor_notify.sql
+-- functions/doctor/_jobs_doctor_notify.sql
 -- PostgreSQL does not tell how far each listener has read. A listener that falls behind is one
 -- within a transaction, which reads nothing until its end, or one whose client takes nothing from
 -- the socket; the oldest of these is named.
-create or replace function jobs_doctor_notify()
+create or replace function _jobs_doctor_notify()
 returns table (check_name text, verdict text, detail text, advice text)
 language sql volatile
 set search_path from current
@@ -1501,11 +2722,11 @@ select 'notification queue',
 from pg_notification_queue_usage() u(usage), suspect s
 $$;
 
-comment on function jobs_doctor_notify is
+comment on function _jobs_doctor_notify is
     'internal: the doctor''s check of the queue of notifications, which all databases share';
 
--- functions/jobs_doctor_schema.sql
-create or replace function jobs_doctor_schema()
+-- functions/doctor/_jobs_doctor_schema.sql
+create or replace function _jobs_doctor_schema()
 returns table (check_name text, verdict text, detail text, advice text)
 language sql volatile
 set search_path from current
@@ -1528,7 +2749,7 @@ with expected(index_name) as (
 ), open_functions as (
     select string_agg(p.proname, ', ' order by p.proname) as names
     from pg_proc p
-    where p.pronamespace = quote_ident(current_schema())::regnamespace and p.proname like 'jobs\_%'
+    where p.pronamespace = quote_ident(current_schema())::regnamespace and p.proname ~ '^_?jobs_'
         and p.prosecdef and has_function_privilege('public', p.oid, 'execute')
 )
 select 'indexes', case when b.names is null then 'ok' else 'bad' end,
@@ -1568,12 +2789,12 @@ union all
 select 'version', 'ok', jobs_version(), null
 $$;
 
-comment on function jobs_doctor_schema is
+comment on function _jobs_doctor_schema is
     'internal: the doctor''s checks that table, indexes, trigger and privileges are as installed';
 
--- functions/jobs_doctor_vacuum.sql
+-- functions/doctor/_jobs_doctor_vacuum.sql
 -- patience: how long a snapshot may be held before it is worth a word; ten times as long is bad.
-create or replace function jobs_doctor_vacuum(patience interval default '5 minutes')
+create or replace function _jobs_doctor_vacuum(patience interval default '5 minutes')
 returns table (check_name text, verdict text, detail text, advice text)
 language sql volatile
 set search_path from current
@@ -1655,11 +2876,11 @@ from (
 ) c
 $$;
 
-comment on function jobs_doctor_vacuum is
+comment on function _jobs_doctor_vacuum is
     'internal: the doctor''s checks of what keeps dead rows in the table, and of who is to blame';
 
--- functions/jobs_doctor_workers.sql
-create or replace function jobs_doctor_workers()
+-- functions/doctor/_jobs_doctor_workers.sql
+create or replace function _jobs_doctor_workers()
 returns table (check_name text, verdict text, detail text, advice text)
 language sql volatile
 set search_path from current
@@ -1670,7 +2891,7 @@ with registered as (
         select from pg_locks l
         where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
             and l.database = (select d.oid from pg_database d where d.datname = current_database())
-            and (l.classid::bigint << 32 | l.objid::bigint) = jobs_lock_key('name', w.worker)
+            and (l.classid::bigint << 32 | l.objid::bigint) = _jobs_advisory_key('name', w.worker)
         ) as connected
     from jobs_workers w
 ), due as (
@@ -1688,7 +2909,7 @@ with registered as (
             and (r.job_types is null or d.job_type = any (r.job_types)))
 ), counts as (
     select count(*) as workers, count(*) filter (where r.connected) as connected,
-        count(*) filter (where r.connected and r.awake) as awake, min(r.unseen) as unseen,
+        count(*) filter (where r.connected and r.polling) as polling, min(r.unseen) as unseen,
         exists (select from due) as needed,
         -- Clients without a LISTEN connection, psql for one, claim without registering.
         (select count(*) from jobs_list j
@@ -1701,15 +2922,15 @@ select 'workers',
     case when c.connected = 0 and c.others > 0
             then format('none is registered, others hold %s jobs', c.others)
         when c.connected = 0 then 'none is connected'
-        else format('%s connected, %s of them awake; the last heartbeat was %s ago', c.connected,
-                    c.awake, date_trunc('second', c.unseen)) end,
+        else format('%s connected, %s of them polling; the last heartbeat was %s ago', c.connected,
+                    c.polling, date_trunc('second', c.unseen)) end,
     case when c.connected + c.others = 0 then 'start one: pgjobs worker MODULE:APP' end
 from counts c
 union all
 select 'workers that are gone',
     case when count(*) > 0 then 'warn' else 'ok' end,
     coalesce(string_agg(format('%s (seen %s ago%s)', r.worker, date_trunc('second', r.unseen),
-                               case when r.awake then ', was awake' else '' end),
+                               case when r.polling then ', was polling' else '' end),
                         ', ' order by r.worker), 'none'),
     case when count(*) > 0 then 'their jobs are taken back by the next worker that looks, or by '
         'two calls of jobs_recover() 2 s apart' end
@@ -1732,1226 +2953,10 @@ select 'jobs without a handler',
 from unserved u where exists (select from registered r where r.connected)
 $$;
 
-comment on function jobs_doctor_workers is
+comment on function _jobs_doctor_workers is
     'internal: the doctor''s checks of the registered workers, and of jobs that none of them takes';
 
--- functions/jobs_enqueue.sql
--- Two sessions with one unique_key cannot both win: the partial unique index lets one insert pass
--- and makes the other wait for its commit, after which the loser reads the winner's row. The loop
--- is for a winner that ends between those two statements.
-create or replace function jobs_enqueue(
-    job_type text,
-    payload jsonb default '{}',
-    queue text default 'default',
-    priority int default 0,
-    run_at timestamptz default null,
-    reference_type text default null,
-    reference_id bigint default null,
-    max_retries int default 3,
-    unique_key text default null,
-    unique_scope text default 'live',
-    backoff interval[] default null
-) returns setof jobs
-language plpgsql volatile security definer
-set search_path from current
-set enable_seqscan = off
-set enable_bitmapscan = off
-set jit = off
-as $$
-#variable_conflict use_column
-declare
-    v_job jobs;
-begin
-    perform jobs_check(
-        jobs_enqueue.job_type, jobs_enqueue.queue, jobs_enqueue.priority, jobs_enqueue.run_at,
-        jobs_enqueue.reference_type, jobs_enqueue.max_retries, jobs_enqueue.unique_key,
-        jobs_enqueue.unique_scope, jobs_enqueue.backoff);
-    for v_try in 1..100 loop
-        return query
-        insert into jobs as j (
-            job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
-            unique_key, unique_scope, backoff)
-        values (
-            jobs_enqueue.job_type, coalesce(jobs_enqueue.payload, '{}'),
-            coalesce(jobs_enqueue.queue, 'default'), coalesce(jobs_enqueue.priority, 0),
-            coalesce(jobs_enqueue.run_at, clock_timestamp()), jobs_enqueue.reference_type,
-            jobs_enqueue.reference_id, coalesce(jobs_enqueue.max_retries, 3),
-            jobs_enqueue.unique_key, coalesce(jobs_enqueue.unique_scope, 'live'),
-            jobs_enqueue.backoff)
-        on conflict (job_type, unique_key)
-            where unique_key is not null
-                and (unique_scope = 'kept' or status in ('pending', 'processing'))
-            do nothing
-        returning j.*;
-        if found then
-            return;
-        end if;
-        select j.* into v_job
-        from jobs j
-        where j.job_type = jobs_enqueue.job_type
-            and j.unique_key = jobs_enqueue.unique_key
-            and (j.unique_scope = 'kept' or j.status in ('pending', 'processing'));
-        if found then
-            -- Whoever may only enqueue could otherwise read other people's jobs by guessing keys.
-            if not jobs_may_read() then
-                v_job.payload := null;
-                v_job.result := null;
-                v_job.error := null;
-            end if;
-            return next v_job;
-            return;
-        end if;
-    end loop;
-    raise exception using errcode = 'JQ004',
-        message = format('unique_key %L of %s changed hands too often; try again',
-                         jobs_enqueue.unique_key, jobs_enqueue.job_type);
-end
-$$;
-
-comment on function jobs_enqueue is
-    'adds a job and returns it; where a job of its type holds its unique_key, returns that one';
-
--- functions/jobs_enqueue_many.sql
--- All or nothing. Rows with a unique_key go one by one through jobs_enqueue, in key order, so that
--- two batches with the same keys in another order wait for each other but never deadlock.
-create or replace function jobs_enqueue_many(jobs jsonb) returns setof bigint
-language plpgsql volatile security definer
-set search_path from current
-as $$
-declare
-    v_known constant text[] := '{job_type,payload,queue,priority,run_at,reference_type,reference_id,'
-        'max_retries,unique_key,unique_scope,backoff}';
-    v_ids bigint[];
-    v_item record;
-    v_why text;
-begin
-    if jsonb_typeof(jobs_enqueue_many.jobs) is distinct from 'array' then
-        raise exception using errcode = 'JQ003', message = 'jobs must be an array of objects';
-    end if;
-    select format('jobs[%s] %s', i.place - 1, case
-            when jsonb_typeof(i.item) <> 'object' then 'must be an object'
-            else format('has the unknown key %I; known are %s',
-                        (select min(key) from jsonb_object_keys(i.item - v_known) key), v_known)
-            end)
-        into v_why
-        from jsonb_array_elements(jobs_enqueue_many.jobs) with ordinality i(item, place)
-        where case when jsonb_typeof(i.item) = 'object' then i.item - v_known <> '{}' else true end
-        limit 1;
-    if v_why is not null then
-        raise exception using errcode = 'JQ003', message = v_why;
-    end if;
-
-    -- The handler is for values that do not fit; it surrounds no `return query`.
-    begin
-        if jsonb_path_exists(jobs_enqueue_many.jobs, '$[*].unique_key.type() ? (@ != "null")') then
-            v_ids := array_fill(null::bigint, array[jsonb_array_length(jobs_enqueue_many.jobs)]);
-            for v_item in
-                select i.* from jobs_items(jobs_enqueue_many.jobs) i
-                order by i.job_type, i.unique_key, i.place
-            loop
-                v_ids[v_item.place] := (
-                    select e.id from jobs_enqueue(
-                        v_item.job_type, v_item.payload, v_item.queue, v_item.priority,
-                        v_item.run_at, v_item.reference_type, v_item.reference_id,
-                        v_item.max_retries, v_item.unique_key, v_item.unique_scope,
-                        v_item.backoff) e);
-            end loop;
-        else
-            select array_agg(a.id order by a.id) into v_ids
-            from jobs_add(jobs_enqueue_many.jobs) a;
-        end if;
-    exception
-        when sqlstate 'JQ003' or data_exception or integrity_constraint_violation
-            or feature_not_supported or program_limit_exceeded
-        then
-            get stacked diagnostics v_why = message_text;
-            raise exception using errcode = 'JQ003',
-                message = coalesce(jobs_blame(jobs_enqueue_many.jobs), 'jobs: ' || v_why);
-    end;
-    return query select unnest(v_ids);
-end
-$$;
-
-comment on function jobs_enqueue_many is
-    'adds the jobs of a JSON array of objects, whose keys are the arguments of jobs_enqueue';
-
--- functions/jobs_fail.sql
--- Two sessions cannot both win: jobs_hold locks the row, and the second one finds it changed.
-create or replace function jobs_fail(
-    job_id bigint,
-    error text,
-    retry boolean default true,
-    retry_in interval default null,
-    worker text default null,
-    attempt int default null
-) returns setof jobs
-language plpgsql volatile security definer
-set search_path from current
-as $$
-declare
-    v_job jobs;
-begin
-    perform jobs_check_failure(array[error], array[retry], array[retry_in]);
-    perform jobs_hold(job_id, worker, attempt);
-    v_job := jobs_apply_failure(job_id, error, retry, retry_in);
-    if v_job.status = 'pending' then
-        perform jobs_wake(array[v_job.queue], array[v_job.job_type]);
-    end if;
-    return next v_job;
-end
-$$;
-
-comment on function jobs_fail is
-    'processing -> pending, to be retried later, or failed when no retry is left or wanted';
-
--- functions/jobs_fail_many.sql
--- Two sessions cannot both win: the rows are locked in id order, so that two batches never deadlock,
--- and the fence is read under the lock.
-create or replace function jobs_fail_many(
-    worker text,
-    job_ids bigint[],
-    attempts int[],
-    errors text[],
-    retries boolean[],
-    retry_ins interval[]
-) returns setof bigint
-language plpgsql volatile security definer
-set search_path from current
-as $$
-declare
-    v_id bigint;
-    v_place int;
-    v_job jobs;
-    v_queues text[] := '{}';
-begin
-    perform jobs_check_batch(worker, job_ids, attempts, array[
-        cardinality(errors), cardinality(retries), cardinality(retry_ins)]);
-    perform jobs_check_failure(errors, retries, retry_ins);
-    foreach v_id in array jobs_held(worker, job_ids, attempts) loop
-        -- Of an id that stands twice, with two attempts, the later one is held.
-        v_place := (select p from generate_subscripts(job_ids, 1) p where job_ids[p] = v_id
-                    order by attempts[p] desc limit 1);
-        v_job := jobs_apply_failure(v_id, errors[v_place], retries[v_place], retry_ins[v_place]);
-        if v_job.status = 'pending' then
-            v_queues := v_queues || v_job.queue;
-        end if;
-        return next v_id;
-    end loop;
-    -- Sleeping workers think that nothing is due before what they last saw.
-    perform jobs_wake(v_queues);
-end
-$$;
-
-comment on function jobs_fail_many is
-    'fails what this worker still holds in these attempts, and returns those ids';
-
--- functions/jobs_grant.sql
--- The plan of who may do what; tests/sql/test_grants.py holds it against every function there is.
--- Roles add up: a worker whose handlers enqueue further jobs is a producer too. To take everything
--- back: `revoke all on all functions in schema ... from role`, and the same for tables.
-create or replace function jobs_grant(role_name text, as_what text) returns void
-language plpgsql volatile
-set search_path from current
-as $$
-declare
-    c_producer constant text[] := '{jobs_add,jobs_enqueue,jobs_enqueue_many}';
-    c_worker constant text[] := '{jobs_cancel,jobs_claim,jobs_complete,jobs_complete_many,'
-        'jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,jobs_recover,jobs_release_many,'
-        'jobs_release_unknown,jobs_start,jobs_wake,jobs_worker_rest,jobs_worker_rise,'
-        'jobs_worker_start,jobs_worker_stop,jobs_worker_tick}';
-    c_observer constant text[] := '{jobs_doctor,jobs_doctor_jobs,jobs_doctor_notify,'
-        'jobs_doctor_schema,jobs_doctor_vacuum,jobs_doctor_workers,jobs_list,jobs_lock_key,'
-        'jobs_queues,jobs_stats,jobs_workers}';
-    c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_pause,'
-        'jobs_recover,jobs_resume,jobs_retry,jobs_retry_many}';
-    v_schema constant text := current_schema();
-    v_owner constant oid := (select c.relowner from pg_class c where c.oid = 'jobs'::regclass);
-    v_names text[] := case as_what when 'producer' then c_producer when 'worker' then c_worker
-        when 'observer' then c_observer when 'admin' then c_admin end;
-    v_grant text;
-begin
-    if v_names is null then
-        raise exception using errcode = 'JQ003',
-            message = format('as_what must be producer, worker, observer or admin, not %s',
-                             coalesce(left(as_what, 100), 'null'));
-    end if;
-    if not exists (select from pg_roles r where r.rolname = role_name) then
-        raise exception using errcode = 'JQ003',
-            message = format('role_name: there is no role %s',
-                             coalesce(quote_ident(left(role_name, 100)), 'null')),
-            hint = 'Make it first: create role ... login.';
-    end if;
-    if not pg_has_role(current_user, v_owner, 'usage') then
-        raise exception using errcode = 'insufficient_privilege',
-            message = format('only the owner of jobs may grant, which is %s', v_owner::regrole);
-    end if;
-    -- Our functions run as their owner, and would find in the schema what that role has put there,
-    -- by itself or as a role that it can become. Whoever can become the owner needs no such way.
-    if not pg_has_role(role_name, v_owner, 'member') and exists (
-        select from pg_roles r
-        where pg_has_role(role_name, r.oid, 'member')
-            and has_schema_privilege(r.oid, v_schema, 'create')
-            and not pg_has_role(r.oid, v_owner, 'member'))
-    then
-        raise exception using errcode = 'JQ003',
-            message = format('%I may create objects in schema %I, and could thereby act as %s',
-                             role_name, v_schema, v_owner::regrole),
-            hint = format('Revoke it (revoke create on schema %I from public, %I), or install into '
-                          'a schema of its own, by --schema.', v_schema, role_name);
-    end if;
-
-    for v_grant in
-        select format('usage on schema %I', v_schema)
-        where not has_schema_privilege(role_name, v_schema, 'usage')
-        union all
-        select format('execute on function %s', p.oid::regprocedure)
-        from pg_proc p
-        where p.pronamespace = quote_ident(v_schema)::regnamespace
-            and p.proname = any (v_names || '{jobs_channel,jobs_version}'::text[])
-        union all
-        select format('select on %s', c.oid::regclass)
-        from pg_class c
-        where c.relnamespace = quote_ident(v_schema)::regnamespace and c.relkind in ('r', 'v')
-            and c.relname = any (v_names)
-    loop
-        execute format('grant %s to %I', v_grant, role_name);
-    end loop;
-end
-$$;
-
-comment on function jobs_grant is
-    'lets a role enqueue (producer), run jobs (worker), look on (observer) or manage (admin)';
-
--- functions/jobs_heartbeat.sql
--- Two sessions cannot both win: the fence is read under the row's lock, so a job that recovery took
--- is `lost` here, and one that is held here is not overdue there. A row that somebody has locked,
--- such as a handler whose transaction is open, is passed by, as recovery passes it by: one such job
--- must not let the leases of all others run out.
-create or replace function jobs_heartbeat(
-    worker text,
-    job_ids bigint[],
-    attempts int[],
-    lease interval
-) returns table (job_id bigint, state text)
-language plpgsql volatile security definer
-set search_path from current
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set enable_bitmapscan = off
-set jit = off
-as $$
-#variable_conflict use_column
-declare
-    v_held bigint[];
-begin
-    perform jobs_check_batch(worker, job_ids, attempts, array[cardinality(job_ids)]);
-    if lease is null then
-        raise exception using errcode = 'JQ003', message = 'lease is missing';
-    end if;
-    perform jobs_check_claim(worker, null, null, lease, null);
-    v_held := jobs_held(worker, job_ids, attempts, wait => false);
-    update jobs j set lease_until = clock_timestamp() + lease where j.id = any (v_held);
-    return query
-    select u.job_id,
-        case
-            when j.id is null then 'lost'
-            when j.cancel_requested_at is not null then 'cancel'
-            else 'held'
-        end
-    from unnest(job_ids, attempts) with ordinality u(job_id, attempt, place)
-    -- Lateral and with a limit, so that it cannot be joined from the table's side.
-    left join lateral (
-        select m.id, m.cancel_requested_at
-        from jobs m
-        where m.id = u.job_id
-            and m.worker = jobs_heartbeat.worker
-            and m.attempt = u.attempt
-            and m.finished_at is null
-        limit 1
-    ) j on true
-    order by u.place;
-end
-$$;
-
-comment on function jobs_heartbeat is
-    'prolongs the lease; says for each job whether it is held, lost, or to be cancelled';
-
--- functions/jobs_held.sql
--- In id order: an index scan for `= any` goes through its keys in order. No join, no `order by`: see
--- jobs_complete_many.
-create or replace function jobs_held(
-    worker text,
-    job_ids bigint[],
-    attempts int[],
-    wait boolean default true
-) returns bigint[]
-language plpgsql volatile
-set search_path from current
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set enable_bitmapscan = off
-set jit = off
-as $$
-declare
-    v_ids bigint[];
-    v_attempts int[];
-begin
-    select array_agg(u.job_id), array_agg(u.attempt) into v_ids, v_attempts
-    from (
-        select u.job_id, u.attempt from unnest(job_ids, attempts) u(job_id, attempt)
-        order by u.job_id, u.attempt
-    ) u;
-    if wait then
-        return array(
-            select j.id from jobs j
-            where j.id = any (v_ids) and j.worker = jobs_held.worker
-                and j.attempt = v_attempts[width_bucket(j.id, v_ids)] and j.finished_at is null
-            for update);
-    end if;
-    return array(
-        select j.id from jobs j
-        where j.id = any (v_ids) and j.worker = jobs_held.worker
-            and j.attempt = v_attempts[width_bucket(j.id, v_ids)] and j.finished_at is null
-        for update skip locked);
-end
-$$;
-
-comment on function jobs_held is
-    'internal: locks, in id order, the rows that pass the fence, and returns their ids';
-
--- functions/jobs_hold.sql
--- The lock is the argument: whoever gets it second reads what the first one left.
-create or replace function jobs_hold(
-    job_id bigint,
-    worker text,
-    attempt int
-) returns jobs
-language plpgsql volatile
-set search_path from current
-as $$
-declare
-    v_job jobs;
-begin
-    v_job := jobs_lock(job_id);
-    if v_job.status <> 'processing' then
-        raise exception using errcode = 'JQ002',
-            message = format('job %s is %s, not processing', job_id, v_job.status);
-    end if;
-    if coalesce(jobs_hold.worker, v_job.worker) is distinct from v_job.worker
-        or jobs_hold.attempt <> v_job.attempt
-    then
-        raise exception using errcode = 'JQ002',
-            message = format('job %s is held by %s in attempt %s, not by %s in attempt %s',
-                             job_id, v_job.worker, v_job.attempt,
-                             coalesce(left(jobs_hold.worker, 100), 'anybody'),
-                             coalesce(jobs_hold.attempt::text, 'any'));
-    end if;
-    return v_job;
-end
-$$;
-
-comment on function jobs_hold is 'internal: locks a processing job, or raises if the fence fails';
-
--- functions/jobs_items.sql
-create or replace function jobs_items(jobs jsonb) returns table (
-    job_type text,
-    payload jsonb,
-    queue text,
-    priority int,
-    run_at timestamptz,
-    reference_type text,
-    reference_id bigint,
-    max_retries int,
-    unique_key text,
-    unique_scope text,
-    backoff interval[],
-    place bigint
-)
-language sql immutable
-set search_path from current
-as $$
-select i.*
-from rows from (
-    jsonb_to_recordset(jobs) as (
-        job_type text, payload jsonb, queue text, priority int, run_at timestamptz,
-        reference_type text, reference_id bigint, max_retries int, unique_key text,
-        unique_scope text, backoff interval[])
-) with ordinality i
-$$;
-
-comment on function jobs_items is 'internal: the objects of a batch as rows, numbered from 1';
-
--- functions/jobs_lock.sql
-create or replace function jobs_lock(job_id bigint) returns jobs
-language plpgsql volatile
-set search_path from current
-set enable_seqscan = off
-set enable_bitmapscan = off
-set jit = off
-as $$
-declare
-    v_job jobs;
-begin
-    if job_id is null then
-        raise exception using errcode = 'JQ003', message = 'job_id is missing';
-    end if;
-    select j.* into v_job from jobs j where j.id = job_id for update;
-    if not found then
-        raise exception using errcode = 'JQ001', message = format('there is no job %s', job_id);
-    end if;
-    return v_job;
-end
-$$;
-
-comment on function jobs_lock is 'internal: locks a job and returns it, or raises if there is none';
-
--- functions/jobs_lock_key.sql
-create or replace function jobs_lock_key(kind text, worker text) returns bigint
-language sql stable
-set search_path from current
-return hashtextextended(format('pgjobs.%s.%s.%s', kind, current_schema(), worker), 0);
-
-comment on function jobs_lock_key is
-    'internal: the advisory lock of a worker: its name, or its rest (see jobs_worker_rest)';
-
--- functions/jobs_may_read.sql
--- Within a `security definer` function current_user is its owner. Who called it is the role that
--- `set role` chose, which only its members can, or else the one that logged in.
-create or replace function jobs_may_read() returns boolean
-language sql stable
-set search_path from current
-return has_table_privilege(
-    coalesce(nullif(current_setting('role'), 'none')::name, session_user), 'jobs', 'select');
-
-comment on function jobs_may_read is
-    'internal: whether whoever called a jobs_... function may read the table jobs';
-
--- functions/jobs_next_due.sql
--- since: leave out what has been due for longer; a worker whose claim has just come back empty
--- passes it, since over those rows (or the index entries that are left of them) it has just walked.
-create or replace function jobs_next_due(
-    queues text[],
-    job_types text[] default null,
-    since timestamptz default null
-) returns timestamptz
-language plpgsql stable security definer
-set search_path from current
-set enable_seqscan = off
-set enable_bitmapscan = off
-set enable_sort = off
-set jit = off
-as $$
-declare
-    v_queue text;
-    v_priority int;
-    v_due timestamptz;
-begin
-    if queues is null then
-        raise exception using errcode = 'JQ003', message = 'queues is missing';
-    end if;
-    foreach v_queue in array queues loop
-        continue when exists (select from jobs_queues q
-                              where q.queue = v_queue and q.paused_at is not null);
-        v_priority := 10;
-        loop
-            v_priority := (select j.priority from jobs j
-                           where j.status = 'pending' and j.queue = v_queue
-                               and j.priority < v_priority
-                           order by j.priority desc limit 1);
-            exit when v_priority is null;
-            v_due := least(v_due, (
-                select min(first.run_at)
-                from unnest(coalesce(job_types, jobs_types_present(v_queue, v_priority)))
-                    t(job_type)
-                cross join lateral (
-                    select j.run_at from jobs j
-                    where j.status = 'pending'
-                        and j.queue = v_queue
-                        and j.priority = v_priority
-                        and j.job_type = t.job_type
-                        and j.run_at >= coalesce(since, '-infinity')
-                        -- One that has lost its worker twice waits for a worker to be free of
-                        -- others like it: no clock tells when.
-                        and (j.crash_count = 0 or j.crash_count < least(j.max_retries, 2)
-                             or j.run_at > clock_timestamp())
-                    order by j.run_at
-                    limit 1
-                ) first));
-        end loop;
-    end loop;
-    return v_due;
-end
-$$;
-
-comment on function jobs_next_due is
-    'when the next job that a claim could take is due; null: none is waiting';
-
--- functions/jobs_notify.sql
--- After every statement that inserts into jobs, whoever sent it: COPY, plain INSERT, jobs_enqueue.
---
--- NOTIFY takes a lock that is one for the whole cluster and holds it while the commit is flushed to
--- disk: sixteen producers then commit one after the other. So it is left out when an awake worker
--- is certain to claim after this transaction's commit. docs/decisions/0004-notify-gate.md argues it:
--- the worker's rest lock, taken here as a shared one, is held until after that commit, and a worker
--- that wants to rest must get it exclusively and then claim once more; if it is refused here, that
--- worker rests: notify. Its name's lock tells a living worker from a row that a dead one left
--- behind; taken and given back in one expression, since a query that is cancelled in between would
--- keep it. One statement, no function called per row: this is most of what a small enqueue costs.
-create or replace function jobs_notify() returns trigger
-language plpgsql volatile security definer
-set search_path from current
-as $$
-declare
-    v_queues text[];
-begin
-    v_queues := array(
-        select a.queue
-        from added a
-        where a.status = 'pending'
-        group by a.queue
-        having max(a.run_at) > clock_timestamp() or not exists (
-            select from jobs_workers w
-            where case
-                when w.awake and a.queue = any (w.queues)
-                    and (w.job_types is null or array_agg(a.job_type) <@ w.job_types)
-                    and pg_try_advisory_xact_lock_shared(w.rest_key)
-                then not case when pg_try_advisory_lock_shared(w.name_key)
-                    then pg_advisory_unlock_shared(w.name_key) else false end
-                else false
-            end));
-    if v_queues <> '{}' then
-        perform jobs_wake(v_queues, array(select distinct a.job_type from added a));
-    end if;
-    return null;
-end
-$$;
-
-comment on function jobs_notify is
-    'trigger: one NOTIFY per queue and statement, unless an awake worker is certain to look';
-
--- Asked first: making it again would wait for everybody who has written to the table and not ended.
-do $trigger$
-begin
-    if not exists (
-        select from pg_trigger t
-        where t.tgrelid = 'jobs'::regclass and t.tgname = 'jobs_notify'
-            and t.tgfoid = 'jobs_notify()'::regprocedure and t.tgnewtable = 'added'
-            and t.tgtype = 4 -- after insert, for each statement
-            and t.tgqual is null and t.tgenabled in ('O', 'A')
-    ) then
-        create or replace trigger jobs_notify
-            after insert on jobs
-            referencing new table as added
-            for each statement
-            execute function jobs_notify();
-    end if;
-end
-$trigger$;
-
--- functions/jobs_pause.sql
-create or replace function jobs_pause(queue text) returns setof jobs_queues
-language plpgsql volatile security definer
-set search_path from current
-as $$
-#variable_conflict use_column
-begin
-    perform jobs_check('any', coalesce(jobs_pause.queue, ''), 0, null, null, 0, null, 'live', null);
-    return query
-    insert into jobs_queues as q (queue, paused_at)
-    values (jobs_pause.queue, clock_timestamp())
-    on conflict (queue) do update set paused_at = coalesce(q.paused_at, excluded.paused_at)
-    returning q.*;
-end
-$$;
-
-comment on function jobs_pause is 'claims get nothing from the queue any more; running jobs finish';
-
--- functions/jobs_recover.sql
--- Two sessions cannot both win: rows are locked with `skip locked`, and whoever locks one later
--- re-reads that it is processing. A completion that is under way holds the lock and is passed by.
---
--- sparing: a worker that looks by itself spares its own jobs. It may have hung for longer than its
--- lease; if nobody has taken them meanwhile, it goes on with them.
-create or replace function jobs_recover(
-    worker text default null,
-    sparing text default null
-) returns setof jobs
-language plpgsql volatile security definer
-set search_path from current
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set enable_bitmapscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
-set jit = off
-as $$
-declare
-    v_now timestamptz := clock_timestamp();
-    v_gone text[] := jobs_workers_gone();
-    v_ids bigint[];
-    v_id bigint;
-    v_job jobs;
-    v_queues text[] := '{}';
-begin
-    v_ids := array(
-        select j.id from jobs j
-        where j.status = 'processing'
-            and (sparing is null or j.worker is distinct from sparing)
-            and (j.lease_until < v_now
-                 -- What was claimed since was claimed by a new worker of that name.
-                 or (j.worker = any (v_gone) and j.updated_at < v_now)
-                 or j.worker = jobs_recover.worker)
-        for update skip locked);
-    foreach v_id in array v_ids loop
-        v_job := jobs_apply_loss(v_id, v_now);
-        if v_job.status = 'pending' then
-            v_queues := v_queues || v_job.queue;
-        end if;
-        return next v_job;
-    end loop;
-    perform jobs_wake(v_queues);
-    delete from jobs_workers w
-    where w.worker = any (array(
-        select g.worker from jobs_workers g
-        where g.worker = any (v_gone)
-            and g.missed_at is not null
-            and not exists (select from jobs j
-                            where j.status = 'processing' and j.worker = g.worker)
-        for update of g skip locked));
-end
-$$;
-
-comment on function jobs_recover is
-    'takes back jobs whose lease is over or whose worker is gone; by name, all that worker holds';
-
--- functions/jobs_release_many.sql
--- Two sessions cannot both win: the rows are locked in id order, so that two batches never deadlock,
--- and the fence is read under the lock.
-create or replace function jobs_release_many(
-    worker text,
-    job_ids bigint[],
-    attempts int[],
-    run_ats timestamptz[] default null
-) returns setof bigint
-language plpgsql volatile security definer
-set search_path from current
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set enable_bitmapscan = off
-set jit = off
-as $$
-declare
-    v_now timestamptz := clock_timestamp();
-    v_ids bigint[];
-    v_run_ats timestamptz[];
-    v_held bigint[];
-    v_queues text[];
-begin
-    perform jobs_check_batch(worker, job_ids, attempts, array[
-        coalesce(cardinality(run_ats), cardinality(job_ids))]);
-    if exists (select from unnest(run_ats) r
-               where r < '0001-01-02 00:00:00+00' or r >= '9999-12-31 00:00:00+00') then
-        raise exception using errcode = 'JQ003',
-            message = 'run_ats must be moments in the years 1 to 9999';
-    end if;
-    v_held := jobs_held(worker, job_ids, attempts);
-    select array_agg(u.job_id), array_agg(u.run_at) into v_ids, v_run_ats
-    from (
-        select u.job_id, u.run_at
-        from unnest(job_ids, attempts, run_ats) u(job_id, attempt, run_at)
-        order by u.job_id, u.attempt
-    ) u;
-    return query
-    update jobs j
-    set status = case when j.cancel_requested_at is null then 'pending' else 'cancelled' end,
-        run_at = coalesce(v_run_ats[width_bucket(j.id, v_ids)], j.run_at),
-        worker = null,
-        lease_until = null,
-        updated_at = v_now,
-        finished_at = case when j.cancel_requested_at is null then null else v_now end
-    where j.id = any (v_held)
-    returning j.id;
-    select array_agg(distinct j.queue) into v_queues from jobs j where j.id = any (v_held);
-    perform jobs_wake(v_queues);
-end
-$$;
-
-comment on function jobs_release_many is
-    'gives back what this worker still holds, no retry spent; with run_ats, not before those moments';
-
--- functions/jobs_release_unknown.sql
--- Two sessions cannot both win: jobs_release_many locks the rows and reads the fence.
-create or replace function jobs_release_unknown(
-    worker text,
-    known_ids bigint[]
-) returns setof bigint
-language plpgsql volatile security definer
-set search_path from current
-set enable_seqscan = off
-set enable_bitmapscan = off
-set jit = off
-as $$
-declare
-    v_ids bigint[];
-    v_attempts int[];
-begin
-    select array_agg(j.id), array_agg(j.attempt) into v_ids, v_attempts
-    from jobs j
-    where j.status = 'processing' and j.worker = jobs_release_unknown.worker
-        and j.id <> all (known_ids);
-    if v_ids is not null then
-        return query select r from jobs_release_many(worker, v_ids, v_attempts) r;
-    end if;
-end
-$$;
-
-comment on function jobs_release_unknown is
-    'internal: gives back what a worker was given by a claim whose answer never reached it';
-
--- functions/jobs_resume.sql
-create or replace function jobs_resume(queue text) returns setof jobs_queues
-language plpgsql volatile security definer
-set search_path from current
-as $$
-#variable_conflict use_column
-begin
-    perform jobs_check('any', coalesce(jobs_resume.queue, ''), 0, null, null, 0, null, 'live', null);
-    return query
-    insert into jobs_queues as q (queue, paused_at)
-    values (jobs_resume.queue, null)
-    on conflict (queue) do update set paused_at = null
-    returning q.*;
-    perform jobs_wake(array[jobs_resume.queue]);
-end
-$$;
-
-comment on function jobs_resume is 'opens a paused queue again and wakes its workers';
-
--- functions/jobs_retry.sql
--- Two sessions cannot both win: the row is locked before its status is read, and the unique index
--- decides who holds a key.
-create or replace function jobs_retry(job_id bigint) returns setof jobs
-language plpgsql volatile security definer
-set search_path from current
-set enable_seqscan = off
-set enable_bitmapscan = off
-set jit = off
-as $$
-declare
-    v_job jobs := jobs_lock(job_id);
-begin
-    if v_job.status in ('pending', 'processing') then
-        raise exception using errcode = 'JQ002',
-            message = format('job %s is %s already', job_id, v_job.status);
-    end if;
-    -- The handler surrounds no `return query`: the row is returned once it is sure.
-    begin
-        update jobs j
-        set status = 'pending',
-            retry_count = 0,
-            crash_count = 0,
-            run_at = clock_timestamp(),
-            result = null,
-            error = null,
-            worker = null,
-            lease_until = null,
-            cancel_requested_at = null,
-            updated_at = clock_timestamp(),
-            finished_at = null
-        where j.id = job_id
-        returning j.* into v_job;
-    exception
-        when unique_violation then
-            raise exception using errcode = 'JQ004',
-                message = format('job %s cannot be retried: another %s job holds its unique_key %L',
-                                 job_id, v_job.job_type, v_job.unique_key);
-    end;
-    perform jobs_wake(array[v_job.queue]);
-    return next v_job;
-end
-$$;
-
-comment on function jobs_retry is
-    'a failed, cancelled or completed job -> pending now, with its counts at 0';
-
--- functions/jobs_retry_delay.sql
--- Jitter of a quarter either way keeps jobs that failed together from coming back together. It is
--- drawn within the hour that bounds it, so that they are spread at the bound too.
-create or replace function jobs_retry_delay(backoff interval[], retry int) returns interval
-language sql volatile
-set search_path from current
-begin atomic
-    select coalesce(
-        backoff[least(retry, cardinality(backoff))],
-        make_interval(
-            secs => d.shortest + random() * (least(d.shortest / 3 * 5, 3600) - d.shortest)))
-    from (values (0.75 * least(2 ^ least(retry - 1, 12), 3600))) d(shortest);
-end;
-
-comment on function jobs_retry_delay is
-    'the delay before a retry, counted from 1: of the list, or 1 s doubling to 1 h with jitter';
-
--- functions/jobs_retry_many.sql
--- Two sessions cannot both win: rows are locked with `skip locked`, so nobody waits, and jobs_retry reads
--- the status of what it has locked.
-create or replace function jobs_retry_many(
-    job_types text[] default null,
-    queues text[] default null,
-    failed_since timestamptz default null,
-    max_jobs int default 10000
-) returns bigint
-language plpgsql volatile security definer
-set search_path from current
-set enable_seqscan = off
-set enable_bitmapscan = off
-set enable_sort = off
-set jit = off
-as $$
-declare
-    v_id bigint;
-    v_count bigint := 0;
-begin
-    if max_jobs < 0 then
-        raise exception using errcode = 'JQ003',
-            message = format('max_jobs must be 0 or more, not %s', max_jobs);
-    end if;
-    for v_id in
-        select j.id from jobs j
-        where j.status = 'failed'
-            and (job_types is null or j.job_type = any (job_types))
-            and (queues is null or j.queue = any (queues))
-            and j.finished_at >= coalesce(failed_since, '-infinity')
-            -- Those whose key is taken are left alone, and do not use up max_jobs.
-            and (j.unique_key is null or j.unique_scope = 'kept' or not exists (
-                select from jobs o
-                where o.job_type = j.job_type and o.unique_key = j.unique_key and o.id <> j.id
-                    and (o.unique_scope = 'kept' or o.status in ('pending', 'processing'))))
-        order by j.finished_at
-        limit coalesce(max_jobs, 10000)
-        for update of j skip locked
-    loop
-        begin
-            perform from jobs_retry(v_id);
-            v_count := v_count + 1;
-        exception
-            when sqlstate 'JQ004' then null;
-        end;
-    end loop;
-    return v_count;
-end
-$$;
-
-comment on function jobs_retry_many is
-    'failed jobs -> pending now, those whose unique_key is free; returns how many';
-
--- functions/jobs_start.sql
--- Two sessions cannot both win: the second one waits for the row's lock, then finds it processing.
-create or replace function jobs_start(
-    job_id bigint,
-    worker text,
-    lease interval default null
-) returns setof jobs
-language plpgsql volatile security definer
-set search_path from current
-set enable_seqscan = off
-set enable_bitmapscan = off
-set jit = off
-as $$
-declare
-    v_job jobs;
-begin
-    perform jobs_check_claim(worker, null, null, lease, null);
-    v_job := jobs_lock(job_id);
-    if v_job.status <> 'pending' then
-        raise exception using errcode = 'JQ002',
-            message = format('job %s is %s, not pending', job_id, v_job.status);
-    end if;
-    return query
-    update jobs j
-    set status = 'processing',
-        worker = jobs_start.worker,
-        attempt = j.attempt + 1,
-        lease_until = clock_timestamp() + lease,
-        updated_at = clock_timestamp()
-    where j.id = job_id
-    returning j.*;
-end
-$$;
-
-comment on function jobs_start is
-    'claims one chosen pending job by hand; without a lease it stays claimed for ever';
-
--- functions/jobs_types_present.sql
--- A walk from type to type, one index probe each, instead of over all rows. Ordered as only
--- ix_jobs_claim is: ix_jobs_status_type has the types in order too, but those of all queues.
-create or replace function jobs_types_present(
-    queue text,
-    priority int
-) returns text[]
-language sql stable
-set search_path from current
-set enable_seqscan = off
-set enable_bitmapscan = off
-set enable_sort = off
-set enable_incremental_sort = off
-set jit = off
-as $$
-with recursive present(job_type) as (
-    (
-        select j.job_type from jobs j
-        where j.status = 'pending' and j.queue = jobs_types_present.queue
-            and j.priority = jobs_types_present.priority
-        order by j.job_type, j.run_at, j.id
-        limit 1
-    )
-    union all
-    select (
-        select j.job_type from jobs j
-        where j.status = 'pending' and j.queue = jobs_types_present.queue
-            and j.priority = jobs_types_present.priority and j.job_type > p.job_type
-        order by j.job_type, j.run_at, j.id
-        limit 1)
-    from present p
-    where p.job_type is not null
-)
-select coalesce(array_agg(p.job_type), '{}') from present p where p.job_type is not null
-$$;
-
-comment on function jobs_types_present is
-    'internal: the types of the pending jobs of one queue and priority';
-
--- functions/jobs_version.sql
-create or replace function jobs_version() returns text
-language sql immutable
-set search_path from current
-return '0.1.0';
-
-comment on function jobs_version is 'which release of pgjobs made these functions';
-
--- functions/jobs_wake.sql
--- One worker's turn, everybody's hint. All who listen on jobs hear the queue's name; of the workers
--- at rest that serve it one is named on jobs_turn and looks at once, the others look a little later
--- in case it does not (pgjobs/listener.py), or sixteen of them would claim for one job. A worker
--- without a free slot hands its turn on, hops times at most.
---
--- Silent while the server's notification queue is half full: a full one would make the caller's
--- commit fail, and workers poll every 10 s anyway.
-create or replace function jobs_wake(
-    queues text[],
-    job_types text[] default null,
-    hops int default 3
-) returns void
-language plpgsql volatile
-set search_path from current
-set plan_cache_mode = force_generic_plan
-as $$
-begin
-    if pg_notification_queue_usage() < 0.5 then
-        perform pg_notify(jobs_channel('jobs'), q.queue),
-            case when turn.worker is not null
-                then pg_notify(jobs_channel('jobs_turn'), hops || ' ' || turn.worker) end
-        from (select distinct unnest(jobs_wake.queues)) q(queue)
-        left join lateral (
-            select w.worker from jobs_workers w
-            where not w.awake and w.missed_at is null and q.queue = any (w.queues)
-                and (w.job_types is null or jobs_wake.job_types is null
-                     or w.job_types && jobs_wake.job_types)
-            order by random()
-            limit 1
-        ) turn on hops > 0;
-    end if;
-end
-$$;
-
-comment on function jobs_wake is
-    'internal: tells the workers of these queues to look, on commit: one at once, the others soon';
-
--- functions/jobs_worker_rest.sql
--- A worker rests: from now on producers notify. Refused while a producer that counted on it being
--- awake has not committed; the worker then goes on looking by itself and tries again. Once it rests
--- it must claim once more before it sleeps.
-create or replace function jobs_worker_rest(worker text) returns boolean
-language plpgsql volatile security definer
-set search_path from current
-as $$
-begin
-    if not pg_try_advisory_lock(jobs_lock_key('rest', worker)) then
-        return false;
-    end if;
-    update jobs_workers w set awake = false where w.worker = jobs_worker_rest.worker;
-    return true;
-end
-$$;
-
-comment on function jobs_worker_rest is
-    'internal: the worker will wait for NOTIFY; false: a producer counts on it, look again first';
-
--- functions/jobs_worker_rise.sql
--- Whoever else sleeps on these queues is told: it begins to watch this worker (jobs_worker_tick), and
--- helps with what made it rise.
-create or replace function jobs_worker_rise(worker text) returns void
-language plpgsql volatile security definer
-set search_path from current
-as $$
-declare
-    v_queues text[];
-begin
-    update jobs_workers w set awake = true where w.worker = jobs_worker_rise.worker
-    returning w.queues into v_queues;
-    perform pg_advisory_unlock(jobs_lock_key('rest', worker));
-    perform jobs_wake(v_queues);
-end
-$$;
-
-comment on function jobs_worker_rise is
-    'internal: the worker looks by itself every few milliseconds; producers need not notify it';
-
--- functions/jobs_worker_start.sql
--- Two sessions cannot both win: the name's advisory lock is exclusive, and a session's own.
-create or replace function jobs_worker_start(
-    worker text,
-    queues text[],
-    job_types text[],
-    concurrency int,
-    version text default null
-) returns setof jobs_workers
-language plpgsql volatile security definer
-set search_path from current
-as $$
-#variable_conflict use_column
-declare
-    v_tries int := 5;
-begin
-    perform jobs_check_claim(worker, queues, null, null, job_types);
-    -- More than once: whoever looks whether that name lives holds it for a moment.
-    while not pg_try_advisory_lock(jobs_lock_key('name', jobs_worker_start.worker)) loop
-        v_tries := v_tries - 1;
-        if v_tries = 0 then
-            raise exception using errcode = 'JQ006',
-                message = format('a living worker is called %s', jobs_worker_start.worker),
-                hint = 'Give each worker a name of its own, or leave the name out.';
-        end if;
-        perform pg_sleep(0.01);
-    end loop;
-    return query
-    insert into jobs_workers as w (
-        worker, queues, job_types, concurrency, version, name_key, rest_key)
-    values (jobs_worker_start.worker, coalesce(jobs_worker_start.queues, '{default}'),
-            jobs_worker_start.job_types, coalesce(jobs_worker_start.concurrency, 1),
-            jobs_worker_start.version, jobs_lock_key('name', jobs_worker_start.worker),
-            jobs_lock_key('rest', jobs_worker_start.worker))
-    on conflict (worker) do update
-    set started_at = excluded.started_at, seen_at = excluded.seen_at, missed_at = null,
-        awake = false, queues = excluded.queues, job_types = excluded.job_types,
-        concurrency = excluded.concurrency, version = excluded.version,
-        name_key = excluded.name_key, rest_key = excluded.rest_key
-    returning w.*;
-    -- The others begin to watch this one.
-    perform jobs_wake(queues);
-end
-$$;
-
-comment on function jobs_worker_start is
-    'registers a worker on its LISTEN connection, whose session holds the name from now on';
-
--- functions/jobs_worker_stop.sql
-create or replace function jobs_worker_stop(worker text) returns void
-language sql volatile security definer
-set search_path from current
-begin atomic
-    delete from jobs_workers w where w.worker = jobs_worker_stop.worker;
-end;
-
-comment on function jobs_worker_stop is
-    'takes a worker off the register; its name is free when its LISTEN connection closes';
-
--- functions/jobs_worker_tick.sql
--- One statement is ping, heartbeat of the process, recovery and poll. It runs every 10 s; and every
--- 2 s while others are at work, so that a death among them is noticed at the second look.
-create or replace function jobs_worker_tick(worker text)
-returns table (watch boolean, due_in interval, peers bigint)
-language plpgsql volatile security definer
-set search_path from current
-set enable_seqscan = off
-set enable_bitmapscan = off
-set enable_sort = off
-set jit = off
-as $$
-declare
-    v_me jobs_workers;
-begin
-    update jobs_workers w set seen_at = clock_timestamp(), missed_at = null
-    where w.worker = jobs_worker_tick.worker
-    returning w.* into v_me;
-    if not found then
-        return;
-    end if;
-    perform from jobs_recover(sparing => v_me.worker);
-    return query
-    select exists (select from jobs j
-                   where j.status = 'processing' and j.worker <> v_me.worker)
-            or exists (select from jobs_workers w
-                       where w.worker <> v_me.worker and (w.awake or w.missed_at is not null)),
-        -- All that is due, however long: what somebody had locked notifies nobody when it is free,
-        -- nor does one of those that lose their workers when another one of them has ended.
-        least(
-            jobs_next_due(v_me.queues, v_me.job_types),
-            -- The order is that of ix_jobs_crashed: planned on an empty table, any index of pending
-            -- jobs looks as good.
-            (select min(c.run_at)
-             from (select j.run_at from jobs j
-                   where j.status = 'pending' and j.crash_count > 0 and j.queue = any (v_me.queues)
-                       and (v_me.job_types is null or j.job_type = any (v_me.job_types))
-                   order by j.queue, j.priority, j.run_at, j.id) c)
-        ) - clock_timestamp(),
-        (select count(*) from jobs_workers w
-         where w.worker <> v_me.worker and w.queues && v_me.queues);
-end
-$$;
-
-comment on function jobs_worker_tick is
-    'internal: a worker''s regular look; whether to look again in 2 s, when a job is due, others';
-
--- functions/jobs_workers_gone.sql
--- A worker's session holds its name's lock. Found free once may be a connection that was cut and is
--- being replaced; found free twice, 2 s apart, is a death. `try`, never wait: a session that waits
--- for an advisory lock holds back vacuum everywhere. In order of name, so that two sessions that
--- find the same workers missing do not deadlock.
-create or replace function jobs_workers_gone() returns text[]
-language plpgsql volatile
-set search_path from current
-as $$
-declare
-    v_now timestamptz := clock_timestamp();
-    v_worker record;
-    v_key bigint;
-    v_gone text[] := '{}';
-begin
-    for v_worker in select w.worker, w.missed_at from jobs_workers w order by w.worker loop
-        v_key := jobs_lock_key('name', v_worker.worker);
-        -- One expression: a query that is cancelled in between would keep the name for ever.
-        continue when not case when pg_try_advisory_lock_shared(v_key)
-            then pg_advisory_unlock_shared(v_key) else false end;
-        -- A session is not refused what it holds itself.
-        continue when exists (
-            select from pg_locks l
-            where l.locktype = 'advisory' and l.pid = pg_backend_pid()
-                and l.mode = 'ExclusiveLock' and l.objsubid = 1
-                and (l.classid::bigint << 32 | l.objid::bigint) = v_key);
-        if v_worker.missed_at is null then
-            update jobs_workers w set missed_at = v_now
-            where w.worker = v_worker.worker and w.missed_at is null;
-        elsif v_worker.missed_at <= v_now - interval '2 seconds' then
-            v_gone := v_gone || v_worker.worker;
-        end if;
-    end loop;
-    return v_gone;
-end
-$$;
-
-comment on function jobs_workers_gone is
-    'internal: the registered workers whose session was found gone twice, 2 s apart';
-
+-- views: what everybody may read
 -- views/jobs_list.sql
 -- What an observer may see of each job: not what is in it. The error, which may quote the payload,
 -- is there for those who may read the table itself.
@@ -2999,8 +3004,8 @@ comment on view jobs_stats is
     'per queue, type and status: how many jobs, and for how long the oldest due one has waited';
 
 -- end of the generated list
--- regrant.sql
--- Gives the successors of what sql/replace.sql dropped the owner and the grants of their elders.
+-- install/regrant.sql
+-- Gives the successors of what sql/install/replace.sql dropped the owner and the grants of their elders.
 do $regrant$
 declare
     v_new record;
@@ -3040,7 +3045,7 @@ begin
 end
 $regrant$;
 
--- grants.sql
+-- install/grants.sql
 -- PostgreSQL lets everybody call a new function. Ours act as their owner, so nobody may until
 -- jobs_grant says so; whoever was granted something keeps it. The owner needs no grant.
 do $grants$

@@ -16,9 +16,9 @@ FUNCTIONS = [
     "jobs_enqueue", "jobs_enqueue_many", "jobs_claim", "jobs_next_due", "jobs_start",
     "jobs_complete", "jobs_fail", "jobs_complete_many", "jobs_fail_many", "jobs_release_many",
     "jobs_heartbeat", "jobs_recover", "jobs_cancel", "jobs_retry", "jobs_retry_many", "jobs_pause",
-    "jobs_resume", "jobs_cleanup", "jobs_grant", "jobs_release_unknown", "jobs_wake",
-    "jobs_worker_start", "jobs_worker_stop", "jobs_worker_tick", "jobs_worker_rest",
-    "jobs_worker_rise", "jobs_channel",
+    "jobs_resume", "jobs_cleanup", "jobs_grant", "_jobs_release_unknown", "_jobs_signal",
+    "jobs_worker_start", "jobs_worker_stop", "_jobs_worker_tick", "_jobs_worker_listen",
+    "_jobs_worker_poll", "jobs_channel",
 ]  # fmt: skip
 CLAIM_ALL = "select * from jobs_claim('z', array(select distinct queue from jobs), 100)"
 DELETES = {"jobs_cleanup", "jobs_complete_many"}

@@ -51,7 +51,7 @@ def test_odd_schema_names(empty_dsn: str, query: Query, schema: str) -> None:
 def test_functions_keep_the_schema_as_their_path(empty_dsn: str, query: Query) -> None:
     migrate(empty_dsn, 'My "jobs"')
     paths = query(
-        "select distinct unnest(proconfig) from pg_proc where proname like 'jobs_%%'"
+        "select distinct unnest(proconfig) from pg_proc where proname ~ '^_?jobs_'"
         " and pronamespace <> 'pg_catalog'::regnamespace and proconfig::text like '%%search_path%%'"
     )
     assert ('search_path="My ""jobs""", pg_temp',) in paths

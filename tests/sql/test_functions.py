@@ -39,7 +39,7 @@ async def test_no_function_is_strict_for_a_null_would_silently_do_nothing(conn):
 
 async def test_each_function_has_its_file_and_each_file_its_function(conn):
     names = {function["proname"] for function in await conn.fetch(FUNCTIONS)}
-    assert {path.stem for path in (ROOT / "sql" / "functions").glob("*.sql")} == names
+    assert {path.stem for path in (ROOT / "sql" / "functions").glob("*/*.sql")} == names
 
 
 async def test_the_columns_of_all_tables_that_are_not_obvious_have_comments(conn):
@@ -68,9 +68,10 @@ def test_each_verb_has_its_method_its_tests_and_its_heading(name):
 async def test_a_method_has_the_arguments_of_its_function(conn):
     compared = []
     for function in await conn.fetch(FUNCTIONS):
-        method = getattr(Database, function["proname"].removeprefix("jobs_"), None)
+        name = function["proname"].removeprefix("_").removeprefix("jobs_")
+        method = getattr(Database, name, None)
         if method is not None:
             _, *parameters = inspect.signature(method).parameters
             assert parameters == (function["arguments"] or []), function["proname"]
-            compared.append(function["proname"].removeprefix("jobs_"))
+            compared.append(name)
     assert set(compared) >= set(CONTRACT)

@@ -11,16 +11,16 @@ Connection = asyncpg.Connection
 MakeRole = Callable[..., Awaitable[str]]
 ActingAs = Callable[[str], AbstractAsyncContextManager[None]]
 
-PRODUCER = {"jobs_add", "jobs_enqueue", "jobs_enqueue_many"}
+PRODUCER = {"_jobs_enqueue_together", "jobs_enqueue", "jobs_enqueue_many"}
 WORKER = {
     "jobs_cancel", "jobs_claim", "jobs_complete", "jobs_complete_many", "jobs_fail",
     "jobs_fail_many", "jobs_heartbeat", "jobs_next_due", "jobs_recover", "jobs_release_many",
-    "jobs_release_unknown", "jobs_start", "jobs_wake", "jobs_worker_rest", "jobs_worker_rise",
-    "jobs_worker_start", "jobs_worker_stop", "jobs_worker_tick",
+    "jobs_start", "jobs_worker_start", "jobs_worker_stop", "_jobs_release_unknown", "_jobs_signal",
+    "_jobs_worker_listen", "_jobs_worker_poll", "_jobs_worker_tick",
 }  # fmt: skip
 OBSERVER = {
-    "jobs_doctor", "jobs_doctor_jobs", "jobs_doctor_notify", "jobs_doctor_schema",
-    "jobs_doctor_vacuum", "jobs_doctor_workers", "jobs_lock_key",
+    "jobs_doctor", "_jobs_doctor_jobs", "_jobs_doctor_notify", "_jobs_doctor_schema",
+    "_jobs_doctor_vacuum", "_jobs_doctor_workers", "_jobs_advisory_key",
 }  # fmt: skip
 ADMIN = OBSERVER | {
     "jobs_cancel", "jobs_cleanup", "jobs_pause", "jobs_recover", "jobs_resume", "jobs_retry",
@@ -31,7 +31,7 @@ FUNCTIONS = {"producer": PRODUCER, "worker": WORKER, "observer": OBSERVER, "admi
 VIEWS = {"jobs_list", "jobs_queues", "jobs_stats", "jobs_workers"}
 RELATIONS = {"producer": set(), "worker": set(), "observer": VIEWS, "admin": VIEWS | {"jobs"}}
 # What acts as the owner: everything that reads or changes the tables for somebody else.
-DEFINERS = (PRODUCER | WORKER | (ADMIN - OBSERVER) | {"jobs_notify"}) - {"jobs_wake"}
+DEFINERS = (PRODUCER | WORKER | (ADMIN - OBSERVER) | {"_jobs_notify"}) - {"_jobs_signal"}
 
 
 async def names(conn: Connection, query: str, *args: Any) -> set[str]:
@@ -126,8 +126,8 @@ async def test_a_producer_that_logs_in_enqueues_and_wakes_listeners(
             "select from jobs_list",
             "insert into jobs (job_type) values ('a')",
             "select from jobs_claim('me')",
-            "select jobs_wake('{default}')",
-            "select from jobs_lock(1)",
+            "select _jobs_signal('{default}')",
+            "select from _jobs_lock(1)",
             "select jobs_grant('postgres', 'admin')",
         ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -156,7 +156,7 @@ async def test_a_worker_does_a_whole_life_without_reading_the_table(
             "select jobs_complete_many('w', $1, $2, $3)", ids[:1], attempts[:1], [None]
         )
         assert len(done) == 1
-        await conn.execute("select from jobs_worker_tick('w')")
+        await conn.execute("select from _jobs_worker_tick('w')")
         await conn.execute("select from jobs_worker_stop('w')")
         for statement in ("select from jobs", "select from jobs_enqueue('a')",
                           "select from jobs_retry(1)", "select jobs_cleanup()"):

@@ -32,11 +32,11 @@ def test_every_file_is_named_in_the_table_of_contents() -> None:
 def test_every_signature_is_in_the_list(pgjobs_dsn: str) -> None:
     with psycopg.connect(pgjobs_dsn) as connection:
         found = contents.signatures(connection)
-    assert contents.listed("signatures.sql") == found, "run: make contents"
+    assert contents.listed("install/signatures.sql") == found, "run: make contents"
 
 
 def test_every_relation_is_known_to_the_check(pgjobs_dsn: str) -> None:
-    text = (contents.SQL / "check.sql").read_text()
+    text = (contents.SQL / "install" / "check.sql").read_text()
     rows = query(
         pgjobs_dsn,
         "select relname from pg_class where relnamespace = 'public'::regnamespace"
@@ -51,7 +51,7 @@ def test_each_function_stands_in_the_file_of_its_name(pgjobs_dsn: str) -> None:
         pgjobs_dsn,
         "select proname from pg_proc where pronamespace = 'public'::regnamespace order by 1",
     )
-    files = sorted(path.stem for path in (contents.SQL / "functions").glob("*.sql"))
+    files = sorted(path.stem for path in (contents.SQL / "functions").glob("*/*.sql"))
     assert [name for (name,) in rows] == files
 
 

@@ -102,21 +102,21 @@ async def test_without_workers_due_jobs_are_bad(
     await other.execute("select from jobs_worker_start('w', '{default}', null, 1)")
     verdict, detail, _ = await ask("workers")
     assert verdict == "ok"
-    assert detail.startswith("1 connected, 0 of them awake; the last heartbeat was 00:00:0")
+    assert detail.startswith("1 connected, 0 of them polling; the last heartbeat was 00:00:0")
 
 
 async def test_a_worker_whose_session_is_gone_is_named(
     conn: Connection, ask: Ask, other: Connection
 ) -> None:
     await other.execute(
-        "select from jobs_worker_start('w', '{default}', null, 1); select jobs_worker_rise('w')"
+        "select from jobs_worker_start('w', '{default}', null, 1); select _jobs_worker_poll('w')"
     )
     assert (await ask("workers that are gone"))[0] == "ok"
     await other.execute("select pg_advisory_unlock_all()")
     verdict, detail, _ = await ask("workers that are gone")
     assert verdict == "warn"
     assert detail.startswith("w (seen 00:00:0")
-    assert detail.endswith("ago, was awake)")
+    assert detail.endswith("ago, was polling)")
 
 
 async def test_a_worker_that_does_not_tick_is_named(
@@ -152,10 +152,10 @@ async def test_whoever_holds_back_vacuum_is_named(
         verdict, detail, _ = await ask("oldest snapshot")
         assert verdict == "ok"
         assert detail.startswith(f"pid {pid} (reporting, user postgres, idle in transaction) has")
-        verdict, detail, advice = await ask("oldest snapshot", "jobs_doctor_vacuum('0')")
+        verdict, detail, advice = await ask("oldest snapshot", "_jobs_doctor_vacuum('0')")
         assert verdict == "bad"
         assert advice == f"end it: select pg_terminate_backend({pid})"
-    assert (await ask("oldest snapshot", "jobs_doctor_vacuum('0')"))[0] == "ok"
+    assert (await ask("oldest snapshot", "_jobs_doctor_vacuum('0')"))[0] == "ok"
 
 
 async def test_without_the_right_to_see_sessions_it_says_so(
@@ -167,13 +167,13 @@ async def test_without_the_right_to_see_sessions_it_says_so(
         await other.execute("select from jobs")
         await conn.execute(f"set role {role}")
         rows = await conn.fetch("select * from jobs_doctor()")
-        verdict, detail, advice = await ask("oldest snapshot", "jobs_doctor_vacuum('0')")
+        verdict, detail, advice = await ask("oldest snapshot", "_jobs_doctor_vacuum('0')")
         assert verdict == "warn"
         assert "unknown for the sessions of" in detail
         assert "postgres" in detail
         assert advice == f"it needs pg_read_all_stats: grant pg_read_all_stats to {role}"
         await conn.execute(f"reset role; grant pg_read_all_stats to {role}; set role {role}")
-        assert (await ask("oldest snapshot", "jobs_doctor_vacuum('0')"))[0] == "bad"
+        assert (await ask("oldest snapshot", "_jobs_doctor_vacuum('0')"))[0] == "bad"
         await conn.execute(f"reset role; drop owned by {role}; drop role {role}")
     bad = {row["check_name"] for row in rows if row["verdict"] == "bad"}
     assert bad == set()

@@ -12,7 +12,7 @@ async def test_the_worker_is_registered_asleep(conn):
     assert row == await conn.fetchrow("select * from jobs_workers")
     assert (row["worker"], row["queues"], row["job_types"]) == ("w", ["default", "q"], ["t"])
     assert (row["concurrency"], row["version"]) == (4, "1.2")
-    assert (row["awake"], row["missed_at"]) == (False, None)
+    assert (row["polling"], row["missed_at"]) == (False, None)
 
 
 async def test_a_living_workers_name_is_refused(conn, other):
@@ -23,11 +23,11 @@ async def test_a_living_workers_name_is_refused(conn, other):
 
 async def test_the_name_is_free_when_the_session_has_ended_and_the_row_is_taken_over(conn, other):
     await other.execute(START)
-    await other.execute("update jobs_workers set awake = true, missed_at = '2000-01-01'")
+    await other.execute("update jobs_workers set polling = true, missed_at = '2000-01-01'")
     await other.close()
     row = await conn.fetchrow("select * from jobs_worker_start('w', null, null, null)")
     assert (row["queues"], row["job_types"], row["concurrency"]) == (["default"], None, 1)
-    assert (row["awake"], row["missed_at"], row["version"]) == (False, None, None)
+    assert (row["polling"], row["missed_at"], row["version"]) == (False, None, None)
 
 
 async def test_a_rolled_back_registration_keeps_nothing_but_the_name(conn, other):
@@ -41,7 +41,7 @@ async def test_a_rolled_back_registration_keeps_nothing_but_the_name(conn, other
 
 
 async def test_who_only_looks_whether_the_name_lives_does_not_get_it_refused(conn, other):
-    key = await conn.fetchval("select jobs_lock_key('name', 'w')")
+    key = await conn.fetchval("select _jobs_advisory_key('name', 'w')")
     await other.execute("select pg_advisory_lock_shared($1)", key)
     start = asyncio.create_task(conn.execute(START))
     await asyncio.sleep(0.005)

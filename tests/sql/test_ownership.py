@@ -13,7 +13,7 @@ from pgjobs.migrate import migrate, sql_folder
 Query = Callable[..., list[tuple[Any, ...]]]
 Psql = Callable[..., subprocess.CompletedProcess[str]]
 TRAPS = {
-    "function public.jobs_notify()": """create function jobs_notify() returns trigger
+    "function public._jobs_notify()": """create function _jobs_notify() returns trigger
         language plpgsql as 'begin return null; end'""",
     "function public.jobs_pause(text)": """create function jobs_pause(queue text) returns int
         language sql as 'select 1'""",
@@ -89,13 +89,17 @@ def test_a_function_that_a_release_adds_is_nobodys(
     empty_dsn: str, query: Query, copied_sql: Any
 ) -> None:
     migrate(empty_dsn)
-    (copied_sql / "functions" / "jobs_new.sql").write_text(
+    (copied_sql / "functions" / "manage" / "jobs_new.sql").write_text(
         "create or replace function jobs_new() returns int language sql"
         " set search_path from current return 1;"
     )
     for name, old, new in (
-        ("install.sql", "\\ir views/jobs_list.sql\n", "\\ir functions/jobs_new.sql\n"),
-        ("signatures.sql", "        ('jobs_notify',", "        ('jobs_new', 'integer', ''),\n"),
+        ("install.sql", "\\ir views/jobs_list.sql\n", "\\ir functions/manage/jobs_new.sql\n"),
+        (
+            "install/signatures.sql",
+            "        ('_jobs_notify',",
+            "        ('jobs_new', 'integer', ''),\n",
+        ),
     ):
         text = (copied_sql / name).read_text()
         assert text.count(old) == 1

@@ -26,7 +26,7 @@ MEANT = {
     "text type variable is not sanitized": "jobs_grant: names of the catalogue, quoted as read",
 }
 WHERE = {
-    LOCKS: {"jobs_claim_crashed", "jobs_held"},
+    LOCKS: {"_jobs_lock_suspect", "_jobs_lock_fenced_many"},
     "text type variable is not sanitized": {"jobs_grant"},
 }
 

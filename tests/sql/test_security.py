@@ -29,7 +29,7 @@ async def test_locks_that_a_stranger_takes_delay_jobs_and_lose_none(
 ) -> None:
     dead = await connect()
     await dead.execute("select from jobs_worker_start('w', '{default}', null, 1)")
-    await dead.execute("select jobs_worker_rise('w')")
+    await dead.execute("select _jobs_worker_poll('w')")
     await conn.execute("select from jobs_enqueue('a'); select from jobs_claim('w')")
     await dead.close()
     stranger = await asyncpg.connect(pgjobs_dsn, user=await make_role())

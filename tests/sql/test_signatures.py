@@ -72,7 +72,7 @@ def test_a_function_that_a_release_gave_up_is_removed(
     empty_dsn: str, query: Query, copied_sql: Path
 ) -> None:
     query("create function jobs_given_up(a int) returns int language sql as 'select 1'")
-    path = copied_sql / "signatures.sql"
+    path = copied_sql / "install/signatures.sql"
     start = "    from (values\n"
     path.write_text(path.read_text().replace(start, f"{start}('jobs_given_up', null, null),\n"))
     migrate(empty_dsn)
@@ -98,7 +98,7 @@ def test_functions_are_made_all_or_none(empty_dsn: str, query: Query, copied_sql
     (copied_sql / "views" / "jobs_stats.sql").write_text("select nothing;")
     with pytest.raises(psycopg.errors.UndefinedColumn):
         migrate(empty_dsn)
-    assert query("select count(*) from pg_proc where proname ~ '^jobs_'") == [(0,)]
+    assert query("select count(*) from pg_proc where proname ~ '^_?jobs_'") == [(0,)]
 
 
 def test_an_unchanged_function_keeps_its_grants_too(

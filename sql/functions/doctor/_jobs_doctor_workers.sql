@@ -1,0 +1,75 @@
+create or replace function _jobs_doctor_workers()
+returns table (check_name text, verdict text, detail text, advice text)
+language sql volatile
+set search_path from current
+as $$
+with registered as (
+    -- A worker's session holds its name's lock; a bigint's two halves are its classid and objid.
+    select w.*, clock_timestamp() - w.seen_at as unseen, exists (
+        select from pg_locks l
+        where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
+            and l.database = (select d.oid from pg_database d where d.datname = current_database())
+            and (l.classid::bigint << 32 | l.objid::bigint) = _jobs_advisory_key('name', w.worker)
+        ) as connected
+    from jobs_workers w
+), due as (
+    select j.queue, j.job_type, count(*) as jobs
+    from jobs_list j
+    where j.status = 'pending' and j.run_at <= clock_timestamp()
+        and not exists (select from jobs_queues q
+                        where q.queue = j.queue and q.paused_at is not null)
+    group by 1, 2
+), unserved as (
+    select d.* from due d
+    where not exists (
+        select from registered r
+        where r.connected and d.queue = any (r.queues)
+            and (r.job_types is null or d.job_type = any (r.job_types)))
+), counts as (
+    select count(*) as workers, count(*) filter (where r.connected) as connected,
+        count(*) filter (where r.connected and r.polling) as polling, min(r.unseen) as unseen,
+        exists (select from due) as needed,
+        -- Clients without a LISTEN connection, psql for one, claim without registering.
+        (select count(*) from jobs_list j
+         where j.status = 'processing' and coalesce(j.lease_until, 'infinity') > clock_timestamp()
+             and not exists (select from jobs_workers w where w.worker = j.worker)) as others
+    from registered r
+)
+select 'workers',
+    case when c.connected + c.others > 0 then 'ok' when c.needed then 'bad' else 'warn' end,
+    case when c.connected = 0 and c.others > 0
+            then format('none is registered, others hold %s jobs', c.others)
+        when c.connected = 0 then 'none is connected'
+        else format('%s connected, %s of them polling; the last heartbeat was %s ago', c.connected,
+                    c.polling, date_trunc('second', c.unseen)) end,
+    case when c.connected + c.others = 0 then 'start one: pgjobs worker MODULE:APP' end
+from counts c
+union all
+select 'workers that are gone',
+    case when count(*) > 0 then 'warn' else 'ok' end,
+    coalesce(string_agg(format('%s (seen %s ago%s)', r.worker, date_trunc('second', r.unseen),
+                               case when r.polling then ', was polling' else '' end),
+                        ', ' order by r.worker), 'none'),
+    case when count(*) > 0 then 'their jobs are taken back by the next worker that looks, or by '
+        'two calls of jobs_recover() 2 s apart' end
+from registered r where not r.connected
+union all
+select 'workers that hang',
+    case when count(*) > 0 then 'bad' else 'ok' end,
+    coalesce(string_agg(format('%s (seen %s ago)', r.worker, date_trunc('second', r.unseen)),
+                        ', ' order by r.worker), 'none'),
+    case when count(*) > 0 then 'a handler blocks the event loop, or the process is stopped: '
+        'restart it' end
+from registered r where r.connected and r.unseen > '30 seconds'
+union all
+select 'jobs without a handler',
+    case when count(*) > 0 then 'bad' else 'ok' end,
+    coalesce(string_agg(format('%s in queue %s (%s due)', u.job_type, u.queue, u.jobs),
+                        ', ' order by u.queue, u.job_type), 'none'),
+    case when count(*) > 0 then 'start a worker that serves the queue and has a handler for the '
+        'type, or cancel the jobs' end
+from unserved u where exists (select from registered r where r.connected)
+$$;
+
+comment on function _jobs_doctor_workers is
+    'internal: the doctor''s checks of the registered workers, and of jobs that none of them takes';

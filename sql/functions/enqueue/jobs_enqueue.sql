@@ -1,0 +1,74 @@
+-- Two sessions with one unique_key cannot both win: the partial unique index lets one insert pass
+-- and makes the other wait for its commit, after which the loser reads the winner's row. The loop
+-- is for a winner that ends between those two statements.
+create or replace function jobs_enqueue(
+    job_type text,
+    payload jsonb default '{}',
+    queue text default 'default',
+    priority int default 0,
+    run_at timestamptz default null,
+    reference_type text default null,
+    reference_id bigint default null,
+    max_retries int default 3,
+    unique_key text default null,
+    unique_scope text default 'live',
+    backoff interval[] default null
+) returns setof jobs
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    v_job jobs;
+begin
+    perform _jobs_check_job(
+        jobs_enqueue.job_type, jobs_enqueue.queue, jobs_enqueue.priority, jobs_enqueue.run_at,
+        jobs_enqueue.reference_type, jobs_enqueue.max_retries, jobs_enqueue.unique_key,
+        jobs_enqueue.unique_scope, jobs_enqueue.backoff);
+    for v_try in 1..100 loop
+        return query
+        insert into jobs as j (
+            job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
+            unique_key, unique_scope, backoff)
+        values (
+            jobs_enqueue.job_type, coalesce(jobs_enqueue.payload, '{}'),
+            coalesce(jobs_enqueue.queue, 'default'), coalesce(jobs_enqueue.priority, 0),
+            coalesce(jobs_enqueue.run_at, clock_timestamp()), jobs_enqueue.reference_type,
+            jobs_enqueue.reference_id, coalesce(jobs_enqueue.max_retries, 3),
+            jobs_enqueue.unique_key, coalesce(jobs_enqueue.unique_scope, 'live'),
+            jobs_enqueue.backoff)
+        on conflict (job_type, unique_key)
+            where unique_key is not null
+                and (unique_scope = 'kept' or status in ('pending', 'processing'))
+            do nothing
+        returning j.*;
+        if found then
+            return;
+        end if;
+        select j.* into v_job
+        from jobs j
+        where j.job_type = jobs_enqueue.job_type
+            and j.unique_key = jobs_enqueue.unique_key
+            and (j.unique_scope = 'kept' or j.status in ('pending', 'processing'));
+        if found then
+            -- Whoever may only enqueue could otherwise read other people's jobs by guessing keys.
+            if not _jobs_may_read() then
+                v_job.payload := null;
+                v_job.result := null;
+                v_job.error := null;
+            end if;
+            return next v_job;
+            return;
+        end if;
+    end loop;
+    raise exception using errcode = 'JQ004',
+        message = format('unique_key %L of %s changed hands too often; try again',
+                         jobs_enqueue.unique_key, jobs_enqueue.job_type);
+end
+$$;
+
+comment on function jobs_enqueue is
+    'adds a job and returns it; where a job of its type holds its unique_key, returns that one';

@@ -1,0 +1,41 @@
+-- In id order: an index scan for `= any` goes through its keys in order. No join, no `order by`: see
+-- jobs_complete_many.
+create or replace function _jobs_lock_fenced_many(
+    worker text,
+    job_ids bigint[],
+    attempts int[],
+    wait boolean default true
+) returns bigint[]
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_ids bigint[];
+    v_attempts int[];
+begin
+    select array_agg(u.job_id), array_agg(u.attempt) into v_ids, v_attempts
+    from (
+        select u.job_id, u.attempt from unnest(job_ids, attempts) u(job_id, attempt)
+        order by u.job_id, u.attempt
+    ) u;
+    if wait then
+        return array(
+            select j.id from jobs j
+            where j.id = any (v_ids) and j.worker = _jobs_lock_fenced_many.worker
+                and j.attempt = v_attempts[width_bucket(j.id, v_ids)] and j.finished_at is null
+            for update);
+    end if;
+    return array(
+        select j.id from jobs j
+        where j.id = any (v_ids) and j.worker = _jobs_lock_fenced_many.worker
+            and j.attempt = v_attempts[width_bucket(j.id, v_ids)] and j.finished_at is null
+        for update skip locked);
+end
+$$;
+
+comment on function _jobs_lock_fenced_many is
+    'internal: locks, in id order, the rows that pass the fence, and returns their ids';

@@ -1,0 +1,31 @@
+-- Two sessions cannot both win: _jobs_lock_fenced locks the row, and the second one finds it completed.
+create or replace function jobs_complete(
+    job_id bigint,
+    result jsonb default null,
+    worker text default null,
+    attempt int default null
+) returns setof jobs
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+    perform _jobs_lock_fenced(job_id, worker, attempt);
+    return query
+    update jobs j
+    set status = 'completed',
+        result = jobs_complete.result,
+        error = null,
+        worker = null,
+        lease_until = null,
+        updated_at = clock_timestamp(),
+        finished_at = clock_timestamp()
+    where j.id = job_id
+    returning j.*;
+end
+$$;
+
+comment on function jobs_complete is
+    'processing -> completed; with worker and attempt, only if that attempt still holds it';

@@ -1,0 +1,65 @@
+-- Two sessions cannot both win: the update locks each row and re-reads the fence; only a job that is
+-- processing has a worker. Two batches never deadlock: an index scan for `= any` goes through its keys
+-- in order.
+--
+-- No join, so that there is nothing to plan: a planner that knows an empty table, or one without
+-- statistics, may join from the table's side and read all of it once per job. What belongs to a row
+-- is found by its place in the sorted ids, which width_bucket looks up by bisection. And the fence is
+-- on columns without an index: one on `status` may be taken for the better way in.
+create or replace function jobs_complete_many(
+    worker text,
+    job_ids bigint[],
+    attempts int[],
+    results jsonb[],
+    keep boolean default true
+) returns setof bigint
+language plpgsql volatile security definer
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_ids bigint[];
+    v_attempts int[];
+    v_results jsonb[];
+begin
+    perform _jobs_check_batch(worker, job_ids, attempts, array[cardinality(results)]);
+    select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result)
+    into v_ids, v_attempts, v_results
+    from (
+        select u.job_id, u.attempt, u.result
+        from unnest(job_ids, attempts, results) u(job_id, attempt, result)
+        order by u.job_id, u.attempt
+    ) u;
+    if keep is false then
+        return query
+        delete from jobs j
+        where j.id = any (v_ids)
+            and j.worker = jobs_complete_many.worker
+            and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
+            and j.finished_at is null
+        returning j.id;
+    else
+        return query
+        update jobs j
+        set status = 'completed',
+            result = v_results[width_bucket(j.id, v_ids)],
+            error = null,
+            worker = null,
+            lease_until = null,
+            updated_at = v_now,
+            finished_at = v_now
+        where j.id = any (v_ids)
+            and j.worker = jobs_complete_many.worker
+            and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
+            and j.finished_at is null
+        returning j.id;
+    end if;
+end
+$$;
+
+comment on function jobs_complete_many is
+    'completes what this worker still holds in these attempts, and returns those ids';

@@ -1,0 +1,27 @@
+-- Two sessions cannot both win: _jobs_lock_fenced locks the row, and the second one finds it changed.
+create or replace function jobs_fail(
+    job_id bigint,
+    error text,
+    retry boolean default true,
+    retry_in interval default null,
+    worker text default null,
+    attempt int default null
+) returns setof jobs
+language plpgsql volatile security definer
+set search_path from current
+as $$
+declare
+    v_job jobs;
+begin
+    perform _jobs_check_failure(array[error], array[retry], array[retry_in]);
+    perform _jobs_lock_fenced(job_id, worker, attempt);
+    v_job := _jobs_apply_failure(job_id, error, retry, retry_in);
+    if v_job.status = 'pending' then
+        perform _jobs_signal(array[v_job.queue], array[v_job.job_type]);
+    end if;
+    return next v_job;
+end
+$$;
+
+comment on function jobs_fail is
+    'processing -> pending, to be retried later, or failed when no retry is left or wanted';

@@ -1,0 +1,53 @@
+-- Two sessions cannot both win: the rows are locked in id order, so that two batches never deadlock,
+-- and the fence is read under the lock.
+create or replace function jobs_release_many(
+    worker text,
+    job_ids bigint[],
+    attempts int[],
+    run_ats timestamptz[] default null
+) returns setof bigint
+language plpgsql volatile security definer
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_ids bigint[];
+    v_run_ats timestamptz[];
+    v_held bigint[];
+    v_queues text[];
+begin
+    perform _jobs_check_batch(worker, job_ids, attempts, array[
+        coalesce(cardinality(run_ats), cardinality(job_ids))]);
+    if exists (select from unnest(run_ats) r
+               where r < '0001-01-02 00:00:00+00' or r >= '9999-12-31 00:00:00+00') then
+        raise exception using errcode = 'JQ003',
+            message = 'run_ats must be moments in the years 1 to 9999';
+    end if;
+    v_held := _jobs_lock_fenced_many(worker, job_ids, attempts);
+    select array_agg(u.job_id), array_agg(u.run_at) into v_ids, v_run_ats
+    from (
+        select u.job_id, u.run_at
+        from unnest(job_ids, attempts, run_ats) u(job_id, attempt, run_at)
+        order by u.job_id, u.attempt
+    ) u;
+    return query
+    update jobs j
+    set status = case when j.cancel_requested_at is null then 'pending' else 'cancelled' end,
+        run_at = coalesce(v_run_ats[width_bucket(j.id, v_ids)], j.run_at),
+        worker = null,
+        lease_until = null,
+        updated_at = v_now,
+        finished_at = case when j.cancel_requested_at is null then null else v_now end
+    where j.id = any (v_held)
+    returning j.id;
+    select array_agg(distinct j.queue) into v_queues from jobs j where j.id = any (v_held);
+    perform _jobs_signal(v_queues);
+end
+$$;
+
+comment on function jobs_release_many is
+    'gives back what this worker still holds, no retry spent; with run_ats, not before those moments';

@@ -1,7 +1,0 @@
-create or replace function jobs_lock_key(kind text, worker text) returns bigint
-language sql stable
-set search_path from current
-return hashtextextended(format('pgjobs.%s.%s.%s', kind, current_schema(), worker), 0);
-
-comment on function jobs_lock_key is
-    'internal: the advisory lock of a worker: its name, or its rest (see jobs_worker_rest)';

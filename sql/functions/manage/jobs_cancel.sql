@@ -1,0 +1,53 @@
+-- Two sessions cannot both win: the row is locked before its status is read.
+create or replace function jobs_cancel(
+    job_id bigint,
+    reason text default null,
+    worker text default null,
+    attempt int default null
+) returns setof jobs
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_job jobs := _jobs_lock(job_id);
+    v_by_worker boolean := worker is not null or attempt is not null;
+begin
+    if v_by_worker then
+        v_job := _jobs_lock_fenced(job_id, worker, attempt);
+    end if;
+    if v_job.status = 'cancelled' then
+        return next v_job;
+    elsif v_job.status = 'pending' or v_by_worker then
+        return query
+        update jobs j
+        set status = 'cancelled',
+            error = coalesce(reason, j.error),
+            worker = null,
+            lease_until = null,
+            updated_at = clock_timestamp(),
+            finished_at = clock_timestamp()
+        where j.id = job_id
+        returning j.*;
+    elsif v_job.status = 'processing' then
+        return query
+        update jobs j
+        set cancel_requested_at = coalesce(j.cancel_requested_at, clock_timestamp()),
+            error = coalesce(reason, j.error),
+            updated_at = clock_timestamp()
+        where j.id = job_id
+        returning j.*;
+        if pg_notification_queue_usage() < 0.5 then
+            perform pg_notify(jobs_channel('jobs_cancel'), job_id::text);
+        end if;
+    else
+        raise exception using errcode = 'JQ002',
+            message = format('job %s is %s already', job_id, v_job.status);
+    end if;
+end
+$$;
+
+comment on function jobs_cancel is
+    'pending -> cancelled; a processing job''s worker is asked to stop it, and confirms by its fence';

@@ -1,0 +1,75 @@
+-- The plan of who may do what; tests/sql/test_grants.py holds it against every function there is.
+-- Roles add up: a worker whose handlers enqueue further jobs is a producer too. To take everything
+-- back: `revoke all on all functions in schema ... from role`, and the same for tables.
+create or replace function jobs_grant(role_name text, as_what text) returns void
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+    c_producer constant text[] := '{_jobs_enqueue_together,jobs_enqueue,jobs_enqueue_many}';
+    c_worker constant text[] := '{jobs_cancel,jobs_claim,jobs_complete,jobs_complete_many,'
+        'jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,jobs_recover,jobs_release_many,'
+        '_jobs_release_unknown,jobs_start,_jobs_signal,_jobs_worker_listen,_jobs_worker_poll,'
+        'jobs_worker_start,jobs_worker_stop,_jobs_worker_tick}';
+    c_observer constant text[] := '{jobs_doctor,_jobs_doctor_jobs,_jobs_doctor_notify,'
+        '_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,jobs_list,_jobs_advisory_key,'
+        'jobs_queues,jobs_stats,jobs_workers}';
+    c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_pause,'
+        'jobs_recover,jobs_resume,jobs_retry,jobs_retry_many}';
+    v_schema constant text := current_schema();
+    v_owner constant oid := (select c.relowner from pg_class c where c.oid = 'jobs'::regclass);
+    v_names text[] := case as_what when 'producer' then c_producer when 'worker' then c_worker
+        when 'observer' then c_observer when 'admin' then c_admin end;
+    v_grant text;
+begin
+    if v_names is null then
+        raise exception using errcode = 'JQ003',
+            message = format('as_what must be producer, worker, observer or admin, not %s',
+                             coalesce(left(as_what, 100), 'null'));
+    end if;
+    if not exists (select from pg_roles r where r.rolname = role_name) then
+        raise exception using errcode = 'JQ003',
+            message = format('role_name: there is no role %s',
+                             coalesce(quote_ident(left(role_name, 100)), 'null')),
+            hint = 'Make it first: create role ... login.';
+    end if;
+    if not pg_has_role(current_user, v_owner, 'usage') then
+        raise exception using errcode = 'insufficient_privilege',
+            message = format('only the owner of jobs may grant, which is %s', v_owner::regrole);
+    end if;
+    -- Our functions run as their owner, and would find in the schema what that role has put there,
+    -- by itself or as a role that it can become. Whoever can become the owner needs no such way.
+    if not pg_has_role(role_name, v_owner, 'member') and exists (
+        select from pg_roles r
+        where pg_has_role(role_name, r.oid, 'member')
+            and has_schema_privilege(r.oid, v_schema, 'create')
+            and not pg_has_role(r.oid, v_owner, 'member'))
+    then
+        raise exception using errcode = 'JQ003',
+            message = format('%I may create objects in schema %I, and could thereby act as %s',
+                             role_name, v_schema, v_owner::regrole),
+            hint = format('Revoke it (revoke create on schema %I from public, %I), or install into '
+                          'a schema of its own, by --schema.', v_schema, role_name);
+    end if;
+
+    for v_grant in
+        select format('usage on schema %I', v_schema)
+        where not has_schema_privilege(role_name, v_schema, 'usage')
+        union all
+        select format('execute on function %s', p.oid::regprocedure)
+        from pg_proc p
+        where p.pronamespace = quote_ident(v_schema)::regnamespace
+            and p.proname = any (v_names || '{jobs_channel,jobs_version}'::text[])
+        union all
+        select format('select on %s', c.oid::regclass)
+        from pg_class c
+        where c.relnamespace = quote_ident(v_schema)::regnamespace and c.relkind in ('r', 'v')
+            and c.relname = any (v_names)
+    loop
+        execute format('grant %s to %I', v_grant, role_name);
+    end loop;
+end
+$$;
+
+comment on function jobs_grant is
+    'lets a role enqueue (producer), run jobs (worker), look on (observer) or manage (admin)';

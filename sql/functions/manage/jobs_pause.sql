@@ -1,0 +1,16 @@
+create or replace function jobs_pause(queue text) returns setof jobs_queues
+language plpgsql volatile security definer
+set search_path from current
+as $$
+#variable_conflict use_column
+begin
+    perform _jobs_check_job('any', coalesce(jobs_pause.queue, ''), 0, null, null, 0, null, 'live', null);
+    return query
+    insert into jobs_queues as q (queue, paused_at)
+    values (jobs_pause.queue, clock_timestamp())
+    on conflict (queue) do update set paused_at = coalesce(q.paused_at, excluded.paused_at)
+    returning q.*;
+end
+$$;
+
+comment on function jobs_pause is 'claims get nothing from the queue any more; running jobs finish';

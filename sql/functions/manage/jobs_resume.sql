@@ -1,0 +1,17 @@
+create or replace function jobs_resume(queue text) returns setof jobs_queues
+language plpgsql volatile security definer
+set search_path from current
+as $$
+#variable_conflict use_column
+begin
+    perform _jobs_check_job('any', coalesce(jobs_resume.queue, ''), 0, null, null, 0, null, 'live', null);
+    return query
+    insert into jobs_queues as q (queue, paused_at)
+    values (jobs_resume.queue, null)
+    on conflict (queue) do update set paused_at = null
+    returning q.*;
+    perform _jobs_signal(array[jobs_resume.queue]);
+end
+$$;
+
+comment on function jobs_resume is 'opens a paused queue again and wakes its workers';

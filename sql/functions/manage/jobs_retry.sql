@@ -1,0 +1,45 @@
+-- Two sessions cannot both win: the row is locked before its status is read, and the unique index
+-- decides who holds a key.
+create or replace function jobs_retry(job_id bigint) returns setof jobs
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_job jobs := _jobs_lock(job_id);
+begin
+    if v_job.status in ('pending', 'processing') then
+        raise exception using errcode = 'JQ002',
+            message = format('job %s is %s already', job_id, v_job.status);
+    end if;
+    -- The handler surrounds no `return query`: the row is returned once it is sure.
+    begin
+        update jobs j
+        set status = 'pending',
+            retry_count = 0,
+            crash_count = 0,
+            run_at = clock_timestamp(),
+            result = null,
+            error = null,
+            worker = null,
+            lease_until = null,
+            cancel_requested_at = null,
+            updated_at = clock_timestamp(),
+            finished_at = null
+        where j.id = job_id
+        returning j.* into v_job;
+    exception
+        when unique_violation then
+            raise exception using errcode = 'JQ004',
+                message = format('job %s cannot be retried: another %s job holds its unique_key %L',
+                                 job_id, v_job.job_type, v_job.unique_key);
+    end;
+    perform _jobs_signal(array[v_job.queue]);
+    return next v_job;
+end
+$$;
+
+comment on function jobs_retry is
+    'a failed, cancelled or completed job -> pending now, with its counts at 0';

@@ -1,0 +1,18 @@
+-- Whoever else sleeps on these queues is told: it begins to watch this worker (_jobs_worker_tick), and
+-- helps with what made it rise.
+create or replace function _jobs_worker_poll(worker text) returns void
+language plpgsql volatile security definer
+set search_path from current
+as $$
+declare
+    v_queues text[];
+begin
+    update jobs_workers w set polling = true where w.worker = _jobs_worker_poll.worker
+    returning w.queues into v_queues;
+    perform pg_advisory_unlock(_jobs_advisory_key('listening', worker));
+    perform _jobs_signal(v_queues);
+end
+$$;
+
+comment on function _jobs_worker_poll is
+    'internal: the worker looks by itself every few milliseconds; producers need not notify it';

@@ -1,0 +1,45 @@
+-- One statement is ping, heartbeat of the process, recovery and poll. It runs every 10 s; and every
+-- 2 s while others are at work, so that a death among them is noticed at the second look.
+create or replace function _jobs_worker_tick(worker text)
+returns table (watch boolean, due_in interval, peers bigint)
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+declare
+    v_me jobs_workers;
+begin
+    update jobs_workers w set seen_at = clock_timestamp(), missed_at = null
+    where w.worker = _jobs_worker_tick.worker
+    returning w.* into v_me;
+    if not found then
+        return;
+    end if;
+    perform from jobs_recover(sparing => v_me.worker);
+    return query
+    select exists (select from jobs j
+                   where j.status = 'processing' and j.worker <> v_me.worker)
+            or exists (select from jobs_workers w
+                       where w.worker <> v_me.worker and (w.polling or w.missed_at is not null)),
+        -- All that is due, however long: what somebody had locked notifies nobody when it is free,
+        -- nor does one of those that lose their workers when another one of them has ended.
+        least(
+            jobs_next_due(v_me.queues, v_me.job_types),
+            -- The order is that of ix_jobs_crashed: planned on an empty table, any index of pending
+            -- jobs looks as good.
+            (select min(c.run_at)
+             from (select j.run_at from jobs j
+                   where j.status = 'pending' and j.crash_count > 0 and j.queue = any (v_me.queues)
+                       and (v_me.job_types is null or j.job_type = any (v_me.job_types))
+                   order by j.queue, j.priority, j.run_at, j.id) c)
+        ) - clock_timestamp(),
+        (select count(*) from jobs_workers w
+         where w.worker <> v_me.worker and w.queues && v_me.queues);
+end
+$$;
+
+comment on function _jobs_worker_tick is
+    'internal: a worker''s regular look; whether to look again in 2 s, when a job is due, others';

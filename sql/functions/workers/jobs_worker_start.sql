@@ -1,0 +1,46 @@
+-- Two sessions cannot both win: the name's advisory lock is exclusive, and a session's own.
+create or replace function jobs_worker_start(
+    worker text,
+    queues text[],
+    job_types text[],
+    concurrency int,
+    version text default null
+) returns setof jobs_workers
+language plpgsql volatile security definer
+set search_path from current
+as $$
+#variable_conflict use_column
+declare
+    v_tries int := 5;
+begin
+    perform _jobs_check_claim(worker, queues, null, null, job_types);
+    -- More than once: whoever looks whether that name lives holds it for a moment.
+    while not pg_try_advisory_lock(_jobs_advisory_key('name', jobs_worker_start.worker)) loop
+        v_tries := v_tries - 1;
+        if v_tries = 0 then
+            raise exception using errcode = 'JQ006',
+                message = format('a living worker is called %s', jobs_worker_start.worker),
+                hint = 'Give each worker a name of its own, or leave the name out.';
+        end if;
+        perform pg_sleep(0.01);
+    end loop;
+    return query
+    insert into jobs_workers as w (
+        worker, queues, job_types, concurrency, version, name_key, listening_key)
+    values (jobs_worker_start.worker, coalesce(jobs_worker_start.queues, '{default}'),
+            jobs_worker_start.job_types, coalesce(jobs_worker_start.concurrency, 1),
+            jobs_worker_start.version, _jobs_advisory_key('name', jobs_worker_start.worker),
+            _jobs_advisory_key('listening', jobs_worker_start.worker))
+    on conflict (worker) do update
+    set started_at = excluded.started_at, seen_at = excluded.seen_at, missed_at = null,
+        polling = false, queues = excluded.queues, job_types = excluded.job_types,
+        concurrency = excluded.concurrency, version = excluded.version,
+        name_key = excluded.name_key, listening_key = excluded.listening_key
+    returning w.*;
+    -- The others begin to watch this one.
+    perform _jobs_signal(queues);
+end
+$$;
+
+comment on function jobs_worker_start is
+    'registers a worker on its LISTEN connection, whose session holds the name from now on';

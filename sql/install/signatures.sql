@@ -1,0 +1,178 @@
+-- The functions and views, as they have to be after an installation: name, result, arguments (or
+-- columns). `make contents` writes the list from what sql/functions and sql/views make.
+-- A name that a release gave up stays, above the generated lines, as ('jobs_gone', null, null):
+-- what still bears it is then removed.
+do $signatures$
+begin
+    perform set_config('pgjobs.signatures', json_agg(s)::text, true)
+    from (values
+        -- begin of the generated list
+        ('_jobs_advisory_key', $$bigint$$, $$kind text, worker text$$),
+        ('_jobs_apply_failure', $$jobs$$, $$
+            job_id bigint, error text, retry boolean, retry_in interval
+        $$),
+        ('_jobs_apply_loss', $$jobs$$, $$
+            job_id bigint, noticed_at timestamp with time zone
+        $$),
+        ('_jobs_check_batch', $$void$$, $$
+            worker text, job_ids bigint[], attempts integer[], others integer[]
+        $$),
+        ('_jobs_check_claim', $$void$$, $$
+            worker text, queues text[], max_jobs integer, lease interval, job_types text[]
+        $$),
+        ('_jobs_check_failure', $$void$$, $$
+            errors text[], retries boolean[], retry_ins interval[]
+        $$),
+        ('_jobs_check_floors', $$void$$, $$floors jsonb$$),
+        ('_jobs_check_job', $$void$$, $$
+            job_type text, queue text, priority integer, run_at timestamp with time zone,
+            reference_type text, max_retries integer, unique_key text, unique_scope text,
+            backoff interval[]
+        $$),
+        ('_jobs_claim_bound', $$
+            TABLE(run_at timestamp with time zone, id bigint)
+        $$, $$
+            queue text, priority integer, job_types text[], due timestamp with time zone,
+            after_run_at timestamp with time zone, after_id bigint, chunk integer, wanted integer
+        $$),
+        ('_jobs_doctor_jobs', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
+        ('_jobs_doctor_notify', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
+        ('_jobs_doctor_schema', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
+        ('_jobs_doctor_vacuum', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$
+            patience interval DEFAULT '00:05:00'::interval
+        $$),
+        ('_jobs_doctor_workers', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
+        ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
+        ('_jobs_find_bad_item', $$text$$, $$jobs jsonb$$),
+        ('_jobs_lock', $$jobs$$, $$job_id bigint$$),
+        ('_jobs_lock_fenced', $$jobs$$, $$
+            job_id bigint, worker text, attempt integer
+        $$),
+        ('_jobs_lock_fenced_many', $$bigint[]$$, $$
+            worker text, job_ids bigint[], attempts integer[], wait boolean DEFAULT true
+        $$),
+        ('_jobs_lock_suspect', $$bigint[]$$, $$
+            worker text, queue text, job_types text[], due timestamp with time zone
+        $$),
+        ('_jobs_may_read', $$boolean$$, $$$$),
+        ('_jobs_notify', $$trigger$$, $$$$),
+        ('_jobs_release_unknown', $$SETOF bigint$$, $$worker text, known_ids bigint[]$$),
+        ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
+        ('_jobs_signal', $$void$$, $$
+            queues text[], job_types text[] DEFAULT NULL::text[], hops integer DEFAULT 3
+        $$),
+        ('_jobs_types_present', $$text[]$$, $$queue text, priority integer$$),
+        ('_jobs_unpack', $$
+            TABLE(job_type text, payload jsonb, queue text, priority integer,
+            run_at timestamp with time zone, reference_type text, reference_id bigint,
+            max_retries integer, unique_key text, unique_scope text, backoff interval[],
+            place bigint)
+        $$, $$jobs jsonb$$),
+        ('_jobs_valid_delays', $$boolean$$, $$delays interval[]$$),
+        ('_jobs_worker_listen', $$boolean$$, $$worker text$$),
+        ('_jobs_worker_poll', $$void$$, $$worker text$$),
+        ('_jobs_worker_tick', $$
+            TABLE(watch boolean, due_in interval, peers bigint)
+        $$, $$worker text$$),
+        ('_jobs_workers_gone', $$text[]$$, $$$$),
+        ('jobs_cancel', $$SETOF jobs$$, $$
+            job_id bigint, reason text DEFAULT NULL::text, worker text DEFAULT NULL::text,
+            attempt integer DEFAULT NULL::integer
+        $$),
+        ('jobs_channel', $$text$$, $$topic text$$),
+        ('jobs_claim', $$SETOF jobs$$, $$
+            worker text, queues text[] DEFAULT '{default}'::text[], max_jobs integer DEFAULT 1,
+            lease interval DEFAULT '00:01:00'::interval, job_types text[] DEFAULT NULL::text[],
+            floors jsonb DEFAULT NULL::jsonb
+        $$),
+        ('jobs_cleanup', $$bigint$$, $$
+            older_than interval DEFAULT '7 days'::interval,
+            statuses text[] DEFAULT '{completed}'::text[], max_jobs integer DEFAULT 100000
+        $$),
+        ('jobs_complete', $$SETOF jobs$$, $$
+            job_id bigint, result jsonb DEFAULT NULL::jsonb, worker text DEFAULT NULL::text,
+            attempt integer DEFAULT NULL::integer
+        $$),
+        ('jobs_complete_many', $$SETOF bigint$$, $$
+            worker text, job_ids bigint[], attempts integer[], results jsonb[],
+            keep boolean DEFAULT true
+        $$),
+        ('jobs_doctor', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
+        ('jobs_enqueue', $$SETOF jobs$$, $$
+            job_type text, payload jsonb DEFAULT '{}'::jsonb, queue text DEFAULT 'default'::text,
+            priority integer DEFAULT 0,
+            run_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            reference_type text DEFAULT NULL::text, reference_id bigint DEFAULT NULL::bigint,
+            max_retries integer DEFAULT 3, unique_key text DEFAULT NULL::text,
+            unique_scope text DEFAULT 'live'::text, backoff interval[] DEFAULT NULL::interval[]
+        $$),
+        ('jobs_enqueue_many', $$SETOF bigint$$, $$jobs jsonb$$),
+        ('jobs_fail', $$SETOF jobs$$, $$
+            job_id bigint, error text, retry boolean DEFAULT true,
+            retry_in interval DEFAULT NULL::interval, worker text DEFAULT NULL::text,
+            attempt integer DEFAULT NULL::integer
+        $$),
+        ('jobs_fail_many', $$SETOF bigint$$, $$
+            worker text, job_ids bigint[], attempts integer[], errors text[], retries boolean[],
+            retry_ins interval[]
+        $$),
+        ('jobs_grant', $$void$$, $$role_name text, as_what text$$),
+        ('jobs_heartbeat', $$TABLE(job_id bigint, state text)$$, $$
+            worker text, job_ids bigint[], attempts integer[], lease interval
+        $$),
+        ('jobs_list', $$view$$, $$
+            id bigint, queue text, job_type text, status text, priority jobs_priority,
+            reference_type jobs_reference_type, reference_id bigint, retry_count jobs_count,
+            max_retries jobs_count, crash_count jobs_crash_count, attempt jobs_count,
+            run_at jobs_run_at, worker text, lease_until timestamp with time zone,
+            cancel_requested_at timestamp with time zone, created_at timestamp with time zone,
+            updated_at timestamp with time zone, finished_at timestamp with time zone,
+            age interval, error text
+        $$),
+        ('jobs_next_due', $$timestamp with time zone$$, $$
+            queues text[], job_types text[] DEFAULT NULL::text[],
+            since timestamp with time zone DEFAULT NULL::timestamp with time zone
+        $$),
+        ('jobs_pause', $$SETOF jobs_queues$$, $$queue text$$),
+        ('jobs_recover', $$SETOF jobs$$, $$
+            worker text DEFAULT NULL::text, sparing text DEFAULT NULL::text
+        $$),
+        ('jobs_release_many', $$SETOF bigint$$, $$
+            worker text, job_ids bigint[], attempts integer[],
+            run_ats timestamp with time zone[] DEFAULT NULL::timestamp with time zone[]
+        $$),
+        ('jobs_resume', $$SETOF jobs_queues$$, $$queue text$$),
+        ('jobs_retry', $$SETOF jobs$$, $$job_id bigint$$),
+        ('jobs_retry_many', $$bigint$$, $$
+            job_types text[] DEFAULT NULL::text[], queues text[] DEFAULT NULL::text[],
+            failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            max_jobs integer DEFAULT 10000
+        $$),
+        ('jobs_start', $$SETOF jobs$$, $$
+            job_id bigint, worker text, lease interval DEFAULT NULL::interval
+        $$),
+        ('jobs_stats', $$view$$, $$
+            queue text, job_type text, status text, count bigint, oldest_due interval
+        $$),
+        ('jobs_version', $$text$$, $$$$),
+        ('jobs_worker_start', $$SETOF jobs_workers$$, $$
+            worker text, queues text[], job_types text[], concurrency integer,
+            version text DEFAULT NULL::text
+        $$),
+        ('jobs_worker_stop', $$void$$, $$worker text$$)
+        -- end of the generated list
+    ) as s (name, result, arguments);
+end
+$signatures$;
