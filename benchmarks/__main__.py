@@ -46,9 +46,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Measures pgjobs beside its peers on an embedded PostgreSQL.",
         epilog=f"scenarios:\n{listing}\n  {'quick':19} most of them, smaller, once each\n"
         f"  {'all':19} all of them\n  {'report':19} only the report, of the results that there are",
-    )  # fmt: skip
+    )
     parser.add_argument("scenarios", nargs="+", metavar="SCENARIO",
-                        choices=[*SCENARIOS, "quick", "all", "report"])  # fmt: skip
+                        choices=[*SCENARIOS, "quick", "all", "report"])
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS))
     parser.add_argument("--runs", type=int, help="5; for quick, 1")
     parser.add_argument("--jobs", type=int, help="of the scenario's largest measure")
@@ -65,7 +65,7 @@ def _run(name: str, options: Options, *, quick: bool) -> bool:
         options, systems=list(versions),
         jobs=options.jobs or (scenario.quick_jobs if quick else scenario.jobs),
         seconds=options.seconds or (scenario.quick_seconds if quick else scenario.seconds),
-    )  # fmt: skip
+    )
     print(f"{name}: {scenario.title}", flush=True)
     for note in notes:
         print(f"  {note}", flush=True)

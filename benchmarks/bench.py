@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 SETTINGS = {
     "fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "shared_buffers": "256MB",
     "max_connections": "200", "max_wal_size": "4GB", "track_functions": "none",
-}  # fmt: skip
+}
 
 
 @dataclass
@@ -98,7 +98,7 @@ class Bench:
                 "version": await admin.fetchval("show server_version"),
                 **{name: await admin.fetchval(f"show {name}")
                    for name in {**SETTINGS, **self.settings, "autovacuum": ""}},
-            }  # fmt: skip
+            }
         return self
 
     async def __aexit__(
@@ -177,7 +177,7 @@ class Bench:
         process = await asyncio.create_subprocess_exec(
             *SYSTEMS[order.system].command(order), cwd=ROOT, limit=1 << 26,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+        )
         worker = Worker(process)
         try:
             yield worker

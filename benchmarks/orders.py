@@ -67,7 +67,7 @@ class Recorder:
         self._first = first
         self.tick: Callable[[Mapping[str, Any]], None] = {
             "noop": self._noop, "burn": self._burn, "probe": self._probe,
-        }[kind]  # fmt: skip
+        }[kind]
 
     def finish(self) -> None:
         """All is committed now; the first call counts."""

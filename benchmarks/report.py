@@ -25,7 +25,7 @@ def write_report(folder: Path) -> list[Path]:
         "# Results", "",
         "Written by `python -m benchmarks`; how each system was tuned, and what differs in what",
         f"they promise, is in [benchmarks/README.md]({up}README.md).", "",
-    ]  # fmt: skip
+    ]
     for plot in plots:
         lines += [f"![{plot.stem}]({plot.name})", ""]
     lines += [table.markdown() for table in tables]
@@ -67,7 +67,7 @@ def _drain(folder: Path, table: Table) -> Path:
     axes.set(
         xscale="log", yscale="log", xlabel="concurrency (pgqueuer: batch size)", ylabel="jobs/s",
         title="Drain of no-op jobs, one worker process; dotted: best tuning",
-    )  # fmt: skip
+    )
     axes.grid(True, which="both", alpha=0.3)
     axes.legend()
     return _save(figure, folder / "drain.png")

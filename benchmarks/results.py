@@ -47,7 +47,7 @@ class Table:
     def add(
         self, system: str, measure: str, value: float, unit: str, *, setting: str = "",
         jobs: int = 0, **points: Any,
-    ) -> Figure:  # fmt: skip
+    ) -> Figure:
         """Adds one run's value; the points of the last run are kept."""
         found = self.find(system, measure, setting)
         if found is None:
@@ -56,7 +56,7 @@ class Table:
         found.values.append(value)
         found.points = points
         print(f"  {system} · {measure}{f' ({setting})' if setting else ''}:"
-              f" {number(value)} {unit}", flush=True)  # fmt: skip
+              f" {number(value)} {unit}", flush=True)
         return found
 
     def find(self, system: str, measure: str, setting: str = "") -> Figure | None:
@@ -89,7 +89,7 @@ class Table:
             f"## {self.scenario}: {self.title}", "",
             "| system | measure | tuning | jobs | median | lowest – highest | unit | runs |",
             "| --- | --- | --- | ---: | ---: | ---: | --- | ---: |",
-        ]  # fmt: skip
+        ]
         lines += [
             f"| {f.system} | {f.measure} | {f.setting} | {f.jobs or ''} |"
             f" {number(f.median)} | {f.spread} | {f.unit} | {len(f.values)} |"
@@ -102,7 +102,7 @@ class Table:
         lines += [
             f"{self.taken_at} · {self.machine_line()} · PostgreSQL {self.server.get('version')}"
             f" ({server}) · {versions}", "",
-        ]  # fmt: skip
+        ]
         return "\n".join(lines)
 
     def machine_line(self) -> str:

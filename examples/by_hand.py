@@ -6,7 +6,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from pgjobs import JobService, JobType
-from pgjobs.dsn import resolve
+from pgjobs.connection.dsn import resolve
 
 
 async def with_asyncpg(dsn: str) -> None:
@@ -16,7 +16,7 @@ async def with_asyncpg(dsn: str) -> None:
         job = await JobService(connection).create(
             JobType.FILE_INGESTION, reference_id=42, reference_type="file_upload",
             payload={"file_path": "a.pdf"},
-        )  # fmt: skip
+        )
     service = JobService(connection, worker="by-hand-1")
     await service.recover()  # what this worker held when it was last stopped
     for pending in await service.get_pending(JobType.FILE_INGESTION):

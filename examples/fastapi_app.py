@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from pgjobs import App, Job, JobType
-from pgjobs.dsn import resolve
+from pgjobs.connection.dsn import resolve
 
 app = App()
 

@@ -14,7 +14,7 @@ async def transfer(job: RunningJob[dict[str, int]]) -> None:
         await conn.execute(
             "update balances set amount = amount + $1 where account = $2",
             job.payload["amount"], job.payload["account"],
-        )  # fmt: skip
+        )
 
 
 async def main() -> None:

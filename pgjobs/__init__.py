@@ -1,7 +1,7 @@
 """A job queue inside PostgreSQL, for Python."""
 
-from .app import App, close, enqueue
-from .errors import (
+from pgjobs.app import App, RunningJob, close, enqueue
+from pgjobs.errors import (
     DuplicateJob,
     InvalidArgument,
     JobNotFound,
@@ -10,12 +10,13 @@ from .errors import (
     SchemaMismatch,
     WorkerNameTaken,
 )
-from .migrate import migrate
-from .models import Backoff, Job, JobStatus, JobType
-from .service import JobService
-from .signals import Cancel, Fail, Retry, Snooze
-from .task import RunningJob, Task
-from .worker import Worker
+from pgjobs.handler.signals import Cancel, Fail, Retry, Snooze
+from pgjobs.handler.task import Task
+from pgjobs.job.backoff import Backoff
+from pgjobs.job.job import Job, JobStatus, JobType
+from pgjobs.schema.migrate import migrate
+from pgjobs.service import JobService
+from pgjobs.worker.worker import Worker
 
 __all__ = [
     "App",

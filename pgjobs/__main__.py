@@ -1,5 +1,5 @@
 """``python -m pgjobs``, where the command is not on the path, and for ``worker --processes``."""
 
-from .cli import main
+from pgjobs.cli import main
 
 main()

@@ -8,32 +8,52 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack, cast, overload
 
 import asyncpg
 
-from .arguments import check_run, delays_of, not_before, reference_of, typed
-from .connection import executor
-from .database import Database, Moment
-from .dsn import redact, resolve
-from .errors import InvalidArgument
-from .link import Link
-from .models import Backoff, Job, encode
-from .pooler import Connector
-from .producer import Producer
-from .task import RunningJob, Task
-from .worker import Worker
+from pgjobs.connection.connector import Connector
+from pgjobs.connection.dsn import redact, resolve
+from pgjobs.connection.executor import executor
+from pgjobs.connection.link import Link
+from pgjobs.database import Database
+from pgjobs.errors import InvalidArgument
+from pgjobs.handler.held_job import HeldJob, Holder
+from pgjobs.handler.task import Task
+from pgjobs.job.backoff import Backoff
+from pgjobs.job.job import Job, P, Row
+from pgjobs.job.payload import encode
+from pgjobs.producer.arguments import (
+    UNSHARED,
+    BatchOptions,
+    EnqueueOptions,
+    as_item,
+    check_timeout,
+    job_arguments,
+)
+from pgjobs.producer.producer import Producer
+from pgjobs.worker.worker import Worker
 
 if TYPE_CHECKING:
-    from .connection import Conn
+    from pgjobs.connection.executor import Conn
 
 Q = TypeVar("Q")
 R = TypeVar("R")
 
 Lifespan = Callable[["App"], AbstractAsyncContextManager[Mapping[str, Any] | None]]
 
+_ENQUEUE_TIMEOUT_S = 60  # a caller without ``conn`` waits this long for the server's answer
 
-_DEFAULTS = {"queue": "default", "priority": 0, "max_retries": 3}
+
+class RunningJob(HeldJob[P]):
+    """A job in its handler: the row, with what only a running job has."""
+
+    __slots__ = ()
+
+    @property
+    def app(self) -> "App":
+        """The app that runs it; ``job.app.state`` holds what its lifespan made."""
+        return cast(App, self._app)
 
 
 class Register(Protocol):
@@ -114,15 +134,14 @@ class App:
             raise InvalidArgument("a job type is a name: @app.job('file_ingestion')")
         if job_type in self.tasks:
             raise InvalidArgument(f"job type {job_type} has a handler already")
-        typed(job_type=job_type, queue=queue, priority=priority, max_retries=max_retries)
-        delays_of(backoff)
-        check_run(timeout)
+        options: BatchOptions = {
+            "queue": queue, "priority": priority, "max_retries": max_retries, "backoff": backoff,
+        }
+        job_arguments(job_type, options)
+        check_timeout(timeout)
 
         def register(handler: Callable[[RunningJob[Any]], Any], /) -> Task[Any, Any]:
-            task: Task[Any, Any] = Task(
-                self, handler, str(job_type), queue=queue, priority=priority,
-                max_retries=max_retries, timeout=timeout, backoff=backoff,
-            )  # fmt: skip
+            task = Task[Any, Any](self, handler, str(job_type), timeout=timeout, **options)
             self.tasks[task.job_type] = task
             return task
 
@@ -133,35 +152,23 @@ class App:
         job_type: str,
         payload: object = None,
         *,
-        queue: str | None = None,
-        priority: int | None = None,
-        run_at: Moment = None,
-        delay: timedelta | None = None,
-        reference: tuple[str, int] | None = None,
-        max_retries: int | None = None,
-        unique_key: str | None = None,
-        unique_scope: str | None = None,
-        backoff: Backoff | None = None,
         conn: "Conn | None" = None,
+        **options: Unpack[EnqueueOptions],
     ) -> Job[Any]:
         """Adds a job and returns it, once it is committed; with ``conn``, in its transaction.
 
-        ``payload``: a pydantic model, a dataclass or plain JSON data. ``run_at``: not before this
-        moment (with a time zone), or ``delay``: not before this much later. ``reference``: type and
-        id of the source entity. ``unique_key``: where a job of this type holds it, that job is
-        returned instead. Raises ``InvalidArgument``; nothing was added then.
+        ``payload``: a pydantic model, a dataclass or plain JSON data. Options: ``queue``,
+        ``priority`` (-9 to 9, higher first), ``max_retries``, ``backoff``. ``run_at``: not before
+        this moment (with a time zone), or ``delay``: not before this much later. ``reference``:
+        type and id of the source entity. ``unique_key``: where a job of this type holds it, that
+        job is returned instead; ``unique_scope``: how long it is held, ``live`` (while pending or
+        processing) or ``kept``. Raises ``InvalidArgument``; nothing was added then.
         """
-        arguments = typed(
-            job_type=job_type, queue=queue, priority=priority, max_retries=max_retries,
-            unique_key=unique_key, unique_scope=unique_scope,
-        )  # fmt: skip
-        arguments["run_at"] = not_before(run_at, delay)
-        arguments["backoff"] = delays_of(backoff)
-        arguments["reference_type"], arguments["reference_id"] = reference_of(reference)
+        arguments = job_arguments(job_type, options)
         text = "{}" if payload is None else encode(payload, "the payload")
         if conn is not None:
             return await Database(executor(conn), self.schema).enqueue(payload=text, **arguments)
-        if unique_key is not None or arguments["run_at"] is not None or backoff is not None:
+        if arguments.keys() & UNSHARED:
             return await Database(await self.pool(), self.schema).enqueue(payload=text, **arguments)
         await self.open()
         assert self._producer is not None
@@ -172,29 +179,18 @@ class App:
         job_type: str,
         payloads: Iterable[object],
         *,
-        queue: str | None = None,
-        priority: int | None = None,
-        run_at: Moment = None,
-        delay: timedelta | None = None,
-        reference: tuple[str, int] | None = None,
-        max_retries: int | None = None,
-        backoff: Backoff | None = None,
         conn: "Conn | None" = None,
+        **options: Unpack[BatchOptions],
     ) -> list[int]:
         """Adds a job for each payload, all or none; ids in the same order. See ``enqueue``."""
         if not isinstance(payloads, Iterable):
             raise InvalidArgument(f"payloads must be a list, not {payloads!r}")
-        after = not_before(run_at, delay)
-        common = typed(job_type=job_type, queue=queue, priority=priority, max_retries=max_retries)
-        delays = delays_of(backoff)
-        common["backoff"] = delays and [f"{d.total_seconds()} s" for d in delays]
-        common["reference_type"], common["reference_id"] = reference_of(reference)
+        arguments = job_arguments(job_type, options, BatchOptions)
         database = Database(await self.pool() if conn is None else executor(conn), self.schema)
-        moment = await database.moment(after)
-        common["run_at"] = None if moment is None else moment.isoformat()
-        # What is left out is jobs_enqueue's default; each key costs the server a little per job.
-        common = {k: v for k, v in common.items() if v is not None and v != _DEFAULTS.get(k)}
-        items = [{**common, "payload": payload} for payload in payloads]
+        if "run_at" in arguments:
+            arguments["run_at"] = await database.moment(arguments["run_at"])
+        item = as_item(arguments)
+        items = [{**item, "payload": payload} for payload in payloads]
         return await database.enqueue_many(encode(items, "a payload")) if items else []
 
     def worker(
@@ -220,11 +216,11 @@ class App:
             self, queues=queues, concurrency=concurrency, name=name, lease=lease, grace=grace,
             keep_completed=keep_completed,
             listen_dsn=None if listen_dsn is None else resolve(listen_dsn),
-        )  # fmt: skip
+        )
 
     async def migrate(self) -> list[str]:
         """``pgjobs.migrate`` for this app's database and schema, off the event loop."""
-        from .migrate import migrate
+        from pgjobs.schema.migrate import migrate
 
         return await asyncio.to_thread(migrate, self.dsn, self.schema)
 
@@ -240,7 +236,8 @@ class App:
                 self._pool = await asyncpg.create_pool(
                     min_size=0, max_size=self._pool_size, connect=Connector(self.dsn, name=name)
                 )
-                self._producer = Producer(Link(self.dsn, name=name, patience=60), self.schema)
+                link = Link(self.dsn, name=name, timeout_s=_ENQUEUE_TIMEOUT_S)
+                self._producer = Producer(link, self.schema)
                 self._loop = loop
         return self
 
@@ -266,6 +263,10 @@ class App:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    def held_job(self, row: Row, holder: Holder) -> RunningJob[Any]:
+        """What a worker gives to the handler of a row that it has claimed."""
+        return RunningJob(row, self, holder)
+
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
         """Around a worker's run: the lifespan that the app was made with."""
@@ -285,9 +286,15 @@ class App:
 _default = App()
 
 
-async def enqueue(job_type: str, payload: object = None, **options: Any) -> Job[Any]:
+async def enqueue(
+    job_type: str,
+    payload: object = None,
+    *,
+    conn: "Conn | None" = None,
+    **options: Unpack[EnqueueOptions],
+) -> Job[Any]:
     """``App.enqueue`` of the default app, whose DSN comes from the environment."""
-    return await _default.enqueue(job_type, payload, **options)
+    return await _default.enqueue(job_type, payload, conn=conn, **options)
 
 
 async def close() -> None:

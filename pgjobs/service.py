@@ -4,13 +4,14 @@ import socket
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from .connection import executor
-from .database import Database
-from .errors import InvalidArgument, JobNotFound
-from .models import Job, encode
+from pgjobs.connection.executor import executor
+from pgjobs.database import Database
+from pgjobs.errors import InvalidArgument, JobNotFound
+from pgjobs.job.job import Job
+from pgjobs.job.payload import encode
 
 if TYPE_CHECKING:
-    from .connection import Conn
+    from pgjobs.connection.executor import Conn
 
 
 class JobService:

@@ -90,7 +90,7 @@ def pgjobs_server(request: pytest.FixtureRequest) -> Server:
 
 
 def _load_template(**connection: Any) -> None:
-    from pgjobs.migrate import migrate
+    from pgjobs.schema.migrate import migrate
 
     server = Server(
         connection["host"], connection["port"], connection["user"], connection.get("password")

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 
 import pgjobs.testing
 from pgjobs.embedded import EmbeddedPostgres
+from pgjobs.schema import migrate
 from pgjobs.testing import FAST_SETTINGS
 
 Psql = Callable[..., subprocess.CompletedProcess[str]]
@@ -88,10 +88,8 @@ def query(empty_dsn: str) -> Callable[..., list[tuple[Any, ...]]]:
 def copied_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of sql/ that a test may change, used in its place."""
     copy = tmp_path / "sql"
-    # pgjobs.migrate is the function of that name; the module stands behind it.
-    module = import_module("pgjobs.migrate")
-    shutil.copytree(module.sql_folder(), copy)
-    monkeypatch.setattr(module, "sql_folder", lambda: copy)
+    shutil.copytree(migrate.sql_folder(), copy)
+    monkeypatch.setattr(migrate, "sql_folder", lambda: copy)
     return copy
 
 
@@ -117,7 +115,7 @@ def psql(pg_program: Callable[[str], str]) -> Psql:
         done = subprocess.run(
             [pg_program("psql"), "-X", "-d", dsn, *arguments],
             check=False, capture_output=True, text=True, cwd=Path(__file__).parents[1],
-        )  # fmt: skip
+        )
         assert not check or done.returncode == 0, done.stderr
         return done
 
@@ -132,7 +130,7 @@ def dump(pg_program: Callable[[str], str]) -> Callable[..., str]:
         done = subprocess.run(
             [pg_program("pg_dump"), "--schema-only", "-T", "*.pgjobs_migrations*", "-d", dsn],
             check=False, capture_output=True, text=True,
-        )  # fmt: skip
+        )
         if "server version mismatch" in done.stderr:
             pytest.skip("this machine's pg_dump is older than the server")
         assert done.returncode == 0, done.stderr

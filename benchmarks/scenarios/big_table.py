@@ -65,19 +65,19 @@ async def big_table(bench: Bench) -> None:
                 bench.table.add(
                     "pgjobs", "claim + complete of 100", statistics.median(seconds) * 1e3, "ms",
                     setting=name, jobs=rows,
-                )  # fmt: skip
+                )
     for name in VARIANTS:
         if name != "empty":
             bench.table.ratio(
                 f"{name}, against empty", ("pgjobs", "claim + complete of 100", name),
                 ("pgjobs", "claim + complete of 100", "empty"),
-            )  # fmt: skip
+            )
 
 
 async def _filled(
     bench: Bench, stack: AsyncExitStack, rows: int, fill: tuple[str, ...], analysed: bool,
     session: str,
-) -> Any:  # fmt: skip
+) -> Any:
     database = await stack.enter_async_context(bench.database(SYSTEMS["pgjobs"]))
     connection = await stack.enter_async_context(bench.connect(database))
     # No autovacuum in any: it would come at another moment in each. Nobody is to be woken either.

@@ -29,11 +29,11 @@ async def cleanup(bench: Bench) -> None:
                 bench.table.add(
                     "pgjobs", "part of the drain that was disturbed",
                     min(seconds / report.seconds, 1.0), "", setting=setting, jobs=jobs,
-                )  # fmt: skip
+                )
     bench.table.ratio(
         "beside jobs_cleanup against undisturbed",
         ("pgjobs", "drain", "beside jobs_cleanup"), ("pgjobs", "drain", "undisturbed"),
-    )  # fmt: skip
+    )
 
 
 async def _drain(bench: Bench, rows: int, jobs: int, *, clean: bool) -> tuple[Report, float]:

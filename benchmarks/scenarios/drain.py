@@ -28,13 +28,13 @@ async def drain(bench: Bench) -> None:
                 bench.table.add(
                     system.name, "drain", count / report.seconds, "jobs/s", setting=setting,
                     jobs=count, tuning=dict(tuning),
-                )  # fmt: skip
+                )
     for name in bench.options.systems[1:]:
         for ours in ("best", "best, completed deleted"):
             bench.table.ratio(
                 f"{ours}, against {name} at its best",
                 ("pgjobs", "drain", ours), (name, "drain", "best"),
-            )  # fmt: skip
+            )
 
 
 async def processes(bench: Bench) -> None:
@@ -47,7 +47,7 @@ async def processes(bench: Bench) -> None:
         bench.table.ratio(
             f"two processes against one, {kind}",
             ("pgjobs", kind, "2 processes"), ("pgjobs", kind, "1 processes"),
-        )  # fmt: skip
+        )
 
 
 async def _processes(bench: Bench, kind: Kind, jobs: int) -> None:
@@ -70,7 +70,7 @@ async def _processes(bench: Bench, kind: Kind, jobs: int) -> None:
         bench.table.add(
             "pgjobs", kind, jobs / seconds, "jobs/s", setting=f"{count} processes", jobs=jobs,
             shares=[report.handled for report in reports],
-        )  # fmt: skip
+        )
 
 
 def _nothing(order: Order) -> Order:

@@ -54,7 +54,7 @@ async def concurrent(bench: Bench) -> None:
     bench.table.ratio(
         "coalesced against the pool",
         ("pgjobs", "enqueue", "coalesced"), ("pgjobs", "enqueue", f"pool of {POOL}"),
-    )  # fmt: skip
+    )
 
 
 async def _many_callers(app: App, conn: Any, jobs: int) -> float:
@@ -95,7 +95,7 @@ async def sequential(bench: Bench) -> None:
                         ),
                     },
                     jobs,
-                )  # fmt: skip
+                )
             await connection.close()
         for setting, seconds in found.items():
             bench.table.add(
@@ -105,7 +105,7 @@ async def sequential(bench: Bench) -> None:
         bench.table.ratio(
             f"{setting} against a bare INSERT",
             ("pgjobs", "enqueue", setting), ("pgjobs", "enqueue", "bare INSERT"),
-        )  # fmt: skip
+        )
 
 
 async def _in_turn(

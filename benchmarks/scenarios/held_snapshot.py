@@ -21,11 +21,11 @@ async def held_snapshot(bench: Bench) -> None:
                 bench.table.add(
                     system.name, "last sixth / first sixth", last / first, "", setting=setting,
                     jobs=count, over_time=_over_time(report, count),
-                )  # fmt: skip
+                )
                 bench.table.add(
                     system.name, "drain", count / report.seconds, "jobs/s", setting=setting,
                     jobs=count,
-                )  # fmt: skip
+                )
 
 
 async def _drain(bench: Bench, system: System, setting: str, jobs: int) -> Report:

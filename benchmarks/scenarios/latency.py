@@ -28,14 +28,14 @@ async def latency(bench: Bench) -> None:
                 order = Order(
                     system.name, bench.dsn(database), system.tunings["default"], "probe",
                     until_empty=False,
-                )  # fmt: skip
+                )
                 async with bench.worker(order) as worker, asyncio.timeout(600):
                     delays, returned = await _probe(bench, system, database, [worker], jobs, pace)
             _add(bench, system.name, delays, setting, jobs)
             bench.table.add(
                 system.name, "of which enqueue, p50", statistics.median(returned) * 1e3, "ms",
                 setting=setting, jobs=jobs,
-            )  # fmt: skip
+            )
     for name, setting in itertools.product(bench.options.systems[1:], PACES):
         bench.table.ratio(
             f"p50 against {name}, {setting}", ("pgjobs", "p50", setting), (name, "p50", setting)
@@ -66,7 +66,7 @@ async def herd(bench: Bench) -> None:
     bench.table.ratio(
         f"p50 of {HERD} workers against one",
         ("pgjobs", "p50", f"{HERD} workers"), ("pgjobs", "p50", "1 workers"),
-    )  # fmt: skip
+    )
 
 
 def _add(bench: Bench, name: str, delays: Sequence[float], setting: str, jobs: int) -> None:
@@ -78,7 +78,7 @@ def _add(bench: Bench, name: str, delays: Sequence[float], setting: str, jobs: i
 async def _probe(
     bench: Bench, system: System, database: str, workers: list[Worker], jobs: int,
     pace: tuple[float, float],
-) -> tuple[list[float], list[float]]:  # fmt: skip
+) -> tuple[list[float], list[float]]:
     """Delays of the handlers' starts, and how long each call of enqueue took."""
     async with system.producer(bench.dsn(database)) as producer:
         # Until one has been done, whoever gets it; then everybody has time to come to rest.

@@ -44,7 +44,7 @@ async def _starts(bench: Bench, jobs: int, long: int, slots: int) -> list[float]
             from generate_series(1, $1::int)
             """,
             long, SECONDS,
-        )  # fmt: skip
+        )
         await connection.execute(
             """
             insert into jobs (job_type, payload)

@@ -40,7 +40,7 @@ async def producers(bench: Bench) -> None:
                 bench.table.add(
                     "pgjobs", f"done meanwhile, {call}", done / seconds, "jobs/s",
                     setting=setting, left=left,
-                )  # fmt: skip
+                )
     for call in SCRIPTS:
         for setting in (AS_INSTALLED, ALWAYS):
             bench.table.ratio(
@@ -88,7 +88,7 @@ async def _pgbench(bench: Bench, database: str, script: str, seconds: float) -> 
             str(Path(bench.bin) / "pgbench"), "-n", "-c", str(CLIENTS), "-j", "2", "-M", "prepared",
             "-T", str(round(seconds)), "-f", file.name, bench.dsn(database),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+        )
         output, errors = await process.communicate()
     found = re.search(rb"tps = ([\d.]+)", output)
     if process.returncode or found is None:

@@ -29,7 +29,7 @@ def _node() -> str:
     for program in (shutil.which("node"), str(PROGRAM.parent / "node_modules/.bin/node")):
         if program and os.path.exists(program):
             said = subprocess.run([program, "--version"], capture_output=True, text=True,
-                                  check=False).stdout  # fmt: skip
+                                  check=False).stdout
             if said and int(said.lstrip("v").split(".")[0]) >= NODE:
                 return program
     raise NotAvailable(f"graphile-worker needs Node.js {NODE}: {INSTALL}")
@@ -76,7 +76,7 @@ class _Producer:
                 from json_array_elements($1::json) p(payload)))
             """,
             json.dumps(list(payloads)), -priority,
-        )  # fmt: skip
+        )
 
 
 def _tuned(slots: int, local: int) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def _tuned(slots: int, local: int) -> dict[str, Any]:
     return {
         "concurrentJobs": slots, "localQueue": {"size": local}, "completeJobBatchDelay": 0,
         "failJobBatchDelay": 0, "maxPoolSize": slots + 1,
-    }  # fmt: skip
+    }
 
 
 class GraphileWorker(System):
@@ -111,7 +111,7 @@ class GraphileWorker(System):
 
     def command(self, order: Order) -> Sequence[str]:
         return _arguments("work", order.dsn, **{k: v for k, v in asdict(order).items()
-                                                if k not in ("dsn", "system")})  # fmt: skip
+                                                if k not in ("dsn", "system")})
 
     async def install(self, dsn: str) -> None:
         await _run(_arguments("install", dsn))

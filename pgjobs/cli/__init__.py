@@ -3,6 +3,6 @@
 
 def main() -> None:
     """The entry point ``pgjobs``."""
-    from .commands import cli
+    from pgjobs.cli.commands import cli
 
     cli(prog_name="pgjobs")

@@ -6,8 +6,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from . import demo, jobs, queues, schema, top, worker
-from .complaints import complaint
+from pgjobs.cli import demo, jobs, queues, schema, top, worker
+from pgjobs.cli.complaints import complaint
 
 
 class Commands(TyperGroup):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import asyncpg
 import psycopg
 
-from ..dsn import redact
-from ..errors import InvalidArgument, JobNotFound, PgjobsError, SchemaMismatch
+from pgjobs.connection.dsn import redact
+from pgjobs.errors import InvalidArgument, JobNotFound, PgjobsError, SchemaMismatch
 
 _MISSING = (
     asyncpg.UndefinedTableError,

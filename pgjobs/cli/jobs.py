@@ -7,20 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
-from ..database import Database
-from ..errors import JobNotFound, PgjobsError
-from ..models import Job
-from .complaints import complaint
-from .options import AsJson, Dsn, JobTypes, Queues, Schema, duration, moment, reference
-from .output import as_dict, brief, cell, print_json, put, say, table
-from .session import ask
+from pgjobs.cli.complaints import complaint
+from pgjobs.cli.options import AsJson, Dsn, JobTypes, Queues, Schema, duration, moment, reference
+from pgjobs.cli.output import as_dict, brief, cell, print_json, put, say, table
+from pgjobs.cli.session import ask
+from pgjobs.database import Database
+from pgjobs.errors import JobNotFound, PgjobsError
+from pgjobs.job.job import Job
 
 _FIELDS = (
     "id", "queue", "job_type", "status", "priority", "reference_type", "reference_id", "payload",
     "result", "error", "retry_count", "max_retries", "crash_count", "attempt", "backoff", "run_at",
     "unique_key", "unique_scope", "worker", "lease_until", "cancel_requested_at", "created_at",
     "updated_at", "finished_at",
-)  # fmt: skip
+)
 _RETRY_BATCH = 10_000
 
 Id = Annotated[int, typer.Argument(metavar="ID", help="The job's number.")]
@@ -77,7 +77,7 @@ def enqueue(
     reference_type, reference_id = (None, None) if about is None else reference(about)
     job = ask(dsn, schema, lambda database: database.enqueue(
         job_type, text, queue, priority, run_at if delay is None else delay, reference_type,
-        reference_id, max_retries, unique_key, unique_scope))  # fmt: skip
+        reference_id, max_retries, unique_key, unique_scope))
     if as_json:
         print_json(_data(job))
     else:
@@ -116,7 +116,7 @@ def list_jobs(
             ([r["id"], r["queue"], r["job_type"], r["status"], r["priority"],
               f"{r['attempt']}/{r['max_retries'] + 1}", r["age"], r["worker"],
               _reference(r["reference_type"], r["reference_id"]), brief(r["error"])]
-             for r in rows)))  # fmt: skip
+             for r in rows)))
 
 
 def show(job_id: Id, dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -> None:

@@ -10,7 +10,7 @@ _UNITS = {
     "ms": timedelta(milliseconds=1), "s": timedelta(seconds=1), "m": timedelta(minutes=1),
     "min": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1),
     "w": timedelta(weeks=1),
-}  # fmt: skip
+}
 _PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|min|[smhdw])")
 
 

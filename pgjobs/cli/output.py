@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from ..models import Row
+from pgjobs.job.job import Row
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _STYLES = {
     "pending": "cyan", "processing": "blue", "completed": "green", "failed": "red",
     "cancelled": "dim", "ok": "green", "warn": "yellow", "bad": "bold red",
-}  # fmt: skip
+}
 _WIDE = 10_000
 
 
@@ -56,7 +56,7 @@ def table(columns: str, rows: Iterable[Sequence[object]], title: str | None = No
     made = Table(
         box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold",
         title=title, title_justify="left", title_style="bold",
-    )  # fmt: skip
+    )
     for name in columns.split():
         right = name.startswith(">")
         made.add_column(

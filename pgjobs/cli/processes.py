@@ -71,7 +71,7 @@ class _Parent:
             sys.executable, "-m", "pgjobs", "worker", *own, *self._arguments,
             # Else Ctrl-C would reach it from the terminal and from us, and two mean at once.
             start_new_session=True,
-        )  # fmt: skip
+        )
         self._children[slot] = child
         if self._stopping.is_set():
             _send(child, self._last_signal)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..database import Database
-from ..models import JobStatus, Row
-from .options import AsJson, Dsn, Schema, duration
-from .output import as_dict, print_json, put, say, styled, table
-from .session import ask
+from pgjobs.cli.options import AsJson, Dsn, Schema, duration
+from pgjobs.cli.output import as_dict, print_json, put, say, styled, table
+from pgjobs.cli.session import ask
+from pgjobs.database import Database
+from pgjobs.job.job import JobStatus, Row
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,7 +70,7 @@ def cleanup(
     [bold]pgjobs cleanup --older-than 30d --status failed --status cancelled[/bold]
 
     In a crontab: [bold]15 3 * * * pgjobs cleanup[/bold]
-    """  # fmt: skip
+    """
     statuses = status or [JobStatus.COMPLETED.value]
 
     async def delete(database: Database) -> int:

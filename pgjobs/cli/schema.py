@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from ..database import Database
-from .complaints import unreachable
-from .options import AsJson, Dsn, Schema
-from .output import as_dict, print_json, put, say, table
-from .session import ask
+from pgjobs.cli.complaints import unreachable
+from pgjobs.cli.options import AsJson, Dsn, Schema
+from pgjobs.cli.output import as_dict, print_json, put, say, table
+from pgjobs.cli.session import ask
+from pgjobs.database import Database
 
 
 class Kind(StrEnum):
@@ -38,11 +38,11 @@ def migrate(
     [bold]pgjobs migrate --schema queue[/bold]     beside an application that has a table jobs
 
     [bold]pgjobs migrate --down 1[/bold]           take back the last migration
-    """  # fmt: skip
+    """
     import psycopg
 
-    from ..dsn import resolve
-    from ..migrate import migrate as run
+    from pgjobs.connection.dsn import resolve
+    from pgjobs.schema.migrate import migrate as run
 
     if down and not yes and sys.stdin.isatty():
         typer.confirm("Rolling back loses data, the first migration all jobs. Go on?", abort=True)
@@ -66,7 +66,7 @@ def sql() -> None:
 
     [bold]pgjobs sql | psql -v schema=public[/bold]
     """
-    from ..migrate import script
+    from pgjobs.schema.migrate import script
 
     sys.stdout.write(script())
 
@@ -114,7 +114,7 @@ def doctor(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) 
         put(table(
             "verdict check detail what_to_do",
             ([r["verdict"], r["check_name"], r["detail"], r["advice"]] for r in rows),
-        ))  # fmt: skip
+        ))
     bad = [row["check_name"] for row in rows if row["verdict"] == "bad"]
     if bad:
         print(f"pgjobs: bad: {', '.join(bad)}", file=sys.stderr)
@@ -123,7 +123,7 @@ def doctor(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) 
 
 def code_version() -> str:
     """The version of the SQL functions that this package would install."""
-    from ..migrate import sql_folder
+    from pgjobs.schema.migrate import sql_folder
 
     text = (sql_folder() / "functions" / "manage" / "jobs_version.sql").read_text(encoding="utf-8")
     found = re.search(r"return '(.+)'", text)

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 import asyncpg
 
-from ..database import Database
-from ..dsn import resolve
-from .complaints import unreachable
+from pgjobs.cli.complaints import unreachable
+from pgjobs.connection.dsn import resolve
+from pgjobs.database import Database
 
 T = TypeVar("T")
 

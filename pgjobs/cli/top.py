@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..database import Database
-from ..models import Row
-from .options import AsJson, Dsn, Schema, duration
-from .output import as_dict, console, print_json, put, styled, table
-from .queues import depth
-from .session import connected
+from pgjobs.cli.options import AsJson, Dsn, Schema, duration
+from pgjobs.cli.output import as_dict, console, print_json, put, styled, table
+from pgjobs.cli.queues import depth
+from pgjobs.cli.session import connected
+from pgjobs.database import Database
+from pgjobs.job.job import Row
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -69,7 +69,7 @@ def top(
     [bold]pgjobs top --once[/bold]            one look, also for watch or a log
 
     [bold]pgjobs top --once --json[/bold]     the same for a program
-    """  # fmt: skip
+    """
     if every <= timedelta(0):
         raise typer.BadParameter("--every must be above 0")
     asyncio.run(_watch(dsn, schema, every, once=once or as_json, as_json=as_json))
@@ -92,7 +92,7 @@ async def _watch(
                 put("", drawn(await look(database), schema))
         else:
             with Live(drawn(frame, schema), console=console(), screen=True, auto_refresh=False,
-                      vertical_overflow="crop") as live:  # fmt: skip
+                      vertical_overflow="crop") as live:
                 while True:
                     await asyncio.sleep(every.total_seconds())
                     live.update(drawn(await look(database), schema), refresh=True)
@@ -123,7 +123,7 @@ def drawn(frame: Frame, schema: str) -> "RenderableType":
             [w["worker"], ", ".join(w["queues"]), w["concurrency"],
              _state(w), w["unseen"], w["version"]]
             for w in frame.workers
-        )  # fmt: skip
+        )
         parts += [table("worker queues >slots state >seen version", rows, "Workers"), ""]
     if frame.running:
         running = (
@@ -148,7 +148,7 @@ def _head(frame: Frame, schema: str) -> "RenderableType":
         ["rate", f"{rates} (of the last {_WINDOW.seconds} s)"],
         ["oldest due", "none is waiting" if oldest is None else oldest],
         ["workers", str(len(frame.workers)) if frame.workers else styled("none", "yellow")],
-    ])  # fmt: skip
+    ])
     grid.show_header = False
     return grid
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import PgjobsError
-from .options import Dsn, duration
-from .session import connected
+from pgjobs.cli.options import Dsn, duration
+from pgjobs.cli.session import connected
+from pgjobs.errors import PgjobsError
 
 if TYPE_CHECKING:
-    from ..app import App
-    from ..worker import Worker
+    from pgjobs.app import App
+    from pgjobs.worker.worker import Worker
 
 log = logging.getLogger("pgjobs.cli")
 
@@ -90,19 +90,19 @@ def worker(
 
     SIGTERM or Ctrl-C ends it well: no more jobs are taken, running ones have --grace to end, and
     the rest is given back. A second one ends it at once.
-    """  # fmt: skip
+    """
     _log_to_stderr(log_level)
     app = load(target)
     app.connect_to(dsn, schema)
     if processes > 1:
-        from .processes import supervise
+        from pgjobs.cli.processes import supervise
 
         raise typer.Exit(supervise(processes, name, _arguments(
-            target, queue, concurrency, grace, listen_dsn, log_level, dsn, schema)))  # fmt: skip
+            target, queue, concurrency, grace, listen_dsn, log_level, dsn, schema)))
     options: dict[str, Any] = {
         "queues": queue, "concurrency": concurrency, "name": name, "grace": grace,
         "listen_dsn": listen_dsn,
-    }  # fmt: skip
+    }
     given = {key: value for key, value in options.items() if value}
     if grace is not None:
         given["grace"] = grace
@@ -111,7 +111,7 @@ def worker(
 
 def load(target: str) -> "App":
     """The App that ``MODULE:APP`` names; modules beside the caller are found too."""
-    from ..app import App
+    from pgjobs.app import App
 
     module_name, colon, path = target.partition(":")
     if not (module_name and colon and path):
@@ -155,13 +155,13 @@ def _import_failed(module_name: str, error: Exception) -> PgjobsError:
 
 
 async def _work(app: "App", options: dict[str, Any], parent: int | None) -> None:
-    from .schema import code_version
+    from pgjobs.cli.schema import code_version
 
     # Asked first: what is wrong now is not going to heal, and is told in one line.
     async with connected(app.dsn, app.schema) as database:
         if (installed := await database.version()) != code_version():
             log.warning("the database has pgjobs %s, this is %s: pgjobs migrate", installed,
-                        code_version())  # fmt: skip
+                        code_version())
     running = app.worker(**options)
     # What is loaded now stays: the collector need not walk it again and again beside the jobs.
     gc.freeze()
@@ -195,7 +195,7 @@ def _arguments(
         "--concurrency": concurrency, "--listen-dsn": listen_dsn, "--dsn": dsn,
         "--schema": schema, "--log-level": log_level.value,
         "--grace": None if grace is None else f"{grace.total_seconds():f}",
-    }  # fmt: skip
+    }
     given = [f"{key}={value}" for key, value in options.items() if value is not None]
     return [*given, *(f"--queue={queue}" for queue in queues or ()), "--", target]
 

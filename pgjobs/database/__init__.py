@@ -4,16 +4,19 @@ Values of ``jsonb`` arguments are JSON text here. A moment (``run_at``) may be g
 ``timedelta`` from now, which the database adds to its own clock: the only one there is.
 """
 
-from .claiming import Claiming
-from .looking import Looking
-from .managing import Managing
-from .producing import Producing
-from .statements import JOB_COLUMNS, Executor, Moment, quote
+from pgjobs.database.claim import Claim
+from pgjobs.database.enqueue import Enqueue
+from pgjobs.database.finish import Finish
+from pgjobs.database.lease import Lease
+from pgjobs.database.manage import Manage
+from pgjobs.database.reading import Reading
+from pgjobs.database.statements import JOB_COLUMNS, Moment, quote
+from pgjobs.database.workers import Workers
 
-__all__ = ["JOB_COLUMNS", "Database", "Executor", "Moment", "quote"]
+__all__ = ["JOB_COLUMNS", "Database", "Moment", "quote"]
 
 
-class Database(Producing, Claiming, Managing, Looking):
+class Database(Enqueue, Claim, Finish, Lease, Workers, Manage, Reading):
     """The SQL functions of one schema, on one connection or pool."""
 
     __slots__ = ()

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 
-from ..errors import InvalidArgument, SchemaMismatch
-from ..models import Job, Row
+from pgjobs.connection.executor import Executor
+from pgjobs.errors import InvalidArgument, SchemaMismatch
+from pgjobs.job.job import Job, Row
 
 T = TypeVar("T")
 Moment = datetime | timedelta | None
@@ -27,13 +28,7 @@ CLAIM_COLUMNS = JOB_COLUMNS.replace("result::text,", "").replace(", finished_at"
 UPGRADED = (
     asyncpg.DatatypeMismatchError, asyncpg.InvalidFunctionDefinitionError,
     asyncpg.InternalServerError, asyncpg.UndefinedFunctionError,
-)  # fmt: skip
-
-
-class Executor(Protocol):
-    """An asyncpg connection or pool, or what looks like one."""
-
-    async def fetch(self, query: str, /, *args: Any) -> Sequence[Any]: ...
+)
 
 
 def quote(identifier: str) -> str:
@@ -59,7 +54,7 @@ class Statements:
         except (
             asyncpg.UndefinedFunctionError, asyncpg.UndefinedColumnError,
             asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError,
-        ) as error:  # fmt: skip
+        ) as error:
             raise SchemaMismatch(
                 f"{error}; run `pgjobs migrate --schema {self.schema}` with this version of pgjobs"
             ) from error

@@ -15,8 +15,8 @@ from rich.table import Table
 from pgjobs.database import Database
 from pgjobs.embedded import EmbeddedPostgres
 from pgjobs.errors import InvalidArgument
-from pgjobs.migrate import migrate
-from pgjobs.models import Row
+from pgjobs.job.job import Row
+from pgjobs.schema.migrate import migrate
 
 _BROKEN = "broken on purpose.txt"
 _STATUSES = ("pending", "processing", "completed", "failed")
@@ -70,7 +70,7 @@ def find_files(path: Path) -> list[Path]:
 
 
 async def _work(dsn: str, files: Sequence[Path], console: Console) -> None:
-    from .pipeline import File, app, ingest
+    from pgjobs.demo.pipeline import File, app, ingest
 
     app.connect_to(dsn)
     async with app:
@@ -132,4 +132,4 @@ def _epilogue(server: EmbeddedPostgres, console: Console, *, stays: bool) -> Non
         console.print(
             f'  {psql} "{server.dsn}" -c "{query}"',
             soft_wrap=True, highlight=False, markup=False,
-        )  # fmt: skip
+        )

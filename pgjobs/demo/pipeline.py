@@ -80,7 +80,7 @@ async def ingest(job: RunningJob[File]) -> None:
             select $1, c.place, c.content from unnest($2::text[]) with ordinality c(content, place)
             returning id""",
             str(path), chunks,
-        )  # fmt: skip
+        )
         await embed.enqueue_many([Chunk(chunk_id=row["id"]) for row in rows], conn=conn)
 
 
@@ -102,7 +102,7 @@ async def store(job: RunningJob[Embedded]) -> None:
         await conn.execute(
             "insert into demo_vectors (chunk_id, vector) values ($1, $2)",
             job.payload.chunk_id, job.payload.vector,
-        )  # fmt: skip
+        )
         await cleanup.enqueue(
             Retention(), unique_key="demo", delay=timedelta(seconds=1), conn=conn
         )

@@ -89,7 +89,7 @@ def pytest_runtest_makereport(
             number, fault.format(**variant.params) if variant else fault, holds,
             item.stash.get(_FIGURES, None),
             {"passed": "holds", "failed": "**does not hold**"}.get(report.outcome, "left out"),
-        )  # fmt: skip
+        )
     return report
 
 

@@ -60,7 +60,7 @@ class Counts:
 async def add(
     conn: asyncpg.Connection, jobs: int, seconds: float, *, job_type: str = "work",
     every_tenth: str | None = None,
-) -> list[int]:  # fmt: skip
+) -> list[int]:
     """Adds jobs that take so long; their ids, in order."""
     rows = await conn.fetch(
         """select jobs_enqueue_many as id from jobs_enqueue_many((
@@ -69,7 +69,7 @@ async def add(
             'payload', jsonb_build_object('seconds', $2::float)) order by n)
         from generate_series(1, $1::int) n))""",
         jobs, seconds, job_type, every_tenth or job_type,
-    )  # fmt: skip
+    )
     return [row["id"] for row in rows]
 
 

@@ -26,7 +26,7 @@ class Process(subprocess.Popen[bytes]):
             super().__init__(
                 [sys.executable, *arguments], stderr=stderr,
                 env={**os.environ, "PGJOBS_DSN": dsn, "PYTHONPATH": path},
-            )  # fmt: skip
+            )
 
     @property
     def said(self) -> str:
@@ -45,7 +45,7 @@ class Processes:
     def start(
         self, *, dsn: str | None = None, name: str | None = None, wrong_by: float | None = None,
         **options: float,
-    ) -> Process:  # fmt: skip
+    ) -> Process:
         """One worker. ``wrong_by``: seconds that its clock is ahead; options as workload.py's."""
         name = name or f"worker-{len(self._started)}"
         script = "workload.py" if wrong_by is None else "skewed.py"
@@ -56,7 +56,7 @@ class Processes:
     def supervise(self, processes: int, concurrency: int) -> Process:
         """``pgjobs worker --processes``, which starts again those that die."""
         arguments = ["-m", "pgjobs", "worker", "chaos.workload:app",
-                     f"--processes={processes}", f"--concurrency={concurrency}"]  # fmt: skip
+                     f"--processes={processes}", f"--concurrency={concurrency}"]
         return self._begin(arguments, "supervisor", None)
 
     def _begin(self, arguments: list[str], name: str, dsn: str | None) -> Process:

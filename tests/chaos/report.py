@@ -63,13 +63,13 @@ class Row:
             str(self.number), self.fault, self.holds, f"{f.jobs:,}", f"{f.lost:,}",
             f"{twice} {f.twice_why}".strip(),
             "–" if f.seconds is None else f"{f.seconds:.1f} {f.what}", self.verdict,
-        ]  # fmt: skip
+        ]
 
 
 def page(rows: Iterable[Row], postgres: str) -> str:
     """The document."""
     lines = [INTRO, "| # | fault | must hold | jobs | lost | run twice | seconds | verdict |",
-             "| --- | --- | --- | ---: | ---: | --- | --- | --- |"]  # fmt: skip
+             "| --- | --- | --- | ---: | ---: | --- | --- | --- |"]
     lines += ["| " + " | ".join(row.cells) + " |" for row in sorted(rows, key=lambda r: r.number)]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     lines += [LEGEND, f"Taken on {postgres}, Python {platform.python_version()}, {cores} cores."]

@@ -34,7 +34,7 @@ async def test_the_clock_of_a_worker_has_no_effect(
         followed[-1],
     )
     figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice, seconds=late["seconds"],
-            what="late at most, of those for later")  # fmt: skip
+            what="late at most, of those for later")
     assert (counts.lost, counts.twice, counts.retries, counts.crashes) == (0, 0, 0, 0)
     assert (late["count"], late["early"]) == (len(followed), 0)
     assert late["off"] < 0.1
@@ -64,7 +64,7 @@ async def test_a_database_clock_that_jumps_costs_re_runs_at_most(
     repeats = {r["job_id"] for r in await ledger.fetch(REPEATS)}
     figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice,
             twice_why=f"of {len(held)} that were held", seconds=took,
-            what="until those whose leases seemed over were taken")  # fmt: skip
+            what="until those whose leases seemed over were taken")
     assert (counts.lost, counts.retries, counts.stale) == (0, 0, 0)
     assert set(long) <= repeats <= held
     assert {worker.poll() for worker in alive} == {None}

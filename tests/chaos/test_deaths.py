@@ -45,7 +45,7 @@ async def test_a_killed_worker_loses_no_job_and_only_its_running_ones_run_twice(
         and (r["next_attempt"] == 2 or r["crash_count"] < 2)
     )
     figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice, twice_why="of the killed",
-            seconds=took, what="from the kill to the last re-run")  # fmt: skip
+            seconds=took, what="from the kill to the last re-run")
     assert (counts.lost, counts.retries, counts.stale) == (0, 0, 0)
     assert [r for r in repeats if r["pid"] not in killed] == []
     assert await ledger.fetchval("select count(*) - count(distinct job_id) from writes") == 0
@@ -89,7 +89,7 @@ async def test_a_rolling_restart_runs_nothing_twice_and_spends_no_retry(
     await ended(ledger)
     counts = await counted(ledger, size.jobs)
     figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice,
-            seconds=longest, what="from SIGTERM to the exit")  # fmt: skip
+            seconds=longest, what="from SIGTERM to the exit")
     assert (counts.lost, counts.twice, counts.retries, counts.crashes) == (0, 0, 0, 0)
 
 
@@ -123,7 +123,7 @@ async def test_a_poison_job_ends_failed_and_its_neighbours_do_not(
     runs = await ledger.fetchval("select count(*) from ledger where job_id = $1", poison)
     figures(jobs=counts.jobs + 1, lost=counts.lost, twice=counts.twice,
             twice_why=f"beside it; it ran {runs} times", seconds=row["seconds"],
-            what="from its first run to its end")  # fmt: skip
+            what="from its first run to its end")
     assert (row["status"], row["crash_count"], row["retry_count"]) == ("failed", 4, 0)
     assert (runs, counts.lost, counts.retries, counts.stale) == (4, 0, 0, 0)
     assert pool.poll() is None

@@ -44,7 +44,7 @@ async def test_a_deaf_listener_is_noticed_and_replaced(
     await ended(ledger)
     counts = await counted(ledger, size.jobs + 8)
     figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice, seconds=took,
-            what="until jobs are found")  # fmt: skip
+            what="until jobs are found")
     assert (counts.lost, counts.twice, counts.retries, counts.crashes) == (0, 0, 0, 0)
     assert took < NOTICED
 
@@ -70,6 +70,6 @@ async def test_a_connection_that_answers_no_more_is_replaced_and_no_job_is_lost(
     await ended(ledger)
     counts = await counted(ledger, size.jobs + 5)
     figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice, seconds=took,
-            what="until it is replaced")  # fmt: skip
+            what="until it is replaced")
     assert (counts.lost, counts.twice, counts.retries, counts.crashes) == (0, 0, 0, 0)
     assert took < NOTICED

@@ -51,7 +51,7 @@ async def test_opposite_orders_of_locks_never_deadlock(
     figures(jobs=tally.enqueued, lost=tally.enqueued - tally.deleted - left,
             twice=len(tally.settled) - len(set(tally.settled)), twice_why="attempts ended twice",
             seconds=size.seconds,
-            what=f"long, {tally.statements:,} statements; {deadlocks} deadlocks")  # fmt: skip
+            what=f"long, {tally.statements:,} statements; {deadlocks} deadlocks")
     assert tally.errors == []
     assert deadlocks == 0
     assert tally.enqueued == tally.deleted + left
@@ -114,7 +114,7 @@ async def _fail(database: Database, held: Held, tally: Tally) -> None:
     ids, attempts = zip(*held, strict=True)
     retries, at_once = [random.random() < 0.5] * len(ids), [timedelta(0)] * len(ids)
     _ended(tally, held, await database.fail_many(
-        "w", ids, attempts, ["e"] * len(ids), retries, at_once))  # fmt: skip
+        "w", ids, attempts, ["e"] * len(ids), retries, at_once))
 
 
 async def _release(database: Database, held: Held, tally: Tally) -> None:

@@ -55,8 +55,8 @@ async def test_a_second_worker_of_a_living_ones_name_is_refused(
     took = await ledger.fetchval(
         "select extract(epoch from min(at) - $2)::float from ledger where pid = $1",
         new.pid, stopped_at,
-    )  # fmt: skip
+    )
     figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice, seconds=took,
-            what=f"from the old one's exit; {refused + 1} refused")  # fmt: skip
+            what=f"from the old one's exit; {refused + 1} refused")
     assert (counts.lost, counts.twice, counts.retries, counts.crashes) == (0, 0, 0, 0)
     assert refused >= 1

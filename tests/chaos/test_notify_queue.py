@@ -52,7 +52,7 @@ async def test_jobs_are_found_by_polling_when_the_notification_queue_is_half_ful
         row = await conn.fetchrow(DOCTOR)
     counts = await counted(conn, size.jobs + alone + 1)
     figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice, seconds=took,
-            what="until a lone job was found")  # fmt: skip
+            what="until a lone job was found")
     assert (counts.lost, counts.twice, counts.retries, counts.crashes) == (0, 0, 0, 0)
     assert row["verdict"] == "bad"
     assert f"pid {pid} (deaf," in row["detail"]

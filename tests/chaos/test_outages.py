@@ -12,7 +12,7 @@ from chaos.report import Note
 from chaos.workload import LEDGER
 
 from pgjobs import App
-from pgjobs.link import BROKEN
+from pgjobs.connection.link import BROKEN
 
 # For claims, for ends, for LISTEN, and the handlers' pool.
 KINDS = ["claim", "settle", "listen", "workload.py"]
@@ -46,7 +46,7 @@ async def test_cut_connections_are_made_again_and_every_job_ends(
     counts = await counted(ledger, size.jobs)
     figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice,
             seconds=await ledger.fetchval(LONGEST_PAUSE),
-            what=f"the longest pause; {sum(cut.values())} cuts")  # fmt: skip
+            what=f"the longest pause; {sum(cut.values())} cuts")
     assert (counts.lost, counts.stale) == (0, 0)
     assert worker.poll() is None
     assert min(cut.values()) > 0
@@ -86,7 +86,7 @@ async def test_a_crash_of_the_database_loses_no_job_and_undoes_no_completion(
     counts = await counted(conn, size.jobs)
     figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice,
             twice_why="of those that were running", seconds=took,
-            what="from the server's start to the next run")  # fmt: skip
+            what="from the server's start to the next run")
     assert (counts.lost, counts.retries, counts.stale) == (0, 0, 0)
     assert completed
     assert await conn.fetchval(again, crashed_at, list(completed)) == 0

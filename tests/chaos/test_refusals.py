@@ -52,7 +52,7 @@ async def test_only_the_job_whose_end_is_refused_fails(
     )
     counts = await counted(ledger, size.jobs + (size.times > 2) - len(failed))
     figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice,
-            seconds=None)  # fmt: skip
+            seconds=None)
     assert (counts.lost, counts.twice, counts.retries, counts.crashes) == (0, 0, 0, 0)
     assert len(failed) == guilty
     for row in failed:

@@ -44,7 +44,7 @@ async def test_a_blocked_event_loop_is_named_and_its_jobs_are_fenced(
     took = max(((r["next_at"] - at).total_seconds() for r in repeats), default=0.0)
     figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice,
             twice_why="beside it, fenced", seconds=took,
-            what="from the block to the last re-run; the lease is 3 s")  # fmt: skip
+            what="from the block to the last re-run; the lease is 3 s")
     assert (counts.lost, counts.retries, counts.stale) == (0, 0, 0)
     assert {*neighbours, blocking} <= {r["job_id"] for r in repeats}
     assert {r["pid"] for r in repeats} == {pid}
@@ -82,7 +82,7 @@ async def test_a_worker_that_wakes_after_its_lease_is_told_and_its_tasks_are_can
     await ended(ledger)
     counts = await counted(ledger, size.jobs + 5)
     figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice, twice_why="fenced",
-            seconds=took, what="from SIGCONT until its handlers are cancelled")  # fmt: skip
+            seconds=took, what="from SIGCONT until its handlers are cancelled")
     assert (counts.lost, counts.retries, counts.stale) == (0, 0, 0)
     assert {r["pid"] for r in await ledger.fetch(REPEATS)} == {zombie.pid}
     assert "is stopped: somebody else holds it by now" in zombie.said
@@ -113,7 +113,7 @@ async def test_what_a_zombie_says_changes_nothing(ledger: Any, size: Size, figur
     assert await database.complete_many("zombie", ids, attempts, ["1"] * len(ids)) == []
     assert await database.complete_many("zombie", ids, attempts, nothing, keep=False) == []
     assert await database.fail_many(
-        "zombie", ids, attempts, ["late"] * len(ids), [True] * len(ids), nothing) == []  # fmt: skip
+        "zombie", ids, attempts, ["late"] * len(ids), [True] * len(ids), nothing) == []
     assert await database.release_many("zombie", ids, attempts) == []
     states = await database.heartbeat("zombie", ids, attempts, MINUTE)
     assert set(states) == {"lost"}

@@ -9,7 +9,7 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 from pgjobs import App, RunningJob
-from pgjobs.link import persist
+from pgjobs.connection.link import persist
 
 LEDGER = """
     create table if not exists ledger (
@@ -30,7 +30,7 @@ async def note(job: Load) -> UUID:
     await persist(lambda: pool.execute(
         "insert into ledger values ($1, $2, $3, $4) on conflict do nothing",
         run, job.id, job.attempt, os.getpid(),
-    ), "the ledger")  # fmt: skip
+    ), "the ledger")
     return run
 
 
@@ -107,7 +107,7 @@ def main() -> None:
     worker = app.worker(
         concurrency=options.concurrency, name=options.name,
         lease=timedelta(seconds=options.lease), grace=timedelta(seconds=options.grace),
-    )  # fmt: skip
+    )
     asyncio.run(worker.run())
 
 

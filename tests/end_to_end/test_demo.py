@@ -22,7 +22,7 @@ def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
         [*COMMAND, *arguments],
         check=False, capture_output=True, text=True, timeout=120,
         cwd=ROOT, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    )
 
 
 def test_the_demo_ingests_the_documentation_and_ends_by_itself() -> None:
@@ -69,7 +69,7 @@ class Terminal:
             [sys.executable, "-c", TAKE_TERMINAL, *COMMAND, str(folder)],
             stdin=its_end, stdout=its_end, stderr=its_end, start_new_session=True,
             cwd=ROOT, env={**os.environ, "COLUMNS": "120"},
-        )  # fmt: skip
+        )
         os.close(its_end)
         self.shown = ""
 

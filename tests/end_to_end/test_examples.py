@@ -25,7 +25,7 @@ PRINTED = {
     "schedule_ahead": ["2 wait"],
     "by_hand": ["True completed {'pages': 3}", "pending 1"],
     "cleanup": ['{"deleted": 0}', "1 waits"],
-}  # fmt: skip
+}
 
 
 def test_every_example_is_here() -> None:
@@ -41,7 +41,7 @@ def test_an_example_prints_what_it_says(name: str, pgjobs_dsn: str) -> None:
         [sys.executable, EXAMPLES / f"{name}.py"],
         check=False, capture_output=True, text=True, timeout=60,
         env={**os.environ, "PGJOBS_DSN": pgjobs_dsn, "PYTHONPATH": str(EXAMPLES.parent)},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == PRINTED[name]
 
@@ -75,7 +75,7 @@ async def test_a_request_enqueues_in_its_own_transaction(
         seen = await client.get(f"/jobs/{accepted.json()['job']}")
         assert seen.json() == {
             "status": "completed", "result": {"ingested": "a.pdf"}, "error": None,
-        }  # fmt: skip
+        }
 
 
 async def test_the_pipeline_is_an_app_that_a_worker_runs(
@@ -89,7 +89,7 @@ async def test_the_pipeline_is_an_app_that_a_worker_runs(
         sys.executable, "-m", "pgjobs", "worker", "examples.ingest:app",
         cwd=EXAMPLES.parent, env={**os.environ, "PGJOBS_DSN": pgjobs_dsn},
         stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+    )
     try:
         async with asyncio.timeout(60):
             while not await conn.fetchval(  # the database is what tells
@@ -113,7 +113,7 @@ async def test_a_shell_is_a_worker(
         subprocess.run, ["sh", EXAMPLES / "other_language" / "worker.sh"],
         check=False, capture_output=True, text=True, timeout=60,
         env={**os.environ, "PGJOBS_DSN": pgjobs_dsn, "PATH": f"{psql}:{os.environ['PATH']}"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert "ended: completed" in done.stdout
     assert "failed: failed" in done.stdout

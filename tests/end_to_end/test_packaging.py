@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pgjobs.migrate import script
+from pgjobs.schema.migrate import script
 
 ROOT = Path(__file__).parents[2]
 SQL_FILES = {path.relative_to(ROOT).as_posix() for path in (ROOT / "sql").rglob("*.sql")}
@@ -21,7 +21,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)],
         check=True, capture_output=True, text=True,
-    )  # fmt: skip
+    )
     return folder
 
 
@@ -41,12 +41,12 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         [str(new), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index",
          "--disable-pip-version-check", str(wheel)],
         check=True,
-    )  # fmt: skip
+    )
     # What pgjobs depends on is taken from where the tests run, behind what the wheel brought.
     site = subprocess.run(
         [str(new), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
         check=True, capture_output=True, text=True,
-    ).stdout.strip()  # fmt: skip
+    ).stdout.strip()
     (Path(site) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return new
 
@@ -58,7 +58,7 @@ def test_the_wheel_holds_the_sql_inside_the_package(wheel: Path) -> None:
     # Nothing beside the package: "sql" or "tests" would be in everybody's way.
     assert {name.split("/")[0] for name in names} == {
         "pgjobs", f"{wheel.name.rsplit('-', 3)[0]}.dist-info"
-    }  # fmt: skip
+    }
 
 
 def test_the_sdist_holds_the_sql_and_the_tests(built: Path) -> None:
@@ -81,13 +81,13 @@ def test_the_installed_package_prints_the_script(python: Path, tmp_path: Path) -
 
 def test_the_installed_package_migrates(python: Path, tmp_path: Path, empty_dsn: str) -> None:
     program = (
-        "import sys; from pgjobs.migrate import migrate, sql_folder;"
+        "import sys; from pgjobs.schema.migrate import migrate, sql_folder;"
         " print(sql_folder()); print(migrate(sys.argv[1]))"
     )
     done = subprocess.run(
         [str(python), "-c", program, empty_dsn],
         check=False, capture_output=True, text=True, cwd=tmp_path,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     folder, applied = done.stdout.splitlines()
     assert Path(folder).is_relative_to(python.parents[1])
@@ -104,7 +104,7 @@ def test_pytest_finds_the_plugin(python: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
         check=False, capture_output=True, text=True, cwd=tmp_path,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout
 

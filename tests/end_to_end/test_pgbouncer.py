@@ -17,9 +17,9 @@ import pytest
 import pgjobs
 import pgjobs.testing
 from pgjobs import App, InvalidArgument, RunningJob
+from pgjobs.connection.link import Link
 from pgjobs.embedded import _free_port
-from pgjobs.link import Link
-from pgjobs.worker import Worker
+from pgjobs.worker.worker import Worker
 
 pytestmark = pytest.mark.skipif(
     shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None,
@@ -52,7 +52,7 @@ class Bouncer:
         self._file.write_text(_CONFIG.format(
             host=server.host, port=server.port, user=server.user, mode=mode, size=size,
             listen_port=self.port, folder=self.folder,
-        ))  # fmt: skip
+        ))
         # PgBouncer refuses root, as PostgreSQL does; then it runs as PostgreSQL's own user.
         self._user = Path(server.host).stat().st_uid if os.geteuid() == 0 else None
         if self._user is not None:
@@ -63,7 +63,7 @@ class Bouncer:
         self._process = subprocess.Popen(
             [program, "-q", str(self._file)], user=self._user, cwd=self.folder,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
 
     def stop(self) -> None:
         self._process.kill()

@@ -37,11 +37,11 @@ def front(server: EmbeddedPostgres, psql: Psql) -> Iterator[psycopg.Connection]:
         psql(
             dsn_of(server, name), "-c",
             f"alter table jobs alter id set increment by 2 restart with {first}",
-        )  # fmt: skip
+        )
     psql(
         dsn_of(server, "front"), "-v", f"p0={conninfo(server, 'jobs0')}",
         "-v", f"p1={conninfo(server, 'jobs1')}", "-f", str(FRONT),
-    )  # fmt: skip
+    )
     with psycopg.connect(dsn_of(server, "front"), autocommit=True) as connection:
         yield connection
 

@@ -55,7 +55,7 @@ async def test_the_python_runs(
         subprocess.run, [sys.executable, program],
         check=False, capture_output=True, text=True, timeout=60,
         env={**os.environ, "PGJOBS_DSN": pgjobs_dsn, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     row = await conn.fetchrow(
         "select status, result::text as result, reference_type, reference_id from jobs"

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from pgjobs.errors import DuplicateJob, JobNotHeld
-from pgjobs.migrate import migrate, sql_folder
+from pgjobs.schema.migrate import migrate, sql_folder
 
 DATA = Path(__file__).parents[1] / "data"
 MIGRATIONS = sorted(
@@ -55,7 +55,7 @@ def test_nothing_is_lost_or_altered(old: tuple[str, bool], psql: Psql, by: str) 
     queues = rows(dsn, "select * from jobs_queues order by queue")
     assert {row["status"] for row in before} == {
         "pending", "processing", "completed", "failed", "cancelled",
-    }  # fmt: skip
+    }
     applied = upgrade(dsn, psql, by)
     if by == "migrate":
         assert applied == [m for m in MIGRATIONS if not (has_ledger and m == "0001_jobs")]
@@ -124,7 +124,7 @@ async def those_who_held_jobs_go_on(conn: asyncpg.Connection) -> None:
     assert sorted(await ids(conn, "select id from jobs_recover()")) == [10, 12, 16]
     assert [(await row(conn, i))["status"] for i in (10, 12, 16)] == [
         "pending", "cancelled", "pending",
-    ]  # fmt: skip
+    ]
     assert (await row(conn, 16))["crash_count"] == 1
     assert await conn.fetchval("select count(*) from jobs_workers") == 0
     assert await conn.fetchval("select status from jobs_complete(9, '1', 'psql', 1)") == "completed"
@@ -146,7 +146,7 @@ async def operators_go_on(conn: asyncpg.Connection) -> None:
     assert await conn.fetchval("select sum(count) from jobs_stats") == 16
     verdicts = await conn.fetch("select check_name, verdict from jobs_doctor()")
     assert {r["verdict"] for r in verdicts if r["check_name"] in ("indexes", "persistence",
-            "notifying trigger", "privileges", "version")} == {"ok"}  # fmt: skip
+            "notifying trigger", "privileges", "version")} == {"ok"}
 
 
 @pytest.mark.parametrize("by", ["migrate", "psql"])

@@ -18,7 +18,7 @@ TYPES = {
     "run_ats": "timestamptz[]", "sparing": "text", "reason": "text",
     "failed_since": "timestamptz", "older_than": "interval", "statuses": "text[]",
     "since": "timestamptz",
-}  # fmt: skip
+}
 
 
 def connect(dsn: str) -> psycopg.Connection[dict[str, Any]]:

@@ -98,7 +98,7 @@ class Model:
             "error": None, "retry_count": 0, "crash_count": 0, "attempt": 0, "worker": None,
             "lease_until": None, "cancel_requested_at": None, "finished_at": None,
             "run_at": now, "created_at": now, "updated_at": now, **given,
-        }  # fmt: skip
+        }
         return job_id
 
     # -- workers
@@ -113,13 +113,13 @@ class Model:
             job for job in self.jobs.values()
             if job["status"] == "pending" and job["queue"] == queue and job["run_at"] <= now
             and (job_types is None or job["job_type"] in job_types)
-        ]  # fmt: skip
+        ]
         return sorted(found, key=lambda j: (-j["priority"], j["run_at"], j["id"]))
 
     def claim(
         self, worker: str, queues: list[str], max_jobs: int, lease: timedelta,
         job_types: list[str] | None, now: Between,
-    ) -> list[int]:  # fmt: skip
+    ) -> list[int]:
         suspicion = any(
             j["status"] == "processing" and j["worker"] == worker and self.suspect(j)
             for j in self.jobs.values()
@@ -151,7 +151,7 @@ class Model:
         job.update(
             status="processing", worker=worker, attempt=job["attempt"] + 1, updated_at=now,
             lease_until=None if lease is None else now.later(lease),
-        )  # fmt: skip
+        )
 
     def next_due(
         self, queues: list[str], job_types: list[str] | None, now: datetime
@@ -161,7 +161,7 @@ class Model:
             job["run_at"] for queue in queues if queue not in self.paused
             for job in self.due(queue, job_types, FOREVER)
             if not self.suspect(job) or job["run_at"] > now
-        ]  # fmt: skip
+        ]
         return min(waiting, default=None)
 
     def complete(self, job: Row, result: Any, now: Between) -> None:
@@ -256,13 +256,13 @@ class Model:
         job.update(
             retry_count=0, crash_count=0, run_at=now, result=None, error=None,
             cancel_requested_at=None,
-        )  # fmt: skip
+        )
         return job_id
 
     def retry_many(
         self, job_types: list[str] | None, queues: list[str] | None, since: datetime | None,
         max_jobs: int, now: Between, seen: set[int],
-    ) -> int:  # fmt: skip
+    ) -> int:
         """How many. Those that failed at the same moment go in any order: as was seen."""
 
         def free(job: Row) -> bool:
@@ -279,7 +279,7 @@ class Model:
             ),
             key=lambda j: (j["finished_at"], j["id"] not in seen,
                            (j["job_type"], j["unique_key"]) not in seen_keys),
-        )  # fmt: skip
+        )
         count = 0
         for job in chosen[:max_jobs]:
             if free(job):  # of two with one key the first has it by now
@@ -294,7 +294,7 @@ class Model:
         old = [
             job for job in self.jobs.values()
             if job["status"] in statuses and job["finished_at"] < now - older_than
-        ]  # fmt: skip
+        ]
         old.sort(key=lambda j: (j["status"], j["finished_at"]))
         return min(len(old), max_jobs), old
 

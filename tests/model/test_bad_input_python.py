@@ -30,7 +30,7 @@ STRANGE = st.sampled_from([
     [-MINUTE], [timedelta.max], [datetime.max], {"a": float("nan")}, ("t", 10**30), ("t", None),  # noqa: DTZ901
     ("", 1), ("t", 1, 2), (1, "t"), Backoff.fixed(MINUTE), Backoff.fixed(timedelta.max),
     "not json", "[1", "1e400", '"\\u0000"',
-])  # fmt: skip
+])
 LARGE = {"<deep>": DEEP, "<huge>": HUGE}  # named, so that a report is readable
 VALUES = STRANGE | st.just("<huge>") | st.text(max_size=5) | st.integers()
 JSON = ("payload", "payloads", "result")
@@ -39,9 +39,9 @@ ENQUEUE = {
     "job_type": "t", "payload": {"a": 1}, "queue": "q", "priority": 1, "run_at": None,
     "delay": MINUTE, "reference": ("file", 1), "max_retries": 1, "unique_key": "k",
     "unique_scope": "live", "backoff": Backoff.fixed(MINUTE),
-}  # fmt: skip
+}
 MANY = {"job_type": "t", "payloads": [1, 2], "queue": "q", "priority": 1, "run_at": None,
-        "delay": MINUTE, "reference": ("file", 1), "max_retries": 1, "backoff": None}  # fmt: skip
+        "delay": MINUTE, "reference": ("file", 1), "max_retries": 1, "backoff": None}
 FENCE = {"worker": "w", "job_ids": [2, 3], "attempts": [1, 1]}
 
 # What would be right: by entry point, the arguments.
@@ -56,7 +56,7 @@ SERVICE: dict[str, dict[str, Any]] = {
     "get_by_reference": {"reference_type": "file", "reference_id": 1},
     "cleanup_completed": {"days": 7},
     "recover": {},
-}  # fmt: skip
+}
 DATABASE: dict[str, dict[str, Any]] = {
     "enqueue": {"job_type": "t", "payload": "{}", "queue": "q", "priority": 1, "run_at": MINUTE,
                 "reference_type": "file", "reference_id": 1, "max_retries": 1, "unique_key": "k",
@@ -98,11 +98,11 @@ DATABASE: dict[str, dict[str, Any]] = {
     "by_reference": {"reference_type": "file", "reference_id": 1},
     "listing": {"statuses": ["failed"], "job_types": ["t"], "queues": ["q"], "limit": 1},
     "finished": {"statuses": ["failed"], "within": MINUTE, "before": MINUTE},
-}  # fmt: skip
+}
 WORKER = {"queues": ["q"], "concurrency": 1, "name": "n", "lease": MINUTE, "grace": MINUTE,
-          "keep_completed": True, "listen_dsn": None}  # fmt: skip
+          "keep_completed": True, "listen_dsn": None}
 HANDLER = {"job_type": "u", "queue": "q", "priority": 1, "max_retries": 1, "timeout": MINUTE,
-           "backoff": None}  # fmt: skip
+           "backoff": None}
 
 
 def calls(points: dict[str, dict[str, Any]]) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
@@ -116,7 +116,7 @@ def calls(points: dict[str, dict[str, Any]]) -> st.SearchStrategy[tuple[str, dic
         strange = {key: VALUES | st.just("<deep>") if key in json else VALUES for key in right}
         some = st.sets(st.sampled_from(sorted(right)), min_size=1, max_size=2)
         return some.flatmap(lambda keys: st.fixed_dictionaries({key: strange[key] for key in keys})
-                            .map(lambda chosen: (name, {**right, **chosen})))  # fmt: skip
+                            .map(lambda chosen: (name, {**right, **chosen})))
 
     return st.sampled_from(sorted(points)).flatmap(of)
 

@@ -19,7 +19,7 @@ FUNCTIONS = [
     "jobs_resume", "jobs_cleanup", "jobs_grant", "_jobs_release_unknown", "_jobs_signal",
     "jobs_worker_start", "jobs_worker_stop", "_jobs_worker_tick", "_jobs_worker_listen",
     "_jobs_worker_poll", "jobs_channel",
-]  # fmt: skip
+]
 CLAIM_ALL = "select * from jobs_claim('z', array(select distinct queue from jobs), 100)"
 DELETES = {"jobs_cleanup", "jobs_complete_many"}
 Conn = psycopg.Connection[dict[str, Any]]
@@ -48,7 +48,7 @@ def signature(conn: Conn, function: str) -> dict[str, str]:
         "select name, format_type(type, null) as type"
         " from pg_proc p, unnest(p.proargnames, p.proargtypes::oid[]) a(name, type)"
         " where p.proname = %s and type is not null", [function],
-    ).fetchall()  # fmt: skip
+    ).fetchall()
     assert rows
     return {row["name"]: row["type"] for row in rows}
 

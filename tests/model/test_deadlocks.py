@@ -42,7 +42,7 @@ STATEMENTS = {
     "clean up": lambda ids: ("jobs_cleanup", {"older_than": timedelta(0), "statuses": FINAL}),
     "cancel": lambda ids: ("jobs_cancel", {"job_id": ids[0]}),
     "enqueue": lambda ids: ("jobs_enqueue_many", {"jobs": keyed(ids)}),
-}  # fmt: skip
+}
 
 SCRIPTS = st.lists(st.tuples(st.sampled_from(sorted(STATEMENTS)), ORDERS), min_size=3, max_size=6)
 
@@ -70,7 +70,7 @@ def test_batches_of_two_sessions_never_deadlock(pgjobs_dsn):
             call(one, "jobs_claim", max_jobs=JOBS, **WORKER)
             failures: list[object] = []
             threads = [threading.Thread(target=run, args=(one, first, failures)),
-                       threading.Thread(target=run, args=(two, second, failures))]  # fmt: skip
+                       threading.Thread(target=run, args=(two, second, failures))]
             for thread in threads:
                 thread.start()
             for thread in threads:

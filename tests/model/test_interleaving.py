@@ -111,7 +111,7 @@ class Interleaving(RuleBasedStateMachine):
             (row["job_type"], row["unique_key"]) for row in self.committed.values()
             if row["unique_key"]
             and (row["unique_scope"] == "kept" or row["status"] in ("pending", "processing"))
-        )  # fmt: skip
+        )
         assert max(keys.values(), default=1) == 1, "one holder per key"
         session.forget()
 
@@ -151,7 +151,7 @@ class Interleaving(RuleBasedStateMachine):
     @rule(who=BOTH, job_type=TYPES, unique_key=KEYS, unique_scope=SCOPES)
     def enqueue(self, who, job_type, unique_key, unique_scope):
         self.act(who, "jobs_enqueue", job_type=job_type, unique_key=unique_key,
-                 unique_scope=unique_scope, backoff=[timedelta(0)], max_retries=1)  # fmt: skip
+                 unique_scope=unique_scope, backoff=[timedelta(0)], max_retries=1)
 
     @rule(who=BOTH, keys=st.lists(st.tuples(TYPES, KEYS), min_size=1, max_size=4))
     def enqueue_many(self, who, keys):
@@ -165,7 +165,7 @@ class Interleaving(RuleBasedStateMachine):
         assert ids is not None, "a claim waits for nobody"
 
     @rule(who=BOTH, worker=WORKERS, fences=FENCES,
-          function=st.sampled_from([*ENDS[:3], "jobs_heartbeat", "delete"]))  # fmt: skip
+          function=st.sampled_from([*ENDS[:3], "jobs_heartbeat", "delete"]))
     def batch(self, who, worker, fences, function):
         # As a worker would know them: from what any session has seen, mostly of what is held.
         seen = self.committed | {i: r for s in self.sessions for i, r in s.writes.items() if r}
@@ -181,11 +181,11 @@ class Interleaving(RuleBasedStateMachine):
                                "retry_ins": [None] * n},
             "jobs_release_many": {},
             "jobs_heartbeat": {"lease": MINUTE},
-        }[function]  # fmt: skip
+        }[function]
         answer = self.act(
             who, "jobs_complete_many" if function == "delete" else function,
             worker=worker, job_ids=job_ids, attempts=attempts, **more,
-        )  # fmt: skip
+        )
         assert function != "jobs_heartbeat" or answer is not None, "a heartbeat waits for nobody"
 
     @rule(who=BOTH, place=PLACES, function=st.sampled_from(["jobs_cancel", "jobs_retry"]))
@@ -208,7 +208,7 @@ class Interleaving(RuleBasedStateMachine):
     @rule(who=BOTH)
     def cleanup(self, who):
         count = self.act(who, "jobs_cleanup", older_than=timedelta(0),
-                         statuses=["completed", "failed", "cancelled"])  # fmt: skip
+                         statuses=["completed", "failed", "cancelled"])
         assert count is not None, "cleaning up waits for nobody"
 
 

@@ -44,7 +44,7 @@ class FunctionsAndModel(TableMachine):
             {**n, **({"backoff": n["backoff"] and [f"{d.total_seconds()} s" for d in n["backoff"]]}
                      if "backoff" in n else {})}
             for n in news
-        ]  # fmt: skip
+        ]
         ids, now = self.values("jobs_enqueue_many", jobs=jobs)
         made = [self.model.enqueue(i, now, **new) for i, new in zip(ids, news, strict=True)]
         self.model.jobs = dict(sorted(self.model.jobs.items()))
@@ -54,7 +54,7 @@ class FunctionsAndModel(TableMachine):
     @rule(worker=WORKERS, queues=SOME_QUEUES, job_types=SOME_TYPES, max_jobs=MAX_JOBS, lease=LEASES)
     def claim(self, worker, queues, job_types, max_jobs, lease):
         asked = {"worker": worker, "queues": queues, "job_types": job_types, "max_jobs": max_jobs,
-                 "lease": lease}  # fmt: skip
+                 "lease": lease}
         rows, now, state = self.call("jobs_claim", **asked)
         self.expect(lambda: self.model.claim(**asked, now=now), rows, state)
 
@@ -82,7 +82,7 @@ class FunctionsAndModel(TableMachine):
             self.expect(step, rows, state)
 
     @rule(fence=FENCES, worker=st.none() | WORKERS, fenced=st.booleans(),
-          retry=st.sampled_from([None, True, False]), retry_in=st.none() | DELAYS)  # fmt: skip
+          retry=st.sampled_from([None, True, False]), retry_in=st.none() | DELAYS)
     def fail(self, fence, worker, fenced, retry, retry_in):
         for job_id, attempt in self.fences(fence[:1]):
             held = {"job_id": job_id, "worker": worker, "attempt": attempt if fenced else None}
@@ -99,7 +99,7 @@ class FunctionsAndModel(TableMachine):
         ids, now = self.values(
             function, worker=worker, job_ids=[i for i, _ in fences],
             attempts=[a for _, a in fences], **more,
-        )  # fmt: skip
+        )
         held = self.model.fenced(worker, fences)
         assert sorted(ids) == sorted(held), "it returns the ids that passed the fence"
         return held, now
@@ -122,10 +122,10 @@ class FunctionsAndModel(TableMachine):
         verdicts = [
             (f"e{place}", data.draw(st.sampled_from([None, True, False])),
              data.draw(st.none() | DELAYS)) for place in range(len(fences))
-        ]  # fmt: skip
+        ]
         errors, retries, retry_ins = map(list, zip(*verdicts, strict=True)) if fences else [[]] * 3
         held, now = self.batch("jobs_fail_many", worker, fences, errors=errors,
-                               retries=retries, retry_ins=retry_ins)  # fmt: skip
+                               retries=retries, retry_ins=retry_ins)
         for job_id, (place,) in held.items():
             self.model.fail(self.model.jobs[job_id], *verdicts[place], now)
         self.agree()
@@ -146,21 +146,21 @@ class FunctionsAndModel(TableMachine):
         rows, now, state = self.call(
             "jobs_heartbeat", worker=worker, lease=lease, job_ids=[i for i, _ in fences],
             attempts=[a for _, a in fences],
-        )  # fmt: skip
+        )
         expected = self.model.heartbeat(worker, fences, lease, now)
         assert state is None
         assert [(row["job_id"], row["state"]) for row in rows] == expected
         self.agree()
 
     @rule(fence=FENCES, worker=st.none() | WORKERS, fenced=st.booleans(),
-          reason=st.sampled_from([None, "because"]))  # fmt: skip
+          reason=st.sampled_from([None, "because"]))
     def cancel(self, fence, worker, fenced, reason):
         for job_id, attempt in self.fences(fence[:1]):
             asked = {"job_id": job_id, "reason": reason, "worker": worker,
-                     "attempt": attempt if fenced else None}  # fmt: skip
+                     "attempt": attempt if fenced else None}
             rows, now, state = self.call("jobs_cancel", **asked)
             self.expect(lambda asked=asked, now=now: self.model.cancel(**asked, now=now),
-                        rows, state)  # fmt: skip
+                        rows, state)
 
     @rule(place=PLACES)
     def retry(self, place):
@@ -169,11 +169,11 @@ class FunctionsAndModel(TableMachine):
         self.expect(lambda: self.model.retry(job_id, now), rows, state)
 
     @rule(job_types=SOME_TYPES, queues=st.none() | SOME_QUEUES, since=st.none() | DELAYS,
-          max_jobs=MAX_JOBS)  # fmt: skip
+          max_jobs=MAX_JOBS)
     def retry_many(self, job_types, queues, since, max_jobs):
         failed_since = None if since is None else self.now() - since
         count, now = self.values("jobs_retry_many", job_types=job_types, queues=queues,
-                                 failed_since=failed_since, max_jobs=max_jobs)  # fmt: skip
+                                 failed_since=failed_since, max_jobs=max_jobs)
         seen = {i for i, row in self.table().items() if row["status"] == "pending"}
         seen = {i for i in seen if self.model.jobs[i]["status"] == "failed"}
         expected = self.model.retry_many(job_types, queues, failed_since, max_jobs, now, seen)

@@ -24,12 +24,12 @@ ELEMENTS = {
     ],
     "boolean": ["true", "false"],
     "jsonb": ["{}", "[]", "null", "1", '"x"', "1e400", "-0.0", DEEP, f'"{MEGABYTE}"', '{"": null}'],
-}  # fmt: skip
+}
 
 TAME = {
     "bigint": "1", "integer": "1", "text": "t", "interval": "1 minute", "jsonb": "{}",
     "timestamp with time zone": "2030-01-01", "boolean": "true",
-}  # fmt: skip
+}
 
 # What the functions know under this name: a call must get past the first check now and then.
 KNOWN = {
@@ -54,14 +54,14 @@ KNOWN = {
     "as_what": ["producer"],
     "role_name": ["nobody"],
     "concurrency": ["1"],
-}  # fmt: skip
+}
 
 FLOORS = [
     "{}", "[]", "1", '"x"', '{"default": 1}', '{"default": {"x": "2000-01-01"}}',
     '{"default": {"0": "x"}}', '{"default": {"0": 5}}', '{"default": {"99999999999": "x"}}',
     '{"default": {"0": "-infinity"}}', '{"default": {"0": null}}', '{"default": [0]}',
     '{"other": {"0": "2000-01-01"}}', '{"default": {"42": "2000-01-01"}}',
-]  # fmt: skip
+]
 
 
 def json_value(name: str) -> st.SearchStrategy[object]:
@@ -87,7 +87,7 @@ def written_out(text: str | None) -> str | None:
 
 
 KEYS = ["job_type", "payload", "queue", "priority", "run_at", "reference_type", "reference_id",
-        "max_retries", "unique_key", "unique_scope", "backoff"]  # fmt: skip
+        "max_retries", "unique_key", "unique_scope", "backoff"]
 OBJECTS = st.fixed_dictionaries(
     {"job_type": st.just("t") | json_value("job_type")},
     optional={key: json_value(key) for key in KEYS[1:]} | {"nonsense": st.just(1)},
@@ -165,7 +165,7 @@ def arguments(types: dict[str, str]) -> st.SearchStrategy[Values]:
             name: wild(name, t, length if same else None) if name in strange
             else tame(name, t, length)
             for name, t in types.items()
-        })  # fmt: skip
+        })
 
     some = st.sets(st.sampled_from(sorted(types)), min_size=1, max_size=2)
     return st.tuples(some | st.just(set(types)), st.integers(0, 3), st.booleans()).flatmap(

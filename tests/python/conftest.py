@@ -30,7 +30,7 @@ def working(app: App) -> Working:
         worker = of.worker(**options)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(worker.run())
-            await eventually(lambda: worker._listener.resting)
+            await eventually(lambda: worker._listener.is_listening)
             try:
                 yield worker
             finally:

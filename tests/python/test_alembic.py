@@ -8,7 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from pgjobs.alembic import include_object
-from pgjobs.migrate import migrate
+from pgjobs.schema.migrate import migrate
 
 metadata = sa.MetaData()
 sa.Table(

@@ -13,7 +13,7 @@ from pgjobs import App, Backoff, InvalidArgument, JobStatus, JobType, SchemaMism
 HOUR = timedelta(hours=1)
 text = st.text(
     st.characters() | st.sampled_from("\x00\ud800\udfff\\\"'{}"), max_size=8
-) | st.just("x" * 600)  # fmt: skip
+) | st.just("x" * 600)
 number = st.integers(-12, 12) | st.integers()
 
 
@@ -23,7 +23,7 @@ async def test_a_job_is_enqueued_with_all_that_was_said(app):
         JobType.FILE_INGESTION, {"file_path": "a.pdf"}, queue="q", priority=-2, run_at=at,
         reference=("file_upload", 2**40), max_retries=0, unique_key="k", unique_scope="kept",
         backoff=Backoff.listed(HOUR, 2 * HOUR),
-    )  # fmt: skip
+    )
     assert job.status is JobStatus.PENDING
     assert job.job_type == "file_ingestion"
     assert job.payload == {"file_path": "a.pdf"}
@@ -123,7 +123,7 @@ async def test_a_type_that_is_no_name_is_refused(app, job_type):
         },
     ),
     text,
-)  # fmt: skip
+)
 def test_any_argument_works_or_is_refused(pgjobs_dsn, options, job_type):
     async def go():
         async with App(dsn=pgjobs_dsn) as app:
@@ -161,7 +161,7 @@ async def test_a_second_handler_for_a_type_is_refused(app):
         {"lease": timedelta(seconds=1)},
     ],
     ids=repr,
-)  # fmt: skip
+)
 async def test_a_worker_that_makes_no_sense_is_refused(app, options):
     with pytest.raises(InvalidArgument):
         app.worker(**options)

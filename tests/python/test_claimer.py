@@ -70,7 +70,7 @@ async def test_what_runs_meanwhile_is_not_given_back(
 async def test_a_claim_that_the_server_made_after_it_was_given_up_is_found_by_the_second_look(
     app, conn, quick, working, claims, until_status, monkeypatch
 ):
-    monkeypatch.setattr("pgjobs.claimer.AGAIN", 0.3)
+    monkeypatch.setattr("pgjobs.worker.claimer.SECOND_RELEASE_AFTER_S", 0.3)
     made = asyncio.Event()
 
     async def given_up(claim):
@@ -93,7 +93,7 @@ async def test_a_claim_that_the_server_made_after_it_was_given_up_is_found_by_th
 async def test_a_give_back_that_the_server_refuses_is_tried_later_and_holds_up_no_claim(
     app, conn, quick, working, claims, until_status, monkeypatch
 ):
-    monkeypatch.setattr("pgjobs.claimer.AGAIN", 0.3)
+    monkeypatch.setattr("pgjobs.worker.claimer.SECOND_RELEASE_AFTER_S", 0.3)
     refusals = [asyncpg.QueryCanceledError("refused")] * 2  # and the second look
     original = Database.release_unknown
 
@@ -114,8 +114,8 @@ async def test_what_a_claim_gave_is_run_where_the_next_one_gets_no_answer(
     app, conn, quick, claims, monkeypatch
 ):
     # The second claim passes floors, and asks without them too since it is given too few.
-    monkeypatch.setattr("pgjobs.floors.REFRESH", 60)
-    monkeypatch.setattr("pgjobs.floors.REFRESH_SHORT", -1)
+    monkeypatch.setattr("pgjobs.worker.floors.FULL_CLAIM_EVERY_S_IN_BACKLOG", 60)
+    monkeypatch.setattr("pgjobs.worker.floors.FULL_CLAIM_EVERY_S", -1)
     older = []
 
     async def and_an_older_job_comes(claim):
@@ -130,10 +130,10 @@ async def test_what_a_claim_gave_is_run_where_the_next_one_gets_no_answer(
     claims(and_an_older_job_comes, made_but_not_told)
     known += [row["id"] for row in await claimer.claim(2)]
     assert known == ids
-    assert claimer.is_doubtful
+    assert claimer.may_hold_unknown
     monkeypatch.setattr(claimer, "_known_ids", lambda: set(known))
     assert [(row["id"], row["attempt"]) for row in await claimer.claim(2)] == [(older[0], 2)]
-    await claimer.give_back_all()
+    await claimer.release_all()
     await worker._claim_link.close()
 
 

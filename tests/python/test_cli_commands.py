@@ -51,7 +51,7 @@ async def test_enqueue_adds_a_job_with_all_its_options(
         "enqueue", "ingest", '{"file_path": "a.pdf"}', "--queue", "files", "--priority", "-2",
         "--reference", "file_upload:42", "--max-retries", "7", "--unique-key", "k",
         "--unique-scope", "kept", "--run-at", "2030-01-31T08:00+01:00",
-    )  # fmt: skip
+    )
     assert said.stdout == "job 1 is pending in queue files\n"
     row = await job(conn)
     assert row["payload"] == '{"file_path": "a.pdf"}'
@@ -83,7 +83,7 @@ async def test_list_filters_and_shows_the_newest_first(
     lines = (await run_in_thread("list")).stdout.splitlines()
     assert lines[0].split() == [
         "id", "queue", "type", "status", "prio", "tries", "age", "worker", "reference", "error",
-    ]  # fmt: skip
+    ]
     assert [line.split()[0] for line in lines[1:]] == ["3", "2", "1"]
     assert lines[1].endswith("file:3     no [bold]disk")
     failed = json.loads((await run_in_thread("list", "--status", "failed", "--json")).stdout)
@@ -127,7 +127,7 @@ async def test_retry_and_cancel_go_on_after_one_that_fails(
     said = await run_in_thread("cancel", "1", "9", "2", "3", "--reason", "no file", status=1)
     assert said.stdout.splitlines() == [
         "job 1 is cancelled", "job 2 is cancelled", "job 3 is running: w was asked to stop it",
-    ]  # fmt: skip
+    ]
     assert said.stderr == "pgjobs: there is no job 9: pgjobs list shows which there are\n"
     assert (await job(conn))["error"] == "no file"
     said = await run_in_thread("retry", "1", "3", "2", status=1)
@@ -145,7 +145,7 @@ async def test_retry_of_all_that_failed_can_be_narrowed(
     )
     for options, expected in (
         (["--type", "z"], 0), (["--queue", "p", "--type", "b"], 0), (["--since", "1h"], 1), ([], 1)
-    ):  # fmt: skip
+    ):
         said = await run_in_thread("retry", "--failed", *options)
         assert said.stdout == f"{expected} jobs are pending again\n"
 
@@ -190,7 +190,7 @@ async def test_stats_and_top_and_doctor_print_tables_or_json(
     stats = json.loads((await run_in_thread("stats", "--json")).stdout)
     assert [(r["job_type"], r["status"], r["count"], r["paused"]) for r in stats] == [
         ("a", "pending", 1, False), ("b", "processing", 1, False),
-    ]  # fmt: skip
+    ]
     frame = (await run_in_thread("top", "--once")).stdout
     assert "1 pending, 1 running, 0 failed" in frame
     assert "\x1b" not in frame

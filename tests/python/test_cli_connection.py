@@ -23,7 +23,7 @@ def pgjobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pgjobs:
         return subprocess.run(
             [sys.executable, "-m", "pgjobs", *arguments],
             check=False, capture_output=True, text=True, cwd=tmp_path, timeout=60,
-        )  # fmt: skip
+        )
 
     return run
 
@@ -93,6 +93,6 @@ def test_a_reader_that_has_seen_enough_is_no_error(
     done = subprocess.run(
         f"'{sys.executable}' -m pgjobs list -n 20000 --dsn '{pgjobs_dsn}' | head -n 1",
         check=False, shell=True, capture_output=True, text=True, cwd=ROOT,
-    )  # fmt: skip
+    )
     assert done.stdout.split()[0] == "id"
     assert done.stderr == ""

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pgjobs.cli.commands import cli
-from pgjobs.migrate import script
+from pgjobs.schema.migrate import script
 
 Run = Callable[..., Result]
 

@@ -57,7 +57,7 @@ def start(folder: Path, pgjobs_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Ite
         process = subprocess.Popen(
             [sys.executable, "-m", "pgjobs", "worker", "--dsn", pgjobs_dsn, *arguments],
             cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+        )
         started.append(process)
         return process
 

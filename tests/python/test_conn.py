@@ -71,7 +71,7 @@ async def test_the_job_is_there_after_the_commit_and_not_before(app, conn, begun
         assert await count(conn) == 0
     assert [row["id"] for row in await conn.fetch("select id from jobs order by id")] == [
         job.id, *ids
-    ]  # fmt: skip
+    ]
     assert await conn.fetchval("select payload ->> 'a' from jobs where id = $1", job.id) == "100%"
     await conn.execute("select from orders")
 
@@ -93,7 +93,7 @@ async def test_every_argument_arrives(app, begun):
             "t", {"k": [1, None]}, queue="q", priority=-9, run_at=at, reference=("r", 2**62),
             max_retries=0, unique_key="%(k)s", unique_scope="kept",
             backoff=Backoff.listed(*hours), conn=mine,
-        )  # fmt: skip
+        )
         again = await app.enqueue("t", unique_key="%(k)s", delay=hours[0], conn=mine)
     assert again.id == job.id
     assert (job.payload, job.queue, job.priority) == ({"k": [1, None]}, "q", -9)

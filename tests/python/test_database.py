@@ -3,16 +3,16 @@
 import inspect
 
 import pytest
+from pgjobs.database.reading import Reading
 
 from pgjobs.database import Database
-from pgjobs.database.looking import Looking
 
 # Look-ups by a plain select, and what is made of a function that has another name.
 PLAIN = {"moment", "due_in", "enqueue_together"}
 METHODS = sorted(
     name
     for name, _ in inspect.getmembers(Database, inspect.isfunction)
-    if not name.startswith("_") and name not in PLAIN and not hasattr(Looking, name)
+    if not name.startswith("_") and name not in PLAIN and not hasattr(Reading, name)
 )
 # What only psql and the command line need.
 WITHOUT_METHOD = {"version", "doctor", "grant", "retry_delay", "grants"}

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from pgjobs.dsn import redact, resolve
+from pgjobs.connection.dsn import redact, resolve
 from pgjobs.errors import InvalidArgument
 
 
@@ -58,7 +58,7 @@ def test_the_keywords_of_libpq_become_an_address() -> None:
     assert urlsplit(found).scheme == "postgresql"
     assert conninfo_to_dict(found) == {
         "host": "/tmp/x", "user": "me", "password": "a b&c", "dbname": "d"
-    }  # fmt: skip
+    }
     assert dict(parse_qsl(urlsplit(found).query))["password"] == "a b&c"
 
 

@@ -119,7 +119,7 @@ def test_it_stops_when_its_process_ends(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True,
         cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+    )
     folder, port = done.stdout.split()
     assert not Path(folder).exists()
     with pytest.raises(psycopg.OperationalError):

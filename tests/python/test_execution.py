@@ -92,8 +92,8 @@ async def test_an_exception_is_a_failure_with_type_message_and_traceback(run):
     assert head == "LookupError: no such file"
     assert "in handler" in trace
     assert "raise error" in trace
-    assert "pgjobs/task.py" not in trace
-    assert "pgjobs/execution.py" not in trace
+    assert "pgjobs/handler/" not in trace
+    assert "pgjobs/worker/" not in trace
 
 
 async def test_a_long_traceback_is_cut_in_the_middle(run):

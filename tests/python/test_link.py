@@ -7,14 +7,14 @@ from contextlib import suppress
 import asyncpg
 import pytest
 
-from pgjobs.link import Link
+from pgjobs.connection.link import Link
 
 SLOW = "select length($1::text), pg_sleep(0.3)"
 
 
 @pytest.fixture
 async def link(pgjobs_dsn: str):
-    made = Link(pgjobs_dsn, name="impatient", patience=0.1)
+    made = Link(pgjobs_dsn, name="impatient", timeout_s=0.1)
     await made.connect()
     yield made
     await made.close()
@@ -26,20 +26,20 @@ async def test_a_server_that_does_not_answer_is_given_up(link):
 
 
 async def test_what_is_large_has_longer_to_arrive(link, monkeypatch):
-    monkeypatch.setattr("pgjobs.link.SLOWEST", 1_000)
+    monkeypatch.setattr("pgjobs.connection.link.SLOWEST_CHARACTERS_PER_S", 1_000)
     rows = await link.fetch(SLOW, "x" * 5_000)
     assert rows[0]["length"] == 5_000
 
 
 async def test_so_has_a_list_of_texts(link, monkeypatch):
-    monkeypatch.setattr("pgjobs.link.SLOWEST", 1_000)
+    monkeypatch.setattr("pgjobs.connection.link.SLOWEST_CHARACTERS_PER_S", 1_000)
     query = "select cardinality($1::text[]) as n, pg_sleep(0.3)"
     rows = await link.fetch(query, [None, "x" * 2_500, "y" * 2_500])
     assert rows[0]["n"] == 3
 
 
 async def test_what_was_not_enough_is_doubled_for_the_next_try(link, monkeypatch):
-    monkeypatch.setattr("pgjobs.link.SLOWEST", 100_000)
+    monkeypatch.setattr("pgjobs.connection.link.SLOWEST_CHARACTERS_PER_S", 100_000)
     large = "x" * 5_000  # 0.05 s at first, and 0.8 s at last
     rows, tries = None, 0
     while rows is None and tries < 6:
@@ -55,12 +55,12 @@ async def test_a_server_that_cannot_be_reached_is_not_taken_for_a_slow_line():
     with socket.create_server(("127.0.0.1", 0)) as mute:
         made = Link(
             f"postgresql://me@127.0.0.1:{mute.getsockname()[1]}/db?sslmode=disable",
-            name="n", patience=0.1,
-        )  # fmt: skip
+            name="n", timeout_s=0.1,
+        )
         for _ in range(3):
             with pytest.raises(TimeoutError):
                 await made.fetch("select $1", "x" * 1_000)
-        assert made._leniency == 1
+        assert made._slow_line_factor == 1
 
 
 async def test_what_was_given_up_is_hung_up_and_the_next_statement_has_a_new_connection(link):
@@ -102,7 +102,7 @@ async def test_two_who_need_it_at_once_make_one_connection(link):
 async def test_a_server_that_accepts_and_says_nothing_is_given_up():
     with socket.create_server(("127.0.0.1", 0)) as mute:
         port = mute.getsockname()[1]
-        made = Link(f"postgresql://me@127.0.0.1:{port}/db?sslmode=disable", name="n", patience=0.1)
+        made = Link(f"postgresql://me@127.0.0.1:{port}/db?sslmode=disable", name="n", timeout_s=0.1)
         async with asyncio.timeout(5) as waited:
             with pytest.raises(TimeoutError):
                 await made.connect()
@@ -121,12 +121,13 @@ async def test_a_listener_whose_new_connection_goes_deaf_tries_another(
         await original(self, channel, callback)
 
     async with working() as worker:
-        monkeypatch.setattr("pgjobs.listener.PATIENCE", 0.1)
+        monkeypatch.setattr("pgjobs.connection.notifications.STATEMENT_TIMEOUT_S", 0.1)
         monkeypatch.setattr(asyncpg.Connection, "add_listener", add_listener)
         await conn.execute(
             """select pg_terminate_backend(pid) from pg_stat_activity
             where application_name like 'pgjobs % listen' and datname = current_database()"""
         )
         await deaf.wait()
-        assert not await worker._listener.rest()  # producers must not count on its ears yet
-        await eventually(lambda: worker._listener.resting)
+        # Producers must not rely on this worker hearing them yet.
+        assert not await worker._listener.start_listening()
+        await eventually(lambda: worker._listener.is_listening)

@@ -11,7 +11,7 @@ def records(caplog):
     return lambda **fields: [
         record for record in caplog.records
         if all(getattr(record, name, None) == value for name, value in fields.items())
-    ]  # fmt: skip
+    ]
 
 
 async def test_the_end_of_a_run_is_one_line_with_its_fields(app, records):

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from pgjobs.errors import InvalidArgument, PgjobsError, SchemaMismatch
-from pgjobs.migrate import migrate, script, sql_folder
+from pgjobs.schema.migrate import migrate, script, sql_folder
 
 Psql = Callable[..., subprocess.CompletedProcess[str]]
 ODD_SCHEMAS = ["Jobs", 'a "b"', "with space", "select", "été", "100%s", "it's", "s" * 58]
@@ -132,7 +132,7 @@ def test_two_at_the_same_moment_both_succeed(empty_dsn: str, psql: Psql) -> None
 def test_waiting_for_another_installation_ends(
     empty_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_module("pgjobs.migrate"), "_LOCK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(import_module("pgjobs.schema.migrate"), "_LOCK_TIMEOUT_S", 0.2)
     with psycopg.connect(empty_dsn) as other:
         other.execute(
             "select pg_advisory_lock(hashtextextended('pgjobs.install.' || 'public', 0))"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from pgjobs import Backoff, InvalidArgument, Job, JobStatus, JobType
-from pgjobs.models import encode
+from pgjobs.job.payload import encode
 
 SECOND = timedelta(seconds=1)
 json_data = st.recursive(
@@ -54,10 +54,10 @@ def test_two_reads_of_the_same_state_are_equal():
 def test_statuses_and_types_are_the_strings_of_the_contract():
     assert [str(s) for s in JobStatus] == [
         "pending", "processing", "completed", "failed", "cancelled"
-    ]  # fmt: skip
+    ]
     assert [str(t) for t in JobType] == [
         "file_ingestion", "embedding_generation", "vector_storage", "cleanup"
-    ]  # fmt: skip
+    ]
 
 
 def test_a_fixed_backoff_is_one_delay_and_a_listed_one_all_of_them():
@@ -110,7 +110,7 @@ def test_models_dataclasses_and_plain_data_become_json():
         {"\udfff": 1}, len, b"\xff",
     ],
     ids=lambda value: repr(value).split(" at ")[0],
-)  # fmt: skip
+)
 def test_what_jsonb_cannot_hold_is_refused_by_name(value):
     with pytest.raises(InvalidArgument, match="the payload is not JSON that can be stored"):
         encode(value, "the payload")
@@ -122,7 +122,7 @@ def test_what_only_looks_like_it_is_kept(value):
 
 
 def test_what_is_larger_than_a_message_to_the_server_is_refused(monkeypatch):
-    monkeypatch.setattr("pgjobs.models.LARGEST", 10)
+    monkeypatch.setattr("pgjobs.job.payload.LARGEST", 10)
     assert encode("x" * 8, "it") == '"xxxxxxxx"'
     with pytest.raises(InvalidArgument, match="it has 11 bytes, and 10 is the most"):
         encode("x" * 9, "it")

@@ -19,7 +19,7 @@ async def test_each_run_has_its_own_timeout(app, conn):
     for name, limit, lasts in (
         ("long", 0.3, 60), ("short", 0.1, 60), ("endless", None, 0.5), ("quick", 0.2, 0),
         ("longest", 0.4, 60),
-    ):  # fmt: skip
+    ):
         add(name, limit, lasts)
         await app.enqueue(name, priority=1)
     await app.worker(concurrency=10).run(until_empty=True)

@@ -88,7 +88,7 @@ async def test_another_worker_can_neither_start_nor_end_it(conn):
     for call in (
         yours.mark_processing(job.id), yours.mark_completed(job.id),
         yours.mark_failed(job.id, "no"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(JobNotHeld):
             await call
     assert await yours.recover() == []

@@ -8,7 +8,7 @@ import pytest
 from chaos.proxy import Proxy
 
 from pgjobs import App, Fail
-from pgjobs.settlement import Settlement
+from pgjobs.worker.settlement import Settlement
 
 REFUSE = """
     create function refuse() returns trigger language plpgsql as $$
@@ -117,7 +117,7 @@ async def test_ends_of_all_kinds_are_written_together(app, conn):
 
 
 async def test_large_results_are_not_written_all_at_once(app, conn, monkeypatch):
-    monkeypatch.setattr("pgjobs.settlement.BATCH_CHARACTERS", 1_000)
+    monkeypatch.setattr("pgjobs.worker.settlement.MAX_BATCH_CHARACTERS", 1_000)
     lengths = []
     complete = Settlement._complete
 
@@ -189,7 +189,7 @@ async def test_the_lease_of_a_job_that_has_ended_is_prolonged_until_that_is_writ
 async def test_a_large_result_on_a_slow_line_is_written_at_the_first_try(
     pgjobs_dsn, conn, caplog, monkeypatch
 ):
-    monkeypatch.setattr("pgjobs.link.SLOWEST", 500_000)
+    monkeypatch.setattr("pgjobs.connection.link.SLOWEST_CHARACTERS_PER_S", 500_000)
     async with Proxy(pgjobs_dsn, speed=1_000_000) as proxy, App(dsn=proxy.dsn) as app:
 
         @app.job("t")
@@ -198,7 +198,7 @@ async def test_a_large_result_on_a_slow_line_is_written_at_the_first_try(
 
         await app.enqueue_many("t", [2_000_000, 1])
         worker = app.worker()
-        worker._settle_link._patience = 0.5
+        worker._settle_link._timeout_s = 0.5
         async with asyncio.timeout(20):
             await worker.run(until_empty=True)
     assert await statuses(conn) == {"completed": 2}

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from pgjobs.waiting import HOPS
+from pgjobs.worker.waiting import MAX_HANDOVERS
 
 NUMBERS = ["9" * 5_000, "-1", "٣", "3.5", "0x1", "1e9", "2147483648", ""]
 
@@ -29,7 +29,7 @@ async def test_what_strangers_notify_cancels_no_job_and_stops_no_worker(
                 await conn.execute(f"select pg_notify('public.{topic}', $1)", payload)
         await conn.execute("select pg_notify('public.jobs_turn', '1999999999 w')")
         await asyncio.sleep(0.5)
-        assert worker._waiting._turn <= HOPS
+        assert worker._waiting._handovers_left <= MAX_HANDOVERS
         go_on.set()
         assert (await until_status(first.id, "completed"))["attempt"] == 1
         second = await app.enqueue("t")

@@ -6,10 +6,10 @@ from typing import Any
 import asyncpg
 import psycopg
 import pytest
+from pgjobs.app import RunningJob
 
 from pgjobs.app import App
 from pgjobs.errors import PgjobsError
-from pgjobs.task import RunningJob
 from pgjobs.testing import Server, drain, expire_lease, make_due
 
 Connection = asyncpg.Connection

@@ -25,8 +25,8 @@ async def test_a_plain_insert_wakes_it_too(conn, quick, working, until_status):
 async def test_it_looks_for_what_another_had_the_turn_for_and_did_not_take(
     app, conn, quick, working, until_status, monkeypatch
 ):
-    monkeypatch.setattr("pgjobs.listener.TICK", 600)
-    monkeypatch.setattr("pgjobs.listener.WATCH", 600)
+    monkeypatch.setattr("pgjobs.worker.listener.TICK_S", 600)
+    monkeypatch.setattr("pgjobs.worker.listener.TICK_WHILE_OTHERS_WORK_S", 600)
     async with working():
         for _ in range(2):
             own = await app.enqueue("t")
@@ -61,15 +61,15 @@ async def test_from_ten_jobs_in_a_twentieth_of_a_second_it_looks_by_itself(
 ):
     risen: list[bool] = []
     async with working() as worker:
-        rise = worker._listener.rise
+        rise = worker._listener.start_polling
 
         async def noted():
-            risen.append(worker._listener.resting)
+            risen.append(worker._listener.is_listening)
             await rise()
 
-        worker._listener.rise = noted  # type: ignore[method-assign]
+        worker._listener.start_polling = noted  # type: ignore[method-assign]
         await app.enqueue_many("t", [None] * jobs)
         await eventually(lambda: len(quick.began) == jobs)
         # At rest again: nothing has come for a while.
-        await eventually(lambda: worker._listener.resting)
+        await eventually(lambda: worker._listener.is_listening)
     assert risen == ([True] if jobs >= 10 else [])

@@ -36,7 +36,7 @@ async def test_with_a_backlog_one_half_is_claimed_while_the_other_runs(
     original = Database.claim
 
     async def claim(self, worker, queues, max_jobs, *rest):
-        held = len(running._running) + len(running._given)
+        held = len(running._running) + len(running._claimed)
         claimed.append((max_jobs, running.concurrency - max_jobs - held))
         return await original(self, worker, queues, max_jobs, *rest)
 
@@ -59,7 +59,7 @@ async def test_what_is_given_and_not_started_yet_is_not_given_back_by_the_next_c
     @app.job("t")
     async def doubtful(job):
         begun.append(job.id)
-        running._claimer.doubt()  # from now on the next claim gives back what is not known
+        running._claimer.answer_lost()  # from now on the next claim gives back what is not known
 
     async with working(concurrency=400) as running:
         ids = await app.enqueue_many("t", range(2000))
@@ -212,7 +212,7 @@ async def test_two_workers_share_the_jobs_and_run_none_twice(app, conn, quick, e
 async def test_an_old_job_that_somebody_had_locked_is_found_once_it_is_free(
     conn, app, quick, working, until_status, pgjobs_dsn, monkeypatch
 ):
-    monkeypatch.setattr("pgjobs.listener.TICK", 0.5)
+    monkeypatch.setattr("pgjobs.worker.listener.TICK_S", 0.5)
     job = await app.enqueue("t")
     await conn.execute("update jobs set run_at = run_at - interval '1 hour'")
     transaction = conn.transaction()

@@ -137,4 +137,4 @@ async def test_a_fault_of_its_own_ends_it_and_what_it_held_is_given_back(
     rows = await conn.fetch("select status, worker from jobs order by id")
     assert [tuple(row) for row in rows] == [
         ("completed", None), ("pending", None), ("completed", None)
-    ]  # fmt: skip
+    ]

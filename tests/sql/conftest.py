@@ -13,7 +13,7 @@ import pytest
 Connection = asyncpg.Connection
 MOMENTS = {
     "run_at", "lease_until", "created_at", "updated_at", "finished_at", "cancel_requested_at",
-}  # fmt: skip
+}
 MINUTE = timedelta(minutes=1)
 
 

@@ -13,7 +13,7 @@ CONTRACT = [
     "enqueue", "enqueue_many", "claim", "next_due", "start", "complete", "fail", "complete_many",
     "fail_many", "release_many", "heartbeat", "recover", "cancel", "retry", "retry_many", "pause",
     "resume", "cleanup",
-]  # fmt: skip
+]
 FUNCTIONS = """
     select p.proname, p.proconfig, obj_description(p.oid) as comment, p.prosecdef,
         p.proargnames[1:p.pronargs] as arguments, p.proisstrict, p.prokind

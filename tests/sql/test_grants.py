@@ -17,15 +17,15 @@ WORKER = {
     "jobs_fail_many", "jobs_heartbeat", "jobs_next_due", "jobs_recover", "jobs_release_many",
     "jobs_start", "jobs_worker_start", "jobs_worker_stop", "_jobs_release_unknown", "_jobs_signal",
     "_jobs_worker_listen", "_jobs_worker_poll", "_jobs_worker_tick",
-}  # fmt: skip
+}
 OBSERVER = {
     "jobs_doctor", "_jobs_doctor_jobs", "_jobs_doctor_notify", "_jobs_doctor_schema",
     "_jobs_doctor_vacuum", "_jobs_doctor_workers", "_jobs_advisory_key",
-}  # fmt: skip
+}
 ADMIN = OBSERVER | {
     "jobs_cancel", "jobs_cleanup", "jobs_pause", "jobs_recover", "jobs_resume", "jobs_retry",
     "jobs_retry_many",
-}  # fmt: skip
+}
 EVERYBODY = {"jobs_channel", "jobs_version"}
 FUNCTIONS = {"producer": PRODUCER, "worker": WORKER, "observer": OBSERVER, "admin": ADMIN}
 VIEWS = {"jobs_list", "jobs_queues", "jobs_stats", "jobs_workers"}
@@ -56,7 +56,7 @@ async def test_every_function_pins_its_search_path_and_nobody_may_call_it(
 async def test_a_schema_elsewhere_is_pinned_and_closed_too(
     conn: Connection, pgjobs_dsn: str, make_role: MakeRole, acting_as: ActingAs
 ) -> None:
-    from pgjobs.migrate import migrate
+    from pgjobs.schema.migrate import migrate
 
     migrate(pgjobs_dsn, schema="Other Jobs")
     rows = await conn.fetch(
@@ -98,7 +98,7 @@ async def test_a_role_gets_what_the_plan_says_and_no_more(
 async def test_migrating_again_keeps_what_was_granted(
     conn: Connection, pgjobs_dsn: str, make_role: MakeRole
 ) -> None:
-    from pgjobs.migrate import migrate
+    from pgjobs.schema.migrate import migrate
 
     role = await make_role("producer")
     await conn.execute("grant execute on function jobs_retry to public")
@@ -270,7 +270,7 @@ async def test_granting_twice_is_once_and_revoking_takes_all_of_it(
 async def test_an_owner_without_login_installs_and_serves_both_sides(
     conn: Connection, pgjobs_dsn: str, make_role: MakeRole, acting_as: ActingAs
 ) -> None:
-    from pgjobs.migrate import migrate
+    from pgjobs.schema.migrate import migrate
 
     owner, producer = await make_role(), await make_role()
     await conn.execute(f'alter role "{owner}" nologin')

@@ -42,7 +42,7 @@ REFUSED = [
     "create index on jobs (id)",
     "comment on table jobs is 'mine'",
     "alter function jobs_enqueue owner to current_user",
-]  # fmt: skip
+]
 # One that prints what it is given, and that the planner thinks to be the cheapest there is.
 LEAK = """
     create function pg_temp.leak(value anyelement) returns boolean language plpgsql

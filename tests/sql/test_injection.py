@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from pgjobs.migrate import migrate
+from pgjobs.schema.migrate import migrate
 
 Connection = asyncpg.Connection
 MakeRole = Callable[..., Awaitable[str]]
@@ -34,7 +34,7 @@ TAME = {
     "boolean": "true", "bigint[]": "{1}", "integer[]": "{1}", "boolean[]": "{true}",
     "interval[]": "{1 minute}", "timestamp with time zone[]": "{2030-01-01}",
     "text": "t", "text[]": "{t}", "jsonb": '[{"job_type": "t"}]', "jsonb[]": "{{}}",
-}  # fmt: skip
+}
 FUNCTIONS = """
     select p.proname as function, a.name, a.place::int, format_type(a.type, null) as type,
         array(select format_type(t, null) from unnest(p.proargtypes) t) as types
@@ -65,11 +65,11 @@ def values_of(type_name: str, text: str) -> list[str]:
                      "reference_type": text}]),
         json.dumps([{"job_type": "t", text: 1}]), json.dumps([{"job_type": "t", "run_at": text}]),
         json.dumps({text: {text: text}}),
-    ]  # fmt: skip
+    ]
     if type_name == "jsonb":
         return objects
     return ["{" + ",".join('"' + o.replace("\\", "\\\\").replace('"', '\\"') + '"'
-                           for o in objects[:1]) + "}"]  # fmt: skip
+                           for o in objects[:1]) + "}"]
 
 
 async def test_no_argument_of_any_function_is_executed(conn: Connection) -> None:
@@ -103,21 +103,21 @@ async def test_it_is_stored_as_it_was_given(conn: Connection, text: str) -> None
     enqueued = await conn.fetchrow(
         """select * from jobs_enqueue($1, $2, $1, reference_type => $1, unique_key => $1)""",
         text, json.dumps(payload),
-    )  # fmt: skip
+    )
     assert enqueued is not None
     await conn.fetch("select jobs_enqueue_many($1)", json.dumps([
         {"job_type": text, "queue": text, "reference_type": text, "payload": payload},
         {"job_type": text, "queue": text, "unique_key": text + "2", "payload": payload},
-    ]))  # fmt: skip
+    ]))
     claimed = await conn.fetch("select * from jobs_claim($1, array[$1], 9, job_types => array[$1])",
-                               text)  # fmt: skip
+                               text)
     assert len(claimed) == 3
     for job in claimed:
         assert (job["job_type"], job["queue"], job["worker"]) == (text, text, text)
         assert json.loads(job["payload"]) == payload
     assert {job["reference_type"] for job in claimed} == {text, None}
     await conn.execute("select from jobs_complete($1, $2, $3)", claimed[0]["id"],
-                       json.dumps(payload), text)  # fmt: skip
+                       json.dumps(payload), text)
     await conn.execute("select from jobs_fail($1, $2, false, null, $2)", claimed[1]["id"], text)
     await conn.execute("select from jobs_cancel($1, $2)", claimed[2]["id"], text)
     rows = await conn.fetch("select * from jobs order by id")
@@ -130,7 +130,7 @@ async def test_it_is_stored_as_it_was_given(conn: Connection, text: str) -> None
     assert worker is not None
     assert (paused, worker["worker"], worker["queues"], worker["version"]) == (
         text, text, [text], text,
-    )  # fmt: skip
+    )
     listed = await conn.fetch("select job_type from jobs_list where queue = $1", text)
     assert {row["job_type"] for row in listed} == {text}
     await conn.fetch("select * from jobs_doctor()")

@@ -9,7 +9,7 @@ import contents
 import psycopg
 import pytest
 
-from pgjobs.migrate import migrate, script
+from pgjobs.schema.migrate import migrate, script
 
 Psql = Callable[..., subprocess.CompletedProcess[str]]
 INSTALL = str(contents.SQL / "install.sql")
@@ -151,7 +151,7 @@ def test_the_client_of_postgresql_15_can_run_it(empty_dsn: str) -> None:
     done = subprocess.run(
         [str(client), "-X", "-d", empty_dsn, "-f", INSTALL],
         check=False, capture_output=True, text=True,
-    )  # fmt: skip
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -186,7 +186,7 @@ def test_the_owner_of_a_schema_needs_no_right_on_the_database(
     empty_dsn: str, psql: Psql
 ) -> None:
     psql(empty_dsn, "-c", "create role pgjobs_installer", "-c",
-         "create schema theirs authorization pgjobs_installer")  # fmt: skip
+         "create schema theirs authorization pgjobs_installer")
     try:
         psql(empty_dsn, "-c", "set role pgjobs_installer", "-v", "schema=theirs", "-f", INSTALL)
         owners = query(
@@ -195,6 +195,6 @@ def test_the_owner_of_a_schema_needs_no_right_on_the_database(
         assert owners == [("pgjobs_installer",)]
     finally:
         psql(empty_dsn, "-c", "drop owned by pgjobs_installer cascade", "-c",
-             "drop role pgjobs_installer")  # fmt: skip
+             "drop role pgjobs_installer")
 
 

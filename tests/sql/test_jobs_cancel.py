@@ -24,7 +24,7 @@ async def test_a_processing_job_goes_on_until_its_worker_has_stopped_it(conn, jo
     )
     assert (stopped["status"], stopped["worker"], stopped["error"]) == (
         "cancelled", None, "no need",
-    )  # fmt: skip
+    )
     assert stopped["lease_until"] is None
     assert stopped["finished_at"] is not None
 

@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from pgjobs.migrate import migrate
+from pgjobs.schema.migrate import migrate
 
 
 async def test_the_channels_are_named_after_the_schema(conn):

@@ -28,7 +28,7 @@ async def test_what_fails_the_fence_is_skipped(conn, job, ids):
     statuses = await conn.fetch("select status from jobs order by id")
     assert [r[0] for r in statuses] == [
         "completed", "processing", "processing", "pending", "completed",
-    ]  # fmt: skip
+    ]
 
 
 async def test_a_late_completion_does_not_revive_a_cancelled_job(job, ids, row):

@@ -254,7 +254,7 @@ async def test_doors_left_open_are_bad(conn: Connection, ask: Ask) -> None:
 
 
 async def test_a_full_notification_queue_names_the_listener_that_is_behind() -> None:
-    from pgjobs.migrate import migrate
+    from pgjobs.schema.migrate import migrate
 
     settings = {"fsync": "off", "max_notify_queue_pages": "64"}
     with EmbeddedPostgres(settings=settings) as server:

@@ -15,7 +15,7 @@ async def test_a_job_has_the_documented_defaults(conn):
         "status": "pending", "max_retries": 3, "retry_count": 0, "crash_count": 0, "attempt": 0,
         "reference_type": None, "reference_id": None, "unique_key": None, "unique_scope": "live",
         "backoff": None, "worker": None, "finished_at": None,
-    }.items() <= dict(job).items()  # fmt: skip
+    }.items() <= dict(job).items()
     assert await conn.fetchval("select run_at <= clock_timestamp() from jobs")
 
 
@@ -26,7 +26,7 @@ async def test_an_explicit_null_means_the_default(conn):
     )
     assert (job["payload"], job["queue"], job["priority"], job["max_retries"]) == (
         "{}", "default", 0, 3,
-    )  # fmt: skip
+    )
     assert job["unique_scope"] == "live"
 
 
@@ -91,7 +91,7 @@ async def test_the_table_itself_refuses_what_the_function_refuses(conn):
         ("run_at", "'infinity'"), ("unique_scope", "'x'"), ("max_retries", "-1"),
         ("backoff", "'{-1s}'"), ("backoff", "'{101 years}'"), ("backoff", "'{}'"),
         ("status", "'x'"), ("status", "'completed'"),
-    ]:  # fmt: skip
+    ]:
         columns, values = ("job_type, ", "'t', ") if column != "job_type" else ("", "")
         with pytest.raises(Exception, match="violates check constraint"):
             await conn.execute(f"insert into jobs ({columns}{column}) values ({values}{value})")

@@ -38,7 +38,7 @@ async def test_every_key_reaches_its_column_and_null_or_absent_is_the_default(co
         "job_type": "t", "payload": [1], "queue": "q", "priority": 9,
         "run_at": "2030-01-01T00:00:00Z", "reference_type": "file", "reference_id": 42,
         "max_retries": 0, "unique_key": "k", "unique_scope": "kept", "backoff": ["1 s", "00:01:00"],
-    }  # fmt: skip
+    }
     empty = dict.fromkeys(full, None) | {"job_type": "t"}
     await conn.execute(MANY, json.dumps([full, empty]))
     first, second = await conn.fetch("select * from jobs order by unique_key nulls last")

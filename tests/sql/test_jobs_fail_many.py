@@ -13,7 +13,7 @@ MINUTE = timedelta(minutes=1)
 async def test_each_job_gets_its_own_error_verdict_and_delay(job, ids, row):
     a, b, c = [await job("processing") for _ in range(3)]
     changed = await ids(MANY, [c, a, b], [1] * 3, ["C", "A", "B"], [None, True, False],
-                        [None, MINUTE, MINUTE])  # fmt: skip
+                        [None, MINUTE, MINUTE])
     assert sorted(changed) == [a, b, c]
     rows = [await row(i) for i in (a, b, c)]
     assert [r["error"] for r in rows] == ["A", "B", "C"]

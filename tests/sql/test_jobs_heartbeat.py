@@ -25,7 +25,7 @@ async def test_it_answers_for_every_job_in_the_order_asked(conn, job):
     assert [r["job_id"] for r in answer] == asked
     assert [r["state"] for r in answer] == [
         "lost", "cancel", "lost", "lost", "held", "lost", "lost", "held",
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ async def test_with_run_ats_it_is_snoozed_and_a_null_among_them_means_as_it_was(
 async def test_what_fails_the_fence_is_skipped(job, ids):
     mine = await job("processing")
     jobs = [await job("processing", worker="you"), 99, await job("processing", attempt=2), mine,
-            await job(), await job("cancelled")]  # fmt: skip
+            await job(), await job("cancelled")]
     assert await ids(MANY, jobs, [1] * 6) == [mine]
 
 

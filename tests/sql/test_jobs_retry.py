@@ -13,7 +13,7 @@ async def test_a_finished_job_is_pending_now_with_a_clean_slate(conn, job, row, 
     finished = await job(
         status, retry_count=3, crash_count=2, attempt=6, result="1", error="e",
         run_at=timedelta(hours=1), cancel_requested_at=timedelta(0),
-    )  # fmt: skip
+    )
     again = await conn.fetchrow(RETRY, finished)
     assert again == await row(finished)
     assert (again["status"], again["retry_count"], again["crash_count"]) == ("pending", 0, 0)

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from pgjobs.errors import SchemaMismatch
-from pgjobs.migrate import migrate, sql_folder
+from pgjobs.schema.migrate import migrate, sql_folder
 
 Query = Callable[..., list[tuple[Any, ...]]]
 Psql = Callable[..., subprocess.CompletedProcess[str]]

@@ -62,7 +62,7 @@ CALLS = {
     "enqueue": "select * from jobs_enqueue('t')",
     "enqueue a taken key": "select * from jobs_enqueue('t', unique_key => 'a')",
     "tick": "select * from _jobs_worker_tick('me')",
-}  # fmt: skip
+}
 ROWS = 100  # at most, read by any of them; a scan of anything but the right range reads thousands
 BLOCKS = 1_000  # at most, touched by any of them: also what an index-only scan would read
 

@@ -39,7 +39,7 @@ async def test_plpgsql_check_finds_nothing_that_is_not_meant(conn: asyncpg.Conne
     meant = [
         f for f in found
         if f["message"] in MEANT and f["function"] in WHERE.get(f["message"], {f["function"]})
-    ]  # fmt: skip
+    ]
     assert [f for f in found if f not in meant] == []
     # What is not found any more need not be meant.
     assert {f["message"] for f in meant} == MEANT.keys()

@@ -67,4 +67,4 @@ async def test_a_worker_role_may_end_what_another_worker_holds(
         )
     assert [row[0] for row in ended] == [
         "completed", "failed", "cancelled", "pending", '{"secret": 1}',
-    ]  # fmt: skip
+    ]

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgjobs.migrate import migrate, sql_folder
+from pgjobs.schema.migrate import migrate, sql_folder
 
 Psql = Callable[..., subprocess.CompletedProcess[str]]
 Query = Callable[..., list[tuple[Any, ...]]]

@@ -27,7 +27,7 @@ def test_pyright_does_too(tmp_path: Path) -> None:
     settings = {
         "include": [str(API)], "extraPaths": [str(ROOT)], "enableTypeIgnoreComments": False,
         "reportUnnecessaryTypeIgnoreComment": "error",
-    }  # fmt: skip
+    }
     config = tmp_path / "pyrightconfig.json"
     config.write_text(json.dumps(settings))
     check(program, "--pythonpath", sys.executable, "--project", str(config))

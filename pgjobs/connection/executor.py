@@ -1,0 +1,94 @@
+"""``conn=``: the caller's connection, whatever it is, as what fetches in its transaction."""
+
+import re
+from collections.abc import Sequence
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
+
+import asyncpg
+from asyncpg.exceptions import PostgresError
+
+from pgjobs.errors import InvalidArgument, PgjobsError
+from pgjobs.job.job import Row
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+    Conn: TypeAlias = (
+        asyncpg.Connection
+        | asyncpg.Pool
+        | asyncpg.pool.PoolConnectionProxy
+        | AsyncConnection
+        | AsyncSession
+    )
+
+
+class Executor(Protocol):
+    """An asyncpg connection or pool, or what looks like one."""
+
+    async def fetch(self, query: str, /, *args: Any) -> Sequence[Any]: ...
+
+
+_EXECUTE = "exec_driver_sql"  # what AsyncConnection has; an AsyncSession has such a connection
+
+
+def executor(conn: "Conn") -> Executor:
+    """An executor that acts in ``conn``'s own transaction and never commits it."""
+    if hasattr(conn, "fetch"):  # an asyncpg connection, pool or pool's proxy
+        return cast(Executor, conn)
+    kind = type(conn)
+    if iscoroutinefunction(getattr(kind, _EXECUTE, None) or getattr(kind, "connection", None)):
+        return _SqlAlchemy(conn)
+    raise InvalidArgument(
+        "conn must be an asyncpg connection or pool, or an SQLAlchemy AsyncConnection or "
+        f"AsyncSession, not {type(conn).__name__}"
+    )
+
+
+class _SqlAlchemy:
+    """Through SQLAlchemy itself, so that it begins its transaction as for any other statement."""
+
+    def __init__(self, conn: Any) -> None:
+        self._conn = conn
+
+    async def fetch(self, query: str, *args: Any) -> Sequence[Row]:
+        from sqlalchemy.exc import DataError, DBAPIError
+
+        conn = self._conn
+        if not hasattr(type(conn), _EXECUTE):  # a session
+            conn = await conn.connection()
+        parameters: Any = args
+        if conn.dialect.paramstyle != "numeric_dollar":  # asyncpg's own style; psycopg's is %(x)s
+            query = re.sub(r"\$(\d+)", r"%(p\1)s", query.replace("%", "%%"))
+            parameters = {f"p{place}": value for place, value in enumerate(args, 1)}
+        try:
+            result = await conn.exec_driver_sql(query, parameters)
+        except DataError as error:
+            # psycopg refuses some values by itself, without an SQLSTATE.
+            raise InvalidArgument(str(error.orig)) from error
+        except DBAPIError as error:
+            raise unwrapped(error) from error
+        return result.mappings().all()  # type: ignore[no-any-return]
+
+
+def unwrapped(error: Any) -> BaseException:
+    """The class that asyncpg itself would have raised, out of SQLAlchemy's and a driver's wraps."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, PgjobsError):
+            return seen
+        state = getattr(seen, "sqlstate", None)
+        if isinstance(state, str):
+            own = PostgresError.new({"C": state, "M": _message(seen), "S": "ERROR"})
+            if isinstance(own, PgjobsError):
+                return own
+            if isinstance(own, asyncpg.DataError):
+                return InvalidArgument(str(own))
+        seen = getattr(seen, "orig", None) or seen.__cause__
+    return error if isinstance(error, BaseException) else RuntimeError(str(error))
+
+
+def _message(error: BaseException) -> str:
+    diagnostics = getattr(error, "diag", None)
+    primary = getattr(diagnostics, "message_primary", None)
+    return str(primary or error)

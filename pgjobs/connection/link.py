@@ -1,0 +1,163 @@
+"""A connection of a worker's own, made again when it breaks."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import asyncpg
+
+from pgjobs.connection.alarm import Alarm
+from pgjobs.connection.connector import Connector
+from pgjobs.job.job import Row
+
+log = logging.getLogger("pgjobs.link")
+
+# What means "the connection is gone", whoever noticed it: try again on a new one. All else is the
+# statement's own fault.
+BROKEN = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # asyncpg's own confusion where the server hangs up just now
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.IdleSessionTimeoutError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby, since a failover: look for the primary anew
+)
+
+# A server that takes statements and never answers is noticed this soon; the kernel needs a quarter
+# of an hour.
+STATEMENT_TIMEOUT_S = 10.0
+# A large result on a slow line must not look like a server that never answers: sending it would be
+# tried for ever. So a statement has more time for what is sent, at this rate.
+SLOWEST_CHARACTERS_PER_S = 262_144
+# Each timeout on a connection that could be made doubles that time, up to this factor.
+MAX_SLOW_LINE_FACTOR = 16
+
+
+class Link:
+    """One connection, one statement at a time; an ``Executor`` that connects when it is used.
+
+    No pool: its reset after each use costs a third of a small statement, and what it would reset
+    (``synchronous_commit``) is what this connection is for.
+    """
+
+    each_alone = True  # each statement is a transaction of its own (see Statements)
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        name: str,
+        settings: dict[str, str] | None = None,
+        timeout_s: float = STATEMENT_TIMEOUT_S,
+        private: bool = False,
+    ) -> None:
+        self._connector = Connector(dsn, name=name, settings=settings, private=private)
+        self._timeout_s = timeout_s
+        self._slow_line_factor = 1
+        self._connection: asyncpg.Connection | None = None
+        self._lock = asyncio.Lock()
+        self._alarm = Alarm(self._expire)
+        self._deadline = math.inf
+        self._expired = False
+
+    async def connect(self) -> asyncpg.Connection:
+        """The connection, made if need be."""
+        async with self._lock:
+            return await self._connected()
+
+    async def _connected(self) -> asyncpg.Connection:
+        # Under the lock: of two that were made at once, one would be left open and forgotten.
+        if self._connection is None or self._connection.is_closed():
+            async with asyncio.timeout(self._timeout_s):
+                self._connection = await self._connector()
+        return self._connection
+
+    async def fetch(self, query: str, *args: Any) -> Sequence[Row]:
+        """Runs one statement; a connection that breaks or hangs in it is thrown away."""
+        async with self._lock:
+            try:
+                connection = await self._connected()
+                sending_s = self._slow_line_factor * _characters(args) / SLOWEST_CHARACTERS_PER_S
+                now = asyncio.get_running_loop().time()
+                self._deadline = now + self._timeout_s + sending_s
+                self._alarm.set(self._deadline)
+                rows: Sequence[Row] = await connection.fetch(query, *args)
+                self._slow_line_factor = 1
+                return rows
+            except BROKEN as error:
+                self.drop()
+                if self._expired:
+                    self._slow_line_factor = min(2 * self._slow_line_factor, MAX_SLOW_LINE_FACTOR)
+                    raise TimeoutError("the server did not answer in time") from error
+                raise
+            except asyncio.CancelledError:
+                # The statement may be half way: nothing can be said of this connection any more.
+                self.drop()
+                raise
+            finally:
+                self._deadline = math.inf
+                self._expired = False
+
+    def _expire(self, now: float) -> float:
+        if self._deadline > now:
+            return self._deadline
+        self._expired = True
+        self.drop()  # which ends the statement that waits for an answer
+        return math.inf
+
+    def drop(self) -> None:
+        """Throws the connection away without a word to the server."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def close(self) -> None:
+        """Says goodbye; gives up after a second."""
+        connection, self._connection = self._connection, None
+        self._alarm.stop()
+        if connection is not None:
+            try:
+                await connection.close(timeout=1.0)
+            except BROKEN:
+                connection.terminate()
+
+
+async def persist(
+    action: Callable[[], Awaitable[Any]], what: str, *, stop: Callable[[], bool] = lambda: False
+) -> Any:
+    """Repeats ``action`` over broken connections, 0.1 s apart at first and 2 s at last.
+
+    Raises the last error once ``stop()`` is true, and every error that is not about the connection.
+    """
+    delay = 0.1
+    while True:
+        try:
+            return await action()
+        except BROKEN as error:
+            if stop():
+                raise
+            log.warning("%s: connection lost (%s), again in %.1f s", what, _brief(error), delay)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 2.0)
+
+
+def _characters(args: Sequence[Any]) -> int:
+    """Of texts and lists of texts; all else is small."""
+    count = 0
+    for arg in args:
+        if isinstance(arg, str):
+            count += len(arg)
+        elif isinstance(arg, list) and not (arg and isinstance(arg[0], int)):
+            count += sum(len(text) for text in arg if isinstance(text, str))
+    return count
+
+
+def _brief(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,62 @@
+"""Adding jobs."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from pgjobs.database.statements import JOB_COLUMNS, Moment, Statements, as_moment
+from pgjobs.job.job import Job, Row
+
+
+class Enqueue(Statements):
+    """Adding jobs."""
+
+    __slots__ = ()
+
+    async def enqueue(
+        self,
+        job_type: str,
+        payload: str | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        run_at: Moment = None,
+        reference_type: str | None = None,
+        reference_id: int | None = None,
+        max_retries: int | None = None,
+        unique_key: str | None = None,
+        unique_scope: str | None = None,
+        backoff: Sequence[timedelta] | None = None,
+    ) -> Job[Any]:
+        """Adds a job, or returns the one that holds its ``unique_key``."""
+        jobs = await self._jobs(
+            f"""select {JOB_COLUMNS} from {{schema}}.jobs_enqueue(
+            $1::text, $2::text::jsonb, $3::text, $4::int,
+            coalesce($5::timestamptz, clock_timestamp() + $6::interval), $7::text, $8::bigint,
+            $9::int, $10::text, $11::text, $12::interval[])""",
+            job_type, payload, queue, priority, *as_moment(run_at), reference_type, reference_id,
+            max_retries, unique_key, unique_scope, backoff,
+        )
+        return jobs[0]
+
+    async def enqueue_many(self, jobs: str) -> list[int]:
+        """Adds the jobs of a JSON array; ids in the same order."""
+        return await self._ids(
+            "select jobs_enqueue_many as id from {schema}.jobs_enqueue_many($1::text::jsonb)", jobs
+        )
+
+    async def enqueue_together(self, jobs: Sequence[str]) -> Sequence[Row]:
+        """Adds jobs given as JSON objects; their rows in the same order. For independent calls."""
+        return await self._rows(
+            f"select {JOB_COLUMNS} from {{schema}}._jobs_enqueue_together($1::text::jsonb)",
+            f"[{','.join(jobs)}]",
+        )
+
+    async def moment(self, value: Moment) -> datetime | None:
+        """A moment from the database's now as a moment of its clock."""
+        at, after = as_moment(value)
+        if after is None:
+            return at
+        found: datetime | None = await self._value(
+            "select clock_timestamp() + $1::interval as value", after
+        )
+        return found

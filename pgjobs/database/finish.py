@@ -1,0 +1,95 @@
+"""Saying how runs ended."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from pgjobs.database.statements import JOB_COLUMNS, Moment, Statements, as_list, as_moment
+from pgjobs.job.job import Job
+
+
+class Finish(Statements):
+    """Saying how runs ended."""
+
+    __slots__ = ()
+
+    async def complete(
+        self,
+        job_id: int,
+        result: str | None = None,
+        worker: str | None = None,
+        attempt: int | None = None,
+    ) -> Job[Any]:
+        """processing → completed."""
+        jobs = await self._jobs(
+            f"""select {JOB_COLUMNS} from {{schema}}.jobs_complete(
+            $1::bigint, $2::text::jsonb, $3::text, $4::int)""",
+            job_id, result, worker, attempt,
+        )
+        return jobs[0]
+
+    async def complete_many(
+        self,
+        worker: str,
+        job_ids: Sequence[int],
+        attempts: Sequence[int],
+        results: Sequence[str | None],
+        keep: bool = True,
+    ) -> list[int]:
+        """Completes what this worker still holds; the ids that really changed."""
+        return await self._ids(
+            """select jobs_complete_many as id from {schema}.jobs_complete_many(
+            $1::text, $2::bigint[], $3::int[], $4::text[]::jsonb[], $5::boolean)""",
+            worker, job_ids, attempts, results, keep,
+        )
+
+    async def fail(
+        self,
+        job_id: int,
+        error: str,
+        retry: bool | None = None,
+        retry_in: timedelta | None = None,
+        worker: str | None = None,
+        attempt: int | None = None,
+    ) -> Job[Any]:
+        """processing → pending with a retry spent, or failed."""
+        jobs = await self._jobs(
+            f"""select {JOB_COLUMNS} from {{schema}}.jobs_fail(
+            $1::bigint, $2::text, $3::boolean, $4::interval, $5::text, $6::int)""",
+            job_id, error, retry, retry_in, worker, attempt,
+        )
+        return jobs[0]
+
+    async def fail_many(
+        self,
+        worker: str,
+        job_ids: Sequence[int],
+        attempts: Sequence[int],
+        errors: Sequence[str],
+        retries: Sequence[bool],
+        retry_ins: Sequence[timedelta | None],
+    ) -> list[int]:
+        """Fails what this worker still holds; the ids that really changed."""
+        return await self._ids(
+            """select jobs_fail_many as id from {schema}.jobs_fail_many(
+            $1::text, $2::bigint[], $3::int[], $4::text[], $5::boolean[], $6::interval[])""",
+            worker, job_ids, attempts, errors, retries, retry_ins,
+        )
+
+    async def release_many(
+        self,
+        worker: str,
+        job_ids: Sequence[int],
+        attempts: Sequence[int],
+        run_ats: Sequence[Moment] | None = None,
+    ) -> list[int]:
+        """Gives back what this worker still holds, no retry spent; the ids that changed."""
+        moments = [as_moment(moment) for moment in as_list("run_ats", run_ats) or []]
+        return await self._ids(
+            """select jobs_release_many as id from {schema}.jobs_release_many(
+            $1::text, $2::bigint[], $3::int[],
+            (select array_agg(coalesce(u.at, clock_timestamp() + u.after) order by u.place)
+             from unnest($4::timestamptz[], $5::interval[])
+                 with ordinality u(at, after, place)))""",
+            worker, job_ids, attempts, [at for at, _ in moments], [after for _, after in moments],
+        )

@@ -1,0 +1,78 @@
+"""What an operator does."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from pgjobs.database.statements import JOB_COLUMNS, Moment, Statements, as_list, as_moment
+from pgjobs.job.job import Job
+
+
+class Manage(Statements):
+    """What an operator does."""
+
+    __slots__ = ()
+
+    async def cancel(
+        self,
+        job_id: int,
+        reason: str | None = None,
+        worker: str | None = None,
+        attempt: int | None = None,
+    ) -> Job[Any]:
+        """pending → cancelled; a processing one's worker is asked to stop it."""
+        jobs = await self._jobs(
+            f"""select {JOB_COLUMNS} from {{schema}}.jobs_cancel(
+            $1::bigint, $2::text, $3::text, $4::int)""",
+            job_id, reason, worker, attempt,
+        )
+        return jobs[0]
+
+    async def retry(self, job_id: int) -> Job[Any]:
+        """A finished job → pending now, its counts at 0."""
+        jobs = await self._jobs(
+            f"select {JOB_COLUMNS} from {{schema}}.jobs_retry($1::bigint)", job_id
+        )
+        return jobs[0]
+
+    async def retry_many(
+        self,
+        job_types: Sequence[str] | None = None,
+        queues: Sequence[str] | None = None,
+        failed_since: Moment = None,
+        max_jobs: int | None = None,
+    ) -> int:
+        """Failed jobs → pending now; how many."""
+        value: int = await self._value(
+            """select {schema}.jobs_retry_many($1::text[], $2::text[],
+            coalesce($3::timestamptz, clock_timestamp() + $4::interval), $5::int) as value""",
+            job_types, queues, *as_moment(failed_since), max_jobs,
+        )
+        return value
+
+    async def pause(self, queue: str) -> datetime | None:
+        """Closes a queue for claims; since when it is closed."""
+        rows = await self._rows("select paused_at from {schema}.jobs_pause($1::text)", queue)
+        paused_at: datetime | None = rows[0]["paused_at"]
+        return paused_at
+
+    async def resume(self, queue: str) -> None:
+        """Opens a queue and wakes its workers."""
+        await self._rows("select paused_at from {schema}.jobs_resume($1::text)", queue)
+
+    async def cleanup(
+        self,
+        older_than: timedelta | None = None,
+        statuses: Iterable[str] | None = None,
+        max_jobs: int | None = None,
+    ) -> int:
+        """Deletes finished jobs; how many. Repeat until 0."""
+        value: int = await self._value(
+            "select {schema}.jobs_cleanup($1::interval, $2::text[], $3::int) as value",
+            older_than, as_list("statuses", statuses), max_jobs,
+        )
+        return value
+
+    async def grant(self, role_name: str, as_what: str) -> None:
+        """Lets a role be producer, worker, observer or admin."""
+        await self._rows("select {schema}.jobs_grant($1::text, $2::text)", role_name, as_what)

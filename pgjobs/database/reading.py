@@ -1,0 +1,119 @@
+"""Look-ups: jobs, queues, workers."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from pgjobs.database.statements import JOB_COLUMNS, Statements
+from pgjobs.job.job import Job, Row
+
+
+class Reading(Statements):
+    """Look-ups: jobs, queues, workers."""
+
+    __slots__ = ()
+
+    async def get(self, job_id: int) -> Job[Any] | None:
+        """The job with that id, if there is one."""
+        jobs = await self._jobs(
+            f"select {JOB_COLUMNS} from {{schema}}.jobs where id = $1::bigint", job_id
+        )
+        return jobs[0] if jobs else None
+
+    async def pending(self, job_type: str | None, limit: int | None) -> list[Job[Any]]:
+        """Pending jobs, also those that are not due yet."""
+        return await self._jobs(
+            f"""select {JOB_COLUMNS} from {{schema}}.jobs
+            where status = 'pending' and ($1::text is null or job_type = $1::text)
+            order by priority desc, run_at, id limit $2::bigint""",
+            job_type, limit,
+        )
+
+    async def by_reference(self, reference_type: str, reference_id: int) -> Job[Any] | None:
+        """The newest job about that entity."""
+        jobs = await self._jobs(
+            f"""select {JOB_COLUMNS} from {{schema}}.jobs
+            where reference_type = $1::text and reference_id = $2::bigint
+            order by id desc limit 1""",
+            reference_type, reference_id,
+        )
+        return jobs[0] if jobs else None
+
+    async def stats(self) -> Sequence[Row]:
+        """Rows of ``jobs_stats``: queue, job_type, status, count, oldest_due."""
+        return await self._rows(
+            """select queue, job_type, status, count, oldest_due from {schema}.jobs_stats
+            order by queue, job_type, status"""
+        )
+
+    async def listing(
+        self,
+        statuses: Sequence[str] | None = None,
+        job_types: Sequence[str] | None = None,
+        queues: Sequence[str] | None = None,
+        limit: int = 20,
+    ) -> Sequence[Row]:
+        """Rows of ``jobs_list``, the newest first."""
+        return await self._rows(
+            """select id, queue, job_type, status, priority, reference_type, reference_id,
+            retry_count, max_retries, crash_count, attempt, run_at, worker, lease_until,
+            cancel_requested_at, created_at, updated_at, finished_at, age, error
+            from {schema}.jobs_list
+            where ($1::text[] is null or status = any ($1::text[]))
+                and ($2::text[] is null or job_type = any ($2::text[]))
+                and ($3::text[] is null or queue = any ($3::text[]))
+            order by id desc limit $4::bigint""",
+            statuses, job_types, queues, limit,
+        )
+
+    async def processing(self, limit: int = 20) -> Sequence[Row]:
+        """The jobs that run now, the longest first."""
+        return await self._rows(
+            """select id, queue, job_type, worker, attempt, age,
+            lease_until - clock_timestamp() as lease, cancel_requested_at
+            from {schema}.jobs_list where status = 'processing'
+            order by age desc, id limit $1::bigint""",
+            limit,
+        )
+
+    async def workers(self) -> Sequence[Row]:
+        """The registered workers; ``unseen``: since their last heartbeat."""
+        return await self._rows(
+            """select worker, started_at, clock_timestamp() - seen_at as unseen, missed_at, polling,
+            queues, job_types, concurrency, version from {schema}.jobs_workers order by worker"""
+        )
+
+    async def paused(self) -> dict[str, datetime]:
+        """The paused queues, and since when."""
+        rows = await self._rows(
+            """select queue, paused_at from {schema}.jobs_queues
+            where paused_at is not null order by queue"""
+        )
+        return {row["queue"]: row["paused_at"] for row in rows}
+
+    async def finished(
+        self,
+        statuses: Sequence[str],
+        within: timedelta | None = None,
+        before: timedelta | None = None,
+    ) -> int:
+        """How many jobs finished within the last ``within``, or longer ago than ``before``."""
+        value: int = await self._value(
+            """select count(*) as value from {schema}.jobs_list
+            where status = any ($1::text[]) and status <> 'pending'
+                and finished_at >= coalesce(clock_timestamp() - $2::interval, '-infinity')
+                and finished_at < coalesce(clock_timestamp() - $3::interval, 'infinity')""",
+            statuses, within, before,
+        )
+        return value
+
+    async def doctor(self) -> Sequence[Row]:
+        """Rows of ``jobs_doctor``: check_name, verdict, detail, advice."""
+        return await self._rows(
+            "select check_name, verdict, detail, advice from {schema}.jobs_doctor()"
+        )
+
+    async def version(self) -> str:
+        """Which release of pgjobs made the functions."""
+        value: str = await self._value("select {schema}.jobs_version() as value")
+        return value

@@ -1,0 +1,1 @@
+"""What the user writes, and what a handler is given."""

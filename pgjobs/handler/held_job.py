@@ -1,0 +1,78 @@
+"""A job that a worker holds: the row, and the state of its run."""
+
+import math
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor as Threads
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, cast
+
+import asyncpg
+
+from pgjobs.database import Database
+from pgjobs.errors import JobNotHeld
+from pgjobs.handler.host import Host
+from pgjobs.job.job import Job, P, Row
+from pgjobs.job.payload import encode
+
+
+class Stop(Enum):
+    """Why a worker cancels a running handler."""
+
+    CANCEL = "its cancellation was requested"
+    LOST = "another worker holds it by now"
+    SHUTDOWN = "the worker is shutting down"
+    TIMEOUT = "its timeout is over"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """What a run needs to know of its worker."""
+
+    worker: str
+    keep_completed: bool
+    threads: Threads
+
+
+class HeldJob(Job[P]):
+    """A claimed job. Handlers get ``pgjobs.RunningJob``, which adds the app's type."""
+
+    __slots__ = ("_app", "_begun", "_committed", "_deadline", "_holder", "_stop")
+
+    def __init__(self, row: Row, app: Host, holder: Holder) -> None:
+        # The payload is decoded when the job runs: a bad one must fail that job, not the claim.
+        self._row = row
+        self._app = app
+        self._holder = holder
+        self._begun = False
+        self._committed = False  # the handler's own transaction has completed the job
+        self._deadline = math.inf  # by the event loop's clock
+        self._stop: Stop | None = None
+
+    @property
+    def log_fields(self) -> dict[str, Any]:
+        """``extra`` for a log line about this job."""
+        row = self._row
+        return {"job_id": row["id"], **{c: row[c] for c in ("job_type", "queue", "attempt")}}
+
+    @asynccontextmanager
+    async def transaction(self, *, result: object = None) -> AsyncIterator[asyncpg.Connection]:
+        """A connection whose transaction commits the handler's writes and the job's completion.
+
+        ``result`` is stored as the job's; a dict may still be filled inside the block. Leaving the
+        block by an exception rolls everything back. Raises ``JobNotHeld``, and rolls the writes
+        back, if the job was lost meanwhile.
+        """
+        if self._committed:
+            raise JobNotHeld(f"job {self.id} is completed already: one transaction per job")
+        pool = await self._app.pool()
+        async with pool.acquire() as connection, connection.transaction():
+            yield cast(asyncpg.Connection, connection)
+            text = None if result is None else encode(result, "the result")
+            done = await Database(connection, self._app.schema).complete_many(
+                self._holder.worker, [self.id], [self.attempt], [text], self._holder.keep_completed
+            )
+            if not done:
+                raise JobNotHeld(f"job {self.id} is not held in attempt {self.attempt} any more")
+        self._committed = True

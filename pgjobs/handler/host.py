@@ -1,0 +1,44 @@
+"""What a handler's side asks of the app, so that nothing here imports the app itself."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
+
+import asyncpg
+
+from pgjobs.job.job import Job
+from pgjobs.producer.arguments import BatchOptions, EnqueueOptions
+
+if TYPE_CHECKING:
+    from pgjobs.connection.executor import Conn
+
+
+class Host(Protocol):
+    """The app as tasks and held jobs see it."""
+
+    schema: str
+
+    async def pool(self) -> asyncpg.Pool:
+        """The pool of connections for handlers."""
+        ...
+
+    async def enqueue(
+        self,
+        job_type: str,
+        payload: object = None,
+        *,
+        conn: "Conn | None" = None,
+        **options: Unpack[EnqueueOptions],
+    ) -> Job[Any]:
+        """Adds a job."""
+        ...
+
+    async def enqueue_many(
+        self,
+        job_type: str,
+        payloads: Iterable[object],
+        *,
+        conn: "Conn | None" = None,
+        **options: Unpack[BatchOptions],
+    ) -> list[int]:
+        """Adds a job for each payload."""
+        ...

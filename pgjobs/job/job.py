@@ -1,0 +1,134 @@
+"""What a job is in Python: the row, frozen, its columns as fields."""
+
+import json
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Generic, Protocol, Self, TypeVar, overload
+
+P = TypeVar("P", covariant=True)
+T = TypeVar("T")
+
+
+class JobStatus(StrEnum):
+    """Where a job is in its life. Be ready for others: a newer database may have more."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+_UNREAD: Any = object()
+_KNOWN = frozenset(map(str, JobStatus))
+
+
+class JobType(StrEnum):
+    """The types that pgjobs itself has names for; any other string is as good."""
+
+    FILE_INGESTION = "file_ingestion"
+    EMBEDDING_GENERATION = "embedding_generation"
+    VECTOR_STORAGE = "vector_storage"
+    CLEANUP = "cleanup"
+
+
+class Row(Protocol):
+    """What a driver gives for a row: an asyncpg ``Record``, an SQLAlchemy mapping, a dict."""
+
+    def __getitem__(self, column: str, /) -> Any: ...
+
+
+class Column(Generic[T]):
+    """A read-only field of a job: the row's column of the same name."""
+
+    __slots__ = ("_name",)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, job: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, job: "Job[Any]", owner: type) -> T: ...
+    def __get__(self, job: "Job[Any] | None", owner: type) -> Self | T:
+        if job is None:
+            return self
+        value: T = job._row[self._name]
+        return value
+
+
+class Job(Generic[P]):
+    """One row of ``jobs``. Fields are read from the row when asked for: most jobs need two."""
+
+    __slots__ = ("_payload", "_row")
+
+    id = Column[int]()
+    queue = Column[str]()
+    job_type = Column[str]()
+    priority = Column[int]()
+    reference_type = Column[str | None]()
+    reference_id = Column[int | None]()
+    error = Column[str | None]()
+    retry_count = Column[int]()
+    max_retries = Column[int]()
+    crash_count = Column[int]()
+    backoff = Column[list[timedelta] | None]()
+    attempt = Column[int]()
+    run_at = Column[datetime]()
+    unique_key = Column[str | None]()
+    unique_scope = Column[str]()
+    worker = Column[str | None]()
+    lease_until = Column[datetime | None]()
+    cancel_requested_at = Column[datetime | None]()
+    created_at = Column[datetime]()
+    updated_at = Column[datetime]()
+    finished_at = Column[datetime | None]()
+
+    def __init__(self, row: Row, payload: P) -> None:
+        self._row = row
+        self._payload = payload
+
+    @classmethod
+    def from_row(cls, row: Row) -> "Job[Any]":
+        """The job of a row whose JSON columns are text; its payload is plain JSON data."""
+        # Decoded when asked for: one that is nested too deeply for Python must not hide the others.
+        return Job(row, _UNREAD)
+
+    @property
+    def payload(self) -> P:
+        """What the handler is given: the annotated type in a handler, else plain JSON data."""
+        if self._payload is _UNREAD:
+            # Null where a producer that may not read is given another's job for its unique_key.
+            text = self._row["payload"]
+            plain: Any = None if text is None else json.loads(text)
+            self._payload = plain
+        return self._payload
+
+    @property
+    def status(self) -> JobStatus | str:
+        """A ``JobStatus``, or the plain string if this code does not know it."""
+        value: str = self._row["status"]
+        return JobStatus(value) if value in _KNOWN else value
+
+    @property
+    def result(self) -> Any:
+        """What the handler returned, as plain JSON data."""
+        text = self._row["result"]
+        return None if text is None else json.loads(text)
+
+    @property
+    def reference(self) -> tuple[str | None, int | None]:
+        """The source entity: its type and id."""
+        return self.reference_type, self.reference_id
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self.job_type} {self.status}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Job) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(self._row[c] for c in ("id", "status", "attempt", "updated_at"))

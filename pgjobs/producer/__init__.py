@@ -1,0 +1,1 @@
+"""How jobs get in."""

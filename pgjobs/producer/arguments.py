@@ -1,0 +1,119 @@
+"""The options of enqueue: declared, checked and turned into arguments of the SQL functions."""
+
+from datetime import datetime, timedelta
+from types import NoneType
+from typing import Any, TypedDict, get_args, get_type_hints
+
+from pgjobs.database import Moment
+from pgjobs.errors import InvalidArgument
+from pgjobs.job.backoff import Backoff
+
+
+class BatchOptions(TypedDict, total=False):
+    """What all jobs of one call may share. None stands for the default."""
+
+    queue: str | None
+    priority: int | None
+    run_at: Moment
+    delay: timedelta | None
+    reference: tuple[str, int] | None
+    max_retries: int | None
+    backoff: Backoff | None
+
+
+class EnqueueOptions(BatchOptions, total=False):
+    """What one job may be enqueued with."""
+
+    unique_key: str | None
+    unique_scope: str | None
+
+
+# With these a job is enqueued by a statement of its own: the statement that callers share has no
+# unique keys, and no clock but the database's for a delay.
+UNSHARED = frozenset({"unique_key", "run_at", "backoff"})
+
+# An option that has its default is left out of an item: each key costs the server a little per job.
+_DEFAULTS = {"queue": "default", "priority": 0, "max_retries": 3}
+
+_HINTS = {name: get_args(hint) for name, hint in get_type_hints(EnqueueOptions).items()}
+# Options that go to the database as they are: JSON would let a number pass for a string.
+_PLAIN = {
+    name: kinds[0] for name, kinds in _HINTS.items() if kinds in ((str, NoneType), (int, NoneType))
+}
+
+
+def job_arguments(job_type: str, options: Any, known: type = EnqueueOptions) -> dict[str, Any]:
+    """The arguments of ``Database.enqueue`` for these options; those that are None are left out.
+
+    Raises ``InvalidArgument`` for a wrong value and ``TypeError`` for an unknown option.
+    """
+    if job_type is None:
+        raise InvalidArgument("job_type is missing")
+    arguments: dict[str, Any] = {"job_type": _checked("job_type", job_type, str)}
+    for name, value in options.items():
+        if name not in known.__annotations__:
+            raise TypeError(f"there is no option {name!r}, but {', '.join(known.__annotations__)}")
+        if value is not None and name in _PLAIN:
+            arguments[name] = _checked(name, value, _PLAIN[name])
+    if (moment := _not_before(options.get("run_at"), options.get("delay"))) is not None:
+        arguments["run_at"] = moment
+    if (backoff := options.get("backoff")) is not None:
+        arguments["backoff"] = delays_of(backoff)
+    if (reference := options.get("reference")) is not None:
+        arguments["reference_type"], arguments["reference_id"] = _reference_columns(reference)
+    return arguments
+
+
+def as_item(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The same arguments as an object of ``jobs_enqueue_many``, without the payload."""
+    item = {name: value for name, value in arguments.items() if value != _DEFAULTS.get(name)}
+    if "backoff" in item:
+        item["backoff"] = [f"{delay.total_seconds()} s" for delay in item["backoff"]]
+    if "run_at" in item:
+        item["run_at"] = item["run_at"].isoformat()
+    return item
+
+
+def delays_of(backoff: Backoff) -> list[timedelta]:
+    """The delays of a backoff."""
+    if not isinstance(backoff, Backoff):
+        raise InvalidArgument(f"backoff must be a pgjobs.Backoff, not {backoff!r}")
+    return list(backoff.delays)
+
+
+def check_timeout(timeout: timedelta | None) -> None:
+    """Refuses what cannot be the timeout of a run."""
+    if timeout is not None and (not isinstance(timeout, timedelta) or timeout <= timedelta(0)):
+        raise InvalidArgument(f"timeout must be a timedelta above 0, not {timeout!r}")
+
+
+def _checked(name: str, value: object, kind: type) -> object:
+    if not isinstance(value, kind):
+        raise InvalidArgument(f"{name} must be of type {kind.__name__}, not {value!r}")
+    return value
+
+
+def _not_before(run_at: Moment, delay: timedelta | None) -> Moment:
+    """When a job may run, of the two ways to say so."""
+    if run_at is not None and delay is not None:
+        raise InvalidArgument("give run_at or delay, not both")
+    after = delay if run_at is None else run_at
+    if isinstance(after, timedelta):
+        if not timedelta(0) <= after <= timedelta(days=365_000):
+            raise InvalidArgument(f"delay must be from 0 to a thousand years, not {after}")
+    elif isinstance(after, datetime):
+        if after.tzinfo is None:
+            raise InvalidArgument(f"run_at must have a time zone, and {after} has none")
+    elif after is not None:
+        raise InvalidArgument(f"run_at must be a datetime and delay a timedelta, not {after!r}")
+    return after
+
+
+def _reference_columns(reference: Any) -> tuple[str, int]:
+    """The two columns of a reference."""
+    if not isinstance(reference, tuple | list) or len(reference) != 2:
+        raise InvalidArgument(f"reference must be a type and an id, not {reference!r}")
+    kind, identity = reference
+    if not isinstance(kind, str) or not isinstance(identity, int):
+        raise InvalidArgument(f"reference must be a string and a number, not {reference!r}")
+    return kind, identity

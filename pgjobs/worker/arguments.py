@@ -1,0 +1,35 @@
+"""The arguments of a worker: what is refused, and what it is called by default."""
+
+import os
+import secrets
+import socket
+from collections.abc import Collection
+from datetime import timedelta
+
+from pgjobs.errors import InvalidArgument
+
+
+def check_worker(
+    queues: Collection[str], concurrency: int, name: str | None, lease: timedelta, grace: timedelta
+) -> None:
+    """Refuses what cannot be a worker."""
+    if not isinstance(concurrency, int) or concurrency < 1:
+        raise InvalidArgument(f"concurrency must be 1 or more, not {concurrency!r}")
+    if (
+        not isinstance(queues, Collection)
+        or isinstance(queues, str)
+        or not queues
+        or not all(isinstance(queue, str) for queue in queues)
+    ):
+        raise InvalidArgument(f"queues must be a list of one or more names, not {queues!r}")
+    if name is not None and not isinstance(name, str):
+        raise InvalidArgument(f"name must be a string, not {name!r}")
+    if not isinstance(lease, timedelta) or lease < timedelta(seconds=3):
+        raise InvalidArgument(f"lease must be at least 3 seconds, not {lease!r}")
+    if not isinstance(grace, timedelta) or grace < timedelta(0):
+        raise InvalidArgument(f"grace must be a timedelta of 0 or more, not {grace!r}")
+
+
+def default_name() -> str:
+    """Host, process and a random part: no other worker has the same name."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"

@@ -1,0 +1,44 @@
+"""What a worker knows to be claimed already: a lower bound of run_at per queue and priority."""
+
+import json
+import time
+from collections.abc import Sequence
+from datetime import datetime
+
+from pgjobs.job.job import Row
+
+# A retry, or a transaction that committed late, may have an earlier run_at than what was claimed.
+# Only a full claim, one without floors, finds such a job. Full claims are made this often.
+FULL_CLAIM_EVERY_S = 0.02
+FULL_CLAIM_EVERY_S_IN_BACKLOG = 1.0
+
+
+class Floors:
+    """Learnt from claims and passed to claims (see jobs_claim.sql), except once a second."""
+
+    def __init__(self) -> None:
+        self._levels: dict[str, dict[int, datetime]] = {}
+        self._complete_at = float("-inf")
+
+    def known(self, *, backlog: bool) -> str | None:
+        """JSON for ``jobs_claim``; None where a claim without floors is due."""
+        age = time.monotonic() - self._complete_at
+        full_after_s = FULL_CLAIM_EVERY_S_IN_BACKLOG if backlog else FULL_CLAIM_EVERY_S
+        if not self._levels or age >= full_after_s:
+            return None
+        return json.dumps(
+            {
+                queue: {str(priority): at.isoformat() for priority, at in levels.items()}
+                for queue, levels in self._levels.items()
+            }
+        )
+
+    def learn(self, rows: Sequence[Row], *, complete: bool) -> None:
+        """Takes what a claim gave, in its order; ``complete``: it was made without floors.
+
+        A level that gave nothing keeps its floor: its claimed jobs' index entries are still there.
+        """
+        if complete:
+            self._complete_at = time.monotonic()
+        for row in rows:
+            self._levels.setdefault(row["queue"], {})[row["priority"]] = row["run_at"]

@@ -1,0 +1,43 @@
+"""SIGTERM and SIGINT: the first one stops gracefully, the second one at once."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+log = logging.getLogger("pgjobs.worker")
+
+# A supervisor that signals a process and its group means one signal.
+SAME_SIGNAL_WITHIN_S = 0.5
+
+
+@contextmanager
+def interrupts(stop: Callable[[], None]) -> Iterator[None]:
+    """Calls ``stop`` at the first signal; not in another thread than the main one."""
+    loop = asyncio.get_running_loop()
+    taken: list[signal.Signals] = []
+    heard_at: float | None = None
+
+    def hear(number: int) -> None:
+        nonlocal heard_at
+        if heard_at is not None and loop.time() - heard_at < SAME_SIGNAL_WITHIN_S:
+            return
+        if heard_at is not None:
+            log.warning("second signal: exiting at once; leases will end, nothing is lost")
+            os._exit(128 + number)
+        heard_at = loop.time()
+        log.info("%s: stopping; once more to exit at once", signal.Signals(number).name)
+        stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Where signals cannot be handled, the owner of the loop calls stop().
+        with suppress(ValueError, NotImplementedError, RuntimeError):
+            loop.add_signal_handler(number, hear, number)
+            taken.append(number)
+    try:
+        yield
+    finally:
+        for one in taken:
+            loop.remove_signal_handler(one)

@@ -1,0 +1,33 @@
+"""How a run ended."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+
+
+class End(Enum):
+    """How a run ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    RELEASED = "released"
+    CANCELLED = "cancelled"
+    LOST = "lost"  # another worker holds the job: nothing is written
+    COMMITTED = "committed"  # the handler's own transaction completed it
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the database is told about one run."""
+
+    end: End
+    result: str | None = None  # JSON text
+    error: str = ""
+    retry: bool = True
+    after: timedelta | None = None
+
+
+COMMITTED = Outcome(End.COMMITTED)
+LOST = Outcome(End.LOST)
+RELEASED = Outcome(End.RELEASED)
+COMPLETED = Outcome(End.COMPLETED)

@@ -1,0 +1,136 @@
+"""The jobs that run in a worker, their leases and their timeouts."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+
+from pgjobs.connection.alarm import Alarm
+from pgjobs.connection.link import BROKEN
+from pgjobs.database import Database
+from pgjobs.errors import PgjobsError
+from pgjobs.handler.held_job import HeldJob, Stop
+
+log = logging.getLogger("pgjobs.worker")
+
+Key = tuple[int, int]  # id and attempt: a job that was lost may be claimed again beside its zombie
+
+
+class Running:
+    """Knows what runs, prolongs its leases, and stops what is lost or to be cancelled.
+
+    ``ended``: whose ends are not written yet; they are held as long, however slow the database is.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        worker: str,
+        lease: timedelta,
+        *,
+        ended: Callable[[], Iterable[Key]],
+    ) -> None:
+        self._database = database
+        self._worker = worker
+        self._lease = lease
+        self._ended = ended
+        self._jobs: dict[Key, tuple[HeldJob[Any], asyncio.Task[None]]] = {}
+        self._cancel_heard = asyncio.Event()
+        self._alarm = Alarm(self._expire)
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    @property
+    def job_ids(self) -> set[int]:
+        """What runs."""
+        return {job_id for job_id, _ in self._jobs}
+
+    def start(self, key: Key, job: HeldJob[Any], run: Coroutine[Any, Any, None]) -> None:
+        """A job begins, as a task of its own; ``run`` calls ``remove`` and does not raise."""
+        # In no TaskGroup, whose callback at each end costs a tenth of what a short job costs.
+        self._jobs[key] = (job, asyncio.get_running_loop().create_task(run))
+
+    def expire_at(self, job: HeldJob[Any], deadline: float) -> None:
+        """Stops the job if it still runs then, by the event loop's clock."""
+        job._deadline = deadline
+        self._alarm.set(deadline)
+
+    def _expire(self, now: float) -> float:
+        soonest = math.inf
+        for key, (job, _) in list(self._jobs.items()):
+            if job._deadline <= now:
+                job._deadline = math.inf
+                self.cancel(key, Stop.TIMEOUT)
+            else:
+                soonest = min(soonest, job._deadline)
+        return soonest
+
+    def remove(self, key: Key) -> None:
+        """It has ended."""
+        self._jobs.pop(key, None)
+
+    def on_notify_cancel(self, job_id: int) -> None:
+        """Somebody says that a job is to be cancelled; anybody may say so, so its row is asked."""
+        if job_id in self.job_ids:
+            self._cancel_heard.set()
+
+    def cancel(self, key: Key, why: Stop) -> None:
+        """Cancels a handler; ``why`` decides what becomes of its job."""
+        if key in self._jobs:
+            job, task = self._jobs[key]
+            # One that would not end at its timeout is told again, by whoever has another reason.
+            if job._stop is None or job._stop is Stop.TIMEOUT:
+                job._stop = why
+                log.info(
+                    "job %s (%s) is stopped: %s", job.id, job.job_type, why.value,
+                    extra=job.log_fields,
+                )
+                # A task that is cancelled before its first step would never say how it ended.
+                if job._begun:
+                    task.cancel()
+
+    def describe(self, task: asyncio.Task[Any]) -> str:
+        """Which job a task runs, for the log."""
+        for job, running in self._jobs.values():
+            if running is task:
+                return f"job {job.id} ({job.job_type})"
+        return f"task {task.get_name()}"
+
+    def cancel_all(self, why: Stop) -> None:
+        """Cancels every handler; nothing expires any more."""
+        self._alarm.stop()
+        for key in list(self._jobs):
+            self.cancel(key, why)
+
+    async def all_ended(self) -> None:
+        """Waits for all that run now."""
+        if tasks := [task for _, task in self._jobs.values()]:
+            await asyncio.wait(tasks)
+
+    async def heartbeats(self) -> None:
+        """Prolongs the leases at a third of them, and when a cancel is heard; never returns."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._lease.total_seconds() / 3):
+                    await self._cancel_heard.wait()
+            self._cancel_heard.clear()
+            if held := sorted({*self._jobs, *self._ended()}):
+                await self._heartbeat(held)
+
+    async def _heartbeat(self, keys: list[Key]) -> None:
+        try:
+            states = await self._database.heartbeat(
+                self._worker, [k[0] for k in keys], [k[1] for k in keys], self._lease
+            )
+        except (*BROKEN, asyncpg.PostgresError, PgjobsError) as error:
+            log.warning("heartbeat failed, will retry: %r", error)
+            return
+        for key, state in zip(keys, states, strict=True):
+            if state != "held":
+                self.cancel(key, Stop.LOST if state == "lost" else Stop.CANCEL)

@@ -1,0 +1,238 @@
+"""Writes how jobs ended: at once when idle, else everything that has gathered meanwhile."""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any
+
+import asyncpg
+
+from pgjobs.connection.link import BROKEN, persist
+from pgjobs.database import Database
+from pgjobs.errors import PgjobsError, SchemaMismatch
+from pgjobs.worker.outcome import End, Outcome
+
+log = logging.getLogger("pgjobs.worker")
+
+Ended = tuple[int, int, Outcome]  # job id, attempt, how
+Write = Callable[[Sequence[Ended]], Awaitable[list[int]]]
+
+# One statement for this many jobs is quick, and a refused one is halved at most ten times.
+MAX_BATCH_JOBS = 1_000
+# The server hangs up on a message of more than 1 GB: results that are fine alone must not add up.
+MAX_BATCH_CHARACTERS = 32 * 2**20
+
+# A statement refused for one of these may pass at the next try: deadlocks, no room or memory, locks
+# waited for too long, cancelled statements, functions that an upgrade has just replaced.
+TRANSIENT_SQLSTATES = ("40", "53", "55", "57", "XX")
+RETRY_PAUSES_S = (0.2, 0.8, 3.0)  # before each further try, in one batch
+MAX_TRIES_WHILE_CLOSING = 3
+
+
+class Settlement:
+    """The ends of jobs that wait to be written, and the one connection that writes them.
+
+    ``on_all_written`` is called whenever nothing waits any more, ``on_given_up`` when the end of a
+    job cannot be written: the worker then still holds that job.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        worker: str,
+        *,
+        keep_completed: bool,
+        on_all_written: Callable[[], None],
+        on_given_up: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._worker = worker
+        self._keep = keep_completed
+        self._on_all_written = on_all_written
+        self._on_given_up = on_given_up
+        self._waiting: list[Ended] = []
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._throttling = True
+        self._closing = False
+
+    def add(self, job_id: int, attempt: int, outcome: Outcome) -> None:
+        """Takes the end of a run; it is written soon."""
+        self._waiting.append((job_id, attempt, outcome))
+        if len(self._waiting) >= 2 * MAX_BATCH_JOBS and self._throttling:
+            self._room.clear()
+        self._work.set()
+
+    def stop_throttling(self) -> None:
+        """The worker stops: nobody waits for the database any more."""
+        self._throttling = False
+        self._room.set()
+
+    async def room(self) -> None:
+        """Waits until the database has caught up, so that a crash repeats only so many runs."""
+        await self._room.wait()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether ``room`` would not have to wait."""
+        return self._room.is_set()
+
+    @property
+    def keys(self) -> set[tuple[int, int]]:
+        """Id and attempt of the jobs that have ended and are not written yet."""
+        return {(job_id, attempt) for job_id, attempt, _ in self._waiting}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything is written."""
+        return not self._waiting
+
+    def close(self) -> None:
+        """Lets ``run`` return once everything is written, without waiting for a lost connection."""
+        self._closing = True
+        self._work.set()
+
+    async def run(self) -> None:
+        """Writes until closed and empty."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while self._waiting:
+                # Taken off the list only when written: is_empty must not be true too early.
+                batch = self._next_batch()
+                await self._write(batch)
+                del self._waiting[: len(batch)]
+                self._room.set()
+            if self._closing:
+                return
+            self._on_all_written()
+
+    def _next_batch(self) -> Sequence[Ended]:
+        characters = 0
+        for count, (_, _, outcome) in enumerate(self._waiting[:MAX_BATCH_JOBS]):
+            characters += len(outcome.result or "") + len(outcome.error)
+            if count > 0 and characters > MAX_BATCH_CHARACTERS:
+                return self._waiting[:count]
+        return self._waiting[:MAX_BATCH_JOBS]
+
+    async def _write(self, batch: Sequence[Ended]) -> None:
+        kinds: dict[End, list[Ended]] = {}
+        for ended in batch:
+            kinds.setdefault(ended[2].end, []).append(ended)
+        writes: dict[End, Write] = {
+            End.COMPLETED: self._complete,
+            End.FAILED: self._fail,
+            End.RELEASED: self._release,
+            End.CANCELLED: self._cancel,
+        }
+        pauses = iter(RETRY_PAUSES_S)
+        for end, write in writes.items():
+            if group := kinds.get(end):
+                await self._write_group(write, group, pauses)
+
+    async def _write_group(
+        self, write: Write, group: Sequence[Ended], pauses: Iterator[float]
+    ) -> None:
+        """Writes a group; halves a refused one until the guilty job stands alone."""
+        tries = itertools.count(1)
+
+        def stop() -> bool:
+            return next(tries) > MAX_TRIES_WHILE_CLOSING and self._closing
+
+        try:
+            written: list[int] = await persist(lambda: write(group), "settling jobs", stop=stop)
+        except BROKEN as error:
+            # Only while closing: another worker runs these jobs again.
+            self._on_given_up()
+            log.error("%d ended jobs could not be written: %s", len(group), error)
+        except (asyncpg.PostgresError, PgjobsError) as error:
+            if len(group) > 1:
+                await self._halve(write, group, pauses)
+            elif isinstance(error, asyncpg.LockNotAvailableError):
+                self._defer(group[0])
+            elif _is_transient(error) and (pause := next(pauses, None)) is not None:
+                log.warning("settling jobs: refused, again in %.1f s: %r", pause, error)
+                await asyncio.sleep(pause)
+                await self._write_group(write, group, pauses)
+            else:
+                await self._fail_refused(group[0], error)
+        else:
+            _log_discarded(group, set(written))
+
+    async def _halve(self, write: Write, group: Sequence[Ended], pauses: Iterator[float]) -> None:
+        half = len(group) // 2
+        await self._write_group(write, group[:half], pauses)
+        await self._write_group(write, group[half:], pauses)
+
+    def _defer(self, ended: Ended) -> None:
+        """Another session has that row locked: write the other jobs first."""
+        if self._closing:
+            self._on_given_up()
+            log.error("job %s: its row is locked, its end could not be written", ended[0])
+        else:
+            self._waiting.append(ended)
+
+    async def _fail_refused(self, ended: Ended, error: Exception) -> None:
+        """The server refuses what this job ended with: the job fails with that as its error."""
+        job_id, attempt, outcome = ended
+        log.error("job %s: its end (%s) was refused: %s", job_id, outcome.end.value, error)
+        failed = Outcome(
+            End.FAILED,
+            error=f"its end ({outcome.end.value}) could not be stored: {error}"[:1_000],
+            retry=outcome.end is not End.COMPLETED and outcome.retry,
+        )
+        if outcome.error != failed.error:
+            try:
+                await persist(lambda: self._fail([(job_id, attempt, failed)]), "settling jobs")
+            except asyncpg.LockNotAvailableError:
+                self._defer(ended)
+            except (asyncpg.PostgresError, PgjobsError) as again:
+                # The job is given back and runs again: it is not lost, and the log tells.
+                self._on_given_up()
+                log.error("job %s could not even be failed: %s", job_id, again)
+
+    async def _complete(self, group: Sequence[Ended]) -> list[int]:
+        ids, attempts, outcomes = zip(*group, strict=True)
+        return await self._database.complete_many(
+            self._worker, ids, attempts, [o.result for o in outcomes], self._keep
+        )
+
+    async def _fail(self, group: Sequence[Ended]) -> list[int]:
+        ids, attempts, outcomes = zip(*group, strict=True)
+        errors, retries = [o.error for o in outcomes], [o.retry for o in outcomes]
+        delays = [o.after for o in outcomes]
+        return await self._database.fail_many(
+            self._worker, ids, attempts, errors, retries, delays
+        )
+
+    async def _release(self, group: Sequence[Ended]) -> list[int]:
+        ids, attempts, outcomes = zip(*group, strict=True)
+        return await self._database.release_many(
+            self._worker, ids, attempts, [o.after for o in outcomes]
+        )
+
+    async def _cancel(self, group: Sequence[Ended]) -> list[int]:
+        done: list[Any] = []
+        for job_id, attempt, outcome in group:
+            try:
+                await self._database.cancel(job_id, outcome.error or None, self._worker, attempt)
+                done.append(job_id)
+            except PgjobsError as error:
+                log.debug("job %s was not cancelled: %s", job_id, error)
+        return done
+
+
+def _log_discarded(group: Sequence[Ended], written: set[int]) -> None:
+    for job_id, attempt, outcome in group:
+        if job_id not in written:
+            log.warning(
+                "job %s: the end of attempt %s (%s) is discarded: the job was taken over",
+                job_id, attempt, outcome.end.value, extra={"job_id": job_id, "attempt": attempt},
+            )
+
+
+def _is_transient(error: Exception) -> bool:
+    sqlstate = str(getattr(error, "sqlstate", None))
+    return isinstance(error, SchemaMismatch) or sqlstate[:2] in TRANSIENT_SQLSTATES

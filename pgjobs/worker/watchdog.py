@@ -1,0 +1,52 @@
+"""Notices a handler that blocks the event loop, and says which one."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+log = logging.getLogger("pgjobs.worker")
+
+
+class Watchdog:
+    """A thread that asks the loop for a sign of life.
+
+    Whatever blocks the loop also blocks heartbeats: after a lease the worker's jobs are taken for
+    lost and run elsewhere, and the fence voids what it says of them. The log should name the
+    handler, not only the symptom.
+    """
+
+    def __init__(
+        self, stall_after: timedelta, describe: Callable[[asyncio.Task[object]], str]
+    ) -> None:
+        self._stall_after_s = stall_after.total_seconds()
+        self._describe = describe
+        self._loop = asyncio.get_running_loop()
+        self._alive = threading.Event()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="pgjobs watchdog", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._alive.set()
+
+    def _watch(self) -> None:
+        while not self._over.wait(self._stall_after_s / 2):
+            self._alive.clear()
+            try:
+                self._loop.call_soon_threadsafe(self._alive.set)
+            except RuntimeError:  # the loop is closed
+                return
+            if not self._alive.wait(self._stall_after_s) and not self._over.is_set():
+                task = asyncio.current_task(self._loop)
+                blamed = "nobody knows what" if task is None else self._describe(task)
+                log.error(
+                    "the event loop has been blocked for %.0f s by %s: await something instead, or "
+                    "make the handler a plain function, which runs in a thread",
+                    self._stall_after_s, blamed,
+                )
+                self._alive.wait()
