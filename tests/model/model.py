@@ -127,14 +127,13 @@ class Model:
         claimed: list[Row] = []
         for queue in dict.fromkeys(queues):
             due = [] if queue in self.paused else self.due(queue, job_types, now.high)
-            # One suspect at a time, and before all others of its queue.
+            # One suspect at a time; its row comes before all others of its queue.
             chosen = [] if suspicion else [j for j in due if self.suspect(j)][:1]
             if len(claimed) == max_jobs:
                 break
             suspicion = suspicion or bool(chosen)
             chosen += [j for j in due if not self.suspect(j)]
-            chosen = chosen[: max_jobs - len(claimed)]
-            claimed += sorted(chosen, key=due.index)
+            claimed += chosen[: max_jobs - len(claimed)]
         for job in claimed:
             self._take(job, worker, lease, now)
         return [job["id"] for job in claimed]

@@ -3,9 +3,9 @@
 import inspect
 
 import pytest
-from pgjobs.database.reading import Reading
 
 from pgjobs.database import Database
+from pgjobs.database.reading import Reading
 
 # Look-ups by a plain select, and what is made of a function that has another name.
 PLAIN = {"moment", "due_in", "enqueue_together"}

@@ -6,9 +6,8 @@ from typing import Any
 import asyncpg
 import psycopg
 import pytest
-from pgjobs.app import RunningJob
 
-from pgjobs.app import App
+from pgjobs.app import App, RunningJob
 from pgjobs.errors import PgjobsError
 from pgjobs.testing import Server, drain, expire_lease, make_due
 
