@@ -19,7 +19,7 @@ FULL = ROOT / "benchmarks/results"
 
 
 def main() -> None:
-    """Runs what the command line names and renews the report."""
+    """Runs the scenarios that the command line names, and writes the report."""
     options = _parser().parse_args()
     quick = options.scenarios == ["quick"]
     folder: Path = options.output or (QUICK if quick else FULL)
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Measures pgjobs beside its peers on an embedded PostgreSQL.",
         epilog=f"scenarios:\n{listing}\n  {'quick':19} most of them, smaller, once each\n"
-        f"  {'all':19} all of them\n  {'report':19} only the report, of the results that there are",
+        f"  {'all':19} all of them\n  {'report':19} only the report, of the existing results",
     )
     parser.add_argument("scenarios", nargs="+", metavar="SCENARIO",
                         choices=[*SCENARIOS, "quick", "all", "report"])

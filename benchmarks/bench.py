@@ -27,7 +27,7 @@ SETTINGS = {
 
 @dataclass
 class Options:
-    """From the command line."""
+    """The options of the command line."""
 
     systems: Sequence[str]
     runs: int = 5
@@ -37,7 +37,7 @@ class Options:
 
 
 class Worker:
-    """A worker process that somebody else started."""
+    """A running worker process."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -48,19 +48,19 @@ class Worker:
         return self._process.pid
 
     async def first(self) -> None:
-        """Until it has started a job."""
+        """Waits until the process has started a job."""
         while "first" not in self._lines:
             await self._line()
 
     async def report(self) -> Report:
-        """Until it ends."""
+        """Waits until the process ends; returns its report."""
         while not (self._lines and self._lines[-1].startswith("{")):
             await self._line()
         await self._process.wait()
         return Report.from_json(self._lines[-1])
 
     async def stop(self) -> Report:
-        """Asks it to end."""
+        """Asks the process to end; returns its report."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         return await self.report()
@@ -112,7 +112,7 @@ class Bench:
 
     @property
     def bin(self) -> Path:
-        """Where the server's programs are."""
+        """The folder of the server's programs."""
         assert self._server is not None
         return self._server.bin
 
@@ -149,15 +149,15 @@ class Bench:
                 await admin.execute(f"drop database {name} with (force)")
 
     async def settle(self) -> None:
-        """What was done before is on disk: no measure pays for another's checkpoint."""
+        """Writes earlier changes to disk: no measure pays for the checkpoint of another."""
         async with self.connect("postgres") as admin:
             await admin.execute("checkpoint")
 
     async def fill(self, system: System, database: str, jobs: int, *, mixed: bool = False) -> None:
-        """That many jobs wait; ``mixed``: in two queues, where it has queues, and 3 priorities.
+        """Adds jobs; ``mixed``: with 3 priorities, and in two queues if the system has queues.
 
-        The tables are analysed, as autovacuum does with tables that are not a minute old: without
-        statistics some systems sort all waiting jobs for each claim.
+        Analyses the tables, as autovacuum does in their first minute: without statistics some
+        systems sort all waiting jobs for each claim.
         """
         async with system.producer(self.dsn(database)) as producer:
             chunks = itertools.count()
@@ -186,7 +186,7 @@ class Bench:
                 await worker.kill()
 
     async def drain(self, order: Order) -> Report:
-        """One worker process drains the database of the order; all must be done."""
+        """One worker process drains the database of the order; it must run all jobs."""
         await self.settle()
         async with self.worker(order) as worker, asyncio.timeout(900):
             report = await worker.report()

@@ -1,7 +1,7 @@
 """What the shape of the six look-up indexes costs: `python -m benchmarks.index_shapes`.
 
 Each variant is a fresh database on one embedded server: the tables as they are, then the variant's
-DDL. Two connections enqueue in batches of 1,000, claim and complete in batches of 100, without
+DDL. One connection enqueues in batches of 1,000, claims and completes in batches of 100, without
 full-page images. Prints WAL bytes and server-side microseconds per job, medians of the runs.
 """
 

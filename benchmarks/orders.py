@@ -1,4 +1,4 @@
-"""What a worker process is told, and what it tells in return."""
+"""The order that a worker process gets, and the report that it prints."""
 
 import json
 import time
@@ -28,18 +28,18 @@ class Order:
     until_empty: bool = True
 
     def to_json(self) -> str:
-        """For the command line."""
+        """The argument of the worker process."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """What ``to_json`` made."""
+        """Reads the output of ``to_json``."""
         return cls(**json.loads(text))
 
 
 @dataclass
 class Report:
-    """What a worker process prints at its end: seconds on the machine's monotonic clock."""
+    """A worker process prints it at its end. Times are seconds of the monotonic clock."""
 
     began: float = 0.0  # before the first connection is opened
     ended: float = 0.0  # everything is completed and committed
@@ -55,12 +55,12 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """What the process printed."""
+        """Reads the line that the process printed."""
         return cls(**json.loads(text))
 
 
 class Recorder:
-    """Counts in a worker process; ``tick`` is all that a handler does."""
+    """Counts jobs in a worker process; a handler only calls ``tick``."""
 
     def __init__(self, kind: Kind, first: Callable[[], None]) -> None:
         self.report = Report()
@@ -70,7 +70,7 @@ class Recorder:
         }[kind]
 
     def finish(self) -> None:
-        """All is committed now; the first call counts."""
+        """Notes that everything is committed; only the first call counts."""
         self.report.ended = self.report.ended or time.monotonic()
 
     def _noop(self, _: Mapping[str, Any]) -> None:
@@ -83,7 +83,7 @@ class Recorder:
 
     def _burn(self, payload: Mapping[str, Any]) -> None:
         self._noop(payload)
-        # The thread's own time: what other processes take of this core is not work done.
+        # CPU time of this thread: time that other processes take on this core does not count.
         until = time.thread_time() + BURN
         while time.thread_time() < until:
             pass

@@ -110,7 +110,7 @@ class Table:
 
 
 def number(value: float) -> str:
-    """Three digits that matter, or all of a whole number."""
+    """Three significant digits; from 100 on, the whole number."""
     if value != value or value in (float("inf"), float("-inf")):
         return str(value)
     if abs(value) >= 100:

@@ -1,7 +1,7 @@
-"""A worker process: ``python -m benchmarks.worker ORDER``, of any system that is Python.
+"""A worker process of any Python system: ``python -m benchmarks.worker ORDER``.
 
 Prints "first" when the first job starts, and its report, as JSON, at the end. Without
-``until_empty`` it ends when its stdin does, and so together with whoever started it.
+``until_empty`` it ends when its stdin is closed, so at the latest with the process that started it.
 """
 
 import asyncio

@@ -10,7 +10,7 @@ from pgjobs.connection.dsn import resolve
 
 
 async def with_asyncpg(dsn: str) -> None:
-    """Create, start, complete: each step in a transaction of the caller's."""
+    """Create, start, complete: each step in a transaction of the caller."""
     connection = await asyncpg.connect(dsn or None)
     async with connection.transaction():
         job = await JobService(connection).create(
@@ -18,7 +18,7 @@ async def with_asyncpg(dsn: str) -> None:
             payload={"file_path": "a.pdf"},
         )
     service = JobService(connection, worker="by-hand-1")
-    await service.recover()  # what this worker held when it was last stopped
+    await service.recover()  # jobs that this worker held when it last stopped
     for pending in await service.get_pending(JobType.FILE_INGESTION):
         async with connection.transaction():
             await service.mark_processing(pending.id)
@@ -30,7 +30,7 @@ async def with_asyncpg(dsn: str) -> None:
 
 
 async def with_sqlalchemy(dsn: str) -> None:
-    """The same through a session; nothing is there until it commits."""
+    """The same through a session; nothing is stored until the session commits."""
     engine = create_async_engine(dsn.replace("postgresql://", "postgresql+asyncpg://", 1))
     async with AsyncSession(engine) as session:
         service = JobService(session)

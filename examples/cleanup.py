@@ -1,4 +1,4 @@
-"""A clean-up that a worker runs by itself, every night."""
+"""A clean-up every night: each run enqueues the next."""
 
 import asyncio
 from datetime import UTC, datetime, time, timedelta
@@ -10,7 +10,7 @@ app = App()
 
 @app.job(JobType.CLEANUP)
 async def cleanup(job: RunningJob[dict[str, int]]) -> dict[str, int]:
-    """Deletes in batches, each a transaction of its own, then enqueues the next night's."""
+    """Deletes in batches, each in its own transaction, then enqueues the next clean-up."""
     pool = await job.app.pool()
     older_than = timedelta(days=job.payload["days"])
     total = 0
@@ -21,7 +21,7 @@ async def cleanup(job: RunningJob[dict[str, int]]) -> dict[str, int]:
 
 
 async def enqueue_next(days: int) -> None:
-    """The coming night's. One per night, however often and by whomever this is called."""
+    """Enqueues the clean-up of the coming night; its key makes it the only one that night."""
     night = datetime.combine(datetime.now(UTC).date() + timedelta(days=1), time(3), UTC)
     await cleanup.enqueue(
         {"days": days}, run_at=night, unique_key=f"cleanup-{night:%Y-%m-%d}", unique_scope="kept"
@@ -29,7 +29,7 @@ async def enqueue_next(days: int) -> None:
 
 
 async def main() -> None:
-    """Each start of the application sees to it that a clean-up waits."""
+    """Each start of the application enqueues the clean-up; the second call adds no job."""
     async with app:
         await enqueue_next(days=7)
         await enqueue_next(days=7)

@@ -1,4 +1,4 @@
-"""Enqueue in a request's transaction: the upload and its job are there together, or neither is.
+"""Enqueue in a request's transaction: the upload and its job are both stored, or neither.
 
     uvicorn examples.fastapi_app:api          # the web process
     pgjobs worker examples.fastapi_app:app    # the worker process
@@ -25,7 +25,7 @@ class IngestFile(BaseModel):
 
 @app.job(JobType.FILE_INGESTION)
 async def ingest(job: Job[IngestFile]) -> dict[str, str]:
-    """A real one would read the file."""
+    """A real handler would read the file."""
     return {"ingested": job.payload.file_path}
 
 
@@ -73,7 +73,7 @@ async def upload(path: str, db: Annotated[AsyncSession, Depends(session)]) -> di
 
 @api.get("/jobs/{job_id}")
 async def show(job_id: int, db: Annotated[AsyncSession, Depends(session)]) -> dict[str, object]:
-    """What became of it."""
+    """Returns the status, the result and the error of a job."""
     from pgjobs import JobService
 
     job = await JobService(db).get(job_id)

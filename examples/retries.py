@@ -1,4 +1,4 @@
-"""How a handler says what should happen next."""
+"""How a handler decides what happens next."""
 
 import asyncio
 from datetime import timedelta
@@ -21,7 +21,7 @@ async def call(job: Job[dict[str, str]]) -> str:
     if how == "snooze" and calls[how] == 1:
         raise Snooze(timedelta(0))  # not ready; no retry is spent
     if how == "fail":
-        raise Fail("no retry would mend this")
+        raise Fail("no retry would help")
     if how == "cancel":
         raise Cancel("not needed any more")
     return "done"

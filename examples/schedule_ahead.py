@@ -1,4 +1,4 @@
-"""Not now: after a delay, or not before a moment. The database's clock decides, not this one's."""
+"""Jobs for later: after a delay, or at a given time. The clock of the database decides."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ app = App()
 
 @app.job("remind")
 async def remind(job: Job[dict[str, str]]) -> str:
-    """An idle worker sleeps exactly until the next one is due."""
+    """An idle worker sleeps exactly until the next job is due."""
     return f"remember {job.payload['what']}"
 
 

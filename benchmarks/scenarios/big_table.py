@@ -1,4 +1,4 @@
-"""Claim and complete in a table that is full of other rows, against one that is not."""
+"""Claim and complete in a table that is full of other rows, against an empty table."""
 
 import asyncio
 import statistics
@@ -14,7 +14,7 @@ from ..systems import SYSTEMS
 
 BATCH = 100
 CYCLES = 40  # per run and variant
-ROUNDS = 4  # of these in alternation: every variant meets the same noise
+ROUNDS = 4  # per run, the variants in turn: every variant meets the same noise
 TYPES = ["noop"]
 FOREIGN = 20
 COMPLETED = """
@@ -33,7 +33,7 @@ FOREIGN_DUE = f"""
     from generate_series(1, $1::int) n"""
 NEVER = "alter table jobs set (autovacuum_enabled = off)"
 GENERIC = "set plan_cache_mode = force_generic_plan"
-# Name: what fills the table, whether it is analysed, what the session sets.
+# Name: statements that fill the table, whether it is analysed, a setting of the session.
 VARIANTS: dict[str, tuple[tuple[str, ...], bool, str]] = {
     "empty": ((), True, ""),
     "completed and future": ((COMPLETED, FUTURE), True, ""),
@@ -80,7 +80,7 @@ async def _filled(
 ) -> Any:
     database = await stack.enter_async_context(bench.database(SYSTEMS["pgjobs"]))
     connection = await stack.enter_async_context(bench.connect(database))
-    # No autovacuum in any: it would come at another moment in each. Nobody is to be woken either.
+    # Autovacuum would come at another moment in each variant. NOTIFY is off as well.
     await connection.execute(NEVER)
     await connection.execute("alter table jobs disable trigger jobs_notify")
     for statement in fill:

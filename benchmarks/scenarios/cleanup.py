@@ -1,4 +1,4 @@
-"""Retention beside work: does a worker notice it?"""
+"""jobs_cleanup beside a worker: does it slow the worker down?"""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from ..orders import Order, Report
 from ..systems import SYSTEMS
 from .big_table import COMPLETED
 
-DRAINED = 0.3  # as many jobs wait, by the rows that are to be cleaned up
+DRAINED = 0.3  # waiting jobs per row that jobs_cleanup deletes
 
 
 async def cleanup(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""How quickly waiting jobs are done, start-up of the worker included."""
+"""How fast a worker runs waiting jobs, its start included."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from ..bench import Bench
 from ..orders import Kind, Order
 from ..systems import SYSTEMS
 
-OTHERS = 0.2  # of the jobs, where the tuning is not the best one
+SHARE_UNLESS_BEST = 0.2  # of the jobs, for a tuning that is not the best
 
 
 async def drain(bench: Bench) -> None:
@@ -17,8 +17,8 @@ async def drain(bench: Bench) -> None:
             for setting, tuning in system.tunings.items():
                 if setting == "c50":
                     continue
-                # Of a slow system fewer say the same, sooner.
-                part = 1.0 if setting.startswith("best") else OTHERS
+                # A slow system gets fewer jobs: its rate is the same, and measured sooner.
+                part = 1.0 if setting.startswith("best") else SHARE_UNLESS_BEST
                 count = max(int(jobs * part * system.shares.get(setting, system.share)), 500)
                 async with bench.database(system) as database:
                     await bench.fill(system, database, count)
@@ -38,7 +38,7 @@ async def drain(bench: Bench) -> None:
 
 
 async def processes(bench: Bench) -> None:
-    """The seconds are from the first process's start to the last one's end."""
+    """Measures from the start of the first process to the end of the last process."""
     jobs = bench.options.jobs or 0
     for _ in range(bench.options.runs):
         await _processes(bench, "noop", jobs)
@@ -74,5 +74,5 @@ async def _processes(bench: Bench, kind: Kind, jobs: int) -> None:
 
 
 def _nothing(order: Order) -> Order:
-    """A process that has as much to start, and nothing to do: a queue that is empty."""
+    """A process that starts like the other, and serves an empty queue."""
     return Order(order.system, order.dsn, {"queues": ["nothing"]}, order.kind)

@@ -1,4 +1,4 @@
-"""What it costs to add jobs."""
+"""What it costs to enqueue jobs."""
 
 import asyncio
 import itertools
@@ -16,11 +16,11 @@ from ..systems import SYSTEMS
 
 COROUTINES = 64
 POOL = 16
-BLOCK = 100  # calls of one kind before it is the other's turn: both meet the same noise
+BLOCK = 100  # calls of one kind in a row: the kinds alternate and meet the same noise
 
 
 async def many(bench: Bench) -> None:
-    """Ids, or whatever the system answers, are awaited."""
+    """Waits for the ids, or for what the system returns instead."""
     jobs = bench.options.jobs or 0
     for _ in range(bench.options.runs):
         for system in bench.systems:
@@ -32,7 +32,7 @@ async def many(bench: Bench) -> None:
 
 
 async def concurrent(bench: Bench) -> None:
-    """Calls that share a statement against the same through a pool, where each has its own."""
+    """Calls that share a statement, against calls through a pool with a statement each."""
     jobs = bench.options.jobs or 0
     for _ in range(bench.options.runs):
         for setting, count in (("coalesced", jobs), (f"pool of {POOL}", jobs // 5)):
@@ -76,7 +76,7 @@ async def _many_callers(app: App, conn: Any, jobs: int) -> float:
 
 
 async def sequential(bench: Bench) -> None:
-    """In alternating blocks, on the same table; the INSERT also on the same connection."""
+    """The kinds alternate in blocks, on one table; INSERT and ``conn=`` on one connection."""
     jobs = bench.options.jobs or 0
     for _ in range(bench.options.runs):
         async with bench.database(SYSTEMS["pgjobs"]) as database:
@@ -124,6 +124,6 @@ async def _in_turn(
             for number in range(start, min(start + BLOCK, jobs)):
                 await calls[setting](number)
             seconds[setting] += time.perf_counter() - began
-        # Whoever runs after a flush of the others' pages does so in turn.
+        # Rotates: each kind must be equally often the one that pays for a flush of earlier pages.
         order = [*order[1:], order[0]]
     return seconds

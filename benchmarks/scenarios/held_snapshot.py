@@ -5,7 +5,7 @@ from ..orders import EVERY, Order, Report
 from ..systems import System
 
 CONCURRENCIES = ("c50", "c100")
-PART = 0.1  # of the jobs, at least: it takes some until dead rows are felt
+PART = 0.1  # of the jobs, at least: the effect of dead rows shows only after some
 
 
 async def held_snapshot(bench: Bench) -> None:
@@ -31,7 +31,7 @@ async def held_snapshot(bench: Bench) -> None:
 async def _drain(bench: Bench, system: System, setting: str, jobs: int) -> Report:
     async with bench.database(system) as database, bench.connect(database) as holder:
         await holder.execute("begin isolation level repeatable read")
-        # The first statement takes the snapshot, and an own id keeps xmin from moving on.
+        # The first statement takes the snapshot, and its transaction id keeps xmin from advancing.
         await holder.execute("select pg_current_xact_id()")
         await bench.fill(system, database, jobs, mixed=True)
         order = Order(system.name, bench.dsn(database), system.tunings[setting], jobs=jobs)

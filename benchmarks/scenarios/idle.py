@@ -1,4 +1,4 @@
-"""What a worker costs that has nothing to do."""
+"""What an idle worker costs."""
 
 import asyncio
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Any
 from ..bench import Bench
 from ..orders import Order
 
-REST = 12  # seconds until an idle session has written what it counted
+STATISTICS_DELAY = 12  # seconds until an idle session has reported its statistics
 
 
 async def idle(bench: Bench) -> None:
-    """Default tuning. One job first, so that the worker has been through everything."""
+    """Default tuning. The worker first runs one job, so that all of its code has run once."""
     seconds = bench.options.seconds or 30
     for _ in range(bench.options.runs):
         for system in bench.systems:
@@ -23,9 +23,9 @@ async def idle(bench: Bench) -> None:
                     async with system.producer(bench.dsn(database)) as producer:
                         await producer.one({"n": 1})
                         await worker.first()
-                    # From another database, so that looking is not counted.
+                    # From another database, so that these queries are not counted.
                     async with bench.connect("postgres") as admin:
-                        await asyncio.sleep(REST)
+                        await asyncio.sleep(STATISTICS_DELAY)
                         before = await _transactions(admin, database)
                         await asyncio.sleep(seconds)
                         done = await _transactions(admin, database) - before

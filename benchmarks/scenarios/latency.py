@@ -12,15 +12,15 @@ from ..bench import Bench, Worker
 from ..orders import Order
 from ..systems import SYSTEMS, System
 
-# Seconds between two jobs: no rhythm that a poll could fall into. The worker rests between any two
-# of them; between the latter, so long that what each of its steps needs has left the caches.
+# Seconds between two jobs, at random, so that no poll falls into step with them. The worker is idle
+# between any two jobs; in the longer pauses its code and data leave the processor's caches.
 PACES = {"10 to 15 ms apart": (0.01, 0.015), "40 to 80 ms apart": (0.04, 0.08)}
 HERD_PACE = (0.02, 0.02)
 HERD = 16
 
 
 async def latency(bench: Bench) -> None:
-    """At the default tuning: an idle worker has nothing to gain from another."""
+    """Default tuning: another tuning would not help an idle worker."""
     jobs = bench.options.jobs or 0
     for _ in range(bench.options.runs):
         for (setting, pace), system in itertools.product(PACES.items(), bench.systems):
@@ -43,7 +43,7 @@ async def latency(bench: Bench) -> None:
 
 
 async def herd(bench: Bench) -> None:
-    """Claims as PostgreSQL counted them."""
+    """Counts the claims by PostgreSQL's function statistics."""
     jobs = bench.options.jobs or 0
     system = SYSTEMS["pgjobs"]
     for _ in range(bench.options.runs):
@@ -81,7 +81,7 @@ async def _probe(
 ) -> tuple[list[float], list[float]]:
     """Delays of the handlers' starts, and how long each call of enqueue took."""
     async with system.producer(bench.dsn(database)) as producer:
-        # Until one has been done, whoever gets it; then everybody has time to come to rest.
+        # Wait until a worker has started the first job; then all workers have time to become idle.
         await producer.one({"n": -1})
         firsts = [asyncio.create_task(worker.first()) for worker in workers]
         await asyncio.wait(firsts, return_when=asyncio.FIRST_COMPLETED)
@@ -108,7 +108,7 @@ async def _registered(bench: Bench, database: str, count: int) -> None:
     async with bench.connect(database) as connection:
         while await connection.fetchval("select count(*) from jobs_workers") < count:
             await asyncio.sleep(0.1)
-    # What each counted at its start is written by then: an idle session does so after 10 s.
+    # An idle session reports its statistics after 10 s: now those of the start are included.
     await asyncio.sleep(11.5)
 
 

@@ -1,4 +1,4 @@
-"""Long jobs beside short ones: a slot that is free is filled at once."""
+"""Long jobs beside short ones: a worker fills a free slot at once."""
 
 from ..bench import Bench
 from ..orders import Order
@@ -10,7 +10,7 @@ SLOTS = 150  # 50 of them are free while the long jobs run
 
 
 async def mixed(bench: Bench) -> None:
-    """The same short jobs with the long ones before them, and alone on as many slots as are left.
+    """The same short jobs after long ones, and alone on as many slots as the long jobs leave.
 
     ``longest pause``: between the starts of two short jobs while others waited. A worker that
     claims a batch and waits for all of it pauses for a second.

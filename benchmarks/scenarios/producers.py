@@ -1,4 +1,4 @@
-"""Many producers, one job per commit: what NOTIFY costs them, and what the gate saves."""
+"""Many producers, one job per commit: what NOTIFY costs, and what a polling worker saves."""
 
 import asyncio
 import re
@@ -28,7 +28,7 @@ TRIGGERS = {
 
 
 async def producers(bench: Bench) -> None:
-    """pgbench, which needs less of the processors than 16 Python clients would."""
+    """Uses pgbench, which needs less CPU than 16 Python clients."""
     seconds = bench.options.seconds or 10
     for _ in range(bench.options.runs):
         for call, script in SCRIPTS.items():
@@ -60,11 +60,11 @@ async def _rate(bench: Bench, script: str, ddl: str, seconds: float) -> tuple[fl
         async with bench.worker(order) as worker:
             while not await connection.fetchval("select count(*) from jobs_workers"):
                 await asyncio.sleep(0.05)
-            waking = asyncio.create_task(_wake(bench, database)) if "disable" in ddl else None
+            signalling = asyncio.create_task(_signal(bench, database)) if "disable" in ddl else None
             rate = await _pgbench(bench, database, script, seconds)
-            if waking is not None:
-                waking.cancel()
-                await asyncio.wait([waking])
+            if signalling is not None:
+                signalling.cancel()
+                await asyncio.wait([signalling])
             finished = "select count(*) from jobs where finished_at is not null"
             done = await connection.fetchval(finished)
             left = await connection.fetchval(system.unfinished)
@@ -72,8 +72,8 @@ async def _rate(bench: Bench, script: str, ddl: str, seconds: float) -> tuple[fl
     return rate, done, left
 
 
-async def _wake(bench: Bench, database: str) -> None:
-    """Wakes the worker now and then, which nobody else does: it shall have as much to do."""
+async def _signal(bench: Bench, database: str) -> None:
+    """Signals the worker, as no producer does, so that it works as much as in other variants."""
     async with bench.connect(database) as connection:
         while True:
             await connection.execute("select _jobs_signal('{default}')")

@@ -1,4 +1,4 @@
-"""WAL bytes per job, as a worker process claims and completes them."""
+"""WAL bytes per job that a worker process claims and completes."""
 
 from ..bench import Bench
 from ..orders import Order
@@ -8,7 +8,7 @@ SETTINGS = ("best", "best, completed deleted", "c100")
 
 
 async def wal(bench: Bench) -> None:
-    """Without full-page images: how many there are depends on the time between checkpoints."""
+    """Without full-page images: their number depends on the time between checkpoints."""
     jobs = bench.options.jobs or 0
     system = SYSTEMS["pgjobs"]
     for _ in range(bench.options.runs):

@@ -1,4 +1,4 @@
-"""The systems that are compared: one file each, behind the one interface in ``system.py``."""
+"""The systems that are compared: one file each, with the interface of ``system.py``."""
 
 from .chancy_ import Chancy
 from .graphile_ import GraphileWorker

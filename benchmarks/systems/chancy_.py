@@ -10,12 +10,12 @@ from typing import Any
 from ..orders import Order, Recorder
 from .system import Payload, Producer, System
 
-POLL = 0.005  # seconds between looks for the end: it has no drain mode
+POLL = 0.005  # seconds between checks for the end: chancy has no drain mode
 _recorder: Recorder | None = None
 
 
 async def noop(**payload: Any) -> None:
-    """The job; chancy finds it by its import path, so it stands in the module."""
+    """The job. Chancy finds it by its import path, so it is a function of the module."""
     assert _recorder is not None
     _recorder.tick(payload)
 
@@ -23,7 +23,7 @@ async def noop(**payload: Any) -> None:
 def _client(dsn: str) -> Any:
     from chancy import Chancy as Client
 
-    # A line per claimed job at INFO would be most of what is measured.
+    # At INFO the log line of each claimed job would take most of the measured time.
     log = logging.getLogger("benchmarks.chancy")
     log.setLevel(logging.WARNING)
     return Client(dsn, log=log)
@@ -83,7 +83,7 @@ class Chancy(System):
         tuning = dict(order.tuning)
         outgoing = tuning.pop("outgoing", None)
         async with _client(order.dsn) as client:
-            # In this process also by default: a counter in a child process would count nothing.
+            # Always in this process: it could not count the jobs of a child process.
             queue = Queue("default", executor=Client.Executor.Async, **tuning)
             await client.declare(queue, upsert=True)
             worker = Worker(client, register_signal_handlers=False)

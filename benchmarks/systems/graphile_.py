@@ -36,7 +36,7 @@ def _node() -> str:
 
 
 def _url(dsn: str) -> str:
-    """The DSN as the driver pg takes it: a host that is a folder stands in the query, encoded."""
+    """The DSN as the driver pg takes it, where the host is the folder of a socket."""
     parts = urlsplit(dsn)
     query = {key: values[0] for key, values in parse_qs(parts.query).items()}
     return f"socket://{query['user']}@{query['host']}/?db={parts.path[1:]}&port={query['port']}"
@@ -67,7 +67,7 @@ class _Producer:
         )
 
     async def many(self, payloads: Sequence[Payload], *, queue: int = 0, priority: int = 0) -> None:
-        # Lower numbers come first there.
+        # In graphile-worker lower numbers come first.
         await self.connection.execute(
             """
             select count(*) from graphile_worker.add_jobs(array(
@@ -80,7 +80,7 @@ class _Producer:
 
 
 def _tuned(slots: int, local: int) -> dict[str, Any]:
-    """Batches both ways, as its page on performance says; it warns of fewer connections."""
+    """Batches claims and completions, as its docs advise; fewer connections cause a warning."""
     return {
         "concurrentJobs": slots, "localQueue": {"size": local}, "completeJobBatchDelay": 0,
         "failJobBatchDelay": 0, "maxPoolSize": slots + 1,
@@ -88,7 +88,7 @@ def _tuned(slots: int, local: int) -> dict[str, Any]:
 
 
 class GraphileWorker(System):
-    """Its queues run one job at a time each, so that none is used here."""
+    """Each of its queues runs one job at a time, so this benchmark uses none."""
 
     name = "graphile-worker"
     package = "graphile-worker"

@@ -29,7 +29,7 @@ class _Producer:
 
 
 class Pgjobs(System):
-    """Handlers get a timeout, which makes each job a little dearer, in every tuning."""
+    """In every tuning the handlers have a timeout, which costs a little time per job."""
 
     name = "pgjobs"
     package = "pgjobs-queue"

@@ -29,7 +29,7 @@ class _Producer:
 
 
 class PgQueuer(System):
-    """It has no concurrency but the size of its batches, and no queues but entrypoints."""
+    """Its concurrency is the size of its batches; it has entrypoints instead of queues."""
 
     name = "pgqueuer"
     package = "pgqueuer"

@@ -13,7 +13,7 @@ QUEUES = ("default", "other")
 
 
 def _ignore(_: Mapping[str, Any]) -> None:
-    """What a producer's task would do."""
+    """The task of a producer, which never runs it."""
 
 
 def _app(dsn: str, tick: Callable[[Mapping[str, Any]], None], connections: int = 4) -> Any:
@@ -43,7 +43,7 @@ class _Producer:
 
 
 class Procrastinate(System):
-    """Rows are kept, its default."""
+    """Completed rows are kept, which is its default."""
 
     name = "procrastinate"
     package = "procrastinate"
@@ -69,7 +69,7 @@ class Procrastinate(System):
 
     async def work(self, order: Order, recorder: Recorder, stop: asyncio.Event) -> None:
         slots = order.tuning.get("concurrency", 1)
-        # One connection per slot, as its documentation advises, up to where more only hinder.
+        # One connection per slot, as its documentation advises; above 22 more make it slower.
         async with _app(order.dsn, recorder.tick, min(slots, 20) + 2).open_async() as app:
             worker = asyncio.create_task(
                 app.run_worker_async(

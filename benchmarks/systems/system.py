@@ -1,4 +1,4 @@
-"""What every system can do for a benchmark."""
+"""The interface of the systems that are compared."""
 
 import asyncio
 import sys
@@ -19,16 +19,16 @@ class NotAvailable(Exception):
 
 
 class Producer(Protocol):
-    """An open producer: connections are made, nothing is cold."""
+    """An open producer, with its connections made."""
 
     async def one(self, payload: Payload) -> None:
-        """One job in a commit of its own."""
+        """Enqueues one job in a commit of its own."""
         ...
 
     async def many(self, payloads: Sequence[Payload], *, queue: int = 0, priority: int = 0) -> None:
-        """All of them in one call; the system's own notion of ids is awaited.
+        """Enqueues all jobs in one call; waits for the ids or what the system returns instead.
 
-        ``queue``: 0 is the one that every worker serves; 1, where the system has several, too.
+        ``queue``: 0 is the queue that every worker serves; 1 is another, if the system has several.
         ``priority``: 0 to 2, higher first.
         """
         ...
@@ -36,8 +36,8 @@ class Producer(Protocol):
 
 class System(ABC):
     """``tunings`` has at least ``best`` and ``default``; ``c1``, ``c10`` and ``c100`` are ``best``
-    with as many jobs at once. ``share``: the part of the jobs that suffices where it is slower;
-    ``shares``: the same for a tuning.
+    with as many jobs at once. ``share``: the part of the jobs that a slower system gets;
+    ``shares``: the same by tuning.
     """
 
     name: ClassVar[str]
@@ -48,7 +48,7 @@ class System(ABC):
     unfinished: ClassVar[str]  # SQL: how many jobs are waiting or running
 
     def version(self) -> str:
-        """Raises ``NotAvailable``."""
+        """The installed version; raises ``NotAvailable`` if there is none."""
         try:
             return version(self.package)
         except PackageNotFoundError:
@@ -57,20 +57,20 @@ class System(ABC):
             ) from None
 
     def command(self, order: Order) -> Sequence[str]:
-        """What starts a worker process."""
+        """The command that starts a worker process."""
         return [sys.executable, "-m", "benchmarks.worker", order.to_json()]
 
     @abstractmethod
     async def install(self, dsn: str) -> None:
-        """Its tables in an empty database."""
+        """Creates the system's tables in an empty database."""
 
     @abstractmethod
     def producer(self, dsn: str) -> AbstractAsyncContextManager[Producer]:
-        """In this process."""
+        """Opens a producer in this process."""
 
     @abstractmethod
     async def work(self, order: Order, recorder: Recorder, stop: asyncio.Event) -> None:
-        """In a worker process: until empty, or until ``stop`` is set."""
+        """Works in a worker process, until no job is left or until ``stop`` is set."""
 
     async def enqueue_many_seconds(self, dsn: str, jobs: int, chunk: int) -> float:
         """Seconds for ``jobs`` in calls of ``chunk``, by the system's own client."""

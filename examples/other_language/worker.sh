@@ -1,6 +1,6 @@
 #!/bin/sh
-# A worker in a shell and psql: four SQL functions are all it takes. PGHOST and its kin, or PGJOBS_DSN,
-# say where the database is. Ends when nothing is due; a real one would wait for NOTIFY on <schema>.jobs.
+# A worker in a shell and psql: it needs four SQL functions. PGHOST and similar variables, or PGJOBS_DSN,
+# name the database. It ends when no job is due; a real worker would wait for NOTIFY on <schema>.jobs.
 set -eu
 me="shell-$$"
 sql() { psql "${PGJOBS_DSN:-}" -XAtq -v ON_ERROR_STOP=1 -F ' ' "$@"; }
@@ -12,7 +12,7 @@ while true; do
 $job
 END
     echo "job $id: $job_type, attempt $attempt"
-    # The work. A long one calls jobs_heartbeat meanwhile; here it is done at once, or fails.
+    # The work. A long job needs jobs_heartbeat meanwhile; this one ends or fails at once.
     if [ "$job_type" = "fail" ]; then
         sql -c "select 'failed: ' || status from jobs_fail($id, 'no luck', worker => '$me', attempt => $attempt)"
     else

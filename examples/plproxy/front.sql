@@ -2,13 +2,13 @@
 --
 --     psql -d front -v p0='dbname=jobs0' -v p1='dbname=jobs1' -f front.sql
 --
--- Before, in each of the two: install pgjobs, then let it give ids of its own class, so that an id
--- tells its database. jobs0 gives even ids, jobs1 odd ones:
+-- First, in each of the two databases: install pgjobs, then make its ids even in jobs0 and odd in
+-- jobs1, so that an id tells its database:
 --
 --     alter table jobs alter id set increment by 2 restart with 2;      -- in jobs1: restart with 1
 --
--- Producers and operators use the front, by the names that they know. Workers connect to the database
--- whose jobs they run: a NOTIFY is not passed on, and a claim that goes through a front gains nothing.
+-- Producers and operators use the front, with the usual function names. Workers connect to the database
+-- whose jobs they run: PL/Proxy passes on no NOTIFY, and a claim through the front would gain nothing.
 \set ON_ERROR_STOP on
 
 create extension if not exists plproxy;
@@ -16,7 +16,7 @@ create extension if not exists plproxy;
 create server jobs foreign data wrapper plproxy options (p0 :'p0', p1 :'p1');
 create user mapping for current_user server jobs;
 
--- What the front shows of a job; PL/Proxy matches columns by their names.
+-- The columns of a job that the front shows; PL/Proxy matches them by name.
 create type job as (
     id bigint,
     job_type text,
@@ -33,8 +33,8 @@ create type job as (
     worker text
 );
 
--- Same arguments, same order: PL/Proxy then calls the function of the same name. The same key goes to
--- the same database, so it is unique as before; without one, anywhere.
+-- Same arguments, same order: PL/Proxy then calls the function of the same name. Jobs with the same key
+-- go to the same database, so the key stays unique; a job without a key goes to any database.
 create function jobs_enqueue(
     job_type text,
     payload jsonb default '{}',

@@ -1,6 +1,7 @@
-"""All commands under one roof, which also turns expected errors into one readable line."""
+"""The command ``pgjobs`` with all its commands; an expected error becomes one readable line."""
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -11,7 +12,7 @@ from pgjobs.cli.complaints import complaint
 
 
 class Commands(TyperGroup):
-    """Exit status 1 and one line on stderr for what failed, 2 for what was asked wrongly."""
+    """Exits with 1 and one line on stderr if a command failed, with 2 if its input was wrong."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -19,7 +20,7 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         except BrokenPipeError:
-            # Whoever read our output has seen enough (`pgjobs list | head`).
+            # The reader of the output has closed the pipe, as in `pgjobs list | head`.
             sys.stderr.close()
             raise typer.Exit(1) from None
         except Exception as error:
@@ -43,31 +44,31 @@ cli = typer.Typer(
 
 @cli.callback(
     epilog="The database is the one of --dsn, else of PGJOBS_DSN, of DATABASE_URL, or of libpq's "
-    "PGHOST, PGDATABASE and so on. A password belongs into the environment or into ~/.pgpass, "
-    "since everybody on the machine can see a command's arguments."
+    "PGHOST, PGDATABASE and so on. Put a password in the environment or in ~/.pgpass, because "
+    "everybody on the machine can see a command's arguments."
 )
 def root() -> None:
     """A job queue inside PostgreSQL.
 
     Begin with [bold]pgjobs demo[/bold], or in your own database with [bold]pgjobs migrate[/bold].
-    When something is stuck, ask [bold]pgjobs doctor[/bold].
+    When something is stuck, run [bold]pgjobs doctor[/bold].
     """
 
 
-_INSTALL, _WORK, _LOOK, _MANAGE = "Install", "Work", "Look", "Manage"
-cli.command("migrate", rich_help_panel=_INSTALL)(schema.migrate)
-cli.command("sql", rich_help_panel=_INSTALL)(schema.sql)
-cli.command("grant", rich_help_panel=_INSTALL)(schema.grant)
-cli.command("demo", rich_help_panel=_INSTALL)(demo.demo)
-cli.command("worker", rich_help_panel=_WORK)(worker.worker)
-cli.command("enqueue", rich_help_panel=_WORK)(jobs.enqueue)
-cli.command("list", rich_help_panel=_LOOK)(jobs.list_jobs)
-cli.command("show", rich_help_panel=_LOOK)(jobs.show)
-cli.command("stats", rich_help_panel=_LOOK)(queues.stats)
-cli.command("top", rich_help_panel=_LOOK)(top.top)
-cli.command("doctor", rich_help_panel=_LOOK)(schema.doctor)
-cli.command("retry", rich_help_panel=_MANAGE)(jobs.retry)
-cli.command("cancel", rich_help_panel=_MANAGE)(jobs.cancel)
-cli.command("pause", rich_help_panel=_MANAGE)(queues.pause)
-cli.command("resume", rich_help_panel=_MANAGE)(queues.resume)
-cli.command("cleanup", rich_help_panel=_MANAGE)(queues.cleanup)
+_PANELS: dict[str, dict[str, Callable[..., None]]] = {
+    "Install": {
+        "migrate": schema.migrate, "sql": schema.sql, "grant": schema.grant, "demo": demo.demo,
+    },
+    "Work": {"worker": worker.worker, "enqueue": jobs.enqueue},
+    "Inspect": {
+        "list": jobs.list_jobs, "show": jobs.show, "stats": queues.stats, "top": top.top,
+        "doctor": schema.doctor,
+    },
+    "Manage": {
+        "retry": jobs.retry, "cancel": jobs.cancel, "pause": queues.pause,
+        "resume": queues.resume, "cleanup": queues.cleanup,
+    },
+}
+for _panel, _commands in _PANELS.items():
+    for _name, _command in _commands.items():
+        cli.command(_name, rich_help_panel=_panel)(_command)

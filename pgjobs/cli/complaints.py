@@ -1,4 +1,4 @@
-"""Errors that are to be expected, as one line that says what to do next."""
+"""Turns an expected error into one line that says what to do next."""
 
 import socket
 from dataclasses import dataclass
@@ -9,29 +9,29 @@ import psycopg
 from pgjobs.connection.dsn import redact
 from pgjobs.errors import InvalidArgument, JobNotFound, PgjobsError, SchemaMismatch
 
-_MISSING = (
+_NOT_INSTALLED = (
     asyncpg.UndefinedTableError,
     asyncpg.UndefinedColumnError,
     asyncpg.UndefinedFunctionError,
     asyncpg.InvalidSchemaNameError,
 )
-_LOGIN = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError)
+_LOGIN_REFUSED = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError)
 
 
 class Unreachable(PgjobsError):
-    """There is no way to the database."""
+    """The command cannot connect to the database."""
 
 
 @dataclass(frozen=True)
 class Complaint:
-    """What to print, and the exit status: 1 for what failed, 2 for what was asked wrongly."""
+    """The line to print, and the exit status: 1 if the command failed, 2 if its input was wrong."""
 
     line: str
     status: int = 1
 
 
 def complaint(error: BaseException) -> Complaint | None:
-    """What to say about an error; None: it is not one to be expected."""
+    """Returns the complaint about an expected error, and None for any other error."""
     if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         return complaint(error.exceptions[0])
     if isinstance(error, InvalidArgument):
@@ -40,7 +40,7 @@ def complaint(error: BaseException) -> Complaint | None:
         return Complaint(f"{_line(error)}: pgjobs list shows which there are")
     if isinstance(error, SchemaMismatch):
         return Complaint(_line(error))
-    if isinstance(error, _MISSING):
+    if isinstance(error, _NOT_INSTALLED):
         return Complaint(f"{_line(error)}: is pgjobs installed there? Install it by pgjobs migrate")
     if isinstance(error, asyncpg.InsufficientPrivilegeError | psycopg.errors.InsufficientPrivilege):
         return Complaint(
@@ -55,7 +55,7 @@ def complaint(error: BaseException) -> Complaint | None:
 
 
 def unreachable(address: str, error: BaseException) -> Unreachable:
-    """Why there is no connection to ``address``, without its password, and what may help."""
+    """Says why connecting to ``address`` failed and what may help; hides the password."""
     where = redact(address) or "the server of libpq's PG* variables"
     return Unreachable(f"cannot connect to {where}: {_reason(error)}")
 
@@ -68,7 +68,7 @@ def _reason(error: BaseException) -> str:
         return "no answer; check host and port of --dsn or PGJOBS_DSN"
     if isinstance(error, socket.gaierror):
         return "there is no such host; check --dsn or PGJOBS_DSN"
-    if isinstance(error, _LOGIN) or "authentication failed" in text:
+    if isinstance(error, _LOGIN_REFUSED) or "authentication failed" in text:
         return f"{text}; check user and password of --dsn or PGJOBS_DSN"
     if isinstance(error, asyncpg.InvalidCatalogNameError) or "does not exist" in text:
         return f"{text}; make it by createdb, or name another by --dsn or PGJOBS_DSN"
@@ -76,11 +76,11 @@ def _reason(error: BaseException) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """The first line of what the error says, with the hint that the database gave."""
+    """Returns the first line of the error's message, with the hint of the database."""
     if isinstance(error, psycopg.Error):
         message, hint = error.diag.message_primary or str(error), error.diag.message_hint
     else:
         message, hint = str(error), getattr(error, "hint", None)
-        # asyncpg appends detail and hint to its text, on lines of their own.
+        # asyncpg appends the detail and the hint to the message, each on its own line.
     lines = [line for line in message.splitlines() if line.strip()] or [type(error).__name__]
     return f"{lines[0].strip()} ({hint})" if hint else lines[0].strip()

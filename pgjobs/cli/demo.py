@@ -1,4 +1,4 @@
-"""The demo: real files through four kinds of jobs."""
+"""The command ``pgjobs demo``."""
 
 import sys
 from pathlib import Path
@@ -12,9 +12,9 @@ def demo(
         Path | None,
         typer.Argument(metavar="[PATH]", help="A folder of text files; else the documentation."),
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="End by itself, without Enter.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="End without waiting for Enter.")] = False,
 ) -> None:
-    """Run real jobs on a PostgreSQL of its own, which is gone afterwards.
+    """Runs real jobs on a PostgreSQL server of its own, and removes the server afterwards.
 
     [bold]pgjobs demo[/bold]
 

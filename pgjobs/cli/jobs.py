@@ -1,7 +1,8 @@
-"""Commands about single jobs."""
+"""Commands for single jobs."""
 
 import json
 import sys
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from pgjobs.cli.complaints import complaint
 from pgjobs.cli.options import AsJson, Dsn, JobTypes, Queues, Schema, duration, moment, reference
-from pgjobs.cli.output import as_dict, brief, cell, print_json, put, say, table
+from pgjobs.cli.output import as_dict, cell, first_line, print_json, print_lines, print_rich, table
 from pgjobs.cli.session import ask
 from pgjobs.database import Database
 from pgjobs.errors import JobNotFound, PgjobsError
@@ -23,41 +24,47 @@ _FIELDS = (
 )
 _RETRY_BATCH = 10_000
 
-Id = Annotated[int, typer.Argument(metavar="ID", help="The job's number.")]
+Id = Annotated[int, typer.Argument(metavar="ID", help="The job's id.")]
 
 
 def enqueue(
-    job_type: Annotated[str, typer.Argument(metavar="TYPE", help="Which handler runs it.")],
+    job_type: Annotated[str, typer.Argument(metavar="TYPE", help="The type of the job.")],
     payload: Annotated[
-        str, typer.Argument(metavar="JSON", help="What it is given; - reads it from stdin.")
+        str, typer.Argument(metavar="JSON", help="The payload; - reads it from stdin.")
     ] = "{}",
     queue: Annotated[str | None, typer.Option("--queue", "-q", metavar="Q")] = None,
     priority: Annotated[
-        int | None, typer.Option(help="From -9 to 9; higher first.", metavar="N")
+        int | None, typer.Option(metavar="N", help="From -9 to 9; higher runs first.")
     ] = None,
     delay: Annotated[
         timedelta | None,
-        typer.Option(parser=duration, metavar="DURATION", help="Not before: 90s, 10m, 2h, 7d."),
+        typer.Option(parser=duration, metavar="DURATION", help="Earliest start: 90s, 10m, 2h, 7d."),
     ] = None,
     run_at: Annotated[
         datetime | None,
-        typer.Option(parser=moment, metavar="MOMENT", help="Not before: 2030-01-31T08:00+01:00."),
+        typer.Option(
+            parser=moment, metavar="MOMENT", help="Earliest start: 2030-01-31T08:00+01:00."
+        ),
     ] = None,
     about: Annotated[
-        str | None, typer.Option("--reference", metavar="TYPE:ID", help="What it is about.")
+        str | None, typer.Option("--reference", metavar="TYPE:ID", help="The entity of the job.")
     ] = None,
     max_retries: Annotated[int | None, typer.Option(metavar="N")] = None,
     unique_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Where a job holds it, that one is answered.")
+        str | None,
+        typer.Option(metavar="KEY", help="If a job holds this key, print that job and add none."),
     ] = None,
     unique_scope: Annotated[
-        str | None, typer.Option(metavar="live|kept", help="How long a job holds its key.")
+        str | None,
+        typer.Option(
+            metavar="live|kept", help="Hold the key until the job ends, or until it is deleted."
+        ),
     ] = None,
     dsn: Dsn = None,
     schema: Schema = "public",
     as_json: AsJson = False,
 ) -> None:
-    """Add a job.
+    """Adds a job.
 
     [bold]pgjobs enqueue file_ingestion '{"file_path": "a.pdf"}'[/bold]
 
@@ -81,46 +88,46 @@ def enqueue(
     if as_json:
         print_json(_data(job))
     else:
-        say(f"job {job.id} is {job.status} in queue {job.queue}")
+        print_lines(f"job {job.id} is {job.status} in queue {job.queue}")
 
 
 def list_jobs(
     status: Annotated[
         list[str] | None,
-        typer.Option("--status", "-s", metavar="STATUS", help="In this status; may be repeated."),
+        typer.Option("--status", "-s", metavar="STATUS", help="Only this status; may be repeated."),
     ] = None,
     job_type: JobTypes = None,
     queue: Queues = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most N jobs.")] = 20,
     dsn: Dsn = None,
     schema: Schema = "public",
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, the newest first.
+    """Lists jobs, the newest first.
 
     [bold]pgjobs list --status failed --type file_ingestion[/bold]
 
     [bold]pgjobs list --status failed --limit 1000 --json | jq .[].id[/bold]
 
-    The age counts from the moment a job was due, was claimed, or was finished; one that is not due
-    yet has a negative age.
+    The age of a job counts from the moment when it became due, was claimed, or ended. A job that is
+    not due yet has a negative age.
     """
     rows = ask(dsn, schema, lambda database: database.listing(status, job_type, queue, limit))
     if as_json:
         print_json([as_dict(row) for row in rows])
     elif not rows:
-        say("no such jobs")
+        print_lines("no such jobs")
     else:
-        put(table(
+        print_rich(table(
             ">id queue type status >prio >tries >age worker reference error",
             ([r["id"], r["queue"], r["job_type"], r["status"], r["priority"],
               f"{r['attempt']}/{r['max_retries'] + 1}", r["age"], r["worker"],
-              _reference(r["reference_type"], r["reference_id"]), brief(r["error"])]
+              _reference(r["reference_type"], r["reference_id"]), first_line(r["error"])]
              for r in rows)))
 
 
 def show(job_id: Id, dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -> None:
-    """Show all of one job: payload, result, error and every moment of its life.
+    """Shows one job with all its fields.
 
     [bold]pgjobs show 42[/bold]
 
@@ -144,99 +151,98 @@ def show(job_id: Id, dsn: Dsn = None, schema: Schema = "public", as_json: AsJson
             is_json = name in ("payload", "result")
             text = json.dumps(value, indent=2, ensure_ascii=False) if is_json else value
             grid.add_row(cell(name), cell(text))
-    put(grid)
+    print_rich(grid)
 
 
 def retry(
     job_ids: Annotated[list[int] | None, typer.Argument(metavar="ID")] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="All that failed for good.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="All failed jobs.")] = False,
     job_type: JobTypes = None,
     queue: Queues = None,
     since: Annotated[
         timedelta | None,
-        typer.Option(parser=duration, metavar="DURATION", help="With --failed: within the last …"),
+        typer.Option(parser=duration, metavar="DURATION", help="With --failed: no older failures."),
     ] = None,
     dsn: Dsn = None,
     schema: Schema = "public",
 ) -> None:
-    """Run finished jobs again, now and with all their retries.
+    """Runs finished jobs again, now and with all their retries.
 
     [bold]pgjobs retry 42 43[/bold]
 
     [bold]pgjobs retry --failed --type file_ingestion --since 2h[/bold]
     """
     if failed == bool(job_ids):
-        raise typer.BadParameter("give the jobs' numbers, or --failed for all that failed")
+        raise typer.BadParameter("give the ids of jobs, or --failed for all failed jobs")
     if not failed and (job_type or queue or since is not None):
         raise typer.BadParameter("--type, --queue and --since go with --failed")
 
     async def retry_failed(database: Database) -> int:
-        total = 0
         failed_since = None if since is None else await database.moment(-since)
-        while True:
+        total, count = 0, _RETRY_BATCH
+        while count == _RETRY_BATCH:
             count = await database.retry_many(job_type, queue, failed_since, _RETRY_BATCH)
             total += count
-            if count < _RETRY_BATCH:
-                return total
+        return total
 
     if failed:
-        say(f"{ask(dsn, schema, retry_failed)} jobs are pending again")
+        print_lines(f"{ask(dsn, schema, retry_failed)} jobs are pending again")
         return
 
-    async def retry_each(database: Database) -> bool:
-        well = True
-        for job_id in job_ids or ():
-            try:
-                job = await database.retry(job_id)
-                say(f"job {job.id} is {job.status} again")
-            except PgjobsError as error:
-                well = _failed(error)
-        return well
+    async def retry_one(database: Database, job_id: int) -> str:
+        job = await database.retry(job_id)
+        return f"job {job.id} is {job.status} again"
 
-    if not ask(dsn, schema, retry_each):
-        raise typer.Exit(1)
+    _for_each(dsn, schema, job_ids or (), retry_one)
 
 
 def cancel(
     job_ids: Annotated[list[int], typer.Argument(metavar="ID")],
-    reason: Annotated[str | None, typer.Option(help="Kept as the job's error.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Written to the error of the job.")] = None,
     dsn: Dsn = None,
     schema: Schema = "public",
 ) -> None:
-    """Cancel jobs; the worker of a running one is asked to stop it.
+    """Cancels jobs; asks the worker of a running job to stop it.
 
     [bold]pgjobs cancel 42 --reason "the file is gone"[/bold]
     """
 
-    async def cancel_each(database: Database) -> bool:
-        well = True
-        for job_id in job_ids:
-            try:
-                job = await database.cancel(job_id, reason)
-            except PgjobsError as error:
-                well = _failed(error)
-                continue
-            if job.status == "processing":
-                say(f"job {job.id} is running: {job.worker} was asked to stop it")
-            else:
-                say(f"job {job.id} is {job.status}")
-        return well
+    async def cancel_one(database: Database, job_id: int) -> str:
+        job = await database.cancel(job_id, reason)
+        if job.status == "processing":
+            return f"job {job.id} is running: {job.worker} was asked to stop it"
+        return f"job {job.id} is {job.status}"
 
-    if not ask(dsn, schema, cancel_each):
-        raise typer.Exit(1)
+    _for_each(dsn, schema, job_ids, cancel_one)
 
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not a JSON number")
 
 
-def _failed(error: PgjobsError) -> bool:
-    """One line for one job of several; the others go on."""
-    found = complaint(error)
-    if found is None or found.status != 1:
-        raise error
-    print(f"pgjobs: {found.line}", file=sys.stderr)
-    return False
+def _for_each(
+    dsn: str | None,
+    schema: str,
+    job_ids: Iterable[int],
+    change: Callable[[Database, int], Awaitable[str]],
+) -> None:
+    """Changes each job and prints what ``change`` returns; goes on after a job that fails."""
+
+    async def change_all(database: Database) -> bool:
+        all_changed = True
+        for job_id in job_ids:
+            try:
+                print_lines(await change(database, job_id))
+            except PgjobsError as error:
+                found = complaint(error)
+                if found is None or found.status != 1:
+                    raise
+                print(f"pgjobs: {found.line}", file=sys.stderr)
+                all_changed = False
+        return all_changed
+
+    if not ask(dsn, schema, change_all):
+        raise typer.Exit(1)
 
 
 def _data(job: Job[Any]) -> dict[str, Any]:

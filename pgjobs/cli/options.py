@@ -1,4 +1,4 @@
-"""Options that several commands take, and how their values are read."""
+"""Options that several commands share, and the parsers of option values."""
 
 import re
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ _PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|min|[smhdw])")
 
 
 def duration(text: str) -> timedelta:
-    """``90``, ``90s``, ``1h30m``, ``7d`` or ``500ms``; plain numbers are seconds."""
+    """Parses ``90``, ``90s``, ``1h30m``, ``7d`` or ``500ms``; a plain number is in seconds."""
     try:
         if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text):
             return timedelta(seconds=float(text))
@@ -28,7 +28,7 @@ def duration(text: str) -> timedelta:
 
 
 def moment(text: str) -> datetime:
-    """An ISO 8601 moment with its time zone."""
+    """Parses an ISO 8601 moment; the time zone is required."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
@@ -41,7 +41,7 @@ def moment(text: str) -> datetime:
 
 
 def reference(text: str) -> tuple[str, int]:
-    """``file_upload:42``."""
+    """Parses ``file_upload:42``."""
     kind, colon, number = text.rpartition(":")
     if not (colon and kind and re.fullmatch(r"-?\d+", number)):
         raise typer.BadParameter(f"{text!r} is not a reference: write it like file_upload:42")
@@ -53,14 +53,14 @@ Dsn = Annotated[
     typer.Option("--dsn", metavar="DSN", help="The database; else PGJOBS_DSN or DATABASE_URL."),
 ]
 Schema = Annotated[
-    str, typer.Option("--schema", metavar="S", help="The schema that pgjobs is installed in.")
+    str, typer.Option("--schema", metavar="S", help="The schema in which pgjobs is installed.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Queues = Annotated[
     list[str] | None,
-    typer.Option("--queue", "-q", metavar="Q", help="Of this queue; may be repeated."),
+    typer.Option("--queue", "-q", metavar="Q", help="Only this queue; may be repeated."),
 ]
 JobTypes = Annotated[
     list[str] | None,
-    typer.Option("--type", "-t", metavar="TYPE", help="Of this type; may be repeated."),
+    typer.Option("--type", "-t", metavar="TYPE", help="Only this type; may be repeated."),
 ]

@@ -1,6 +1,6 @@
-"""How things are printed: aligned tables for people, one JSON document for programs.
+"""Prints aligned tables for people and one JSON document for programs.
 
-Rich is imported when a table is made: `pgjobs sql` and `--json` need none of it.
+Each function that needs Rich imports it, so that `pgjobs sql` and `--json` start faster.
 """
 
 import json
@@ -20,37 +20,37 @@ _STYLES = {
     "pending": "cyan", "processing": "blue", "completed": "green", "failed": "red",
     "cancelled": "dim", "ok": "green", "warn": "yellow", "bad": "bold red",
 }
-_WIDE = 10_000
+_UNCUT_WIDTH = 10_000
 
 
 def console() -> "Console":
-    """Colours and the terminal's width on a terminal, else neither."""
+    """Returns a console: on a terminal with colours and the terminal's width, else without."""
     from rich.console import Console
 
-    # Whatever is read by a program or kept in a file is not cut.
-    width = None if sys.stdout.isatty() else _WIDE
+    # A program or a file gets whole lines.
+    width = None if sys.stdout.isatty() else _UNCUT_WIDTH
     return Console(markup=False, highlight=False, emoji=False, width=width)
 
 
-def put(*what: "RenderableType") -> None:
-    """Prints tables and the like; where no terminal shows them, without blanks at line ends."""
+def print_rich(*parts: "RenderableType") -> None:
+    """Prints tables and texts of Rich; without a terminal, strips the blanks at line ends."""
     out = console()
     if out.is_terminal:
-        out.print(*what, sep="\n")
+        out.print(*parts, sep="\n")
         return
     with out.capture() as captured:
-        out.print(*what, sep="\n")
+        out.print(*parts, sep="\n")
     for line in captured.get().splitlines():
         print(line.rstrip())
 
 
-def say(*lines: str) -> None:
+def print_lines(*lines: str) -> None:
     for line in lines:
         print(printable(line))
 
 
 def table(columns: str, rows: Iterable[Sequence[object]], title: str | None = None) -> "Table":
-    """Columns are named by one string; a leading ``>`` aligns to the right."""
+    """Makes a table. ``columns``: their names in one string; ``>`` aligns a column to the right."""
     from rich.table import Table
 
     made = Table(
@@ -71,7 +71,7 @@ def table(columns: str, rows: Iterable[Sequence[object]], title: str | None = No
 
 
 def cell(value: object) -> "RenderableType":
-    """A value as text; what is in a database may hold anything, so nothing in it is markup."""
+    """Returns a value as plain text: a value from the database is never read as markup."""
     from rich.text import Text
 
     if isinstance(value, Text):
@@ -79,7 +79,7 @@ def cell(value: object) -> "RenderableType":
     if value is None:
         return ""
     if isinstance(value, timedelta):
-        return Text(span(value))
+        return Text(short_duration(value))
     if isinstance(value, datetime):
         return Text(f"{value.astimezone():%Y-%m-%d %H:%M:%S}")
     text = printable(str(value))
@@ -93,21 +93,21 @@ def styled(text: str, style: str) -> "Text":
 
 
 def printable(text: str) -> str:
-    """Without what would move the cursor or colour the terminal."""
+    """Replaces control characters, which could move the cursor or colour the terminal."""
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def brief(text: str | None, length: int = 60) -> str:
-    """The first line, cut."""
+def first_line(text: str | None, length: int = 60) -> str:
+    """Returns the first line, cut to ``length`` characters."""
     head = (text or "").strip().split("\n", 1)[0]
     return head if len(head) <= length else f"{head[: length - 1]}…"
 
 
-def span(value: timedelta) -> str:
-    """``0.3s``, ``12s``, ``4m10s``, ``2h05m``, ``3d4h``: two units are enough."""
+def short_duration(value: timedelta) -> str:
+    """Formats a duration in up to two units: ``0.3s``, ``12s``, ``4m10s``, ``2h05m``, ``3d4h``."""
     seconds = value.total_seconds()
     if seconds < 0:
-        return f"-{span(-value)}"
+        return f"-{short_duration(-value)}"
     if seconds < 10:
         return f"{seconds:.1f}s"
     minutes, seconds = divmod(int(seconds), 60)
@@ -121,13 +121,13 @@ def span(value: timedelta) -> str:
 
 
 def print_json(data: object) -> None:
-    """One document; moments in ISO 8601, durations in seconds."""
+    """Prints one JSON document; moments in ISO 8601, durations in seconds."""
     json.dump(data, sys.stdout, default=_plain, indent=2, ensure_ascii=False)
     sys.stdout.write("\n")
 
 
 def as_dict(row: Row) -> dict[str, Any]:
-    # The command line's rows are asyncpg's, which are mappings.
+    # The rows are asyncpg's, which are mappings.
     return dict(cast(Mapping[str, Any], row))
 
 

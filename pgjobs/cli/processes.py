@@ -1,4 +1,4 @@
-"""Several worker processes under one parent, which starts those again that die."""
+"""Runs several worker processes under one parent, which restarts a worker process that dies."""
 
 import asyncio
 import logging
@@ -9,20 +9,22 @@ import time
 
 log = logging.getLogger("pgjobs.processes")
 
-_FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 30.0
-# Whoever lived for so long has started well: its end is not the next failure in a row.
-_LIVED_S = 30.0
+_FIRST_RESTART_DELAY_S = 0.5
+_LONGEST_RESTART_DELAY_S = 30.0
+# A process that has run this long did start: its end begins a new row of failures.
+_STARTED_WELL_AFTER_S = 30.0
 
 
-def supervise(count: int, name: str | None, arguments: list[str]) -> int:
-    """Runs ``count`` workers until SIGTERM or SIGINT; the exit status."""
-    return asyncio.run(_Parent(name, arguments).run(count))
+def supervise(count: int, arguments: list[str]) -> int:
+    """Runs ``count`` workers until SIGTERM or SIGINT; returns the exit status.
+
+    ``arguments``: those of the command ``pgjobs worker``, which every worker gets too.
+    """
+    return asyncio.run(_Parent(arguments).run(count))
 
 
 class _Parent:
-    def __init__(self, name: str | None, arguments: list[str]) -> None:
-        self._name = name
+    def __init__(self, arguments: list[str]) -> None:
         self._arguments = arguments
         self._children: dict[int, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
@@ -31,45 +33,46 @@ class _Parent:
     async def run(self, count: int) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signalled, number)
-        async with asyncio.TaskGroup() as slots:
-            tasks = [slots.create_task(self._keep(slot)) for slot in range(1, count + 1)]
+            loop.add_signal_handler(number, self._on_signal, number)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._keep_running(slot)) for slot in range(1, count + 1)]
         return int(any(task.result() for task in tasks))
 
-    def _signalled(self, number: signal.Signals) -> None:
-        log.info("%s: passing it on to %d workers", number.name, len(self._children))
+    def _on_signal(self, number: signal.Signals) -> None:
+        log.info("%s received: sending it to %d workers", number.name, len(self._children))
         self._last_signal = number
         self._stopping.set()
         for child in self._children.values():
             _send(child, number)
 
-    async def _keep(self, slot: int) -> int:
-        """Keeps one worker running; its exit status after a signal."""
-        pause = _FIRST_PAUSE_S
+    async def _keep_running(self, slot: int) -> int:
+        """Restarts one worker until a signal arrives; returns the worker's last exit status."""
+        delay = _FIRST_RESTART_DELAY_S
         while True:
             began = time.monotonic()
             status = await self._run_once(slot)
             if self._stopping.is_set():
-                # One that did not listen for signals yet held nothing, and ended as it was asked.
+                # The signal itself ends a worker that had no handler for it yet, and no jobs.
                 return 0 if status == -self._last_signal else status
-            pause = _FIRST_PAUSE_S if time.monotonic() - began > _LIVED_S else pause
+            if time.monotonic() - began > _STARTED_WELL_AFTER_S:
+                delay = _FIRST_RESTART_DELAY_S
             log.warning(
-                "worker process %d has ended with status %d: again in %.1f s", slot, status, pause
+                "worker process %d ended with status %d: restarting it in %.1f s",
+                slot, status, delay,
             )
             try:
-                async with asyncio.timeout(pause):
+                async with asyncio.timeout(delay):
                     await self._stopping.wait()
                     return 0
             except TimeoutError:
-                pause = min(pause * 2, _LONGEST_PAUSE_S)
+                delay = min(delay * 2, _LONGEST_RESTART_DELAY_S)
 
     async def _run_once(self, slot: int) -> int:
-        own = [f"--parent={os.getpid()}"]
-        if self._name is not None:
-            own.append(f"--name={self._name}-{slot}")
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "pgjobs", "worker", *own, *self._arguments,
-            # Else Ctrl-C would reach it from the terminal and from us, and two mean at once.
+            sys.executable, "-m", "pgjobs", "worker", f"--parent={os.getpid()}", f"--slot={slot}",
+            *self._arguments,
+            # In the parent's session, Ctrl-C would reach the worker twice: from the terminal and
+            # from the parent. The second signal ends a worker at once.
             start_new_session=True,
         )
         self._children[slot] = child

@@ -1,4 +1,4 @@
-"""Commands about queues and about many jobs at once."""
+"""Commands for queues, and for many jobs at once."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pgjobs.cli.options import AsJson, Dsn, Schema, duration
-from pgjobs.cli.output import as_dict, print_json, put, say, styled, table
+from pgjobs.cli.output import as_dict, print_json, print_lines, print_rich, styled, table
 from pgjobs.cli.session import ask
 from pgjobs.database import Database
 from pgjobs.job.job import JobStatus, Row
@@ -16,29 +16,29 @@ from pgjobs.job.job import JobStatus, Row
 if TYPE_CHECKING:
     from rich.table import Table
 
-# Small enough to end soon and to show progress, large enough to lose nothing by it.
+# A batch of this size ends soon and shows progress; a larger batch would not be faster.
 _CLEANUP_BATCH = 10_000
 
 Queue = Annotated[str, typer.Argument(metavar="QUEUE")]
 
 
 def pause(queue: Queue, dsn: Dsn = None, schema: Schema = "public") -> None:
-    """Close a queue: workers take nothing more from it; running jobs finish.
+    """Pauses a queue: workers claim no more of its jobs; running jobs finish.
 
     [bold]pgjobs pause emails[/bold]
     """
     since = ask(dsn, schema, lambda database: database.pause(queue))
     assert since is not None
-    say(f"queue {queue} is paused since {since.astimezone():%Y-%m-%d %H:%M:%S}")
+    print_lines(f"queue {queue} is paused since {since.astimezone():%Y-%m-%d %H:%M:%S}")
 
 
 def resume(queue: Queue, dsn: Dsn = None, schema: Schema = "public") -> None:
-    """Open a paused queue again, and wake its workers.
+    """Opens a paused queue again, and signals its workers.
 
     [bold]pgjobs resume emails[/bold]
     """
     ask(dsn, schema, lambda database: database.resume(queue))
-    say(f"queue {queue} is open")
+    print_lines(f"queue {queue} is open")
 
 
 def cleanup(
@@ -48,7 +48,7 @@ def cleanup(
             "--older-than",
             parser=duration,
             metavar="DURATION",
-            help="Finished longer ago: 12h, 7d, 4w.",
+            help="Delete jobs that finished longer ago than this: 12h, 7d, 4w.",
         ),
     ] = "7d",  # type: ignore[assignment]  # typer parses the default as if it were typed
     status: Annotated[
@@ -57,15 +57,15 @@ def cleanup(
             "--status",
             "-s",
             metavar="STATUS",
-            help="completed, failed or cancelled; may be repeated. Else completed.",
+            help="completed, failed or cancelled; may be repeated. Default: completed.",
         ),
     ] = None,
     dsn: Dsn = None,
     schema: Schema = "public",
 ) -> None:
-    """Delete finished jobs, in batches that are in nobody's way.
+    """Deletes finished jobs, in batches that do not block other sessions.
 
-    [bold]pgjobs cleanup[/bold]                    what was completed a week ago or earlier
+    [bold]pgjobs cleanup[/bold]     deletes the jobs that were completed more than a week ago
 
     [bold]pgjobs cleanup --older-than 30d --status failed --status cancelled[/bold]
 
@@ -78,9 +78,7 @@ def cleanup(
         from rich.progress import Progress
 
         on_terminal = sys.stderr.isatty()
-        expected = None
-        if on_terminal:
-            expected = await database.finished(statuses, before=older_than)
+        expected = await database.finished(statuses, before=older_than) if on_terminal else None
         deleted = 0
         with Progress(console=Console(stderr=True), transient=True, disable=not on_terminal) as bar:
             task = bar.add_task("deleting", total=expected)
@@ -89,11 +87,11 @@ def cleanup(
                 bar.update(task, completed=deleted)
         return deleted
 
-    say(f"{ask(dsn, schema, delete)} jobs deleted")
+    print_lines(f"{ask(dsn, schema, delete)} jobs deleted")
 
 
 def stats(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -> None:
-    """Count the jobs per queue, type and status.
+    """Counts the jobs per queue, type and status.
 
     [bold]pgjobs stats[/bold]
 
@@ -107,13 +105,13 @@ def stats(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -
     if as_json:
         print_json([as_dict(row) | {"paused": row["queue"] in paused} for row in rows])
     elif not rows:
-        say("there are no jobs")
+        print_lines("there are no jobs")
     else:
-        put(depth(rows, paused))
+        print_rich(queue_table(rows, paused))
 
 
-def depth(rows: Iterable[Row], paused: Iterable[str], title: str | None = None) -> "Table":
-    """The rows of jobs_stats as one line per queue and type, one column per status."""
+def queue_table(rows: Iterable[Row], paused: set[str], title: str | None = None) -> "Table":
+    """Turns the rows of jobs_stats into one line per queue and type, one column per status."""
     lines: dict[tuple[str, str], dict[str, Any]] = {}
     statuses = [status.value for status in JobStatus]
     for row in rows:
@@ -127,7 +125,7 @@ def depth(rows: Iterable[Row], paused: Iterable[str], title: str | None = None) 
         f"queue type {names} >oldest_due",
         (
             [
-                styled(f"{queue} (paused)", "yellow") if queue in set(paused) else queue,
+                styled(f"{queue} (paused)", "yellow") if queue in paused else queue,
                 job_type,
                 *(line.get(status, 0) for status in statuses),
                 line["oldest"],

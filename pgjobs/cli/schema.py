@@ -1,4 +1,4 @@
-"""Commands about the installation: migrate, sql, grant, doctor."""
+"""Commands for the installation: migrate, sql, grant, doctor."""
 
 import re
 import sys
@@ -9,13 +9,13 @@ import typer
 
 from pgjobs.cli.complaints import unreachable
 from pgjobs.cli.options import AsJson, Dsn, Schema
-from pgjobs.cli.output import as_dict, print_json, put, say, table
+from pgjobs.cli.output import as_dict, print_json, print_lines, print_rich, table
 from pgjobs.cli.session import ask
 from pgjobs.database import Database
 
 
-class Kind(StrEnum):
-    """What a role may be."""
+class Rights(StrEnum):
+    """The sets of rights that a role can get."""
 
     PRODUCER = "producer"
     WORKER = "worker"
@@ -31,13 +31,13 @@ def migrate(
     ] = 0,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="With --down: do not ask.")] = False,
 ) -> None:
-    """Install or upgrade pgjobs; running it again changes nothing.
+    """Installs or upgrades pgjobs; a second run changes nothing.
 
     [bold]pgjobs migrate[/bold]
 
-    [bold]pgjobs migrate --schema queue[/bold]     beside an application that has a table jobs
+    [bold]pgjobs migrate --schema queue[/bold]     if the application has its own table jobs
 
-    [bold]pgjobs migrate --down 1[/bold]           take back the last migration
+    [bold]pgjobs migrate --down 1[/bold]           rolls back the last migration
     """
     import psycopg
 
@@ -45,24 +45,25 @@ def migrate(
     from pgjobs.schema.migrate import migrate as run
 
     if down and not yes and sys.stdin.isatty():
-        typer.confirm("Rolling back loses data, the first migration all jobs. Go on?", abort=True)
+        typer.confirm(
+            "A rollback loses data. Rolling back the first migration drops all jobs. Go on?",
+            abort=True,
+        )
     try:
         names = run(dsn, schema, down=down)
     except psycopg.OperationalError as error:
         if error.sqlstate is not None:
             raise
         raise unreachable(resolve(dsn), error) from error
-    did = "rolled back" if down else "applied"
-    if names:
-        say(*(f"{did} {name}" for name in names))
-    elif down:
-        say(f"nothing to roll back in schema {schema}")
+    print_lines(*(f"{'rolled back' if down else 'applied'} {name}" for name in names))
     if not down:
-        say(f"schema {schema} is up to date, pgjobs {code_version()}")
+        print_lines(f"schema {schema} is up to date, pgjobs {code_version()}")
+    elif not names:
+        print_lines(f"nothing to roll back in schema {schema}")
 
 
 def sql() -> None:
-    """Print the whole installation as one script for psql.
+    """Prints the whole installation as one script for psql.
 
     [bold]pgjobs sql | psql -v schema=public[/bold]
     """
@@ -73,13 +74,13 @@ def sql() -> None:
 
 def grant(
     role: Annotated[str, typer.Argument(metavar="ROLE", help="A role of the database.")],
-    as_what: Annotated[
-        Kind, typer.Argument(metavar="producer|worker|observer|admin", show_default=False)
+    rights: Annotated[
+        Rights, typer.Argument(metavar="producer|worker|observer|admin", show_default=False)
     ],
     dsn: Dsn = None,
     schema: Schema = "public",
 ) -> None:
-    """Let a role use the queue; the owner of the tables needs no grant.
+    """Lets a role use the queue; the owner of the tables needs no grant.
 
     [bold]pgjobs grant web producer[/bold]     enqueues, and reads nothing
 
@@ -89,15 +90,15 @@ def grant(
 
     [bold]pgjobs grant alice admin[/bold]      reads, cancels, retries, pauses, cleans up
 
-    Grants add up: a worker whose handlers enqueue further jobs is a producer too. Grant again
-    after an upgrade, since a release may bring functions.
+    Grants add up: a worker whose handlers enqueue further jobs needs the grant of a producer too.
+    Grant again after an upgrade, because a release may bring new functions.
     """
-    ask(dsn, schema, lambda database: database.grant(role, as_what.value))
-    say(f"{role} is {as_what} in schema {schema}")
+    ask(dsn, schema, lambda database: database.grant(role, rights.value))
+    print_lines(f"{role} is {rights} in schema {schema}")
 
 
 def doctor(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -> None:
-    """Say what is stuck, why, and what to do; exit with 1 if something is bad.
+    """Says what is stuck, why, and what to do; exits with 1 if a verdict is bad.
 
     [bold]pgjobs doctor[/bold]
 
@@ -111,7 +112,7 @@ def doctor(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) 
     if as_json:
         print_json(rows)
     else:
-        put(table(
+        print_rich(table(
             "verdict check detail what_to_do",
             ([r["verdict"], r["check_name"], r["detail"], r["advice"]] for r in rows),
         ))
@@ -122,7 +123,7 @@ def doctor(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) 
 
 
 def code_version() -> str:
-    """The version of the SQL functions that this package would install."""
+    """Returns the version of the SQL functions that this package installs."""
     from pgjobs.schema.migrate import sql_folder
 
     text = (sql_folder() / "functions" / "manage" / "jobs_version.sql").read_text(encoding="utf-8")
@@ -134,7 +135,7 @@ def _compared(row: dict[str, Any]) -> dict[str, Any]:
     if row["check_name"] == "version" and row["detail"] != code_version():
         row["verdict"] = "warn"
         row["advice"] = (
-            f"this command is of pgjobs {code_version()}: pgjobs migrate if that is newer,"
+            f"this command belongs to pgjobs {code_version()}: run pgjobs migrate if that is newer,"
             " else upgrade the package"
         )
     return row

@@ -13,19 +13,19 @@ from pgjobs.database import Database
 
 T = TypeVar("T")
 
-_CONNECT_S = 10
+_CONNECT_TIMEOUT_S = 10
 
 
 @asynccontextmanager
 async def connected(dsn: str | None, schema: str) -> AsyncIterator[Database]:
-    """The functions of that schema, on a connection of this command's own."""
+    """Opens a connection for one command and yields the functions of that schema."""
     address = resolve(dsn)
     try:
         connection = await asyncpg.connect(
             address or None,
-            timeout=_CONNECT_S,
+            timeout=_CONNECT_TIMEOUT_S,
             server_settings={"application_name": "pgjobs cli"},
-            # Behind a pooler in transaction mode prepared statements are somebody else's.
+            # A pooler in transaction mode may run a prepared statement in another session.
             statement_cache_size=0,
         )
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -37,7 +37,7 @@ async def connected(dsn: str | None, schema: str) -> AsyncIterator[Database]:
 
 
 def ask(dsn: str | None, schema: str, question: Callable[[Database], Awaitable[T]]) -> T:
-    """The answer to a question that takes one connection."""
+    """Awaits ``question`` on a connection of its own and returns the answer."""
 
     async def answer() -> T:
         async with connected(dsn, schema) as database:

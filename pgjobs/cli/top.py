@@ -1,4 +1,4 @@
-"""`pgjobs top`: what goes on, read from the database again and again."""
+"""The command ``pgjobs top``: shows the queues, the workers and the running jobs."""
 
 import asyncio
 import sys
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pgjobs.cli.options import AsJson, Dsn, Schema, duration
-from pgjobs.cli.output import as_dict, console, print_json, put, styled, table
-from pgjobs.cli.queues import depth
+from pgjobs.cli.output import as_dict, console, print_json, print_rich, styled, table
+from pgjobs.cli.queues import queue_table
 from pgjobs.cli.session import connected
 from pgjobs.database import Database
 from pgjobs.job.job import Row
@@ -19,14 +19,15 @@ from pgjobs.job.job import Row
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-# Finished jobs within this time give the rates: short enough to see a change.
-_WINDOW = timedelta(seconds=10)
-_MOST_RUNNING = 15
+# The rates are those of this time until now: short, so that a change shows.
+_RATE_WINDOW = timedelta(seconds=10)
+_HANGS_AFTER = timedelta(seconds=30)
+_MAX_RUNNING_SHOWN = 15
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One look at the database."""
+    """What one reading of the database found."""
 
     stats: Sequence[Row]
     paused: dict[str, datetime]
@@ -54,21 +55,22 @@ class Frame:
 
 
 def top(
-    once: Annotated[bool, typer.Option("--once", help="One look, then end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print once, then end.")] = False,
     every: Annotated[
-        timedelta, typer.Option("--every", parser=duration, metavar="DURATION")
+        timedelta,
+        typer.Option("--every", parser=duration, metavar="DURATION", help="How often to print."),
     ] = "2s",  # type: ignore[assignment]  # typer parses the default as if it were typed
     dsn: Dsn = None,
     schema: Schema = "public",
     as_json: AsJson = False,
 ) -> None:
-    """Watch queues, workers and running jobs; Ctrl-C ends it.
+    """Shows queues, workers and running jobs until Ctrl-C.
 
     [bold]pgjobs top[/bold]
 
-    [bold]pgjobs top --once[/bold]            one look, also for watch or a log
+    [bold]pgjobs top --once[/bold]            prints once, for watch or a log
 
-    [bold]pgjobs top --once --json[/bold]     the same for a program
+    [bold]pgjobs top --once --json[/bold]     prints once, for a program
     """
     if every <= timedelta(0):
         raise typer.BadParameter("--every must be above 0")
@@ -81,43 +83,42 @@ async def _watch(
     from rich.live import Live
 
     async with connected(dsn, schema) as database:
-        frame = await look(database)
+        frame = await read_frame(database)
         if as_json:
             print_json(frame.as_data())
         elif once or not sys.stdout.isatty():
-            put(drawn(frame, schema))
+            print_rich(render(frame, schema))
             while not once:
                 sys.stdout.flush()
                 await asyncio.sleep(every.total_seconds())
-                put("", drawn(await look(database), schema))
+                print_rich("", render(await read_frame(database), schema))
         else:
-            with Live(drawn(frame, schema), console=console(), screen=True, auto_refresh=False,
+            with Live(render(frame, schema), console=console(), screen=True, auto_refresh=False,
                       vertical_overflow="crop") as live:
                 while True:
                     await asyncio.sleep(every.total_seconds())
-                    live.update(drawn(await look(database), schema), refresh=True)
+                    live.update(render(await read_frame(database), schema), refresh=True)
 
 
-async def look(database: Database) -> Frame:
-    seconds = _WINDOW.total_seconds()
+async def read_frame(database: Database) -> Frame:
     return Frame(
         stats=await database.stats(),
         paused=await database.paused(),
         workers=await database.workers(),
-        running=await database.processing(_MOST_RUNNING),
+        running=await database.processing(_MAX_RUNNING_SHOWN),
         rates={
-            status: await database.finished([status], within=_WINDOW) / seconds
+            status: await database.finished([status], within=_RATE_WINDOW) / _RATE_WINDOW.seconds
             for status in ("completed", "failed", "cancelled")
         },
     )
 
 
-def drawn(frame: Frame, schema: str) -> "RenderableType":
+def render(frame: Frame, schema: str) -> "RenderableType":
     from rich.console import Group
 
     parts: list[RenderableType] = [_head(frame, schema), ""]
     if frame.stats:
-        parts += [depth(frame.stats, frame.paused, "Queues"), ""]
+        parts += [queue_table(frame.stats, set(frame.paused), "Queues"), ""]
     if frame.workers:
         rows = (
             [w["worker"], ", ".join(w["queues"]), w["concurrency"],
@@ -145,7 +146,7 @@ def _head(frame: Frame, schema: str) -> "RenderableType":
     grid = table("name value", [
         ["pgjobs", f"schema {schema}, {now:%H:%M:%S}"],
         ["jobs", jobs],
-        ["rate", f"{rates} (of the last {_WINDOW.seconds} s)"],
+        ["rate", f"{rates} (of the last {_RATE_WINDOW.seconds} s)"],
         ["oldest due", "none is waiting" if oldest is None else oldest],
         ["workers", str(len(frame.workers)) if frame.workers else styled("none", "yellow")],
     ])
@@ -156,7 +157,7 @@ def _head(frame: Frame, schema: str) -> "RenderableType":
 def _state(worker: Row) -> object:
     if worker["missed_at"] is not None:
         return styled("gone", "red")
-    if worker["unseen"] > timedelta(seconds=30):
+    if worker["unseen"] > _HANGS_AFTER:
         return styled("hangs", "red")
     return "polling" if worker["polling"] else "listening"
 

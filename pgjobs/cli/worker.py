@@ -1,4 +1,4 @@
-"""`pgjobs worker`: one process that works, or a parent of several."""
+"""The command ``pgjobs worker``: runs a worker, or the parent of several worker processes."""
 
 import asyncio
 import gc
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pgjobs.cli")
 
-# What a LogRecord has by itself; all else came by `extra=`.
-_OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+# Every LogRecord has these fields; a record gets other fields from `extra=`.
+_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
 class Level(StrEnum):
-    """How much is logged."""
+    """The lowest level that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -56,61 +56,59 @@ def worker(
     processes: Annotated[
         int,
         typer.Option(
-            "--processes", "-p", metavar="N", min=1, help="One that dies is started again."
+            "--processes", "-p", metavar="N", min=1, help="A process that dies is restarted."
         ),
     ] = 1,
     name: Annotated[
         str | None,
-        typer.Option(metavar="S", help="Unlike any other living worker's."),
+        typer.Option(metavar="S", help="Must differ from the name of every living worker."),
     ] = None,
     grace: Annotated[
         timedelta | None,
         typer.Option(
             parser=duration,
             metavar="DURATION",
-            help="What running jobs have to end at shutdown; else 30s.",
+            help="How long running jobs may take to end at shutdown; else 30s.",
         ),
     ] = None,
     listen_dsn: Annotated[
         str | None,
         typer.Option(metavar="DSN", help="A direct address for LISTEN, if --dsn is a pooler."),
     ] = None,
-    log_level: Annotated[Level, typer.Option(help="Of the log, on stderr.")] = Level.INFO,
+    log_level: Annotated[Level, typer.Option(help="Level of the log on stderr.")] = Level.INFO,
     dsn: Dsn = None,
     schema: Annotated[
-        str | None, typer.Option("--schema", metavar="S", help="Instead of the app's own.")
+        str | None, typer.Option("--schema", metavar="S", help="Replaces the schema of the app.")
     ] = None,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
+    slot: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Run the jobs that an app has handlers for.
+    """Runs the jobs for which an app has handlers.
 
     [bold]pgjobs worker myproject.jobs:app[/bold]
 
     [bold]pgjobs worker myproject.jobs:app -q urgent -q default -c 20 --processes 4[/bold]
 
-    SIGTERM or Ctrl-C ends it well: no more jobs are taken, running ones have --grace to end, and
-    the rest is given back. A second one ends it at once.
+    On SIGTERM or Ctrl-C the worker claims no more jobs, gives running jobs --grace to end, and
+    releases the others. A second signal ends the worker at once.
     """
     _log_to_stderr(log_level)
     app = load(target)
     app.connect_to(dsn, schema)
-    if processes > 1:
+    if processes > 1 and parent is None:
         from pgjobs.cli.processes import supervise
 
-        raise typer.Exit(supervise(processes, name, _arguments(
-            target, queue, concurrency, grace, listen_dsn, log_level, dsn, schema)))
-    options: dict[str, Any] = {
-        "queues": queue, "concurrency": concurrency, "name": name, "grace": grace,
-        "listen_dsn": listen_dsn,
+        raise typer.Exit(supervise(processes, sys.argv[sys.argv.index("worker", 1) + 1 :]))
+    options = {
+        "queues": queue, "concurrency": concurrency, "grace": grace, "listen_dsn": listen_dsn,
+        "name": f"{name}-{slot}" if name and slot else name,
     }
-    given = {key: value for key, value in options.items() if value}
-    if grace is not None:
-        given["grace"] = grace
+    given = {key: value for key, value in options.items() if value not in (None, "")}
     asyncio.run(_work(app, given, parent))
 
 
 def load(target: str) -> "App":
-    """The App that ``MODULE:APP`` names; modules beside the caller are found too."""
+    """Imports the App that ``MODULE:APP`` names; also searches the current folder."""
     from pgjobs.app import App
 
     module_name, colon, path = target.partition(":")
@@ -133,7 +131,7 @@ def load(target: str) -> "App":
             apps = [key for key, value in vars(found).items() if isinstance(value, App)]
             raise PgjobsError(
                 f"{module_name} has no {path}: "
-                + (f"its apps are {', '.join(apps)}" if apps else "make one, app = pgjobs.App()")
+                + (f"its apps are {', '.join(apps)}" if apps else "make one: app = pgjobs.App()")
             )
         found = getattr(found, attribute)
     if not isinstance(found, App):
@@ -142,7 +140,7 @@ def load(target: str) -> "App":
 
 
 def _import_failed(module_name: str, error: Exception) -> PgjobsError:
-    """Where in the module it failed, and why, in one line."""
+    """Says in one line where the import failed, and why."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
@@ -157,13 +155,13 @@ def _import_failed(module_name: str, error: Exception) -> PgjobsError:
 async def _work(app: "App", options: dict[str, Any], parent: int | None) -> None:
     from pgjobs.cli.schema import code_version
 
-    # Asked first: what is wrong now is not going to heal, and is told in one line.
+    # A worker retries until the database answers. Here, at the start, an error ends the command.
     async with connected(app.dsn, app.schema) as database:
         if (installed := await database.version()) != code_version():
-            log.warning("the database has pgjobs %s, this is %s: pgjobs migrate", installed,
-                        code_version())
+            log.warning("the database has pgjobs %s, this worker is %s: run pgjobs migrate",
+                        installed, code_version())
     running = app.worker(**options)
-    # What is loaded now stays: the collector need not walk it again and again beside the jobs.
+    # The modules stay loaded for ever: the garbage collector need not visit them again and again.
     gc.freeze()
     async with asyncio.TaskGroup() as tasks:
         watch = tasks.create_task(_stop_if_orphaned(running, parent)) if parent else None
@@ -173,42 +171,22 @@ async def _work(app: "App", options: dict[str, Any], parent: int | None) -> None
 
 
 async def _stop_if_orphaned(running: "Worker", parent: int) -> None:
-    """A parent that was killed cannot tell its children to stop."""
-    while os.getppid() == parent:  # noqa: ASYNC110 - the system has no event for it
+    """Stops the worker when its parent dies: a killed parent sends its workers no signal."""
+    while os.getppid() == parent:  # noqa: ASYNC110 - there is no event for the end of a parent
         await asyncio.sleep(1)
-    log.warning("the parent process is gone")
+    log.warning("the parent process is gone: stopping")
     running.stop()
 
 
-def _arguments(
-    target: str,
-    queues: list[str] | None,
-    concurrency: int | None,
-    grace: timedelta | None,
-    listen_dsn: str | None,
-    log_level: Level,
-    dsn: str | None,
-    schema: str | None,
-) -> list[str]:
-    """The same command for one process."""
-    options = {
-        "--concurrency": concurrency, "--listen-dsn": listen_dsn, "--dsn": dsn,
-        "--schema": schema, "--log-level": log_level.value,
-        "--grace": None if grace is None else f"{grace.total_seconds():f}",
-    }
-    given = [f"{key}={value}" for key, value in options.items() if value is not None]
-    return [*given, *(f"--queue={queue}" for queue in queues or ()), "--", target]
-
-
 class _Lines(logging.Formatter):
-    """One line per record, with what was given as ``extra`` at its end."""
+    """Formats a record as one line, with the fields of ``extra`` at the end."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name in logging
         line = super().formatMessage(record)
         extra = [
             f"{name}={value:.3f}" if isinstance(value, float) else f"{name}={value}"
             for name, value in vars(record).items()
-            if name not in _OWN_FIELDS
+            if name not in _STANDARD_FIELDS
         ]
         return f"{line}  [{' '.join(extra)}]" if extra else line
 
@@ -217,5 +195,5 @@ def _log_to_stderr(level: Level) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Lines("%(asctime)s %(levelname)-7s %(name)s  %(message)s"))
     logging.basicConfig(level=level.value.upper(), handlers=[handler])
-    # asyncio's debug lines are about its selector.
+    # The debug lines of asyncio are only about its selector.
     logging.getLogger("asyncio").setLevel(max(logging.INFO, logging.getLogger().level))

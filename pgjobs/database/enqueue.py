@@ -26,15 +26,16 @@ class Enqueue(Statements):
         unique_key: str | None = None,
         unique_scope: str | None = None,
         backoff: Sequence[timedelta] | None = None,
+        reference_key: str | None = None,
     ) -> Job[Any]:
         """Adds a job, or returns the one that holds its ``unique_key``."""
         jobs = await self._jobs(
             f"""select {JOB_COLUMNS} from {{schema}}.jobs_enqueue(
             $1::text, $2::text::jsonb, $3::text, $4::int,
             coalesce($5::timestamptz, clock_timestamp() + $6::interval), $7::text, $8::bigint,
-            $9::int, $10::text, $11::text, $12::interval[])""",
+            $9::int, $10::text, $11::text, $12::interval[], $13::text)""",
             job_type, payload, queue, priority, *as_moment(run_at), reference_type, reference_id,
-            max_retries, unique_key, unique_scope, backoff,
+            max_retries, unique_key, unique_scope, backoff, reference_key,
         )
         return jobs[0]
 

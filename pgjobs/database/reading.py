@@ -29,13 +29,20 @@ class Reading(Statements):
             job_type, limit,
         )
 
-    async def by_reference(self, reference_type: str, reference_id: int) -> Job[Any] | None:
-        """The newest job about that entity."""
+    async def by_reference(
+        self,
+        reference_type: str,
+        reference_id: int | None = None,
+        reference_key: str | None = None,
+    ) -> Job[Any] | None:
+        """The newest job about that entity, which has a number or a key."""
+        by_id, by_key = "reference_id = $2::bigint", "reference_key = $2::text"
+        has_key = reference_key is not None
         jobs = await self._jobs(
             f"""select {JOB_COLUMNS} from {{schema}}.jobs
-            where reference_type = $1::text and reference_id = $2::bigint
+            where reference_type = $1::text and {by_key if has_key else by_id}
             order by id desc limit 1""",
-            reference_type, reference_id,
+            reference_type, reference_key if has_key else reference_id,
         )
         return jobs[0] if jobs else None
 
@@ -56,7 +63,7 @@ class Reading(Statements):
         """Rows of ``jobs_list``, the newest first."""
         return await self._rows(
             """select id, queue, job_type, status, priority, reference_type, reference_id,
-            retry_count, max_retries, crash_count, attempt, run_at, worker, lease_until,
+            reference_key, retry_count, max_retries, crash_count, attempt, run_at, worker, lease_until,
             cancel_requested_at, created_at, updated_at, finished_at, age, error
             from {schema}.jobs_list
             where ($1::text[] is null or status = any ($1::text[]))

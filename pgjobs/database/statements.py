@@ -13,13 +13,15 @@ from pgjobs.job.job import Job, Row
 T = TypeVar("T")
 Moment = datetime | timedelta | None
 
-# Named, since a prepared `select *` breaks when a migration adds a column; JSON as text, since a
-# connection that is not ours may decode it in its own way.
+# Columns have names, because a prepared `select *` breaks when a migration adds a column. JSON comes
+# as text, because a connection of the caller's may decode JSON in its own way.
 JOB_COLUMNS = """id, queue, job_type, status, priority, reference_type, reference_id,
-    payload::text, result::text, error, retry_count, max_retries, crash_count, backoff, attempt,
-    run_at, unique_key, unique_scope, worker, lease_until, cancel_requested_at, created_at,
-    updated_at, finished_at"""
-# What a claimed job has no use for is left out: a column costs a fifth of a microsecond per job.
+    reference_key, group_key, headers::text, payload::text, progress::text, result::text, error,
+    retry_count, max_retries, crash_count, backoff, attempt, run_at, expires_at, unique_key,
+    unique_scope, batch_id, depends_on_left, worker, started_at, lease_until, cancel_requested_at,
+    created_at, updated_at, finished_at"""
+# A column costs a fifth of a microsecond per job, so a claim leaves out columns that are null while
+# a job runs.
 CLAIM_COLUMNS = JOB_COLUMNS.replace("result::text,", "").replace(", finished_at", "")
 
 

@@ -1,4 +1,4 @@
-"""``pgjobs demo``: real files through real jobs, on a PostgreSQL that is gone afterwards."""
+"""Runs ``pgjobs demo``: ingests real files by real jobs, on a temporary PostgreSQL server."""
 
 import asyncio
 import shutil
@@ -18,44 +18,44 @@ from pgjobs.errors import InvalidArgument
 from pgjobs.job.job import Row
 from pgjobs.schema.migrate import migrate
 
-_BROKEN = "broken on purpose.txt"
+_BROKEN_FILE = "broken on purpose.txt"
 _STATUSES = ("pending", "processing", "completed", "failed")
 
 
 def run(path: Path | None, *, once: bool) -> None:
-    """Ingests the text files under ``path`` and shows what became of each kind of job.
+    """Ingests the text files under ``path`` and counts the jobs of each type and status.
 
-    ``path``: left out, the documentation that ships with pgjobs. ``once``: do not wait for Enter
-    with the server still running. Raises ``InvalidArgument`` if there is no text file.
+    ``path``: None for the documentation that ships with pgjobs. ``once``: False keeps the server
+    running until Enter. Raises ``InvalidArgument`` if there is no text file.
     """
     console = Console()
     files = find_files(documentation() if path is None else path)
     with tempfile.TemporaryDirectory(prefix="pgjobs-demo-") as folder:
-        broken = Path(folder) / _BROKEN
+        broken = Path(folder) / _BROKEN_FILE
         broken.write_bytes(b"not UTF-8: \xff\xfe\xfa")
-        console.print("Starting a PostgreSQL of its own ...")
+        console.print("Starting a temporary PostgreSQL server ...")
         with EmbeddedPostgres() as server:
             migrate(server.dsn)
             console.print(
                 f"Ingesting files: {len(files)}, and one that is broken on purpose: "
-                "it is tried three times, then it fails.\n"
+                "its job runs three times, then fails.\n"
             )
             asyncio.run(_work(server.dsn, [*files, broken], console))
-            _epilogue(server, console, stays=not once)
+            _print_queries(server, console, stays=not once)
             if not once:
                 with suppress(EOFError, KeyboardInterrupt):
-                    console.input("\nThe server still runs. Press Enter to end it. ")
+                    console.input("\nThe server is still running. Press Enter to stop it. ")
 
 
 def documentation() -> Path:
-    """The folder of the documentation: inside the package, or beside it in a checkout."""
+    """Finds the documentation: inside the package, or beside the package in a checkout."""
     package = Path(__file__).parents[1]
     inside = package / "docs"
     return inside if inside.is_dir() else package.parent / "docs"
 
 
 def find_files(path: Path) -> list[Path]:
-    """The text files under a folder, or the file itself."""
+    """Lists the text files under a folder; for a file, only that file."""
     if path.is_file():
         return [path]
     files = sorted(
@@ -82,7 +82,7 @@ async def _work(dsn: str, files: Sequence[Path], console: Console) -> None:
             async with asyncio.TaskGroup() as group:
                 working = group.create_task(worker.run())
                 rows = await database.stats()
-                # A worker that Ctrl-C has stopped leaves jobs behind.
+                # Ctrl-C stops the worker before all jobs have ended.
                 while not working.done() and any(
                     row["status"] in ("pending", "processing") for row in rows
                 ):
@@ -94,8 +94,8 @@ async def _work(dsn: str, files: Sequence[Path], console: Console) -> None:
         done = sum(row["count"] for row in rows if row["status"] in ("completed", "failed"))
         console.print(_table(rows))
         console.print(
-            f"{done} jobs in {seconds:.1f} s: {done / seconds:.0f} per second, with the waits "
-            "for retries and for the clean-up."
+            f"{done} jobs in {seconds:.1f} s: {done / seconds:.0f} per second, including the "
+            "delays of the retries and of the clean-up."
         )
         for job in await database.listing(statuses=["failed"]):
             error = (job["error"] or "").partition("\n")[0]
@@ -115,13 +115,13 @@ def _table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def _epilogue(server: EmbeddedPostgres, console: Console, *, stays: bool) -> None:
-    beside = server.bin / "psql"
-    psql = str(beside) if beside.exists() else shutil.which("psql") or "psql"
+def _print_queries(server: EmbeddedPostgres, console: Console, *, stays: bool) -> None:
+    bundled = server.bin / "psql"
+    psql = str(bundled) if bundled.exists() else shutil.which("psql") or "psql"
     console.print(
-        "\nLook around with psql:"
+        "\nRead the tables with psql:"
         if stays
-        else "\nIn a terminal and without --once the server stays, for psql:",
+        else "\nIn a terminal and without --once, the server keeps running for psql:",
         highlight=False,
     )
     for query in (

@@ -1,8 +1,7 @@
-"""From a text file to stored vectors, in four kinds of jobs.
+"""Turns text files into stored vectors, by jobs of four types.
 
-Each step writes its own rows and enqueues the next step in one transaction with its completion: a
-crash between two steps loses nothing and does nothing twice. The embedding is a hashed bag of
-words, which is enough to show where a model would stand.
+Each step writes its rows, enqueues the next step and completes its job in one transaction: a crash
+loses no step and repeats none. The embedding is a hashed bag of words in place of a real model.
 """
 
 import asyncio
@@ -19,7 +18,8 @@ from pydantic import BaseModel
 from pgjobs import App, Backoff, Job, JobType, RunningJob
 
 DIMENSIONS = 64
-CHUNK = 600  # characters, at least: a chunk ends with a paragraph
+# A chunk ends with the paragraph that brings it to this length.
+MIN_CHUNK_CHARACTERS = 600
 
 TABLES = """
 create table if not exists demo_chunks (
@@ -55,10 +55,10 @@ class Retention(BaseModel):
 
 @asynccontextmanager
 async def lifespan(app: App) -> AsyncIterator[dict[str, Any]]:
-    """The tables of the example; a real app would migrate them like its others."""
+    """Creates the tables of the demo; a real app would create them in its migrations."""
     pool = await app.pool()
     async with pool.acquire() as connection, connection.transaction():
-        # `create table if not exists` is not safe for two workers that start together.
+        # `create table if not exists` can fail when two workers run it at the same time.
         await connection.execute("select pg_advisory_xact_lock(hashtext('pgjobs.demo'))")
         await connection.execute(TABLES)
     yield {"model": bag_of_words}
@@ -71,7 +71,7 @@ app = App(lifespan=lifespan)
     JobType.FILE_INGESTION, max_retries=2, backoff=Backoff.fixed(timedelta(milliseconds=500))
 )
 async def ingest(job: RunningJob[File]) -> None:
-    """Reads a file and splits it; a file that cannot be read fails, and is tried again."""
+    """Reads a file and splits it into chunks; an unreadable file fails the job, which retries."""
     path = Path(job.payload.file_path)
     chunks = split(await asyncio.to_thread(path.read_text, encoding="utf-8"))
     async with job.transaction(result={"chunks": len(chunks)}) as conn:
@@ -86,7 +86,7 @@ async def ingest(job: RunningJob[File]) -> None:
 
 @app.job(JobType.EMBEDDING_GENERATION)
 async def embed(job: RunningJob[Chunk]) -> None:
-    """Makes a vector of a chunk and hands it on."""
+    """Computes the vector of a chunk and enqueues its storage."""
     async with job.transaction() as conn:
         content = await conn.fetchval(
             "select content from demo_chunks where id = $1", job.payload.chunk_id
@@ -97,7 +97,7 @@ async def embed(job: RunningJob[Chunk]) -> None:
 
 @app.job(JobType.VECTOR_STORAGE)
 async def store(job: RunningJob[Embedded]) -> None:
-    """Stores a vector; the clean-up is enqueued once, however many ask for it."""
+    """Stores a vector and enqueues one clean-up: the unique key prevents a second one."""
     async with job.transaction() as conn:
         await conn.execute(
             "insert into demo_vectors (chunk_id, vector) values ($1, $2)",
@@ -110,7 +110,7 @@ async def store(job: RunningJob[Embedded]) -> None:
 
 @app.job(JobType.CLEANUP)
 async def cleanup(job: Job[Retention]) -> dict[str, int]:
-    """Deletes what was completed long ago; here, nothing is that old."""
+    """Deletes jobs that were completed long ago; in the demo, no job is old enough."""
     pool = await app.pool()
     deleted = await pool.fetchval(
         "select jobs_cleanup(make_interval(days => $1))", job.payload.days
@@ -119,19 +119,19 @@ async def cleanup(job: Job[Retention]) -> dict[str, int]:
 
 
 def split(text: str) -> list[str]:
-    """Paragraphs, joined until they are long enough to be worth a vector."""
+    """Joins paragraphs to chunks that are long enough for a vector."""
     chunks: list[str] = []
     current = ""
     for paragraph in re.split(r"\n\s*\n", text):
         current = f"{current}\n\n{paragraph}".strip()
-        if len(current) >= CHUNK:
+        if len(current) >= MIN_CHUNK_CHARACTERS:
             chunks.append(current)
             current = ""
     return [*chunks, current] if current else chunks
 
 
 def bag_of_words(text: str) -> list[float]:
-    """Counts of words, each in the place that its hash says; of length 1."""
+    """Counts the words at the index of their hash, and scales the vector to length 1."""
     counts = [0.0] * DIMENSIONS
     for word in re.findall(r"\w+", text.lower()):
         counts[hashlib.blake2b(word.encode(), digest_size=2).digest()[0] % DIMENSIONS] += 1

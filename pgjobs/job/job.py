@@ -1,6 +1,7 @@
 """What a job is in Python: the row, frozen, its columns as fields."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Generic, Protocol, Self, TypeVar, overload
@@ -10,13 +11,14 @@ T = TypeVar("T")
 
 
 class JobStatus(StrEnum):
-    """Where a job is in its life. Be ready for others: a newer database may have more."""
+    """Where a job is in its life. Tolerate other values: a newer database may have more."""
 
     PENDING = "pending"
     PROCESSING = "processing"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    BLOCKED = "blocked"
 
 
 _UNREAD: Any = object()
@@ -68,6 +70,8 @@ class Job(Generic[P]):
     priority = Column[int]()
     reference_type = Column[str | None]()
     reference_id = Column[int | None]()
+    reference_key = Column[str | None]()
+    group_key = Column[str | None]()
     error = Column[str | None]()
     retry_count = Column[int]()
     max_retries = Column[int]()
@@ -75,9 +79,13 @@ class Job(Generic[P]):
     backoff = Column[list[timedelta] | None]()
     attempt = Column[int]()
     run_at = Column[datetime]()
+    expires_at = Column[datetime | None]()
     unique_key = Column[str | None]()
     unique_scope = Column[str]()
+    batch_id = Column[int | None]()
+    depends_on_left = Column[int | None]()
     worker = Column[str | None]()
+    started_at = Column[datetime | None]()
     lease_until = Column[datetime | None]()
     cancel_requested_at = Column[datetime | None]()
     created_at = Column[datetime]()
@@ -99,9 +107,7 @@ class Job(Generic[P]):
         """What the handler is given: the annotated type in a handler, else plain JSON data."""
         if self._payload is _UNREAD:
             # Null where a producer that may not read is given another's job for its unique_key.
-            text = self._row["payload"]
-            plain: Any = None if text is None else json.loads(text)
-            self._payload = plain
+            self._payload = _decoded(self._row["payload"])
         return self._payload
 
     @property
@@ -113,13 +119,23 @@ class Job(Generic[P]):
     @property
     def result(self) -> Any:
         """What the handler returned, as plain JSON data."""
-        text = self._row["result"]
-        return None if text is None else json.loads(text)
+        return _decoded(self._row["result"])
 
     @property
-    def reference(self) -> tuple[str | None, int | None]:
-        """The source entity: its type and id."""
-        return self.reference_type, self.reference_id
+    def progress(self) -> Any:
+        """What the handler reported last, as plain JSON data."""
+        return _decoded(self._row["progress"])
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """What travels with the job beside its payload."""
+        return _decoded(self._row["headers"]) or {}
+
+    @property
+    def reference(self) -> tuple[str | None, int | str | None]:
+        """The source entity: its type, and its id or key."""
+        key = self.reference_id if self.reference_key is None else self.reference_key
+        return self.reference_type, key
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self.job_type} {self.status}>"
@@ -132,3 +148,7 @@ class Job(Generic[P]):
 
     def _values(self) -> tuple[Any, ...]:
         return tuple(self._row[c] for c in ("id", "status", "attempt", "updated_at"))
+
+
+def _decoded(text: str | None) -> Any:
+    return None if text is None else json.loads(text)

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from types import NoneType
 from typing import Any, TypedDict, get_args, get_type_hints
+from uuid import UUID
 
 from pgjobs.database import Moment
 from pgjobs.errors import InvalidArgument
@@ -16,7 +17,7 @@ class BatchOptions(TypedDict, total=False):
     priority: int | None
     run_at: Moment
     delay: timedelta | None
-    reference: tuple[str, int] | None
+    reference: tuple[str, int | str | UUID] | None
     max_retries: int | None
     backoff: Backoff | None
 
@@ -60,7 +61,7 @@ def job_arguments(job_type: str, options: Any, known: type = EnqueueOptions) -> 
     if (backoff := options.get("backoff")) is not None:
         arguments["backoff"] = delays_of(backoff)
     if (reference := options.get("reference")) is not None:
-        arguments["reference_type"], arguments["reference_id"] = _reference_columns(reference)
+        arguments |= reference_columns(reference)
     return arguments
 
 
@@ -79,6 +80,25 @@ def delays_of(backoff: Backoff) -> list[timedelta]:
     if not isinstance(backoff, Backoff):
         raise InvalidArgument(f"backoff must be a pgjobs.Backoff, not {backoff!r}")
     return list(backoff.delays)
+
+
+def reference_columns(reference: Any) -> dict[str, Any]:
+    """The columns of a reference: the type of the entity, and its id or key."""
+    if not isinstance(reference, tuple | list) or len(reference) != 2:
+        raise InvalidArgument(f"reference must be a type and an id, not {reference!r}")
+    kind, entity = reference
+    if not isinstance(kind, str):
+        raise InvalidArgument(f"the type of a reference must be a string, not {kind!r}")
+    return {"reference_type": kind, **entity_columns(entity)}
+
+
+def entity_columns(entity: Any) -> dict[str, Any]:
+    """``reference_id`` for a number, ``reference_key`` for a string or a UUID."""
+    if isinstance(entity, int):
+        return {"reference_id": entity}
+    if isinstance(entity, str | UUID):
+        return {"reference_key": str(entity)}
+    raise InvalidArgument(f"a reference's id must be a number, string or UUID, not {entity!r}")
 
 
 def check_timeout(timeout: timedelta | None) -> None:
@@ -109,11 +129,3 @@ def _not_before(run_at: Moment, delay: timedelta | None) -> Moment:
     return after
 
 
-def _reference_columns(reference: Any) -> tuple[str, int]:
-    """The two columns of a reference."""
-    if not isinstance(reference, tuple | list) or len(reference) != 2:
-        raise InvalidArgument(f"reference must be a type and an id, not {reference!r}")
-    kind, identity = reference
-    if not isinstance(kind, str) or not isinstance(identity, int):
-        raise InvalidArgument(f"reference must be a string and a number, not {reference!r}")
-    return kind, identity

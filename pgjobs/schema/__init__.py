@@ -1,1 +1,1 @@
-"""Installing and upgrading the tables and functions."""
+"""Installs and upgrades the tables and functions."""

@@ -1,11 +1,10 @@
-"""The ledger of applied migrations: yoyo, made to live in a schema beside an application's own."""
+"""Applies migrations by yoyo, and keeps the ledger of applied ones beside an application's own."""
 
 import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
@@ -16,43 +15,39 @@ from yoyo.migrations import Migration, MigrationList, MigrationStep, Transaction
 
 Connection = psycopg.Connection[Any]
 
-# Other sessions queue up behind a migration that waits for a table's lock. So a migration waits for
-# a moment only, and tries again until the transactions in its way have ended.
-_LOCK_TIMEOUT = "50ms"
+# Other sessions queue up behind a migration that waits for a table's lock. So a migration gives up
+# its place soon, and tries again until the transactions that block it have ended.
+_LOCK_TIMEOUT_MS = 50
 _RETRY_LOCK_EVERY_S = 0.2
 _GIVE_UP_LOCK_AFTER_S = 30.0
 
 
 class Ledger:
-    """Which migrations of that folder are applied in that schema.
+    """Applies the migrations of a folder to a schema and rolls them back.
 
-    Used by one process at a time: `pgjobs.migrate` holds an advisory lock meanwhile.
+    One process at a time may use it: `pgjobs.migrate` holds an advisory lock meanwhile.
     """
 
     def __init__(self, address: str, schema: str, folder: Path) -> None:
-        self._migrations = _read(folder)
+        self._migrations = _read_migrations(folder)
         self._backend = _Backend(address, schema)
         self._backend.execute(self._backend.format_sql(_Backend.create_lock_table_sql))
-        # yoyo locks by a row, which outlives a process that was killed. The advisory lock is ours,
-        # so whoever wrote the row is gone.
+        # yoyo's own lock is a row, which stays when its process is killed. This process holds the
+        # advisory lock, so the process that wrote the row has ended.
         self._backend.break_lock()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._backend.connection.close()
 
     def applied(self) -> list[str]:
+        """Returns the ids of the applied migrations, the last one first."""
         return [m.id for m in self._backend.to_rollback(self._migrations)]
 
     def apply(self) -> list[str]:
-        # yoyo's post-apply hooks would only run when something is pending, so there are none here.
+        # Do not add post-apply hooks: yoyo runs them only if a migration is pending.
         pending = [m.id for m in self._backend.to_apply(self._migrations)]
         _retry_while_locked(
             lambda: self._backend.apply_migrations_only(self._backend.to_apply(self._migrations))
@@ -60,8 +55,9 @@ class Ledger:
         return pending
 
     def roll_back(self, count: int) -> list[str]:
-        kept = len(applied := self.applied()) - count
-        _retry_while_locked(lambda: self._roll_back_to(max(kept, 0)))
+        applied = self.applied()
+        kept = max(len(applied) - count, 0)
+        _retry_while_locked(lambda: self._roll_back_to(kept))
         return applied[:count]
 
     def _roll_back_to(self, kept: int) -> None:
@@ -70,18 +66,18 @@ class Ledger:
 
 
 class _Backend(PostgresqlPsycopgBackend):
-    """yoyo's tables under names of ours; connected by a DSN that yoyo need not understand."""
+    """Gives yoyo's tables other names, and connects by DSNs that yoyo cannot parse."""
 
     log_table = "pgjobs_migrations_log"
     lock_table = "pgjobs_migrations_lock"
     version_table = "pgjobs_migrations_version"
-    # yoyo tries and ignores the failure, which leaves an error in the server's log every time.
+    # yoyo creates the table each time and ignores the error, which the server would log.
     create_lock_table_sql = PostgresqlPsycopgBackend.create_lock_table_sql.replace(
         "CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1
     )
 
     def __init__(self, address: str, schema: str) -> None:
-        self.schema = schema  # first: the base class connects
+        self.schema = schema  # before the base class connects
         super().__init__(address, "pgjobs_migrations")
 
     def connect(self, dburi: str) -> Connection:
@@ -90,7 +86,7 @@ class _Backend(PostgresqlPsycopgBackend):
     def init_connection(self, connection: Connection) -> None:
         path = sql.SQL("set search_path to {}, pg_temp").format(sql.Identifier(self.schema))
         connection.execute(path)
-        connection.execute(f"set lock_timeout = '{_LOCK_TIMEOUT}'".encode())
+        connection.execute(f"set lock_timeout = {_LOCK_TIMEOUT_MS}".encode())
         connection.execute("set client_min_messages = warning")
 
     def copy(self) -> "_Backend":
@@ -105,8 +101,8 @@ class _Backend(PostgresqlPsycopgBackend):
     def get_log_data(
         self, migration: Migration | None = None, operation: str = "apply"
     ) -> dict[str, Any]:
-        # yoyo asks the system for the user's name, which a container need not know, and the
-        # network for the host's, which can take long.
+        # yoyo's own version reads the user's name from the system, which a container may not have,
+        # and the host's name from the network, which can be slow.
         return {
             "id": str(uuid4()),
             "migration_id": migration.id if migration else None,
@@ -119,16 +115,16 @@ class _Backend(PostgresqlPsycopgBackend):
 
 
 class _FileMigration(Migration):
-    """A file that is sent as it stands, in one transaction.
+    """Sends a file unchanged, in one transaction.
 
-    yoyo would split it at its semicolons, and print what it returns.
+    yoyo would split the file at its semicolons, and print the returned rows.
     """
 
     def __init__(self, path: Path, previous: "_FileMigration | None") -> None:
         super().__init__(path.stem, str(path), str(path.parent))
         self._depends = {previous} if previous else set()
         rollback = path.with_suffix(".rollback.sql")
-        self.steps = [TransactionWrapper(MigrationStep(0, _sender(path), _sender(rollback)))]
+        self.steps = [TransactionWrapper(MigrationStep(0, _executes(path), _executes(rollback)))]
 
 
 def _retry_while_locked(action: Callable[[], None]) -> None:
@@ -143,15 +139,12 @@ def _retry_while_locked(action: Callable[[], None]) -> None:
             time.sleep(_RETRY_LOCK_EVERY_S)
 
 
-def _sender(path: Path) -> Callable[[Connection], None]:
-    def send(connection: Connection) -> None:
-        connection.execute(path.read_bytes())
-
-    return send
+def _executes(path: Path) -> Callable[[Connection], object]:
+    return lambda connection: connection.execute(path.read_bytes())
 
 
-def _read(folder: Path) -> MigrationList:
-    """In the order of their names."""
+def _read_migrations(folder: Path) -> MigrationList:
+    """Reads the migrations of a folder, in the order of their names."""
     migrations: list[_FileMigration] = []
     for path in sorted(folder.glob("*.sql")):
         if not path.name.endswith(".rollback.sql"):

@@ -1,4 +1,4 @@
-"""Installs and upgrades the schema: tables by yoyo, functions and views made anew every time."""
+"""Installs and upgrades the schema: migrates the tables, and replaces functions and views."""
 
 import re
 import time
@@ -16,51 +16,51 @@ from pgjobs.errors import InvalidArgument, PgjobsError
 from pgjobs.schema.ledger import Ledger
 
 _INCLUDE = re.compile(r"^\\ir (\S+)$", re.MULTILINE)
-# A channel has at most 63 bytes, and 58 is 63 less those of `.jobs`, the channel that people hear.
-# _jobs_channel gives the longer topics of a long schema name a digest.
+# The name of a channel has at most 63 bytes, and `.jobs` takes 5 of them. In a schema with a long
+# name, jobs_channel puts a digest into the names of the channels with longer topics.
 _MAX_SCHEMA_BYTES = 58
-_PREPARED = ("install/session.sql", "install/signatures.sql")
-_LOCK_TIMEOUT_S = 60.0
-_LOCK_POLL_S = 0.1
+_PREPARE_FILES = ("install/session.sql", "install/signatures.sql")
+_RETRY_LOCK_EVERY_S = 0.1
+_GIVE_UP_LOCK_AFTER_S = 60.0
 
 
 def migrate(dsn: str | None = None, schema: str = "public", *, down: int = 0) -> list[str]:
-    """Install or upgrade pgjobs in that schema; running it again changes nothing.
+    """Installs or upgrades pgjobs in that schema; a second run changes nothing.
 
-    Returns the names of the migrations that were applied or, with ``down=N``, of the last N, which
-    were rolled back. Rolling back the first one drops every job. Needs the database's own address:
-    what it sets and locks would be somebody else's behind a pooler in transaction mode.
+    Returns the names of the applied migrations. ``down=N`` rolls the last N migrations back and
+    returns their names; rolling back the first migration drops every job. Needs the database's own
+    address: a pooler in transaction mode could give this session's settings and locks to others.
     """
     if not 1 <= len(schema.encode()) <= _MAX_SCHEMA_BYTES or "\0" in schema:
         raise InvalidArgument(
-            f"a schema's name has 1 to {_MAX_SCHEMA_BYTES} bytes: choose another by --schema"
+            f"a schema's name has 1 to {_MAX_SCHEMA_BYTES} bytes: choose another name by --schema"
         )
     if down < 0:
-        raise InvalidArgument("down is how many migrations to roll back: 0 or more")
+        raise InvalidArgument("down must be 0 or more: the number of migrations to roll back")
     address = resolve(dsn)
     with (
-        _own_errors(),
+        _pgjobs_errors(),
         psycopg.connect(address, autocommit=True, prepare_threshold=None) as connection,
-        _own_session(connection, address),
-        _only_installer(connection, schema),
+        _install_lock(connection, address, schema),
     ):
         _enter_schema(connection, schema)
-        _run(connection, [*_PREPARED, "install/check.sql"])
+        _run(connection, [*_PREPARE_FILES, "install/check.sql"])
         with Ledger(address, schema, sql_folder() / "migrations") as ledger:
             if not down:
                 applied = ledger.apply()
-                _run(connection, _parts())
+                _run(connection, _install_files())
                 return applied
-            if not ledger.applied() and _present(connection):
-                ledger.apply()  # psql installed it, without a ledger: this only writes it down
+            if not ledger.applied() and _tables_exist(connection):
+                # psql installed the tables and wrote no ledger. This writes only the ledger.
+                ledger.apply()
             if down >= len(ledger.applied()):
-                # The functions return rows of the tables, which therefore cannot be dropped first.
-                _run(connection, [*_PREPARED, "install/drop.sql"])
+                # The functions return rows of the tables, so drop the functions first.
+                _run(connection, [*_PREPARE_FILES, "install/drop.sql"])
             return ledger.roll_back(down)
 
 
 def script() -> str:
-    """The whole installation as one script for psql: sql/install.sql with its includes."""
+    """Returns the whole installation as one script for psql: sql/install.sql with its includes."""
 
     def included(match: re.Match[str]) -> str:
         return f"-- {match[1]}\n{_read(match[1]).strip()}\n"
@@ -70,7 +70,7 @@ def script() -> str:
 
 @cache
 def sql_folder() -> Path:
-    """pgjobs/sql of an installed package, or sql of a checkout."""
+    """Finds pgjobs/sql of an installed package, or sql of a checkout."""
     package = Path(__file__).parents[1]
     for folder in (package / "sql", package.parent / "sql"):
         if (folder / "install.sql").exists():
@@ -82,63 +82,61 @@ def _read(name: str) -> str:
     return (sql_folder() / name).read_text(encoding="utf-8")
 
 
-def _parts() -> list[str]:
-    """What sql/install.sql includes, apart from the migrations: one list for psql and for us."""
+def _install_files() -> list[str]:
+    """Lists the files that sql/install.sql includes, without the migrations."""
     names = _INCLUDE.findall(_read("install.sql"))
     return [name for name in names if not name.startswith("migrations/")]
 
 
 def _run(connection: psycopg.Connection, names: list[str]) -> None:
     with connection.transaction():
-        # Without parameters a string may hold many statements, and "%" means nothing.
+        # Without parameters, psycopg sends many statements at once and does not replace "%".
         connection.execute("\n".join(_read(name) for name in names).encode())
 
 
-def _present(connection: psycopg.Connection) -> bool:
+def _tables_exist(connection: psycopg.Connection) -> bool:
     row = connection.execute("select to_regclass('jobs') is not null").fetchone()
     return row is not None and bool(row[0])
 
 
 def _enter_schema(connection: psycopg.Connection, schema: str) -> None:
-    # Asked first: `create schema if not exists` needs the right to create one in any case.
+    # `create schema if not exists` needs the right to create a schema even if it exists.
     if not connection.execute("select from pg_namespace where nspname = %s", [schema]).rowcount:
         connection.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
     # Functions keep this path: `set search_path from current`.
-    connection.execute(
-        sql.SQL("set search_path to {}, pg_temp").format(sql.Identifier(schema))
-    )
+    connection.execute(sql.SQL("set search_path to {}, pg_temp").format(sql.Identifier(schema)))
 
 
-@contextmanager
-def _own_session(connection: psycopg.Connection, address: str) -> Iterator[None]:
+def _refuse_shared_session(connection: psycopg.Connection, address: str) -> None:
     row = connection.execute("select pg_backend_pid()").fetchone()
     if row != (connection.info.backend_pid,) and shares_sessions(address):
         raise InvalidArgument(
             "this is the address of a pooler in transaction mode, through which nothing can be"
             " installed: give the database's own address by --dsn"
         )
-    yield
 
 
 @contextmanager
-def _only_installer(connection: psycopg.Connection, schema: str) -> Iterator[None]:
-    """The advisory lock that sql/install.sql takes too, held by the session.
+def _install_lock(connection: psycopg.Connection, address: str, schema: str) -> Iterator[None]:
+    """Holds the advisory lock of the session that sql/install.sql takes too.
 
-    By try: a statement that waits in pg_advisory_lock() keeps its snapshot, and thereby keeps
-    vacuum from removing anything in the whole database.
+    Refuses a pooler that shares sessions, because no client could hold the lock there. Tries again
+    and again instead of waiting in pg_advisory_lock(): a statement that waits keeps its snapshot,
+    and so keeps vacuum from removing dead rows in the whole database.
     """
+    _refuse_shared_session(connection, address)
     key = "hashtextextended('pgjobs.install.' || %s, 0)"
-    deadline = time.monotonic() + _LOCK_TIMEOUT_S
+    deadline = time.monotonic() + _GIVE_UP_LOCK_AFTER_S
     while True:
         row = connection.execute(f"select pg_try_advisory_lock({key})", [schema]).fetchone()
         if row and row[0]:
             break
         if time.monotonic() > deadline:
             raise PgjobsError(
-                f"another installation has held the schema {schema} for {_LOCK_TIMEOUT_S:.0f} s:"
-                " look for it in pg_stat_activity, then try again"
+                f"another installation has locked the schema {schema} for"
+                f" {_GIVE_UP_LOCK_AFTER_S:.0f} s: find it in pg_stat_activity, then try again"
             )
-        time.sleep(_LOCK_POLL_S)
+        time.sleep(_RETRY_LOCK_EVERY_S)
     try:
         yield
     finally:
@@ -147,16 +145,16 @@ def _only_installer(connection: psycopg.Connection, schema: str) -> Iterator[Non
 
 
 @contextmanager
-def _own_errors() -> Iterator[None]:
-    """SQLSTATEs of ours, which psycopg does not know, as the classes that asyncpg would raise."""
+def _pgjobs_errors() -> Iterator[None]:
+    """Raises an error with a SQLSTATE of pgjobs as the class of pgjobs.errors, as asyncpg does."""
     try:
         yield
     except psycopg.Error as error:
         for kind in PgjobsError.__subclasses__():
             if error.sqlstate is not None and error.sqlstate == getattr(kind, "sqlstate", None):
-                ours = kind(error.diag.message_primary)
-                ours.__dict__.update(
+                found = kind(error.diag.message_primary)
+                found.__dict__.update(
                     detail=error.diag.message_detail, hint=error.diag.message_hint
                 )
-                raise ours from error
+                raise found from error
         raise

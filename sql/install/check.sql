@@ -1,4 +1,4 @@
--- Before anything is touched: whatever has one of our names in this schema has to be ours.
+-- Before anything is changed: each object of this schema that has one of our names must be ours.
 do $$
 declare
     v_schema constant text := current_schema();
@@ -9,7 +9,8 @@ begin
         raise exception 'there is no such schema, or you may not use it'
             using errcode = 'JQ005', hint = 'Grant yourself usage on it.';
     end if;
-    -- Our channels are named <schema>.jobs_cancel, and a channel has at most 63 bytes.
+    -- A channel has at most 63 bytes: 58 leaves room for `.jobs`, the channel that people listen
+    -- to.
     if octet_length(v_schema) > 58 then
         raise exception 'the schema''s name has more than 58 bytes: %', v_schema
             using errcode = 'JQ003', hint = 'Choose a shorter name by --schema.';
@@ -45,19 +46,21 @@ begin
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('ix_jobs_claim', 'ix_jobs_crashed', 'ix_jobs_unique_key',
                 'ix_jobs_job_type', 'ix_jobs_status', 'ix_jobs_status_type',
-                'ix_jobs_reference_id', 'ix_jobs_reference_type', 'ix_jobs_reference')
+                'ix_jobs_reference_id', 'ix_jobs_reference_type', 'ix_jobs_reference',
+                'ix_jobs_reference_key')
             and i.indrelid is distinct from to_regclass('jobs')
         limit 1;
     end if;
 
     if v_problem is null and to_regclass('jobs') is null then
-        -- Whose domain it is decides what its columns may hold.
+        -- The owner of a domain decides what the columns of that domain may hold.
         select format('type %I.%I', v_schema, t.typname)
         into v_problem
         from pg_type t
         where t.typnamespace = quote_ident(v_schema)::regnamespace
-            and t.typname in ('jobs_reference_type', 'jobs_unique_key', 'jobs_unique_scope',
-                'jobs_priority', 'jobs_count', 'jobs_crash_count', 'jobs_run_at', 'jobs_backoff')
+            and t.typname in ('jobs_reference_type', 'jobs_reference_key', 'jobs_group_key',
+                'jobs_unique_key', 'jobs_unique_scope', 'jobs_priority', 'jobs_count',
+                'jobs_crash_count', 'jobs_run_at', 'jobs_headers', 'jobs_marks', 'jobs_backoff')
         limit 1;
     end if;
 
@@ -67,8 +70,9 @@ begin
             using errcode = 'JQ005';
     end if;
 
-    -- Whoever owns a function may change it later, and whoever owns a table may put a trigger on
-    -- it: code that then runs with the rights of the installer. A stranger's are not built upon.
+    -- The owner of a function may change it later, and the owner of a table may put a trigger on
+    -- it: that code then runs with the rights of the installer. So objects of another role are
+    -- refused.
     select o.kind || ' ' || o.name, pg_get_userbyid(o.owner)
     into v_problem, v_owner
     from (

@@ -1,5 +1,5 @@
--- Drops the functions and views of sql/install/signatures.sql, so that the tables can be dropped after
--- them: the functions return rows of the tables, and the tables' triggers call the functions.
+-- Drops the functions and views of sql/install/signatures.sql, so that the tables can be dropped
+-- after them: the functions return rows of the tables, and the tables' triggers call the functions.
 do $drop$
 declare
     v_statement text;

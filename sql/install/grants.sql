@@ -1,5 +1,5 @@
--- PostgreSQL lets everybody call a new function. Ours act as their owner, so nobody may until
--- jobs_grant says so; whoever was granted something keeps it. The owner needs no grant.
+-- PostgreSQL lets every role call a new function. Our functions act as their owner, so no role may
+-- call them until jobs_grant says so. Grants that were made before stay. The owner needs no grant.
 do $grants$
 declare
     v_function text;

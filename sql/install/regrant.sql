@@ -1,4 +1,5 @@
--- Gives the successors of what sql/install/replace.sql dropped the owner and the grants of their elders.
+-- Gives the functions and views that sql/install/replace.sql dropped, now made again, the owner and
+-- the grants that they had.
 do $regrant$
 declare
     v_new record;

@@ -1,6 +1,6 @@
--- Rather fail than stand for long in front of a busy table's queries: locks queue up behind ours.
+-- Queries of a busy table queue up behind our lock, so give up soon rather than wait for it.
 set local lock_timeout = '5s';
--- "already exists, skipping" is what a second run is for.
+-- Hides "already exists, skipping": a second run is meant to be harmless.
 set local client_min_messages = warning;
 -- Functions may call each other, whatever the order of their files.
 set local check_function_bodies = off;

@@ -8,17 +8,13 @@ begin
     from (values
         -- begin of the generated list
         ('_jobs_advisory_key', $$bigint$$, $$kind text, worker text$$),
-        ('_jobs_apply_failure', $$jobs$$, $$
-            job_id bigint, error text, retry boolean, retry_in interval
-        $$),
-        ('_jobs_apply_loss', $$jobs$$, $$
-            job_id bigint, noticed_at timestamp with time zone
-        $$),
         ('_jobs_check_batch', $$void$$, $$
             worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),
         ('_jobs_check_claim', $$void$$, $$
-            worker text, queues text[], max_jobs integer, lease interval, job_types text[]
+            worker text, queues text[] DEFAULT NULL::text[],
+            max_jobs integer DEFAULT NULL::integer, lease interval DEFAULT NULL::interval,
+            job_types text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_check_failure', $$void$$, $$
             errors text[], retries boolean[], retry_ins interval[]
@@ -27,8 +23,10 @@ begin
         ('_jobs_check_job', $$void$$, $$
             job_type text, queue text, priority integer, run_at timestamp with time zone,
             reference_type text, max_retries integer, unique_key text, unique_scope text,
-            backoff interval[]
+            backoff interval[], reference_key text
         $$),
+        ('_jobs_check_max_jobs', $$void$$, $$max_jobs integer$$),
+        ('_jobs_check_queue', $$void$$, $$queue text$$),
         ('_jobs_claim_bound', $$
             TABLE(run_at timestamp with time zone, id bigint)
         $$, $$
@@ -47,13 +45,19 @@ begin
         ('_jobs_doctor_vacuum', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$
-            patience interval DEFAULT '00:05:00'::interval
+            held_for interval DEFAULT '00:05:00'::interval
         $$),
         ('_jobs_doctor_workers', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
+        ('_jobs_end_attempt', $$jobs$$, $$
+            job_id bigint, error text DEFAULT NULL::text, retry boolean DEFAULT NULL::boolean,
+            retry_in interval DEFAULT NULL::interval,
+            lost_at timestamp with time zone DEFAULT NULL::timestamp with time zone
+        $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
         ('_jobs_find_bad_item', $$text$$, $$jobs jsonb$$),
+        ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_lock', $$jobs$$, $$job_id bigint$$),
         ('_jobs_lock_fenced', $$jobs$$, $$
             job_id bigint, worker text, attempt integer
@@ -65,6 +69,7 @@ begin
             worker text, queue text, job_types text[], due timestamp with time zone
         $$),
         ('_jobs_may_read', $$boolean$$, $$$$),
+        ('_jobs_next_level', $$integer$$, $$queue text, below integer, floors jsonb$$),
         ('_jobs_notify', $$trigger$$, $$$$),
         ('_jobs_release_unknown', $$SETOF bigint$$, $$worker text, known_ids bigint[]$$),
         ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
@@ -76,7 +81,7 @@ begin
             TABLE(job_type text, payload jsonb, queue text, priority integer,
             run_at timestamp with time zone, reference_type text, reference_id bigint,
             max_retries integer, unique_key text, unique_scope text, backoff interval[],
-            place bigint)
+            reference_key text, place bigint)
         $$, $$jobs jsonb$$),
         ('_jobs_valid_delays', $$boolean$$, $$delays interval[]$$),
         ('_jobs_worker_listen', $$boolean$$, $$worker text$$),
@@ -116,7 +121,8 @@ begin
             run_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
             reference_type text DEFAULT NULL::text, reference_id bigint DEFAULT NULL::bigint,
             max_retries integer DEFAULT 3, unique_key text DEFAULT NULL::text,
-            unique_scope text DEFAULT 'live'::text, backoff interval[] DEFAULT NULL::interval[]
+            unique_scope text DEFAULT 'live'::text, backoff interval[] DEFAULT NULL::interval[],
+            reference_key text DEFAULT NULL::text
         $$),
         ('jobs_enqueue_many', $$SETOF bigint$$, $$jobs jsonb$$),
         ('jobs_fail', $$SETOF jobs$$, $$
@@ -134,12 +140,14 @@ begin
         $$),
         ('jobs_list', $$view$$, $$
             id bigint, queue text, job_type text, status text, priority jobs_priority,
-            reference_type jobs_reference_type, reference_id bigint, retry_count jobs_count,
-            max_retries jobs_count, crash_count jobs_crash_count, attempt jobs_count,
-            run_at jobs_run_at, worker text, lease_until timestamp with time zone,
+            reference_type jobs_reference_type, reference_id bigint,
+            reference_key jobs_reference_key, group_key jobs_group_key, batch_id bigint,
+            retry_count jobs_count, max_retries jobs_count, crash_count jobs_crash_count,
+            attempt jobs_count, run_at jobs_run_at, expires_at timestamp with time zone,
+            depends_on_left jobs_count, worker text, lease_until timestamp with time zone,
             cancel_requested_at timestamp with time zone, created_at timestamp with time zone,
-            updated_at timestamp with time zone, finished_at timestamp with time zone,
-            age interval, error text
+            updated_at timestamp with time zone, started_at timestamp with time zone,
+            finished_at timestamp with time zone, age interval, error text
         $$),
         ('jobs_next_due', $$timestamp with time zone$$, $$
             queues text[], job_types text[] DEFAULT NULL::text[],

@@ -2,11 +2,11 @@
 -- (sql/install.sql) runs them all each time, `pgjobs migrate` runs those that its ledger lacks.
 -- A released migration is never edited: yoyo knows it by its name, not by its text.
 
--- What a column may hold is said by its type where that can be. A domain is looked at where the
--- column is assigned, and made ready once per session; a check of the table is evaluated by every
--- claim and completion too, and its stored text is parsed by each statement anew, which was a
--- quarter of what a lone one costs (docs/decisions/0005-microseconds.md). Queue, type and status
--- stay text with checks: an array of a domain is not an array of text to most drivers.
+-- A domain says what a column may hold, where a domain can. PostgreSQL checks a domain only when
+-- the column is assigned. It evaluates a check of the table in every claim and completion too, and
+-- parses the check's text anew in each statement, which was a quarter of the cost of a lone
+-- statement (docs/decisions/0005-microseconds.md). Queue, type and status stay text with checks,
+-- because most drivers do not take an array of a domain for an array of text.
 do $domains$
 begin
     if to_regclass('jobs') is not null then
@@ -15,12 +15,18 @@ begin
     create domain jobs_reference_type as text collate "C"
         constraint jobs_reference_type_has_a_name_of_at_most_512_bytes
             check (octet_length(value) between 1 and 512);
+    create domain jobs_reference_key as text collate "C"
+        constraint jobs_reference_key_has_at_most_512_bytes
+            check (octet_length(value) between 1 and 512);
+    create domain jobs_group_key as text collate "C"
+        constraint jobs_group_key_has_at_most_512_bytes
+            check (octet_length(value) between 1 and 512);
     create domain jobs_unique_key as text collate "C"
         constraint jobs_unique_key_has_at_most_512_bytes
             check (octet_length(value) between 1 and 512);
     create domain jobs_unique_scope as text collate "C"
         constraint jobs_unique_scope_is_known
-            check (value in ('live', 'kept'));
+            check (value in ('live', 'kept', 'pending', 'period'));
     create domain jobs_priority as smallint
         constraint jobs_priority_is_from_minus_9_to_9
             check (value between -9 and 9);
@@ -33,6 +39,12 @@ begin
     create domain jobs_run_at as timestamptz
         constraint jobs_run_at_is_in_the_years_1_to_9999
             check (value >= '0001-01-02 00:00:00+00' and value < '9999-12-31 00:00:00+00');
+    create domain jobs_headers as jsonb
+        constraint jobs_headers_are_an_object
+            check (jsonb_typeof(value) = 'object');
+    create domain jobs_marks as smallint
+        constraint jobs_marks_are_watched_1_and_unresolved_2
+            check (value between 0 and 3);
     create domain jobs_backoff as interval[]
         constraint jobs_backoff_holds_delays
             check (cardinality(value) > 0 and array_position(value, null) is null
@@ -40,22 +52,31 @@ begin
 end
 $domains$;
 
--- Columns that never change stand first, those that a claim or a completion writes stand last:
--- the WAL record of an update within one page holds only the bytes between the first and the last
--- difference (docs/decisions/0002-table-and-indexes.md has the figures). And each job gets three
--- entries in the primary key, one per version: room for them is left, or the pages would split.
+-- Columns that never change stand first, columns that a claim or a completion writes stand last,
+-- because the WAL record of an update within one page holds only the bytes between the first and
+-- the last difference (docs/decisions/0002-table-and-indexes.md has the figures). The primary key
+-- gets three entries per job, one per version: the fillfactor leaves room for them, or pages would
+-- split. A column that is null takes no room.
 create table if not exists jobs (
     id bigint generated always as identity,
     created_at timestamptz not null default clock_timestamp(),
     reference_id bigint,
+    batch_id bigint,
+    expires_at timestamptz,
+    unique_until timestamptz,
+    depends_on_left jobs_count,
     max_retries jobs_count not null default 3,
     priority jobs_priority not null default 0,
+    marks jobs_marks,
     queue text collate "C" not null default 'default',
     job_type text collate "C" not null,
     reference_type jobs_reference_type,
+    reference_key jobs_reference_key,
+    group_key jobs_group_key,
     unique_key jobs_unique_key,
     unique_scope jobs_unique_scope not null default 'live',
     backoff jobs_backoff,
+    headers jobs_headers,
     payload jsonb not null default '{}',
     status text collate "C" not null default 'pending',
     crash_count jobs_crash_count not null default 0,
@@ -63,10 +84,12 @@ create table if not exists jobs (
     attempt jobs_count not null default 0,
     run_at jobs_run_at not null default clock_timestamp(),
     updated_at timestamptz not null default clock_timestamp(),
+    started_at timestamptz,
     lease_until timestamptz,
     cancel_requested_at timestamptz,
     finished_at timestamptz,
     worker text collate "C",
+    progress jsonb,
     result jsonb,
     error text,
     constraint jobs_id_is_the_key
@@ -76,7 +99,7 @@ create table if not exists jobs (
     constraint jobs_job_type_has_a_name_of_at_most_512_bytes
         check (octet_length(job_type) between 1 and 512),
     constraint jobs_status_is_known_and_final_exactly_when_finished_at_is_set
-        check (case when finished_at is null then status in ('pending', 'processing')
+        check (case when finished_at is null then status in ('pending', 'processing', 'blocked')
                else status in ('completed', 'failed', 'cancelled') end)
 ) with (
     fillfactor = 70,
@@ -97,7 +120,7 @@ begin
             where status = 'pending';
     end if;
 
-    -- The few jobs whose worker was lost: they are claimed apart (see jobs_claim).
+    -- The few jobs whose worker was lost. Among them are the suspects (see _jobs_lock_suspect).
     if to_regclass('ix_jobs_crashed') is null then
         create index ix_jobs_crashed
             on jobs (queue, priority, run_at, id)
@@ -108,10 +131,11 @@ begin
         create unique index ix_jobs_unique_key
             on jobs (job_type, unique_key)
             where unique_key is not null
-                and (unique_scope = 'kept' or status in ('pending', 'processing'));
+                and (unique_scope in ('kept', 'period') or status in ('pending', 'blocked')
+                    or status = 'processing' and unique_scope = 'live');
     end if;
 
-    -- The six look-ups. Each has a query in tests/sql/test_plans.py that it is for.
+    -- The seven look-ups. Each has a query in tests/sql/test_plans.py that it is for.
     if to_regclass('ix_jobs_job_type') is null then
         create index ix_jobs_job_type
             on jobs (job_type);
@@ -125,7 +149,7 @@ begin
     if to_regclass('ix_jobs_status_type') is null then
         create index ix_jobs_status_type
             on jobs (status, job_type)
-            where status in ('pending', 'failed', 'cancelled');
+            where status in ('pending', 'blocked', 'failed', 'cancelled');
     end if;
     if to_regclass('ix_jobs_reference_id') is null then
         create index ix_jobs_reference_id
@@ -141,6 +165,11 @@ begin
         create index ix_jobs_reference
             on jobs (reference_type, reference_id)
             where reference_type is not null;
+    end if;
+    if to_regclass('ix_jobs_reference_key') is null then
+        create index ix_jobs_reference_key
+            on jobs (reference_type, reference_key)
+            where reference_key is not null;
     end if;
 end
 $indexes$;
@@ -164,8 +193,8 @@ create table if not exists jobs_workers (
     job_types text[],
     concurrency int not null,
     version text,
-    name_key bigint,
-    listening_key bigint,
+    name_key bigint not null,
+    listening_key bigint not null,
     constraint jobs_workers_worker_is_the_key
         primary key (worker)
 ) with (fillfactor = 50);
@@ -177,20 +206,34 @@ comment on column jobs.created_at is 'when it was enqueued';
 comment on column jobs.queue is 'where it waits';
 comment on column jobs.job_type is 'which handler runs it';
 comment on column jobs.reference_type is 'what kind of thing it is about, for example file_upload';
-comment on column jobs.reference_id is 'which of those things';
+comment on column jobs.reference_id is 'which of those things, by number';
+comment on column jobs.reference_key is 'which of those things, where it has no number';
+comment on column jobs.group_key is 'jobs of one group share the limits of their queue';
 comment on column jobs.priority is 'higher first, from -9 to 9';
+comment on column jobs.headers is 'what travels with the job beside its payload';
 comment on column jobs.payload is 'what the handler is given';
+comment on column jobs.progress is 'what its handler reported last while it ran';
 comment on column jobs.result is 'what the handler returned';
 comment on column jobs.error is 'why it failed last';
-comment on column jobs.status is 'pending, processing, completed, failed or cancelled';
+comment on column jobs.status is 'pending, processing, blocked, completed, failed or cancelled';
 comment on column jobs.retry_count is 'retries spent by failing; 0 is the first attempt';
 comment on column jobs.max_retries is 'retries allowed: it runs at most max_retries + 1 times';
 comment on column jobs.crash_count is 'how often its worker was lost while it ran';
-comment on column jobs.backoff is 'delay before each retry, the last repeats; null: 1 s doubling to 1 h';
+comment on column jobs.backoff is
+    'delay before each retry, the last repeats; null: 1 s doubling to 1 h';
 comment on column jobs.attempt is 'times claimed; with worker, the fence against late answers';
 comment on column jobs.run_at is 'not before';
+comment on column jobs.expires_at is 'not after';
+comment on column jobs.started_at is 'when its last attempt began';
+comment on column jobs.batch_id is 'the job that runs when all jobs of its batch have ended';
+comment on column jobs.depends_on_left is 'how many jobs it still waits for';
+comment on column jobs.marks is
+    'bit 1: its end is notified; bit 2: jobs that wait for it do not know its end yet';
 comment on column jobs.unique_key is 'one job per job_type and key';
-comment on column jobs.unique_scope is 'live: while pending or processing; kept: while the row exists';
+comment on column jobs.unique_scope is
+    'holds its key live: until it ends; kept: with its row; pending: until it starts; period: see'
+    ' unique_until';
+comment on column jobs.unique_until is 'until when it holds its unique_key, for the scope period';
 comment on column jobs.worker is 'who holds it now; null when nobody does';
 comment on column jobs.lease_until is 'until when without a heartbeat; null: for ever';
 comment on column jobs.cancel_requested_at is 'when its worker was asked to stop it';
@@ -204,6 +247,8 @@ comment on column jobs_workers.seen_at is 'its last tick, every 10 s';
 comment on column jobs_workers.missed_at is 'when its session was first found gone';
 comment on column jobs_workers.polling is
     'true: it claims by itself every few milliseconds, so that enqueueing need not notify it';
-comment on column jobs_workers.name_key is 'the advisory lock that its session holds while it lives';
-comment on column jobs_workers.listening_key is 'the advisory lock that it holds while it waits for NOTIFY';
+comment on column jobs_workers.name_key is
+    'the advisory lock that its session holds while it lives';
+comment on column jobs_workers.listening_key is
+    'the advisory lock that its session holds while it waits for NOTIFY';
 comment on column jobs_workers.job_types is 'what it has handlers for; null: anything';

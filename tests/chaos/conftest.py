@@ -1,4 +1,4 @@
-"""Worker processes, servers of a test's own, and the report of what was counted."""
+"""Worker processes, servers for one test alone, and the report."""
 
 import re
 import subprocess
@@ -29,7 +29,7 @@ def size(pytestconfig: pytest.Config) -> Size:
 
 @pytest.fixture
 def figures(request: pytest.FixtureRequest) -> Note:
-    """figures(jobs=…, lost=…, …): what the report says of this test. Told before it is judged."""
+    """figures(jobs=…, lost=…, …): this test's row of the report. Call it before the assertions."""
 
     def note(**counted: int | float | str | None) -> None:
         request.node.stash[_FIGURES] = Figures(**counted)  # type: ignore[arg-type]
@@ -39,7 +39,7 @@ def figures(request: pytest.FixtureRequest) -> Note:
 
 @pytest.fixture
 async def ledger(conn: asyncpg.Connection) -> asyncpg.Connection:
-    """The connection to the test's database, which has a ledger."""
+    """The connection to the test's database, with a ledger in it."""
     await conn.execute(LEDGER)
     return conn
 
@@ -54,9 +54,9 @@ def workers(pgjobs_dsn: str, tmp_path: Path) -> Iterator[Processes]:
 
 @pytest.fixture
 def serve(pytestconfig: pytest.Config) -> Iterator[Serve]:
-    """serve(settings): a server of the test's own; it flushes to disk unless told otherwise.
+    """serve(settings): a server for this test alone; by default it flushes to disk.
 
-    In a folder of its own, so that it can be stopped and started again.
+    Its folder stays until the test ends, so the test can stop the server and start it again.
     """
     with ExitStack() as stack:
 

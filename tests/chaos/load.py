@@ -1,4 +1,4 @@
-"""Jobs for the workers, and what became of them, by the ledger that their handlers write to."""
+"""Adds jobs, and counts their runs in the ledger that the handlers write to."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,9 @@ from chaos.processes import eventually
 ENDED = "select not exists (select from jobs where status in ('pending', 'processing'))"
 HOLDS = "select exists (select from jobs where status = 'processing' and worker = $1)"
 HOLDS_NOTHING = f"select not ({HOLDS})"
-# What ran again: which process ran it in an earlier attempt (that may begin as late as its process
-# wakes up), which attempt began when after it, and how often the job was lost in all.
+# Jobs that ran again: process, attempt and start of one run, attempt and start of the run after it,
+# and how often the job lost its worker. Ordered by attempt, since a stopped process starts an early
+# attempt only when it continues.
 REPEATS = """select job_id, l.attempt, pid, at, next_attempt, next_at, crash_count from (
     select l.*, lead(attempt) over w as next_attempt, lead(at) over w as next_at
     from ledger l
@@ -33,7 +34,7 @@ COUNTS = """with runs as (select job_id, count(*) as runs from ledger group by j
 
 @dataclass(frozen=True)
 class Size:
-    """How large a test is: ``jobs``, ``seconds`` of disturbance, ``times`` that it is done."""
+    """The size of a test: ``jobs``, ``seconds`` of disturbance, number of disturbances."""
 
     jobs: int
     seconds: float
@@ -46,8 +47,8 @@ FULL = Size(jobs=10_000, seconds=60, times=10)
 
 @dataclass(frozen=True)
 class Counts:
-    """``lost``: of those expected, not completed or without a run. ``stale``: completed by another
-    run than the last one, past the fence."""
+    """``lost``: expected jobs that are not completed or have no run. ``stale``: jobs that a run of
+    an earlier attempt completed, which the fence must prevent."""
 
     jobs: int
     lost: int
@@ -61,7 +62,7 @@ async def add(
     conn: asyncpg.Connection, jobs: int, seconds: float, *, job_type: str = "work",
     every_tenth: str | None = None,
 ) -> list[int]:
-    """Adds jobs that take so long; their ids, in order."""
+    """Adds jobs that take ``seconds`` each; returns their ids, in order."""
     rows = await conn.fetch(
         """select jobs_enqueue_many as id from jobs_enqueue_many((
         select jsonb_agg(jsonb_build_object(
@@ -74,20 +75,20 @@ async def add(
 
 
 async def begun(conn: asyncpg.Connection, runs: int, seconds: float = 120) -> float:
-    """Waits until so many runs have begun."""
+    """Waits until so many runs have begun; returns the seconds that it took."""
     query = "select count(*) >= $1 from ledger"
     return await eventually(lambda: conn.fetchval(query, runs), f"{runs} runs", seconds)
 
 
 async def ended(conn: asyncpg.Connection, seconds: float = 300) -> float:
-    """Waits until every job has ended."""
+    """Waits until every job has ended; returns the seconds that it took."""
     return await eventually(lambda: conn.fetchval(ENDED), "all jobs have ended", seconds)
 
 
 async def counted(
     conn: asyncpg.Connection, expected: int, *, but: tuple[str, ...] = ()
 ) -> Counts:
-    """What became of so many jobs, leaving out those of the types ``but``."""
+    """Counts the jobs, except those of the types ``but``."""
     row = await conn.fetchrow(COUNTS, expected, list(but))
     assert row is not None
     return Counts(**row)

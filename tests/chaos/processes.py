@@ -1,4 +1,4 @@
-"""Workers as real processes, and waiting for what they do: there is no row to age."""
+"""Workers as real processes. The tests wait for them: rows cannot be aged instead."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent
 
 
 class Process(subprocess.Popen[bytes]):
-    """A worker's process; its name and its log."""
+    """The process of a worker, with the worker's name and log."""
 
     def __init__(self, arguments: list[str], *, name: str, dsn: str, log: Path) -> None:
         self.name = name
@@ -30,12 +30,12 @@ class Process(subprocess.Popen[bytes]):
 
     @property
     def said(self) -> str:
-        """What it has logged."""
+        """What the process has logged."""
         return self._log.read_text(errors="replace")
 
 
 class Processes:
-    """Starts workers, and ends with the test those that still run."""
+    """Starts workers, and kills those that still run when the test ends."""
 
     def __init__(self, dsn: str, folder: Path) -> None:
         self._dsn = dsn
@@ -46,7 +46,7 @@ class Processes:
         self, *, dsn: str | None = None, name: str | None = None, wrong_by: float | None = None,
         **options: float,
     ) -> Process:
-        """One worker. ``wrong_by``: seconds that its clock is ahead; options as workload.py's."""
+        """One worker. ``wrong_by``: seconds that its clock is ahead; options of workload.py."""
         name = name or f"worker-{len(self._started)}"
         script = "workload.py" if wrong_by is None else "skewed.py"
         arguments = [str(FOLDER / script), *([] if wrong_by is None else [str(wrong_by)])]
@@ -54,7 +54,7 @@ class Processes:
         return self._begin(arguments, name, dsn)
 
     def supervise(self, processes: int, concurrency: int) -> Process:
-        """``pgjobs worker --processes``, which starts again those that die."""
+        """``pgjobs worker --processes``, which restarts a process that dies."""
         arguments = ["-m", "pgjobs", "worker", "chaos.workload:app",
                      f"--processes={processes}", f"--concurrency={concurrency}"]
         return self._begin(arguments, "supervisor", None)
@@ -74,7 +74,7 @@ class Processes:
 async def eventually(
     condition: Callable[[], Awaitable[object]], what: str, seconds: float = 60
 ) -> float:
-    """Waits until it holds; how many seconds that took."""
+    """Waits until the condition holds; returns the seconds that it took."""
     began = time.monotonic()
     while not await condition():
         assert time.monotonic() - began < seconds, f"not within {seconds} s: {what}"

@@ -1,4 +1,4 @@
-"""A TCP proxy before PostgreSQL that can be slow, or go deaf: it swallows bytes, closes nothing."""
+"""A TCP proxy before PostgreSQL. It can be slow, or swallow all bytes and close nothing."""
 
 import asyncio
 import math
@@ -29,9 +29,9 @@ class Proxy:
         return f"postgresql://{user}@127.0.0.1:{port}/{dbname}?sslmode=disable"
 
     def swallow(self, ending: str, *, only_answers: bool = False) -> int:
-        """From now on nothing passes on connections whose application_name ends so; how many.
+        """From now on nothing passes on connections whose application_name ends with ``ending``.
 
-        ``only_answers``: the server hears what is asked, and does it.
+        Returns how many. ``only_answers``: the server still gets the statements and executes them.
         """
         wanted = f"{ending}\0".encode()
         found = [c for c in self._connections if wanted in c[0] and not c[2].is_set()]
@@ -79,5 +79,5 @@ async def _pass_on(
             if not swallowed.is_set():
                 target.write(data)
                 await target.drain()
-        if not half_open.is_set():  # else the other side is not told that this one hung up
+        if not half_open.is_set():  # else the other side never learns that this side closed
             target.close()

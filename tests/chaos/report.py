@@ -1,4 +1,4 @@
-"""The table of faults, as docs/reliability.md holds it."""
+"""The table of faults in docs/reliability.md."""
 
 import os
 import platform
@@ -8,23 +8,24 @@ from dataclasses import dataclass
 INTRO = """\
 # Reliability
 
-Every job runs **at least once**, and its end is **fenced**. What was enqueued and committed is not
-lost, whatever dies. A job whose worker was lost runs again, and what the lost worker still says of
-it has no effect. A completion that was reported is on the disk. What is not promised is that a
-handler runs only once: where it must, it writes in `job.transaction()`.
+Every job runs **at least once**, and its end is **fenced**. A job that was enqueued and committed
+is not lost, whatever dies. A job whose worker was lost runs again, and late reports of the lost
+worker have no effect. A completion that was reported is on the disk. It is not promised that a
+handler runs only once: where its writes must happen only once, use `job.transaction()`.
 
 Each row below is a test in [tests/chaos](../tests/chaos/) with real worker processes and a real
-PostgreSQL. Every run of a handler is a row of a ledger, so what is lost and what runs twice is
-counted. The same tests run at a smaller size in `make test`.
+PostgreSQL. Every run of a handler writes a row to a ledger, so the test counts the jobs that were
+lost and the jobs that ran twice. The same tests run at a smaller size in `make test`.
 
 ```sh
-make chaos    # all of them at full size, and this page
+make chaos    # runs all of them at full size, and writes this page
 ```
 """
 LEGEND = """
-**Lost**: enqueued, and not completed at the end, or completed without a run. **Run twice**: more
-than one run in the ledger; *fenced*: the job was completed by its last run. The database's clock is
-moved by moving every time in the tables the other way, a worker's within its process.
+**Lost**: jobs that are not completed at the end, or are completed without a run. **Run twice**:
+jobs with more than one run in the ledger; *fenced*: the last run completed the job. To move the
+clock of the database, the test moves every time in the tables the other way. The clock of a worker
+is wrong only within its process.
 """
 
 
@@ -33,7 +34,7 @@ Note = Callable[..., None]
 
 @dataclass(frozen=True)
 class Figures:
-    """What one test has counted; ``seconds`` from something to something, as ``what`` says."""
+    """The counts of one test. ``what`` says which time ``seconds`` measures."""
 
     jobs: int
     lost: int
@@ -45,7 +46,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Row:
-    """One fault and what came of it."""
+    """One fault and its result."""
 
     number: int
     fault: str

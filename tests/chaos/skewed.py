@@ -1,7 +1,6 @@
 """Runs workload.py in a process whose clock is wrong: skewed.py SECONDS [what workload.py takes].
 
-Only what tells the time of day is wrong; what measures how long something takes is not set by
-anybody.
+Only functions that return the time of day are wrong. A monotonic clock cannot be set.
 """
 
 import datetime

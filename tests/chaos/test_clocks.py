@@ -1,4 +1,4 @@
-"""Clocks that are wrong: the workers' have no effect, the database's costs re-runs at most."""
+"""Wrong clocks: a worker's has no effect, the database's makes jobs run twice at most."""
 
 from datetime import timedelta
 from typing import Any
@@ -13,14 +13,14 @@ HOUR = timedelta(hours=1)
 
 @pytest.mark.fault(
     9,
-    "the clock of one worker is an hour fast, that of another an hour slow",
-    "no effect: no lease ends early, what is enqueued for later runs on time",
+    "the clock of one worker is an hour fast, the clock of another an hour slow",
+    "no effect: no lease ends early, jobs enqueued for later run on time",
 )
 async def test_the_clock_of_a_worker_has_no_effect(
     ledger: Any, workers: Processes, size: Size, figures: Note
 ) -> None:
     alive = [workers.start(wrong_by=wrong_by, lease=3) for wrong_by in (3600, -3600)]
-    # Longer than the lease, so that it must be prolonged.
+    # Jobs longer than the lease: it must be prolonged.
     await add(ledger, 10, 5)
     followed = await add(ledger, size.jobs // 2, 0.02, job_type="later")
     await ended(ledger)
@@ -34,7 +34,7 @@ async def test_the_clock_of_a_worker_has_no_effect(
         followed[-1],
     )
     figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice, seconds=late["seconds"],
-            what="late at most, of those for later")
+            what="late at most, of the jobs for later")
     assert (counts.lost, counts.twice, counts.retries, counts.crashes) == (0, 0, 0, 0)
     assert (late["count"], late["early"]) == (len(followed), 0)
     assert late["off"] < 0.1
@@ -45,7 +45,7 @@ async def test_the_clock_of_a_worker_has_no_effect(
 @pytest.mark.fault(
     9,
     "the database's clock goes forward by an hour under load, and back",
-    "no job lost; at most what was running then is run twice, fenced",
+    "no job lost; at most the jobs that were running then run twice, fenced",
 )
 async def test_a_database_clock_that_jumps_costs_re_runs_at_most(
     ledger: Any, workers: Processes, size: Size, figures: Note
@@ -55,23 +55,23 @@ async def test_a_database_clock_that_jumps_costs_re_runs_at_most(
     await add(ledger, size.jobs, 0.1)
     await begun(ledger, size.jobs // 4)
     held = await _move_clock(ledger, HOUR)
-    # Their leases seem to be over: whoever looks first takes them from the other.
+    # The leases seem to be over: the worker that recovers first takes the jobs of the other.
     again = "select bool_and(attempt = 2) from jobs where id = any ($1::bigint[])"
-    took = await eventually(lambda: ledger.fetchval(again, long), "the long ones are taken")
+    took = await eventually(lambda: ledger.fetchval(again, long), "the long jobs are taken over")
     await _move_clock(ledger, -HOUR)
     await ended(ledger)
     counts = await counted(ledger, size.jobs + len(long))
     repeats = {r["job_id"] for r in await ledger.fetch(REPEATS)}
     figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice,
-            twice_why=f"of {len(held)} that were held", seconds=took,
-            what="until those whose leases seemed over were taken")
+            twice_why=f"of {len(held)} jobs that were held", seconds=took,
+            what="until jobs whose leases seemed over were claimed again")
     assert (counts.lost, counts.retries, counts.stale) == (0, 0, 0)
     assert set(long) <= repeats <= held
     assert {worker.poll() for worker in alive} == {None}
 
 
 async def _move_clock(conn: Any, by: timedelta) -> set[int]:
-    """As far as the rows can tell: every time in them moves the other way. What was held then."""
+    """Moves every time in the tables the other way; returns the ids of the jobs held then."""
     async with conn.transaction():
         await conn.execute("lock table jobs_workers, jobs in exclusive mode")
         await conn.execute(

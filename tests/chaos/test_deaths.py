@@ -1,4 +1,4 @@
-"""Workers that are killed, stopped and restarted, or that their own job kills."""
+"""Workers that are killed, restarted, or killed by a job of their own."""
 
 import asyncio
 import random
@@ -17,10 +17,11 @@ NOTICED = 5  # seconds from a death to the re-run
 
 @pytest.mark.fault(
     1,
-    "SIGKILL of one of three workers, ten times; after each the LISTEN connection of a living one"
-    " is cut",
-    "no job lost; run twice only what ran on the killed; begun again within 5 s of the first loss;"
-    " writes in `job.transaction()` happen once; a cut connection is not a death",
+    "SIGKILL of one of three workers, ten times; after each kill the LISTEN connection of a"
+    " living worker is cut",
+    "no job lost; only jobs of a killed worker run twice; they begin again within 5 s of their"
+    " first loss; writes in `job.transaction()` happen once; a worker whose connection is cut"
+    " goes on",
 )
 async def test_a_killed_worker_loses_no_job_and_only_its_running_ones_run_twice(
     ledger: Any, workers: Processes, size: Size, figures: Note
@@ -36,15 +37,14 @@ async def test_a_killed_worker_loses_no_job_and_only_its_running_ones_run_twice(
     await ended(ledger)
     counts = await counted(ledger, size.jobs)
     repeats = await ledger.fetch(REPEATS)
-    # What was lost again, by the next kill, comes back after its backoff; also where it had been
-    # claimed by then and had not begun.
+    # Only first losses: a job that the next kill lost again, begun or not, waits for its backoff.
     took = max(
         (r["next_at"] - killed[r["pid"]]).total_seconds()
         for r in repeats
         if r["pid"] in killed and r["attempt"] == 1
         and (r["next_attempt"] == 2 or r["crash_count"] < 2)
     )
-    figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice, twice_why="of the killed",
+    figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice, twice_why="of killed workers",
             seconds=took, what="from the kill to the last re-run")
     assert (counts.lost, counts.retries, counts.stale) == (0, 0, 0)
     assert [r for r in repeats if r["pid"] not in killed] == []
@@ -55,7 +55,7 @@ async def test_a_killed_worker_loses_no_job_and_only_its_running_ones_run_twice(
 
 
 async def _killed(ledger: Any, victim: Process, *, cut: Process) -> Any:
-    """Kills it at work, and waits until nothing is held in its name; when it was killed."""
+    """Kills a worker at work, waits until it holds no job, and returns the time of the kill."""
     await eventually(lambda: ledger.fetchval(HOLDS, victim.name), "it is at work")
     killed_at = await ledger.fetchval("select clock_timestamp()")
     victim.kill()
@@ -95,10 +95,10 @@ async def test_a_rolling_restart_runs_nothing_twice_and_spends_no_retry(
 
 @pytest.mark.fault(
     8,
-    "a poison job that kills its process, among others at concurrency 100, under"
+    "a poison job that kills its process, among other jobs at concurrency 100, under"
     " `pgjobs worker --processes 2`",
-    "it ends failed after max_retries; none that ran beside it fails or loses a retry;"
-    " the pool survives",
+    "it ends failed after max_retries; no job that ran beside it fails or spends a retry;"
+    " the pool of processes survives",
 )
 async def test_a_poison_job_ends_failed_and_its_neighbours_do_not(
     ledger: Any, workers: Processes, size: Size, figures: Note
@@ -107,7 +107,7 @@ async def test_a_poison_job_ends_failed_and_its_neighbours_do_not(
     [poison] = await add(ledger, 1, 0, job_type="poison")
     neighbours = await add(ledger, 10, 1)
     await add(ledger, size.jobs - size.jobs // 10 - 10, 0.3)
-    # Those that were lost with it come back with it.
+    # With this backoff the jobs that were lost with the poison job come back with it.
     await ledger.execute(
         "update jobs set backoff = '{1 s}' where id = any ($1::bigint[])", [poison, *neighbours]
     )
@@ -122,7 +122,7 @@ async def test_a_poison_job_ends_failed_and_its_neighbours_do_not(
     )
     runs = await ledger.fetchval("select count(*) from ledger where job_id = $1", poison)
     figures(jobs=counts.jobs + 1, lost=counts.lost, twice=counts.twice,
-            twice_why=f"beside it; it ran {runs} times", seconds=row["seconds"],
+            twice_why=f"beside the poison job, which ran {runs} times", seconds=row["seconds"],
             what="from its first run to its end")
     assert (row["status"], row["crash_count"], row["retry_count"]) == ("failed", 4, 0)
     assert (runs, counts.lost, counts.retries, counts.stale) == (4, 0, 0, 0)

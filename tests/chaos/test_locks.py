@@ -1,4 +1,4 @@
-"""Every function that locks, at once, on the same rows, in opposite orders."""
+"""Every function that locks rows, at the same time, on the same rows, in opposite orders."""
 
 import asyncio
 import random
@@ -22,13 +22,13 @@ MINUTE = timedelta(minutes=1)
 
 
 class Tally:
-    """What all sessions have done."""
+    """Counts what all sessions have done."""
 
     def __init__(self) -> None:
         self.enqueued = 0
         self.deleted = 0
         self.statements = 0
-        self.settled: list[tuple[int, int]] = []  # which attempts have ended
+        self.settled: list[tuple[int, int]] = []  # ids and attempts that have ended
         self.errors: list[object] = []
 
 
@@ -60,7 +60,7 @@ async def test_opposite_orders_of_locks_never_deadlock(
 
 
 async def _act(dsn: str, until: float, tally: Tally) -> None:
-    # A deadlock is to be noticed, and not to be waited out.
+    # The server must detect a deadlock at once; the lock timeout must not end it.
     conn = await asyncpg.connect(
         dsn, server_settings={"deadlock_timeout": "10ms", "lock_timeout": "10s"}
     )
@@ -82,7 +82,7 @@ async def _act(dsn: str, until: float, tally: Tally) -> None:
 
 
 async def _refill(conn: Any, database: Database, tally: Tally) -> None:
-    # Of those that are lost often a worker is given one at a time.
+    # Suspects do not count: a worker may hold only one.
     if await conn.fetchval(f"select count(*) < {ROWS} from jobs where {FRESH}"):
         added = await add(conn, ROWS, 0)
         tally.enqueued += len(added)

@@ -12,10 +12,11 @@ from chaos.report import Note
 
 @pytest.mark.fault(
     13,
-    "a second worker under a living one's name, also while the old one drains in a rolling deploy",
-    "the second is refused, and no live job is taken over",
+    "a second worker with the name of a living one, also while the old one drains in a rolling"
+    " deploy",
+    "the second worker is refused, and no running job is taken over",
 )
-async def test_a_second_worker_of_a_living_ones_name_is_refused(
+async def test_a_second_worker_with_the_name_of_a_living_one_is_refused(
     ledger: Any, workers: Processes, size: Size, figures: Note
 ) -> None:
     old = workers.start(name="same")
@@ -26,10 +27,10 @@ async def test_a_second_worker_of_a_living_ones_name_is_refused(
     assert await asyncio.to_thread(second.wait, 30) != 0
     assert "a living worker is called same" in second.said
 
-    # Once the short ones are over it holds only the long ones, and is told to stop.
+    # When the short jobs have ended, the old worker holds only the long ones. It is told to stop.
     await begun(ledger, size.jobs)
     drains = "select count(*) = 20 from jobs where status = 'processing'"
-    await eventually(lambda: ledger.fetchval(drains), "only the long ones run")
+    await eventually(lambda: ledger.fetchval(drains), "only the long jobs run")
     await add(ledger, size.jobs // 10, 0.02)
     old.send_signal(signal.SIGTERM)
     new, refused = workers.start(name="same"), 0
@@ -44,12 +45,12 @@ async def test_a_second_worker_of_a_living_ones_name_is_refused(
 
     async def works() -> bool:
         nonlocal new
-        if new.poll() is not None:  # it had looked a moment too early
+        if new.poll() is not None:  # started a moment before the old one had left
             new = workers.start(name="same")
         query = "select count(*) > 0 from ledger where pid = $1"
         return bool(await ledger.fetchval(query, new.pid))
 
-    await eventually(works, "the new one works")
+    await eventually(works, "the new worker works")
     await ended(ledger)
     counts = await counted(ledger, size.jobs + size.jobs // 10)
     took = await ledger.fetchval(
@@ -57,6 +58,6 @@ async def test_a_second_worker_of_a_living_ones_name_is_refused(
         new.pid, stopped_at,
     )
     figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice, seconds=took,
-            what=f"from the old one's exit; {refused + 1} refused")
+            what=f"from the old worker's exit to a run of the new one; {refused + 1} refused")
     assert (counts.lost, counts.twice, counts.retries, counts.crashes) == (0, 0, 0, 0)
     assert refused >= 1

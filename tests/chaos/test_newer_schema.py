@@ -1,6 +1,6 @@
-"""A newer release's schema under workers of this one: they go on until they are replaced.
+"""The schema of a newer release under workers of this release: they go on until replaced.
 
-The newer release is a copy of sql/ with a further migration, an argument more and another version.
+The newer release is a copy of sql/ with one more migration, more arguments and another version.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from chaos.processes import Processes, eventually
 from pgjobs import App, SchemaMismatch, migrate
 
 LEFT = "select count(*) from jobs where status in ('pending', 'processing')"
-# What an older client sends: nothing of what is new.
+# Older clients send no value for the new column.
 MIGRATION = """
     alter table jobs add column if not exists tenant text not null default 'nobody';
     create index if not exists ix_jobs_tenant on jobs (tenant) where tenant <> 'nobody';
 """
 FLOORS, KEEP, TYPES = "floors jsonb default null", "keep boolean default true", "t.job_type\n"
 WHOSE = "(jobs_claim.whose is null or j.tenant = jobs_claim.whose)"
-# File, what stands there, what follows it in the newer release.
+# File, a text in it, and the text that follows it in the newer release.
 SIGNATURES = "install/signatures.sql"
 ADDED = [
     ("functions/claim/jobs_claim.sql", FLOORS, ",\n    whose text default null"),
@@ -59,7 +59,7 @@ def rename_an_argument(newer: Path, turn: int) -> None:
 
 @asynccontextmanager
 async def enqueueing(app: App) -> AsyncIterator[list[int]]:
-    """A producer of the older code beside the block; gives the ids of its jobs."""
+    """A producer with the older code beside the block; yields the ids of its jobs."""
     ids: list[int] = []
     enough = asyncio.Event()
 
@@ -82,7 +82,7 @@ async def none_left(conn: asyncpg.Connection) -> bool:
 
 
 async def each_ran_once(conn: asyncpg.Connection, ids: list[int]) -> None:
-    """Though a transaction of a handler's own may have failed as the functions were replaced."""
+    """A run whose transaction failed while functions were replaced does not count."""
     await eventually(lambda: none_left(conn), "all have ended")
     assert await conn.fetchval("select count(*) from jobs where status = 'completed'") == len(ids)
     runs = """select job_id from ledger join jobs on id = job_id where job_type = 'work'
@@ -90,7 +90,7 @@ async def each_ran_once(conn: asyncpg.Connection, ids: list[int]) -> None:
     assert [row["job_id"] for row in await conn.fetch(runs)] == sorted(ids)
 
 
-async def test_older_workers_and_producers_go_on_while_it_is_migrated_and_afterwards(
+async def test_older_workers_and_producers_go_on_during_and_after_a_migration(
     ledger: asyncpg.Connection, pgjobs_dsn: str, newer: Path, workers: Processes
 ) -> None:
     older = [workers.start(concurrency=10), workers.start(concurrency=10)]
@@ -98,7 +98,7 @@ async def test_older_workers_and_producers_go_on_while_it_is_migrated_and_afterw
         async with enqueueing(app) as ids:
             await eventually(lambda: ledger.fetchval("select count(*) > 50 from ledger"), "busy")
             assert await asyncio.to_thread(migrate, pgjobs_dsn) == ["9999_tenant"]
-            # Functions with other arguments are dropped and made, again and again.
+            # Each turn drops functions and creates them with other arguments.
             for turn in range(5):
                 rename_an_argument(newer, turn)
                 assert await asyncio.to_thread(migrate, pgjobs_dsn) == []
@@ -109,7 +109,7 @@ async def test_older_workers_and_producers_go_on_while_it_is_migrated_and_afterw
         await each_ran_once(ledger, ids)
         assert await ledger.fetchval("select jobs_version()") == "9.0.0"
         assert [worker.poll() for worker in older] == [None, None]
-        # One of the older code that starts only now works too.
+        # A worker with the older code that starts only now works too.
         for worker in older:
             worker.terminate()
             assert worker.wait(timeout=30) == 0
@@ -118,7 +118,7 @@ async def test_older_workers_and_producers_go_on_while_it_is_migrated_and_afterw
         await each_ran_once(ledger, ids)
 
 
-async def test_a_migration_waits_for_a_long_transaction_and_holds_up_nobody_meanwhile(
+async def test_a_migration_that_waits_for_a_long_transaction_holds_up_no_producer(
     conn: asyncpg.Connection, pgjobs_dsn: str, newer: Path
 ) -> None:
     slowest = 0.0
@@ -138,7 +138,7 @@ async def test_a_migration_waits_for_a_long_transaction_and_holds_up_nobody_mean
 
 
 @pytest.mark.parametrize("code", ["XX000", "42804", "42883", "42P13"])
-async def test_a_call_that_an_upgrade_has_failed_is_sent_again_unless_it_is_part_of_something(
+async def test_a_call_that_fails_by_an_upgrade_is_repeated_unless_it_is_in_a_transaction(
     conn: asyncpg.Connection, pgjobs_dsn: str, code: str
 ) -> None:
     await conn.execute(

@@ -20,9 +20,9 @@ DOCTOR = "select verdict, detail from jobs_doctor() where check_name = 'notifica
 @pytest.mark.fault(
     12,
     "a listener that never reads, and the notification queue full",
-    "enqueue never fails; jobs are found by polling; the doctor names the listener",
+    "enqueue never fails; the ticks of a worker find the jobs; the doctor names the listener",
 )
-async def test_jobs_are_found_by_polling_when_the_notification_queue_is_half_full(
+async def test_a_tick_finds_jobs_when_the_notification_queue_is_full(
     serve: Serve, workers: Processes, size: Size, figures: Note
 ) -> None:
     try:
@@ -62,7 +62,7 @@ async def test_jobs_are_found_by_polling_when_the_notification_queue_is_half_ful
 
 
 async def _fill(conn: Any) -> None:
-    """To the brim: until even the shortest is refused."""
+    """Fills the queue until even the shortest notification is refused."""
     for characters in (7_900, 500, 0):
         while await _fits(conn, characters):
             pass

@@ -14,7 +14,7 @@ from chaos.workload import LEDGER
 from pgjobs import App
 from pgjobs.connection.link import BROKEN
 
-# For claims, for ends, for LISTEN, and the handlers' pool.
+# The connections for claims, for ends and for LISTEN, and the pool of the handlers.
 KINDS = ["claim", "settle", "listen", "workload.py"]
 CUT = """select pg_terminate_backend(pid) from (
     select pid from pg_stat_activity
@@ -34,7 +34,7 @@ async def test_cut_connections_are_made_again_and_every_job_ends(
 ) -> None:
     worker = workers.start(concurrency=20)
     await add(ledger, size.jobs, 20 * size.seconds / size.jobs)
-    # While it starts, a worker that cannot connect says so and exits.
+    # Cut nothing earlier: a worker that cannot connect at its start exits.
     await begun(ledger, 50)
     cut = dict.fromkeys(KINDS, 0)
     until = asyncio.get_running_loop().time() + size.seconds
@@ -54,7 +54,7 @@ async def test_cut_connections_are_made_again_and_every_job_ends(
 
 @pytest.mark.fault(
     4,
-    "PostgreSQL stopped with `-m immediate` in the middle, 10 s down",
+    "PostgreSQL stopped with `-m immediate` under load, 10 s down",
     "workers reconnect by themselves; all jobs completed; nothing acknowledged is undone",
 )
 async def test_a_crash_of_the_database_loses_no_job_and_undoes_no_completion(
@@ -66,7 +66,7 @@ async def test_a_crash_of_the_database_loses_no_job_and_undoes_no_completion(
     await add(conn, size.jobs, 0.05)
     await begun(conn, size.jobs // 3)
     completed: set[int] = set()
-    # As late as may be: what a session has seen completed is on the disk.
+    # Read as late as possible: a completion that a session has seen must be on the disk.
     for _ in range(5):
         completed = {row["id"] for row in await conn.fetch(DONE)}
         await asyncio.sleep(0.05)
@@ -85,7 +85,7 @@ async def test_a_crash_of_the_database_loses_no_job_and_undoes_no_completion(
     await ended(conn)
     counts = await counted(conn, size.jobs)
     figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice,
-            twice_why="of those that were running", seconds=took,
+            twice_why="of the jobs that were running", seconds=took,
             what="from the server's start to the next run")
     assert (counts.lost, counts.retries, counts.stale) == (0, 0, 0)
     assert completed
@@ -96,10 +96,10 @@ async def test_a_crash_of_the_database_loses_no_job_and_undoes_no_completion(
 
 @pytest.mark.fault(
     14,
-    "PostgreSQL crashes five times while four producers enqueue, and roll back some of it",
-    "what was acknowledged before a crash is there after it; a rollback leaves nothing",
+    "PostgreSQL crashes five times while four producers enqueue, and roll back some jobs",
+    "a job acknowledged before a crash is there after it; a rollback leaves nothing",
 )
-async def test_what_was_acknowledged_is_there_after_a_crash_and_a_rollback_leaves_nothing(
+async def test_acknowledged_jobs_are_there_after_a_crash_and_a_rollback_leaves_no_job(
     serve: Serve, size: Size, figures: Note
 ) -> None:
     server = serve()
@@ -125,7 +125,7 @@ async def test_what_was_acknowledged_is_there_after_a_crash_and_a_rollback_leave
 
 
 async def _produce(dsn: str, jobs: int, acknowledged: set[int], withdrawn: list[int]) -> None:
-    """Alone, in a batch, and in a transaction that is rolled back."""
+    """Enqueues one job, a batch, and jobs in a transaction that is rolled back."""
     async with App(dsn) as app:
         while len(acknowledged) < jobs:
             try:
@@ -138,7 +138,7 @@ async def _produce(dsn: str, jobs: int, acknowledged: set[int], withdrawn: list[
                     await transaction.rollback()
                     withdrawn += ids
             except (*BROKEN, asyncpg.PostgresError):
-                await asyncio.sleep(0.1)  # not acknowledged; it may be there or not
+                await asyncio.sleep(0.1)  # not acknowledged: the jobs may be there or not
 
 
 async def _prepared(dsn: str) -> Any:

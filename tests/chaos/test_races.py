@@ -23,14 +23,14 @@ async def test_two_workers_claim_each_job_exactly_once(
     for _ in range(2):
         workers.start(concurrency=100)
     registered = "select count(*) = 2 from jobs_workers"
-    await eventually(lambda: ledger.fetchval(registered), "both are there")
+    await eventually(lambda: ledger.fetchval(registered), "both workers are registered")
     await ledger.execute("select from jobs_resume('default')")
     await ended(ledger, seconds=600)
     counts = await counted(ledger, jobs)
     figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice)
     assert (counts.lost, counts.twice, counts.retries, counts.crashes) == (0, 0, 0, 0)
     assert await ledger.fetchval("select max(attempt) from jobs") == 1
-    # It was a race: each had a good part of them.
+    # It was a race: each worker ran a good part of the jobs.
     shares = await ledger.fetch("select count(*) as runs from ledger group by pid")
     assert min(row["runs"] for row in shares) > jobs // 10
     assert len(shares) == 2

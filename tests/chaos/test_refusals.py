@@ -7,7 +7,7 @@ from chaos.load import Size, add, begun, counted, ended
 from chaos.processes import Processes
 from chaos.report import Note
 
-# A disk that is full for these rows, and rows that take longer than a statement may.
+# For some rows the disk is full; for others the statement takes longer than its timeout.
 REFUSE = """
     create function refuse() returns trigger language plpgsql as $$
     begin
@@ -27,7 +27,7 @@ LIMIT = 268_435_455  # bytes of a jsonb string
 @pytest.mark.fault(
     11,
     "errors within a batch of completions: the disk is full, a statement timeout, a result larger"
-    " than the server takes",
+    " than the server accepts",
     "only the guilty job fails; the others' completions are not lost",
 )
 async def test_only_the_job_whose_end_is_refused_fails(

@@ -1,4 +1,4 @@
-"""Workers that lost their jobs and do not know it: what they say afterwards is void."""
+"""Workers that lost their jobs and do not know it: their late reports are discarded."""
 
 import asyncio
 import random
@@ -21,13 +21,14 @@ SNAPSHOT = "select md5(string_agg(j::text, '' order by id)) from jobs j"
 @pytest.mark.fault(
     6,
     "one handler blocks the event loop for twice the lease",
-    "its neighbours are run elsewhere, and their first runs are void; the log names the handler",
+    "other workers run its neighbours, and the ends of their first runs are discarded; the log"
+    " names the handler",
 )
 async def test_a_blocked_event_loop_is_named_and_its_jobs_are_fenced(
     ledger: Any, workers: Processes, size: Size, figures: Note
 ) -> None:
     alive = [workers.start(lease=3)]
-    # They have ended there when the blocked one wakes up, and still run where they were taken to.
+    # When the block is over these jobs have ended there, and still run on another worker.
     neighbours = await add(ledger, 10, 3.5)
     await begun(ledger, 10)
     [blocking] = await add(ledger, 1, 7, job_type="block")
@@ -35,15 +36,16 @@ async def test_a_blocked_event_loop_is_named_and_its_jobs_are_fenced(
     alive += [workers.start(lease=3) for _ in range(2)]
     await add(ledger, size.jobs, 0.1)
     await ended(ledger)
-    # Until the blocked one has found out.
-    await eventually(lambda: _said(alive, "any more: its end (completed) is void"), "it is told")
+    # Wait until the blocked worker has tried to write the ends of its lost jobs.
+    discarded = "(completed) is discarded: the job was taken over"
+    await eventually(lambda: _said(alive, discarded), "it is logged")
     counts = await counted(ledger, size.jobs + 11)
     at = await ledger.fetchval("select min(at) from ledger where job_id = $1", blocking)
     pid = await ledger.fetchval("select pid from ledger where job_id = $1 order by at", blocking)
     repeats = await ledger.fetch(REPEATS)
     took = max(((r["next_at"] - at).total_seconds() for r in repeats), default=0.0)
     figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice,
-            twice_why="beside it, fenced", seconds=took,
+            twice_why="beside the handler, fenced", seconds=took,
             what="from the block to the last re-run; the lease is 3 s")
     assert (counts.lost, counts.retries, counts.stale) == (0, 0, 0)
     assert {*neighbours, blocking} <= {r["job_id"] for r in repeats}
@@ -59,9 +61,10 @@ async def _said(alive: list[Any], what: str) -> bool:
 @pytest.mark.fault(
     7,
     "a worker is stopped (SIGSTOP) for longer than its lease, and goes on",
-    "its late completions have no effect; the handlers that still run are cancelled; it is told",
+    "its late completions have no effect; the handlers that still run are cancelled; its log says"
+    " so",
 )
-async def test_a_worker_that_wakes_after_its_lease_is_told_and_its_tasks_are_cancelled(
+async def test_a_worker_that_continues_after_its_lease_says_so_and_cancels_its_handlers(
     ledger: Any, workers: Processes, size: Size, figures: Note
 ) -> None:
     zombie = workers.start(lease=3)
@@ -85,7 +88,7 @@ async def test_a_worker_that_wakes_after_its_lease_is_told_and_its_tasks_are_can
             seconds=took, what="from SIGCONT until its handlers are cancelled")
     assert (counts.lost, counts.retries, counts.stale) == (0, 0, 0)
     assert {r["pid"] for r in await ledger.fetch(REPEATS)} == {zombie.pid}
-    assert "is stopped: somebody else holds it by now" in zombie.said
+    assert "is stopped: another worker holds it by now" in zombie.said
     assert zombie.poll() is None
 
 
@@ -95,7 +98,9 @@ async def test_a_worker_that_wakes_after_its_lease_is_told_and_its_tasks_are_can
     " holds the job again in a later attempt",
     "no effect, and each caller is told",
 )
-async def test_what_a_zombie_says_changes_nothing(ledger: Any, size: Size, figures: Note) -> None:
+async def test_late_calls_of_a_worker_that_lost_its_jobs_change_nothing(
+    ledger: Any, size: Size, figures: Note
+) -> None:
     database = Database(ledger, "public")
     await add(ledger, size.jobs, 0)
     held = [(row["id"], row["attempt"]) for row in await database.claim("zombie", None, size.jobs)]

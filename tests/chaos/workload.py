@@ -1,4 +1,4 @@
-"""A worker's process whose handlers write down each of their runs (see --help)."""
+"""A worker process whose handlers write each run to a ledger (see --help)."""
 
 import argparse
 import asyncio
@@ -22,9 +22,9 @@ Load = RunningJob[dict[str, float]]
 
 
 async def note(job: Load) -> UUID:
-    """That it runs, in a transaction of its own, so that nothing takes it back.
+    """Writes the run to the ledger, in a transaction of its own that nothing rolls back.
 
-    Once per run, also where the connection is cut before the answer comes.
+    Writes one row per run, also if the connection is cut before the answer comes.
     """
     run, pool = uuid4(), await app.pool()
     await persist(lambda: pool.execute(
@@ -36,13 +36,13 @@ async def note(job: Load) -> UUID:
 
 @app.job("work")
 async def work(job: Load) -> dict[str, UUID]:
-    """Takes as long as its payload says; the result tells which run completed the job."""
+    """Takes the seconds of its payload; the result names the run that completed the job."""
     return await take(job, job.payload["seconds"])
 
 
 @app.job("once")
 async def once(job: Load) -> dict[str, UUID]:
-    """The same, but only at its first attempt."""
+    """Takes the seconds of its payload at the first attempt only."""
     return await take(job, job.payload["seconds"] if job.attempt == 1 else 0)
 
 
@@ -59,7 +59,7 @@ async def take(job: Load, seconds: float) -> dict[str, UUID]:
 
 @app.job("write")
 async def write(job: Load) -> None:
-    """Writes in the job's own transaction, and is slow to commit."""
+    """Writes in the transaction of the job, and commits late."""
     await note(job)
     async with job.transaction() as conn:
         await conn.execute("insert into writes values ($1)", job.id)
@@ -68,14 +68,14 @@ async def write(job: Load) -> None:
 
 @app.job("later")
 async def later(job: Load) -> None:
-    """Enqueues another one, a second later by the database's clock."""
+    """Enqueues a job that is due a second later by the clock of the database."""
     await note(job)
     await app.enqueue("work", {"seconds": 0}, delay=timedelta(seconds=1))
 
 
 @app.job("block")
 async def block(job: Load) -> None:
-    """Blocks the event loop, at its first attempt."""
+    """Blocks the event loop at its first attempt."""
     await note(job)
     if job.attempt == 1:
         time.sleep(job.payload["seconds"])  # noqa: ASYNC251 - the fault itself
@@ -83,7 +83,7 @@ async def block(job: Load) -> None:
 
 @app.job("large")
 async def large(job: Load) -> str:
-    """Returns so many characters."""
+    """Returns a result of that many characters."""
     await note(job)
     return "x" * int(job.payload["characters"])
 

@@ -29,9 +29,9 @@ select not exists (select from pg_namespace where nspname = :'schema') as missin
 set local search_path to :"schema", pg_temp;
 
 -- install/session.sql
--- Rather fail than stand for long in front of a busy table's queries: locks queue up behind ours.
+-- Queries of a busy table queue up behind our lock, so give up soon rather than wait for it.
 set local lock_timeout = '5s';
--- "already exists, skipping" is what a second run is for.
+-- Hides "already exists, skipping": a second run is meant to be harmless.
 set local client_min_messages = warning;
 -- Functions may call each other, whatever the order of their files.
 set local check_function_bodies = off;
@@ -49,17 +49,13 @@ begin
     from (values
         -- begin of the generated list
         ('_jobs_advisory_key', $$bigint$$, $$kind text, worker text$$),
-        ('_jobs_apply_failure', $$jobs$$, $$
-            job_id bigint, error text, retry boolean, retry_in interval
-        $$),
-        ('_jobs_apply_loss', $$jobs$$, $$
-            job_id bigint, noticed_at timestamp with time zone
-        $$),
         ('_jobs_check_batch', $$void$$, $$
             worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),
         ('_jobs_check_claim', $$void$$, $$
-            worker text, queues text[], max_jobs integer, lease interval, job_types text[]
+            worker text, queues text[] DEFAULT NULL::text[],
+            max_jobs integer DEFAULT NULL::integer, lease interval DEFAULT NULL::interval,
+            job_types text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_check_failure', $$void$$, $$
             errors text[], retries boolean[], retry_ins interval[]
@@ -68,8 +64,10 @@ begin
         ('_jobs_check_job', $$void$$, $$
             job_type text, queue text, priority integer, run_at timestamp with time zone,
             reference_type text, max_retries integer, unique_key text, unique_scope text,
-            backoff interval[]
+            backoff interval[], reference_key text
         $$),
+        ('_jobs_check_max_jobs', $$void$$, $$max_jobs integer$$),
+        ('_jobs_check_queue', $$void$$, $$queue text$$),
         ('_jobs_claim_bound', $$
             TABLE(run_at timestamp with time zone, id bigint)
         $$, $$
@@ -88,13 +86,19 @@ begin
         ('_jobs_doctor_vacuum', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$
-            patience interval DEFAULT '00:05:00'::interval
+            held_for interval DEFAULT '00:05:00'::interval
         $$),
         ('_jobs_doctor_workers', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
+        ('_jobs_end_attempt', $$jobs$$, $$
+            job_id bigint, error text DEFAULT NULL::text, retry boolean DEFAULT NULL::boolean,
+            retry_in interval DEFAULT NULL::interval,
+            lost_at timestamp with time zone DEFAULT NULL::timestamp with time zone
+        $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
         ('_jobs_find_bad_item', $$text$$, $$jobs jsonb$$),
+        ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_lock', $$jobs$$, $$job_id bigint$$),
         ('_jobs_lock_fenced', $$jobs$$, $$
             job_id bigint, worker text, attempt integer
@@ -106,6 +110,7 @@ begin
             worker text, queue text, job_types text[], due timestamp with time zone
         $$),
         ('_jobs_may_read', $$boolean$$, $$$$),
+        ('_jobs_next_level', $$integer$$, $$queue text, below integer, floors jsonb$$),
         ('_jobs_notify', $$trigger$$, $$$$),
         ('_jobs_release_unknown', $$SETOF bigint$$, $$worker text, known_ids bigint[]$$),
         ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
@@ -117,7 +122,7 @@ begin
             TABLE(job_type text, payload jsonb, queue text, priority integer,
             run_at timestamp with time zone, reference_type text, reference_id bigint,
             max_retries integer, unique_key text, unique_scope text, backoff interval[],
-            place bigint)
+            reference_key text, place bigint)
         $$, $$jobs jsonb$$),
         ('_jobs_valid_delays', $$boolean$$, $$delays interval[]$$),
         ('_jobs_worker_listen', $$boolean$$, $$worker text$$),
@@ -157,7 +162,8 @@ begin
             run_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
             reference_type text DEFAULT NULL::text, reference_id bigint DEFAULT NULL::bigint,
             max_retries integer DEFAULT 3, unique_key text DEFAULT NULL::text,
-            unique_scope text DEFAULT 'live'::text, backoff interval[] DEFAULT NULL::interval[]
+            unique_scope text DEFAULT 'live'::text, backoff interval[] DEFAULT NULL::interval[],
+            reference_key text DEFAULT NULL::text
         $$),
         ('jobs_enqueue_many', $$SETOF bigint$$, $$jobs jsonb$$),
         ('jobs_fail', $$SETOF jobs$$, $$
@@ -175,12 +181,14 @@ begin
         $$),
         ('jobs_list', $$view$$, $$
             id bigint, queue text, job_type text, status text, priority jobs_priority,
-            reference_type jobs_reference_type, reference_id bigint, retry_count jobs_count,
-            max_retries jobs_count, crash_count jobs_crash_count, attempt jobs_count,
-            run_at jobs_run_at, worker text, lease_until timestamp with time zone,
+            reference_type jobs_reference_type, reference_id bigint,
+            reference_key jobs_reference_key, group_key jobs_group_key, batch_id bigint,
+            retry_count jobs_count, max_retries jobs_count, crash_count jobs_crash_count,
+            attempt jobs_count, run_at jobs_run_at, expires_at timestamp with time zone,
+            depends_on_left jobs_count, worker text, lease_until timestamp with time zone,
             cancel_requested_at timestamp with time zone, created_at timestamp with time zone,
-            updated_at timestamp with time zone, finished_at timestamp with time zone,
-            age interval, error text
+            updated_at timestamp with time zone, started_at timestamp with time zone,
+            finished_at timestamp with time zone, age interval, error text
         $$),
         ('jobs_next_due', $$timestamp with time zone$$, $$
             queues text[], job_types text[] DEFAULT NULL::text[],
@@ -219,7 +227,7 @@ end
 $signatures$;
 
 -- install/check.sql
--- Before anything is touched: whatever has one of our names in this schema has to be ours.
+-- Before anything is changed: each object of this schema that has one of our names must be ours.
 do $$
 declare
     v_schema constant text := current_schema();
@@ -230,7 +238,8 @@ begin
         raise exception 'there is no such schema, or you may not use it'
             using errcode = 'JQ005', hint = 'Grant yourself usage on it.';
     end if;
-    -- Our channels are named <schema>.jobs_cancel, and a channel has at most 63 bytes.
+    -- A channel has at most 63 bytes: 58 leaves room for `.jobs`, the channel that people listen
+    -- to.
     if octet_length(v_schema) > 58 then
         raise exception 'the schema''s name has more than 58 bytes: %', v_schema
             using errcode = 'JQ003', hint = 'Choose a shorter name by --schema.';
@@ -266,19 +275,21 @@ begin
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('ix_jobs_claim', 'ix_jobs_crashed', 'ix_jobs_unique_key',
                 'ix_jobs_job_type', 'ix_jobs_status', 'ix_jobs_status_type',
-                'ix_jobs_reference_id', 'ix_jobs_reference_type', 'ix_jobs_reference')
+                'ix_jobs_reference_id', 'ix_jobs_reference_type', 'ix_jobs_reference',
+                'ix_jobs_reference_key')
             and i.indrelid is distinct from to_regclass('jobs')
         limit 1;
     end if;
 
     if v_problem is null and to_regclass('jobs') is null then
-        -- Whose domain it is decides what its columns may hold.
+        -- The owner of a domain decides what the columns of that domain may hold.
         select format('type %I.%I', v_schema, t.typname)
         into v_problem
         from pg_type t
         where t.typnamespace = quote_ident(v_schema)::regnamespace
-            and t.typname in ('jobs_reference_type', 'jobs_unique_key', 'jobs_unique_scope',
-                'jobs_priority', 'jobs_count', 'jobs_crash_count', 'jobs_run_at', 'jobs_backoff')
+            and t.typname in ('jobs_reference_type', 'jobs_reference_key', 'jobs_group_key',
+                'jobs_unique_key', 'jobs_unique_scope', 'jobs_priority', 'jobs_count',
+                'jobs_crash_count', 'jobs_run_at', 'jobs_headers', 'jobs_marks', 'jobs_backoff')
         limit 1;
     end if;
 
@@ -288,8 +299,9 @@ begin
             using errcode = 'JQ005';
     end if;
 
-    -- Whoever owns a function may change it later, and whoever owns a table may put a trigger on
-    -- it: code that then runs with the rights of the installer. A stranger's are not built upon.
+    -- The owner of a function may change it later, and the owner of a table may put a trigger on
+    -- it: that code then runs with the rights of the installer. So objects of another role are
+    -- refused.
     select o.kind || ' ' || o.name, pg_get_userbyid(o.owner)
     into v_problem, v_owner
     from (
@@ -326,11 +338,11 @@ $$;
 -- (sql/install.sql) runs them all each time, `pgjobs migrate` runs those that its ledger lacks.
 -- A released migration is never edited: yoyo knows it by its name, not by its text.
 
--- What a column may hold is said by its type where that can be. A domain is looked at where the
--- column is assigned, and made ready once per session; a check of the table is evaluated by every
--- claim and completion too, and its stored text is parsed by each statement anew, which was a
--- quarter of what a lone one costs (docs/decisions/0005-microseconds.md). Queue, type and status
--- stay text with checks: an array of a domain is not an array of text to most drivers.
+-- A domain says what a column may hold, where a domain can. PostgreSQL checks a domain only when
+-- the column is assigned. It evaluates a check of the table in every claim and completion too, and
+-- parses the check's text anew in each statement, which was a quarter of the cost of a lone
+-- statement (docs/decisions/0005-microseconds.md). Queue, type and status stay text with checks,
+-- because most drivers do not take an array of a domain for an array of text.
 do $domains$
 begin
     if to_regclass('jobs') is not null then
@@ -339,12 +351,18 @@ begin
     create domain jobs_reference_type as text collate "C"
         constraint jobs_reference_type_has_a_name_of_at_most_512_bytes
             check (octet_length(value) between 1 and 512);
+    create domain jobs_reference_key as text collate "C"
+        constraint jobs_reference_key_has_at_most_512_bytes
+            check (octet_length(value) between 1 and 512);
+    create domain jobs_group_key as text collate "C"
+        constraint jobs_group_key_has_at_most_512_bytes
+            check (octet_length(value) between 1 and 512);
     create domain jobs_unique_key as text collate "C"
         constraint jobs_unique_key_has_at_most_512_bytes
             check (octet_length(value) between 1 and 512);
     create domain jobs_unique_scope as text collate "C"
         constraint jobs_unique_scope_is_known
-            check (value in ('live', 'kept'));
+            check (value in ('live', 'kept', 'pending', 'period'));
     create domain jobs_priority as smallint
         constraint jobs_priority_is_from_minus_9_to_9
             check (value between -9 and 9);
@@ -357,6 +375,12 @@ begin
     create domain jobs_run_at as timestamptz
         constraint jobs_run_at_is_in_the_years_1_to_9999
             check (value >= '0001-01-02 00:00:00+00' and value < '9999-12-31 00:00:00+00');
+    create domain jobs_headers as jsonb
+        constraint jobs_headers_are_an_object
+            check (jsonb_typeof(value) = 'object');
+    create domain jobs_marks as smallint
+        constraint jobs_marks_are_watched_1_and_unresolved_2
+            check (value between 0 and 3);
     create domain jobs_backoff as interval[]
         constraint jobs_backoff_holds_delays
             check (cardinality(value) > 0 and array_position(value, null) is null
@@ -364,22 +388,31 @@ begin
 end
 $domains$;
 
--- Columns that never change stand first, those that a claim or a completion writes stand last:
--- the WAL record of an update within one page holds only the bytes between the first and the last
--- difference (docs/decisions/0002-table-and-indexes.md has the figures). And each job gets three
--- entries in the primary key, one per version: room for them is left, or the pages would split.
+-- Columns that never change stand first, columns that a claim or a completion writes stand last,
+-- because the WAL record of an update within one page holds only the bytes between the first and
+-- the last difference (docs/decisions/0002-table-and-indexes.md has the figures). The primary key
+-- gets three entries per job, one per version: the fillfactor leaves room for them, or pages would
+-- split. A column that is null takes no room.
 create table if not exists jobs (
     id bigint generated always as identity,
     created_at timestamptz not null default clock_timestamp(),
     reference_id bigint,
+    batch_id bigint,
+    expires_at timestamptz,
+    unique_until timestamptz,
+    depends_on_left jobs_count,
     max_retries jobs_count not null default 3,
     priority jobs_priority not null default 0,
+    marks jobs_marks,
     queue text collate "C" not null default 'default',
     job_type text collate "C" not null,
     reference_type jobs_reference_type,
+    reference_key jobs_reference_key,
+    group_key jobs_group_key,
     unique_key jobs_unique_key,
     unique_scope jobs_unique_scope not null default 'live',
     backoff jobs_backoff,
+    headers jobs_headers,
     payload jsonb not null default '{}',
     status text collate "C" not null default 'pending',
     crash_count jobs_crash_count not null default 0,
@@ -387,10 +420,12 @@ create table if not exists jobs (
     attempt jobs_count not null default 0,
     run_at jobs_run_at not null default clock_timestamp(),
     updated_at timestamptz not null default clock_timestamp(),
+    started_at timestamptz,
     lease_until timestamptz,
     cancel_requested_at timestamptz,
     finished_at timestamptz,
     worker text collate "C",
+    progress jsonb,
     result jsonb,
     error text,
     constraint jobs_id_is_the_key
@@ -400,7 +435,7 @@ create table if not exists jobs (
     constraint jobs_job_type_has_a_name_of_at_most_512_bytes
         check (octet_length(job_type) between 1 and 512),
     constraint jobs_status_is_known_and_final_exactly_when_finished_at_is_set
-        check (case when finished_at is null then status in ('pending', 'processing')
+        check (case when finished_at is null then status in ('pending', 'processing', 'blocked')
                else status in ('completed', 'failed', 'cancelled') end)
 ) with (
     fillfactor = 70,
@@ -421,7 +456,7 @@ begin
             where status = 'pending';
     end if;
 
-    -- The few jobs whose worker was lost: they are claimed apart (see jobs_claim).
+    -- The few jobs whose worker was lost. Among them are the suspects (see _jobs_lock_suspect).
     if to_regclass('ix_jobs_crashed') is null then
         create index ix_jobs_crashed
             on jobs (queue, priority, run_at, id)
@@ -432,10 +467,11 @@ begin
         create unique index ix_jobs_unique_key
             on jobs (job_type, unique_key)
             where unique_key is not null
-                and (unique_scope = 'kept' or status in ('pending', 'processing'));
+                and (unique_scope in ('kept', 'period') or status in ('pending', 'blocked')
+                    or status = 'processing' and unique_scope = 'live');
     end if;
 
-    -- The six look-ups. Each has a query in tests/sql/test_plans.py that it is for.
+    -- The seven look-ups. Each has a query in tests/sql/test_plans.py that it is for.
     if to_regclass('ix_jobs_job_type') is null then
         create index ix_jobs_job_type
             on jobs (job_type);
@@ -449,7 +485,7 @@ begin
     if to_regclass('ix_jobs_status_type') is null then
         create index ix_jobs_status_type
             on jobs (status, job_type)
-            where status in ('pending', 'failed', 'cancelled');
+            where status in ('pending', 'blocked', 'failed', 'cancelled');
     end if;
     if to_regclass('ix_jobs_reference_id') is null then
         create index ix_jobs_reference_id
@@ -465,6 +501,11 @@ begin
         create index ix_jobs_reference
             on jobs (reference_type, reference_id)
             where reference_type is not null;
+    end if;
+    if to_regclass('ix_jobs_reference_key') is null then
+        create index ix_jobs_reference_key
+            on jobs (reference_type, reference_key)
+            where reference_key is not null;
     end if;
 end
 $indexes$;
@@ -488,8 +529,8 @@ create table if not exists jobs_workers (
     job_types text[],
     concurrency int not null,
     version text,
-    name_key bigint,
-    listening_key bigint,
+    name_key bigint not null,
+    listening_key bigint not null,
     constraint jobs_workers_worker_is_the_key
         primary key (worker)
 ) with (fillfactor = 50);
@@ -501,20 +542,34 @@ comment on column jobs.created_at is 'when it was enqueued';
 comment on column jobs.queue is 'where it waits';
 comment on column jobs.job_type is 'which handler runs it';
 comment on column jobs.reference_type is 'what kind of thing it is about, for example file_upload';
-comment on column jobs.reference_id is 'which of those things';
+comment on column jobs.reference_id is 'which of those things, by number';
+comment on column jobs.reference_key is 'which of those things, where it has no number';
+comment on column jobs.group_key is 'jobs of one group share the limits of their queue';
 comment on column jobs.priority is 'higher first, from -9 to 9';
+comment on column jobs.headers is 'what travels with the job beside its payload';
 comment on column jobs.payload is 'what the handler is given';
+comment on column jobs.progress is 'what its handler reported last while it ran';
 comment on column jobs.result is 'what the handler returned';
 comment on column jobs.error is 'why it failed last';
-comment on column jobs.status is 'pending, processing, completed, failed or cancelled';
+comment on column jobs.status is 'pending, processing, blocked, completed, failed or cancelled';
 comment on column jobs.retry_count is 'retries spent by failing; 0 is the first attempt';
 comment on column jobs.max_retries is 'retries allowed: it runs at most max_retries + 1 times';
 comment on column jobs.crash_count is 'how often its worker was lost while it ran';
-comment on column jobs.backoff is 'delay before each retry, the last repeats; null: 1 s doubling to 1 h';
+comment on column jobs.backoff is
+    'delay before each retry, the last repeats; null: 1 s doubling to 1 h';
 comment on column jobs.attempt is 'times claimed; with worker, the fence against late answers';
 comment on column jobs.run_at is 'not before';
+comment on column jobs.expires_at is 'not after';
+comment on column jobs.started_at is 'when its last attempt began';
+comment on column jobs.batch_id is 'the job that runs when all jobs of its batch have ended';
+comment on column jobs.depends_on_left is 'how many jobs it still waits for';
+comment on column jobs.marks is
+    'bit 1: its end is notified; bit 2: jobs that wait for it do not know its end yet';
 comment on column jobs.unique_key is 'one job per job_type and key';
-comment on column jobs.unique_scope is 'live: while pending or processing; kept: while the row exists';
+comment on column jobs.unique_scope is
+    'holds its key live: until it ends; kept: with its row; pending: until it starts; period: see'
+    ' unique_until';
+comment on column jobs.unique_until is 'until when it holds its unique_key, for the scope period';
 comment on column jobs.worker is 'who holds it now; null when nobody does';
 comment on column jobs.lease_until is 'until when without a heartbeat; null: for ever';
 comment on column jobs.cancel_requested_at is 'when its worker was asked to stop it';
@@ -528,16 +583,19 @@ comment on column jobs_workers.seen_at is 'its last tick, every 10 s';
 comment on column jobs_workers.missed_at is 'when its session was first found gone';
 comment on column jobs_workers.polling is
     'true: it claims by itself every few milliseconds, so that enqueueing need not notify it';
-comment on column jobs_workers.name_key is 'the advisory lock that its session holds while it lives';
-comment on column jobs_workers.listening_key is 'the advisory lock that it holds while it waits for NOTIFY';
+comment on column jobs_workers.name_key is
+    'the advisory lock that its session holds while it lives';
+comment on column jobs_workers.listening_key is
+    'the advisory lock that its session holds while it waits for NOTIFY';
 comment on column jobs_workers.job_types is 'what it has handlers for; null: anything';
 
 
 -- The functions and views: made anew every time.
 -- install/replace.sql
--- `create or replace` with one more argument makes a second function beside the first, and with
--- another result, or a renamed argument, it fails. So what differs from sql/install/signatures.sql is
--- dropped before the functions are made, and its owner and grants are noted for sql/install/regrant.sql.
+-- `create or replace` with one more argument makes a second function beside the first one. With
+-- another result, or a renamed argument, it fails. So a function that differs from
+-- sql/install/signatures.sql is dropped before the functions are made. Its owner and grants are
+-- kept for sql/install/regrant.sql.
 do $replace$
 declare
     v_old record;
@@ -596,8 +654,8 @@ $replace$;
 -- functions/enqueue: how a job gets in, and who is told of it
 -- functions/enqueue/jobs_enqueue.sql
 -- Two sessions with one unique_key cannot both win: the partial unique index lets one insert pass
--- and makes the other wait for its commit, after which the loser reads the winner's row. The loop
--- is for a winner that ends between those two statements.
+-- and makes the other wait for its commit. Then the loser reads the winner's row. The winner's job
+-- may end between those two statements, so the loser tries again.
 create or replace function jobs_enqueue(
     job_type text,
     payload jsonb default '{}',
@@ -609,7 +667,8 @@ create or replace function jobs_enqueue(
     max_retries int default 3,
     unique_key text default null,
     unique_scope text default 'live',
-    backoff interval[] default null
+    backoff interval[] default null,
+    reference_key text default null
 ) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
@@ -624,22 +683,23 @@ begin
     perform _jobs_check_job(
         jobs_enqueue.job_type, jobs_enqueue.queue, jobs_enqueue.priority, jobs_enqueue.run_at,
         jobs_enqueue.reference_type, jobs_enqueue.max_retries, jobs_enqueue.unique_key,
-        jobs_enqueue.unique_scope, jobs_enqueue.backoff);
+        jobs_enqueue.unique_scope, jobs_enqueue.backoff, jobs_enqueue.reference_key);
     for v_try in 1..100 loop
         return query
         insert into jobs as j (
             job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
-            unique_key, unique_scope, backoff)
+            unique_key, unique_scope, backoff, reference_key)
         values (
             jobs_enqueue.job_type, coalesce(jobs_enqueue.payload, '{}'),
             coalesce(jobs_enqueue.queue, 'default'), coalesce(jobs_enqueue.priority, 0),
             coalesce(jobs_enqueue.run_at, clock_timestamp()), jobs_enqueue.reference_type,
             jobs_enqueue.reference_id, coalesce(jobs_enqueue.max_retries, 3),
             jobs_enqueue.unique_key, coalesce(jobs_enqueue.unique_scope, 'live'),
-            jobs_enqueue.backoff)
+            jobs_enqueue.backoff, jobs_enqueue.reference_key)
         on conflict (job_type, unique_key)
             where unique_key is not null
-                and (unique_scope = 'kept' or status in ('pending', 'processing'))
+                and (unique_scope in ('kept', 'period') or status in ('pending', 'blocked')
+                    or status = 'processing' and unique_scope = 'live')
             do nothing
         returning j.*;
         if found then
@@ -649,9 +709,10 @@ begin
         from jobs j
         where j.job_type = jobs_enqueue.job_type
             and j.unique_key = jobs_enqueue.unique_key
-            and (j.unique_scope = 'kept' or j.status in ('pending', 'processing'));
+            and (j.unique_scope in ('kept', 'period') or j.status in ('pending', 'blocked')
+                or j.status = 'processing' and j.unique_scope = 'live');
         if found then
-            -- Whoever may only enqueue could otherwise read other people's jobs by guessing keys.
+            -- A producer that may not read jobs could otherwise read them by guessing keys.
             if not _jobs_may_read() then
                 v_job.payload := null;
                 v_job.result := null;
@@ -671,15 +732,15 @@ comment on function jobs_enqueue is
     'adds a job and returns it; where a job of its type holds its unique_key, returns that one';
 
 -- functions/enqueue/jobs_enqueue_many.sql
--- All or nothing. Rows with a unique_key go one by one through jobs_enqueue, in key order, so that
--- two batches with the same keys in another order wait for each other but never deadlock.
+-- All or nothing. Where an object has a unique_key, all go one by one through jobs_enqueue, in the
+-- order of the keys, so that two batches of the same keys wait for each other and never deadlock.
 create or replace function jobs_enqueue_many(jobs jsonb) returns setof bigint
 language plpgsql volatile security definer
 set search_path from current
 as $$
 declare
-    v_known constant text[] := '{job_type,payload,queue,priority,run_at,reference_type,reference_id,'
-        'max_retries,unique_key,unique_scope,backoff}';
+    v_known constant text[] := '{job_type,payload,queue,priority,run_at,reference_type,'
+        'reference_id,max_retries,unique_key,unique_scope,backoff,reference_key}';
     v_ids bigint[];
     v_item record;
     v_why text;
@@ -700,7 +761,7 @@ begin
         raise exception using errcode = 'JQ003', message = v_why;
     end if;
 
-    -- The handler is for values that do not fit; it surrounds no `return query`.
+    -- The exception handler is for values that do not fit; it surrounds no `return query`.
     begin
         if jsonb_path_exists(jobs_enqueue_many.jobs, '$[*].unique_key.type() ? (@ != "null")') then
             v_ids := array_fill(null::bigint, array[jsonb_array_length(jobs_enqueue_many.jobs)]);
@@ -713,7 +774,7 @@ begin
                         v_item.job_type, v_item.payload, v_item.queue, v_item.priority,
                         v_item.run_at, v_item.reference_type, v_item.reference_id,
                         v_item.max_retries, v_item.unique_key, v_item.unique_scope,
-                        v_item.backoff) e);
+                        v_item.backoff, v_item.reference_key) e);
             end loop;
         else
             select array_agg(a.id order by a.id) into v_ids
@@ -735,8 +796,8 @@ comment on function jobs_enqueue_many is
     'adds the jobs of a JSON array of objects, whose keys are the arguments of jobs_enqueue';
 
 -- functions/enqueue/_jobs_check_job.sql
--- What a new job may not be: one place for jobs_enqueue and jobs_enqueue_many, and the same limits
--- as the table's constraints, which stay the guard of a plain INSERT.
+-- The limits of a new job, for jobs_enqueue and jobs_enqueue_many. The table's constraints say the
+-- same to a plain INSERT.
 create or replace function _jobs_check_job(
     job_type text,
     queue text,
@@ -746,7 +807,8 @@ create or replace function _jobs_check_job(
     max_retries int,
     unique_key text,
     unique_scope text,
-    backoff interval[]
+    backoff interval[],
+    reference_key text
 ) returns void
 language plpgsql immutable
 set search_path from current
@@ -758,15 +820,19 @@ begin
         when job_type is null then 'job_type is missing'
         when octet_length(job_type) not between 1 and 512 then 'job_type must have 1 to 512 bytes'
         when octet_length(queue) not between 1 and 512 then 'queue must have 1 to 512 bytes'
-        when priority not between -9 and 9 then format('priority must be from -9 to 9, not %s', priority)
-        -- Others are moments to PostgreSQL, but no client's datetime: the claim that returns one
-        -- would fail in every worker, again and again.
+        when priority not between -9 and 9
+            then format('priority must be from -9 to 9, not %s', priority)
+        -- PostgreSQL knows other moments too, but a client's datetime cannot hold them: the claim
+        -- that returns one would fail in every worker, again and again.
         when not (run_at >= '0001-01-02 00:00:00+00' and run_at < '9999-12-31 00:00:00+00')
             then format('run_at must be a moment in the years 1 to 9999, not %s', run_at)
         when octet_length(reference_type) not between 1 and 512
             then 'reference_type must have 1 to 512 bytes'
+        when octet_length(reference_key) not between 1 and 512
+            then 'reference_key must have 1 to 512 bytes'
         when max_retries < 0 then format('max_retries must be 0 or more, not %s', max_retries)
-        when octet_length(unique_key) not between 1 and 512 then 'unique_key must have 1 to 512 bytes'
+        when octet_length(unique_key) not between 1 and 512
+            then 'unique_key must have 1 to 512 bytes'
         when unique_scope not in ('live', 'kept')
             then format('unique_scope must be live or kept, not %s', left(unique_scope, 40))
         when cardinality(backoff) = 0 or array_ndims(backoff) > 1 or array_lower(backoff, 1) <> 1
@@ -784,24 +850,25 @@ $$;
 comment on function _jobs_check_job is 'internal: refuses what cannot be a job, by argument';
 
 -- functions/enqueue/_jobs_enqueue_together.sql
--- What is not given is null in _jobs_unpack; rows without unique_key conflict with nobody.
+-- Rows without a unique_key cannot conflict. A key that an object lacks is null in _jobs_unpack.
 create or replace function _jobs_enqueue_together(jobs jsonb) returns setof jobs
 language sql volatile security definer
 set search_path from current
 as $$
 insert into jobs (
     job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
-    unique_scope, backoff)
+    unique_scope, backoff, reference_key)
 select i.job_type, coalesce(i.payload, '{}'), coalesce(i.queue, 'default'),
     coalesce(i.priority, 0), coalesce(i.run_at, clock_timestamp()), i.reference_type,
-    i.reference_id, coalesce(i.max_retries, 3), coalesce(i.unique_scope, 'live'), i.backoff
+    i.reference_id, coalesce(i.max_retries, 3), coalesce(i.unique_scope, 'live'), i.backoff,
+    i.reference_key
 from _jobs_unpack(_jobs_enqueue_together.jobs) i
 order by i.place
 returning *
 $$;
 
 comment on function _jobs_enqueue_together is
-    'internal: adds a batch without unique keys, for independent callers; one bad row refuses all';
+    'internal: adds jobs of callers that share one statement, without unique keys; all or none';
 
 -- functions/enqueue/_jobs_find_bad_item.sql
 create or replace function _jobs_find_bad_item(jobs jsonb) returns text
@@ -816,7 +883,7 @@ begin
         begin
             perform _jobs_check_job(
                 i.job_type, i.queue, i.priority, i.run_at, i.reference_type, i.max_retries,
-                i.unique_key, i.unique_scope, i.backoff)
+                i.unique_key, i.unique_scope, i.backoff, i.reference_key)
             from _jobs_unpack(jsonb_build_array(v_item)) i;
         exception
             when sqlstate 'JQ003' or data_exception or feature_not_supported
@@ -830,11 +897,12 @@ begin
 end
 $$;
 
-comment on function _jobs_find_bad_item is 'internal: which row of a refused batch is at fault, and why';
+comment on function _jobs_find_bad_item is
+    'internal: which object of a refused batch is at fault, and why';
 
 -- functions/enqueue/_jobs_may_read.sql
--- Within a `security definer` function current_user is its owner. Who called it is the role that
--- `set role` chose, which only its members can, or else the one that logged in.
+-- Within a `security definer` function current_user is the function's owner. The caller is the role
+-- that `set role` chose, which only a member of that role can, or else the role that logged in.
 create or replace function _jobs_may_read() returns boolean
 language sql stable
 set search_path from current
@@ -842,19 +910,21 @@ return has_table_privilege(
     coalesce(nullif(current_setting('role'), 'none')::name, session_user), 'jobs', 'select');
 
 comment on function _jobs_may_read is
-    'internal: whether whoever called a jobs_... function may read the table jobs';
+    'internal: whether the caller of a jobs_... function may read the table jobs';
 
 -- functions/enqueue/_jobs_notify.sql
--- After every statement that inserts into jobs, whoever sent it: COPY, plain INSERT, jobs_enqueue.
+-- Runs after every statement that inserts into jobs: COPY, plain INSERT, jobs_enqueue.
 --
--- NOTIFY takes a lock that is one for the whole cluster and holds it while the commit is flushed to
--- disk: sixteen producers then commit one after the other. So it is left out when an awake worker
--- is certain to claim after this transaction's commit. docs/decisions/0004-notify-gate.md argues it:
--- the worker's rest lock, taken here as a shared one, is held until after that commit, and a worker
--- that wants to rest must get it exclusively and then claim once more; if it is refused here, that
--- worker rests: notify. Its name's lock tells a living worker from a row that a dead one left
--- behind; taken and given back in one expression, since a query that is cancelled in between would
--- keep it. One statement, no function called per row: this is most of what a small enqueue costs.
+-- NOTIFY takes a lock that exists once for the whole cluster, and holds it while the commit is
+-- flushed to disk: sixteen producers then commit one after the other. So this trigger sends none
+-- when a polling worker is certain to claim after the producer's commit
+-- (docs/decisions/0004-notify-gate.md has the proof). The producer takes the worker's listening
+-- lock as a shared lock until after its commit. A worker that wants to change to listening must get
+-- that lock exclusively, and then claims once more. If the producer is refused the lock, the worker
+-- is listening: notify. The lock of the worker's name tells a living worker from a row that a dead
+-- worker left; it is taken and given back in one expression, because a query that is cancelled
+-- between two expressions would keep it. The trigger is one statement that calls no function per
+-- row, because it is most of the cost of a small enqueue.
 create or replace function _jobs_notify() returns trigger
 language plpgsql volatile security definer
 set search_path from current
@@ -885,9 +955,9 @@ end
 $$;
 
 comment on function _jobs_notify is
-    'trigger: one NOTIFY per queue and statement, unless an awake worker is certain to look';
+    'trigger: one NOTIFY per queue and statement, unless a polling worker is certain to claim';
 
--- Asked first: making it again would wait for everybody who has written to the table and not ended.
+-- Made only where it is missing: making it waits for all open transactions that wrote to the table.
 do $trigger$
 begin
     if not exists (
@@ -919,6 +989,7 @@ create or replace function _jobs_unpack(jobs jsonb) returns table (
     unique_key text,
     unique_scope text,
     backoff interval[],
+    reference_key text,
     place bigint
 )
 language sql immutable
@@ -929,15 +1000,15 @@ from rows from (
     jsonb_to_recordset(jobs) as (
         job_type text, payload jsonb, queue text, priority int, run_at timestamptz,
         reference_type text, reference_id bigint, max_retries int, unique_key text,
-        unique_scope text, backoff interval[])
+        unique_scope text, backoff interval[], reference_key text)
 ) with ordinality i
 $$;
 
 comment on function _jobs_unpack is 'internal: the objects of a batch as rows, numbered from 1';
 
 -- functions/enqueue/_jobs_valid_delays.sql
--- The years are looked at apart: an interval compares as if a month had 30 days, so that
--- -290,000 years and 104,400,001 days are one day, and yet lead out of the calendar.
+-- The years are checked apart, because an interval compares as if a month had 30 days: -290,000
+-- years and 104,400,001 days compare as one day, and yet lead out of the calendar.
 create or replace function _jobs_valid_delays(delays interval[]) returns boolean
 language sql immutable
 set search_path from current
@@ -946,25 +1017,27 @@ return not exists (
     where d < '0' or d > '100 years' or extract(year from d) not between 0 and 100);
 
 comment on function _jobs_valid_delays is
-    'internal: whether all of them, but for nulls, are from 0 to 100 years';
+    'internal: whether all delays that are not null are from 0 to 100 years';
 
 -- functions/claim: how a worker takes due jobs
 -- functions/claim/jobs_claim.sql
--- Two sessions cannot both win a job: its row is locked with `for update skip locked`, so the
--- second one passes it by, and whoever locks it later re-reads its status and finds it taken.
+-- Two sessions cannot both win a job: the first one locks its row by `for update skip locked`, and
+-- the second one skips a locked row. A session that locks the row later reads its new status.
 --
--- Within a queue the levels of priority are visited from the highest that is present, each by an
--- index probe; within a level every type is a range of ix_jobs_claim in order of run_at. Several
--- types are merged by a bound: all that is due up to the bound is locked, nothing beyond it is
--- touched, and the bound moves on until max_jobs are found. So a claim reads about as many rows as
--- it takes, whatever waits in other types, levels, queues or in the future.
+-- A claim visits the levels of a queue (its priorities) from the highest one down:
+-- _jobs_next_level. Within a level each type is a range of ix_jobs_claim in the order of run_at. A
+-- claim of several types first finds out up to which row it may lock (_jobs_claim_bound), then
+-- locks all due rows up to there and none beyond, and goes on from there until it has max_jobs. So
+-- a claim reads about as many rows as it takes, whatever waits in other types, levels and queues or
+-- in the future.
 --
--- The planner may not choose: on a table without statistics, or with a stale plan, any of its other
--- ideas (a scan, a bitmap and a sort) costs a thousandfold. All statements here are index scans.
+-- The settings leave the planner no choice but index scans: on a table without statistics any other
+-- plan (a sequential scan, a bitmap and a sort) costs a thousand times more.
 --
--- floors: {"queue": {"priority": "run_at"}}, a lower bound of run_at per level, for a worker that
--- knows what it has claimed: while another session holds an old snapshot open, the index entries of
--- the claimed jobs cannot be removed, and a claim without floors walks over all of them.
+-- floors: {"queue": {"priority": "run_at"}}, a lower bound of run_at per level, from a worker that
+-- knows what it has claimed. While another session holds an old snapshot, vacuum cannot remove the
+-- index entries of claimed jobs, and a claim without floors walks over all of them
+-- (docs/decisions/0006-floors.md).
 create or replace function jobs_claim(
     worker text,
     queues text[] default '{default}',
@@ -984,27 +1057,25 @@ set enable_mergejoin = off
 set jit = off
 as $$
 declare
-    c_last constant bigint := 9223372036854775807;
+    c_last_id constant bigint := 9223372036854775807;
     v_now timestamptz := clock_timestamp();
-    v_queues text[] := '{}';
-    v_queue text;
-    v_paused boolean;
-    v_suspects boolean;
-    v_crashed boolean := false;
-    v_wanted text[] := case when cardinality(job_types) > 1
-        then array(select distinct unnest(job_types)) else job_types end;
-    v_priority int;
-    v_known int;
-    v_floor timestamptz;
-    v_types text[];
-    v_lost bigint[];
-    v_count bigint;
     v_left int := coalesce(max_jobs, 1);
-    v_chunk int;
-    v_run_at timestamptz;
-    v_id bigint;
+    v_visited text[] := '{}';
+    v_queue text;
+    v_is_paused boolean;
+    v_has_crashed_jobs boolean;
+    v_suspect bigint[];
+    v_took_suspect boolean := false;
+    v_level int;
+    v_wanted_types text[] := case when cardinality(job_types) > 1
+        then array(select distinct unnest(job_types)) else job_types end;
+    v_types text[];
+    v_after_run_at timestamptz;
+    v_after_id bigint;
     v_bound_run_at timestamptz;
     v_bound_id bigint;
+    v_chunk int;
+    v_count bigint;
 begin
     perform _jobs_check_claim(worker, queues, max_jobs, lease, job_types);
     if floors is not null then
@@ -1012,38 +1083,28 @@ begin
     end if;
     foreach v_queue in array coalesce(queues, '{default}') loop
         exit when v_left = 0;
-        continue when v_queue = any (v_queues);
+        continue when v_queue = any (v_visited);
         select exists (select from jobs_queues q
                        where q.queue = v_queue and q.paused_at is not null),
             exists (select from jobs j
                     where j.status = 'pending' and j.crash_count > 0 and j.queue = v_queue)
-        into v_paused, v_suspects;
-        continue when v_paused;
-        v_queues := v_queues || v_queue;
-        v_lost := case when v_suspects and not v_crashed
+        into v_is_paused, v_has_crashed_jobs;
+        continue when v_is_paused;
+        v_visited := v_visited || v_queue;
+        -- The suspect comes with the rows of the first level.
+        v_suspect := case when v_has_crashed_jobs and not v_took_suspect
             then _jobs_lock_suspect(worker, v_queue, job_types, v_now) else '{}' end;
-        v_crashed := v_crashed or v_lost <> '{}';
-        v_left := v_left - cardinality(v_lost);
+        v_took_suspect := v_took_suspect or v_suspect <> '{}';
+        v_left := v_left - cardinality(v_suspect);
 
-        v_priority := 10;
-        while v_left > 0 or v_lost <> '{}' loop
-            -- A level that has a floor is known to be present: probing for it would meet its dead
-            -- entries. Only the gap above it is probed.
-            if floors is not null then
-                v_known := (select max(f.key::int) from jsonb_object_keys(floors -> v_queue) f(key)
-                            where f.key::int < v_priority);
-            end if;
-            v_priority := coalesce(
-                (select j.priority from jobs j
-                 where j.status = 'pending' and j.queue = v_queue
-                     and j.priority < v_priority and j.priority > coalesce(v_known, -10)
-                 order by j.priority desc limit 1),
-                v_known);
-            exit when v_priority is null;
-            v_floor := (floors -> v_queue ->> v_priority::text)::timestamptz;
-            v_run_at := coalesce(v_floor, '-infinity');
-            v_id := 0;
-            v_types := coalesce(v_wanted, _jobs_types_present(v_queue, v_priority));
+        v_level := 10;
+        while v_left > 0 or v_suspect <> '{}' loop
+            v_level := _jobs_next_level(v_queue, v_level, floors);
+            exit when v_level is null;
+            v_after_run_at := coalesce(
+                (floors -> v_queue ->> v_level::text)::timestamptz, '-infinity');
+            v_after_id := 0;
+            v_types := coalesce(v_wanted_types, _jobs_types_present(v_queue, v_level));
             v_chunk := case when cardinality(v_types) = 1 then v_left else least(
                 v_left, 8 + 2 * least(v_left, 10000) / greatest(cardinality(v_types), 1)) end;
             loop
@@ -1051,9 +1112,10 @@ begin
                 v_bound_id := null;
                 if cardinality(v_types) > 1 and v_left > 0 then
                     select b.run_at, b.id into v_bound_run_at, v_bound_id
-                    from _jobs_claim_bound(
-                        v_queue, v_priority, v_types, v_now, v_run_at, v_id, v_chunk, v_left) b;
+                    from _jobs_claim_bound(v_queue, v_level, v_types, v_now,
+                                           v_after_run_at, v_after_id, v_chunk, v_left) b;
                 end if;
+                -- One statement locks and takes: two cost a ninth more when caches are cold.
                 return query
                 with claimed as (
                     update jobs j
@@ -1061,37 +1123,38 @@ begin
                         worker = jobs_claim.worker,
                         attempt = j.attempt + 1,
                         lease_until = v_now + coalesce(lease, '1 minute'),
-                        updated_at = v_now
-                    -- The outer limit is for rows that were committed since the bound was read.
-                    where j.id = any (v_lost || array(
-                        select c.id
+                        updated_at = v_now,
+                        started_at = v_now
+                    where j.id = any (v_suspect || array(
+                        select due.id
                         from unnest(v_types) t(job_type)
                         cross join lateral (
                             select j.id
                             from jobs j
                             where j.status = 'pending'
                                 and j.queue = v_queue
-                                and j.priority = v_priority
+                                and j.priority = v_level
                                 and j.job_type = t.job_type
-                                and (j.run_at, j.id) > (v_run_at, v_id)
+                                and (j.run_at, j.id) > (v_after_run_at, v_after_id)
                                 and (j.run_at, j.id) <= (coalesce(v_bound_run_at, v_now),
-                                                         coalesce(v_bound_id, c_last))
-                                and (j.crash_count = 0 or j.crash_count < least(j.max_retries, 2))
+                                                         coalesce(v_bound_id, c_last_id))
+                                and not _jobs_is_suspect(j.crash_count, j.max_retries)
                             order by j.run_at, j.id
                             limit v_left
                             for update skip locked
-                        ) c
+                        ) due
+                        -- Other sessions may have committed rows since the bound was read.
                         limit v_left))
                     returning j.*
                 )
                 select c.* from claimed c
-                order by c.id <> all (v_lost), c.run_at, c.id;
+                order by c.id <> all (v_suspect), c.run_at, c.id;
                 get diagnostics v_count = row_count;
-                v_left := v_left + cardinality(v_lost) - v_count;
-                v_lost := '{}';
+                v_left := v_left + cardinality(v_suspect) - v_count;
+                v_suspect := '{}';
                 exit when v_left = 0 or v_bound_run_at is null;
-                v_run_at := v_bound_run_at;
-                v_id := v_bound_id;
+                v_after_run_at := v_bound_run_at;
+                v_after_id := v_bound_id;
                 v_chunk := least(v_chunk * 2, 1000);
             end loop;
         end loop;
@@ -1103,8 +1166,8 @@ comment on function jobs_claim is
     'gives the worker up to max_jobs due jobs: queues in order, higher priority first, then run_at';
 
 -- functions/claim/jobs_next_due.sql
--- since: leave out what has been due for longer; a worker whose claim has just come back empty
--- passes it, since over those rows (or the index entries that are left of them) it has just walked.
+-- since: ignores jobs that have been due for longer. A worker whose claim has just come back empty
+-- passes it, because that claim has just walked over the older rows and their dead index entries.
 create or replace function jobs_next_due(
     queues text[],
     job_types text[] default null,
@@ -1119,7 +1182,7 @@ set jit = off
 as $$
 declare
     v_queue text;
-    v_priority int;
+    v_level int;
     v_due timestamptz;
 begin
     if queues is null then
@@ -1128,27 +1191,23 @@ begin
     foreach v_queue in array queues loop
         continue when exists (select from jobs_queues q
                               where q.queue = v_queue and q.paused_at is not null);
-        v_priority := 10;
+        v_level := 10;
         loop
-            v_priority := (select j.priority from jobs j
-                           where j.status = 'pending' and j.queue = v_queue
-                               and j.priority < v_priority
-                           order by j.priority desc limit 1);
-            exit when v_priority is null;
+            v_level := _jobs_next_level(v_queue, v_level, null);
+            exit when v_level is null;
             v_due := least(v_due, (
                 select min(first.run_at)
-                from unnest(coalesce(job_types, _jobs_types_present(v_queue, v_priority)))
+                from unnest(coalesce(job_types, _jobs_types_present(v_queue, v_level)))
                     t(job_type)
                 cross join lateral (
                     select j.run_at from jobs j
                     where j.status = 'pending'
                         and j.queue = v_queue
-                        and j.priority = v_priority
+                        and j.priority = v_level
                         and j.job_type = t.job_type
                         and j.run_at >= coalesce(since, '-infinity')
-                        -- One that has lost its worker twice waits for a worker to be free of
-                        -- others like it: no clock tells when.
-                        and (j.crash_count = 0 or j.crash_count < least(j.max_retries, 2)
+                        -- A due suspect waits for a worker that holds no suspect, not for a moment.
+                        and (not _jobs_is_suspect(j.crash_count, j.max_retries)
                              or j.run_at > clock_timestamp())
                     order by j.run_at
                     limit 1
@@ -1176,9 +1235,10 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
+    v_now timestamptz := clock_timestamp();
     v_job jobs;
 begin
-    perform _jobs_check_claim(worker, null, null, lease, null);
+    perform _jobs_check_claim(worker, lease => lease);
     v_job := _jobs_lock(job_id);
     if v_job.status <> 'pending' then
         raise exception using errcode = 'JQ002',
@@ -1189,8 +1249,9 @@ begin
     set status = 'processing',
         worker = jobs_start.worker,
         attempt = j.attempt + 1,
-        lease_until = clock_timestamp() + lease,
-        updated_at = clock_timestamp()
+        lease_until = v_now + lease,
+        updated_at = v_now,
+        started_at = v_now
     where j.id = job_id
     returning j.*;
 end
@@ -1202,10 +1263,10 @@ comment on function jobs_start is
 -- functions/claim/_jobs_check_claim.sql
 create or replace function _jobs_check_claim(
     worker text,
-    queues text[],
-    max_jobs int,
-    lease interval,
-    job_types text[]
+    queues text[] default null,
+    max_jobs int default null,
+    lease interval default null,
+    job_types text[] default null
 ) returns void
 language plpgsql immutable
 set search_path from current
@@ -1256,9 +1317,10 @@ $$;
 comment on function _jobs_check_floors is 'internal: refuses what cannot be the floors of a claim';
 
 -- functions/claim/_jobs_claim_bound.sql
--- Reads at most chunk rows of each type. A type that fills its chunk may have more beyond it, so
--- the bound is at most the last row of the first such chunk; and it is at most the wanted-th row
--- of all. No row: all that is due was read, there is no bound.
+-- A claim of several types may lock all due rows up to the bound. This reads at most chunk rows of
+-- each type. A type that fills its chunk may have more rows beyond it, so the bound is at most the
+-- last row of the first such chunk. The bound is also at most the wanted-th row of all types
+-- together. No row: every due row was read, so there is no bound.
 create or replace function _jobs_claim_bound(
     queue text,
     priority int,
@@ -1284,7 +1346,7 @@ with head as materialized (
             and j.job_type = t.job_type
             and (j.run_at, j.id) > (after_run_at, after_id)
             and j.run_at <= due
-            and (j.crash_count = 0 or j.crash_count < least(j.max_retries, 2))
+            and not _jobs_is_suspect(j.crash_count, j.max_retries)
         order by j.run_at, j.id
         limit chunk
     ) c
@@ -1302,11 +1364,23 @@ $$;
 comment on function _jobs_claim_bound is
     'internal: up to which row a claim of several types may lock without taking too many';
 
+-- functions/claim/_jobs_is_suspect.sql
+-- PostgreSQL inlines this function into the queries of claims, so it has no settings of its own.
+-- Its body names nothing that a search_path could change.
+create or replace function _jobs_is_suspect(crash_count int, max_retries int) returns boolean
+language sql immutable
+return crash_count > 0 and crash_count >= least(max_retries, 2);
+
+comment on function _jobs_is_suspect is
+    'internal: whether a job may be what kills its worker: it has lost its worker twice';
+
 -- functions/claim/_jobs_lock_suspect.sql
--- A job whose worker was lost twice may be what kills the worker, so a worker holds at most one such
--- job at a time: the others that were lost with it run on elsewhere, or after it, and are not
--- dragged down by its next crash. It comes first in its queue: its backoff has put it behind all that
--- is due. jobs_claim asks only where the queue has jobs that were lost, which is rare.
+-- Two sessions cannot both win the suspect: `for update skip locked`.
+--
+-- A suspect may kill its worker again. So a worker holds at most one suspect at a time: the other
+-- jobs that were lost together with it run on other workers, or after it, and its next crash does
+-- not reach them. The suspect comes first in its queue, because its backoff has put it behind all
+-- jobs that are due. jobs_claim asks only for a queue that has crashed jobs, which is rare.
 create or replace function _jobs_lock_suspect(
     worker text,
     queue text,
@@ -1320,7 +1394,7 @@ begin
     if exists (
         select from jobs j
         where j.status = 'processing' and j.worker = _jobs_lock_suspect.worker
-            and j.crash_count > 0 and j.crash_count >= least(j.max_retries, 2)
+            and _jobs_is_suspect(j.crash_count, j.max_retries)
     ) then
         return '{}';
     end if;
@@ -1330,7 +1404,7 @@ begin
             and j.queue = _jobs_lock_suspect.queue
             and j.run_at <= due
             and (job_types is null or j.job_type = any (job_types))
-            and j.crash_count > 0 and j.crash_count >= least(j.max_retries, 2)
+            and _jobs_is_suspect(j.crash_count, j.max_retries)
         order by j.priority desc, j.run_at, j.id
         limit 1
         for update skip locked);
@@ -1338,11 +1412,40 @@ end
 $$;
 
 comment on function _jobs_lock_suspect is
-    'internal: locks one due job of a queue that has already lost its worker twice';
+    'internal: locks the first due suspect of a queue, if the worker holds no suspect';
+
+-- functions/claim/_jobs_next_level.sql
+-- A level that has a floor is known to have had jobs: a probe for that level would walk over the
+-- index entries of its claimed jobs. So only the levels above the highest floor are probed.
+create or replace function _jobs_next_level(
+    queue text,
+    below int,
+    floors jsonb
+) returns int
+language plpgsql stable
+set search_path from current
+as $$
+declare
+    v_highest_floor int := (
+        select max(f.priority::int) from jsonb_object_keys(floors -> queue) f(priority)
+        where f.priority::int < below);
+begin
+    return coalesce(
+        (select j.priority from jobs j
+         where j.status = 'pending' and j.queue = _jobs_next_level.queue
+             and j.priority < below and j.priority > coalesce(v_highest_floor, -10)
+         order by j.priority desc limit 1),
+        v_highest_floor);
+end
+$$;
+
+comment on function _jobs_next_level is
+    'internal: the highest priority below this one that pending jobs of a queue have; null: none';
 
 -- functions/claim/_jobs_types_present.sql
--- A walk from type to type, one index probe each, instead of over all rows. Ordered as only
--- ix_jobs_claim is: ix_jobs_status_type has the types in order too, but those of all queues.
+-- Goes from type to type by one index probe each, instead of reading all rows. The order has to be
+-- that of ix_jobs_claim: ix_jobs_status_type has the types in order too, but the types of all
+-- queues.
 create or replace function _jobs_types_present(
     queue text,
     priority int
@@ -1381,7 +1484,8 @@ comment on function _jobs_types_present is
 
 -- functions/finish: how a run ends: completed, failed, given back
 -- functions/finish/jobs_complete.sql
--- Two sessions cannot both win: _jobs_lock_fenced locks the row, and the second one finds it completed.
+-- Two sessions cannot both win: _jobs_lock_fenced locks the row, and the second one finds it
+-- changed.
 create or replace function jobs_complete(
     job_id bigint,
     result jsonb default null,
@@ -1414,14 +1518,14 @@ comment on function jobs_complete is
     'processing -> completed; with worker and attempt, only if that attempt still holds it';
 
 -- functions/finish/jobs_complete_many.sql
--- Two sessions cannot both win: the update locks each row and re-reads the fence; only a job that is
--- processing has a worker. Two batches never deadlock: an index scan for `= any` goes through its keys
--- in order.
+-- Two sessions cannot both win: the update locks each row and reads the fence again under the lock;
+-- only a processing job has a worker. Two batches never deadlock: an index scan for `= any` visits
+-- its keys in order.
 --
--- No join, so that there is nothing to plan: a planner that knows an empty table, or one without
--- statistics, may join from the table's side and read all of it once per job. What belongs to a row
--- is found by its place in the sorted ids, which width_bucket looks up by bisection. And the fence is
--- on columns without an index: one on `status` may be taken for the better way in.
+-- There is no join, because a planner that knows an empty table, or has no statistics, may start
+-- the join from the table and read all of it once per job. Instead width_bucket finds a row's
+-- attempt and result by the place of the row's id among the sorted ids. And the fence uses columns
+-- without an index, because the planner may prefer an index on `status` to the primary key.
 create or replace function jobs_complete_many(
     worker text,
     job_ids bigint[],
@@ -1481,7 +1585,8 @@ comment on function jobs_complete_many is
     'completes what this worker still holds in these attempts, and returns those ids';
 
 -- functions/finish/jobs_fail.sql
--- Two sessions cannot both win: _jobs_lock_fenced locks the row, and the second one finds it changed.
+-- Two sessions cannot both win: _jobs_lock_fenced locks the row, and the second one finds it
+-- changed.
 create or replace function jobs_fail(
     job_id bigint,
     error text,
@@ -1498,7 +1603,7 @@ declare
 begin
     perform _jobs_check_failure(array[error], array[retry], array[retry_in]);
     perform _jobs_lock_fenced(job_id, worker, attempt);
-    v_job := _jobs_apply_failure(job_id, error, retry, retry_in);
+    v_job := _jobs_end_attempt(job_id, error, retry, retry_in);
     if v_job.status = 'pending' then
         perform _jobs_signal(array[v_job.queue], array[v_job.job_type]);
     end if;
@@ -1510,8 +1615,8 @@ comment on function jobs_fail is
     'processing -> pending, to be retried later, or failed when no retry is left or wanted';
 
 -- functions/finish/jobs_fail_many.sql
--- Two sessions cannot both win: the rows are locked in id order, so that two batches never deadlock,
--- and the fence is read under the lock.
+-- Two sessions cannot both win: _jobs_lock_fenced_many locks the rows in the order of their ids, so
+-- that two batches never deadlock, and reads the fence under the locks.
 create or replace function jobs_fail_many(
     worker text,
     job_ids bigint[],
@@ -1524,25 +1629,30 @@ language plpgsql volatile security definer
 set search_path from current
 as $$
 declare
-    v_id bigint;
-    v_place int;
+    v_held bigint[];
+    v_item record;
     v_job jobs;
     v_queues text[] := '{}';
 begin
     perform _jobs_check_batch(worker, job_ids, attempts, array[
         cardinality(errors), cardinality(retries), cardinality(retry_ins)]);
     perform _jobs_check_failure(errors, retries, retry_ins);
-    foreach v_id in array _jobs_lock_fenced_many(worker, job_ids, attempts) loop
-        -- Of an id that stands twice, with two attempts, the later one is held.
-        v_place := (select p from generate_subscripts(job_ids, 1) p where job_ids[p] = v_id
-                    order by attempts[p] desc limit 1);
-        v_job := _jobs_apply_failure(v_id, errors[v_place], retries[v_place], retry_ins[v_place]);
+    v_held := _jobs_lock_fenced_many(worker, job_ids, attempts);
+    for v_item in
+        -- Where one id stands twice, with two attempts, the job is held in the later attempt.
+        select distinct on (u.job_id) u.*
+        from unnest(job_ids, attempts, errors, retries, retry_ins)
+            u(job_id, attempt, error, retry, retry_in)
+        where u.job_id = any (v_held)
+        order by u.job_id, u.attempt desc
+    loop
+        v_job := _jobs_end_attempt(v_item.job_id, v_item.error, v_item.retry, v_item.retry_in);
         if v_job.status = 'pending' then
             v_queues := v_queues || v_job.queue;
         end if;
-        return next v_id;
+        return next v_item.job_id;
     end loop;
-    -- Sleeping workers think that nothing is due before what they last saw.
+    -- A sleeping worker believes that nothing is due before the moment that it saw last.
     perform _jobs_signal(v_queues);
 end
 $$;
@@ -1551,8 +1661,8 @@ comment on function jobs_fail_many is
     'fails what this worker still holds in these attempts, and returns those ids';
 
 -- functions/finish/jobs_release_many.sql
--- Two sessions cannot both win: the rows are locked in id order, so that two batches never deadlock,
--- and the fence is read under the lock.
+-- Two sessions cannot both win: _jobs_lock_fenced_many locks the rows in the order of their ids, so
+-- that two batches never deadlock, and reads the fence under the locks.
 create or replace function jobs_release_many(
     worker text,
     job_ids bigint[],
@@ -1591,6 +1701,9 @@ begin
     update jobs j
     set status = case when j.cancel_requested_at is null then 'pending' else 'cancelled' end,
         run_at = coalesce(v_run_ats[width_bucket(j.id, v_ids)], j.run_at),
+        -- Another job may hold the key by now: scope pending holds it until the job starts.
+        unique_key = case when j.cancel_requested_at is null and j.unique_scope = 'pending'
+            then null else j.unique_key end,
         worker = null,
         lease_until = null,
         updated_at = v_now,
@@ -1603,101 +1716,7 @@ end
 $$;
 
 comment on function jobs_release_many is
-    'gives back what this worker still holds, no retry spent; with run_ats, not before those moments';
-
--- functions/finish/_jobs_apply_failure.sql
--- The caller has locked the row and checked its fence.
-create or replace function _jobs_apply_failure(
-    job_id bigint,
-    error text,
-    retry boolean,
-    retry_in interval
-) returns jobs
-language plpgsql volatile
-set search_path from current
-set enable_seqscan = off
-set enable_bitmapscan = off
-set jit = off
-as $$
-declare
-    v_now timestamptz := clock_timestamp();
-    v_job jobs;
-    v_status text;
-begin
-    select j.* into v_job from jobs j where j.id = job_id;
-    v_status := case
-        when v_job.cancel_requested_at is not null then 'cancelled'
-        when coalesce(retry, true) and v_job.retry_count < v_job.max_retries then 'pending'
-        else 'failed'
-    end;
-    update jobs j
-    set status = v_status,
-        error = _jobs_apply_failure.error,
-        retry_count = j.retry_count + (v_status = 'pending')::int,
-        run_at = case v_status
-            when 'pending'
-                then v_now + coalesce(retry_in, _jobs_retry_delay(j.backoff, j.retry_count + 1))
-            else j.run_at end,
-        worker = null,
-        lease_until = null,
-        updated_at = v_now,
-        finished_at = case v_status when 'pending' then null else v_now end
-    where j.id = job_id
-    returning j.* into v_job;
-    return v_job;
-end
-$$;
-
-comment on function _jobs_apply_failure is
-    'internal: what a failure makes of a job: pending again, failed, or cancelled if that was asked';
-
--- functions/finish/_jobs_apply_loss.sql
--- The caller has locked the row. Back at once the first time, for most workers are lost by no fault of
--- their jobs; after the job's backoff later.
-create or replace function _jobs_apply_loss(
-    job_id bigint,
-    noticed_at timestamptz
-) returns jobs
-language plpgsql volatile
-set search_path from current
-set enable_seqscan = off
-set enable_bitmapscan = off
-set jit = off
-as $$
-declare
-    v_job jobs;
-    v_status text;
-begin
-    select j.* into v_job from jobs j where j.id = job_id;
-    v_status := case
-        when v_job.cancel_requested_at is not null then 'cancelled'
-        when v_job.crash_count < v_job.max_retries then 'pending'
-        else 'failed'
-    end;
-    update jobs j
-    set status = v_status,
-        -- A count that did not fit would keep everybody from recovering anything.
-        crash_count = least(j.crash_count + 1, 32767),
-        error = case v_status
-            when 'failed' then format('its worker was lost %s times, the last was %s',
-                                      j.crash_count + 1, coalesce(j.worker, 'unknown'))
-            else j.error end,
-        run_at = case
-            when v_status = 'pending' and j.crash_count > 0
-                then noticed_at + _jobs_retry_delay(j.backoff, j.crash_count)
-            else j.run_at end,
-        worker = null,
-        lease_until = null,
-        updated_at = noticed_at,
-        finished_at = case v_status when 'pending' then null else noticed_at end
-    where j.id = job_id
-    returning j.* into v_job;
-    return v_job;
-end
-$$;
-
-comment on function _jobs_apply_loss is
-    'internal: what the loss of its worker makes of a job: pending again, failed, or cancelled';
+    'gives back what this worker still holds, no retry spent; with run_ats, not before those';
 
 -- functions/finish/_jobs_check_batch.sql
 create or replace function _jobs_check_batch(
@@ -1737,7 +1756,7 @@ language plpgsql immutable
 set search_path from current
 as $$
 begin
-    -- They are read by their places.
+    -- jobs_fail_many joins the lists by the places of their elements.
     if greatest(array_ndims(errors), array_ndims(retries), array_ndims(retry_ins)) > 1
         or array_lower(errors, 1) <> 1 or array_lower(retries, 1) <> 1
         or array_lower(retry_ins, 1) <> 1
@@ -1754,7 +1773,76 @@ begin
 end
 $$;
 
-comment on function _jobs_check_failure is 'internal: refuses what cannot be a failure, by argument';
+comment on function _jobs_check_failure is
+    'internal: refuses what cannot be a failure, by argument';
+
+-- functions/finish/_jobs_end_attempt.sql
+-- The caller has locked the row and checked its fence, so no other session can end the attempt.
+--
+-- lost_at: the attempt ended because its worker was lost then; else it failed. A lost job comes
+-- back at once the first time, because most workers are lost by no fault of their jobs, and after
+-- its backoff later.
+create or replace function _jobs_end_attempt(
+    job_id bigint,
+    error text default null,
+    retry boolean default null,
+    retry_in interval default null,
+    lost_at timestamptz default null
+) returns jobs
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_now constant timestamptz := coalesce(lost_at, clock_timestamp());
+    v_lost constant boolean := lost_at is not null;
+    v_job jobs;
+    v_status text;
+    v_delay interval;
+begin
+    select j.* into v_job from jobs j where j.id = job_id;
+    v_status := case
+        when v_job.cancel_requested_at is not null then 'cancelled'
+        when v_lost and v_job.crash_count < v_job.max_retries
+            or not v_lost and coalesce(retry, true) and v_job.retry_count < v_job.max_retries
+            then 'pending'
+        else 'failed'
+    end;
+    if v_status = 'pending' then
+        v_delay := case
+            when not v_lost
+                then coalesce(retry_in, _jobs_retry_delay(v_job.backoff, v_job.retry_count + 1))
+            when v_job.crash_count > 0 then _jobs_retry_delay(v_job.backoff, v_job.crash_count)
+        end;
+    end if;
+    update jobs j
+    set status = v_status,
+        -- A count that does not fit its column would keep every session from recovering anything.
+        crash_count = least(j.crash_count + v_lost::int, 32767),
+        retry_count = j.retry_count + (v_status = 'pending' and not v_lost)::int,
+        error = case
+            when not v_lost then _jobs_end_attempt.error
+            when v_status = 'failed' then format('its worker was lost %s times, the last was %s',
+                                                 j.crash_count + 1, coalesce(j.worker, 'unknown'))
+            else j.error end,
+        run_at = coalesce(v_now + v_delay, j.run_at),
+        -- Another job may hold the key by now: scope pending holds it until the job starts.
+        unique_key = case when v_status = 'pending' and j.unique_scope = 'pending' then null
+            else j.unique_key end,
+        worker = null,
+        lease_until = null,
+        updated_at = v_now,
+        finished_at = case v_status when 'pending' then null else v_now end
+    where j.id = job_id
+    returning j.* into v_job;
+    return v_job;
+end
+$$;
+
+comment on function _jobs_end_attempt is
+    'internal: makes a failed or lost attempt''s job pending, failed, or cancelled if requested';
 
 -- functions/finish/_jobs_lock.sql
 create or replace function _jobs_lock(job_id bigint) returns jobs
@@ -1778,10 +1866,12 @@ begin
 end
 $$;
 
-comment on function _jobs_lock is 'internal: locks a job and returns it, or raises if there is none';
+comment on function _jobs_lock is
+    'internal: locks a job and returns it, or raises if there is none';
 
 -- functions/finish/_jobs_lock_fenced.sql
--- The lock is the argument: whoever gets it second reads what the first one left.
+-- Two sessions cannot both win: the row lock orders them, and the second sees the first one's
+-- change.
 create or replace function _jobs_lock_fenced(
     job_id bigint,
     worker text,
@@ -1791,9 +1881,8 @@ language plpgsql volatile
 set search_path from current
 as $$
 declare
-    v_job jobs;
+    v_job jobs := _jobs_lock(job_id);
 begin
-    v_job := _jobs_lock(job_id);
     if v_job.status <> 'processing' then
         raise exception using errcode = 'JQ002',
             message = format('job %s is %s, not processing', job_id, v_job.status);
@@ -1811,11 +1900,13 @@ begin
 end
 $$;
 
-comment on function _jobs_lock_fenced is 'internal: locks a processing job, or raises if the fence fails';
+comment on function _jobs_lock_fenced is
+    'internal: locks a processing job, or raises if the fence fails';
 
 -- functions/finish/_jobs_lock_fenced_many.sql
--- In id order: an index scan for `= any` goes through its keys in order. No join, no `order by`: see
--- jobs_complete_many.
+-- Two sessions cannot both win: each row is locked, and its fence is read under the lock. The locks
+-- are taken in the order of the ids: an index scan for `= any` visits its keys in order. Why there
+-- is no join and no `order by`: see jobs_complete_many.
 create or replace function _jobs_lock_fenced_many(
     worker text,
     job_ids bigint[],
@@ -1854,11 +1945,11 @@ end
 $$;
 
 comment on function _jobs_lock_fenced_many is
-    'internal: locks, in id order, the rows that pass the fence, and returns their ids';
+    'internal: locks the rows that pass the fence, in the order of their ids, and returns the ids';
 
 -- functions/finish/_jobs_retry_delay.sql
--- Jitter of a quarter either way keeps jobs that failed together from coming back together. It is
--- drawn within the hour that bounds it, so that they are spread at the bound too.
+-- A jitter of a quarter either way keeps jobs that failed together from coming back together. The
+-- bound of an hour holds for the delay with its jitter, so that jobs are spread at the bound too.
 create or replace function _jobs_retry_delay(backoff interval[], retry int) returns interval
 language sql volatile
 set search_path from current
@@ -1871,14 +1962,15 @@ begin atomic
 end;
 
 comment on function _jobs_retry_delay is
-    'the delay before a retry, counted from 1: of the list, or 1 s doubling to 1 h with jitter';
+    'internal: the delay before a retry, counted from 1: from the list, or 1 s doubling to 1 h';
 
 -- functions/lease: how long a job stays held, and who takes it back
 -- functions/lease/jobs_heartbeat.sql
--- Two sessions cannot both win: the fence is read under the row's lock, so a job that recovery took
--- is `lost` here, and one that is held here is not overdue there. A row that somebody has locked,
--- such as a handler whose transaction is open, is passed by, as recovery passes it by: one such job
--- must not let the leases of all others run out.
+-- Two sessions cannot both win: the heartbeat reads the fence under the row's lock. So a job that
+-- recovery has taken is `lost` here, and a job that is held here is not overdue for recovery. The
+-- heartbeat skips a row that another session has locked, for example by a handler's open
+-- transaction, because waiting for that row would let all other leases run out. Recovery skips such
+-- a row too.
 create or replace function jobs_heartbeat(
     worker text,
     job_ids bigint[],
@@ -1900,7 +1992,7 @@ begin
     if lease is null then
         raise exception using errcode = 'JQ003', message = 'lease is missing';
     end if;
-    perform _jobs_check_claim(worker, null, null, lease, null);
+    perform _jobs_check_claim(worker, lease => lease);
     v_held := _jobs_lock_fenced_many(worker, job_ids, attempts, wait => false);
     update jobs j set lease_until = clock_timestamp() + lease where j.id = any (v_held);
     return query
@@ -1911,7 +2003,7 @@ begin
             else 'held'
         end
     from unnest(job_ids, attempts) with ordinality u(job_id, attempt, place)
-    -- Lateral and with a limit, so that it cannot be joined from the table's side.
+    -- Lateral and with a limit: the planner cannot start the join from the table.
     left join lateral (
         select m.id, m.cancel_requested_at
         from jobs m
@@ -1929,11 +2021,12 @@ comment on function jobs_heartbeat is
     'prolongs the lease; says for each job whether it is held, lost, or to be cancelled';
 
 -- functions/lease/jobs_recover.sql
--- Two sessions cannot both win: rows are locked with `skip locked`, and whoever locks one later
--- re-reads that it is processing. A completion that is under way holds the lock and is passed by.
+-- Two sessions cannot both win: recovery locks rows with `skip locked`, and a session that locks a
+-- row later reads its new status. Recovery skips a job whose completion is under way, because the
+-- completion holds the row's lock.
 --
--- sparing: a worker that looks by itself spares its own jobs. It may have hung for longer than its
--- lease; if nobody has taken them meanwhile, it goes on with them.
+-- sparing: a worker whose tick calls this function spares its own jobs. The worker may have hung
+-- for longer than its lease; if no other worker has taken its jobs meanwhile, it goes on with them.
 create or replace function jobs_recover(
     worker text default null,
     sparing text default null
@@ -1960,12 +2053,12 @@ begin
         where j.status = 'processing'
             and (sparing is null or j.worker is distinct from sparing)
             and (j.lease_until < v_now
-                 -- What was claimed since was claimed by a new worker of that name.
+                 -- A job claimed since v_now was claimed by a new worker of that name.
                  or (j.worker = any (v_gone) and j.updated_at < v_now)
                  or j.worker = jobs_recover.worker)
         for update skip locked);
     foreach v_id in array v_ids loop
-        v_job := _jobs_apply_loss(v_id, v_now);
+        v_job := _jobs_end_attempt(v_id, lost_at => v_now);
         if v_job.status = 'pending' then
             v_queues := v_queues || v_job.queue;
         end if;
@@ -2013,13 +2106,14 @@ end
 $$;
 
 comment on function _jobs_release_unknown is
-    'internal: gives back what a worker was given by a claim whose answer never reached it';
+    'internal: gives back the jobs of claims whose answers never reached their worker';
 
 -- functions/workers: who works, in which mode, and how workers are told
 -- functions/workers/jobs_channel.sql
--- A channel's name has at most 63 bytes, a schema's here 58: the longer channel of a long schema
--- name gets a digest in the schema's place. Not `language sql`, which is set up anew in each query:
--- every enqueue that notifies calls this twice.
+-- A channel's name has at most 63 bytes, a schema's name at most 58, which leaves room for `.jobs`
+-- only. A longer topic of a long schema name gets a digest in place of the schema's name. In
+-- PL/pgSQL and not in SQL, because every enqueue that notifies calls this twice, and PostgreSQL
+-- sets up an SQL function anew in each query.
 create or replace function jobs_channel(topic text) returns text
 language plpgsql stable
 set search_path from current
@@ -2034,10 +2128,11 @@ end
 $$;
 
 comment on function jobs_channel is
-    'the NOTIFY channel of a topic, jobs or jobs_cancel, in this schema';
+    'the NOTIFY channel of a topic in this schema: jobs, jobs_cancel, or the internal jobs_turn';
 
 -- functions/workers/jobs_worker_start.sql
--- Two sessions cannot both win: the name's advisory lock is exclusive, and a session's own.
+-- Two sessions cannot both win: the advisory lock of the name is exclusive, and a session keeps it
+-- until the session ends.
 create or replace function jobs_worker_start(
     worker text,
     queues text[],
@@ -2052,8 +2147,8 @@ as $$
 declare
     v_tries int := 5;
 begin
-    perform _jobs_check_claim(worker, queues, null, null, job_types);
-    -- More than once: whoever looks whether that name lives holds it for a moment.
+    perform _jobs_check_claim(worker, queues, job_types => job_types);
+    -- Tried again, because a session that asks whether the name lives holds its lock for a moment.
     while not pg_try_advisory_lock(_jobs_advisory_key('name', jobs_worker_start.worker)) loop
         v_tries := v_tries - 1;
         if v_tries = 0 then
@@ -2076,7 +2171,7 @@ begin
         concurrency = excluded.concurrency, version = excluded.version,
         name_key = excluded.name_key, listening_key = excluded.listening_key
     returning w.*;
-    -- The others begin to watch this one.
+    -- The other workers begin to watch this one.
     perform _jobs_signal(queues);
 end
 $$;
@@ -2102,16 +2197,17 @@ set search_path from current
 return hashtextextended(format('pgjobs.%s.%s.%s', kind, current_schema(), worker), 0);
 
 comment on function _jobs_advisory_key is
-    'internal: the advisory lock of a worker: its name, or its rest (see _jobs_worker_listen)';
+    'internal: the advisory lock of a worker: its name, or its mode (see _jobs_worker_listen)';
 
 -- functions/workers/_jobs_signal.sql
--- One worker's turn, everybody's hint. All who listen on jobs hear the queue's name; of the workers
--- at rest that serve it one is named on jobs_turn and looks at once, the others look a little later
--- in case it does not (pgjobs/listener.py), or sixteen of them would claim for one job. A worker
--- without a free slot hands its turn on, hops times at most.
+-- Notifies all listeners of the queue's name on channel jobs, and picks one listening worker that
+-- serves the queue, by its name on channel jobs_turn. The picked worker claims at once. The others
+-- claim 0.1 to 0.4 s later, in case the picked one does not (pgjobs/worker/listener.py). If nobody
+-- were picked, sixteen workers would claim for one job. A worker without a free slot passes its
+-- turn on, hops times at most.
 --
--- Silent while the server's notification queue is half full: a full one would make the caller's
--- commit fail, and workers poll every 10 s anyway.
+-- While the server's notification queue is half full this function is silent, because a full queue
+-- would make the caller's commit fail. Workers poll every 10 s anyway.
 create or replace function _jobs_signal(
     queues text[],
     job_types text[] default null,
@@ -2140,12 +2236,12 @@ end
 $$;
 
 comment on function _jobs_signal is
-    'internal: tells the workers of these queues to look, on commit: one at once, the others soon';
+    'internal: tells the workers of these queues to claim, on commit: one at once, the others soon';
 
 -- functions/workers/_jobs_worker_listen.sql
--- A worker rests: from now on producers notify. Refused while a producer that counted on it being
--- awake has not committed; the worker then goes on looking by itself and tries again. Once it rests
--- it must claim once more before it sleeps.
+-- From now on producers notify this worker. The lock is refused while a producer that was silent
+-- because of this worker has not committed: the worker then goes on polling and tries again. After
+-- the change it must claim once more before it sleeps (docs/decisions/0004-notify-gate.md).
 create or replace function _jobs_worker_listen(worker text) returns boolean
 language plpgsql volatile security definer
 set search_path from current
@@ -2160,11 +2256,11 @@ end
 $$;
 
 comment on function _jobs_worker_listen is
-    'internal: the worker will wait for NOTIFY; false: a producer counts on it, look again first';
+    'internal: the worker waits for NOTIFY from now on; false: a producer relies on its polling';
 
 -- functions/workers/_jobs_worker_poll.sql
--- Whoever else sleeps on these queues is told: it begins to watch this worker (_jobs_worker_tick), and
--- helps with what made it rise.
+-- Signals the other workers of its queues: they begin to watch this worker (_jobs_worker_tick), and
+-- help with the jobs that made it change to polling.
 create or replace function _jobs_worker_poll(worker text) returns void
 language plpgsql volatile security definer
 set search_path from current
@@ -2180,11 +2276,12 @@ end
 $$;
 
 comment on function _jobs_worker_poll is
-    'internal: the worker looks by itself every few milliseconds; producers need not notify it';
+    'internal: the worker claims every few milliseconds; producers need not notify it';
 
 -- functions/workers/_jobs_worker_tick.sql
--- One statement is ping, heartbeat of the process, recovery and poll. It runs every 10 s; and every
--- 2 s while others are at work, so that a death among them is noticed at the second look.
+-- The regular statement of a worker: ping, sign of life, recovery and poll in one. A worker sends
+-- it every 10 s, and every 2 s while other workers are at work, so that the second tick notices
+-- their death.
 create or replace function _jobs_worker_tick(worker text)
 returns table (watch boolean, due_in interval, peers bigint)
 language plpgsql volatile security definer
@@ -2209,12 +2306,12 @@ begin
                    where j.status = 'processing' and j.worker <> v_me.worker)
             or exists (select from jobs_workers w
                        where w.worker <> v_me.worker and (w.polling or w.missed_at is not null)),
-        -- All that is due, however long: what somebody had locked notifies nobody when it is free,
-        -- nor does one of those that lose their workers when another one of them has ended.
+        -- Long overdue jobs too, because no signal is sent when a locked row becomes free, or when
+        -- a worker that held a suspect may take the next one.
         least(
             jobs_next_due(v_me.queues, v_me.job_types),
-            -- The order is that of ix_jobs_crashed: planned on an empty table, any index of pending
-            -- jobs looks as good.
+            -- In the order of ix_jobs_crashed: a planner that knows an empty table finds any index
+            -- of pending jobs as good.
             (select min(c.run_at)
              from (select j.run_at from jobs j
                    where j.status = 'pending' and j.crash_count > 0 and j.queue = any (v_me.queues)
@@ -2227,13 +2324,15 @@ end
 $$;
 
 comment on function _jobs_worker_tick is
-    'internal: a worker''s regular look; whether to look again in 2 s, when a job is due, others';
+    'internal: a worker''s tick: whether the next is due in 2 s, when a job is due, how many peers';
 
 -- functions/workers/_jobs_workers_gone.sql
--- A worker's session holds its name's lock. Found free once may be a connection that was cut and is
--- being replaced; found free twice, 2 s apart, is a death. `try`, never wait: a session that waits
--- for an advisory lock holds back vacuum everywhere. In order of name, so that two sessions that
--- find the same workers missing do not deadlock.
+-- A living worker's session holds the advisory lock of the worker's name. A lock that is found free
+-- once may belong to a connection that was cut and is being replaced. A lock that is found free
+-- twice, at least 2 s apart, means that the worker is dead
+-- (docs/decisions/0008-death-by-session.md). This function never waits for such a lock, because a
+-- session that waits for an advisory lock holds back vacuum everywhere. It goes in the order of
+-- names, so that two sessions that find the same workers dead do not deadlock.
 create or replace function _jobs_workers_gone() returns text[]
 language plpgsql volatile
 set search_path from current
@@ -2241,20 +2340,20 @@ as $$
 declare
     v_now timestamptz := clock_timestamp();
     v_worker record;
-    v_key bigint;
     v_gone text[] := '{}';
 begin
-    for v_worker in select w.worker, w.missed_at from jobs_workers w order by w.worker loop
-        v_key := _jobs_advisory_key('name', v_worker.worker);
-        -- One expression: a query that is cancelled in between would keep the name for ever.
-        continue when not case when pg_try_advisory_lock_shared(v_key)
-            then pg_advisory_unlock_shared(v_key) else false end;
-        -- A session is not refused what it holds itself.
+    for v_worker in 
+        select w.worker, w.missed_at, w.name_key from jobs_workers w order by w.worker
+    loop
+        -- In one expression: a query that is cancelled between two would keep the lock for ever.
+        continue when not case when pg_try_advisory_lock_shared(v_worker.name_key)
+            then pg_advisory_unlock_shared(v_worker.name_key) else false end;
+        -- PostgreSQL grants a session the lock that this session holds already.
         continue when exists (
             select from pg_locks l
             where l.locktype = 'advisory' and l.pid = pg_backend_pid()
                 and l.mode = 'ExclusiveLock' and l.objsubid = 1
-                and (l.classid::bigint << 32 | l.objid::bigint) = v_key);
+                and (l.classid::bigint << 32 | l.objid::bigint) = v_worker.name_key);
         if v_worker.missed_at is null then
             update jobs_workers w set missed_at = v_now
             where w.worker = v_worker.worker and w.missed_at is null;
@@ -2293,7 +2392,7 @@ begin
     end if;
     if v_job.status = 'cancelled' then
         return next v_job;
-    elsif v_job.status = 'pending' or v_by_worker then
+    elsif v_job.status in ('pending', 'blocked') or v_by_worker then
         return query
         update jobs j
         set status = 'cancelled',
@@ -2323,11 +2422,11 @@ end
 $$;
 
 comment on function jobs_cancel is
-    'pending -> cancelled; a processing job''s worker is asked to stop it, and confirms by its fence';
+    'pending -> cancelled; the worker of a processing job is asked to stop it, and confirms';
 
 -- functions/manage/jobs_cleanup.sql
--- Never in anybody's way: it takes finished rows only, which no claim looks at, and skips those that
--- somebody else has locked.
+-- Disturbs no other session: it deletes finished rows only, which no claim reads, and skips rows
+-- that another session has locked.
 create or replace function jobs_cleanup(
     older_than interval default '7 days',
     statuses text[] default '{completed}',
@@ -2360,10 +2459,7 @@ begin
         raise exception using errcode = 'JQ003',
             message = format('older_than must be from 0 to 1000 years, not %s', older_than);
     end if;
-    if max_jobs < 0 then
-        raise exception using errcode = 'JQ003',
-            message = format('max_jobs must be 0 or more, not %s', max_jobs);
-    end if;
+    perform _jobs_check_max_jobs(max_jobs);
     v_before := clock_timestamp() - coalesce(older_than, '7 days');
     for v_status in select distinct unnest(coalesce(statuses, '{completed}')) order by 1 loop
         v_ids := array(
@@ -2380,10 +2476,10 @@ end
 $$;
 
 comment on function jobs_cleanup is
-    'deletes finished jobs that are older than this, max_jobs at the most; repeat until it returns 0';
+    'deletes finished jobs that are older than this, at most max_jobs; repeat until it returns 0';
 
 -- functions/manage/jobs_grant.sql
--- The plan of who may do what; tests/sql/test_grants.py holds it against every function there is.
+-- Which role may call what; tests/sql/test_grants.py compares it with all functions that there are.
 -- Roles add up: a worker whose handlers enqueue further jobs is a producer too. To take everything
 -- back: `revoke all on all functions in schema ... from role`, and the same for tables.
 create or replace function jobs_grant(role_name text, as_what text) returns void
@@ -2397,8 +2493,8 @@ declare
         '_jobs_release_unknown,jobs_start,_jobs_signal,_jobs_worker_listen,_jobs_worker_poll,'
         'jobs_worker_start,jobs_worker_stop,_jobs_worker_tick}';
     c_observer constant text[] := '{jobs_doctor,_jobs_doctor_jobs,_jobs_doctor_notify,'
-        '_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,jobs_list,_jobs_advisory_key,'
-        'jobs_queues,jobs_stats,jobs_workers}';
+        '_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,jobs_list,jobs_queues,'
+        'jobs_stats,jobs_workers}';
     c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retry,jobs_retry_many}';
     v_schema constant text := current_schema();
@@ -2422,8 +2518,9 @@ begin
         raise exception using errcode = 'insufficient_privilege',
             message = format('only the owner of jobs may grant, which is %s', v_owner::regrole);
     end if;
-    -- Our functions run as their owner, and would find in the schema what that role has put there,
-    -- by itself or as a role that it can become. Whoever can become the owner needs no such way.
+    -- Our functions run as their owner and find what is in the schema. A role that may create
+    -- objects there, or may become such a role, could thereby act as the owner. A role that may
+    -- become the owner needs no such way.
     if not pg_has_role(role_name, v_owner, 'member') and exists (
         select from pg_roles r
         where pg_has_role(role_name, r.oid, 'member')
@@ -2457,7 +2554,7 @@ end
 $$;
 
 comment on function jobs_grant is
-    'lets a role enqueue (producer), run jobs (worker), look on (observer) or manage (admin)';
+    'lets a role enqueue (producer), run jobs (worker), read (observer) or manage (admin)';
 
 -- functions/manage/jobs_pause.sql
 create or replace function jobs_pause(queue text) returns setof jobs_queues
@@ -2466,7 +2563,7 @@ set search_path from current
 as $$
 #variable_conflict use_column
 begin
-    perform _jobs_check_job('any', coalesce(jobs_pause.queue, ''), 0, null, null, 0, null, 'live', null);
+    perform _jobs_check_queue(jobs_pause.queue);
     return query
     insert into jobs_queues as q (queue, paused_at)
     values (jobs_pause.queue, clock_timestamp())
@@ -2484,7 +2581,7 @@ set search_path from current
 as $$
 #variable_conflict use_column
 begin
-    perform _jobs_check_job('any', coalesce(jobs_resume.queue, ''), 0, null, null, 0, null, 'live', null);
+    perform _jobs_check_queue(jobs_resume.queue);
     return query
     insert into jobs_queues as q (queue, paused_at)
     values (jobs_resume.queue, null)
@@ -2498,7 +2595,7 @@ comment on function jobs_resume is 'opens a paused queue again and wakes its wor
 
 -- functions/manage/jobs_retry.sql
 -- Two sessions cannot both win: the row is locked before its status is read, and the unique index
--- decides who holds a key.
+-- decides which job holds a key.
 create or replace function jobs_retry(job_id bigint) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
@@ -2509,11 +2606,11 @@ as $$
 declare
     v_job jobs := _jobs_lock(job_id);
 begin
-    if v_job.status in ('pending', 'processing') then
+    if v_job.status in ('pending', 'processing', 'blocked') then
         raise exception using errcode = 'JQ002',
             message = format('job %s is %s already', job_id, v_job.status);
     end if;
-    -- The handler surrounds no `return query`: the row is returned once it is sure.
+    -- The exception handler surrounds no `return query`: the row is returned after it.
     begin
         update jobs j
         set status = 'pending',
@@ -2544,8 +2641,8 @@ comment on function jobs_retry is
     'a failed, cancelled or completed job -> pending now, with its counts at 0';
 
 -- functions/manage/jobs_retry_many.sql
--- Two sessions cannot both win: rows are locked with `skip locked`, so nobody waits, and jobs_retry reads
--- the status of what it has locked.
+-- Two sessions cannot both win: this function locks rows with `skip locked`, so that no session
+-- waits, and jobs_retry reads the status of the row that it has locked.
 create or replace function jobs_retry_many(
     job_types text[] default null,
     queues text[] default null,
@@ -2563,21 +2660,19 @@ declare
     v_id bigint;
     v_count bigint := 0;
 begin
-    if max_jobs < 0 then
-        raise exception using errcode = 'JQ003',
-            message = format('max_jobs must be 0 or more, not %s', max_jobs);
-    end if;
+    perform _jobs_check_max_jobs(max_jobs);
     for v_id in
         select j.id from jobs j
         where j.status = 'failed'
             and (job_types is null or j.job_type = any (job_types))
             and (queues is null or j.queue = any (queues))
             and j.finished_at >= coalesce(failed_since, '-infinity')
-            -- Those whose key is taken are left alone, and do not use up max_jobs.
-            and (j.unique_key is null or j.unique_scope = 'kept' or not exists (
+            -- Jobs whose key another job holds are left out, and do not use up max_jobs.
+            and (j.unique_key is null or j.unique_scope in ('kept', 'period') or not exists (
                 select from jobs o
                 where o.job_type = j.job_type and o.unique_key = j.unique_key and o.id <> j.id
-                    and (o.unique_scope = 'kept' or o.status in ('pending', 'processing'))))
+                    and (o.unique_scope in ('kept', 'period') or o.status in ('pending', 'blocked')
+                        or o.status = 'processing' and o.unique_scope = 'live')))
         order by j.finished_at
         limit coalesce(max_jobs, 10000)
         for update of j skip locked
@@ -2604,23 +2699,56 @@ return '0.1.0';
 
 comment on function jobs_version is 'which release of pgjobs made these functions';
 
+-- functions/manage/_jobs_check_max_jobs.sql
+create or replace function _jobs_check_max_jobs(max_jobs int) returns void
+language plpgsql immutable
+set search_path from current
+as $$
+begin
+    if max_jobs < 0 then
+        raise exception using errcode = 'JQ003',
+            message = format('max_jobs must be 0 or more, not %s', max_jobs);
+    end if;
+end
+$$;
+
+comment on function _jobs_check_max_jobs is 'internal: refuses a negative number of jobs';
+
+-- functions/manage/_jobs_check_queue.sql
+create or replace function _jobs_check_queue(queue text) returns void
+language plpgsql immutable
+set search_path from current
+as $$
+begin
+    if coalesce(octet_length(queue), 0) not between 1 and 512 then
+        raise exception using errcode = 'JQ003', message = 'queue must have 1 to 512 bytes';
+    end if;
+end
+$$;
+
+comment on function _jobs_check_queue is 'internal: refuses what cannot be the name of a queue';
+
 -- functions/doctor: what is stuck and why
 -- functions/doctor/jobs_doctor.sql
--- Runs with the rights of its caller, an observer at least, and says so where they do not suffice.
+-- Runs with the rights of its caller, who is an observer at least, and says where those do not
+-- suffice. The checks always give their advice, which is shown only where something is wrong.
 create or replace function jobs_doctor()
 returns table (check_name text, verdict text, detail text, advice text)
 language sql volatile
 set search_path from current
 as $$
-select d.* from _jobs_doctor_jobs() d
-union all
-select d.* from _jobs_doctor_workers() d
-union all
-select d.* from _jobs_doctor_vacuum() d
-union all
-select d.* from _jobs_doctor_notify() d
-union all
-select d.* from _jobs_doctor_schema() d
+select d.check_name, d.verdict, d.detail, case when d.verdict <> 'ok' then d.advice end
+from (
+    select j.* from _jobs_doctor_jobs() j
+    union all
+    select w.* from _jobs_doctor_workers() w
+    union all
+    select v.* from _jobs_doctor_vacuum() v
+    union all
+    select n.* from _jobs_doctor_notify() n
+    union all
+    select s.* from _jobs_doctor_schema() s
+) d
 $$;
 
 comment on function jobs_doctor is
@@ -2654,16 +2782,16 @@ select 'expired leases',
     case when p.expired = 0 then 'ok' when p.overdue < '1 minute' then 'warn' else 'bad' end,
     case when p.expired = 0 then 'none'
         else format('%s, the oldest for %s', p.expired, date_trunc('second', p.overdue)) end,
-    case when p.expired > 0 then 'a running worker takes such jobs back within 10 s; without one: '
-        'select count(*) from jobs_recover()' end
+    'a running worker takes such jobs back within 10 s; without one: '
+        'select count(*) from jobs_recover()'
 from processing p
 union all
 select 'jobs held without a lease',
     case when p.held > '1 hour' then 'warn' else 'ok' end,
     case when p.leaseless = 0 then 'none'
         else format('%s, the longest for %s', p.leaseless, date_trunc('second', p.held)) end,
-    case when p.held > '1 hour' then 'nothing takes them back by itself: if whoever held them is '
-        'gone, select count(*) from jobs_recover(worker)' end
+    'nothing takes them back by itself: if their worker is gone, '
+        'select count(*) from jobs_recover(worker)'
 from processing p
 union all
 select 'oldest due job',
@@ -2671,24 +2799,23 @@ select 'oldest due job',
     coalesce((select format('%s in queue %s has been due for %s', o.job_type, o.queue,
                             date_trunc('second', o.age))
               from waiting o where not o.paused order by o.age desc limit 1), 'none'),
-    case when w.age > '1 minute' then 'start more workers, or give them more slots; see the checks '
-        'on workers and handlers below' end
+    'start more workers, or give them more slots; see the checks on workers and handlers below'
 from (select max(w.age) as age from waiting w where not w.paused) w
 union all
 select 'paused queues',
     case when p.queues > 0 then 'warn' else 'ok' end,
     coalesce(p.detail, 'none has jobs that are due'),
-    case when p.queues > 0 then 'pgjobs resume QUEUE, or select * from jobs_resume(queue)' end
+    'pgjobs resume QUEUE, or select * from jobs_resume(queue)'
 from paused p
 $$;
 
 comment on function _jobs_doctor_jobs is
-    'internal: the doctor''s checks of jobs that nobody finishes or fetches';
+    'internal: the doctor''s checks of jobs that no worker finishes or claims';
 
 -- functions/doctor/_jobs_doctor_notify.sql
--- PostgreSQL does not tell how far each listener has read. A listener that falls behind is one
--- within a transaction, which reads nothing until its end, or one whose client takes nothing from
--- the socket; the oldest of these is named.
+-- PostgreSQL does not tell how far each listener has read. A listener falls behind if it is within
+-- a transaction, because it reads nothing until the transaction ends, or if its client takes
+-- nothing from the socket. This check names the oldest such session.
 create or replace function _jobs_doctor_notify()
 returns table (check_name text, verdict text, detail text, advice text)
 language sql volatile
@@ -2714,8 +2841,7 @@ select 'notification queue',
         when u.usage < 0.1 then ''
         when s.pid is not null then '; probably behind: ' || s.who
         else '; which listener is behind cannot be told' end),
-    case when u.usage < 0.1 then null
-        when s.pid is not null then format('end the listener that is behind: '
+    case when s.pid is not null then format('end the listener that is behind: '
             'select pg_terminate_backend(%s); from half full on workers poll', s.pid)
         else format('end the listener that is behind; who sees all sessions is told more: '
             'grant pg_read_all_stats to %I', current_user) end
@@ -2734,7 +2860,8 @@ as $$
 with expected(index_name) as (
     values ('jobs_id_is_the_key'), ('ix_jobs_claim'), ('ix_jobs_crashed'), ('ix_jobs_unique_key'),
         ('ix_jobs_job_type'), ('ix_jobs_status'), ('ix_jobs_status_type'),
-        ('ix_jobs_reference_id'), ('ix_jobs_reference_type'), ('ix_jobs_reference')
+        ('ix_jobs_reference_id'), ('ix_jobs_reference_type'), ('ix_jobs_reference'),
+        ('ix_jobs_reference_key')
 ), broken as (
     select string_agg(e.index_name || case when i.indexrelid is null then ' (missing)'
                           else ' (invalid)' end, ', ' order by e.index_name) as names,
@@ -2754,15 +2881,14 @@ with expected(index_name) as (
 )
 select 'indexes', case when b.names is null then 'ok' else 'bad' end,
     coalesce(b.names, 'all there and valid'),
-    case when b.names is not null then format('%spgjobs sql | psql -v schema=%s makes them again',
-                                              b.drops, current_schema()) end
+    format('%spgjobs sql | psql -v schema=%s makes them again', b.drops, current_schema())
 from broken b
 union all
 select 'persistence',
     case t.relpersistence when 'p' then 'ok' else 'bad' end,
     case t.relpersistence when 'p' then 'logged'
         else 'unlogged: a crash empties the table jobs' end,
-    case when t.relpersistence <> 'p' then 'alter table jobs set logged' end
+    'alter table jobs set logged'
 from pg_class t where t.oid = 'jobs'::regclass
 union all
 select 'notifying trigger',
@@ -2770,7 +2896,7 @@ select 'notifying trigger',
     case when g.tgenabled in ('O', 'A') then 'enabled' when g.tgenabled is null then 'missing'
         else 'disabled: workers find new jobs by their poll only' end,
     case when g.tgenabled is null then 'pgjobs migrate makes it again'
-        when g.tgenabled not in ('O', 'A') then 'alter table jobs enable trigger jobs_notify' end
+        else 'alter table jobs enable trigger jobs_notify' end
 from (select) one
 left join pg_trigger g on g.tgrelid = 'jobs'::regclass and g.tgname = 'jobs_notify'
 union all
@@ -2781,8 +2907,7 @@ select 'privileges',
             ' would take for theirs', current_schema())
         else 'nobody may call the functions without a grant' end,
     case when o.names is not null then 'pgjobs migrate takes it back; then grant by pgjobs grant'
-        when p.may_create
-            then format('revoke create on schema %I from public', current_schema()) end
+        else format('revoke create on schema %I from public', current_schema()) end
 from open_functions o,
     (select has_schema_privilege('public', current_schema(), 'create') as may_create) p
 union all
@@ -2793,8 +2918,8 @@ comment on function _jobs_doctor_schema is
     'internal: the doctor''s checks that table, indexes, trigger and privileges are as installed';
 
 -- functions/doctor/_jobs_doctor_vacuum.sql
--- patience: how long a snapshot may be held before it is worth a word; ten times as long is bad.
-create or replace function _jobs_doctor_vacuum(patience interval default '5 minutes')
+-- held_for: a snapshot that is held for longer is a warning; ten times as long is bad.
+create or replace function _jobs_doctor_vacuum(held_for interval default '5 minutes')
 returns table (check_name text, verdict text, detail text, advice text)
 language sql volatile
 set search_path from current
@@ -2815,9 +2940,9 @@ with holders as (
         format('rollback prepared %L, or commit it', p.gid)
     from pg_prepared_xacts p where p.database = current_database()
     union all
-    -- A slot has no clock: it counts as old as soon as it keeps a million transactions.
+    -- A slot tells no time: it counts as old once it keeps a million transactions.
     select format('the replication slot %s', s.slot_name),
-        case when age(s.xmin) > 1000000 then patience * 11 else '0' end, age(s.xmin),
+        case when age(s.xmin) > 1000000 then held_for * 11 else '0' end, age(s.xmin),
         format('if its standby is gone: select pg_drop_replication_slot(%L)', s.slot_name)
     from pg_replication_slots s where s.xmin is not null
 ), hidden as (
@@ -2838,30 +2963,27 @@ with holders as (
     from pg_stat_all_tables s where s.relid = 'jobs'::regclass
 )
 select 'oldest snapshot',
-    case when o.held > 10 * patience then 'bad' when o.held > patience then 'warn'
+    case when o.held > 10 * held_for then 'bad' when o.held > held_for then 'warn'
         when h.users is not null then 'warn' else 'ok' end,
-    case when o.held > patience or (o.held is not null and h.users is null)
+    case when o.held > held_for or (o.held is not null and h.users is null)
             then format('%s has held back vacuum for %s, %s transactions', o.who,
                         date_trunc('second', o.held), o.transactions)
         when h.users is not null then format('unknown for the sessions of %s', h.users)
         else 'none holds back vacuum' end,
-    case when o.held > patience then o.advice
-        when h.users is not null
-            then format('it needs pg_read_all_stats: grant pg_read_all_stats to %I', current_user)
-        end
+    case when o.held > held_for then o.advice
+        else format('it needs pg_read_all_stats: grant pg_read_all_stats to %I', current_user) end
 from oldest o, hidden h
 union all
 select 'dead rows', d.verdict,
     format('%s dead beside %s living; last vacuum %s', d.rows, d.live,
            coalesce(date_trunc('second', clock_timestamp() - d.vacuumed) || ' ago', 'unknown')),
-    case when d.verdict <> 'ok' then 'see who holds back vacuum, above; then: vacuum jobs' end
+    'see who holds back vacuum, above; then: vacuum jobs'
 from dead d
 union all
 select 'autovacuum',
     case when c.off is null then 'ok' else 'bad' end,
     coalesce(c.off, 'on'),
-    case when c.off is null then null
-        when c.off like '%jobs' then 'alter table jobs reset (autovacuum_enabled)'
+    case when c.off like '%jobs' then 'alter table jobs reset (autovacuum_enabled)'
         else 'switch autovacuum and track_counts on in postgresql.conf, then reload' end
 from (
     select case
@@ -2877,7 +2999,7 @@ from (
 $$;
 
 comment on function _jobs_doctor_vacuum is
-    'internal: the doctor''s checks of what keeps dead rows in the table, and of who is to blame';
+    'internal: the doctor''s checks of what keeps dead rows in the table, and which session does';
 
 -- functions/doctor/_jobs_doctor_workers.sql
 create or replace function _jobs_doctor_workers()
@@ -2886,12 +3008,12 @@ language sql volatile
 set search_path from current
 as $$
 with registered as (
-    -- A worker's session holds its name's lock; a bigint's two halves are its classid and objid.
+    -- A worker's session holds the lock of its name; pg_locks shows the two halves of its bigint.
     select w.*, clock_timestamp() - w.seen_at as unseen, exists (
         select from pg_locks l
         where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
             and l.database = (select d.oid from pg_database d where d.datname = current_database())
-            and (l.classid::bigint << 32 | l.objid::bigint) = _jobs_advisory_key('name', w.worker)
+            and (l.classid::bigint << 32 | l.objid::bigint) = w.name_key
         ) as connected
     from jobs_workers w
 ), due as (
@@ -2924,7 +3046,7 @@ select 'workers',
         when c.connected = 0 then 'none is connected'
         else format('%s connected, %s of them polling; the last heartbeat was %s ago', c.connected,
                     c.polling, date_trunc('second', c.unseen)) end,
-    case when c.connected + c.others = 0 then 'start one: pgjobs worker MODULE:APP' end
+    'start one: pgjobs worker MODULE:APP'
 from counts c
 union all
 select 'workers that are gone',
@@ -2932,34 +3054,32 @@ select 'workers that are gone',
     coalesce(string_agg(format('%s (seen %s ago%s)', r.worker, date_trunc('second', r.unseen),
                                case when r.polling then ', was polling' else '' end),
                         ', ' order by r.worker), 'none'),
-    case when count(*) > 0 then 'their jobs are taken back by the next worker that looks, or by '
-        'two calls of jobs_recover() 2 s apart' end
+    'the tick of another worker takes their jobs back, or two calls of jobs_recover() 2 s apart'
 from registered r where not r.connected
 union all
 select 'workers that hang',
     case when count(*) > 0 then 'bad' else 'ok' end,
     coalesce(string_agg(format('%s (seen %s ago)', r.worker, date_trunc('second', r.unseen)),
                         ', ' order by r.worker), 'none'),
-    case when count(*) > 0 then 'a handler blocks the event loop, or the process is stopped: '
-        'restart it' end
+    'a handler blocks the event loop, or the process is stopped: restart it'
 from registered r where r.connected and r.unseen > '30 seconds'
 union all
 select 'jobs without a handler',
     case when count(*) > 0 then 'bad' else 'ok' end,
     coalesce(string_agg(format('%s in queue %s (%s due)', u.job_type, u.queue, u.jobs),
                         ', ' order by u.queue, u.job_type), 'none'),
-    case when count(*) > 0 then 'start a worker that serves the queue and has a handler for the '
-        'type, or cancel the jobs' end
+    'start a worker that serves the queue and has a handler for the type, or cancel the jobs'
 from unserved u where exists (select from registered r where r.connected)
 $$;
 
 comment on function _jobs_doctor_workers is
-    'internal: the doctor''s checks of the registered workers, and of jobs that none of them takes';
+    'internal: the doctor''s checks of the registered workers, and of jobs that none claims';
 
 -- views: what everybody may read
 -- views/jobs_list.sql
--- What an observer may see of each job: not what is in it. The error, which may quote the payload,
--- is there for those who may read the table itself.
+-- What an observer may see of each job: all but its payload, its headers, its progress and its
+-- result. The error may quote the payload, so only roles that may read the table itself see the
+-- error.
 create or replace view jobs_list as
 select j.id,
     j.queue,
@@ -2968,20 +3088,27 @@ select j.id,
     j.priority,
     j.reference_type,
     j.reference_id,
+    j.reference_key,
+    j.group_key,
+    j.batch_id,
     j.retry_count,
     j.max_retries,
     j.crash_count,
     j.attempt,
     j.run_at,
+    j.expires_at,
+    j.depends_on_left,
     j.worker,
     j.lease_until,
     j.cancel_requested_at,
     j.created_at,
     j.updated_at,
+    j.started_at,
     j.finished_at,
     clock_timestamp() - case j.status
         when 'pending' then j.run_at
-        when 'processing' then j.updated_at
+        when 'processing' then coalesce(j.started_at, j.updated_at)
+        when 'blocked' then j.created_at
         else j.finished_at end as age,
     case when has_table_privilege('jobs'::regclass, 'select') then j.error end as error
 from jobs j;
@@ -3005,7 +3132,8 @@ comment on view jobs_stats is
 
 -- end of the generated list
 -- install/regrant.sql
--- Gives the successors of what sql/install/replace.sql dropped the owner and the grants of their elders.
+-- Gives the functions and views that sql/install/replace.sql dropped, now made again, the owner and
+-- the grants that they had.
 do $regrant$
 declare
     v_new record;
@@ -3046,8 +3174,8 @@ end
 $regrant$;
 
 -- install/grants.sql
--- PostgreSQL lets everybody call a new function. Ours act as their owner, so nobody may until
--- jobs_grant says so; whoever was granted something keeps it. The owner needs no grant.
+-- PostgreSQL lets every role call a new function. Our functions act as their owner, so no role may
+-- call them until jobs_grant says so. Grants that were made before stay. The owner needs no grant.
 do $grants$
 declare
     v_function text;

@@ -1,4 +1,4 @@
-"""The demo, as somebody who has just cloned the project sees it."""
+"""The demo, run as by somebody who has just cloned the project."""
 
 import os
 import pty
@@ -38,7 +38,7 @@ def test_the_demo_ingests_the_documentation_and_ends_by_itself() -> None:
     assert done.stdout.count(" -c ") == 3
 
 
-def test_the_demo_takes_a_folder_of_ones_own(tmp_path: Path) -> None:
+def test_the_demo_takes_a_folder_of_the_user(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("One paragraph.\n\nAnother one.\n")
     done = demo(str(tmp_path), "--once")
     assert done.returncode == 0, done.stderr
@@ -52,7 +52,7 @@ def test_a_folder_without_text_is_a_readable_error(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-# The new session takes its standard input as its terminal, from which Ctrl-C comes.
+# Makes standard input the terminal of the new session, so that Ctrl-C reaches it.
 TAKE_TERMINAL = """
 import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -61,7 +61,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 class Terminal:
-    """The demo on a terminal: what it shows, and keys."""
+    """The demo on a terminal: reads its output, and presses keys."""
 
     def __init__(self, folder: Path) -> None:
         self._end, its_end = pty.openpty()
@@ -83,8 +83,8 @@ class Terminal:
         os.write(self._end, keys)
 
     def end(self) -> int:
-        """Its exit status, once it has ended by itself."""
-        with suppress(OSError):  # what Linux says at the end of a terminal
+        """Waits until the demo ends by itself; returns its exit status."""
+        with suppress(OSError):  # Linux raises it at the end of a terminal
             while read := os.read(self._end, 65536):
                 self.shown += read.decode(errors="replace")
         return self._process.wait(60)
@@ -109,7 +109,7 @@ def terminal() -> Iterator[Callable[[Path], Terminal]]:
         one.close()
 
 
-def test_on_a_terminal_the_server_stays_for_psql_until_enter(
+def test_on_a_terminal_the_server_runs_on_for_psql_until_enter(
     tmp_path: Path, terminal: Callable[[Path], Terminal]
 ) -> None:
     (tmp_path / "note.txt").write_text("One paragraph.")

@@ -1,4 +1,4 @@
-"""What the documents point to is there, and their code can be read."""
+"""Every link in the documents has its target, and every block of Python can be parsed."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 def _anchors(document: Path) -> set[str]:
-    """As GitHub makes them of the headings."""
+    """The anchors that GitHub makes of the headings."""
     headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -36,7 +36,7 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 def test_every_block_of_python_can_be_parsed(document: Path) -> None:
     text = document.read_text()
     for block in re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        # Excerpts await outside of a function.
+        # An excerpt may use await outside of a function.
         indented = textwrap.indent(block, "    ")
         ast.parse(f"async def excerpt():\n{indented}\n    pass")
 

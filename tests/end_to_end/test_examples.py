@@ -1,4 +1,4 @@
-"""Every example runs, and prints what it says."""
+"""Every example runs, and prints the expected lines."""
 
 import asyncio
 import importlib.util
@@ -28,7 +28,7 @@ PRINTED = {
 }
 
 
-def test_every_example_is_here() -> None:
+def test_every_example_is_tested() -> None:
     modules = {path.stem for path in EXAMPLES.glob("*.py")}
     folders = {path.name for path in EXAMPLES.iterdir() if path.is_dir()} - {"__pycache__"}
     assert modules == {*PRINTED, "fastapi_app"}
@@ -36,7 +36,7 @@ def test_every_example_is_here() -> None:
 
 
 @pytest.mark.parametrize("name", PRINTED)
-def test_an_example_prints_what_it_says(name: str, pgjobs_dsn: str) -> None:
+def test_an_example_prints_the_expected_lines(name: str, pgjobs_dsn: str) -> None:
     done = subprocess.run(
         [sys.executable, EXAMPLES / f"{name}.py"],
         check=False, capture_output=True, text=True, timeout=60,
@@ -92,7 +92,7 @@ async def test_the_pipeline_is_an_app_that_a_worker_runs(
     )
     try:
         async with asyncio.timeout(60):
-            while not await conn.fetchval(  # the database is what tells
+            while not await conn.fetchval(
                 "select exists (select from jobs where job_type = 'cleanup'"
                 " and status = 'completed')"
             ):
@@ -104,7 +104,7 @@ async def test_the_pipeline_is_an_app_that_a_worker_runs(
     assert await conn.fetchval("select count(*) from jobs where status <> 'completed'") == 0
 
 
-async def test_a_shell_is_a_worker(
+async def test_a_shell_script_can_be_a_worker(
     pgjobs_dsn: str, conn: asyncpg.Connection, pg_program: Callable[[str], str]
 ) -> None:
     await conn.execute("select jobs_enqueue('work'), jobs_enqueue('fail', max_retries => 0)")

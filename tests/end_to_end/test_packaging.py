@@ -33,7 +33,7 @@ def wheel(built: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a new environment that has the wheel."""
+    """The interpreter of a new environment with the wheel installed."""
     folder = tmp_path_factory.mktemp("venv")
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     new = folder / "bin" / "python"
@@ -42,7 +42,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
          "--disable-pip-version-check", str(wheel)],
         check=True,
     )
-    # What pgjobs depends on is taken from where the tests run, behind what the wheel brought.
+    # The dependencies come from the environment of the tests, after the wheel on the path.
     site = subprocess.run(
         [str(new), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
         check=True, capture_output=True, text=True,
@@ -55,7 +55,7 @@ def test_the_wheel_holds_the_sql_inside_the_package(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"pgjobs/{name}" for name in SQL_FILES} <= names
     assert "pgjobs/py.typed" in names
-    # Nothing beside the package: "sql" or "tests" would be in everybody's way.
+    # No other top-level name: "sql" or "tests" would clash with other packages.
     assert {name.split("/")[0] for name in names} == {
         "pgjobs", f"{wheel.name.rsplit('-', 3)[0]}.dist-info"
     }

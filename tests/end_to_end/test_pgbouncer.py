@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
     reason="no pgbouncer on this machine (Debian: apt-get install pgbouncer)",
 )
 
-# Three sessions for everybody, so that they change hands at every chance.
+# The default is three server sessions for all clients, so that a session changes clients often.
 _CONFIG = """
 [databases]
 * = host={host} port={port} user={user}
@@ -53,7 +53,7 @@ class Bouncer:
             host=server.host, port=server.port, user=server.user, mode=mode, size=size,
             listen_port=self.port, folder=self.folder,
         ))
-        # PgBouncer refuses root, as PostgreSQL does; then it runs as PostgreSQL's own user.
+        # PgBouncer refuses to run as root; then it runs as the user of the PostgreSQL server.
         self._user = Path(server.host).stat().st_uid if os.geteuid() == 0 else None
         if self._user is not None:
             os.chown(self.folder, self._user, -1)
@@ -70,7 +70,7 @@ class Bouncer:
         self._process.wait()
 
     def dsn(self, direct: str) -> str:
-        """The same database through it."""
+        """The same database through PgBouncer."""
         return f"postgresql://postgres@127.0.0.1:{self.port}{urlsplit(direct).path}"
 
 
@@ -126,7 +126,7 @@ async def eventually(conn: asyncpg.Connection, statement: str, wanted: object) -
         await asyncio.sleep(0.02)
 
 
-async def test_a_worker_drains_what_was_enqueued_through_it(
+async def test_a_worker_drains_jobs_that_were_enqueued_through_pgbouncer(
     dsn: str, pgjobs_dsn: str, conn: asyncpg.Connection
 ) -> None:
     app = App(dsn=dsn)
@@ -153,7 +153,7 @@ async def test_a_worker_drains_what_was_enqueued_through_it(
     assert await conn.fetchval(wrong % "payload::text::int") == 0
 
 
-async def test_an_enqueue_through_it_wakes_a_worker(
+async def test_an_enqueue_through_pgbouncer_wakes_a_worker(
     dsn: str, pgjobs_dsn: str, conn: asyncpg.Connection
 ) -> None:
     app = App(dsn=dsn)
@@ -169,11 +169,11 @@ async def test_an_enqueue_through_it_wakes_a_worker(
             began = time.monotonic()
             job = await handle.enqueue(n)
             await eventually(conn, f"select status from jobs where id = {job.id}", "completed")
-            # Without NOTIFY it would be the next look, after up to ten seconds.
+            # Without NOTIFY the worker would claim at its next tick, after up to ten seconds.
             assert time.monotonic() - began < 1.5
 
 
-async def test_it_may_go_away_for_a_while(
+async def test_no_job_fails_while_pgbouncer_restarts(
     bounced: Callable[..., Bouncer], pgjobs_dsn: str, conn: asyncpg.Connection
 ) -> None:
     bouncer = bounced()
@@ -196,7 +196,7 @@ async def test_it_may_go_away_for_a_while(
     assert await conn.fetchval("select max(retry_count + crash_count) from jobs") == 0
 
 
-async def test_nobody_is_given_the_statement_of_another(dsn: str) -> None:
+async def test_no_client_gets_the_prepared_statement_of_another(dsn: str) -> None:
     links = [Link(dsn, name=f"link {n}") for n in range(12)]
 
     async def ask(n: int, link: Link) -> None:
@@ -209,7 +209,7 @@ async def test_nobody_is_given_the_statement_of_another(dsn: str) -> None:
         await link.close()
 
 
-async def test_what_a_claim_sets_is_over_with_its_transaction(dsn: str) -> None:
+async def test_a_setting_of_a_claim_ends_with_its_transaction(dsn: str) -> None:
     claiming = Link(dsn, name="claim", settings={"synchronous_commit": "off"})
     settling = Link(dsn, name="settle")
     shown = "select current_setting('synchronous_commit') as value"
@@ -220,7 +220,7 @@ async def test_what_a_claim_sets_is_over_with_its_transaction(dsn: str) -> None:
     await settling.close()
 
 
-async def test_nothing_stays_behind_in_its_sessions(
+async def test_no_statement_setting_or_lock_stays_in_the_sessions_of_pgbouncer(
     dsn: str, pgjobs_dsn: str, conn: asyncpg.Connection
 ) -> None:
     app = App(dsn=dsn)
@@ -242,7 +242,9 @@ async def test_nothing_stays_behind_in_its_sessions(
     ) == 0
 
 
-async def test_listening_through_it_is_refused(dsn: str, conn: asyncpg.Connection) -> None:
+async def test_listening_through_transaction_mode_is_refused(
+    dsn: str, conn: asyncpg.Connection
+) -> None:
     app = App(dsn=dsn)
     app.job("t")(lambda _job: None)
     with pytest.raises(InvalidArgument, match="--listen-dsn"):
@@ -250,12 +252,12 @@ async def test_listening_through_it_is_refused(dsn: str, conn: asyncpg.Connectio
     assert await conn.fetchval("select count(*) from jobs_workers") == 0
 
 
-async def test_migrating_through_it_is_refused(dsn: str) -> None:
+async def test_migrating_through_transaction_mode_is_refused(dsn: str) -> None:
     with pytest.raises(InvalidArgument, match="own address"):
         await asyncio.to_thread(pgjobs.migrate, dsn)
 
 
-async def test_in_session_mode_it_carries_everything(
+async def test_everything_works_through_session_mode(
     bounced: Callable[..., Bouncer], pgjobs_dsn: str, conn: asyncpg.Connection
 ) -> None:
     address = bounced(mode="session", size=20).dsn(pgjobs_dsn)

@@ -1,4 +1,4 @@
-"""Queues over two databases behind one front: examples/plproxy, where a server has PL/Proxy."""
+"""Queues over two databases behind one front (examples/plproxy), if PL/Proxy is installed."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -67,12 +67,12 @@ async def test_one_front_spreads_jobs_over_two_databases_with_a_worker_each(
     ]
     assert len(set(ids)) == 200
     assert 50 < Counter(job_id % 2 for job_id in ids)[0] < 150
-    # The same key is in the same database, however often it is asked for.
+    # Every enqueue with the same key goes to the same database.
     keyed = front.execute(
         "select j.id from generate_series(1, 5), jobs_enqueue('count', unique_key => 'k') j"
     ).fetchall()
     assert len(set(keyed)) == 1
-    # An id tells its database.
+    # The id of a job tells its database.
     for job_id in ids[:10]:
         cancelled = front.execute("select id, status from jobs_cancel(%s)", [job_id]).fetchone()
         assert cancelled == (job_id, "cancelled")

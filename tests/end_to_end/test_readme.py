@@ -19,7 +19,7 @@ for _language, _code in re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILIN
     BLOCKS.setdefault(_language, []).append(_code)
 
 
-def test_every_block_is_of_a_kind_that_is_tested_here() -> None:
+def test_every_code_block_is_of_a_kind_that_is_tested_here() -> None:
     assert set(BLOCKS) == {"sh", "sql", "python", "mermaid"}
     assert "\n    " not in re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
 
@@ -73,7 +73,7 @@ def test_the_shell_commands_exist() -> None:
         assert set(arguments) <= targets
 
 
-def test_what_is_installed_has_the_name_and_the_extras_that_it_says() -> None:
+def test_the_package_has_the_name_and_the_extras_that_the_readme_names() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert f"pip install {project['name']}" in README
     for extra in re.findall(r"extra `(\w+)`", README):

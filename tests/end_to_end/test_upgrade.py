@@ -1,7 +1,8 @@
 """A database made by 0.1.0, with jobs in every state, is upgraded and goes on.
 
-tests/data holds what that release made: `pgjobs sql` of then, the ledger that its `pgjobs migrate`
-kept, and the jobs. None of it is ever edited; a release that changes the schema adds its own.
+tests/data holds files made with that release: the output of `pgjobs sql`, the ledger that
+`pgjobs migrate` kept, and the jobs. They are never edited; a release that changes the schema adds
+files of its own.
 """
 
 from collections.abc import Callable
@@ -49,7 +50,7 @@ def upgrade(dsn: str, psql: Psql, by: str) -> list[str]:
 
 
 @pytest.mark.parametrize("by", ["migrate", "psql"])
-def test_nothing_is_lost_or_altered(old: tuple[str, bool], psql: Psql, by: str) -> None:
+def test_an_upgrade_loses_and_alters_no_job(old: tuple[str, bool], psql: Psql, by: str) -> None:
     dsn, has_ledger = old
     before = [row["row"] for row in rows(dsn, JOBS.format(""))]
     queues = rows(dsn, "select * from jobs_queues order by queue")
@@ -61,14 +62,14 @@ def test_nothing_is_lost_or_altered(old: tuple[str, bool], psql: Psql, by: str) 
         assert applied == [m for m in MIGRATIONS if not (has_ledger and m == "0001_jobs")]
         assert migrate(dsn) == []
     after = [row["row"] for row in rows(dsn, JOBS.format(""))]
-    # A release may add columns; what was there is there.
+    # A release may add columns; the earlier ones keep their values.
     kept = [{key: new[key] for key in row} for row, new in zip(before, after, strict=True)]
     assert kept == before
     assert rows(dsn, "select * from jobs_queues order by queue") == queues
 
 
 @pytest.mark.parametrize("by", ["migrate", "psql"])
-def test_it_becomes_what_a_new_installation_is(
+def test_an_upgraded_database_equals_a_new_installation(
     old: tuple[str, bool], psql: Psql, dump: Callable[..., str], pgjobs_dsn: str, by: str
 ) -> None:
     dsn, _ = old
@@ -76,13 +77,15 @@ def test_it_becomes_what_a_new_installation_is(
     assert dump(dsn) == dump(pgjobs_dsn)
 
 
-async def test_all_goes_on(old: tuple[str, bool], psql: Psql) -> None:
+async def test_claims_workers_and_operators_go_on_after_an_upgrade(
+    old: tuple[str, bool], psql: Psql
+) -> None:
     dsn, _ = old
     migrate(dsn)
     conn = await asyncpg.connect(dsn)
     try:
         await claims_go_on(conn)
-        await those_who_held_jobs_go_on(conn)
+        await workers_that_hold_jobs_go_on(conn)
         await operators_go_on(conn)
     finally:
         await conn.close()
@@ -106,7 +109,7 @@ async def claims_go_on(conn: asyncpg.Connection) -> None:
     await conn.execute("select from jobs_complete(2, '{}', 'new', 1)")
     done = "select id from jobs_complete_many('new', '{1,5}', '{1,3}', '{null,null}') id"
     assert await ids(conn, done) == [1, 5]
-    # Its own list of delays is still in the row.
+    # The job's own list of delays is still in its row.
     late = "select run_at - updated_at from jobs_fail(4, 'again', worker => 'new', attempt => 3)"
     assert (await conn.fetchval(late)).total_seconds() == 3600
     assert await ids(conn, "select id from jobs_enqueue('unique', unique_key => 'live')") == [6]
@@ -115,7 +118,7 @@ async def claims_go_on(conn: asyncpg.Connection) -> None:
     assert await ids(conn, "select id from jobs_claim('new', '{closed}')") == [8]
 
 
-async def those_who_held_jobs_go_on(conn: asyncpg.Connection) -> None:
+async def workers_that_hold_jobs_go_on(conn: asyncpg.Connection) -> None:
     with pytest.raises(JobNotHeld):
         await conn.execute("select from jobs_complete(10, null, 'psql', 2)")
     held = "select state from jobs_heartbeat('psql', '{9,10}', '{1,3}', '1 hour')"
@@ -150,12 +153,12 @@ async def operators_go_on(conn: asyncpg.Connection) -> None:
 
 
 @pytest.mark.parametrize("by", ["migrate", "psql"])
-def test_where_nothing_is_to_be_changed_nobody_is_waited_for(
+def test_an_upgrade_that_changes_nothing_waits_for_no_transaction(
     empty_dsn: str, psql: Psql, by: str
 ) -> None:
     migrate(empty_dsn)
     with psycopg.connect(empty_dsn) as producer:
-        # It has written, and takes its time: an index or a trigger would wait for its end.
+        # The producer has not committed: creating an index or a trigger would wait for it.
         producer.execute("select from jobs_enqueue('a')")
         upgrade(empty_dsn, psql, by)
         producer.execute("select from jobs_enqueue('b')")

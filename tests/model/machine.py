@@ -30,6 +30,7 @@ NEW = st.fixed_dictionaries(
         "payload": st.sampled_from([{}, [], {"a": 1}]),
         "reference_type": st.sampled_from([None, "file"]),
         "reference_id": st.sampled_from([None, 7]),
+        "reference_key": st.sampled_from([None, "a-7"]),
     },
 )
 
@@ -51,7 +52,7 @@ class TableMachine(RuleBasedStateMachine):
         return moment
 
     def settle(self) -> datetime:
-        """Now, and no moment of the table is so near that a call might fall on either side."""
+        """Waits until no time in the table is so near that a call could come before or after it."""
         now = self.now()
         moments = [j[c] for j in self.model.jobs.values() for c in ("run_at", "lease_until")]
         if any(m is not None and now < m < now + timedelta(seconds=0.3) for m in moments):
@@ -62,7 +63,7 @@ class TableMachine(RuleBasedStateMachine):
     # -- a step
 
     def call(self, function: str, **arguments: Any) -> tuple[list[Row], Between, str | None]:
-        """Rows, when it ran, and the SQLSTATE if it was refused."""
+        """Returns the rows, the time of the call, and the SQLSTATE if it was refused."""
         began = self.settle()
         rows: list[Row] = []
         state = None
@@ -73,7 +74,7 @@ class TableMachine(RuleBasedStateMachine):
         return rows, Between(began, self.now()), state
 
     def values(self, function: str, **arguments: Any) -> tuple[list[Any], Between]:
-        """The values of a function that returns one column, and which is not refused."""
+        """The values of a function that returns one column; the call must not be refused."""
         rows, now, state = self.call(function, **arguments)
         assert state is None
         return [next(iter(row.values())) for row in rows], now
@@ -83,7 +84,7 @@ class TableMachine(RuleBasedStateMachine):
         return {row["id"]: row for row in rows}
 
     def agree(self) -> dict[int, Row]:
-        """The table is what the model says; the model learns the exact moments."""
+        """Asserts that the table equals the model; the model takes over the exact times."""
         table = self.table()
         assert list(table) == list(self.model.jobs)
         for job_id, row in table.items():
@@ -94,7 +95,7 @@ class TableMachine(RuleBasedStateMachine):
         return table
 
     def expect(self, step: Any, rows: list[Row], state: str | None) -> None:
-        """The model makes the same of it: the same ids in the same order, or the same error."""
+        """Asserts that the model gives the same ids in the same order, or the same error."""
         refused = None
         ids: list[int] = []
         try:
@@ -109,14 +110,14 @@ class TableMachine(RuleBasedStateMachine):
     # -- values to draw
 
     def job_id(self, place: int, *statuses: str) -> int:
-        """One of the ids, mostly of a job in these statuses; now and then one that there is not."""
+        """An id, mostly of a job in one of these statuses; now and then of no job at all."""
         ids = [job["id"] for job in self.model.jobs.values() if job["status"] in statuses]
         if not ids or place % 8 == 7:
             ids = [*self.model.jobs, 999]
         return ids[place // 8 % len(ids)]
 
     def fences(self, drawn: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Ids with their attempts, or attempts that are off by what was drawn."""
+        """Ids with their attempts; each attempt is shifted by the drawn number."""
         ids = [self.job_id(place, "processing") for place, _ in drawn]
         attempts = [self.model.jobs.get(i, {"attempt": 1})["attempt"] for i in ids]
         return [(i, a + off) for i, a, (_, off) in zip(ids, attempts, drawn, strict=True)]

@@ -1,7 +1,7 @@
-"""The contract in plain Python: what each function makes of the table, and what it answers.
+"""The contract in plain Python: how each function changes the table, and what it returns.
 
-A job is a dict with the columns of its row. Time is a moment that the caller passes; where the
-contract gives only bounds (the clock moves on, retries have jitter) the model writes Between.
+A job is a dict with the columns of its row. The caller passes the time. Where the contract gives
+only bounds (the clock moves on, retries have jitter) the model writes Between.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Between:
 
 
 class Refused(Exception):
-    """What the function raises: its SQLSTATE."""
+    """The function raises an error with this SQLSTATE."""
 
 
 class Model:
@@ -68,7 +68,7 @@ class Model:
         return job
 
     def fenced(self, worker: str, fences: list[Fence]) -> dict[int, list[int]]:
-        """By id, the places of a batch that pass. Of an id twice the later attempt counts."""
+        """By id, the places in a batch that pass. Of an id that stands twice the later counts."""
         places: dict[int, list[int]] = {}
         for job_id in {i for i, _ in fences}:
             attempt = max(a for i, a in fences if i == job_id)
@@ -87,7 +87,7 @@ class Model:
     # -- producers
 
     def enqueue(self, job_id: int, now: Between, **given: Any) -> int:
-        """The new job's id, which is the one given here, or that of the key's holder."""
+        """Returns ``job_id``, now the id of a new job, or the id of the job that holds the key."""
         holder = self.holder(given["job_type"], given.get("unique_key"))
         if holder:
             return int(holder["id"])
@@ -97,6 +97,9 @@ class Model:
             "unique_scope": "live", "backoff": None, "status": "pending", "result": None,
             "error": None, "retry_count": 0, "crash_count": 0, "attempt": 0, "worker": None,
             "lease_until": None, "cancel_requested_at": None, "finished_at": None,
+            "reference_key": None, "group_key": None, "headers": None, "progress": None,
+            "batch_id": None, "depends_on_left": None, "expires_at": None, "unique_until": None,
+            "marks": None, "started_at": None,
             "run_at": now, "created_at": now, "updated_at": now, **given,
         }
         return job_id
@@ -105,7 +108,7 @@ class Model:
 
     @staticmethod
     def suspect(job: Row) -> bool:
-        """It lost its worker twice (or has one loss left): it may be what kills workers."""
+        """A job that lost its worker twice, or has one loss left, may kill its worker."""
         return bool(0 < job["crash_count"] >= min(job["max_retries"], 2))
 
     def due(self, queue: str, job_types: list[str] | None, now: datetime) -> list[Row]:
@@ -149,13 +152,14 @@ class Model:
     def _take(job: Row, worker: str, lease: timedelta | None, now: Between) -> None:
         job.update(
             status="processing", worker=worker, attempt=job["attempt"] + 1, updated_at=now,
+            started_at=now,
             lease_until=None if lease is None else now.later(lease),
         )
 
     def next_due(
         self, queues: list[str], job_types: list[str] | None, now: datetime
     ) -> datetime | None:
-        """When a claim could take a job; for a suspect that is due no clock tells."""
+        """When a claim could take a job. A due suspect waits for another one, not for a time."""
         waiting = [
             job["run_at"] for queue in queues if queue not in self.paused
             for job in self.due(queue, job_types, FOREVER)
@@ -219,7 +223,7 @@ class Model:
             job["error"] = (
                 f"its worker was lost {job['crash_count'] + 1} times, the last was {job['worker']}"
             )
-        # At once the first time, after its backoff later.
+        # At once after the first loss, with the backoff after later losses.
         if status == "pending" and job["crash_count"] > 0:
             job["run_at"] = delayed(job, job["crash_count"], None, now)
         job["crash_count"] += 1
@@ -262,7 +266,7 @@ class Model:
         self, job_types: list[str] | None, queues: list[str] | None, since: datetime | None,
         max_jobs: int, now: Between, seen: set[int],
     ) -> int:
-        """How many. Those that failed at the same moment go in any order: as was seen."""
+        """How many. Jobs that failed at the same moment go in any order: ``seen`` tells which."""
 
         def free(job: Row) -> bool:
             return self.holder(job["job_type"], job["unique_key"]) in (None, job)
@@ -281,7 +285,7 @@ class Model:
         )
         count = 0
         for job in chosen[:max_jobs]:
-            if free(job):  # of two with one key the first has it by now
+            if free(job):  # the first of two jobs with one key holds the key now
                 self.retry(job["id"], now)
                 count += 1
         return count
@@ -289,7 +293,7 @@ class Model:
     def cleanup(
         self, older_than: timedelta, statuses: list[str], max_jobs: int, now: datetime
     ) -> tuple[int, list[Row]]:
-        """How many, and the candidates in the order in which they go."""
+        """How many, and the candidates in the order of their deletion."""
         old = [
             job for job in self.jobs.values()
             if job["status"] in statuses and job["finished_at"] < now - older_than
@@ -299,7 +303,7 @@ class Model:
 
 
 def delayed(job: Row, retry: int, retry_in: timedelta | None, now: Between) -> Between:
-    """The moment of a retry, counted from 1: of the list, or 1 s doubling to 1 h with jitter."""
+    """When retry 1, 2, … is due: by the list, or after 1 s doubling to 1 h, with jitter."""
     if retry_in is not None:
         return now.later(retry_in)
     if job["backoff"] is not None:

@@ -1,4 +1,4 @@
-"""How long hypothesis looks: bounded in the ordinary suite, PGJOBS_HYPOTHESIS=long for more."""
+"""How many examples hypothesis tries: few by default, many with PGJOBS_HYPOTHESIS=long."""
 
 import os
 
@@ -8,7 +8,7 @@ LONG = os.environ.get("PGJOBS_HYPOTHESIS") == "long"
 
 
 def bounded(examples: int, *, long: int, steps: int = 50) -> settings:
-    """So many examples: always the same ones in the ordinary suite, others in each long run."""
+    """By default ``examples``, always the same ones; in a long run ``long``, each time others."""
     return settings(
         max_examples=long if LONG else examples,
         stateful_step_count=steps,

@@ -44,7 +44,7 @@ MANY = {"job_type": "t", "payloads": [1, 2], "queue": "q", "priority": 1, "run_a
         "delay": MINUTE, "reference": ("file", 1), "max_retries": 1, "backoff": None}
 FENCE = {"worker": "w", "job_ids": [2, 3], "attempts": [1, 1]}
 
-# What would be right: by entry point, the arguments.
+# By entry point, arguments that are valid.
 SERVICE: dict[str, dict[str, Any]] = {
     "create": {"job_type": "t", "reference_id": 1, "reference_type": "file", "payload": {},
                "max_retries": 3},
@@ -110,7 +110,7 @@ def calls(points: dict[str, dict[str, Any]]) -> st.SearchStrategy[tuple[str, dic
 
     def of(name: str) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
         right = points[name]
-        json = () if points is DATABASE else JSON  # there it is text
+        json = () if points is DATABASE else JSON  # Database takes JSON as text
         if not right:
             return st.just((name, {}))
         strange = {key: VALUES | st.just("<deep>") if key in json else VALUES for key in right}
@@ -126,7 +126,7 @@ def written_out(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 class Bench:
-    """An app and a connection with jobs in each state, in an event loop that stays."""
+    """An app and a connection with jobs in each state, in one event loop for all calls."""
 
     def __init__(self, dsn: str, runner: asyncio.Runner) -> None:
         self.run = runner.run
@@ -204,7 +204,7 @@ def test_one_bad_call_among_others_at_the_same_time_is_refused_alone(bench):
     try_it()
 
 
-def test_the_service_does_it_or_says_why_not(bench):
+def test_a_service_method_works_or_says_why_not(bench):
     @bounded(300, long=20_000)
     @given(calls(SERVICE))
     def try_it(call):
@@ -216,7 +216,7 @@ def test_the_service_does_it_or_says_why_not(bench):
     try_it()
 
 
-def test_the_database_does_it_or_says_why_not(bench):
+def test_a_database_method_works_or_says_why_not(bench):
     @bounded(700, long=40_000)
     @given(calls(DATABASE))
     def try_it(call):
@@ -229,7 +229,7 @@ def test_the_database_does_it_or_says_why_not(bench):
 
 
 @pytest.mark.parametrize(("make", "right"), [("worker", WORKER), ("job", HANDLER)])
-def test_workers_and_handlers_are_made_or_refused_by_argument(bench, make, right):
+def test_workers_and_handlers_are_created_or_an_error_names_the_argument(bench, make, right):
     @bounded(150, long=10_000)
     @given(calls({make: right}))
     def try_it(call):
@@ -265,7 +265,7 @@ def test_a_payload_too_deep_for_python_hides_no_other_job_and_keeps_no_worker_fr
         await bench.conn.execute("select jobs_claim('w', '{deep}')")
         good = await handler.enqueue(1)
         assert good.id in [job.id for job in await JobService(bench.conn).get_pending()]
-        # It begins by taking back what a worker of its name held.
+        # The worker begins by recovering the jobs of an earlier worker with its name.
         await bench.app.worker(name="w", queues=["deep"]).run(until_empty=True)
         assert ran == [good.id]
         [error] = await bench.conn.fetch("select error from jobs where payload = $1", deep)
@@ -274,7 +274,7 @@ def test_a_payload_too_deep_for_python_hides_no_other_job_and_keeps_no_worker_fr
     bench.run(run())
 
 
-def test_a_payload_of_50_megabytes_is_stored_and_given_back(bench):
+def test_a_payload_of_50_megabytes_is_stored_and_read_back(bench):
     text = "é" * 25_000_000
 
     async def there_and_back() -> bool:

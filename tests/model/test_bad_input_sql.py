@@ -1,7 +1,7 @@
-"""Every SQL function with what is right in type and wrong otherwise.
+"""Every SQL function with arguments of the right type and strange values.
 
-Either it works, or an error of our own names the argument. Whatever it took in, everybody's work
-goes on afterwards: no row may be such that a claim, a recovery or a client stumbles over it.
+Either the call works, or an error of pgjobs names the argument. Whatever a call has stored, all
+work goes on afterwards: no row may make a claim, a recovery or a client fail.
 """
 
 from typing import Any
@@ -54,12 +54,12 @@ def signature(conn: Conn, function: str) -> dict[str, str]:
 
 
 def table(conn: Conn) -> list[dict[str, Any]]:
-    # A moment that Python cannot hold raises here.
+    # Raises if a row has a time that Python cannot hold.
     return conn.execute("select * from jobs order by id").fetchall()
 
 
 def work_goes_on(conn: Conn) -> None:
-    """Everything that goes over many jobs at once, as workers and operators call it."""
+    """Calls the functions for many jobs at once, as workers and operators do."""
     conn.execute("update jobs set run_at = least(run_at, clock_timestamp())")
     conn.execute("select jobs_next_due(array(select queue from jobs))")
     for _ in range(3):
@@ -105,7 +105,7 @@ def examine(conn: Conn, function: str, call: str, values: dict[str, str | None])
     work_goes_on(conn)
 
 
-def look(conn: Conn, function: str, *, infinite_intervals: bool) -> None:
+def try_function(conn: Conn, function: str, *, infinite_intervals: bool) -> None:
     """Tries one function with many arguments."""
 
     types = signature(conn, function)
@@ -126,9 +126,9 @@ def look(conn: Conn, function: str, *, infinite_intervals: bool) -> None:
     try_it()
 
 
-def test_bad_input_is_refused_by_name_and_harms_nobody(pgjobs_dsn):
+def test_bad_input_is_refused_by_name_and_does_no_harm(pgjobs_dsn):
     with connect(pgjobs_dsn) as conn:
         conn.execute("set statement_timeout = '20s'")
         populate(conn)
         for function in FUNCTIONS:
-            look(conn, function, infinite_intervals=conn.info.server_version >= 170000)
+            try_function(conn, function, infinite_intervals=conn.info.server_version >= 170000)

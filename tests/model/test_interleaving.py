@@ -1,8 +1,8 @@
 """Two sessions whose steps interleave inside open transactions, one statement at a time.
 
-Each session's own writes are an overlay, found by reading the table before and after a statement.
-What is committed must be the overlays laid upon each other in order of their commits: then no write
-was lost or undone, whatever the other session did in between.
+The test finds the writes of a session by reading the table before and after each statement. The
+committed table must equal these writes, applied in the order of the commits: then no write was lost
+or undone, whatever the other session did in between.
 """
 
 from collections import Counter
@@ -28,13 +28,13 @@ Table = dict[int, dict[str, Any]]
 
 
 def pick(place: int, preferred: list[int], others: list[int]) -> int:
-    """Mostly one that is preferred; now and then one that there is not."""
+    """Mostly a preferred id; now and then any other, or the id of no job."""
     ids = preferred if preferred and place % 8 < 7 else [*others, 999]
     return ids[place // 8 % len(ids)]
 
 
 class Session:
-    """One connection: its open transaction's writes, and the claims and ends in it."""
+    """One connection, and the writes, claims and ends of its open transaction."""
 
     def __init__(self, conn: psycopg.Connection[dict[str, Any]]) -> None:
         self.conn = conn
@@ -55,7 +55,7 @@ class Session:
 
 
 class Interleaving(RuleBasedStateMachine):
-    conns: list[psycopg.Connection[dict[str, Any]]]  # two that act, and one that looks on
+    conns: list[psycopg.Connection[dict[str, Any]]]  # two act, the third only reads
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class Interleaving(RuleBasedStateMachine):
     # -- statements
 
     def act(self, who: int, function: str, **arguments: Any) -> list[Any] | None:
-        """What it answers; None if it would wait for the other session, or was refused."""
+        """What the function returns; None if it would wait for the other session or is refused."""
         session = self.sessions[who]
         before = session.table()
         if session.open:
@@ -167,7 +167,7 @@ class Interleaving(RuleBasedStateMachine):
     @rule(who=BOTH, worker=WORKERS, fences=FENCES,
           function=st.sampled_from([*ENDS[:3], "jobs_heartbeat", "delete"]))
     def batch(self, who, worker, fences, function):
-        # As a worker would know them: from what any session has seen, mostly of what is held.
+        # Ids that a worker could know: of rows that any session has seen, mostly of held jobs.
         seen = self.committed | {i: r for s in self.sessions for i, r in s.writes.items() if r}
         held = [i for i, row in seen.items() if row["status"] == "processing"]
         job_ids = [pick(place, held, list(seen)) for place, _ in fences]

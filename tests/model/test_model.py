@@ -1,4 +1,4 @@
-"""The SQL functions beside the model, in random order, with the whole table compared each time."""
+"""Calls the SQL functions and the model in random order, and compares the whole table each time."""
 
 from datetime import timedelta
 
@@ -117,7 +117,7 @@ class FunctionsAndModel(TableMachine):
 
     @rule(worker=WORKERS, fences=FENCES, data=st.data())
     def fail_many(self, worker, fences, data):
-        # Each job has its own: which of two equal fences counts is open.
+        # Equal fences would have different arguments, and which of them counts is open.
         fences = list(dict.fromkeys(self.fences(fences)))
         verdicts = [
             (f"e{place}", data.draw(st.sampled_from([None, True, False])),

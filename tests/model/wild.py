@@ -4,7 +4,7 @@ import json
 
 from hypothesis import strategies as st
 
-# What is large is named in what is drawn, so that a report is readable; `written_out` puts it in.
+# Large values are drawn as names, so that a report is readable; `written_out` replaces the names.
 LONG, MEGABYTE, DEEP, HUGE = "<513 bytes>", "<a megabyte>", "<deep>", "<20,000 times>"
 
 ELEMENTS = {
@@ -31,7 +31,7 @@ TAME = {
     "timestamp with time zone": "2030-01-01", "boolean": "true",
 }
 
-# What the functions know under this name: a call must get past the first check now and then.
+# Valid values by argument: now and then a call must get past the first check.
 KNOWN = {
     "job_id": [str(i) for i in range(1, 10)],
     "worker": ["w", "v"],
@@ -65,7 +65,7 @@ FLOORS = [
 
 
 def json_value(name: str) -> st.SearchStrategy[object]:
-    """What may stand under that key of an object in jobs_enqueue_many's array."""
+    """A value for this key of an object in the array of jobs_enqueue_many."""
     plain = [*KNOWN.get(name, []), "", LONG, "infinity", "-1", "now", "4713-01-01 BC", "x", "1e9"]
     numbers = st.sampled_from([0, -1, 1.5, 7, 10**30, True])
     delays = st.lists(
@@ -77,7 +77,7 @@ def json_value(name: str) -> st.SearchStrategy[object]:
 
 
 def written_out(text: str | None) -> str | None:
-    """The text with what is large in the place of its names."""
+    """The text, with the large values in place of their names."""
     if text is None:
         return None
     if text.startswith(HUGE):
@@ -100,7 +100,7 @@ BATCHES = st.one_of(
 
 
 def scalar(name: str, type_name: str) -> st.SearchStrategy[str]:
-    """A value's text, mostly one that is known."""
+    """The text of a value, often of a valid one."""
     strange = st.sampled_from(ELEMENTS[type_name])
     if type_name == "text":
         characters = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
@@ -133,7 +133,7 @@ def array(name: str, type_name: str, length: int | None) -> st.SearchStrategy[st
 
 
 def wild(name: str, type_name: str, length: int | None) -> st.SearchStrategy[str | None]:
-    """Text for such an argument, or null; an array of that length if one is given."""
+    """Any text for the argument, or null; an array may have a fixed length."""
     if name == "jobs":
         return st.none() | BATCHES
     if name == "floors":
@@ -144,7 +144,7 @@ def wild(name: str, type_name: str, length: int | None) -> st.SearchStrategy[str
 
 
 def tame(name: str, type_name: str, length: int) -> st.SearchStrategy[str | None]:
-    """What a caller would give."""
+    """Text that an ordinary caller would give."""
     element_type = type_name.removesuffix("[]")
     known = st.sampled_from(KNOWN.get(name, [TAME[element_type]]))
     if name in ("jobs", "floors"):

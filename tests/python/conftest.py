@@ -1,4 +1,4 @@
-"""What the tests of the Python side share: an app on this test's database, workers beside it."""
+"""Fixtures of the Python tests: an app on this test's database, and workers beside it."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ async def app(pgjobs_dsn: str) -> AsyncIterator[App]:
 
 @pytest.fixture
 def working(app: App) -> Working:
-    """``async with working(concurrency=2) as worker``: runs beside the block, then is stopped."""
+    """``async with working(concurrency=2) as worker``: the worker runs beside the block only."""
 
     @asynccontextmanager
     async def run(of: App = app, **options: Any) -> AsyncIterator[Worker]:
@@ -53,7 +53,7 @@ def job_row(conn: asyncpg.Connection) -> Callable[[int], Awaitable[asyncpg.Recor
 
 @pytest.fixture
 def until_status(conn: asyncpg.Connection) -> Callable[[int, str], Awaitable[asyncpg.Record]]:
-    """Waits until a job has a status, and gives its row."""
+    """Waits until a job has a status, and returns its row."""
 
     async def wait(job_id: int, status: str) -> asyncpg.Record:
         row: Any = None
@@ -73,7 +73,7 @@ def until_status(conn: asyncpg.Connection) -> Callable[[int, str], Awaitable[asy
 
 
 async def eventually(condition: Callable[[], Any], seconds: float = 10) -> None:
-    """Waits until a condition holds, plain or a coroutine function, or raises TimeoutError."""
+    """Waits until the condition, plain or a coroutine function, holds, or raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while True:
             found = condition()
@@ -90,7 +90,7 @@ def eventually_fixture() -> Callable[..., Awaitable[None]]:
 
 
 class Recorder:
-    """A handler that notes when which job began, and ends when told."""
+    """A handler that records when each job began, and ends when ``go`` is set."""
 
     def __init__(self) -> None:
         self.began: list[tuple[int, float]] = []
@@ -121,6 +121,6 @@ def recorder(app: App) -> Recorder:
 
 @pytest.fixture
 def quick(recorder: Recorder) -> Recorder:
-    """The same, whose runs end at once."""
+    """A recorder whose runs end at once."""
     recorder.go.set()
     return recorder

@@ -37,12 +37,12 @@ def dsn(pgjobs_dsn: str) -> str:
     return pgjobs_dsn
 
 
-def test_without_the_filter_our_tables_would_be_dropped(dsn: str) -> None:
+def test_without_the_filter_alembic_proposes_to_drop_the_tables_of_pgjobs(dsn: str) -> None:
     dropped = {change[1].name for change in proposals(dsn) if change[0] == "remove_table"}
     assert dropped >= {"jobs", "jobs_queues", "jobs_workers", "pgjobs_migrations"}
 
 
-def test_with_the_filter_nothing_is_proposed(dsn: str) -> None:
+def test_with_the_filter_alembic_proposes_nothing(dsn: str) -> None:
     assert proposals(dsn, include_object=include_object()) == []
     assert proposals(dsn, include_object=include_object(schema="public")) == []
 
@@ -56,7 +56,7 @@ def test_a_schema_of_its_own(dsn: str) -> None:
     assert proposals(dsn, include_object=both, **options) == []
 
 
-def test_it_goes_together_with_a_filter_of_ones_own(dsn: str) -> None:
+def test_the_filter_calls_a_filter_of_the_application(dsn: str) -> None:
     asked = []
 
     def own(item: Any, name: str | None, kind: str, reflected: bool, compare_to: Any) -> bool:
@@ -68,7 +68,7 @@ def test_it_goes_together_with_a_filter_of_ones_own(dsn: str) -> None:
     assert "jobs" not in asked
 
 
-def test_a_table_of_that_name_in_the_applications_metadata_is_its_own(empty_dsn: str) -> None:
+def test_a_table_jobs_in_the_applications_metadata_belongs_to_the_application(empty_dsn: str) -> None:
     tables = sa.MetaData()
     sa.Table("jobs", tables, sa.Column("id", sa.Integer, primary_key=True))
     found = proposals(empty_dsn, tables, include_object=include_object(schema="queue"))

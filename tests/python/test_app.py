@@ -1,6 +1,7 @@
 import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -17,7 +18,7 @@ text = st.text(
 number = st.integers(-12, 12) | st.integers()
 
 
-async def test_a_job_is_enqueued_with_all_that_was_said(app):
+async def test_a_job_is_enqueued_with_every_argument(app):
     at = datetime(2100, 1, 1, tzinfo=UTC)
     job = await app.enqueue(
         JobType.FILE_INGESTION, {"file_path": "a.pdf"}, queue="q", priority=-2, run_at=at,
@@ -33,24 +34,41 @@ async def test_a_job_is_enqueued_with_all_that_was_said(app):
     assert job.backoff == [HOUR, 2 * HOUR]
 
 
-async def test_what_is_not_said_is_the_default_of_the_database(app):
+@pytest.mark.parametrize("key", ["o-1", UUID(int=7)])
+@pytest.mark.parametrize("conn_given", [True, False])
+async def test_a_reference_that_is_no_number_is_kept_as_a_key(app, conn, key, conn_given):
+    job = await app.enqueue("t", reference=("order", key), conn=conn if conn_given else None)
+    assert (job.reference, job.reference_id) == (("order", str(key)), None)
+    (other,) = await app.enqueue_many("t", [1], reference=("order", key))
+    row = await conn.fetchrow("select reference_id, reference_key from jobs where id = $1", other)
+    assert tuple(row) == (None, str(key))
+
+
+async def test_an_unknown_option_is_refused_and_the_known_ones_are_named(app):
+    with pytest.raises(TypeError, match=r"no option 'quue', but queue, priority, .*unique_scope"):
+        await app.enqueue("t", quue="q")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="no option 'unique_key', but queue"):
+        await app.enqueue_many("t", [1], unique_key="k")  # type: ignore[call-arg]
+
+
+async def test_omitted_arguments_take_the_defaults_of_the_database(app):
     job = await app.enqueue("t")
     assert (job.payload, job.queue, job.priority, job.max_retries) == ({}, "default", 0, 3)
     assert (job.reference, job.unique_key, job.backoff) == ((None, None), None, None)
 
 
-async def test_a_delay_counts_from_the_databases_now(app, conn):
+async def test_a_delay_counts_by_the_clock_of_the_database(app, conn):
     job = await app.enqueue("t", delay=HOUR)
     assert abs(await conn.fetchval("select now()") + HOUR - job.run_at) < timedelta(minutes=1)
 
 
-async def test_a_unique_key_gives_the_job_that_has_it(app):
+async def test_enqueue_returns_the_job_that_holds_the_unique_key(app):
     first = await app.enqueue("t", 1, unique_key="k")
     second = await app.enqueue("t", 2, unique_key="k")
     assert (second.id, second.payload) == (first.id, 1)
 
 
-async def test_many_are_enqueued_in_order(app, conn):
+async def test_enqueue_many_keeps_the_order(app, conn):
     ids = await app.enqueue_many("t", ({"n": n} for n in range(50)), delay=HOUR, priority=2)
     rows = await conn.fetch("select id, payload ->> 'n' as n, priority, run_at from jobs")
     assert {row["id"]: int(row["n"]) for row in rows} == {i: n for n, i in enumerate(ids)}
@@ -58,11 +76,11 @@ async def test_many_are_enqueued_in_order(app, conn):
     assert min(row["run_at"] for row in rows) > await conn.fetchval("select now()")
 
 
-async def test_many_of_nothing_are_nothing(app):
+async def test_enqueue_many_without_payloads_returns_no_ids(app):
     assert await app.enqueue_many("t", []) == []
 
 
-async def test_many_are_all_or_none(app, conn):
+async def test_enqueue_many_adds_all_jobs_or_none(app, conn):
     with pytest.raises(InvalidArgument):
         await app.enqueue_many("t", [1, 2, "\x00"])
     with pytest.raises(InvalidArgument, match="priority"):
@@ -85,7 +103,8 @@ async def test_many_are_all_or_none(app, conn):
         ({"queue": "a\x00b"}, None),
         ({"queue": "\ud800"}, None),
         ({"reference": ("file", 2**63)}, None),
-        ({"reference": ("file", "1")}, None),
+        ({"reference": ("file", 1.5)}, "reference"),
+        ({"reference": ("file", "")}, "reference_key"),
         ({"reference": "file"}, "reference"),
         ({"unique_key": ""}, "unique_key"),
         ({"unique_key": "k", "unique_scope": "ever"}, "unique_scope"),
@@ -94,7 +113,7 @@ async def test_many_are_all_or_none(app, conn):
     ],
     ids=lambda value: repr(value)[:40],
 )
-async def test_what_cannot_be_a_job_is_refused_and_nothing_added(app, conn, options, message):
+async def test_an_invalid_argument_is_refused_and_no_job_added(app, conn, options, message):
     with pytest.raises(InvalidArgument, match=message):
         await app.enqueue("t", **options)
     if "unique_key" not in options:
@@ -104,7 +123,7 @@ async def test_what_cannot_be_a_job_is_refused_and_nothing_added(app, conn, opti
 
 
 @pytest.mark.parametrize("job_type", ["", None, 7, "x" * 513, "\x00"])
-async def test_a_type_that_is_no_name_is_refused(app, job_type):
+async def test_an_invalid_job_type_is_refused(app, job_type):
     for call in (app.enqueue(job_type), app.enqueue_many(job_type, [1])):
         with pytest.raises(InvalidArgument):
             await call
@@ -162,7 +181,7 @@ async def test_a_second_handler_for_a_type_is_refused(app):
     ],
     ids=repr,
 )
-async def test_a_worker_that_makes_no_sense_is_refused(app, options):
+async def test_a_worker_with_an_invalid_option_is_refused(app, options):
     with pytest.raises(InvalidArgument):
         app.worker(**options)
 
@@ -172,7 +191,7 @@ async def test_a_worker_without_handlers_is_refused(app):
         await app.worker().run()
 
 
-async def test_a_database_without_the_tables_says_what_to_run(empty_dsn):
+async def test_without_the_tables_the_error_says_what_to_run(empty_dsn):
     async with App(dsn=empty_dsn) as app:
         app.job("t")(lambda job: None)
         for call in (app.enqueue("t"), app.enqueue_many("t", [1]), app.worker().run()):
@@ -180,7 +199,7 @@ async def test_a_database_without_the_tables_says_what_to_run(empty_dsn):
                 await call
 
 
-async def test_migrate_makes_them(empty_dsn):
+async def test_migrate_creates_the_tables(empty_dsn):
     app = App(dsn=empty_dsn, schema="Jobs of ours")
     await app.migrate()
     async with app:
@@ -204,7 +223,7 @@ async def test_an_app_can_be_opened_again_and_closed_twice(pgjobs_dsn):
     await app.close()
 
 
-def test_an_app_works_in_one_event_loop_after_the_other(pgjobs_dsn):
+def test_an_app_works_in_two_event_loops_one_after_the_other(pgjobs_dsn):
     app = App(dsn=pgjobs_dsn)
 
     async def go():
@@ -215,7 +234,7 @@ def test_an_app_works_in_one_event_loop_after_the_other(pgjobs_dsn):
         asyncio.run(go())
 
 
-async def test_closing_leaves_no_connection_behind(pgjobs_dsn, conn, eventually):
+async def test_closing_an_app_leaves_no_connection_behind(pgjobs_dsn, conn, eventually):
     async with App(dsn=pgjobs_dsn) as app:
         await app.enqueue("t")
         await app.enqueue("t", delay=HOUR)
@@ -228,7 +247,7 @@ async def test_closing_leaves_no_connection_behind(pgjobs_dsn, conn, eventually)
     await eventually(alone)
 
 
-async def test_its_repr_tells_no_password():
+async def test_the_repr_of_an_app_hides_the_password():
     assert "secret" not in repr(App(dsn="postgresql://me:secret@host/db"))
 
 

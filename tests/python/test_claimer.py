@@ -1,4 +1,4 @@
-"""Claims whose answer was lost: what they took is known to nobody, and must run all the same."""
+"""Claims without an answer: the worker does not know the jobs, and they must run all the same."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ LOST = ConnectionResetError("the answer was lost")
 
 @pytest.fixture
 def claims(monkeypatch):
-    """Puts these in place of the next claims, one each."""
+    """Replaces the next claims by these functions, one each."""
     original = Database.claim
 
     def replace(*instead):
@@ -29,7 +29,7 @@ def claims(monkeypatch):
     return replace
 
 
-async def made_but_not_told(claim):
+async def made_without_an_answer(claim):
     await claim()
     raise LOST
 
@@ -43,21 +43,21 @@ async def spent(conn):
     ]
 
 
-async def test_what_was_claimed_without_an_answer_is_given_back_and_run(app, conn, quick, claims):
-    claims(made_but_not_told)
+async def test_jobs_of_a_claim_without_an_answer_are_released_and_run(app, conn, quick, claims):
+    claims(made_without_an_answer)
     await app.enqueue_many("t", [None] * 3)
     await app.worker(concurrency=2).run(until_empty=True)
-    # Two of them were claimed twice, and it cost them nothing.
+    # Two of the jobs were claimed twice, which spent no retry.
     assert await spent(conn) == [("completed", 2, 0, 0)] * 2 + [("completed", 1, 0, 0)]
 
 
-async def test_what_runs_meanwhile_is_not_given_back(
+async def test_running_jobs_are_not_released_after_a_claim_without_an_answer(
     app, conn, recorder, working, claims, until_status, eventually
 ):
     first = await app.enqueue("t")
     async with working(concurrency=3):
         await eventually(lambda: recorder.running == 1)
-        claims(made_but_not_told)
+        claims(made_without_an_answer)
         second = await app.enqueue("t")
         await eventually(lambda: recorder.running == 2)
         recorder.go.set()
@@ -67,7 +67,7 @@ async def test_what_runs_meanwhile_is_not_given_back(
     assert await spent(conn) == [("completed", 1, 0, 0), ("completed", 2, 0, 0)]
 
 
-async def test_a_claim_that_the_server_made_after_it_was_given_up_is_found_by_the_second_look(
+async def test_a_claim_that_the_server_made_after_the_timeout_is_undone_by_the_second_release(
     app, conn, quick, working, claims, until_status, monkeypatch
 ):
     monkeypatch.setattr("pgjobs.worker.claimer.SECOND_RELEASE_AFTER_S", 0.3)
@@ -77,7 +77,7 @@ async def test_a_claim_that_the_server_made_after_it_was_given_up_is_found_by_th
         raise TimeoutError
 
     async def too_late(claim):
-        # What was given up comes true only now, after the first look.
+        # The server makes the claim only now, after the first release.
         await claim()
         made.set()
         return []
@@ -90,11 +90,11 @@ async def test_a_claim_that_the_server_made_after_it_was_given_up_is_found_by_th
     assert (row["attempt"], row["retry_count"], row["crash_count"]) == (2, 0, 0)
 
 
-async def test_a_give_back_that_the_server_refuses_is_tried_later_and_holds_up_no_claim(
+async def test_a_release_that_the_server_refuses_is_tried_later_and_holds_up_no_claim(
     app, conn, quick, working, claims, until_status, monkeypatch
 ):
     monkeypatch.setattr("pgjobs.worker.claimer.SECOND_RELEASE_AFTER_S", 0.3)
-    refusals = [asyncpg.QueryCanceledError("refused")] * 2  # and the second look
+    refusals = [asyncpg.QueryCanceledError("refused")] * 2  # also the second release
     original = Database.release_unknown
 
     async def release_unknown(self, *args):
@@ -104,16 +104,16 @@ async def test_a_give_back_that_the_server_refuses_is_tried_later_and_holds_up_n
 
     monkeypatch.setattr(Database, "release_unknown", release_unknown)
     lost = await app.enqueue("t")
-    claims(made_but_not_told)
+    claims(made_without_an_answer)
     async with working(concurrency=1):
         await until_status(lost.id, "completed")
     assert await spent(conn) == [("completed", 2, 0, 0)]
 
 
-async def test_what_a_claim_gave_is_run_where_the_next_one_gets_no_answer(
+async def test_the_rows_of_a_claim_are_returned_if_the_full_claim_after_it_gets_no_answer(
     app, conn, quick, claims, monkeypatch
 ):
-    # The second claim passes floors, and asks without them too since it is given too few.
+    # The second claim passes floors and finds too few jobs, so a full claim follows it.
     monkeypatch.setattr("pgjobs.worker.floors.FULL_CLAIM_EVERY_S_IN_BACKLOG", 60)
     monkeypatch.setattr("pgjobs.worker.floors.FULL_CLAIM_EVERY_S", -1)
     older = []
@@ -127,7 +127,7 @@ async def test_what_a_claim_gave_is_run_where_the_next_one_gets_no_answer(
     worker = app.worker()
     claimer = worker._claimer
     known = [row["id"] for row in await claimer.claim(2)]
-    claims(and_an_older_job_comes, made_but_not_told)
+    claims(and_an_older_job_comes, made_without_an_answer)
     known += [row["id"] for row in await claimer.claim(2)]
     assert known == ids
     assert claimer.may_hold_unknown
@@ -137,7 +137,9 @@ async def test_what_a_claim_gave_is_run_where_the_next_one_gets_no_answer(
     await worker._claim_link.close()
 
 
-async def test_a_worker_that_stops_in_doubt_leaves_nothing_held(app, conn, quick, claims):
+async def test_a_worker_that_stops_after_a_claim_without_an_answer_holds_no_job(
+    app, conn, quick, claims
+):
     async def stops(claim):
         await claim()
         worker.stop()

@@ -1,4 +1,4 @@
-"""Every command against a real database: what it prints, what it changes, how it exits."""
+"""Runs every command on a real database; checks its output, its changes and its exit status."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def run(pgjobs_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command on this test's database; it is to end with that status."""
+    """Runs a command on this test's database and asserts its exit status."""
     monkeypatch.setenv("PGJOBS_DSN", pgjobs_dsn)
 
     def run(*arguments: str, status: int = 0, stdin: str | None = None) -> Result:
@@ -31,7 +31,7 @@ def run(pgjobs_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 @pytest.fixture
 def run_in_thread(run: Run) -> Callable[..., Any]:
-    """``run`` for tests that hold a connection: a command has an event loop of its own."""
+    """Runs a command in a thread: the command starts its own event loop, as the test did."""
     async def run_(*arguments: str, **options: Any) -> Result:
         return await asyncio.to_thread(run, *arguments, **options)
 
@@ -61,7 +61,7 @@ async def test_enqueue_adds_a_job_with_all_its_options(
     assert row["run_at"].isoformat() == "2030-01-31T07:00:00+00:00"
 
 
-async def test_enqueue_reads_the_payload_from_stdin_and_waits(
+async def test_enqueue_reads_the_payload_from_stdin_and_takes_a_delay(
     conn: Connection, run_in_thread: Any
 ) -> None:
     said = await run_in_thread("enqueue", "a", "-", "--delay", "1h30m", "--json", stdin="[1, 2]")
@@ -100,7 +100,7 @@ async def test_list_filters_and_shows_the_newest_first(
     assert "no [bold]disk" in shown
 
 
-async def test_show_tells_all_of_a_job(conn: Connection, run_in_thread: Any) -> None:
+async def test_show_prints_every_field_of_a_job(conn: Connection, run_in_thread: Any) -> None:
     await conn.execute(
         """select from jobs_enqueue('a', '{"n": [1, {"ü": null}]}', backoff => '{1 min}');
         select from jobs_claim('w'); select from jobs_complete(1, '"done"')"""
@@ -117,7 +117,7 @@ async def test_show_tells_all_of_a_job(conn: Connection, run_in_thread: Any) -> 
     assert '"ü": null' in text
 
 
-async def test_retry_and_cancel_go_on_after_one_that_fails(
+async def test_retry_and_cancel_go_on_after_a_job_that_fails(
     conn: Connection, run_in_thread: Any
 ) -> None:
     await conn.execute(
@@ -135,7 +135,7 @@ async def test_retry_and_cancel_go_on_after_one_that_fails(
     assert said.stderr == "pgjobs: job 3 is processing already\n"
 
 
-async def test_retry_of_all_that_failed_can_be_narrowed(
+async def test_retry_failed_takes_filters(
     conn: Connection, run_in_thread: Any
 ) -> None:
     await conn.execute(
@@ -161,7 +161,7 @@ async def test_pause_and_resume(conn: Connection, run_in_thread: Any) -> None:
     assert await conn.fetch("select from jobs_claim('w')")
 
 
-async def test_cleanup_goes_on_until_nothing_is_left(
+async def test_cleanup_deletes_batches_until_no_job_is_left(
     conn: Connection, run_in_thread: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pgjobs.cli.queues._CLEANUP_BATCH", 10)
@@ -218,12 +218,12 @@ async def test_the_doctor_compares_the_versions(conn: Connection, run_in_thread:
 
 
 async def test_top_goes_on_until_it_is_interrupted(run_in_thread: Any, monkeypatch: Any) -> None:
-    looks = 0
+    prints = 0
 
     async def sleep(seconds: float) -> None:
-        nonlocal looks
-        looks += 1
-        if looks == 3:
+        nonlocal prints
+        prints += 1
+        if prints == 3:
             raise KeyboardInterrupt
 
     monkeypatch.setattr("pgjobs.cli.top.asyncio.sleep", sleep)

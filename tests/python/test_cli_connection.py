@@ -1,4 +1,4 @@
-"""A database that is not there, or that does not let in, is told in one line without a password."""
+"""A database that cannot be reached gives one line on stderr, without the password."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ Pgjobs = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def pgjobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pgjobs:
-    """The command as its users run it: another process."""
+    """Runs the command in a process of its own, as users do."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -46,7 +46,7 @@ def app(tmp_path: Path) -> str:
         ("127.0.0.1:{port}/db?sslmode=nonsense", "sslmode"),
     ],
 )
-def test_what_cannot_be_reached(
+def test_a_database_that_cannot_be_reached(
     pgjobs: Pgjobs, pgjobs_server: Server, app: str, command: str, where: str, why: str
 ) -> None:
     dsn = f"postgresql://user:{SECRET}@{where.format(port=pgjobs_server.port)}"
@@ -86,7 +86,7 @@ def test_the_environment_names_the_database(
     assert pgjobs("list", "--dsn", pgjobs_dsn).returncode == 0
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(
+def test_a_reader_that_closes_the_pipe_is_no_error(
     pgjobs_dsn: str, psql: Callable[..., object]
 ) -> None:
     psql(pgjobs_dsn, "-c", "insert into jobs (job_type) select 'a' from generate_series(1, 20000)")

@@ -1,4 +1,4 @@
-"""What is asked wrongly, what fails, what the help teaches; and the commands that install."""
+"""Wrong arguments, failures, the help, and the commands that install."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def run(pgjobs_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command on this test's database; it is to end with that status."""
+    """Runs a command on this test's database and asserts its exit status."""
     monkeypatch.setenv("PGJOBS_DSN", pgjobs_dsn)
 
     def run(*arguments: str, status: int = 0, stdin: str | None = None) -> Result:
@@ -49,7 +49,7 @@ def run(pgjobs_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Run:
         (["nonsense"], "nonsense"),
     ],
 )
-def test_what_is_asked_wrongly_ends_with_2(run: Run, arguments: list[str], why: str) -> None:
+def test_wrong_arguments_exit_with_2(run: Run, arguments: list[str], why: str) -> None:
     said = run(*arguments, status=2)
     assert said.stdout == ""
     assert why in " ".join(said.stderr.replace("│", " ").split())
@@ -70,7 +70,7 @@ def test_what_is_asked_wrongly_ends_with_2(run: Run, arguments: list[str], why: 
         (["top", "--once", "--schema", "elsewhere"], "pgjobs migrate"),
     ],
 )
-def test_what_fails_ends_with_1_and_one_line(run: Run, arguments: list[str], why: str) -> None:
+def test_a_failure_exits_with_1_and_one_line(run: Run, arguments: list[str], why: str) -> None:
     said = run(*arguments, status=1)
     assert said.stdout == ""
     assert said.stderr.startswith("pgjobs: ")
@@ -78,7 +78,7 @@ def test_what_fails_ends_with_1_and_one_line(run: Run, arguments: list[str], why
     assert why in said.stderr
 
 
-def test_migrate_installs_and_takes_back(empty_dsn: str, run: Run) -> None:
+def test_migrate_installs_and_rolls_back(empty_dsn: str, run: Run) -> None:
     said = run("migrate", "--dsn", empty_dsn, "--schema", "queue")
     assert said.stdout == "applied 0001_jobs\nschema queue is up to date, pgjobs 0.1.0\n"
     said = run("migrate", "--dsn", empty_dsn, "--schema", "queue")
@@ -96,7 +96,7 @@ def test_sql_prints_the_whole_script(run: Run) -> None:
 
 
 @pytest.mark.parametrize("command", [[], *([c.name] for c in cli.registered_commands)])
-def test_every_command_has_help_that_teaches(run: Run, command: list[str]) -> None:
+def test_the_help_of_every_command_shows_an_example(run: Run, command: list[str]) -> None:
     said = run(*command, "--help").stdout
     assert "Usage: pgjobs" in said or "Usage: root" in said
     assert f"pgjobs {command[0] if command else 'migrate'}" in said

@@ -1,4 +1,4 @@
-"""`pgjobs worker`: finding the app, working, stopping, and several processes under one parent."""
+"""The command `pgjobs worker`: import of the app, jobs, shutdown, and several processes."""
 
 import asyncio
 import os
@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(folder: Path, pgjobs_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Starts a worker process; what still runs at the end of the test is killed."""
+    """Starts worker processes, and kills them at the end of the test."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     started: list[subprocess.Popen[str]] = []
 
@@ -104,7 +104,7 @@ def test_tables_that_are_missing(start: Start) -> None:
     assert err.count("\n") == 1
 
 
-async def test_it_works_on_the_given_database_and_stops_well(
+async def test_a_worker_runs_jobs_of_the_given_database_and_stops_at_a_signal(
     conn: Connection, start: Start
 ) -> None:
     await conn.execute("select from jobs_enqueue('quick', queue => 'q')")
@@ -117,7 +117,7 @@ async def test_it_works_on_the_given_database_and_stops_well(
     await until(conn, "select count(*) from jobs where status = 'processing'", 1)
     process.send_signal(signal.SIGTERM)
     with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(timeout=1)  # the running job has its grace
+        process.wait(timeout=1)  # the running job may still end
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=10)
     assert process.returncode == 128 + signal.SIGTERM
@@ -126,7 +126,7 @@ async def test_it_works_on_the_given_database_and_stops_well(
     assert "Traceback" not in err
 
 
-async def test_grace_gives_back_what_does_not_end(conn: Connection, start: Start) -> None:
+async def test_a_job_that_does_not_end_within_the_grace_is_released(conn: Connection, start: Start) -> None:
     await conn.execute("select from jobs_enqueue('slow')")
     process = start("shop:app", "--grace", "0s")
     await until(conn, "select status from jobs", "processing")
@@ -137,7 +137,7 @@ async def test_grace_gives_back_what_does_not_end(conn: Connection, start: Start
     assert not await conn.fetch("select from jobs_workers")
 
 
-async def test_several_processes_work_and_one_that_dies_is_started_again(
+async def test_several_processes_work_and_a_dead_one_is_restarted(
     conn: Connection, start: Start
 ) -> None:
     parent = start("shop:app", "--processes", "2", "--name", "w")
@@ -153,14 +153,14 @@ async def test_several_processes_work_and_one_that_dies_is_started_again(
     parent.send_signal(signal.SIGTERM)
     _, err = parent.communicate(timeout=20)
     assert parent.returncode == 0, err
-    assert re.search(r"worker process [12] has ended with status -9: again in 0.5 s", err)
+    assert re.search(r"worker process [12] ended with status -9: restarting it in 0.5 s", err)
     assert not await conn.fetch("select from jobs_workers")
 
 
-def test_workers_that_are_still_starting_when_they_are_stopped_have_ended_well(
+def test_the_parent_exits_with_0_if_a_signal_ends_workers_that_are_still_starting(
     start: Start, folder: Path
 ) -> None:
-    # The parent reads the app too; only its workers are slow.
+    # The parent imports the app too; only the workers are slow to start.
     (folder / "slow.py").write_text(f"""{APP}
 import pathlib, sys, time
 if any(argument.startswith("--parent=") for argument in sys.argv):
@@ -176,6 +176,16 @@ if any(argument.startswith("--parent=") for argument in sys.argv):
     parent.send_signal(signal.SIGTERM)
     _, err = parent.communicate(timeout=20)
     assert parent.returncode == 0, err
+
+
+async def test_each_process_gets_the_arguments_of_the_command_as_they_were_given(
+    conn: Connection, start: Start
+) -> None:
+    # Three values look like options, and the app follows `--`.
+    start("-p2", "--name", "-p", "-q", "--name=q", "-q", "--", "-c3", "--", "shop:app")
+    row = "(worker, queues, concurrency)::text"
+    workers = f"select array_agg({row} order by worker) from jobs_workers"
+    await until(conn, workers, [f'(-p-{slot},"{{--name=q,--}}",3)' for slot in (1, 2)])
 
 
 async def test_workers_whose_parent_was_killed_stop_by_themselves(

@@ -47,7 +47,7 @@ def test_the_argument_comes_before_the_environment(monkeypatch: pytest.MonkeyPat
         ),
     ],
 )
-def test_what_is_understood(given: str, expected: str) -> None:
+def test_an_address_is_rewritten_for_both_drivers(given: str, expected: str) -> None:
     assert resolve(given) == expected
     assert resolve(expected) == expected
     psycopg.conninfo.make_conninfo(expected)
@@ -65,7 +65,7 @@ def test_the_keywords_of_libpq_become_an_address() -> None:
 @pytest.mark.parametrize(
     "dsn", ["mysql://u:secret@h/d", "sqlite:///x", "secret", "host", "postgresql://[secret/d"]
 )
-def test_what_cannot_be_read_is_refused_without_repeating_it(dsn: str) -> None:
+def test_an_invalid_address_is_refused_and_not_repeated(dsn: str) -> None:
     with pytest.raises(InvalidArgument, match="write it like") as caught:
         resolve(dsn)
     assert "secret" not in str(caught.value)
@@ -81,7 +81,7 @@ def test_what_cannot_be_read_is_refused_without_repeating_it(dsn: str) -> None:
         "host=h password=secret",
     ],
 )
-def test_no_password_is_left(dsn: str) -> None:
+def test_redact_removes_the_password(dsn: str) -> None:
     shown = redact(dsn)
     assert "secret" not in shown
     assert "cret" not in shown
@@ -89,7 +89,7 @@ def test_no_password_is_left(dsn: str) -> None:
     assert "h" in shown
 
 
-def test_what_has_no_password_is_shown_as_it_is() -> None:
+def test_redact_leaves_an_address_without_a_password_unchanged() -> None:
     assert redact("postgresql://u@h/d") == "postgresql://u@h/d"
     assert redact("postgresql://u:@/d?host=/tmp/x") == "postgresql://u:@/d?host=/tmp/x"
     assert redact("") == ""

@@ -1,4 +1,4 @@
-"""A PostgreSQL of one's own."""
+"""The embedded PostgreSQL."""
 
 import importlib.util
 import os
@@ -34,7 +34,7 @@ async def test_it_runs_by_socket_and_by_tcp_and_leaves_nothing() -> None:
         _ = server.dsn
 
 
-def test_nobody_else_gets_in_without_the_password() -> None:
+def test_tcp_needs_the_password() -> None:
     with EmbeddedPostgres(settings=SETTINGS) as server:
         address = f"postgresql://postgres:guessed@127.0.0.1:{server.port}/postgres"
         with pytest.raises(psycopg.OperationalError, match="password"):
@@ -42,7 +42,7 @@ def test_nobody_else_gets_in_without_the_password() -> None:
         assert server.folder.stat().st_mode & 0o077 == 0
 
 
-def test_nobody_else_gets_in_by_the_socket_in_a_folder_that_is_open_to_all() -> None:
+def test_other_users_cannot_use_the_socket_in_a_folder_that_is_open_to_all() -> None:
     with tempfile.TemporaryDirectory(prefix="pgjobs-") as parent:
         Path(parent).chmod(0o755)
         folder = Path(parent) / "kept"
@@ -66,8 +66,8 @@ def test_it_restarts_on_the_same_address() -> None:
             assert connection.execute("select count(*) from kept").fetchone() == (0,)
 
 
-def test_a_given_folder_keeps_its_data(tmp_path_factory: pytest.TempPathFactory) -> None:
-    # Below /tmp itself: where root runs this, pytest's own folders are closed to other users.
+def test_a_given_folder_keeps_its_data() -> None:
+    # Other users cannot enter pytest's folders, so root needs a folder directly below /tmp.
     path = Path("/tmp") / f"pgjobs-test-{os.getpid()}"
     try:
         with EmbeddedPostgres(path, settings=SETTINGS) as server:
@@ -97,8 +97,8 @@ def test_a_long_folder_has_its_socket_elsewhere() -> None:
         subprocess.run(["rm", "-rf", str(path.parent)], check=True)
 
 
-def test_a_wrong_setting_is_told_with_the_servers_own_words() -> None:
-    server = EmbeddedPostgres(settings={"no_such_setting": "1"}, port=_any_port())
+def test_the_error_for_a_wrong_setting_quotes_the_server() -> None:
+    server = EmbeddedPostgres(settings={"no_such_setting": "1"}, port=embedded._free_port())
     with pytest.raises(PgjobsError, match="no_such_setting"):
         server.start()
     server.stop()
@@ -143,11 +143,7 @@ def test_root_runs_programs_that_lie_in_a_closed_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the user")
-def test_root_is_told_when_the_server_cannot_reach_the_folder(tmp_path: Path) -> None:
+def test_as_root_a_folder_that_the_server_cannot_reach_is_an_error(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     with pytest.raises(PgjobsError, match="cannot reach"):
         EmbeddedPostgres(tmp_path / "data", settings=SETTINGS).start()
-
-
-def _any_port() -> int:
-    return embedded._free_port()

@@ -1,4 +1,4 @@
-"""One run, one outcome."""
+"""One run of a handler has one outcome."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ class Ingest(BaseModel):
 
 @pytest.fixture
 def run(app, conn):
-    """Registers a handler, enqueues a job for it, lets it run, and gives the row."""
+    """Registers a handler, enqueues a job for it, runs the job, and returns its row."""
 
     async def go(handler, payload=None, *, limit=None, **options):
         app.tasks.clear()
@@ -41,7 +41,7 @@ def raising(error):
     return handler
 
 
-async def test_what_a_handler_returns_is_the_result(run):
+async def test_the_return_value_of_a_handler_is_the_result(run):
     async def handler(job: Job[Ingest]) -> dict[str, Any]:
         return {"path": job.payload.path, "attempt": job.attempt}
 
@@ -103,7 +103,7 @@ async def test_a_long_traceback_is_cut_in_the_middle(run):
     assert row["error"].startswith("ValueError: xxx")
 
 
-async def test_the_cause_is_part_of_it(run):
+async def test_the_cause_of_an_exception_is_part_of_the_error(run):
     async def handler(job):
         try:
             {}["a"]
@@ -150,7 +150,7 @@ async def test_a_handler_that_exits_fails_its_own_job_alone(run, error, kind):
     assert row["error"].startswith(type(error).__name__)
 
 
-async def test_retry_is_a_failure_after_its_own_delay(run, conn):
+async def test_raising_retry_is_a_failure_with_its_own_delay(run, conn):
     row = await run(raising(Retry(HOUR, "the service is down")))
     assert (row["status"], row["retry_count"]) == ("pending", 1)
     assert row["error"] == "the service is down"
@@ -160,25 +160,25 @@ async def test_retry_is_a_failure_after_its_own_delay(run, conn):
     assert row["status"] == "failed"
 
 
-async def test_snooze_spends_nothing(run):
+async def test_raising_snooze_spends_no_retry(run):
     row = await run(raising(Snooze(HOUR)), max_retries=0)
     assert (row["status"], row["retry_count"], row["crash_count"]) == ("pending", 0, 0)
     assert timedelta(minutes=50) < row["run_at"] - row["updated_at"] <= HOUR + HOUR / 60
 
 
-async def test_fail_is_final(run):
+async def test_raising_fail_is_final(run):
     row = await run(raising(Fail("the file is broken")))
     assert (row["status"], row["error"]) == ("failed", "the file is broken")
 
 
-async def test_cancel_is_cancelled(run):
+async def test_raising_cancel_cancels_the_job(run):
     row = await run(raising(Cancel("nobody wants it")))
     assert (row["status"], row["error"]) == ("cancelled", "nobody wants it")
 
 
 @pytest.mark.parametrize("signal", [Retry, Snooze])
 @pytest.mark.parametrize("after", [-HOUR, timedelta.max, 5], ids=repr)
-async def test_a_delay_that_makes_no_sense_is_a_failure_like_others(run, signal, after):
+async def test_an_invalid_delay_is_an_ordinary_failure(run, signal, after):
     async def handler(job):
         raise signal(after)
 
@@ -196,7 +196,7 @@ async def test_a_run_that_takes_too_long_is_a_failure(run):
     assert row["error"] == "TimeoutError: still running after 0:00:00.050000"
 
 
-async def test_a_timeout_of_the_handlers_own_is_an_error_like_others(run):
+async def test_a_timeout_error_of_the_handler_is_an_ordinary_failure(run):
     async def handler(job):
         async with asyncio.timeout(0.01):
             await asyncio.sleep(60)
@@ -244,7 +244,7 @@ async def test_plain_functions_run_at_the_same_time(app, conn):
 
 
 @pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration, GeneratorExit, ValueError])
-async def test_whatever_a_plain_function_raises_is_a_failure(run, error):
+async def test_any_exception_of_a_plain_function_is_a_failure(run, error):
     def handler(job):
         raise error("odd")
 
@@ -252,7 +252,7 @@ async def test_whatever_a_plain_function_raises_is_a_failure(run, error):
     assert (row["status"], row["retry_count"]) == ("pending", 1)
 
 
-async def test_a_plain_function_that_returns_something_to_await_is_awaited(run):
+async def test_an_awaitable_that_a_plain_function_returns_is_awaited(run):
     async def work():
         return 7
 
@@ -271,7 +271,7 @@ async def test_a_handler_that_swallows_its_timeout_completes(run):
     assert row["worker"] is None
 
 
-async def test_a_recursion_without_end_is_a_failure(run):
+async def test_endless_recursion_is_a_failure(run):
     async def handler(job):
         def deeper():
             return deeper()

@@ -1,4 +1,4 @@
-"""A worker's own connections: how long they wait, and when they are made anew."""
+"""A worker's own connections: how long a statement may take, and when they are replaced."""
 
 import asyncio
 import socket
@@ -20,25 +20,25 @@ async def link(pgjobs_dsn: str):
     await made.close()
 
 
-async def test_a_server_that_does_not_answer_is_given_up(link):
+async def test_a_statement_without_an_answer_is_given_up(link):
     with pytest.raises(TimeoutError):
         await link.fetch(SLOW, "small")
 
 
-async def test_what_is_large_has_longer_to_arrive(link, monkeypatch):
+async def test_a_large_text_has_more_time(link, monkeypatch):
     monkeypatch.setattr("pgjobs.connection.link.SLOWEST_CHARACTERS_PER_S", 1_000)
     rows = await link.fetch(SLOW, "x" * 5_000)
     assert rows[0]["length"] == 5_000
 
 
-async def test_so_has_a_list_of_texts(link, monkeypatch):
+async def test_a_large_list_of_texts_has_more_time(link, monkeypatch):
     monkeypatch.setattr("pgjobs.connection.link.SLOWEST_CHARACTERS_PER_S", 1_000)
     query = "select cardinality($1::text[]) as n, pg_sleep(0.3)"
     rows = await link.fetch(query, [None, "x" * 2_500, "y" * 2_500])
     assert rows[0]["n"] == 3
 
 
-async def test_what_was_not_enough_is_doubled_for_the_next_try(link, monkeypatch):
+async def test_the_time_for_a_large_text_is_doubled_after_each_timeout(link, monkeypatch):
     monkeypatch.setattr("pgjobs.connection.link.SLOWEST_CHARACTERS_PER_S", 100_000)
     large = "x" * 5_000  # 0.05 s at first, and 0.8 s at last
     rows, tries = None, 0
@@ -47,7 +47,7 @@ async def test_what_was_not_enough_is_doubled_for_the_next_try(link, monkeypatch
         with suppress(TimeoutError):
             rows = await link.fetch(SLOW, large)
     assert 2 < tries <= 5
-    with pytest.raises(TimeoutError):  # from the beginning
+    with pytest.raises(TimeoutError):  # the time is the first one again
         await link.fetch(SLOW, large)
 
 
@@ -63,14 +63,14 @@ async def test_a_server_that_cannot_be_reached_is_not_taken_for_a_slow_line():
         assert made._slow_line_factor == 1
 
 
-async def test_what_was_given_up_is_hung_up_and_the_next_statement_has_a_new_connection(link):
+async def test_after_a_timeout_the_next_statement_has_a_new_connection(link):
     before = (await link.connect()).get_server_pid()
     with pytest.raises(TimeoutError):
         await link.fetch(SLOW, "small")
     assert (await link.connect()).get_server_pid() != before
 
 
-async def test_so_is_one_whose_caller_was_cancelled_half_way(link):
+async def test_after_a_cancelled_statement_the_next_one_has_a_new_connection(link):
     connection = await link.connect()
     before = connection.get_server_pid()
     calling = asyncio.create_task(link.fetch(SLOW, "x" * 10_000_000))
@@ -82,7 +82,7 @@ async def test_so_is_one_whose_caller_was_cancelled_half_way(link):
     assert (await link.connect()).get_server_pid() != before
 
 
-async def test_one_that_was_cut_while_idle_is_made_anew_and_no_statement_fails(
+async def test_a_connection_that_was_cut_while_idle_is_replaced_and_no_statement_fails(
     link, conn, eventually
 ):
     connection = await link.connect()
@@ -91,7 +91,7 @@ async def test_one_that_was_cut_while_idle_is_made_anew_and_no_statement_fails(
     assert await link.fetch("select 1 as one")
 
 
-async def test_two_who_need_it_at_once_make_one_connection(link):
+async def test_two_callers_at_once_open_one_connection(link):
     link.drop()
     connection, rows = await asyncio.gather(
         link.connect(), link.fetch("select pg_backend_pid() as pid")
@@ -99,7 +99,7 @@ async def test_two_who_need_it_at_once_make_one_connection(link):
     assert rows[0]["pid"] == connection.get_server_pid()
 
 
-async def test_a_server_that_accepts_and_says_nothing_is_given_up():
+async def test_connecting_to_a_server_that_says_nothing_is_given_up():
     with socket.create_server(("127.0.0.1", 0)) as mute:
         port = mute.getsockname()[1]
         made = Link(f"postgresql://me@127.0.0.1:{port}/db?sslmode=disable", name="n", timeout_s=0.1)
@@ -109,7 +109,7 @@ async def test_a_server_that_accepts_and_says_nothing_is_given_up():
         assert not waited.expired()
 
 
-async def test_a_listener_whose_new_connection_goes_deaf_tries_another(
+async def test_a_listener_whose_new_connection_does_not_answer_tries_another(
     app, conn, quick, working, eventually, monkeypatch
 ):
     original, deaf = asyncpg.Connection.add_listener, asyncio.Event()
@@ -128,6 +128,6 @@ async def test_a_listener_whose_new_connection_goes_deaf_tries_another(
             where application_name like 'pgjobs % listen' and datname = current_database()"""
         )
         await deaf.wait()
-        # Producers must not rely on this worker hearing them yet.
+        # This worker does not listen yet, and must not say that it does.
         assert not await worker._listener.start_listening()
         await eventually(lambda: worker._listener.is_listening)

@@ -34,7 +34,7 @@ async def test_the_end_of_a_run_is_one_line_with_its_fields(app, records):
     assert record.getMessage().endswith(": the file")
 
 
-async def test_a_worker_says_when_it_begins_and_ends(app, records, caplog):
+async def test_a_worker_logs_its_start_and_its_end(app, records, caplog):
     app.job("t")(lambda job: None)
     await app.worker(name="me").run(until_empty=True)
     assert "worker me: queues ['default'], concurrency 100, types ['t']" in caplog.text
@@ -58,7 +58,7 @@ async def test_a_job_may_log_its_own_fields(app, records):
 @pytest.mark.parametrize(
     "dsn", ["postgresql://me:hush@127.0.0.1:1/db", "host=127.0.0.1 port=1 password=hush"]
 )
-async def test_the_password_is_never_told(dsn, caplog):
+async def test_no_log_line_and_no_error_shows_the_password(dsn, caplog):
     caplog.set_level(logging.DEBUG)
     app = App(dsn=dsn)
     app.job("t")(lambda job: None)

@@ -1,4 +1,4 @@
-"""pgjobs.migrate and its ledger."""
+"""The function pgjobs.migrate and its ledger."""
 
 import subprocess
 import threading
@@ -20,7 +20,7 @@ ODD_SCHEMAS = ["Jobs", 'a "b"', "with space", "select", "été", "100%s", "it's"
 Query = Callable[..., list[tuple[Any, ...]]]
 
 
-def test_it_names_what_it_applied_and_then_nothing(empty_dsn: str) -> None:
+def test_it_returns_the_migrations_that_it_applied(empty_dsn: str) -> None:
     assert migrate(empty_dsn) == ["0001_jobs"]
     assert migrate(empty_dsn) == []
 
@@ -44,7 +44,7 @@ def test_odd_schema_names(empty_dsn: str, query: Query, schema: str) -> None:
     assert migrate(empty_dsn, schema) == ["0001_jobs"]
     assert migrate(empty_dsn, schema) == []
     found = query("select count(*) from pg_tables where schemaname = %s", schema)
-    assert found == [(7,)]  # three of ours, four of the ledger
+    assert found == [(7,)]  # three tables of pgjobs, four of the ledger
     assert migrate(empty_dsn, schema, down=1) == ["0001_jobs"]
 
 
@@ -58,7 +58,7 @@ def test_functions_keep_the_schema_as_their_path(empty_dsn: str, query: Query) -
 
 
 @pytest.mark.parametrize("schema", ["", "s" * 59, "é" * 30, "a\0b"])
-def test_a_name_that_cannot_be_a_schemas_is_refused(schema: str) -> None:
+def test_an_invalid_schema_name_is_refused(schema: str) -> None:
     with pytest.raises(InvalidArgument, match=r"58 bytes.*--schema"):
         migrate("postgresql://nobody.invalid/", schema)
 
@@ -95,12 +95,12 @@ def test_down_leaves_only_the_ledger_and_up_again_works(empty_dsn: str, query: Q
     assert query("select count(*) from jobs.jobs") == [(0,)]
 
 
-def test_down_of_more_than_there_are_takes_all(empty_dsn: str) -> None:
+def test_down_of_more_migrations_than_there_are_rolls_all_back(empty_dsn: str) -> None:
     migrate(empty_dsn)
     assert migrate(empty_dsn, down=99) == ["0001_jobs"]
 
 
-def test_down_of_what_psql_installed(empty_dsn: str, psql: Psql, query: Query) -> None:
+def test_down_after_an_installation_by_psql(empty_dsn: str, psql: Psql, query: Query) -> None:
     psql(empty_dsn, "-f", str(sql_folder() / "install.sql"))
     assert migrate(empty_dsn, down=1) == ["0001_jobs"]
     assert query("select to_regclass('jobs')") == [(None,)]
@@ -111,7 +111,7 @@ def test_down_below_zero_is_refused() -> None:
         migrate("postgresql://nobody.invalid/", down=-1)
 
 
-def test_two_at_the_same_moment_both_succeed(empty_dsn: str, psql: Psql) -> None:
+def test_two_installations_at_the_same_time_both_succeed(empty_dsn: str, psql: Psql) -> None:
     results: list[object] = []
 
     def by_python() -> None:
@@ -132,7 +132,7 @@ def test_two_at_the_same_moment_both_succeed(empty_dsn: str, psql: Psql) -> None
 def test_waiting_for_another_installation_ends(
     empty_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_module("pgjobs.schema.migrate"), "_LOCK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(import_module("pgjobs.schema.migrate"), "_GIVE_UP_LOCK_AFTER_S", 0.2)
     with psycopg.connect(empty_dsn) as other:
         other.execute(
             "select pg_advisory_lock(hashtextextended('pgjobs.install.' || 'public', 0))"
@@ -159,7 +159,7 @@ def test_an_applications_own_yoyo_is_not_disturbed(empty_dsn: str, query: Query)
     assert query("select count(*) from _yoyo_migration") == [(0,)]
 
 
-def test_a_table_of_somebody_else_is_left_alone(empty_dsn: str, query: Query) -> None:
+def test_a_table_jobs_of_an_application_is_left_alone(empty_dsn: str, query: Query) -> None:
     query("create table jobs (id int)")
     with pytest.raises(SchemaMismatch, match=r"table public\.jobs.*--schema"):
         migrate(empty_dsn)
@@ -169,7 +169,7 @@ def test_a_table_of_somebody_else_is_left_alone(empty_dsn: str, query: Query) ->
     assert migrate(empty_dsn, "pgjobs") == ["0001_jobs"]
 
 
-def test_a_migration_is_sent_as_it_stands(
+def test_a_migration_is_sent_unchanged(
     empty_dsn: str,
     query: Query,
     copied_sql: Path,
@@ -198,17 +198,17 @@ def test_a_failed_migration_leaves_nothing_behind_and_no_lock(
         migrate(empty_dsn)
     assert query("select to_regclass('jobs_more'), to_regclass('jobs')::text") == [(None, "jobs")]
     bad.write_text("create table jobs_more (id int)")
-    # The first one is in the ledger already.
+    # The ledger contains the first migration already.
     assert migrate(empty_dsn) == ["0002_bad"]
 
 
-def test_nothing_is_waited_for_longer_than_the_lock_timeout(
+def test_migrate_does_not_wait_for_a_reader(
     empty_dsn: str, query: Query
 ) -> None:
     migrate(empty_dsn)
     with psycopg.connect(empty_dsn) as reader:
         reader.execute("lock table jobs in access share mode")
-        assert migrate(empty_dsn) == []  # an ordinary reader is not in the way
+        assert migrate(empty_dsn) == []  # an ordinary reader does not block
 
 
 def test_the_script_holds_every_file() -> None:

@@ -1,4 +1,4 @@
-"""Calls without ``conn`` that come at once share a statement, and never each other's fate."""
+"""Calls without ``conn`` at the same time share a statement, and never each other's errors."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from pgjobs import InvalidArgument
 
 
 async def statements(conn):
-    """The transactions that added jobs: rows of one statement have one xmin."""
+    """How many statements added jobs: rows of one statement have the same xmin."""
     return await conn.fetchval("select count(distinct xmin::text) from jobs")
 
 
@@ -37,10 +37,10 @@ async def test_the_one_bad_call_gets_its_error_and_the_others_their_rows(app, co
     assert await conn.fetchval("select count(*) from jobs") == 63
 
 
-async def test_each_returns_only_after_the_commit(app, conn):
+async def test_each_call_returns_only_after_the_commit(app, conn):
     async def enqueue(n):
         job = await app.enqueue("t", n)
-        # A connection of its own: it sees only what is committed.
+        # ``conn`` is another connection: it sees only committed rows.
         async with lock:
             assert await conn.fetchval("select true from jobs where id = $1", job.id)
 
@@ -50,7 +50,7 @@ async def test_each_returns_only_after_the_commit(app, conn):
             tasks.create_task(enqueue(n))
 
 
-async def test_calls_with_a_unique_key_are_never_put_together(app, conn):
+async def test_calls_with_a_unique_key_never_share_a_statement(app, conn):
     jobs = await asyncio.gather(*(app.enqueue("t", n, unique_key="k") for n in range(8)))
     assert len({job.id for job in jobs}) == 1
     jobs = await asyncio.gather(*(app.enqueue("u", n, unique_key=f"{n}") for n in range(8)))
@@ -73,7 +73,7 @@ async def test_calls_with_a_connection_stay_in_its_transaction(app, conn, pgjobs
     assert {row["job_type"] for row in await conn.fetch("select job_type from jobs")} == {"u"}
 
 
-async def test_a_caller_that_is_cancelled_takes_nobody_with_it(app, conn):
+async def test_cancelling_a_caller_does_not_disturb_the_others(app, conn):
     await app.enqueue("t", "first")
     tasks = [asyncio.create_task(app.enqueue("t", n)) for n in range(64)]
     await asyncio.sleep(0)
@@ -85,8 +85,8 @@ async def test_a_caller_that_is_cancelled_takes_nobody_with_it(app, conn):
     assert (await app.enqueue("t", "last")).payload == "last"
 
 
-async def test_a_connection_lost_in_the_middle_is_told_to_all_and_nothing_is_sent_twice(app, conn):
-    # The trigger kills the session after the rows were added but before they are committed ...
+async def test_a_lost_connection_is_an_error_for_every_caller_and_no_job_is_sent_twice(app, conn):
+    # The trigger kills the session after the rows were added and before they are committed.
     await app.enqueue("warm")
     await conn.execute(
         """
@@ -103,13 +103,15 @@ async def test_a_connection_lost_in_the_middle_is_told_to_all_and_nothing_is_sen
     )
     assert all(isinstance(outcome, Exception) for outcome in outcomes)
     assert await conn.fetchval("select count(*) from jobs where job_type = 't'") == 0
-    # ... and each statement died once: nobody but the caller may repeat it.
+    # No statement was sent again: only the caller may repeat a call.
     assert app._producer is not None
     await conn.execute("drop trigger die on jobs")
     assert (await app.enqueue("t", "again")).payload == "again"
 
 
-async def test_after_the_server_has_hung_up_the_next_call_connects_anew(app, conn, eventually):
+async def test_after_the_server_closed_the_connection_the_next_call_reconnects(
+    app, conn, eventually
+):
     await app.enqueue("t")
     await conn.execute(
         "select pg_terminate_backend(pid) from pg_stat_activity"
@@ -120,7 +122,7 @@ async def test_after_the_server_has_hung_up_the_next_call_connects_anew(app, con
     assert (await app.enqueue("t", 1)).payload == 1
 
 
-async def test_closing_sends_what_waits(app, conn):
+async def test_closing_an_app_sends_the_waiting_calls(app, conn):
     tasks = [asyncio.create_task(app.enqueue("t", n)) for n in range(600)]
     await asyncio.sleep(0)
     await app.close()
@@ -129,7 +131,7 @@ async def test_closing_sends_what_waits(app, conn):
 
 
 @pytest.mark.parametrize("odd", [{"queue": 7}, {"priority": "3"}, {"max_retries": "1"}], ids=repr)
-async def test_what_is_refused_alone_is_refused_in_company(app, odd):
+async def test_a_call_that_is_refused_alone_is_refused_among_others(app, odd):
     with pytest.raises(InvalidArgument):
         await app.enqueue("t", **odd)
     good, bad, _ = await asyncio.gather(

@@ -1,4 +1,4 @@
-"""What a worker knows of the jobs that run in it."""
+"""The jobs that run in a worker."""
 
 import asyncio
 from datetime import timedelta
@@ -15,7 +15,7 @@ async def test_each_run_has_its_own_timeout(app, conn):
             finally:
                 ended.append(name)
 
-    # The first sets the alarm, each later one is due before it, after it, or never.
+    # The first job sets the alarm; each later job expires before it, after it, or never.
     for name, limit, lasts in (
         ("long", 0.3, 60), ("short", 0.1, 60), ("endless", None, 0.5), ("quick", 0.2, 0),
         ("longest", 0.4, 60),

@@ -1,4 +1,5 @@
 from datetime import timedelta
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -10,7 +11,7 @@ from pgjobs.testing import make_due
 
 @pytest.fixture(params=["session", "transaction"])
 async def service(request, conn, pgjobs_dsn):
-    """A service inside an SQLAlchemy session, then inside a transaction of asyncpg."""
+    """Yields a service inside an SQLAlchemy session, then inside a transaction of asyncpg."""
     if request.param == "transaction":
         async with conn.transaction():
             yield JobService(conn, worker="me")
@@ -55,7 +56,7 @@ async def test_the_whole_life_of_a_job_by_hand(service):
         await service.get(job.id)
 
 
-async def test_the_last_failure_is_final_and_so_is_one_without_retry(service):
+async def test_a_failure_is_final_without_retries_left_or_without_retry(service):
     for retries, retry in ((0, True), (3, False)):
         job = await service.create("t", max_retries=retries)
         await service.mark_processing(job.id)
@@ -63,26 +64,26 @@ async def test_the_last_failure_is_final_and_so_is_one_without_retry(service):
         assert job.status is JobStatus.FAILED
 
 
-async def test_pending_ones_come_by_priority_and_no_more_than_asked_for(service):
+async def test_get_pending_returns_at_most_limit_jobs(service):
     ids = [(await service.create("t")).id for _ in range(3)]
     assert [job.id for job in await service.get_pending(limit=2)] == ids[:2]
 
 
-async def test_of_several_about_one_entity_the_newest_is_found(service):
+async def test_get_by_reference_returns_the_newest_job(service):
     await service.create("t", 1, "file")
     newest = await service.create("u", 1, "file")
     assert (await service.get_by_reference("file", 1)).id == newest.id
     assert await service.get_by_reference("file", 2) is None
 
 
-async def test_a_start_takes_back_what_was_being_processed(service):
+async def test_recover_takes_back_the_jobs_of_this_worker(service):
     held = await service.mark_processing((await service.create("t")).id)
     recovered = await service.recover()
     assert [(j.id, j.status, j.crash_count) for j in recovered] == [(held.id, "pending", 1)]
     assert (await service.mark_processing(held.id)).attempt == 2
 
 
-async def test_another_worker_can_neither_start_nor_end_it(conn):
+async def test_another_worker_can_neither_start_nor_end_a_held_job(conn):
     mine, yours = JobService(conn, worker="me"), JobService(conn, worker="you")
     job = await mine.mark_processing((await mine.create("t")).id)
     for call in (
@@ -95,7 +96,7 @@ async def test_another_worker_can_neither_start_nor_end_it(conn):
     assert (await mine.mark_completed(job.id)).status == "completed"
 
 
-async def test_it_cannot_be_ended_before_it_has_begun_nor_begun_before_it_is(conn):
+async def test_a_pending_job_cannot_be_completed_and_a_missing_job_cannot_be_started(conn):
     service = JobService(conn)
     job = await service.create("t")
     with pytest.raises(JobNotHeld):
@@ -112,7 +113,7 @@ async def test_a_lease_ends_by_itself(conn):
 
 
 @pytest.mark.parametrize("value", [object(), float("nan"), "\x00"])
-async def test_what_is_not_json_is_refused_and_the_transaction_goes_on(service, value):
+async def test_a_value_that_is_not_json_is_refused_and_the_transaction_goes_on(service, value):
     with pytest.raises(InvalidArgument):
         await service.create("t", payload=value)
     job = await service.mark_processing((await service.create("t")).id)
@@ -121,7 +122,16 @@ async def test_what_is_not_json_is_refused_and_the_transaction_goes_on(service, 
     assert (await service.mark_completed(job.id, None)).result is None
 
 
-async def test_it_never_commits(conn, pgjobs_dsn):
+async def test_an_entity_without_a_number_is_found_by_its_key(service):
+    await service.create("t", "o-1", "order")
+    newest = await service.create("t", UUID(int=7), "order")
+    assert (newest.reference, newest.reference_id) == (("order", str(UUID(int=7))), None)
+    assert (await service.get_by_reference("order", UUID(int=7))).id == newest.id
+    assert (await service.get_by_reference("order", "o-1")).id == newest.id - 1
+    assert await service.get_by_reference("order", 7) is None
+
+
+async def test_the_service_never_commits(conn, pgjobs_dsn):
     other = await asyncpg.connect(pgjobs_dsn)
     transaction = other.transaction()
     await transaction.start()

@@ -1,4 +1,4 @@
-"""The ends of jobs are written in batches, and one that is refused drags down no other."""
+"""The ends of jobs are written in batches, and an end that is refused fails no other job."""
 
 import asyncio
 from datetime import timedelta
@@ -43,7 +43,7 @@ async def test_only_the_job_whose_result_is_refused_fails(app, conn, code):
     assert row["error"] == "its end (completed) could not be stored: no room for it"
 
 
-async def test_a_failure_whose_words_are_refused_is_told_in_others(app, conn):
+async def test_a_failure_whose_error_text_is_refused_is_stored_with_another_text(app, conn):
     await conn.execute(REFUSE.format(condition="new.error = 'secret'", code="23514"))
 
     @app.job("t", max_retries=0)
@@ -57,7 +57,7 @@ async def test_a_failure_whose_words_are_refused_is_told_in_others(app, conn):
     assert await conn.fetchval(told) == 1
 
 
-async def test_a_job_of_which_nothing_can_be_written_holds_up_no_other(app, conn, caplog):
+async def test_a_job_whose_row_cannot_be_written_holds_up_no_other(app, conn, caplog):
     await conn.execute(
         REFUSE.format(condition="old.status = 'processing' and new.payload = '13'", code="23514")
     )
@@ -72,7 +72,7 @@ async def test_a_job_of_which_nothing_can_be_written_holds_up_no_other(app, conn
     assert "could not even be failed" in caplog.text
 
 
-async def test_a_row_that_somebody_has_locked_holds_up_no_other(
+async def test_a_row_that_another_session_has_locked_holds_up_no_other(
     app, conn, working, until_status, eventually
 ):
     go = asyncio.Event()
@@ -116,7 +116,7 @@ async def test_ends_of_all_kinds_are_written_together(app, conn):
     assert await conn.fetchval("select count(*) from jobs where worker is not null") == 0
 
 
-async def test_large_results_are_not_written_all_at_once(app, conn, monkeypatch):
+async def test_large_results_are_written_in_several_batches(app, conn, monkeypatch):
     monkeypatch.setattr("pgjobs.worker.settlement.MAX_BATCH_CHARACTERS", 1_000)
     lengths = []
     complete = Settlement._complete
@@ -137,7 +137,7 @@ async def test_large_results_are_not_written_all_at_once(app, conn, monkeypatch)
     assert sorted(set(map(sum, lengths)))[-2:] == [900, 5_002]
 
 
-async def test_more_than_a_batch_is_written_in_several(app, conn):
+async def test_more_jobs_than_a_batch_holds_are_written_in_several(app, conn):
     @app.job("t")
     async def handler(job):
         return None
@@ -148,7 +148,9 @@ async def test_more_than_a_batch_is_written_in_several(app, conn):
 
 
 @pytest.mark.parametrize("code", ["40P01", "55P03", "57014", "XX000"])
-async def test_what_the_server_refuses_twice_and_then_takes_is_not_a_failure(app, conn, code):
+async def test_an_end_that_the_server_refuses_twice_and_then_accepts_is_not_a_failure(
+    app, conn, code
+):
     await conn.execute("create sequence refusals")
     await conn.execute(
         REFUSE.format(condition="new.status = 'completed' and nextval('refusals') < 3", code=code)
@@ -163,7 +165,7 @@ async def test_what_the_server_refuses_twice_and_then_takes_is_not_a_failure(app
     assert await statuses(conn) == {"completed": 1}
 
 
-async def test_the_lease_of_a_job_that_has_ended_is_prolonged_until_that_is_written(
+async def test_the_lease_of_an_ended_job_is_prolonged_until_its_end_is_written(
     app, conn, quick, eventually, monkeypatch
 ):
     written = asyncio.Event()

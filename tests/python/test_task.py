@@ -43,7 +43,7 @@ def test_dataclasses_and_plain_types_are_payloads_too():
 
 
 @pytest.mark.parametrize("annotation", [None, Job, Job[Any], Any, int])
-def test_without_a_payload_type_it_is_plain_json(annotation):
+def test_without_a_payload_type_the_payload_is_plain_json(annotation):
     async def handler(job):
         pass
 
@@ -73,7 +73,7 @@ def test_an_annotation_that_cannot_be_read_is_refused_at_once():
         task(handler)
 
 
-def test_a_handler_is_still_the_function_that_it_was():
+def test_a_registered_handler_can_still_be_called():
     def handler(job: Job[Ingest]) -> int:
         return 1
 
@@ -90,7 +90,7 @@ class Counter:
     [Counter(), Counter().__call__, functools.partial(Counter.__call__, Counter())],
     ids=["object", "method", "partial"],
 )
-async def test_whatever_can_be_called_is_a_handler(app, conn, handler):
+async def test_any_callable_can_be_a_handler(app, conn, handler):
     made = app.job("t")(handler)
     job = await made.enqueue(Ingest(path="a", pages=3))
     await app.worker().run(until_empty=True)
@@ -108,7 +108,7 @@ async def test_enqueue_takes_the_handlers_settings_where_none_are_given(app):
     assert job.payload == {"path": "a", "pages": 1}
 
 
-async def test_enqueue_many_takes_them_too(app, conn):
+async def test_enqueue_many_takes_the_handlers_settings(app, conn):
     @app.job("t", queue="q", priority=3, max_retries=7, backoff=Backoff.fixed(HOUR))
     async def handler(job: Job[Ingest]): ...
 

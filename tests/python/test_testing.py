@@ -20,7 +20,7 @@ async def test_each_test_has_a_migrated_database_of_its_own(conn: Connection) ->
     await conn.execute("insert into jobs (job_type) values ('a')")
 
 
-async def test_what_another_test_wrote_is_not_there(conn: Connection) -> None:
+async def test_a_test_sees_no_rows_of_another_test(conn: Connection) -> None:
     assert await conn.fetchval("select count(*) from jobs") == 0
 
 
@@ -30,7 +30,7 @@ def test_the_dsn_suits_both_drivers(pgjobs_dsn: str) -> None:
 
 
 def test_a_database_is_dropped_though_connections_are_open(pgjobs_dsn: str) -> None:
-    # Closed by nobody until the whole session ends; the next test looks what became of it.
+    # The next test checks that the database is gone, and closes the connection.
     _left_open.append(psycopg.connect(pgjobs_dsn))
 
 
@@ -58,7 +58,7 @@ async def test_make_due_and_expire_lease_move_the_clock_of_a_job(conn: Connectio
     assert await conn.fetchval("select lease_until < clock_timestamp() from jobs")
 
 
-async def test_drain_runs_what_is_due_and_what_that_enqueues(pgjobs_dsn: str) -> None:
+async def test_drain_runs_due_jobs_and_the_jobs_that_they_enqueue(pgjobs_dsn: str) -> None:
     app = App(dsn=pgjobs_dsn)
     seen = []
 

@@ -9,13 +9,13 @@ from pgjobs import JobNotHeld
 
 @pytest.fixture
 async def written(conn):
-    """A table that handlers write to; gives what is in it."""
+    """Creates a table for the handlers; returns a function that reads its job ids."""
     await conn.execute("create table ledger (job_id bigint)")
 
-    async def look():
+    async def read():
         return [row["job_id"] for row in await conn.fetch("select job_id from ledger")]
 
-    return look
+    return read
 
 
 INSERT = "insert into ledger values ($1)"
@@ -63,7 +63,7 @@ async def test_an_exception_rolls_everything_back_and_the_job_has_failed(app, co
     assert (await conn.fetchrow(STATUS, job.id))["status"] == "failed"
 
 
-async def test_a_job_that_was_lost_meanwhile_rolls_its_writes_back(app, conn, written):
+async def test_the_writes_of_a_job_that_was_lost_meanwhile_are_rolled_back(app, conn, written):
     errors = []
 
     @app.job("t")
@@ -73,7 +73,7 @@ async def test_a_job_that_was_lost_meanwhile_rolls_its_writes_back(app, conn, wr
         try:
             async with job.transaction() as mine:
                 await mine.execute(INSERT, job.id)
-                # Recovered, and claimed again by somebody else.
+                # Recovered, and claimed again by another worker.
                 async with conn.transaction():
                     await conn.execute("select from jobs_recover($1)", job.worker)
                     await conn.execute("select from jobs_claim('other')")
@@ -89,7 +89,7 @@ async def test_a_job_that_was_lost_meanwhile_rolls_its_writes_back(app, conn, wr
     assert (row["status"], row["worker"], row["retry_count"]) == ("processing", "other", 0)
 
 
-async def test_what_happens_after_it_does_not_undo_it(app, conn, caplog):
+async def test_an_exception_after_the_transaction_does_not_undo_it(app, conn, caplog):
     @app.job("t")
     async def handler(job):
         async with job.transaction(result=1):
@@ -102,7 +102,7 @@ async def test_what_happens_after_it_does_not_undo_it(app, conn, caplog):
     assert "raised after its transaction had completed it" in caplog.text
 
 
-async def test_it_is_settled_once(app, conn, caplog):
+async def test_a_job_is_completed_by_its_first_transaction_only(app, conn, caplog):
     again = []
 
     @app.job("t")
@@ -118,10 +118,10 @@ async def test_it_is_settled_once(app, conn, caplog):
     await app.worker().run(until_empty=True)
     assert (await conn.fetchrow(STATUS, job.id))["result"] == '"first"'
     assert again == []
-    assert "void" not in caplog.text
+    assert "discarded" not in caplog.text
 
 
-async def test_jobs_enqueued_in_it_exist_only_with_it(app, conn):
+async def test_jobs_enqueued_in_the_transaction_exist_only_if_it_commits(app, conn):
     @app.job("t")
     async def handler(job):
         async with job.transaction() as mine:
@@ -134,7 +134,7 @@ async def test_jobs_enqueued_in_it_exist_only_with_it(app, conn):
     assert await conn.fetchval("select count(*) from jobs where job_type = 'next'") == 1
 
 
-async def test_without_keeping_the_row_is_deleted_in_it(app, conn):
+async def test_without_keep_completed_the_transaction_deletes_the_row(app, conn):
     @app.job("t")
     async def handler(job):
         async with job.transaction():
@@ -145,7 +145,7 @@ async def test_without_keeping_the_row_is_deleted_in_it(app, conn):
     assert await conn.fetchval("select count(*) from jobs") == 0
 
 
-async def test_more_jobs_than_connections_take_their_turns(app, conn, written):
+async def test_more_jobs_than_connections_wait_for_a_connection(app, conn, written):
     @app.job("t")
     async def handler(job):
         async with job.transaction() as mine:
@@ -157,7 +157,7 @@ async def test_more_jobs_than_connections_take_their_turns(app, conn, written):
     assert sorted(await written()) == ids
 
 
-async def test_a_failure_of_the_completion_rolls_back_too(app, conn, written):
+async def test_a_completion_that_fails_rolls_the_writes_back(app, conn, written):
     @app.job("t")
     async def handler(job):
         async with job.transaction(result=object()) as mine:

@@ -1,4 +1,4 @@
-"""What ends a worker's sleep: a notification, a hint, the clock; and when it does not sleep."""
+"""What wakes a sleeping worker: a notification, a hint, the clock; and when it polls instead."""
 
 import time
 from datetime import timedelta
@@ -8,7 +8,7 @@ import pytest
 SECOND = timedelta(seconds=1)
 
 
-async def test_a_notification_wakes_it(app, conn, quick, working, until_status):
+async def test_a_notification_wakes_a_worker(app, conn, quick, working, until_status):
     async with working():
         began = time.monotonic()
         job_id = await conn.fetchval("select id from jobs_enqueue('t')")
@@ -16,13 +16,13 @@ async def test_a_notification_wakes_it(app, conn, quick, working, until_status):
     assert quick.began[0][1] - began < 1
 
 
-async def test_a_plain_insert_wakes_it_too(conn, quick, working, until_status):
+async def test_a_plain_insert_wakes_a_worker(conn, quick, working, until_status):
     async with working():
         job_id = await conn.fetchval("insert into jobs (job_type) values ('t') returning id")
         await until_status(job_id, "completed")
 
 
-async def test_it_looks_for_what_another_had_the_turn_for_and_did_not_take(
+async def test_a_worker_claims_a_job_that_another_worker_was_picked_for_and_did_not_claim(
     app, conn, quick, working, until_status, monkeypatch
 ):
     monkeypatch.setattr("pgjobs.worker.listener.TICK_S", 600)
@@ -40,7 +40,9 @@ async def test_it_looks_for_what_another_had_the_turn_for_and_did_not_take(
             await until_status(silent, "completed")
 
 
-async def test_it_sleeps_exactly_until_the_next_job_is_due(app, conn, quick, working, until_status):
+async def test_a_worker_sleeps_exactly_until_the_next_job_is_due(
+    app, conn, quick, working, until_status
+):
     async with working():
         began = time.monotonic()
         job = await app.enqueue("t", delay=0.7 * SECOND)
@@ -48,7 +50,7 @@ async def test_it_sleeps_exactly_until_the_next_job_is_due(app, conn, quick, wor
     assert 0.7 <= quick.began[0][1] - began < 1.2
 
 
-async def test_a_job_nearer_than_the_one_it_sleeps_for_wakes_it(app, quick, working, until_status):
+async def test_a_job_that_is_due_earlier_wakes_a_sleeping_worker(app, quick, working, until_status):
     async with working():
         await app.enqueue("t", delay=60 * SECOND)
         job = await app.enqueue("t", delay=0.2 * SECOND)
@@ -56,20 +58,20 @@ async def test_a_job_nearer_than_the_one_it_sleeps_for_wakes_it(app, quick, work
 
 
 @pytest.mark.parametrize("jobs", [9, 10], ids=["below", "from"])
-async def test_from_ten_jobs_in_a_twentieth_of_a_second_it_looks_by_itself(
+async def test_from_ten_jobs_in_a_twentieth_of_a_second_a_worker_polls(
     app, conn, quick, working, eventually, jobs
 ):
-    risen: list[bool] = []
+    was_listening: list[bool] = []
     async with working() as worker:
-        rise = worker._listener.start_polling
+        start_polling = worker._listener.start_polling
 
         async def noted():
-            risen.append(worker._listener.is_listening)
-            await rise()
+            was_listening.append(worker._listener.is_listening)
+            await start_polling()
 
         worker._listener.start_polling = noted  # type: ignore[method-assign]
         await app.enqueue_many("t", [None] * jobs)
         await eventually(lambda: len(quick.began) == jobs)
-        # At rest again: nothing has come for a while.
+        # The worker listens again: no job has come for a while.
         await eventually(lambda: worker._listener.is_listening)
-    assert risen == ([True] if jobs >= 10 else [])
+    assert was_listening == ([True] if jobs >= 10 else [])

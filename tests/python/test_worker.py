@@ -1,4 +1,4 @@
-"""A worker: exact, polite. Nothing here sleeps for a time; all wait for an event."""
+"""Which jobs a worker claims and runs, and which jobs it leaves to others."""
 
 import asyncio
 from datetime import timedelta
@@ -12,13 +12,15 @@ from pgjobs.testing import expire_lease
 SECOND = timedelta(seconds=1)
 
 
-async def test_what_was_there_before_it_is_found(app, quick, working, until_status):
+async def test_a_job_enqueued_before_the_worker_started_is_run(app, quick, working, until_status):
     job = await app.enqueue("t")
     async with working():
         await until_status(job.id, "completed")
 
 
-async def test_it_claims_as_many_as_it_has_free_slots(app, conn, recorder, working, eventually):
+async def test_a_worker_claims_as_many_jobs_as_it_has_free_slots(
+    app, conn, recorder, working, eventually
+):
     await app.enqueue_many("t", [None] * 10)
     async with working(concurrency=4):
         await eventually(lambda: recorder.running == 4)
@@ -29,7 +31,7 @@ async def test_it_claims_as_many_as_it_has_free_slots(app, conn, recorder, worki
     assert recorder.most == 4
 
 
-async def test_with_a_backlog_one_half_is_claimed_while_the_other_runs(
+async def test_with_a_backlog_one_half_of_the_jobs_is_claimed_while_the_other_half_runs(
     app, conn, quick, working, eventually, monkeypatch
 ):
     claimed: list[tuple[int, int]] = []
@@ -45,21 +47,21 @@ async def test_with_a_backlog_one_half_is_claimed_while_the_other_runs(
         await app.enqueue_many("t", range(2000))
         await eventually(lambda: len(quick.began) == 2000)
     assert claimed[0][0] == 400
-    # Sent while two hundred others had not begun, and never for more than the free slots.
+    # A claim was sent while 200 claimed jobs had not begun; none was for more than the free slots.
     assert (200, 0) in claimed
     assert min(left for _, left in claimed) == 0
     assert quick.most <= 400
 
 
-async def test_what_is_given_and_not_started_yet_is_not_given_back_by_the_next_claim(
+async def test_claimed_jobs_that_have_not_started_are_not_released_by_the_next_claim(
     app, conn, working, eventually
 ):
     begun: list[int] = []
 
     @app.job("t")
-    async def doubtful(job):
+    async def handler(job):
         begun.append(job.id)
-        running._claimer.answer_lost()  # from now on the next claim gives back what is not known
+        running._claimer.answer_lost()  # the next claim releases jobs that are not known
 
     async with working(concurrency=400) as running:
         ids = await app.enqueue_many("t", range(2000))
@@ -68,7 +70,9 @@ async def test_what_is_given_and_not_started_yet_is_not_given_back_by_the_next_c
     assert await conn.fetchval("select max(attempt) from jobs") == 1
 
 
-async def test_it_takes_only_types_that_it_has_handlers_for(app, conn, quick, working, eventually):
+async def test_a_worker_claims_only_job_types_that_it_has_handlers_for(
+    app, conn, quick, working, eventually
+):
     await app.enqueue_many("unknown", [None] * 300)
     ids = await app.enqueue_many("t", [None] * 3)
     async with working():
@@ -77,7 +81,7 @@ async def test_it_takes_only_types_that_it_has_handlers_for(app, conn, quick, wo
     assert await conn.fetchval("select max(attempt) from jobs where job_type = 'unknown'") == 0
 
 
-async def test_queues_come_in_order_and_others_not_at_all(app, conn, quick):
+async def test_queues_are_served_in_order_and_other_queues_not_at_all(app, conn, quick):
     for queue in ("low", "other", "high", "low", "high"):
         await app.enqueue("t", queue, queue=queue)
     await app.worker(queues=["high", "low"], concurrency=1).run(until_empty=True)
@@ -85,7 +89,7 @@ async def test_queues_come_in_order_and_others_not_at_all(app, conn, quick):
     assert [rows[job_id] for job_id, _ in quick.began] == ["high", "high", "low", "low"]
 
 
-async def test_a_paused_queue_waits_and_goes_on_when_resumed(
+async def test_the_jobs_of_a_paused_queue_wait_until_it_is_resumed(
     conn, app, quick, working, until_status
 ):
     await conn.execute("select from jobs_pause('default')")
@@ -135,7 +139,7 @@ async def test_a_heartbeat_prolongs_the_lease(conn, app, recorder, working, even
     assert await conn.fetchval("select status from jobs") == "completed"
 
 
-async def test_it_goes_on_with_its_own_job_whose_lease_is_over(
+async def test_a_worker_goes_on_with_its_own_job_whose_lease_is_over(
     conn, app, recorder, working, eventually
 ):
     async with working(lease=3 * SECOND):
@@ -152,7 +156,7 @@ async def test_it_goes_on_with_its_own_job_whose_lease_is_over(
     assert (row["status"], row["attempt"]) == ("completed", 1)
 
 
-async def test_a_worker_takes_back_what_its_dead_predecessor_held(
+async def test_a_worker_recovers_the_jobs_of_its_dead_predecessor(
     conn, app, quick, until_status, working
 ):
     await app.enqueue("t")
@@ -166,14 +170,14 @@ def quick_id(row):
     return row["id"]
 
 
-async def test_a_name_is_one_living_workers(app, quick, working):
+async def test_two_living_workers_cannot_have_the_same_name(app, quick, working):
     async with working(name="me"):
         with pytest.raises(WorkerNameTaken, match="me"):
             await app.worker(name="me").run()
     await app.worker(name="me").run(until_empty=True)
 
 
-async def test_until_empty_runs_also_what_handlers_enqueue(app, conn):
+async def test_until_empty_also_runs_jobs_that_handlers_enqueue(app, conn):
     @app.job("t")
     async def handler(job):
         if job.payload:
@@ -184,7 +188,7 @@ async def test_until_empty_runs_also_what_handlers_enqueue(app, conn):
     assert await conn.fetchval("select count(*) from jobs where status = 'completed'") == 21
 
 
-async def test_until_empty_does_not_wait_for_what_is_not_due(app, conn, quick):
+async def test_until_empty_does_not_wait_for_jobs_that_are_not_due(app, conn, quick):
     await app.enqueue("t", delay=3600 * SECOND)
     await app.worker().run(until_empty=True)
     assert quick.began == []
@@ -209,7 +213,7 @@ async def test_two_workers_share_the_jobs_and_run_none_twice(app, conn, quick, e
     assert len({job_id for job_id, _ in quick.began}) == len(quick.began) == 500
 
 
-async def test_an_old_job_that_somebody_had_locked_is_found_once_it_is_free(
+async def test_an_old_job_that_another_session_had_locked_is_claimed_once_it_is_unlocked(
     conn, app, quick, working, until_status, pgjobs_dsn, monkeypatch
 ):
     monkeypatch.setattr("pgjobs.worker.listener.TICK_S", 0.5)
@@ -219,13 +223,13 @@ async def test_an_old_job_that_somebody_had_locked_is_found_once_it_is_free(
     await transaction.start()
     await conn.execute("select from jobs for update")
     async with working():
-        # It has looked in vain, and sleeps; a row that is set free notifies nobody.
+        # The worker has claimed no job, and sleeps; a row that is unlocked sends no NOTIFY.
         await asyncio.sleep(0.3)
         await transaction.rollback()
         await until_status(job.id, "completed")
 
 
-async def test_jobs_that_lost_their_worker_often_run_one_after_the_other(
+async def test_suspects_run_one_after_the_other(
     conn, app, recorder, working, eventually
 ):
     ids = await app.enqueue_many("t", [None] * 3)
@@ -238,7 +242,7 @@ async def test_jobs_that_lost_their_worker_often_run_one_after_the_other(
     assert sorted(job_id for job_id, _ in recorder.began) == ids
 
 
-async def test_it_uses_three_connections_at_most(conn, app, quick, working, eventually):
+async def test_a_worker_uses_three_connections_at_most(conn, app, quick, working, eventually):
     async with working(name="me"):
         await app.enqueue_many("t", [None] * 500)
         await eventually(lambda: len(quick.began) == 500)

@@ -1,4 +1,4 @@
-"""How a worker ends: the grace, what is given back, and the lifespan around it all."""
+"""How a worker ends: the grace, the jobs that it releases, and the lifespan around its run."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -24,7 +24,7 @@ async def test_stop_lets_running_jobs_end(app, conn, recorder, working, eventual
 
 
 @pytest.mark.parametrize("how", ["stop", "cancel"])
-async def test_what_has_not_ended_within_the_grace_is_given_back(
+async def test_jobs_that_have_not_ended_within_the_grace_are_released(
     app, conn, recorder, eventually, how
 ):
     await app.enqueue_many("t", [None] * 300)
@@ -45,7 +45,7 @@ async def test_what_has_not_ended_within_the_grace_is_given_back(
     assert tuple(counts) == (300, 0, 0, 0, 50)
 
 
-async def test_a_handler_that_goes_on_after_its_timeout_is_told_again_at_shutdown(
+async def test_a_handler_that_goes_on_after_its_timeout_is_cancelled_again_at_shutdown(
     app, conn, eventually
 ):
     told = []
@@ -67,7 +67,7 @@ async def test_a_handler_that_goes_on_after_its_timeout_is_told_again_at_shutdow
     assert await conn.fetchval("select status from jobs") == "pending"
 
 
-async def test_jobs_that_were_only_claimed_when_it_was_cancelled_are_given_back(
+async def test_claimed_jobs_that_have_not_started_are_released_when_the_worker_is_cancelled(
     app, conn, recorder, eventually
 ):
     await app.enqueue_many("t", [None] * 50)
@@ -106,7 +106,7 @@ async def test_a_lifespan_gives_handlers_their_resources(pgjobs_dsn, conn):
     assert await conn.fetchval("select result from jobs") == '"hello"'
 
 
-async def test_a_broken_lifespan_is_told_to_whoever_ran_the_worker(pgjobs_dsn):
+async def test_an_error_in_the_lifespan_is_raised_by_run(pgjobs_dsn):
     @asynccontextmanager
     async def lifespan(app):
         raise LookupError("no model")
@@ -119,7 +119,7 @@ async def test_a_broken_lifespan_is_told_to_whoever_ran_the_worker(pgjobs_dsn):
     await app.close()
 
 
-async def test_a_fault_of_its_own_ends_it_and_what_it_held_is_given_back(
+async def test_a_bug_in_pgjobs_ends_the_worker_and_releases_its_jobs(
     app, conn, quick, monkeypatch
 ):
     ids = await app.enqueue_many("t", [None] * 3)

@@ -13,6 +13,7 @@ import pytest
 Connection = asyncpg.Connection
 MOMENTS = {
     "run_at", "lease_until", "created_at", "updated_at", "finished_at", "cancel_requested_at",
+    "started_at", "expires_at",
 }
 MINUTE = timedelta(minutes=1)
 
@@ -48,7 +49,7 @@ def job(conn: Connection) -> Callable[..., Awaitable[int]]:
         columns = {"job_type": "t", "status": status, **columns}
         if status == "processing":
             columns = {"worker": "me", "attempt": 1, "lease_until": MINUTE, **columns}
-        elif status != "pending":
+        elif status not in ("pending", "blocked"):
             columns = {"finished_at": timedelta(0), **columns}
         values = [
             f"clock_timestamp() + ${place}::interval" if name in MOMENTS else f"${place}"

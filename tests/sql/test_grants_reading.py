@@ -30,7 +30,7 @@ REFUSED = [
     "truncate jobs",
     "select _jobs_lock(1)",
     "select _jobs_lock_fenced(1, 'w', 1)",
-    "select _jobs_apply_failure(1, 'e', false, null)",
+    "select _jobs_end_attempt(1, 'e', false, null)",
     "select * from jobs_start(1, 'w')",
     "select * from jobs_cancel(1)",
     "select * from jobs_retry(1)",

@@ -62,7 +62,7 @@ async def test_an_expired_lease_is_named_and_gets_worse(conn: Connection, ask: A
 async def test_a_job_held_for_ever_is_named(conn: Connection, ask: Ask) -> None:
     await conn.execute("select from jobs_enqueue('a'); select from jobs_start(1, 'me')")
     assert (await ask("jobs held without a lease"))[0] == "ok"
-    await conn.execute("update jobs set updated_at = clock_timestamp() - interval '2 hours'")
+    await conn.execute("update jobs set started_at = clock_timestamp() - interval '2 hours'")
     verdict, detail, _ = await ask("jobs held without a lease")
     assert (verdict, detail) == ("warn", "1, the longest for 02:00:00")
 

@@ -14,7 +14,10 @@ async def test_a_job_has_the_documented_defaults(conn):
         "job_type": "ingest", "payload": "{}", "queue": "default", "priority": 0,
         "status": "pending", "max_retries": 3, "retry_count": 0, "crash_count": 0, "attempt": 0,
         "reference_type": None, "reference_id": None, "unique_key": None, "unique_scope": "live",
-        "backoff": None, "worker": None, "finished_at": None,
+        "backoff": None, "worker": None, "finished_at": None, "reference_key": None,
+        "group_key": None, "headers": None, "started_at": None, "progress": None,
+        "depends_on_left": None, "batch_id": None, "expires_at": None, "unique_until": None,
+        "marks": None,
     }.items() <= dict(job).items()
     assert await conn.fetchval("select run_at <= clock_timestamp() from jobs")
 
@@ -22,7 +25,7 @@ async def test_a_job_has_the_documented_defaults(conn):
 async def test_an_explicit_null_means_the_default(conn):
     job = await conn.fetchrow(
         """select * from jobs_enqueue(
-            't', null, null, null, null, null, null, null, null, null, null)"""
+            't', null, null, null, null, null, null, null, null, null, null, null)"""
     )
     assert (job["payload"], job["queue"], job["priority"], job["max_retries"]) == (
         "{}", "default", 0, 3,
@@ -34,13 +37,15 @@ async def test_every_argument_reaches_its_column(conn):
     job = await conn.fetchrow(
         """select * from jobs_enqueue('t', '{"n": 1}', queue => 'slow', priority => -9,
             run_at => '2030-01-01 00:00Z', reference_type => 'file', reference_id => 42,
-            max_retries => 0, unique_key => 'k', unique_scope => 'kept', backoff => '{1s,1m}')"""
+            max_retries => 0, unique_key => 'k', unique_scope => 'kept', backoff => '{1s,1m}',
+            reference_key => 'o-1')"""
     )
     assert job["payload"] == '{"n": 1}'
     assert (job["queue"], job["priority"], job["run_at"].year) == ("slow", -9, 2030)
     assert (job["reference_type"], job["reference_id"], job["max_retries"]) == ("file", 42, 0)
     assert (job["unique_key"], job["unique_scope"]) == ("k", "kept")
     assert job["backoff"] == [timedelta(seconds=1), timedelta(minutes=1)]
+    assert job["reference_key"] == "o-1"
 
 
 @pytest.mark.parametrize(
@@ -57,6 +62,8 @@ async def test_every_argument_reaches_its_column(conn):
         ("'t', run_at => '4713-01-01 BC'", "run_at must be a moment in the years 1 to 9999"),
         ("'t', run_at => '10000-01-01'", "run_at must be a moment in the years 1 to 9999"),
         ("'t', reference_type => ''", "reference_type must have"),
+        ("'t', reference_key => ''", "reference_key must have 1 to 512 bytes"),
+        ("'t', reference_key => repeat('k', 513)", "reference_key must have 1 to 512 bytes"),
         ("'t', max_retries => -1", "max_retries must be 0 or more, not -1"),
         ("'t', unique_key => ''", "unique_key must have"),
         ("'t', unique_key => repeat('k', 513)", "unique_key must have"),

@@ -32,6 +32,8 @@ insert into jobs (job_type, status, worker, attempt, lease_until)
         clock_timestamp() + interval '1 hour'
     from generate_series(1, 40) n;
 insert into jobs (job_type, unique_key) values ('t', 'a');
+insert into jobs (job_type, reference_type, reference_key)
+    select 'keyed', 'order', 'o-' || n from generate_series(1, 500) n;
 insert into jobs (job_type, reference_type) select 'rare', 'rare' from generate_series(1, 59);
 """
 
@@ -174,6 +176,7 @@ LOOK_UPS = {
     "ix_jobs_reference_id": "reference_id = 42",
     "ix_jobs_reference_type": "reference_type = 'rare'",
     "ix_jobs_reference": "reference_type = 'file' and reference_id = 42",
+    "ix_jobs_reference_key": "reference_type = 'order' and reference_key = 'o-42'",
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-STATUSES = ["pending", "processing", "completed", "failed", "cancelled"]
+STATUSES = ["pending", "blocked", "processing", "completed", "failed", "cancelled"]
 
 CALLS = {
     "jobs_claim": "select id from jobs_claim('w')",
@@ -32,22 +32,22 @@ CALLS = {
 
 # Per status: the one it has afterwards, the error, `-` for skipped, or `gone`.
 TABLE = """
-| function                   | pending    | processing | completed | failed  | cancelled |
-| jobs_claim                 | processing | -          | -         | -       | -         |
-| jobs_start                 | processing | JQ002      | JQ002     | JQ002   | JQ002     |
-| jobs_complete              | JQ002      | completed  | JQ002     | JQ002   | JQ002     |
-| jobs_complete_many         | -          | completed  | -         | -       | -         |
-| jobs_fail                  | JQ002      | pending    | JQ002     | JQ002   | JQ002     |
-| jobs_fail retry => false   | JQ002      | failed     | JQ002     | JQ002   | JQ002     |
-| jobs_fail_many             | -          | pending    | -         | -       | -         |
-| jobs_release_many          | -          | pending    | -         | -       | -         |
-| jobs_heartbeat             | -          | processing | -         | -       | -         |
-| jobs_recover               | -          | pending    | -         | -       | -         |
-| jobs_cancel                | cancelled  | processing | JQ002     | JQ002   | cancelled |
-| jobs_cancel with its fence | JQ002      | cancelled  | JQ002     | JQ002   | JQ002     |
-| jobs_retry                 | JQ002      | JQ002      | pending   | pending | pending   |
-| jobs_retry_many            | -          | -          | -         | pending | -         |
-| jobs_cleanup               | -          | -          | gone      | gone    | gone      |
+| function                   | pending    | blocked   | processing | completed | failed  | cancelled |
+| jobs_claim                 | processing | -         | -          | -         | -       | -         |
+| jobs_start                 | processing | JQ002     | JQ002      | JQ002     | JQ002   | JQ002     |
+| jobs_complete              | JQ002      | JQ002     | completed  | JQ002     | JQ002   | JQ002     |
+| jobs_complete_many         | -          | -         | completed  | -         | -       | -         |
+| jobs_fail                  | JQ002      | JQ002     | pending    | JQ002     | JQ002   | JQ002     |
+| jobs_fail retry => false   | JQ002      | JQ002     | failed     | JQ002     | JQ002   | JQ002     |
+| jobs_fail_many             | -          | -         | pending    | -         | -       | -         |
+| jobs_release_many          | -          | -         | pending    | -         | -       | -         |
+| jobs_heartbeat             | -          | -         | processing | -         | -       | -         |
+| jobs_recover               | -          | -         | pending    | -         | -       | -         |
+| jobs_cancel                | cancelled  | cancelled | processing | JQ002     | JQ002   | cancelled |
+| jobs_cancel with its fence | JQ002      | JQ002     | cancelled  | JQ002     | JQ002   | JQ002     |
+| jobs_retry                 | JQ002      | JQ002     | JQ002      | pending   | pending | pending   |
+| jobs_retry_many            | -          | -         | -          | -         | pending | -         |
+| jobs_cleanup               | -          | -         | -          | gone      | gone    | gone      |
 """
 
 
@@ -66,7 +66,7 @@ ROWS = {name: dict(zip(STATUSES, rest, strict=True)) for name, *rest in cells(TA
 @pytest.mark.parametrize("function", CALLS)
 async def test_state(conn, job, row, function, status):
     # As if the worker held it, whatever the status: the status alone has to refuse.
-    held = {"worker": "me", "attempt": 1} if status != "pending" else {}
+    held = {"worker": "me", "attempt": 1} if status not in ("pending", "blocked") else {}
     job_id = await job(status, **held)
     before = await row(job_id)
     query = CALLS[function]

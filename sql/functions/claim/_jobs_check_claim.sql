@@ -1,9 +1,9 @@
 create or replace function _jobs_check_claim(
     worker text,
-    queues text[],
-    max_jobs int,
-    lease interval,
-    job_types text[]
+    queues text[] default null,
+    max_jobs int default null,
+    lease interval default null,
+    job_types text[] default null
 ) returns void
 language plpgsql immutable
 set search_path from current

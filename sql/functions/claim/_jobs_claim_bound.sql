@@ -1,6 +1,7 @@
--- Reads at most chunk rows of each type. A type that fills its chunk may have more beyond it, so
--- the bound is at most the last row of the first such chunk; and it is at most the wanted-th row
--- of all. No row: all that is due was read, there is no bound.
+-- A claim of several types may lock all due rows up to the bound. This reads at most chunk rows of
+-- each type. A type that fills its chunk may have more rows beyond it, so the bound is at most the
+-- last row of the first such chunk. The bound is also at most the wanted-th row of all types
+-- together. No row: every due row was read, so there is no bound.
 create or replace function _jobs_claim_bound(
     queue text,
     priority int,
@@ -26,7 +27,7 @@ with head as materialized (
             and j.job_type = t.job_type
             and (j.run_at, j.id) > (after_run_at, after_id)
             and j.run_at <= due
-            and (j.crash_count = 0 or j.crash_count < least(j.max_retries, 2))
+            and not _jobs_is_suspect(j.crash_count, j.max_retries)
         order by j.run_at, j.id
         limit chunk
     ) c

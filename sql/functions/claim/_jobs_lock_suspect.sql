@@ -1,7 +1,9 @@
--- A job whose worker was lost twice may be what kills the worker, so a worker holds at most one such
--- job at a time: the others that were lost with it run on elsewhere, or after it, and are not
--- dragged down by its next crash. It comes first in its queue: its backoff has put it behind all that
--- is due. jobs_claim asks only where the queue has jobs that were lost, which is rare.
+-- Two sessions cannot both win the suspect: `for update skip locked`.
+--
+-- A suspect may kill its worker again. So a worker holds at most one suspect at a time: the other
+-- jobs that were lost together with it run on other workers, or after it, and its next crash does
+-- not reach them. The suspect comes first in its queue, because its backoff has put it behind all
+-- jobs that are due. jobs_claim asks only for a queue that has crashed jobs, which is rare.
 create or replace function _jobs_lock_suspect(
     worker text,
     queue text,
@@ -15,7 +17,7 @@ begin
     if exists (
         select from jobs j
         where j.status = 'processing' and j.worker = _jobs_lock_suspect.worker
-            and j.crash_count > 0 and j.crash_count >= least(j.max_retries, 2)
+            and _jobs_is_suspect(j.crash_count, j.max_retries)
     ) then
         return '{}';
     end if;
@@ -25,7 +27,7 @@ begin
             and j.queue = _jobs_lock_suspect.queue
             and j.run_at <= due
             and (job_types is null or j.job_type = any (job_types))
-            and j.crash_count > 0 and j.crash_count >= least(j.max_retries, 2)
+            and _jobs_is_suspect(j.crash_count, j.max_retries)
         order by j.priority desc, j.run_at, j.id
         limit 1
         for update skip locked);
@@ -33,4 +35,4 @@ end
 $$;
 
 comment on function _jobs_lock_suspect is
-    'internal: locks one due job of a queue that has already lost its worker twice';
+    'internal: locks the first due suspect of a queue, if the worker holds no suspect';

@@ -1,5 +1,6 @@
--- A walk from type to type, one index probe each, instead of over all rows. Ordered as only
--- ix_jobs_claim is: ix_jobs_status_type has the types in order too, but those of all queues.
+-- Goes from type to type by one index probe each, instead of reading all rows. The order has to be
+-- that of ix_jobs_claim: ix_jobs_status_type has the types in order too, but the types of all
+-- queues.
 create or replace function _jobs_types_present(
     queue text,
     priority int

@@ -1,5 +1,5 @@
--- since: leave out what has been due for longer; a worker whose claim has just come back empty
--- passes it, since over those rows (or the index entries that are left of them) it has just walked.
+-- since: ignores jobs that have been due for longer. A worker whose claim has just come back empty
+-- passes it, because that claim has just walked over the older rows and their dead index entries.
 create or replace function jobs_next_due(
     queues text[],
     job_types text[] default null,
@@ -14,7 +14,7 @@ set jit = off
 as $$
 declare
     v_queue text;
-    v_priority int;
+    v_level int;
     v_due timestamptz;
 begin
     if queues is null then
@@ -23,27 +23,23 @@ begin
     foreach v_queue in array queues loop
         continue when exists (select from jobs_queues q
                               where q.queue = v_queue and q.paused_at is not null);
-        v_priority := 10;
+        v_level := 10;
         loop
-            v_priority := (select j.priority from jobs j
-                           where j.status = 'pending' and j.queue = v_queue
-                               and j.priority < v_priority
-                           order by j.priority desc limit 1);
-            exit when v_priority is null;
+            v_level := _jobs_next_level(v_queue, v_level, null);
+            exit when v_level is null;
             v_due := least(v_due, (
                 select min(first.run_at)
-                from unnest(coalesce(job_types, _jobs_types_present(v_queue, v_priority)))
+                from unnest(coalesce(job_types, _jobs_types_present(v_queue, v_level)))
                     t(job_type)
                 cross join lateral (
                     select j.run_at from jobs j
                     where j.status = 'pending'
                         and j.queue = v_queue
-                        and j.priority = v_priority
+                        and j.priority = v_level
                         and j.job_type = t.job_type
                         and j.run_at >= coalesce(since, '-infinity')
-                        -- One that has lost its worker twice waits for a worker to be free of
-                        -- others like it: no clock tells when.
-                        and (j.crash_count = 0 or j.crash_count < least(j.max_retries, 2)
+                        -- A due suspect waits for a worker that holds no suspect, not for a moment.
+                        and (not _jobs_is_suspect(j.crash_count, j.max_retries)
                              or j.run_at > clock_timestamp())
                     order by j.run_at
                     limit 1

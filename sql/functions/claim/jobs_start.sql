@@ -11,9 +11,10 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
+    v_now timestamptz := clock_timestamp();
     v_job jobs;
 begin
-    perform _jobs_check_claim(worker, null, null, lease, null);
+    perform _jobs_check_claim(worker, lease => lease);
     v_job := _jobs_lock(job_id);
     if v_job.status <> 'pending' then
         raise exception using errcode = 'JQ002',
@@ -24,8 +25,9 @@ begin
     set status = 'processing',
         worker = jobs_start.worker,
         attempt = j.attempt + 1,
-        lease_until = clock_timestamp() + lease,
-        updated_at = clock_timestamp()
+        lease_until = v_now + lease,
+        updated_at = v_now,
+        started_at = v_now
     where j.id = job_id
     returning j.*;
 end

@@ -25,16 +25,16 @@ select 'expired leases',
     case when p.expired = 0 then 'ok' when p.overdue < '1 minute' then 'warn' else 'bad' end,
     case when p.expired = 0 then 'none'
         else format('%s, the oldest for %s', p.expired, date_trunc('second', p.overdue)) end,
-    case when p.expired > 0 then 'a running worker takes such jobs back within 10 s; without one: '
-        'select count(*) from jobs_recover()' end
+    'a running worker takes such jobs back within 10 s; without one: '
+        'select count(*) from jobs_recover()'
 from processing p
 union all
 select 'jobs held without a lease',
     case when p.held > '1 hour' then 'warn' else 'ok' end,
     case when p.leaseless = 0 then 'none'
         else format('%s, the longest for %s', p.leaseless, date_trunc('second', p.held)) end,
-    case when p.held > '1 hour' then 'nothing takes them back by itself: if whoever held them is '
-        'gone, select count(*) from jobs_recover(worker)' end
+    'nothing takes them back by itself: if their worker is gone, '
+        'select count(*) from jobs_recover(worker)'
 from processing p
 union all
 select 'oldest due job',
@@ -42,16 +42,15 @@ select 'oldest due job',
     coalesce((select format('%s in queue %s has been due for %s', o.job_type, o.queue,
                             date_trunc('second', o.age))
               from waiting o where not o.paused order by o.age desc limit 1), 'none'),
-    case when w.age > '1 minute' then 'start more workers, or give them more slots; see the checks '
-        'on workers and handlers below' end
+    'start more workers, or give them more slots; see the checks on workers and handlers below'
 from (select max(w.age) as age from waiting w where not w.paused) w
 union all
 select 'paused queues',
     case when p.queues > 0 then 'warn' else 'ok' end,
     coalesce(p.detail, 'none has jobs that are due'),
-    case when p.queues > 0 then 'pgjobs resume QUEUE, or select * from jobs_resume(queue)' end
+    'pgjobs resume QUEUE, or select * from jobs_resume(queue)'
 from paused p
 $$;
 
 comment on function _jobs_doctor_jobs is
-    'internal: the doctor''s checks of jobs that nobody finishes or fetches';
+    'internal: the doctor''s checks of jobs that no worker finishes or claims';

@@ -1,6 +1,6 @@
--- PostgreSQL does not tell how far each listener has read. A listener that falls behind is one
--- within a transaction, which reads nothing until its end, or one whose client takes nothing from
--- the socket; the oldest of these is named.
+-- PostgreSQL does not tell how far each listener has read. A listener falls behind if it is within
+-- a transaction, because it reads nothing until the transaction ends, or if its client takes
+-- nothing from the socket. This check names the oldest such session.
 create or replace function _jobs_doctor_notify()
 returns table (check_name text, verdict text, detail text, advice text)
 language sql volatile
@@ -26,8 +26,7 @@ select 'notification queue',
         when u.usage < 0.1 then ''
         when s.pid is not null then '; probably behind: ' || s.who
         else '; which listener is behind cannot be told' end),
-    case when u.usage < 0.1 then null
-        when s.pid is not null then format('end the listener that is behind: '
+    case when s.pid is not null then format('end the listener that is behind: '
             'select pg_terminate_backend(%s); from half full on workers poll', s.pid)
         else format('end the listener that is behind; who sees all sessions is told more: '
             'grant pg_read_all_stats to %I', current_user) end

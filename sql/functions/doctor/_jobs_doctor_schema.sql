@@ -6,7 +6,8 @@ as $$
 with expected(index_name) as (
     values ('jobs_id_is_the_key'), ('ix_jobs_claim'), ('ix_jobs_crashed'), ('ix_jobs_unique_key'),
         ('ix_jobs_job_type'), ('ix_jobs_status'), ('ix_jobs_status_type'),
-        ('ix_jobs_reference_id'), ('ix_jobs_reference_type'), ('ix_jobs_reference')
+        ('ix_jobs_reference_id'), ('ix_jobs_reference_type'), ('ix_jobs_reference'),
+        ('ix_jobs_reference_key')
 ), broken as (
     select string_agg(e.index_name || case when i.indexrelid is null then ' (missing)'
                           else ' (invalid)' end, ', ' order by e.index_name) as names,
@@ -26,15 +27,14 @@ with expected(index_name) as (
 )
 select 'indexes', case when b.names is null then 'ok' else 'bad' end,
     coalesce(b.names, 'all there and valid'),
-    case when b.names is not null then format('%spgjobs sql | psql -v schema=%s makes them again',
-                                              b.drops, current_schema()) end
+    format('%spgjobs sql | psql -v schema=%s makes them again', b.drops, current_schema())
 from broken b
 union all
 select 'persistence',
     case t.relpersistence when 'p' then 'ok' else 'bad' end,
     case t.relpersistence when 'p' then 'logged'
         else 'unlogged: a crash empties the table jobs' end,
-    case when t.relpersistence <> 'p' then 'alter table jobs set logged' end
+    'alter table jobs set logged'
 from pg_class t where t.oid = 'jobs'::regclass
 union all
 select 'notifying trigger',
@@ -42,7 +42,7 @@ select 'notifying trigger',
     case when g.tgenabled in ('O', 'A') then 'enabled' when g.tgenabled is null then 'missing'
         else 'disabled: workers find new jobs by their poll only' end,
     case when g.tgenabled is null then 'pgjobs migrate makes it again'
-        when g.tgenabled not in ('O', 'A') then 'alter table jobs enable trigger jobs_notify' end
+        else 'alter table jobs enable trigger jobs_notify' end
 from (select) one
 left join pg_trigger g on g.tgrelid = 'jobs'::regclass and g.tgname = 'jobs_notify'
 union all
@@ -53,8 +53,7 @@ select 'privileges',
             ' would take for theirs', current_schema())
         else 'nobody may call the functions without a grant' end,
     case when o.names is not null then 'pgjobs migrate takes it back; then grant by pgjobs grant'
-        when p.may_create
-            then format('revoke create on schema %I from public', current_schema()) end
+        else format('revoke create on schema %I from public', current_schema()) end
 from open_functions o,
     (select has_schema_privilege('public', current_schema(), 'create') as may_create) p
 union all

@@ -1,5 +1,5 @@
--- patience: how long a snapshot may be held before it is worth a word; ten times as long is bad.
-create or replace function _jobs_doctor_vacuum(patience interval default '5 minutes')
+-- held_for: a snapshot that is held for longer is a warning; ten times as long is bad.
+create or replace function _jobs_doctor_vacuum(held_for interval default '5 minutes')
 returns table (check_name text, verdict text, detail text, advice text)
 language sql volatile
 set search_path from current
@@ -20,9 +20,9 @@ with holders as (
         format('rollback prepared %L, or commit it', p.gid)
     from pg_prepared_xacts p where p.database = current_database()
     union all
-    -- A slot has no clock: it counts as old as soon as it keeps a million transactions.
+    -- A slot tells no time: it counts as old once it keeps a million transactions.
     select format('the replication slot %s', s.slot_name),
-        case when age(s.xmin) > 1000000 then patience * 11 else '0' end, age(s.xmin),
+        case when age(s.xmin) > 1000000 then held_for * 11 else '0' end, age(s.xmin),
         format('if its standby is gone: select pg_drop_replication_slot(%L)', s.slot_name)
     from pg_replication_slots s where s.xmin is not null
 ), hidden as (
@@ -43,30 +43,27 @@ with holders as (
     from pg_stat_all_tables s where s.relid = 'jobs'::regclass
 )
 select 'oldest snapshot',
-    case when o.held > 10 * patience then 'bad' when o.held > patience then 'warn'
+    case when o.held > 10 * held_for then 'bad' when o.held > held_for then 'warn'
         when h.users is not null then 'warn' else 'ok' end,
-    case when o.held > patience or (o.held is not null and h.users is null)
+    case when o.held > held_for or (o.held is not null and h.users is null)
             then format('%s has held back vacuum for %s, %s transactions', o.who,
                         date_trunc('second', o.held), o.transactions)
         when h.users is not null then format('unknown for the sessions of %s', h.users)
         else 'none holds back vacuum' end,
-    case when o.held > patience then o.advice
-        when h.users is not null
-            then format('it needs pg_read_all_stats: grant pg_read_all_stats to %I', current_user)
-        end
+    case when o.held > held_for then o.advice
+        else format('it needs pg_read_all_stats: grant pg_read_all_stats to %I', current_user) end
 from oldest o, hidden h
 union all
 select 'dead rows', d.verdict,
     format('%s dead beside %s living; last vacuum %s', d.rows, d.live,
            coalesce(date_trunc('second', clock_timestamp() - d.vacuumed) || ' ago', 'unknown')),
-    case when d.verdict <> 'ok' then 'see who holds back vacuum, above; then: vacuum jobs' end
+    'see who holds back vacuum, above; then: vacuum jobs'
 from dead d
 union all
 select 'autovacuum',
     case when c.off is null then 'ok' else 'bad' end,
     coalesce(c.off, 'on'),
-    case when c.off is null then null
-        when c.off like '%jobs' then 'alter table jobs reset (autovacuum_enabled)'
+    case when c.off like '%jobs' then 'alter table jobs reset (autovacuum_enabled)'
         else 'switch autovacuum and track_counts on in postgresql.conf, then reload' end
 from (
     select case
@@ -82,4 +79,4 @@ from (
 $$;
 
 comment on function _jobs_doctor_vacuum is
-    'internal: the doctor''s checks of what keeps dead rows in the table, and of who is to blame';
+    'internal: the doctor''s checks of what keeps dead rows in the table, and which session does';

@@ -4,12 +4,12 @@ language sql volatile
 set search_path from current
 as $$
 with registered as (
-    -- A worker's session holds its name's lock; a bigint's two halves are its classid and objid.
+    -- A worker's session holds the lock of its name; pg_locks shows the two halves of its bigint.
     select w.*, clock_timestamp() - w.seen_at as unseen, exists (
         select from pg_locks l
         where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
             and l.database = (select d.oid from pg_database d where d.datname = current_database())
-            and (l.classid::bigint << 32 | l.objid::bigint) = _jobs_advisory_key('name', w.worker)
+            and (l.classid::bigint << 32 | l.objid::bigint) = w.name_key
         ) as connected
     from jobs_workers w
 ), due as (
@@ -42,7 +42,7 @@ select 'workers',
         when c.connected = 0 then 'none is connected'
         else format('%s connected, %s of them polling; the last heartbeat was %s ago', c.connected,
                     c.polling, date_trunc('second', c.unseen)) end,
-    case when c.connected + c.others = 0 then 'start one: pgjobs worker MODULE:APP' end
+    'start one: pgjobs worker MODULE:APP'
 from counts c
 union all
 select 'workers that are gone',
@@ -50,26 +50,23 @@ select 'workers that are gone',
     coalesce(string_agg(format('%s (seen %s ago%s)', r.worker, date_trunc('second', r.unseen),
                                case when r.polling then ', was polling' else '' end),
                         ', ' order by r.worker), 'none'),
-    case when count(*) > 0 then 'their jobs are taken back by the next worker that looks, or by '
-        'two calls of jobs_recover() 2 s apart' end
+    'the tick of another worker takes their jobs back, or two calls of jobs_recover() 2 s apart'
 from registered r where not r.connected
 union all
 select 'workers that hang',
     case when count(*) > 0 then 'bad' else 'ok' end,
     coalesce(string_agg(format('%s (seen %s ago)', r.worker, date_trunc('second', r.unseen)),
                         ', ' order by r.worker), 'none'),
-    case when count(*) > 0 then 'a handler blocks the event loop, or the process is stopped: '
-        'restart it' end
+    'a handler blocks the event loop, or the process is stopped: restart it'
 from registered r where r.connected and r.unseen > '30 seconds'
 union all
 select 'jobs without a handler',
     case when count(*) > 0 then 'bad' else 'ok' end,
     coalesce(string_agg(format('%s in queue %s (%s due)', u.job_type, u.queue, u.jobs),
                         ', ' order by u.queue, u.job_type), 'none'),
-    case when count(*) > 0 then 'start a worker that serves the queue and has a handler for the '
-        'type, or cancel the jobs' end
+    'start a worker that serves the queue and has a handler for the type, or cancel the jobs'
 from unserved u where exists (select from registered r where r.connected)
 $$;
 
 comment on function _jobs_doctor_workers is
-    'internal: the doctor''s checks of the registered workers, and of jobs that none of them takes';
+    'internal: the doctor''s checks of the registered workers, and of jobs that none claims';

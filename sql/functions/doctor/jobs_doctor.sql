@@ -1,18 +1,22 @@
--- Runs with the rights of its caller, an observer at least, and says so where they do not suffice.
+-- Runs with the rights of its caller, who is an observer at least, and says where those do not
+-- suffice. The checks always give their advice, which is shown only where something is wrong.
 create or replace function jobs_doctor()
 returns table (check_name text, verdict text, detail text, advice text)
 language sql volatile
 set search_path from current
 as $$
-select d.* from _jobs_doctor_jobs() d
-union all
-select d.* from _jobs_doctor_workers() d
-union all
-select d.* from _jobs_doctor_vacuum() d
-union all
-select d.* from _jobs_doctor_notify() d
-union all
-select d.* from _jobs_doctor_schema() d
+select d.check_name, d.verdict, d.detail, case when d.verdict <> 'ok' then d.advice end
+from (
+    select j.* from _jobs_doctor_jobs() j
+    union all
+    select w.* from _jobs_doctor_workers() w
+    union all
+    select v.* from _jobs_doctor_vacuum() v
+    union all
+    select n.* from _jobs_doctor_notify() n
+    union all
+    select s.* from _jobs_doctor_schema() s
+) d
 $$;
 
 comment on function jobs_doctor is

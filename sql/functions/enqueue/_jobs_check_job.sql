@@ -1,5 +1,5 @@
--- What a new job may not be: one place for jobs_enqueue and jobs_enqueue_many, and the same limits
--- as the table's constraints, which stay the guard of a plain INSERT.
+-- The limits of a new job, for jobs_enqueue and jobs_enqueue_many. The table's constraints say the
+-- same to a plain INSERT.
 create or replace function _jobs_check_job(
     job_type text,
     queue text,
@@ -9,7 +9,8 @@ create or replace function _jobs_check_job(
     max_retries int,
     unique_key text,
     unique_scope text,
-    backoff interval[]
+    backoff interval[],
+    reference_key text
 ) returns void
 language plpgsql immutable
 set search_path from current
@@ -21,15 +22,19 @@ begin
         when job_type is null then 'job_type is missing'
         when octet_length(job_type) not between 1 and 512 then 'job_type must have 1 to 512 bytes'
         when octet_length(queue) not between 1 and 512 then 'queue must have 1 to 512 bytes'
-        when priority not between -9 and 9 then format('priority must be from -9 to 9, not %s', priority)
-        -- Others are moments to PostgreSQL, but no client's datetime: the claim that returns one
-        -- would fail in every worker, again and again.
+        when priority not between -9 and 9
+            then format('priority must be from -9 to 9, not %s', priority)
+        -- PostgreSQL knows other moments too, but a client's datetime cannot hold them: the claim
+        -- that returns one would fail in every worker, again and again.
         when not (run_at >= '0001-01-02 00:00:00+00' and run_at < '9999-12-31 00:00:00+00')
             then format('run_at must be a moment in the years 1 to 9999, not %s', run_at)
         when octet_length(reference_type) not between 1 and 512
             then 'reference_type must have 1 to 512 bytes'
+        when octet_length(reference_key) not between 1 and 512
+            then 'reference_key must have 1 to 512 bytes'
         when max_retries < 0 then format('max_retries must be 0 or more, not %s', max_retries)
-        when octet_length(unique_key) not between 1 and 512 then 'unique_key must have 1 to 512 bytes'
+        when octet_length(unique_key) not between 1 and 512
+            then 'unique_key must have 1 to 512 bytes'
         when unique_scope not in ('live', 'kept')
             then format('unique_scope must be live or kept, not %s', left(unique_scope, 40))
         when cardinality(backoff) = 0 or array_ndims(backoff) > 1 or array_lower(backoff, 1) <> 1

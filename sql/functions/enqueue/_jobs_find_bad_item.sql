@@ -10,7 +10,7 @@ begin
         begin
             perform _jobs_check_job(
                 i.job_type, i.queue, i.priority, i.run_at, i.reference_type, i.max_retries,
-                i.unique_key, i.unique_scope, i.backoff)
+                i.unique_key, i.unique_scope, i.backoff, i.reference_key)
             from _jobs_unpack(jsonb_build_array(v_item)) i;
         exception
             when sqlstate 'JQ003' or data_exception or feature_not_supported
@@ -24,4 +24,5 @@ begin
 end
 $$;
 
-comment on function _jobs_find_bad_item is 'internal: which row of a refused batch is at fault, and why';
+comment on function _jobs_find_bad_item is
+    'internal: which object of a refused batch is at fault, and why';

@@ -1,5 +1,5 @@
--- Within a `security definer` function current_user is its owner. Who called it is the role that
--- `set role` chose, which only its members can, or else the one that logged in.
+-- Within a `security definer` function current_user is the function's owner. The caller is the role
+-- that `set role` chose, which only a member of that role can, or else the role that logged in.
 create or replace function _jobs_may_read() returns boolean
 language sql stable
 set search_path from current
@@ -7,4 +7,4 @@ return has_table_privilege(
     coalesce(nullif(current_setting('role'), 'none')::name, session_user), 'jobs', 'select');
 
 comment on function _jobs_may_read is
-    'internal: whether whoever called a jobs_... function may read the table jobs';
+    'internal: whether the caller of a jobs_... function may read the table jobs';

@@ -1,13 +1,15 @@
--- After every statement that inserts into jobs, whoever sent it: COPY, plain INSERT, jobs_enqueue.
+-- Runs after every statement that inserts into jobs: COPY, plain INSERT, jobs_enqueue.
 --
--- NOTIFY takes a lock that is one for the whole cluster and holds it while the commit is flushed to
--- disk: sixteen producers then commit one after the other. So it is left out when an awake worker
--- is certain to claim after this transaction's commit. docs/decisions/0004-notify-gate.md argues it:
--- the worker's rest lock, taken here as a shared one, is held until after that commit, and a worker
--- that wants to rest must get it exclusively and then claim once more; if it is refused here, that
--- worker rests: notify. Its name's lock tells a living worker from a row that a dead one left
--- behind; taken and given back in one expression, since a query that is cancelled in between would
--- keep it. One statement, no function called per row: this is most of what a small enqueue costs.
+-- NOTIFY takes a lock that exists once for the whole cluster, and holds it while the commit is
+-- flushed to disk: sixteen producers then commit one after the other. So this trigger sends none
+-- when a polling worker is certain to claim after the producer's commit
+-- (docs/decisions/0004-notify-gate.md has the proof). The producer takes the worker's listening
+-- lock as a shared lock until after its commit. A worker that wants to change to listening must get
+-- that lock exclusively, and then claims once more. If the producer is refused the lock, the worker
+-- is listening: notify. The lock of the worker's name tells a living worker from a row that a dead
+-- worker left; it is taken and given back in one expression, because a query that is cancelled
+-- between two expressions would keep it. The trigger is one statement that calls no function per
+-- row, because it is most of the cost of a small enqueue.
 create or replace function _jobs_notify() returns trigger
 language plpgsql volatile security definer
 set search_path from current
@@ -38,9 +40,9 @@ end
 $$;
 
 comment on function _jobs_notify is
-    'trigger: one NOTIFY per queue and statement, unless an awake worker is certain to look';
+    'trigger: one NOTIFY per queue and statement, unless a polling worker is certain to claim';
 
--- Asked first: making it again would wait for everybody who has written to the table and not ended.
+-- Made only where it is missing: making it waits for all open transactions that wrote to the table.
 do $trigger$
 begin
     if not exists (

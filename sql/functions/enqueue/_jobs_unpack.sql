@@ -10,6 +10,7 @@ create or replace function _jobs_unpack(jobs jsonb) returns table (
     unique_key text,
     unique_scope text,
     backoff interval[],
+    reference_key text,
     place bigint
 )
 language sql immutable
@@ -20,7 +21,7 @@ from rows from (
     jsonb_to_recordset(jobs) as (
         job_type text, payload jsonb, queue text, priority int, run_at timestamptz,
         reference_type text, reference_id bigint, max_retries int, unique_key text,
-        unique_scope text, backoff interval[])
+        unique_scope text, backoff interval[], reference_key text)
 ) with ordinality i
 $$;
 

@@ -1,5 +1,5 @@
--- The years are looked at apart: an interval compares as if a month had 30 days, so that
--- -290,000 years and 104,400,001 days are one day, and yet lead out of the calendar.
+-- The years are checked apart, because an interval compares as if a month had 30 days: -290,000
+-- years and 104,400,001 days compare as one day, and yet lead out of the calendar.
 create or replace function _jobs_valid_delays(delays interval[]) returns boolean
 language sql immutable
 set search_path from current
@@ -8,4 +8,4 @@ return not exists (
     where d < '0' or d > '100 years' or extract(year from d) not between 0 and 100);
 
 comment on function _jobs_valid_delays is
-    'internal: whether all of them, but for nulls, are from 0 to 100 years';
+    'internal: whether all delays that are not null are from 0 to 100 years';

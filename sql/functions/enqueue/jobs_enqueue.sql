@@ -1,6 +1,6 @@
 -- Two sessions with one unique_key cannot both win: the partial unique index lets one insert pass
--- and makes the other wait for its commit, after which the loser reads the winner's row. The loop
--- is for a winner that ends between those two statements.
+-- and makes the other wait for its commit. Then the loser reads the winner's row. The winner's job
+-- may end between those two statements, so the loser tries again.
 create or replace function jobs_enqueue(
     job_type text,
     payload jsonb default '{}',
@@ -12,7 +12,8 @@ create or replace function jobs_enqueue(
     max_retries int default 3,
     unique_key text default null,
     unique_scope text default 'live',
-    backoff interval[] default null
+    backoff interval[] default null,
+    reference_key text default null
 ) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
@@ -27,22 +28,23 @@ begin
     perform _jobs_check_job(
         jobs_enqueue.job_type, jobs_enqueue.queue, jobs_enqueue.priority, jobs_enqueue.run_at,
         jobs_enqueue.reference_type, jobs_enqueue.max_retries, jobs_enqueue.unique_key,
-        jobs_enqueue.unique_scope, jobs_enqueue.backoff);
+        jobs_enqueue.unique_scope, jobs_enqueue.backoff, jobs_enqueue.reference_key);
     for v_try in 1..100 loop
         return query
         insert into jobs as j (
             job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
-            unique_key, unique_scope, backoff)
+            unique_key, unique_scope, backoff, reference_key)
         values (
             jobs_enqueue.job_type, coalesce(jobs_enqueue.payload, '{}'),
             coalesce(jobs_enqueue.queue, 'default'), coalesce(jobs_enqueue.priority, 0),
             coalesce(jobs_enqueue.run_at, clock_timestamp()), jobs_enqueue.reference_type,
             jobs_enqueue.reference_id, coalesce(jobs_enqueue.max_retries, 3),
             jobs_enqueue.unique_key, coalesce(jobs_enqueue.unique_scope, 'live'),
-            jobs_enqueue.backoff)
+            jobs_enqueue.backoff, jobs_enqueue.reference_key)
         on conflict (job_type, unique_key)
             where unique_key is not null
-                and (unique_scope = 'kept' or status in ('pending', 'processing'))
+                and (unique_scope in ('kept', 'period') or status in ('pending', 'blocked')
+                    or status = 'processing' and unique_scope = 'live')
             do nothing
         returning j.*;
         if found then
@@ -52,9 +54,10 @@ begin
         from jobs j
         where j.job_type = jobs_enqueue.job_type
             and j.unique_key = jobs_enqueue.unique_key
-            and (j.unique_scope = 'kept' or j.status in ('pending', 'processing'));
+            and (j.unique_scope in ('kept', 'period') or j.status in ('pending', 'blocked')
+                or j.status = 'processing' and j.unique_scope = 'live');
         if found then
-            -- Whoever may only enqueue could otherwise read other people's jobs by guessing keys.
+            -- A producer that may not read jobs could otherwise read them by guessing keys.
             if not _jobs_may_read() then
                 v_job.payload := null;
                 v_job.result := null;

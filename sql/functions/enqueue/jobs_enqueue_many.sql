@@ -1,12 +1,12 @@
--- All or nothing. Rows with a unique_key go one by one through jobs_enqueue, in key order, so that
--- two batches with the same keys in another order wait for each other but never deadlock.
+-- All or nothing. Where an object has a unique_key, all go one by one through jobs_enqueue, in the
+-- order of the keys, so that two batches of the same keys wait for each other and never deadlock.
 create or replace function jobs_enqueue_many(jobs jsonb) returns setof bigint
 language plpgsql volatile security definer
 set search_path from current
 as $$
 declare
-    v_known constant text[] := '{job_type,payload,queue,priority,run_at,reference_type,reference_id,'
-        'max_retries,unique_key,unique_scope,backoff}';
+    v_known constant text[] := '{job_type,payload,queue,priority,run_at,reference_type,'
+        'reference_id,max_retries,unique_key,unique_scope,backoff,reference_key}';
     v_ids bigint[];
     v_item record;
     v_why text;
@@ -27,7 +27,7 @@ begin
         raise exception using errcode = 'JQ003', message = v_why;
     end if;
 
-    -- The handler is for values that do not fit; it surrounds no `return query`.
+    -- The exception handler is for values that do not fit; it surrounds no `return query`.
     begin
         if jsonb_path_exists(jobs_enqueue_many.jobs, '$[*].unique_key.type() ? (@ != "null")') then
             v_ids := array_fill(null::bigint, array[jsonb_array_length(jobs_enqueue_many.jobs)]);
@@ -40,7 +40,7 @@ begin
                         v_item.job_type, v_item.payload, v_item.queue, v_item.priority,
                         v_item.run_at, v_item.reference_type, v_item.reference_id,
                         v_item.max_retries, v_item.unique_key, v_item.unique_scope,
-                        v_item.backoff) e);
+                        v_item.backoff, v_item.reference_key) e);
             end loop;
         else
             select array_agg(a.id order by a.id) into v_ids

@@ -7,7 +7,7 @@ language plpgsql immutable
 set search_path from current
 as $$
 begin
-    -- They are read by their places.
+    -- jobs_fail_many joins the lists by the places of their elements.
     if greatest(array_ndims(errors), array_ndims(retries), array_ndims(retry_ins)) > 1
         or array_lower(errors, 1) <> 1 or array_lower(retries, 1) <> 1
         or array_lower(retry_ins, 1) <> 1
@@ -24,4 +24,5 @@ begin
 end
 $$;
 
-comment on function _jobs_check_failure is 'internal: refuses what cannot be a failure, by argument';
+comment on function _jobs_check_failure is
+    'internal: refuses what cannot be a failure, by argument';

@@ -19,4 +19,5 @@ begin
 end
 $$;
 
-comment on function _jobs_lock is 'internal: locks a job and returns it, or raises if there is none';
+comment on function _jobs_lock is
+    'internal: locks a job and returns it, or raises if there is none';

@@ -1,4 +1,5 @@
--- The lock is the argument: whoever gets it second reads what the first one left.
+-- Two sessions cannot both win: the row lock orders them, and the second sees the first one's
+-- change.
 create or replace function _jobs_lock_fenced(
     job_id bigint,
     worker text,
@@ -8,9 +9,8 @@ language plpgsql volatile
 set search_path from current
 as $$
 declare
-    v_job jobs;
+    v_job jobs := _jobs_lock(job_id);
 begin
-    v_job := _jobs_lock(job_id);
     if v_job.status <> 'processing' then
         raise exception using errcode = 'JQ002',
             message = format('job %s is %s, not processing', job_id, v_job.status);
@@ -28,4 +28,5 @@ begin
 end
 $$;
 
-comment on function _jobs_lock_fenced is 'internal: locks a processing job, or raises if the fence fails';
+comment on function _jobs_lock_fenced is
+    'internal: locks a processing job, or raises if the fence fails';

@@ -1,5 +1,6 @@
--- In id order: an index scan for `= any` goes through its keys in order. No join, no `order by`: see
--- jobs_complete_many.
+-- Two sessions cannot both win: each row is locked, and its fence is read under the lock. The locks
+-- are taken in the order of the ids: an index scan for `= any` visits its keys in order. Why there
+-- is no join and no `order by`: see jobs_complete_many.
 create or replace function _jobs_lock_fenced_many(
     worker text,
     job_ids bigint[],
@@ -38,4 +39,4 @@ end
 $$;
 
 comment on function _jobs_lock_fenced_many is
-    'internal: locks, in id order, the rows that pass the fence, and returns their ids';
+    'internal: locks the rows that pass the fence, in the order of their ids, and returns the ids';

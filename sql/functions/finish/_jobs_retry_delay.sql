@@ -1,5 +1,5 @@
--- Jitter of a quarter either way keeps jobs that failed together from coming back together. It is
--- drawn within the hour that bounds it, so that they are spread at the bound too.
+-- A jitter of a quarter either way keeps jobs that failed together from coming back together. The
+-- bound of an hour holds for the delay with its jitter, so that jobs are spread at the bound too.
 create or replace function _jobs_retry_delay(backoff interval[], retry int) returns interval
 language sql volatile
 set search_path from current
@@ -12,4 +12,4 @@ begin atomic
 end;
 
 comment on function _jobs_retry_delay is
-    'the delay before a retry, counted from 1: of the list, or 1 s doubling to 1 h with jitter';
+    'internal: the delay before a retry, counted from 1: from the list, or 1 s doubling to 1 h';

@@ -1,4 +1,5 @@
--- Two sessions cannot both win: _jobs_lock_fenced locks the row, and the second one finds it completed.
+-- Two sessions cannot both win: _jobs_lock_fenced locks the row, and the second one finds it
+-- changed.
 create or replace function jobs_complete(
     job_id bigint,
     result jsonb default null,

@@ -1,11 +1,11 @@
--- Two sessions cannot both win: the update locks each row and re-reads the fence; only a job that is
--- processing has a worker. Two batches never deadlock: an index scan for `= any` goes through its keys
--- in order.
+-- Two sessions cannot both win: the update locks each row and reads the fence again under the lock;
+-- only a processing job has a worker. Two batches never deadlock: an index scan for `= any` visits
+-- its keys in order.
 --
--- No join, so that there is nothing to plan: a planner that knows an empty table, or one without
--- statistics, may join from the table's side and read all of it once per job. What belongs to a row
--- is found by its place in the sorted ids, which width_bucket looks up by bisection. And the fence is
--- on columns without an index: one on `status` may be taken for the better way in.
+-- There is no join, because a planner that knows an empty table, or has no statistics, may start
+-- the join from the table and read all of it once per job. Instead width_bucket finds a row's
+-- attempt and result by the place of the row's id among the sorted ids. And the fence uses columns
+-- without an index, because the planner may prefer an index on `status` to the primary key.
 create or replace function jobs_complete_many(
     worker text,
     job_ids bigint[],

@@ -1,4 +1,5 @@
--- Two sessions cannot both win: _jobs_lock_fenced locks the row, and the second one finds it changed.
+-- Two sessions cannot both win: _jobs_lock_fenced locks the row, and the second one finds it
+-- changed.
 create or replace function jobs_fail(
     job_id bigint,
     error text,
@@ -15,7 +16,7 @@ declare
 begin
     perform _jobs_check_failure(array[error], array[retry], array[retry_in]);
     perform _jobs_lock_fenced(job_id, worker, attempt);
-    v_job := _jobs_apply_failure(job_id, error, retry, retry_in);
+    v_job := _jobs_end_attempt(job_id, error, retry, retry_in);
     if v_job.status = 'pending' then
         perform _jobs_signal(array[v_job.queue], array[v_job.job_type]);
     end if;

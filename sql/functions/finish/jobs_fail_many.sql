@@ -1,5 +1,5 @@
--- Two sessions cannot both win: the rows are locked in id order, so that two batches never deadlock,
--- and the fence is read under the lock.
+-- Two sessions cannot both win: _jobs_lock_fenced_many locks the rows in the order of their ids, so
+-- that two batches never deadlock, and reads the fence under the locks.
 create or replace function jobs_fail_many(
     worker text,
     job_ids bigint[],
@@ -12,25 +12,30 @@ language plpgsql volatile security definer
 set search_path from current
 as $$
 declare
-    v_id bigint;
-    v_place int;
+    v_held bigint[];
+    v_item record;
     v_job jobs;
     v_queues text[] := '{}';
 begin
     perform _jobs_check_batch(worker, job_ids, attempts, array[
         cardinality(errors), cardinality(retries), cardinality(retry_ins)]);
     perform _jobs_check_failure(errors, retries, retry_ins);
-    foreach v_id in array _jobs_lock_fenced_many(worker, job_ids, attempts) loop
-        -- Of an id that stands twice, with two attempts, the later one is held.
-        v_place := (select p from generate_subscripts(job_ids, 1) p where job_ids[p] = v_id
-                    order by attempts[p] desc limit 1);
-        v_job := _jobs_apply_failure(v_id, errors[v_place], retries[v_place], retry_ins[v_place]);
+    v_held := _jobs_lock_fenced_many(worker, job_ids, attempts);
+    for v_item in
+        -- Where one id stands twice, with two attempts, the job is held in the later attempt.
+        select distinct on (u.job_id) u.*
+        from unnest(job_ids, attempts, errors, retries, retry_ins)
+            u(job_id, attempt, error, retry, retry_in)
+        where u.job_id = any (v_held)
+        order by u.job_id, u.attempt desc
+    loop
+        v_job := _jobs_end_attempt(v_item.job_id, v_item.error, v_item.retry, v_item.retry_in);
         if v_job.status = 'pending' then
             v_queues := v_queues || v_job.queue;
         end if;
-        return next v_id;
+        return next v_item.job_id;
     end loop;
-    -- Sleeping workers think that nothing is due before what they last saw.
+    -- A sleeping worker believes that nothing is due before the moment that it saw last.
     perform _jobs_signal(v_queues);
 end
 $$;

@@ -1,5 +1,5 @@
--- Two sessions cannot both win: the rows are locked in id order, so that two batches never deadlock,
--- and the fence is read under the lock.
+-- Two sessions cannot both win: _jobs_lock_fenced_many locks the rows in the order of their ids, so
+-- that two batches never deadlock, and reads the fence under the locks.
 create or replace function jobs_release_many(
     worker text,
     job_ids bigint[],
@@ -38,6 +38,9 @@ begin
     update jobs j
     set status = case when j.cancel_requested_at is null then 'pending' else 'cancelled' end,
         run_at = coalesce(v_run_ats[width_bucket(j.id, v_ids)], j.run_at),
+        -- Another job may hold the key by now: scope pending holds it until the job starts.
+        unique_key = case when j.cancel_requested_at is null and j.unique_scope = 'pending'
+            then null else j.unique_key end,
         worker = null,
         lease_until = null,
         updated_at = v_now,
@@ -50,4 +53,4 @@ end
 $$;
 
 comment on function jobs_release_many is
-    'gives back what this worker still holds, no retry spent; with run_ats, not before those moments';
+    'gives back what this worker still holds, no retry spent; with run_ats, not before those';

@@ -24,4 +24,4 @@ end
 $$;
 
 comment on function _jobs_release_unknown is
-    'internal: gives back what a worker was given by a claim whose answer never reached it';
+    'internal: gives back the jobs of claims whose answers never reached their worker';

@@ -1,7 +1,8 @@
--- Two sessions cannot both win: the fence is read under the row's lock, so a job that recovery took
--- is `lost` here, and one that is held here is not overdue there. A row that somebody has locked,
--- such as a handler whose transaction is open, is passed by, as recovery passes it by: one such job
--- must not let the leases of all others run out.
+-- Two sessions cannot both win: the heartbeat reads the fence under the row's lock. So a job that
+-- recovery has taken is `lost` here, and a job that is held here is not overdue for recovery. The
+-- heartbeat skips a row that another session has locked, for example by a handler's open
+-- transaction, because waiting for that row would let all other leases run out. Recovery skips such
+-- a row too.
 create or replace function jobs_heartbeat(
     worker text,
     job_ids bigint[],
@@ -23,7 +24,7 @@ begin
     if lease is null then
         raise exception using errcode = 'JQ003', message = 'lease is missing';
     end if;
-    perform _jobs_check_claim(worker, null, null, lease, null);
+    perform _jobs_check_claim(worker, lease => lease);
     v_held := _jobs_lock_fenced_many(worker, job_ids, attempts, wait => false);
     update jobs j set lease_until = clock_timestamp() + lease where j.id = any (v_held);
     return query
@@ -34,7 +35,7 @@ begin
             else 'held'
         end
     from unnest(job_ids, attempts) with ordinality u(job_id, attempt, place)
-    -- Lateral and with a limit, so that it cannot be joined from the table's side.
+    -- Lateral and with a limit: the planner cannot start the join from the table.
     left join lateral (
         select m.id, m.cancel_requested_at
         from jobs m

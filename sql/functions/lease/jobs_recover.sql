@@ -1,8 +1,9 @@
--- Two sessions cannot both win: rows are locked with `skip locked`, and whoever locks one later
--- re-reads that it is processing. A completion that is under way holds the lock and is passed by.
+-- Two sessions cannot both win: recovery locks rows with `skip locked`, and a session that locks a
+-- row later reads its new status. Recovery skips a job whose completion is under way, because the
+-- completion holds the row's lock.
 --
--- sparing: a worker that looks by itself spares its own jobs. It may have hung for longer than its
--- lease; if nobody has taken them meanwhile, it goes on with them.
+-- sparing: a worker whose tick calls this function spares its own jobs. The worker may have hung
+-- for longer than its lease; if no other worker has taken its jobs meanwhile, it goes on with them.
 create or replace function jobs_recover(
     worker text default null,
     sparing text default null
@@ -29,12 +30,12 @@ begin
         where j.status = 'processing'
             and (sparing is null or j.worker is distinct from sparing)
             and (j.lease_until < v_now
-                 -- What was claimed since was claimed by a new worker of that name.
+                 -- A job claimed since v_now was claimed by a new worker of that name.
                  or (j.worker = any (v_gone) and j.updated_at < v_now)
                  or j.worker = jobs_recover.worker)
         for update skip locked);
     foreach v_id in array v_ids loop
-        v_job := _jobs_apply_loss(v_id, v_now);
+        v_job := _jobs_end_attempt(v_id, lost_at => v_now);
         if v_job.status = 'pending' then
             v_queues := v_queues || v_job.queue;
         end if;

@@ -20,7 +20,7 @@ begin
     end if;
     if v_job.status = 'cancelled' then
         return next v_job;
-    elsif v_job.status = 'pending' or v_by_worker then
+    elsif v_job.status in ('pending', 'blocked') or v_by_worker then
         return query
         update jobs j
         set status = 'cancelled',
@@ -50,4 +50,4 @@ end
 $$;
 
 comment on function jobs_cancel is
-    'pending -> cancelled; a processing job''s worker is asked to stop it, and confirms by its fence';
+    'pending -> cancelled; the worker of a processing job is asked to stop it, and confirms';

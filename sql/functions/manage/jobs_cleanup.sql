@@ -1,5 +1,5 @@
--- Never in anybody's way: it takes finished rows only, which no claim looks at, and skips those that
--- somebody else has locked.
+-- Disturbs no other session: it deletes finished rows only, which no claim reads, and skips rows
+-- that another session has locked.
 create or replace function jobs_cleanup(
     older_than interval default '7 days',
     statuses text[] default '{completed}',
@@ -32,10 +32,7 @@ begin
         raise exception using errcode = 'JQ003',
             message = format('older_than must be from 0 to 1000 years, not %s', older_than);
     end if;
-    if max_jobs < 0 then
-        raise exception using errcode = 'JQ003',
-            message = format('max_jobs must be 0 or more, not %s', max_jobs);
-    end if;
+    perform _jobs_check_max_jobs(max_jobs);
     v_before := clock_timestamp() - coalesce(older_than, '7 days');
     for v_status in select distinct unnest(coalesce(statuses, '{completed}')) order by 1 loop
         v_ids := array(
@@ -52,4 +49,4 @@ end
 $$;
 
 comment on function jobs_cleanup is
-    'deletes finished jobs that are older than this, max_jobs at the most; repeat until it returns 0';
+    'deletes finished jobs that are older than this, at most max_jobs; repeat until it returns 0';

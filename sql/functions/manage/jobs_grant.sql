@@ -1,4 +1,4 @@
--- The plan of who may do what; tests/sql/test_grants.py holds it against every function there is.
+-- Which role may call what; tests/sql/test_grants.py compares it with all functions that there are.
 -- Roles add up: a worker whose handlers enqueue further jobs is a producer too. To take everything
 -- back: `revoke all on all functions in schema ... from role`, and the same for tables.
 create or replace function jobs_grant(role_name text, as_what text) returns void
@@ -12,8 +12,8 @@ declare
         '_jobs_release_unknown,jobs_start,_jobs_signal,_jobs_worker_listen,_jobs_worker_poll,'
         'jobs_worker_start,jobs_worker_stop,_jobs_worker_tick}';
     c_observer constant text[] := '{jobs_doctor,_jobs_doctor_jobs,_jobs_doctor_notify,'
-        '_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,jobs_list,_jobs_advisory_key,'
-        'jobs_queues,jobs_stats,jobs_workers}';
+        '_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,jobs_list,jobs_queues,'
+        'jobs_stats,jobs_workers}';
     c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retry,jobs_retry_many}';
     v_schema constant text := current_schema();
@@ -37,8 +37,9 @@ begin
         raise exception using errcode = 'insufficient_privilege',
             message = format('only the owner of jobs may grant, which is %s', v_owner::regrole);
     end if;
-    -- Our functions run as their owner, and would find in the schema what that role has put there,
-    -- by itself or as a role that it can become. Whoever can become the owner needs no such way.
+    -- Our functions run as their owner and find what is in the schema. A role that may create
+    -- objects there, or may become such a role, could thereby act as the owner. A role that may
+    -- become the owner needs no such way.
     if not pg_has_role(role_name, v_owner, 'member') and exists (
         select from pg_roles r
         where pg_has_role(role_name, r.oid, 'member')
@@ -72,4 +73,4 @@ end
 $$;
 
 comment on function jobs_grant is
-    'lets a role enqueue (producer), run jobs (worker), look on (observer) or manage (admin)';
+    'lets a role enqueue (producer), run jobs (worker), read (observer) or manage (admin)';

@@ -4,7 +4,7 @@ set search_path from current
 as $$
 #variable_conflict use_column
 begin
-    perform _jobs_check_job('any', coalesce(jobs_pause.queue, ''), 0, null, null, 0, null, 'live', null);
+    perform _jobs_check_queue(jobs_pause.queue);
     return query
     insert into jobs_queues as q (queue, paused_at)
     values (jobs_pause.queue, clock_timestamp())

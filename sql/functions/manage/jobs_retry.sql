@@ -1,5 +1,5 @@
 -- Two sessions cannot both win: the row is locked before its status is read, and the unique index
--- decides who holds a key.
+-- decides which job holds a key.
 create or replace function jobs_retry(job_id bigint) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
@@ -10,11 +10,11 @@ as $$
 declare
     v_job jobs := _jobs_lock(job_id);
 begin
-    if v_job.status in ('pending', 'processing') then
+    if v_job.status in ('pending', 'processing', 'blocked') then
         raise exception using errcode = 'JQ002',
             message = format('job %s is %s already', job_id, v_job.status);
     end if;
-    -- The handler surrounds no `return query`: the row is returned once it is sure.
+    -- The exception handler surrounds no `return query`: the row is returned after it.
     begin
         update jobs j
         set status = 'pending',

@@ -1,5 +1,5 @@
--- Two sessions cannot both win: rows are locked with `skip locked`, so nobody waits, and jobs_retry reads
--- the status of what it has locked.
+-- Two sessions cannot both win: this function locks rows with `skip locked`, so that no session
+-- waits, and jobs_retry reads the status of the row that it has locked.
 create or replace function jobs_retry_many(
     job_types text[] default null,
     queues text[] default null,
@@ -17,21 +17,19 @@ declare
     v_id bigint;
     v_count bigint := 0;
 begin
-    if max_jobs < 0 then
-        raise exception using errcode = 'JQ003',
-            message = format('max_jobs must be 0 or more, not %s', max_jobs);
-    end if;
+    perform _jobs_check_max_jobs(max_jobs);
     for v_id in
         select j.id from jobs j
         where j.status = 'failed'
             and (job_types is null or j.job_type = any (job_types))
             and (queues is null or j.queue = any (queues))
             and j.finished_at >= coalesce(failed_since, '-infinity')
-            -- Those whose key is taken are left alone, and do not use up max_jobs.
-            and (j.unique_key is null or j.unique_scope = 'kept' or not exists (
+            -- Jobs whose key another job holds are left out, and do not use up max_jobs.
+            and (j.unique_key is null or j.unique_scope in ('kept', 'period') or not exists (
                 select from jobs o
                 where o.job_type = j.job_type and o.unique_key = j.unique_key and o.id <> j.id
-                    and (o.unique_scope = 'kept' or o.status in ('pending', 'processing'))))
+                    and (o.unique_scope in ('kept', 'period') or o.status in ('pending', 'blocked')
+                        or o.status = 'processing' and o.unique_scope = 'live')))
         order by j.finished_at
         limit coalesce(max_jobs, 10000)
         for update of j skip locked

@@ -1,10 +1,11 @@
--- One worker's turn, everybody's hint. All who listen on jobs hear the queue's name; of the workers
--- at rest that serve it one is named on jobs_turn and looks at once, the others look a little later
--- in case it does not (pgjobs/listener.py), or sixteen of them would claim for one job. A worker
--- without a free slot hands its turn on, hops times at most.
+-- Notifies all listeners of the queue's name on channel jobs, and picks one listening worker that
+-- serves the queue, by its name on channel jobs_turn. The picked worker claims at once. The others
+-- claim 0.1 to 0.4 s later, in case the picked one does not (pgjobs/worker/listener.py). If nobody
+-- were picked, sixteen workers would claim for one job. A worker without a free slot passes its
+-- turn on, hops times at most.
 --
--- Silent while the server's notification queue is half full: a full one would make the caller's
--- commit fail, and workers poll every 10 s anyway.
+-- While the server's notification queue is half full this function is silent, because a full queue
+-- would make the caller's commit fail. Workers poll every 10 s anyway.
 create or replace function _jobs_signal(
     queues text[],
     job_types text[] default null,
@@ -33,4 +34,4 @@ end
 $$;
 
 comment on function _jobs_signal is
-    'internal: tells the workers of these queues to look, on commit: one at once, the others soon';
+    'internal: tells the workers of these queues to claim, on commit: one at once, the others soon';

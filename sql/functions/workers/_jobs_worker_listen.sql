@@ -1,6 +1,6 @@
--- A worker rests: from now on producers notify. Refused while a producer that counted on it being
--- awake has not committed; the worker then goes on looking by itself and tries again. Once it rests
--- it must claim once more before it sleeps.
+-- From now on producers notify this worker. The lock is refused while a producer that was silent
+-- because of this worker has not committed: the worker then goes on polling and tries again. After
+-- the change it must claim once more before it sleeps (docs/decisions/0004-notify-gate.md).
 create or replace function _jobs_worker_listen(worker text) returns boolean
 language plpgsql volatile security definer
 set search_path from current
@@ -15,4 +15,4 @@ end
 $$;
 
 comment on function _jobs_worker_listen is
-    'internal: the worker will wait for NOTIFY; false: a producer counts on it, look again first';
+    'internal: the worker waits for NOTIFY from now on; false: a producer relies on its polling';

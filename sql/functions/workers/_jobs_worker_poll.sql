@@ -1,5 +1,5 @@
--- Whoever else sleeps on these queues is told: it begins to watch this worker (_jobs_worker_tick), and
--- helps with what made it rise.
+-- Signals the other workers of its queues: they begin to watch this worker (_jobs_worker_tick), and
+-- help with the jobs that made it change to polling.
 create or replace function _jobs_worker_poll(worker text) returns void
 language plpgsql volatile security definer
 set search_path from current
@@ -15,4 +15,4 @@ end
 $$;
 
 comment on function _jobs_worker_poll is
-    'internal: the worker looks by itself every few milliseconds; producers need not notify it';
+    'internal: the worker claims every few milliseconds; producers need not notify it';

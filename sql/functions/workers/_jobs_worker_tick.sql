@@ -1,5 +1,6 @@
--- One statement is ping, heartbeat of the process, recovery and poll. It runs every 10 s; and every
--- 2 s while others are at work, so that a death among them is noticed at the second look.
+-- The regular statement of a worker: ping, sign of life, recovery and poll in one. A worker sends
+-- it every 10 s, and every 2 s while other workers are at work, so that the second tick notices
+-- their death.
 create or replace function _jobs_worker_tick(worker text)
 returns table (watch boolean, due_in interval, peers bigint)
 language plpgsql volatile security definer
@@ -24,12 +25,12 @@ begin
                    where j.status = 'processing' and j.worker <> v_me.worker)
             or exists (select from jobs_workers w
                        where w.worker <> v_me.worker and (w.polling or w.missed_at is not null)),
-        -- All that is due, however long: what somebody had locked notifies nobody when it is free,
-        -- nor does one of those that lose their workers when another one of them has ended.
+        -- Long overdue jobs too, because no signal is sent when a locked row becomes free, or when
+        -- a worker that held a suspect may take the next one.
         least(
             jobs_next_due(v_me.queues, v_me.job_types),
-            -- The order is that of ix_jobs_crashed: planned on an empty table, any index of pending
-            -- jobs looks as good.
+            -- In the order of ix_jobs_crashed: a planner that knows an empty table finds any index
+            -- of pending jobs as good.
             (select min(c.run_at)
              from (select j.run_at from jobs j
                    where j.status = 'pending' and j.crash_count > 0 and j.queue = any (v_me.queues)
@@ -42,4 +43,4 @@ end
 $$;
 
 comment on function _jobs_worker_tick is
-    'internal: a worker''s regular look; whether to look again in 2 s, when a job is due, others';
+    'internal: a worker''s tick: whether the next is due in 2 s, when a job is due, how many peers';

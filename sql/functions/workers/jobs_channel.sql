@@ -1,6 +1,7 @@
--- A channel's name has at most 63 bytes, a schema's here 58: the longer channel of a long schema
--- name gets a digest in the schema's place. Not `language sql`, which is set up anew in each query:
--- every enqueue that notifies calls this twice.
+-- A channel's name has at most 63 bytes, a schema's name at most 58, which leaves room for `.jobs`
+-- only. A longer topic of a long schema name gets a digest in place of the schema's name. In
+-- PL/pgSQL and not in SQL, because every enqueue that notifies calls this twice, and PostgreSQL
+-- sets up an SQL function anew in each query.
 create or replace function jobs_channel(topic text) returns text
 language plpgsql stable
 set search_path from current
@@ -15,4 +16,4 @@ end
 $$;
 
 comment on function jobs_channel is
-    'the NOTIFY channel of a topic, jobs or jobs_cancel, in this schema';
+    'the NOTIFY channel of a topic in this schema: jobs, jobs_cancel, or the internal jobs_turn';

@@ -1,4 +1,5 @@
--- Two sessions cannot both win: the name's advisory lock is exclusive, and a session's own.
+-- Two sessions cannot both win: the advisory lock of the name is exclusive, and a session keeps it
+-- until the session ends.
 create or replace function jobs_worker_start(
     worker text,
     queues text[],
@@ -13,8 +14,8 @@ as $$
 declare
     v_tries int := 5;
 begin
-    perform _jobs_check_claim(worker, queues, null, null, job_types);
-    -- More than once: whoever looks whether that name lives holds it for a moment.
+    perform _jobs_check_claim(worker, queues, job_types => job_types);
+    -- Tried again, because a session that asks whether the name lives holds its lock for a moment.
     while not pg_try_advisory_lock(_jobs_advisory_key('name', jobs_worker_start.worker)) loop
         v_tries := v_tries - 1;
         if v_tries = 0 then
@@ -37,7 +38,7 @@ begin
         concurrency = excluded.concurrency, version = excluded.version,
         name_key = excluded.name_key, listening_key = excluded.listening_key
     returning w.*;
-    -- The others begin to watch this one.
+    -- The other workers begin to watch this one.
     perform _jobs_signal(queues);
 end
 $$;

@@ -1,4 +1,4 @@
-"""Anybody who can connect may NOTIFY on our channels: a worker believes nothing that it hears."""
+"""Anybody who can connect may NOTIFY on our channels: a worker trusts no notification."""
 
 import asyncio
 import logging
@@ -8,7 +8,7 @@ from pgjobs.worker.waiting import MAX_HANDOVERS
 NUMBERS = ["9" * 5_000, "-1", "٣", "3.5", "0x1", "1e9", "2147483648", ""]
 
 
-async def test_what_strangers_notify_cancels_no_job_and_stops_no_worker(
+async def test_notifications_of_strangers_cancel_no_job_and_stop_no_worker(
     app, working, conn, until_status, caplog
 ):
     begun, go_on = asyncio.Event(), asyncio.Event()

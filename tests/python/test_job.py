@@ -40,7 +40,7 @@ def test_a_job_is_frozen():
             setattr(job, field, 1)
 
 
-def test_a_status_is_an_enum_and_a_new_one_a_plain_string():
+def test_a_known_status_is_an_enum_and_an_unknown_one_a_string():
     assert Job.from_row(row(status="failed")).status is JobStatus.FAILED
     assert Job.from_row(row(status="parked")).status == "parked"
 
@@ -81,7 +81,7 @@ def test_an_exponential_backoff_ends_at_its_maximum():
         lambda: Backoff.exponential(timedelta(microseconds=1), factor=1.0000001),
     ],
 )
-def test_a_backoff_that_makes_no_sense_is_refused(make):
+def test_an_invalid_backoff_is_refused(make):
     with pytest.raises(InvalidArgument):
         make()
 
@@ -111,17 +111,17 @@ def test_models_dataclasses_and_plain_data_become_json():
     ],
     ids=lambda value: repr(value).split(" at ")[0],
 )
-def test_what_jsonb_cannot_hold_is_refused_by_name(value):
+def test_a_value_that_jsonb_cannot_hold_is_refused_by_name(value):
     with pytest.raises(InvalidArgument, match="the payload is not JSON that can be stored"):
         encode(value, "the payload")
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "\\u0000", {"NaN": ["-Infinity"]}])
-def test_what_only_looks_like_it_is_kept(value):
+def test_strings_that_look_like_refused_values_are_kept(value):
     assert json.loads(encode(value, "it")) == value
 
 
-def test_what_is_larger_than_a_message_to_the_server_is_refused(monkeypatch):
+def test_a_value_larger_than_a_message_to_the_server_is_refused(monkeypatch):
     monkeypatch.setattr("pgjobs.job.payload.LARGEST", 10)
     assert encode("x" * 8, "it") == '"xxxxxxxx"'
     with pytest.raises(InvalidArgument, match="it has 11 bytes, and 10 is the most"):
@@ -144,7 +144,7 @@ def test_any_json_comes_back_as_it_was_or_is_refused(value):
     try:
         text = encode(value, "it")
     except InvalidArgument:
-        # Hypothesis makes no lone surrogates of its own accord, but NUL, NaN and infinities.
+        # Hypothesis draws no lone surrogates by default, but NUL, NaN and infinities.
         assert any(sign in repr(value) for sign in ("\\x00", "nan", "inf"))
     else:
         assert json.loads(text) == value

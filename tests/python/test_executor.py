@@ -101,7 +101,7 @@ async def test_every_argument_arrives(app, begun):
     assert (job.unique_key, job.unique_scope, job.backoff) == ("%(k)s", "kept", hours)
 
 
-async def test_errors_are_of_our_own_classes(app, begun):
+async def test_every_driver_raises_the_errors_of_pgjobs(app, begun):
     with pytest.raises(JobNotFound, match="7"):
         async with begun() as (mine, _):
             await JobService(mine).mark_processing(7)
@@ -111,7 +111,7 @@ async def test_errors_are_of_our_own_classes(app, begun):
                 await app.enqueue("t", conn=mine, **options)
 
 
-async def test_the_service_works_in_it(begun, conn):
+async def test_the_service_works_in_the_callers_transaction(begun, conn):
     async with begun() as (mine, _):
         service = JobService(mine, worker="me", lease=timedelta(minutes=1))
         job = await service.create("t", 2**40, "file")
@@ -144,7 +144,7 @@ async def test_a_pool_commits_at_once(app, conn, pgjobs_dsn):
         assert await count(conn) == 1
 
 
-async def test_the_callers_own_way_of_reading_json_does_no_harm(app, conn):
+async def test_a_json_codec_of_the_caller_does_no_harm(app, conn):
     import json
 
     for kind in ("json", "jsonb"):
@@ -157,7 +157,7 @@ async def test_the_callers_own_way_of_reading_json_does_no_harm(app, conn):
 
 
 @pytest.mark.parametrize("conn_", [object(), "postgresql://", 1])
-async def test_something_else_is_refused(app, conn_):
+async def test_a_conn_of_another_type_is_refused(app, conn_):
     with pytest.raises(InvalidArgument, match="conn must be an asyncpg connection"):
         await app.enqueue("t", conn=conn_)
 

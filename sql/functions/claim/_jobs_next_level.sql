@@ -1,0 +1,26 @@
+-- A level that has a floor is known to have had jobs: a probe for that level would walk over the
+-- index entries of its claimed jobs. So only the levels above the highest floor are probed.
+create or replace function _jobs_next_level(
+    queue text,
+    below int,
+    floors jsonb
+) returns int
+language plpgsql stable
+set search_path from current
+as $$
+declare
+    v_highest_floor int := (
+        select max(f.priority::int) from jsonb_object_keys(floors -> queue) f(priority)
+        where f.priority::int < below);
+begin
+    return coalesce(
+        (select j.priority from jobs j
+         where j.status = 'pending' and j.queue = _jobs_next_level.queue
+             and j.priority < below and j.priority > coalesce(v_highest_floor, -10)
+         order by j.priority desc limit 1),
+        v_highest_floor);
+end
+$$;
+
+comment on function _jobs_next_level is
+    'internal: the highest priority below this one that pending jobs of a queue have; null: none';

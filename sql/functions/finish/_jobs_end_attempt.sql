@@ -1,0 +1,66 @@
+-- The caller has locked the row and checked its fence, so no other session can end the attempt.
+--
+-- lost_at: the attempt ended because its worker was lost then; else it failed. A lost job comes
+-- back at once the first time, because most workers are lost by no fault of their jobs, and after
+-- its backoff later.
+create or replace function _jobs_end_attempt(
+    job_id bigint,
+    error text default null,
+    retry boolean default null,
+    retry_in interval default null,
+    lost_at timestamptz default null
+) returns jobs
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_now constant timestamptz := coalesce(lost_at, clock_timestamp());
+    v_lost constant boolean := lost_at is not null;
+    v_job jobs;
+    v_status text;
+    v_delay interval;
+begin
+    select j.* into v_job from jobs j where j.id = job_id;
+    v_status := case
+        when v_job.cancel_requested_at is not null then 'cancelled'
+        when v_lost and v_job.crash_count < v_job.max_retries
+            or not v_lost and coalesce(retry, true) and v_job.retry_count < v_job.max_retries
+            then 'pending'
+        else 'failed'
+    end;
+    if v_status = 'pending' then
+        v_delay := case
+            when not v_lost
+                then coalesce(retry_in, _jobs_retry_delay(v_job.backoff, v_job.retry_count + 1))
+            when v_job.crash_count > 0 then _jobs_retry_delay(v_job.backoff, v_job.crash_count)
+        end;
+    end if;
+    update jobs j
+    set status = v_status,
+        -- A count that does not fit its column would keep every session from recovering anything.
+        crash_count = least(j.crash_count + v_lost::int, 32767),
+        retry_count = j.retry_count + (v_status = 'pending' and not v_lost)::int,
+        error = case
+            when not v_lost then _jobs_end_attempt.error
+            when v_status = 'failed' then format('its worker was lost %s times, the last was %s',
+                                                 j.crash_count + 1, coalesce(j.worker, 'unknown'))
+            else j.error end,
+        run_at = coalesce(v_now + v_delay, j.run_at),
+        -- Another job may hold the key by now: scope pending holds it until the job starts.
+        unique_key = case when v_status = 'pending' and j.unique_scope = 'pending' then null
+            else j.unique_key end,
+        worker = null,
+        lease_until = null,
+        updated_at = v_now,
+        finished_at = case v_status when 'pending' then null else v_now end
+    where j.id = job_id
+    returning j.* into v_job;
+    return v_job;
+end
+$$;
+
+comment on function _jobs_end_attempt is
+    'internal: makes a failed or lost attempt''s job pending, failed, or cancelled if requested';
