@@ -12,16 +12,12 @@ from pgjobs.cli.complaints import complaint
 from pgjobs.cli.options import AsJson, Dsn, JobTypes, Queues, Schema, duration, moment, reference
 from pgjobs.cli.output import as_dict, cell, first_line, print_json, print_lines, print_rich, table
 from pgjobs.cli.session import ask
-from pgjobs.database import Database
+from pgjobs.database import JOB_COLUMNS, Database
 from pgjobs.errors import JobNotFound, PgjobsError
-from pgjobs.job.job import Job
+from pgjobs.job.job import Job, Row
+from pgjobs.producer.arguments import reference_columns
 
-_FIELDS = (
-    "id", "queue", "job_type", "status", "priority", "reference_type", "reference_id", "payload",
-    "result", "error", "retry_count", "max_retries", "crash_count", "attempt", "backoff", "run_at",
-    "unique_key", "unique_scope", "worker", "lease_until", "cancel_requested_at", "created_at",
-    "updated_at", "finished_at",
-)
+_FIELDS = [column.strip().removesuffix("::text") for column in JOB_COLUMNS.split(",")]
 _RETRY_BATCH = 10_000
 
 Id = Annotated[int, typer.Argument(metavar="ID", help="The job's id.")]
@@ -81,10 +77,10 @@ def enqueue(
         raise typer.BadParameter(
             f'the payload is not JSON ({error}): quote it like \'{{"file_path": "a.pdf"}}\''
         ) from None
-    reference_type, reference_id = (None, None) if about is None else reference(about)
+    columns = {} if about is None else reference_columns(reference(about))
     job = ask(dsn, schema, lambda database: database.enqueue(
-        job_type, text, queue, priority, run_at if delay is None else delay, reference_type,
-        reference_id, max_retries, unique_key, unique_scope))
+        job_type, text, queue, priority, run_at if delay is None else delay,
+        max_retries=max_retries, unique_key=unique_key, unique_scope=unique_scope, **columns))
     if as_json:
         print_json(_data(job))
     else:
@@ -122,7 +118,7 @@ def list_jobs(
             ">id queue type status >prio >tries >age worker reference error",
             ([r["id"], r["queue"], r["job_type"], r["status"], r["priority"],
               f"{r['attempt']}/{r['max_retries'] + 1}", r["age"], r["worker"],
-              _reference(r["reference_type"], r["reference_id"]), first_line(r["error"])]
+              _reference(r), first_line(r["error"])]
              for r in rows)))
 
 
@@ -249,5 +245,7 @@ def _data(job: Job[Any]) -> dict[str, Any]:
     return {name: getattr(job, name) for name in _FIELDS}
 
 
-def _reference(kind: str | None, number: int | None) -> str:
-    return "" if kind is None and number is None else f"{kind or ''}:{number or ''}"
+def _reference(row: Row) -> str:
+    entity = row["reference_id"] if row["reference_key"] is None else row["reference_key"]
+    kind = row["reference_type"]
+    return "" if kind is None and entity is None else f"{kind or ''}:{entity or ''}"

@@ -40,12 +40,12 @@ def moment(text: str) -> datetime:
     return found
 
 
-def reference(text: str) -> tuple[str, int]:
-    """Parses ``file_upload:42``."""
-    kind, colon, number = text.rpartition(":")
-    if not (colon and kind and re.fullmatch(r"-?\d+", number)):
+def reference(text: str) -> tuple[str, int | str]:
+    """Parses ``file_upload:42``, or ``order:8c1b`` where the entity has no number."""
+    kind, _, entity = text.partition(":")
+    if not (kind and entity):
         raise typer.BadParameter(f"{text!r} is not a reference: write it like file_upload:42")
-    return kind, int(number)
+    return kind, int(entity) if re.fullmatch(r"-?[0-9]+", entity) else entity
 
 
 Dsn = Annotated[

@@ -113,7 +113,8 @@ def stats(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -
 def queue_table(rows: Iterable[Row], paused: set[str], title: str | None = None) -> "Table":
     """Turns the rows of jobs_stats into one line per queue and type, one column per status."""
     lines: dict[tuple[str, str], dict[str, Any]] = {}
-    statuses = [status.value for status in JobStatus]
+    # Blocked jobs are rare: their column is shown only where there are some.
+    statuses = [status.value for status in JobStatus if status is not JobStatus.BLOCKED]
     for row in rows:
         line = lines.setdefault((row["queue"], row["job_type"]), {})
         line[row["status"]] = row["count"]

@@ -56,7 +56,7 @@ def worker(
     processes: Annotated[
         int,
         typer.Option(
-            "--processes", "-p", metavar="N", min=1, help="A process that dies is restarted."
+            "--processes", "-p", metavar="N", min=1, help="Processes; a dead one is restarted."
         ),
     ] = 1,
     name: Annotated[
@@ -89,8 +89,8 @@ def worker(
 
     [bold]pgjobs worker myproject.jobs:app -q urgent -q default -c 20 --processes 4[/bold]
 
-    On SIGTERM or Ctrl-C the worker claims no more jobs, gives running jobs --grace to end, and
-    releases the others. A second signal ends the worker at once.
+    On SIGTERM or Ctrl-C the worker claims no more jobs, gives running jobs --grace to end, and then
+    releases every job that has not ended. A second signal ends the worker at once.
     """
     _log_to_stderr(log_level)
     app = load(target)

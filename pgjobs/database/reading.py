@@ -63,8 +63,8 @@ class Reading(Statements):
         """Rows of ``jobs_list``, the newest first."""
         return await self._rows(
             """select id, queue, job_type, status, priority, reference_type, reference_id,
-            reference_key, retry_count, max_retries, crash_count, attempt, run_at, worker, lease_until,
-            cancel_requested_at, created_at, updated_at, finished_at, age, error
+            reference_key, retry_count, max_retries, crash_count, attempt, run_at, worker,
+            lease_until, cancel_requested_at, created_at, updated_at, finished_at, age, error
             from {schema}.jobs_list
             where ($1::text[] is null or status = any ($1::text[]))
                 and ($2::text[] is null or job_type = any ($2::text[]))

@@ -13,8 +13,8 @@ from pgjobs.job.job import Job, Row
 T = TypeVar("T")
 Moment = datetime | timedelta | None
 
-# Columns have names, because a prepared `select *` breaks when a migration adds a column. JSON comes
-# as text, because a connection of the caller's may decode JSON in its own way.
+# Columns have names, because a prepared `select *` breaks when a migration adds a column. JSON is
+# text, because a connection of the caller's may decode JSON in its own way.
 JOB_COLUMNS = """id, queue, job_type, status, priority, reference_type, reference_id,
     reference_key, group_key, headers::text, payload::text, progress::text, result::text, error,
     retry_count, max_retries, crash_count, backoff, attempt, run_at, expires_at, unique_key,

@@ -68,7 +68,7 @@ def test_the_filter_calls_a_filter_of_the_application(dsn: str) -> None:
     assert "jobs" not in asked
 
 
-def test_a_table_jobs_in_the_applications_metadata_belongs_to_the_application(empty_dsn: str) -> None:
+def test_a_table_jobs_in_the_applications_metadata_is_not_filtered(empty_dsn: str) -> None:
     tables = sa.MetaData()
     sa.Table("jobs", tables, sa.Column("id", sa.Integer, primary_key=True))
     found = proposals(empty_dsn, tables, include_object=include_object(schema="queue"))

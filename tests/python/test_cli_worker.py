@@ -126,7 +126,9 @@ async def test_a_worker_runs_jobs_of_the_given_database_and_stops_at_a_signal(
     assert "Traceback" not in err
 
 
-async def test_a_job_that_does_not_end_within_the_grace_is_released(conn: Connection, start: Start) -> None:
+async def test_a_job_that_does_not_end_within_the_grace_is_released(
+    conn: Connection, start: Start
+) -> None:
     await conn.execute("select from jobs_enqueue('slow')")
     process = start("shop:app", "--grace", "0s")
     await until(conn, "select status from jobs", "processing")

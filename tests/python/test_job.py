@@ -53,7 +53,7 @@ def test_two_reads_of_the_same_state_are_equal():
 
 def test_statuses_and_types_are_the_strings_of_the_contract():
     assert [str(s) for s in JobStatus] == [
-        "pending", "processing", "completed", "failed", "cancelled"
+        "pending", "processing", "completed", "failed", "cancelled", "blocked"
     ]
     assert [str(t) for t in JobType] == [
         "file_ingestion", "embedding_generation", "vector_storage", "cleanup"

@@ -34,8 +34,8 @@ RELATIONS = {"producer": set(), "worker": set(), "observer": VIEWS, "admin": VIE
 DEFINERS = (PRODUCER | WORKER | (ADMIN - OBSERVER) | {"_jobs_notify"}) - {"_jobs_signal"}
 
 
-# A function with settings cannot be inlined. The names in these bodies were bound when the functions
-# were made, so that no search_path can change them.
+# PostgreSQL cannot inline a function that has settings. It bound the names in these bodies when the
+# functions were made, so no search_path can change them.
 INLINED = {"_jobs_is_suspect"}
 
 

@@ -23,7 +23,7 @@ CALLS = {
         where state <> 'lost'""",
     "jobs_recover": "select id from jobs_recover('me')",
     "jobs_cancel": "select id from jobs_cancel($1)",
-    "jobs_cancel with its fence": "select id from jobs_cancel($1, worker => 'me', attempt => 1)",
+    "jobs_cancel with fence": "select id from jobs_cancel($1, worker => 'me', attempt => 1)",
     "jobs_retry": "select id from jobs_retry($1)",
     "jobs_retry_many": "select $1::bigint where jobs_retry_many() = 1",
     "jobs_cleanup": """select $1::bigint
@@ -32,22 +32,22 @@ CALLS = {
 
 # Per status: the one it has afterwards, the error, `-` for skipped, or `gone`.
 TABLE = """
-| function                   | pending    | blocked   | processing | completed | failed  | cancelled |
-| jobs_claim                 | processing | -         | -          | -         | -       | -         |
-| jobs_start                 | processing | JQ002     | JQ002      | JQ002     | JQ002   | JQ002     |
-| jobs_complete              | JQ002      | JQ002     | completed  | JQ002     | JQ002   | JQ002     |
-| jobs_complete_many         | -          | -         | completed  | -         | -       | -         |
-| jobs_fail                  | JQ002      | JQ002     | pending    | JQ002     | JQ002   | JQ002     |
-| jobs_fail retry => false   | JQ002      | JQ002     | failed     | JQ002     | JQ002   | JQ002     |
-| jobs_fail_many             | -          | -         | pending    | -         | -       | -         |
-| jobs_release_many          | -          | -         | pending    | -         | -       | -         |
-| jobs_heartbeat             | -          | -         | processing | -         | -       | -         |
-| jobs_recover               | -          | -         | pending    | -         | -       | -         |
-| jobs_cancel                | cancelled  | cancelled | processing | JQ002     | JQ002   | cancelled |
-| jobs_cancel with its fence | JQ002      | JQ002     | cancelled  | JQ002     | JQ002   | JQ002     |
-| jobs_retry                 | JQ002      | JQ002     | JQ002      | pending   | pending | pending   |
-| jobs_retry_many            | -          | -         | -          | -         | pending | -         |
-| jobs_cleanup               | -          | -         | -          | gone      | gone    | gone      |
+| function                 | pending    | blocked   | processing | completed | failed  | cancelled |
+| jobs_claim               | processing | -         | -          | -         | -       | -         |
+| jobs_start               | processing | JQ002     | JQ002      | JQ002     | JQ002   | JQ002     |
+| jobs_complete            | JQ002      | JQ002     | completed  | JQ002     | JQ002   | JQ002     |
+| jobs_complete_many       | -          | -         | completed  | -         | -       | -         |
+| jobs_fail                | JQ002      | JQ002     | pending    | JQ002     | JQ002   | JQ002     |
+| jobs_fail retry => false | JQ002      | JQ002     | failed     | JQ002     | JQ002   | JQ002     |
+| jobs_fail_many           | -          | -         | pending    | -         | -       | -         |
+| jobs_release_many        | -          | -         | pending    | -         | -       | -         |
+| jobs_heartbeat           | -          | -         | processing | -         | -       | -         |
+| jobs_recover             | -          | -         | pending    | -         | -       | -         |
+| jobs_cancel              | cancelled  | cancelled | processing | JQ002     | JQ002   | cancelled |
+| jobs_cancel with fence   | JQ002      | JQ002     | cancelled  | JQ002     | JQ002   | JQ002     |
+| jobs_retry               | JQ002      | JQ002     | JQ002      | pending   | pending | pending   |
+| jobs_retry_many          | -          | -         | -          | -         | pending | -         |
+| jobs_cleanup             | -          | -         | -          | gone      | gone    | gone      |
 """
 
 
