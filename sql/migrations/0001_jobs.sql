@@ -52,31 +52,24 @@ begin
 end
 $domains$;
 
--- Columns that never change stand first, columns that a claim or a completion writes stand last,
--- because the WAL record of an update within one page holds only the bytes between the first and
--- the last difference (docs/decisions/0002-table-and-indexes.md has the figures). The primary key
--- gets three entries per job, one per version: the fillfactor leaves room for them, or pages would
--- split. A column that is null takes no room.
+-- The order of the columns decides what an update costs (docs/decisions/0002-table-and-indexes.md has
+-- the figures). Columns that never change stand first, columns that a claim or a completion writes
+-- after them: the WAL record of an update within one page holds only the bytes between the first and
+-- the last difference. Columns that are null in a plain job and have no index stand last: to read an
+-- indexed column, PostgreSQL walks over the columns before it. The primary key gets three entries per
+-- job, one per version: the fillfactor leaves room for them, or pages would split.
 create table if not exists jobs (
     id bigint generated always as identity,
     created_at timestamptz not null default clock_timestamp(),
-    reference_id bigint,
-    batch_id bigint,
-    expires_at timestamptz,
-    unique_until timestamptz,
-    depends_on_left jobs_count,
     max_retries jobs_count not null default 3,
     priority jobs_priority not null default 0,
-    marks jobs_marks,
     queue text collate "C" not null default 'default',
     job_type text collate "C" not null,
     reference_type jobs_reference_type,
+    reference_id bigint,
     reference_key jobs_reference_key,
-    group_key jobs_group_key,
     unique_key jobs_unique_key,
     unique_scope jobs_unique_scope not null default 'live',
-    backoff jobs_backoff,
-    headers jobs_headers,
     payload jsonb not null default '{}',
     status text collate "C" not null default 'pending',
     crash_count jobs_crash_count not null default 0,
@@ -92,6 +85,14 @@ create table if not exists jobs (
     progress jsonb,
     result jsonb,
     error text,
+    backoff jobs_backoff,
+    headers jobs_headers,
+    group_key jobs_group_key,
+    batch_id bigint,
+    depends_on_left jobs_count,
+    expires_at timestamptz,
+    unique_until timestamptz,
+    marks jobs_marks,
     constraint jobs_id_is_the_key
         primary key (id) with (fillfactor = 30),
     constraint jobs_queue_has_a_name_of_at_most_512_bytes
