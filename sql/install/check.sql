@@ -60,7 +60,7 @@ begin
         where t.typnamespace = quote_ident(v_schema)::regnamespace
             and t.typname in ('jobs_reference_type', 'jobs_reference_key', 'jobs_group_key',
                 'jobs_unique_key', 'jobs_unique_scope', 'jobs_priority', 'jobs_count',
-                'jobs_crash_count', 'jobs_run_at', 'jobs_headers', 'jobs_marks', 'jobs_backoff')
+                'jobs_crash_count', 'jobs_run_at', 'jobs_headers', 'jobs_backoff')
         limit 1;
     end if;
 

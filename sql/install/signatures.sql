@@ -144,7 +144,7 @@ begin
             reference_key jobs_reference_key, group_key jobs_group_key, batch_id bigint,
             retry_count jobs_count, max_retries jobs_count, crash_count jobs_crash_count,
             attempt jobs_count, run_at jobs_run_at, expires_at timestamp with time zone,
-            depends_on_left jobs_count, worker text, lease_until timestamp with time zone,
+            depends_on_left integer, worker text, lease_until timestamp with time zone,
             cancel_requested_at timestamp with time zone, created_at timestamp with time zone,
             updated_at timestamp with time zone, started_at timestamp with time zone,
             finished_at timestamp with time zone, age interval, error text

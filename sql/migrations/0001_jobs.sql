@@ -42,9 +42,6 @@ begin
     create domain jobs_headers as jsonb
         constraint jobs_headers_are_an_object
             check (jsonb_typeof(value) = 'object');
-    create domain jobs_marks as smallint
-        constraint jobs_marks_are_watched_1_and_unresolved_2
-            check (value between 0 and 3);
     create domain jobs_backoff as interval[]
         constraint jobs_backoff_holds_delays
             check (cardinality(value) > 0 and array_position(value, null) is null
@@ -53,25 +50,16 @@ end
 $domains$;
 
 -- The order of the columns decides what an update costs (docs/decisions/0002-table-and-indexes.md has
--- the figures). Columns that never change stand first, columns that a claim or a completion writes
--- after them: the WAL record of an update within one page holds only the bytes between the first and
--- the last difference. Columns that are null in a plain job and have no index stand last: to read an
--- indexed column, PostgreSQL walks over the columns before it. The primary key gets three entries per
--- job, one per version: the fillfactor leaves room for them, or pages would split.
+-- the figures). Columns of fixed length stand first, in an order that needs no padding. Columns that a
+-- claim or a completion writes stand side by side, because the WAL record of an update within one page
+-- holds only the bytes between the first and the last difference. Columns of any length that never
+-- change stand behind them, and those that a plain job does not use stand last. The primary key gets
+-- three entries per job, one per version: the fillfactor leaves room for them, or pages would split.
 create table if not exists jobs (
     id bigint generated always as identity,
     created_at timestamptz not null default clock_timestamp(),
     max_retries jobs_count not null default 3,
     priority jobs_priority not null default 0,
-    queue text collate "C" not null default 'default',
-    job_type text collate "C" not null,
-    reference_type jobs_reference_type,
-    reference_id bigint,
-    reference_key jobs_reference_key,
-    unique_key jobs_unique_key,
-    unique_scope jobs_unique_scope not null default 'live',
-    payload jsonb not null default '{}',
-    status text collate "C" not null default 'pending',
     crash_count jobs_crash_count not null default 0,
     retry_count jobs_count not null default 0,
     attempt jobs_count not null default 0,
@@ -81,18 +69,27 @@ create table if not exists jobs (
     lease_until timestamptz,
     cancel_requested_at timestamptz,
     finished_at timestamptz,
+    status text collate "C" not null default 'pending',
     worker text collate "C",
     progress jsonb,
     result jsonb,
     error text,
+    queue text collate "C" not null default 'default',
+    job_type text collate "C" not null,
+    reference_type jobs_reference_type,
+    reference_id bigint,
+    reference_key jobs_reference_key,
+    unique_key jobs_unique_key,
+    unique_scope jobs_unique_scope not null default 'live',
+    payload jsonb not null default '{}',
     backoff jobs_backoff,
     headers jobs_headers,
     group_key jobs_group_key,
     batch_id bigint,
-    depends_on_left jobs_count,
+    depends_on_left int,
     expires_at timestamptz,
     unique_until timestamptz,
-    marks jobs_marks,
+    marks smallint,
     constraint jobs_id_is_the_key
         primary key (id) with (fillfactor = 30),
     constraint jobs_queue_has_a_name_of_at_most_512_bytes

@@ -185,7 +185,7 @@ begin
             reference_key jobs_reference_key, group_key jobs_group_key, batch_id bigint,
             retry_count jobs_count, max_retries jobs_count, crash_count jobs_crash_count,
             attempt jobs_count, run_at jobs_run_at, expires_at timestamp with time zone,
-            depends_on_left jobs_count, worker text, lease_until timestamp with time zone,
+            depends_on_left integer, worker text, lease_until timestamp with time zone,
             cancel_requested_at timestamp with time zone, created_at timestamp with time zone,
             updated_at timestamp with time zone, started_at timestamp with time zone,
             finished_at timestamp with time zone, age interval, error text
@@ -289,7 +289,7 @@ begin
         where t.typnamespace = quote_ident(v_schema)::regnamespace
             and t.typname in ('jobs_reference_type', 'jobs_reference_key', 'jobs_group_key',
                 'jobs_unique_key', 'jobs_unique_scope', 'jobs_priority', 'jobs_count',
-                'jobs_crash_count', 'jobs_run_at', 'jobs_headers', 'jobs_marks', 'jobs_backoff')
+                'jobs_crash_count', 'jobs_run_at', 'jobs_headers', 'jobs_backoff')
         limit 1;
     end if;
 
@@ -378,9 +378,6 @@ begin
     create domain jobs_headers as jsonb
         constraint jobs_headers_are_an_object
             check (jsonb_typeof(value) = 'object');
-    create domain jobs_marks as smallint
-        constraint jobs_marks_are_watched_1_and_unresolved_2
-            check (value between 0 and 3);
     create domain jobs_backoff as interval[]
         constraint jobs_backoff_holds_delays
             check (cardinality(value) > 0 and array_position(value, null) is null
@@ -389,25 +386,16 @@ end
 $domains$;
 
 -- The order of the columns decides what an update costs (docs/decisions/0002-table-and-indexes.md has
--- the figures). Columns that never change stand first, columns that a claim or a completion writes
--- after them: the WAL record of an update within one page holds only the bytes between the first and
--- the last difference. Columns that are null in a plain job and have no index stand last: to read an
--- indexed column, PostgreSQL walks over the columns before it. The primary key gets three entries per
--- job, one per version: the fillfactor leaves room for them, or pages would split.
+-- the figures). Columns of fixed length stand first, in an order that needs no padding. Columns that a
+-- claim or a completion writes stand side by side, because the WAL record of an update within one page
+-- holds only the bytes between the first and the last difference. Columns of any length that never
+-- change stand behind them, and those that a plain job does not use stand last. The primary key gets
+-- three entries per job, one per version: the fillfactor leaves room for them, or pages would split.
 create table if not exists jobs (
     id bigint generated always as identity,
     created_at timestamptz not null default clock_timestamp(),
     max_retries jobs_count not null default 3,
     priority jobs_priority not null default 0,
-    queue text collate "C" not null default 'default',
-    job_type text collate "C" not null,
-    reference_type jobs_reference_type,
-    reference_id bigint,
-    reference_key jobs_reference_key,
-    unique_key jobs_unique_key,
-    unique_scope jobs_unique_scope not null default 'live',
-    payload jsonb not null default '{}',
-    status text collate "C" not null default 'pending',
     crash_count jobs_crash_count not null default 0,
     retry_count jobs_count not null default 0,
     attempt jobs_count not null default 0,
@@ -417,18 +405,27 @@ create table if not exists jobs (
     lease_until timestamptz,
     cancel_requested_at timestamptz,
     finished_at timestamptz,
+    status text collate "C" not null default 'pending',
     worker text collate "C",
     progress jsonb,
     result jsonb,
     error text,
+    queue text collate "C" not null default 'default',
+    job_type text collate "C" not null,
+    reference_type jobs_reference_type,
+    reference_id bigint,
+    reference_key jobs_reference_key,
+    unique_key jobs_unique_key,
+    unique_scope jobs_unique_scope not null default 'live',
+    payload jsonb not null default '{}',
     backoff jobs_backoff,
     headers jobs_headers,
     group_key jobs_group_key,
     batch_id bigint,
-    depends_on_left jobs_count,
+    depends_on_left int,
     expires_at timestamptz,
     unique_until timestamptz,
-    marks jobs_marks,
+    marks smallint,
     constraint jobs_id_is_the_key
         primary key (id) with (fillfactor = 30),
     constraint jobs_queue_has_a_name_of_at_most_512_bytes
@@ -1427,10 +1424,13 @@ language plpgsql stable
 set search_path from current
 as $$
 declare
-    v_highest_floor int := (
-        select max(f.priority::int) from jsonb_object_keys(floors -> queue) f(priority)
-        where f.priority::int < below);
+    v_highest_floor int;
 begin
+    if floors is not null then
+        v_highest_floor := (
+            select max(f.priority::int) from jsonb_object_keys(floors -> queue) f(priority)
+            where f.priority::int < below);
+    end if;
     return coalesce(
         (select j.priority from jobs j
          where j.status = 'pending' and j.queue = _jobs_next_level.queue

@@ -9,10 +9,13 @@ language plpgsql stable
 set search_path from current
 as $$
 declare
-    v_highest_floor int := (
-        select max(f.priority::int) from jsonb_object_keys(floors -> queue) f(priority)
-        where f.priority::int < below);
+    v_highest_floor int;
 begin
+    if floors is not null then
+        v_highest_floor := (
+            select max(f.priority::int) from jsonb_object_keys(floors -> queue) f(priority)
+            where f.priority::int < below);
+    end if;
     return coalesce(
         (select j.priority from jobs j
          where j.status = 'pending' and j.queue = _jobs_next_level.queue
