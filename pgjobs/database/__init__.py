@@ -10,10 +10,10 @@ from pgjobs.database.finish import Finish
 from pgjobs.database.lease import Lease
 from pgjobs.database.manage import Manage
 from pgjobs.database.reading import Reading
-from pgjobs.database.statements import JOB_COLUMNS, Moment, quote
+from pgjobs.database.statements import JOB_COLUMNS, NULL_WHILE_RUNNING, Moment, quote
 from pgjobs.database.workers import Workers
 
-__all__ = ["JOB_COLUMNS", "Database", "Moment", "quote"]
+__all__ = ["JOB_COLUMNS", "NULL_WHILE_RUNNING", "Database", "Moment", "quote"]
 
 
 class Database(Enqueue, Claim, Finish, Lease, Workers, Manage, Reading):

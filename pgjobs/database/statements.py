@@ -20,9 +20,15 @@ JOB_COLUMNS = """id, queue, job_type, status, priority, reference_type, referenc
     retry_count, max_retries, crash_count, backoff, attempt, run_at, expires_at, unique_key,
     unique_scope, batch_id, depends_on_left, worker, started_at, lease_until, cancel_requested_at,
     created_at, updated_at, finished_at"""
-# A column costs a fifth of a microsecond per job, so a claim leaves out columns that are null while
-# a job runs.
-CLAIM_COLUMNS = JOB_COLUMNS.replace("result::text,", "").replace(", finished_at", "")
+# A claim leaves out the columns that its worker knows, because each column costs a little per job
+# (docs/decisions/0005-measurements.md).
+NULL_WHILE_RUNNING = ("result", "depends_on_left", "cancel_requested_at", "finished_at")
+_KNOWN_TO_THE_WORKER = {"status", "worker", "updated_at", *NULL_WHILE_RUNNING}
+CLAIM_COLUMNS = ", ".join(
+    column
+    for column in map(str.strip, JOB_COLUMNS.split(","))
+    if column.removesuffix("::text") not in _KNOWN_TO_THE_WORKER
+)
 
 
 # What a call may fail with while an upgrade replaces the function, or gives the table a column, in

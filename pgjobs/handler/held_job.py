@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import asyncpg
 
-from pgjobs.database import Database
+from pgjobs.database import NULL_WHILE_RUNNING, Database
 from pgjobs.errors import JobNotHeld
 from pgjobs.handler.host import Host
 from pgjobs.job.job import Job, P, Row
@@ -49,6 +49,20 @@ class HeldJob(Job[P]):
         self._committed = False  # the handler's own transaction has completed the job
         self._deadline = math.inf  # by the event loop's clock
         self._stop: Stop | None = None
+
+    def _value(self, column: str) -> Any:
+        try:
+            return self._row[column]
+        except KeyError:
+            return self._implied()[column]
+
+    def _implied(self) -> dict[str, Any]:
+        """The columns that a claim leaves out (see ``CLAIM_COLUMNS``)."""
+        known = {
+            "status": "processing", "worker": self._holder.worker,
+            "updated_at": self._row["started_at"],
+        }
+        return {**dict.fromkeys(NULL_WHILE_RUNNING), **known}
 
     @property
     def log_fields(self) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Column(Generic[T]):
     def __get__(self, job: "Job[Any] | None", owner: type) -> Self | T:
         if job is None:
             return self
-        value: T = job._row[self._name]
+        value: T = job._value(self._name)
         return value
 
 
@@ -107,29 +107,29 @@ class Job(Generic[P]):
         """What the handler is given: the annotated type in a handler, else plain JSON data."""
         if self._payload is _UNREAD:
             # Null where a producer that may not read is given another's job for its unique_key.
-            self._payload = _decoded(self._row["payload"])
+            self._payload = _decoded(self._value("payload"))
         return self._payload
 
     @property
     def status(self) -> JobStatus | str:
         """A ``JobStatus``, or the plain string if this code does not know it."""
-        value: str = self._row["status"]
+        value: str = self._value("status")
         return JobStatus(value) if value in _KNOWN else value
 
     @property
     def result(self) -> Any:
         """What the handler returned, as plain JSON data."""
-        return _decoded(self._row["result"])
+        return _decoded(self._value("result"))
 
     @property
     def progress(self) -> Any:
         """What the handler reported last, as plain JSON data."""
-        return _decoded(self._row["progress"])
+        return _decoded(self._value("progress"))
 
     @property
     def headers(self) -> Mapping[str, Any]:
         """What travels with the job beside its payload."""
-        return _decoded(self._row["headers"]) or {}
+        return _decoded(self._value("headers")) or {}
 
     @property
     def reference(self) -> tuple[str | None, int | str | None]:
@@ -141,13 +141,16 @@ class Job(Generic[P]):
         return f"<{type(self).__name__} {self.id} {self.job_type} {self.status}>"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Job) and self._values() == other._values()
+        return isinstance(other, Job) and self._version() == other._version()
 
     def __hash__(self) -> int:
         return hash(self.id)
 
-    def _values(self) -> tuple[Any, ...]:
-        return tuple(self._row[c] for c in ("id", "status", "attempt", "updated_at"))
+    def _version(self) -> tuple[Any, ...]:
+        return tuple(self._value(c) for c in ("id", "status", "attempt", "updated_at"))
+
+    def _value(self, column: str) -> Any:
+        return self._row[column]
 
 
 def _decoded(text: str | None) -> Any:
