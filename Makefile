@@ -13,7 +13,7 @@ demo: .venv/ready ## run real jobs on an embedded PostgreSQL and watch them
 	$(BIN)/pgjobs demo
 
 test: .venv/ready ## run the tests on an embedded PostgreSQL
-	$(BIN)/python -m pytest -q -n 3 --dist loadfile
+	$(BIN)/python -m pytest -q -rs -n 3 --dist loadfile
 
 test-all: .venv/ready ## run the SQL and end-to-end tests on PostgreSQL 15 to 18
 	$(BIN)/python tests/versions.py

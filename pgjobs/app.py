@@ -1,4 +1,4 @@
-"""The app: what handlers there are, where the database is, and workers for both."""
+"""The app: its handlers, its database, and the workers that bring them together."""
 
 import asyncio
 import os
@@ -46,7 +46,7 @@ _ENQUEUE_TIMEOUT_S = 60  # a caller without ``conn`` waits this long for the ser
 
 
 class RunningJob(HeldJob[P]):
-    """A job in its handler: the row, with what only a running job has."""
+    """The job that a handler is given: the row, the app, and ``transaction()``."""
 
     __slots__ = ()
 
@@ -110,7 +110,7 @@ class App:
             return "unknown"
 
     def connect_to(self, dsn: str | None = None, schema: str | None = None) -> None:
-        """Another database or schema than the app was made with, before it is used."""
+        """Sets another database or schema than the app was made with; call it before any use."""
         self._given_dsn = dsn or self._given_dsn
         self.schema = schema or self.schema
 
@@ -204,13 +204,14 @@ class App:
         keep_completed: bool = True,
         listen_dsn: str | None = None,
     ) -> Worker:
-        """A worker for this app's handlers: ``await app.worker().run()``.
+        """Makes a worker for this app's handlers: ``await app.worker().run()``.
 
-        ``queues``: in order of preference. ``concurrency``: jobs at the same time. ``name``: unlike
-        any living worker's; one that restarts under its old name takes back at once what it held.
-        ``lease``: a worker that hangs for longer loses its jobs. ``grace``: what running jobs have
-        at shutdown before they are given back. ``keep_completed``: False deletes completed jobs at
-        once. ``listen_dsn``: a direct address for LISTEN where ``dsn`` is a pooler.
+        ``queues``: in order of preference. ``concurrency``: jobs at the same time. ``name``: must
+        differ from any living worker's; a worker that restarts under its old name takes its jobs
+        back at once. ``lease``: a worker that hangs for longer loses its jobs. ``grace``: the time
+        that running jobs have at shutdown before they are given back. ``keep_completed``: False
+        deletes completed jobs at once. ``listen_dsn``: a direct address for LISTEN where ``dsn`` is
+        a pooler.
         """
         return Worker(
             self, queues=queues, concurrency=concurrency, name=name, lease=lease, grace=grace,
@@ -219,19 +220,19 @@ class App:
         )
 
     async def migrate(self) -> list[str]:
-        """``pgjobs.migrate`` for this app's database and schema, off the event loop."""
+        """Runs ``pgjobs.migrate`` for this app's database and schema, in a thread."""
         from pgjobs.schema.migrate import migrate
 
         return await asyncio.to_thread(migrate, self.dsn, self.schema)
 
     async def open(self) -> Self:
-        """Opens what calls without ``conn`` use; done by itself at the first such call."""
+        """Opens the connections for calls without ``conn``; the first such call does it too."""
         loop = asyncio.get_running_loop()
         if self._pool is not None and self._loop is loop:
             return self
         async with self._opening:
             if self._pool is None or self._loop is not loop:
-                # One that was left open in an event loop that is gone cannot be closed there.
+                # A pool of an event loop that is gone cannot be closed any more.
                 name = f"pgjobs {os.path.basename(sys.argv[0]) or 'app'}"
                 self._pool = await asyncpg.create_pool(
                     min_size=0, max_size=self._pool_size, connect=Connector(self.dsn, name=name)
@@ -242,13 +243,13 @@ class App:
         return self
 
     async def pool(self) -> asyncpg.Pool:
-        """The pool of connections for handlers and for calls without ``conn``."""
+        """Returns the pool of connections for handlers and for calls without ``conn``."""
         await self.open()
         assert self._pool is not None
         return self._pool
 
     async def close(self) -> None:
-        """Sends what waits to be enqueued and closes the connections."""
+        """Sends the jobs that wait to be enqueued and closes the connections."""
         pool, producer = self._pool, self._producer
         self._pool = self._producer = None
         if self._loop is asyncio.get_running_loop():
@@ -264,12 +265,12 @@ class App:
         await self.close()
 
     def held_job(self, row: Row, holder: Holder) -> RunningJob[Any]:
-        """What a worker gives to the handler of a row that it has claimed."""
+        """Makes the job that a worker gives to the handler of a claimed row."""
         return RunningJob(row, self, holder)
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
-        """Around a worker's run: the lifespan that the app was made with."""
+        """Surrounds a worker's run with the lifespan that the app was made with."""
         was_open = self._pool is not None and self._loop is asyncio.get_running_loop()
         try:
             if self._lifespan is None:

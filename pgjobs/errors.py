@@ -18,7 +18,7 @@ class JobNotFound(PgjobsError, PostgresError):
 
 
 class JobNotHeld(PgjobsError, PostgresError):
-    """The job is not in a status that allows this, or somebody else holds it by now."""
+    """The job is not in a status that allows this, or another worker holds it by now."""
 
     sqlstate = "JQ002"
 

@@ -1,7 +1,7 @@
 """One timer for many deadlines.
 
-One for each would be a quarter of what a short job costs in the worker, and most of what
-`Link` adds to a statement (docs/decisions/0005-microseconds.md).
+A timer per deadline would be a quarter of a short job's cost in the worker, and most of the cost
+that `Link` adds to a statement (docs/decisions/0005-microseconds.md).
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from collections.abc import Callable
 class Alarm:
     """Calls ``on_ring`` with the event loop's time, at the first of the deadlines that were set.
 
-    It answers the next deadline, ``math.inf`` where there is none. A deadline that is given up is
-    not taken back: it rings, and finds nothing to do.
+    ``on_ring`` returns the next deadline, or ``math.inf`` if there is none. A deadline cannot be
+    taken back: ``on_ring`` is called and finds nothing to do.
     """
 
     def __init__(self, on_ring: Callable[[float], float]) -> None:
@@ -21,14 +21,14 @@ class Alarm:
         self._timer: asyncio.TimerHandle | None = None
 
     def set(self, deadline: float) -> None:
-        """Rings then, or earlier."""
+        """Makes the alarm ring at the deadline, or earlier."""
         if self._timer is None or deadline < self._timer.when():
             self.stop()
             if deadline < math.inf:
                 self._timer = asyncio.get_running_loop().call_at(deadline, self._ring)
 
     def stop(self) -> None:
-        """Rings no more."""
+        """Makes the alarm silent."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

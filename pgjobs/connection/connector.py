@@ -1,8 +1,8 @@
-"""Connections that notice a pooler on their way (PgBouncer, say) and get along with it.
+"""Makes connections; detects a pooler in between (PgBouncer, for example) and adapts to it.
 
-In transaction mode such a pooler lends a server's session for one transaction at a time. So what
-belongs to a session is lost, or worse, is another client's: settings, prepared statements, LISTEN,
-advisory locks. See docs/guides/pgbouncer.md.
+In transaction mode a pooler lends a server's session for one transaction at a time. So the state of
+a session is lost, or is another client's: settings, prepared statements, LISTEN, advisory locks.
+See docs/guides/pgbouncer.md.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ from pgjobs.errors import InvalidArgument
 
 
 class Connector:
-    """Connects to one address; a pooler there is noticed at the first connection.
+    """Connects to one address; the first connection detects a pooler there.
 
-    ``settings``: of the session, or of each transaction where the session is not ours alone.
-    ``private``: needs a session of its own; raises ``InvalidArgument`` where there is none.
+    ``settings`` hold for the session, or for each transaction if other clients share the session.
+    ``private`` asks for a session of its own, and raises ``InvalidArgument`` if there is none.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Connector:
         return pooled
 
     async def _directly(self, options: dict[str, Any]) -> asyncpg.Connection | None:
-        """A connection whose session is ours; None: there is a pooler in between."""
+        """Returns a connection with a session of its own; None: there is a pooler in between."""
         try:
             connection: asyncpg.Connection = await asyncpg.connect(
                 self._dsn or None, server_settings=self._name | self._settings, **options
@@ -67,8 +67,8 @@ class Connector:
                 return None
             raise
         try:
-            # A pooler has to invent the number that it greets us with. By the count of rows in the
-            # answer, since any other way to read it would leave a prepared statement behind.
+            # A pooler greets a client with a pid that it made up. The answer is read from the
+            # count of rows: any other way would leave a prepared statement behind.
             told = await connection.execute(
                 f"select where pg_backend_pid() = {connection.get_server_pid()}"
             )
@@ -82,10 +82,10 @@ class Connector:
 
 
 class Pooled(asyncpg.Connection):
-    """Behind a pooler: what would be set for the session is set for each transaction.
+    """A connection behind a pooler: each transaction sets what a session would have.
 
-    Needs ``statement_cache_size=0``: asyncpg then parses and runs a statement without a name, and
-    without the Sync in between at which a pooler might change the session below us.
+    Needs ``statement_cache_size=0``: asyncpg then parses and runs an unnamed statement without a
+    Sync in between, at which a pooler could change the session.
     """
 
     local_settings: Mapping[str, str]
@@ -100,18 +100,18 @@ class Pooled(asyncpg.Connection):
             return await super().fetch(*args, **options)
 
     def get_reset_query(self) -> str:
-        """Nothing: a session that is lent anew for each transaction keeps nothing to reset."""
+        """Returns nothing to send: a session that is lent per transaction keeps no state."""
         return ""
 
 
 def shares_sessions(dsn: str) -> bool:
-    """Whether the pooler at this address is in transaction mode; in session mode all is ours."""
+    """Whether the pooler at this address is in transaction mode, so that clients share sessions."""
     seen: tuple[set[int], set[int]] = set(), set()
     with (
         psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as one,
         psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as other,
     ):
-        # One that is lent by the transaction goes from hand to hand, or changes in one hand.
+        # In transaction mode two clients see the same pid, or one client sees two.
         for _ in range(4):
             for connection, pids in zip((one, other), seen, strict=True):
                 row = connection.execute("select pg_backend_pid()").fetchone()

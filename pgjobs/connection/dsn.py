@@ -1,4 +1,4 @@
-"""Where the database is: one address that asyncpg and libpq (psycopg, psql) both understand."""
+"""Turns any DSN into an address that asyncpg and libpq (psycopg, psql) both understand."""
 
 import os
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -8,14 +8,14 @@ from psycopg.conninfo import conninfo_to_dict
 
 from pgjobs.errors import InvalidArgument
 
-# What both drivers take. asyncpg sends the server whatever else it finds, as a setting.
+# The parameters that both drivers take. asyncpg sends any other one to the server as a setting.
 _COMMON = {
     "host", "port", "dbname", "user", "password", "passfile", "service", "application_name",
     "options", "sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword",
     "sslnegotiation", "ssl_min_protocol_version", "ssl_max_protocol_version",
     "target_session_attrs", "krbsrvname", "gsslib",
 }
-# SQLAlchemy's own, which say nothing about the server.
+# Parameters of SQLAlchemy, which say nothing about the server.
 _SQLALCHEMY = {"prepared_statement_cache_size", "prepared_statement_name_func", "async_fallback"}
 _EXAMPLE = "postgresql://user:password@host:5432/database"
 
@@ -48,7 +48,7 @@ def resolve(dsn: str | None) -> str:
 
 
 def redact(dsn: str) -> str:
-    """The same without passwords, for logs and errors."""
+    """Returns the DSN without its passwords, for logs and errors."""
     if not dsn:
         return ""
     try:

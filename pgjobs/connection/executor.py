@@ -1,4 +1,4 @@
-"""``conn=``: the caller's connection, whatever it is, as what fetches in its transaction."""
+"""``conn=``: any connection of the caller's, as an executor in the caller's transaction."""
 
 import re
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Executor(Protocol):
-    """An asyncpg connection or pool, or what looks like one."""
+    """An asyncpg connection or pool, or an object with the same ``fetch``."""
 
     async def fetch(self, query: str, /, *args: Any) -> Sequence[Any]: ...
 
@@ -33,7 +33,7 @@ _EXECUTE = "exec_driver_sql"  # what AsyncConnection has; an AsyncSession has su
 
 
 def executor(conn: "Conn") -> Executor:
-    """An executor that acts in ``conn``'s own transaction and never commits it."""
+    """Returns an executor that acts in ``conn``'s transaction and never commits it."""
     if hasattr(conn, "fetch"):  # an asyncpg connection, pool or pool's proxy
         return cast(Executor, conn)
     kind = type(conn)
@@ -46,7 +46,7 @@ def executor(conn: "Conn") -> Executor:
 
 
 class _SqlAlchemy:
-    """Through SQLAlchemy itself, so that it begins its transaction as for any other statement."""
+    """Sends statements through SQLAlchemy, which then begins its transaction as usual."""
 
     def __init__(self, conn: Any) -> None:
         self._conn = conn
@@ -72,7 +72,7 @@ class _SqlAlchemy:
 
 
 def unwrapped(error: Any) -> BaseException:
-    """The class that asyncpg itself would have raised, out of SQLAlchemy's and a driver's wraps."""
+    """Returns the error that asyncpg would have raised, unwrapped from SQLAlchemy's."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, PgjobsError):

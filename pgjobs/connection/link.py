@@ -1,4 +1,4 @@
-"""A connection of a worker's own, made again when it breaks."""
+"""One connection that is made again when it breaks."""
 
 import asyncio
 import logging
@@ -14,8 +14,7 @@ from pgjobs.job.job import Row
 
 log = logging.getLogger("pgjobs.link")
 
-# What means "the connection is gone", whoever noticed it: try again on a new one. All else is the
-# statement's own fault.
+# The connection is gone: try again on a new one. Any other error is the statement's own.
 BROKEN = (
     OSError,
     TimeoutError,
@@ -43,11 +42,11 @@ MAX_SLOW_LINE_FACTOR = 16
 class Link:
     """One connection, one statement at a time; an ``Executor`` that connects when it is used.
 
-    No pool: its reset after each use costs a third of a small statement, and what it would reset
-    (``synchronous_commit``) is what this connection is for.
+    A pool would reset the session after each use. That costs a third of a small statement, and
+    would reset the very settings (``synchronous_commit``) that this connection is made for.
     """
 
-    each_alone = True  # each statement is a transaction of its own (see Statements)
+    each_statement_commits = True  # so Statements may send a failed one again
 
     def __init__(
         self,
@@ -68,7 +67,7 @@ class Link:
         self._expired = False
 
     async def connect(self) -> asyncpg.Connection:
-        """The connection, made if need be."""
+        """Returns the connection; makes it if there is none."""
         async with self._lock:
             return await self._connected()
 
@@ -98,7 +97,7 @@ class Link:
                     raise TimeoutError("the server did not answer in time") from error
                 raise
             except asyncio.CancelledError:
-                # The statement may be half way: nothing can be said of this connection any more.
+                # The statement may be half sent, so the connection is in an unknown state.
                 self.drop()
                 raise
             finally:
@@ -113,13 +112,13 @@ class Link:
         return math.inf
 
     def drop(self) -> None:
-        """Throws the connection away without a word to the server."""
+        """Closes the connection without telling the server."""
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
 
     async def close(self) -> None:
-        """Says goodbye; gives up after a second."""
+        """Closes the connection; gives up after a second."""
         connection, self._connection = self._connection, None
         self._alarm.stop()
         if connection is not None:
@@ -132,7 +131,7 @@ class Link:
 async def persist(
     action: Callable[[], Awaitable[Any]], what: str, *, stop: Callable[[], bool] = lambda: False
 ) -> Any:
-    """Repeats ``action`` over broken connections, 0.1 s apart at first and 2 s at last.
+    """Repeats ``action`` while the connection breaks, first after 0.1 s and at last every 2 s.
 
     Raises the last error once ``stop()`` is true, and every error that is not about the connection.
     """
@@ -149,7 +148,7 @@ async def persist(
 
 
 def _characters(args: Sequence[Any]) -> int:
-    """Of texts and lists of texts; all else is small."""
+    """How many characters a statement sends in texts and lists of texts; the rest is small."""
     count = 0
     for arg in args:
         if isinstance(arg, str):

@@ -7,6 +7,9 @@ from typing import Any
 from pgjobs.database.statements import CLAIM_COLUMNS, JOB_COLUMNS, Moment, Statements, as_moment
 from pgjobs.job.job import Job, Row
 
+# An empty claim has just walked over everything that has been due for longer than this.
+_JUST_CLAIMED = timedelta(seconds=20)
+
 
 class Claim(Statements):
     """Taking due jobs."""
@@ -22,7 +25,7 @@ class Claim(Statements):
         job_types: Sequence[str] | None = None,
         floors: str | None = None,
     ) -> Sequence[Row]:
-        """Takes due jobs for this worker: rows with the columns of ``CLAIM_COLUMNS``."""
+        """Claims due jobs for this worker; returns rows with the columns of ``CLAIM_COLUMNS``."""
         return await self._rows(
             f"""select {CLAIM_COLUMNS} from {{schema}}.jobs_claim(
             $1::text, $2::text[], $3::int, $4::interval, $5::text[], $6::text::jsonb)""",
@@ -35,7 +38,7 @@ class Claim(Statements):
         job_types: Sequence[str] | None = None,
         since: Moment = None,
     ) -> datetime | None:
-        """When the next job that a claim could take is due; None: none is waiting."""
+        """Returns when the next job that a claim could take is due; None: no job is waiting."""
         value: datetime | None = await self._value(
             """select {schema}.jobs_next_due($1::text[], $2::text[],
             coalesce($3::timestamptz, clock_timestamp() + $4::interval)) as value""",
@@ -46,11 +49,11 @@ class Claim(Statements):
     async def due_in(
         self, queues: Sequence[str], job_types: Sequence[str] | None = None
     ) -> timedelta | None:
-        """How long until ``next_due``, by the database's clock; for one whose claim was empty."""
+        """Returns how long until ``next_due``, for a worker whose claim was just empty."""
         value: timedelta | None = await self._value(
             """select {schema}.jobs_next_due($1::text[], $2::text[],
-            clock_timestamp() - interval '20 seconds') - clock_timestamp() as value""",
-            queues, job_types,
+            clock_timestamp() - $3::interval) - clock_timestamp() as value""",
+            queues, job_types, _JUST_CLAIMED,
         )
         return value
 

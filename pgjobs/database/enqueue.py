@@ -40,20 +40,20 @@ class Enqueue(Statements):
         return jobs[0]
 
     async def enqueue_many(self, jobs: str) -> list[int]:
-        """Adds the jobs of a JSON array; ids in the same order."""
+        """Adds the jobs of a JSON array; returns their ids in the same order."""
         return await self._ids(
             "select jobs_enqueue_many as id from {schema}.jobs_enqueue_many($1::text::jsonb)", jobs
         )
 
     async def enqueue_together(self, jobs: Sequence[str]) -> Sequence[Row]:
-        """Adds jobs given as JSON objects; their rows in the same order. For independent calls."""
+        """Adds the jobs of callers that share the statement; returns rows in the same order."""
         return await self._rows(
             f"select {JOB_COLUMNS} from {{schema}}._jobs_enqueue_together($1::text::jsonb)",
             f"[{','.join(jobs)}]",
         )
 
     async def moment(self, value: Moment) -> datetime | None:
-        """A moment from the database's now as a moment of its clock."""
+        """Turns a delay into a moment, by the database's clock."""
         at, after = as_moment(value)
         if after is None:
             return at

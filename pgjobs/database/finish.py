@@ -36,7 +36,7 @@ class Finish(Statements):
         results: Sequence[str | None],
         keep: bool = True,
     ) -> list[int]:
-        """Completes what this worker still holds; the ids that really changed."""
+        """Completes the jobs that this worker still holds; returns the ids that changed."""
         return await self._ids(
             """select jobs_complete_many as id from {schema}.jobs_complete_many(
             $1::text, $2::bigint[], $3::int[], $4::text[]::jsonb[], $5::boolean)""",
@@ -69,7 +69,7 @@ class Finish(Statements):
         retries: Sequence[bool],
         retry_ins: Sequence[timedelta | None],
     ) -> list[int]:
-        """Fails what this worker still holds; the ids that really changed."""
+        """Fails the jobs that this worker still holds; returns the ids that changed."""
         return await self._ids(
             """select jobs_fail_many as id from {schema}.jobs_fail_many(
             $1::text, $2::bigint[], $3::int[], $4::text[], $5::boolean[], $6::interval[])""",
@@ -83,7 +83,7 @@ class Finish(Statements):
         attempts: Sequence[int],
         run_ats: Sequence[Moment] | None = None,
     ) -> list[int]:
-        """Gives back what this worker still holds, no retry spent; the ids that changed."""
+        """Gives back the jobs that this worker still holds; returns the ids that changed."""
         moments = [as_moment(moment) for moment in as_list("run_ats", run_ats) or []]
         return await self._ids(
             """select jobs_release_many as id from {schema}.jobs_release_many(

@@ -1,4 +1,4 @@
-"""Holding jobs, and taking back what nobody holds any more."""
+"""Holding jobs, and taking back the jobs of lost workers."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -9,14 +9,14 @@ from pgjobs.job.job import Job
 
 
 class Lease(Statements):
-    """Holding jobs, and taking back what nobody holds any more."""
+    """Holding jobs, and taking back the jobs of lost workers."""
 
     __slots__ = ()
 
     async def heartbeat(
         self, worker: str, job_ids: Sequence[int], attempts: Sequence[int], lease: timedelta
     ) -> list[str]:
-        """Prolongs the lease; for each job, in order, ``held``, ``lost`` or ``cancel``."""
+        """Prolongs leases; returns ``held``, ``lost`` or ``cancel`` for each job, in order."""
         rows = await self._rows(
             """select state from {schema}.jobs_heartbeat(
             $1::text, $2::bigint[], $3::int[], $4::interval)""",
@@ -27,14 +27,14 @@ class Lease(Statements):
     async def recover(
         self, worker: str | None = None, sparing: str | None = None
     ) -> list[Job[Any]]:
-        """Takes back jobs of lost workers; with a name, all that this worker holds."""
+        """Takes back the jobs of lost workers; with a name, also all jobs of that worker."""
         return await self._jobs(
             f"select {JOB_COLUMNS} from {{schema}}.jobs_recover($1::text, $2::text)",
             worker, sparing,
         )
 
     async def release_unknown(self, worker: str, known_ids: Sequence[int]) -> list[int]:
-        """Gives back what this worker holds without knowing; the ids."""
+        """Gives back the jobs that this worker holds without knowing; returns their ids."""
         return await self._ids(
             """select _jobs_release_unknown as id
             from {schema}._jobs_release_unknown($1::text, $2::bigint[])""",

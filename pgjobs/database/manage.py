@@ -20,7 +20,7 @@ class Manage(Statements):
         worker: str | None = None,
         attempt: int | None = None,
     ) -> Job[Any]:
-        """pending → cancelled; a processing one's worker is asked to stop it."""
+        """pending → cancelled; the worker of a processing job is asked to stop it."""
         jobs = await self._jobs(
             f"""select {JOB_COLUMNS} from {{schema}}.jobs_cancel(
             $1::bigint, $2::text, $3::text, $4::int)""",
@@ -29,7 +29,7 @@ class Manage(Statements):
         return jobs[0]
 
     async def retry(self, job_id: int) -> Job[Any]:
-        """A finished job → pending now, its counts at 0."""
+        """Makes a finished job pending now, with its counts at 0."""
         jobs = await self._jobs(
             f"select {JOB_COLUMNS} from {{schema}}.jobs_retry($1::bigint)", job_id
         )
@@ -42,7 +42,7 @@ class Manage(Statements):
         failed_since: Moment = None,
         max_jobs: int | None = None,
     ) -> int:
-        """Failed jobs → pending now; how many."""
+        """Makes failed jobs pending now; returns their number."""
         value: int = await self._value(
             """select {schema}.jobs_retry_many($1::text[], $2::text[],
             coalesce($3::timestamptz, clock_timestamp() + $4::interval), $5::int) as value""",
@@ -51,13 +51,13 @@ class Manage(Statements):
         return value
 
     async def pause(self, queue: str) -> datetime | None:
-        """Closes a queue for claims; since when it is closed."""
+        """Closes a queue for claims; returns since when it is closed."""
         rows = await self._rows("select paused_at from {schema}.jobs_pause($1::text)", queue)
         paused_at: datetime | None = rows[0]["paused_at"]
         return paused_at
 
     async def resume(self, queue: str) -> None:
-        """Opens a queue and wakes its workers."""
+        """Opens a queue and signals its workers."""
         await self._rows("select paused_at from {schema}.jobs_resume($1::text)", queue)
 
     async def cleanup(
@@ -66,7 +66,7 @@ class Manage(Statements):
         statuses: Iterable[str] | None = None,
         max_jobs: int | None = None,
     ) -> int:
-        """Deletes finished jobs; how many. Repeat until 0."""
+        """Deletes finished jobs; returns their number. Repeat until 0."""
         value: int = await self._value(
             "select {schema}.jobs_cleanup($1::interval, $2::text[], $3::int) as value",
             older_than, as_list("statuses", statuses), max_jobs,

@@ -14,14 +14,14 @@ class Reading(Statements):
     __slots__ = ()
 
     async def get(self, job_id: int) -> Job[Any] | None:
-        """The job with that id, if there is one."""
+        """Returns the job with that id, or None."""
         jobs = await self._jobs(
             f"select {JOB_COLUMNS} from {{schema}}.jobs where id = $1::bigint", job_id
         )
         return jobs[0] if jobs else None
 
     async def pending(self, job_type: str | None, limit: int | None) -> list[Job[Any]]:
-        """Pending jobs, also those that are not due yet."""
+        """Returns pending jobs, due or not."""
         return await self._jobs(
             f"""select {JOB_COLUMNS} from {{schema}}.jobs
             where status = 'pending' and ($1::text is null or job_type = $1::text)
@@ -35,7 +35,7 @@ class Reading(Statements):
         reference_id: int | None = None,
         reference_key: str | None = None,
     ) -> Job[Any] | None:
-        """The newest job about that entity, which has a number or a key."""
+        """Returns the newest job about an entity, which has a number or a key."""
         by_id, by_key = "reference_id = $2::bigint", "reference_key = $2::text"
         has_key = reference_key is not None
         jobs = await self._jobs(
@@ -47,7 +47,7 @@ class Reading(Statements):
         return jobs[0] if jobs else None
 
     async def stats(self) -> Sequence[Row]:
-        """Rows of ``jobs_stats``: queue, job_type, status, count, oldest_due."""
+        """Returns the rows of ``jobs_stats``: queue, job_type, status, count, oldest_due."""
         return await self._rows(
             """select queue, job_type, status, count, oldest_due from {schema}.jobs_stats
             order by queue, job_type, status"""
@@ -60,7 +60,7 @@ class Reading(Statements):
         queues: Sequence[str] | None = None,
         limit: int = 20,
     ) -> Sequence[Row]:
-        """Rows of ``jobs_list``, the newest first."""
+        """Returns rows of ``jobs_list``, the newest first."""
         return await self._rows(
             """select id, queue, job_type, status, priority, reference_type, reference_id,
             reference_key, retry_count, max_retries, crash_count, attempt, run_at, worker,
@@ -74,7 +74,7 @@ class Reading(Statements):
         )
 
     async def processing(self, limit: int = 20) -> Sequence[Row]:
-        """The jobs that run now, the longest first."""
+        """Returns the running jobs, the longest first."""
         return await self._rows(
             """select id, queue, job_type, worker, attempt, age,
             lease_until - clock_timestamp() as lease, cancel_requested_at
@@ -84,14 +84,14 @@ class Reading(Statements):
         )
 
     async def workers(self) -> Sequence[Row]:
-        """The registered workers; ``unseen``: since their last heartbeat."""
+        """Returns the registered workers; ``unseen`` counts since their last tick."""
         return await self._rows(
             """select worker, started_at, clock_timestamp() - seen_at as unseen, missed_at, polling,
             queues, job_types, concurrency, version from {schema}.jobs_workers order by worker"""
         )
 
     async def paused(self) -> dict[str, datetime]:
-        """The paused queues, and since when."""
+        """Returns the paused queues, and since when each is paused."""
         rows = await self._rows(
             """select queue, paused_at from {schema}.jobs_queues
             where paused_at is not null order by queue"""
@@ -104,7 +104,7 @@ class Reading(Statements):
         within: timedelta | None = None,
         before: timedelta | None = None,
     ) -> int:
-        """How many jobs finished within the last ``within``, or longer ago than ``before``."""
+        """Counts jobs that finished within the last ``within``, or longer ago than ``before``."""
         value: int = await self._value(
             """select count(*) as value from {schema}.jobs_list
             where status = any ($1::text[]) and status <> 'pending'
@@ -115,12 +115,12 @@ class Reading(Statements):
         return value
 
     async def doctor(self) -> Sequence[Row]:
-        """Rows of ``jobs_doctor``: check_name, verdict, detail, advice."""
+        """Returns the rows of ``jobs_doctor``: check_name, verdict, detail, advice."""
         return await self._rows(
             "select check_name, verdict, detail, advice from {schema}.jobs_doctor()"
         )
 
     async def version(self) -> str:
-        """Which release of pgjobs made the functions."""
+        """Returns the release of pgjobs that made the functions."""
         value: str = await self._value("select {schema}.jobs_version() as value")
         return value

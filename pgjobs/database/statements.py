@@ -1,4 +1,4 @@
-"""The statements' common ground: where they run, what they give, which errors they raise."""
+"""Runs statements: on which connection, for which schema, with which errors."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -31,8 +31,7 @@ CLAIM_COLUMNS = ", ".join(
 )
 
 
-# What a call may fail with while an upgrade replaces the function, or gives the table a column, in
-# the midst of it.
+# The errors of a call while an upgrade replaces the function or adds a column.
 UPGRADED = (
     asyncpg.DatatypeMismatchError, asyncpg.InvalidFunctionDefinitionError,
     asyncpg.InternalServerError, asyncpg.UndefinedFunctionError,
@@ -40,7 +39,7 @@ UPGRADED = (
 
 
 def quote(identifier: str) -> str:
-    """An SQL identifier for any name, as PostgreSQL's ``quote_ident`` would."""
+    """Quotes a name as an SQL identifier, as PostgreSQL's ``quote_ident`` does."""
     return '"' + identifier.replace('"', '""') + '"'
 
 
@@ -71,8 +70,9 @@ class Statements:
         try:
             return await self._executor.fetch(query, *args)
         except UPGRADED:
-            # Where each statement is a transaction of its own nothing has been done: once more.
-            if isinstance(self._executor, asyncpg.Pool) or hasattr(self._executor, "each_alone"):
+            # Where each statement is a transaction of its own, nothing was done: send it again.
+            is_pool = isinstance(self._executor, asyncpg.Pool)
+            if is_pool or hasattr(self._executor, "each_statement_commits"):
                 return await self._executor.fetch(query, *args)
             raise
 
@@ -87,7 +87,7 @@ class Statements:
 
 
 def as_moment(value: Moment) -> tuple[datetime | None, timedelta | None]:
-    """A moment as what it is: absolute, or from the database's now."""
+    """Splits a moment into an absolute one and one from the database's now."""
     if value is None:
         return None, None
     if isinstance(value, timedelta):
@@ -98,7 +98,7 @@ def as_moment(value: Moment) -> tuple[datetime | None, timedelta | None]:
 
 
 def as_list(name: str, values: Iterable[T] | None) -> list[T] | None:
-    """What goes to the server as an array."""
+    """Checks and copies what goes to the server as an array."""
     if values is None:
         return None
     if not isinstance(values, Iterable) or isinstance(values, str | bytes):

@@ -12,7 +12,7 @@ class Workers(Statements):
     __slots__ = ()
 
     async def channel(self, topic: str) -> str:
-        """The name of a NOTIFY channel of this schema: topic ``jobs`` or ``jobs_cancel``."""
+        """Returns the NOTIFY channel of a topic: ``jobs``, ``jobs_cancel`` or ``jobs_turn``."""
         value: str = await self._value("select {schema}.jobs_channel($1::text) as value", topic)
         return value
 
@@ -24,7 +24,7 @@ class Workers(Statements):
         concurrency: int,
         version: str | None = None,
     ) -> None:
-        """Registers a worker on its LISTEN connection; ``WorkerNameTaken`` if one lives."""
+        """Registers a worker on its LISTEN connection; raises ``WorkerNameTaken``."""
         await self._rows(
             """select worker from {schema}.jobs_worker_start(
             $1::text, $2::text[], $3::text[], $4::int, $5::text)""",
@@ -36,21 +36,21 @@ class Workers(Statements):
         await self._rows("select {schema}.jobs_worker_stop($1::text)", worker)
 
     async def worker_tick(self, worker: str) -> Row | None:
-        """Its regular look: ``watch``, ``due_in``, ``peers``; None: it is not registered."""
+        """Sends a tick; returns ``watch``, ``due_in``, ``peers``, or None if not registered."""
         rows = await self._rows(
             "select watch, due_in, peers from {schema}._jobs_worker_tick($1::text)", worker
         )
         return rows[0] if rows else None
 
     async def worker_listen(self, worker: str) -> bool:
-        """The worker will wait for NOTIFY; False: a producer counts on it, look again first."""
+        """Changes to mode listening; False: a producer relies on this worker's polling."""
         value: bool = await self._value(
             "select {schema}._jobs_worker_listen($1::text) as value", worker
         )
         return value
 
     async def worker_poll(self, worker: str) -> None:
-        """The worker looks by itself; producers need not notify it."""
+        """Changes to mode polling: producers need not notify this worker."""
         await self._rows("select {schema}._jobs_worker_poll($1::text)", worker)
 
     async def signal(
@@ -59,7 +59,7 @@ class Workers(Statements):
         job_types: Sequence[str] | None = None,
         hops: int = 3,
     ) -> None:
-        """Tells the workers of these queues to look: one at once, the others soon."""
+        """Tells the workers of these queues to claim: one at once, the others soon."""
         await self._rows(
             "select {schema}._jobs_signal($1::text[], $2::text[], $3::int)", queues, job_types, hops
         )

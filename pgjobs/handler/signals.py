@@ -1,4 +1,4 @@
-"""What a handler raises to end its job otherwise than by returning or failing."""
+"""What a handler raises to end its job in another way than by returning or failing."""
 
 from datetime import timedelta
 
@@ -6,11 +6,11 @@ from pgjobs.errors import InvalidArgument
 
 
 class Signal(Exception):
-    """Ends a job in a way of its own; not an error."""
+    """Base class: ends a job without being an error."""
 
 
 class Retry(Signal):
-    """A failure that is to be retried after this delay; None: after the job's backoff."""
+    """Fails the job and retries it after this delay; None: after the job's backoff."""
 
     def __init__(self, after: timedelta | None = None, reason: str = "asked to be retried") -> None:
         super().__init__(reason)
@@ -18,7 +18,7 @@ class Retry(Signal):
 
 
 class Snooze(Signal):
-    """Not now: back to pending for this long, no retry spent."""
+    """Makes the job pending again for this long; spends no retry."""
 
     def __init__(self, after: timedelta) -> None:
         super().__init__(f"snoozed for {after}")
@@ -26,15 +26,15 @@ class Snooze(Signal):
 
 
 class Fail(Signal):
-    """A failure that no retry would mend."""
+    """Fails the job for good, because no retry would help."""
 
 
 class Cancel(Signal):
-    """The job is no longer wanted: cancelled, with this reason."""
+    """Cancels the job, with this reason, because its work is no longer wanted."""
 
 
 def _delay(after: timedelta) -> timedelta:
-    # In the past it would run again and again at once.
+    # A delay into the past would run the job again and again at once.
     if not isinstance(after, timedelta) or not timedelta(0) <= after <= timedelta(days=36_500):
         raise InvalidArgument(f"a delay must be a timedelta from 0 to 100 years, not {after!r}")
     return after

@@ -48,18 +48,18 @@ class Task(Generic[Q, R]):
         self._adapter = None if payload_type is Any else TypeAdapter[Any](payload_type)
 
     def __call__(self, job: HeldJob[Q]) -> Awaitable[R] | R:
-        """The handler itself."""
+        """Calls the handler."""
         return self.handler(job)
 
     def __repr__(self) -> str:
         return f"<Task {self.job_type} {self.options}>"
 
     def decode(self, text: str) -> Any:
-        """The payload as the handler's annotated type; raises pydantic's ``ValidationError``."""
+        """Returns the payload as the annotated type; raises pydantic's ``ValidationError``."""
         return from_json(text) if self._adapter is None else self._adapter.validate_json(text)
 
     async def run(self, job: HeldJob[Q]) -> R:
-        """Runs the handler: a coroutine here, a plain function in a thread."""
+        """Runs the handler: a coroutine function in the event loop, a plain one in a thread."""
         if self._is_async:
             value: Any = await self.handler(job)  # type: ignore[misc]
             return value  # type: ignore[no-any-return]
@@ -73,7 +73,7 @@ class Task(Generic[Q, R]):
         try:
             return self.handler(job)
         except (StopIteration, GeneratorExit) as error:
-            # A future refuses to hold one, and whoever awaits it would wait for ever.
+            # A future cannot hold these errors, and its awaiter would wait for ever.
             raise RuntimeError(f"the handler raised {type(error).__name__}") from error
 
     async def enqueue(

@@ -1,4 +1,4 @@
-"""Enqueues one by one, and together when many ask at once: one statement, one flush to disk."""
+"""Enqueues jobs one by one; calls that come at once share a statement, and one flush to disk."""
 
 import asyncio
 import json
@@ -11,8 +11,9 @@ from pgjobs.connection.link import BROKEN, Link
 from pgjobs.database import Database
 from pgjobs.errors import PgjobsError
 from pgjobs.job.job import Job, Row
+from pgjobs.producer.arguments import as_item
 
-# As many jobs go into one statement; more gain nothing.
+# A larger statement gains nothing.
 MAX_BATCH_JOBS = 500
 
 Request = tuple[dict[str, Any], str, "asyncio.Future[Job[Any]]"]
@@ -36,8 +37,9 @@ class Producer:
         loop = asyncio.get_running_loop()
         is_idle = self._sending is None or self._sending.done()
         if is_idle and not self._crowded:
-            # One after the other, as most come: a task apart costs 4 % of the statement.
-            # Among many at once, though, nobody goes ahead, or each round would take two of them.
+            # Most calls come one after the other: sent here, since a task costs 4 % of the
+            # statement. When the last statement was shared, queue up instead, or every round needs
+            # two.
             self._sending = turn = loop.create_future()
             try:
                 return await self._database.enqueue(payload=payload, **arguments)
@@ -52,7 +54,7 @@ class Producer:
         return await done
 
     async def close(self) -> None:
-        """Sends what waits, then hangs up."""
+        """Sends the waiting calls, then disconnects."""
         while self._sending is not None and not self._sending.done():
             await asyncio.wait([self._sending])
         await self._link.close()
@@ -60,7 +62,7 @@ class Producer:
     async def _send(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[:MAX_BATCH_JOBS], self._waiting[MAX_BATCH_JOBS:]
-            # Whoever has stopped waiting before it was sent does not want it any more.
+            # A caller that was cancelled before its job was sent does not want the job any more.
             batch = [request for request in batch if not request[2].done()]
             self._crowded = len(batch) > 1
             try:
@@ -78,7 +80,7 @@ class Producer:
         arguments, payload, done = request
         try:
             job = await self._database.enqueue(payload=payload, **arguments)
-        except Exception as error:  # noqa: BLE001 - it is the caller's, who waits for it
+        except Exception as error:  # noqa: BLE001 - the caller gets it
             if not done.done():
                 done.set_exception(error)
         else:
@@ -86,13 +88,13 @@ class Producer:
                 done.set_result(job)
 
     async def _together(self, batch: Sequence[Request]) -> bool:
-        """False: one of them was refused, so none was added; each then hears for itself."""
+        """Sends one statement for all; False: one call was refused, so no job was added."""
         try:
             rows: Sequence[Row] = await self._database.enqueue_together(
                 [_as_json(arguments, payload) for arguments, payload, _ in batch]
             )
         except BROKEN:
-            # Perhaps they were added: nobody may send them again but those who asked for them.
+            # The commit may have happened; only the callers can decide to try again.
             raise
         except (asyncpg.PostgresError, PgjobsError):
             return False
@@ -103,6 +105,5 @@ class Producer:
 
 
 def _as_json(arguments: dict[str, Any], payload: str) -> str:
-    """The object that _jobs_unpack reads; the payload is text that is JSON already."""
-    head = json.dumps({key: value for key, value in arguments.items() if value is not None})
-    return f'{head[:-1]}{", " if len(head) > 2 else ""}"payload": {payload}}}'
+    """The object that _jobs_unpack reads; the payload is JSON text already."""
+    return f'{json.dumps(as_item(arguments))[:-1]}, "payload": {payload}}}'

@@ -1,4 +1,4 @@
-"""A worker's claims: with floors where it may, and over broken connections."""
+"""A worker's claims: with floors or full, and again when the connection breaks."""
 
 import asyncio
 import logging
@@ -17,15 +17,15 @@ from pgjobs.worker.floors import Floors
 log = logging.getLogger("pgjobs.worker")
 
 RETRY_LOCKED_AFTER_S = 0.1  # for a due job whose row another session has locked
-SECOND_RELEASE_AFTER_S = 30.0  # until jobs held without our knowing are looked for again
+SECOND_RELEASE_AFTER_S = 30.0  # an abandoned claim may still commit on the server until then
 PAUSE_AFTER_REFUSAL_S = 1.0  # when the server refuses a claim, for example during a failover
 
 
 class Claimer:
     """Takes jobs for one worker.
 
-    ``known_ids``: the jobs that the worker knows itself to hold. ``stopping``: no more patience
-    with a broken connection. ``on_release_due``: a claim is to be made soon.
+    ``known_ids`` gives the jobs that the worker knows it holds. While ``stopping`` gives True, a
+    broken connection is not waited for. ``on_release_due`` is called when the worker has to claim.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class Claimer:
         self._backlog = False
 
     async def claim(self, free: int) -> Sequence[Row]:
-        """Up to ``free`` rows; fewer only if no more are due, or if the worker stops.
+        """Claims up to ``free`` jobs; fewer only if no more are due, or if the worker stops.
 
-        Trouble with the server must not look like emptiness: who sees that goes to sleep.
+        An error never gives an empty list: the loop would take it for an empty queue and sleep.
         """
         while not self._stopping():
             try:
@@ -80,13 +80,13 @@ class Claimer:
         floors = self._floors.known(backlog=self._backlog)
         rows = await self._once(free, floors)
         if len(rows) < free and floors and not self._floors.known(backlog=False):
-            # Emptiness is believed only without floors.
+            # Only a full claim proves that the queue is empty.
             try:
                 rows = [*rows, *await self._once(free - len(rows), None)]
             except (*BROKEN, asyncpg.PostgresError) as error:
                 if not rows:
                     raise
-                # What the first claim gave must run.
+                # The jobs of the first claim must run.
                 log.warning("claiming: %r", error)
                 self.answer_lost()
         self._backlog = len(rows) == free
@@ -100,14 +100,14 @@ class Claimer:
         return rows
 
     async def _release_unknown(self) -> None:
-        """A claim whose answer was lost may have been made: nobody would run those jobs."""
+        """Gives back the jobs of claims whose answers were lost: nobody would run those jobs."""
         try:
             await self._release(self._known_ids())
         except BROKEN:
             raise
         except asyncpg.PostgresError as error:
-            # Not at once again: it may be one row that the server refuses to change.
-            log.error("claiming: giving back what is not run here was refused: %r", error)
+            # Wait before the next try: the server may refuse to change one of the rows.
+            log.error("claiming: the server refused to take jobs back: %r", error)
             self.answer_lost()
             self._may_hold_unknown = False
 
@@ -119,12 +119,13 @@ class Claimer:
             self._may_hold_unknown = True
             raise
         if given_back:
-            log.warning("claiming: gave back %d jobs that nobody ran here", len(given_back))
+            log.warning("claiming: an answer was lost: gave back its %d jobs", len(given_back))
 
     def answer_lost(self) -> None:
-        """The worker may hold jobs that it does not know: the next claim gives them back.
+        """Notes that the worker may hold jobs that it does not know.
 
-        Once more later, since a server that answered too late may still have been at it.
+        The next claim gives those jobs back. A later claim does so again, because the server may
+        still commit the abandoned claim.
         """
         self._may_hold_unknown = True
         if self._later is None:
@@ -142,17 +143,17 @@ class Claimer:
         return self._may_hold_unknown or self._later is not None
 
     async def release_all(self) -> None:
-        """At the end: whatever is still held, whether it had begun or was only claimed."""
+        """Gives back all jobs that this worker still holds, begun or only claimed."""
         if self._later is not None:
             self._later.cancel()
             self._later = None
         try:
             await self._release(set())
         except (*BROKEN, asyncpg.PostgresError) as error:
-            log.error("jobs may still be held, which others take back: %r", error)
+            log.error("this worker may still hold jobs, other workers take them back: %r", error)
 
     async def is_due(self) -> bool:
-        """Whether more is due, for others to claim."""
+        """Whether jobs are due that other workers could claim."""
         seconds = await self.until_due()
         return seconds is not None and seconds <= RETRY_LOCKED_AFTER_S
 
@@ -165,5 +166,5 @@ class Claimer:
             return PAUSE_AFTER_REFUSAL_S
         if due_in is None:
             return None
-        # Due, and yet the claim was empty: somebody has it locked, or it came this moment.
+        # Due, but not claimed: another session has locked the row, or the job has just come.
         return due_in.total_seconds() if due_in > timedelta(0) else RETRY_LOCKED_AFTER_S

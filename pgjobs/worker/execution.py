@@ -37,7 +37,7 @@ async def execute(task: Task[Any, Any], job: HeldJob[Any]) -> Outcome:
         return _stopped(task, job)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001 - also SystemExit: it is that job's failure alone
+    except BaseException as error:  # noqa: BLE001 - also SystemExit: only this job fails
         return _failed(job, error)
     if job._committed:
         return COMMITTED
@@ -50,7 +50,7 @@ async def execute(task: Task[Any, Any], job: HeldJob[Any]) -> Outcome:
 
 
 def log_end(job: HeldJob[Any], outcome: Outcome, seconds: float) -> None:
-    """One line per run; at DEBUG where all went well."""
+    """Logs one line per run, at DEBUG if the job was completed."""
     level = logging.DEBUG if outcome.end in (End.COMPLETED, End.COMMITTED) else logging.INFO
     if log.isEnabledFor(level):
         head = outcome.error.split("\n", 1)[0]
@@ -75,7 +75,7 @@ def _stopped(task: Task[Any, Any], job: HeldJob[Any]) -> Outcome:
         case Stop.TIMEOUT:
             return Outcome(End.FAILED, error=f"TimeoutError: still running after {task.timeout}")
         case None:
-            # A worker that is cancelled says so to its jobs first.
+            # A worker that is cancelled itself first sets a reason for each of its jobs.
             return Outcome(End.FAILED, error="CancelledError: the handler cancelled itself")
 
 
@@ -99,7 +99,7 @@ def _failed(job: HeldJob[Any], error: BaseException) -> Outcome:
 
 
 def _described(error: BaseException) -> str:
-    """Type and message first, for whoever lists jobs; then the traceback without our own frames."""
+    """Type and message in the first line, for lists; then the traceback without our frames."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_globals.get("__package__") in _OWN_PACKAGES:
         frames = frames.tb_next

@@ -1,4 +1,4 @@
-"""What a worker knows to be claimed already: a lower bound of run_at per queue and priority."""
+"""A lower bound of run_at per queue and priority: the worker has claimed the jobs before it."""
 
 import json
 import time
@@ -14,14 +14,14 @@ FULL_CLAIM_EVERY_S_IN_BACKLOG = 1.0
 
 
 class Floors:
-    """Learnt from claims and passed to claims (see jobs_claim.sql), except once a second."""
+    """Learns floors from claims and gives them to claims, except to full ones (jobs_claim.sql)."""
 
     def __init__(self) -> None:
         self._levels: dict[str, dict[int, datetime]] = {}
         self._complete_at = float("-inf")
 
     def known(self, *, backlog: bool) -> str | None:
-        """JSON for ``jobs_claim``; None where a claim without floors is due."""
+        """Returns the floors as JSON for ``jobs_claim``; None: a full claim is due."""
         age = time.monotonic() - self._complete_at
         full_after_s = FULL_CLAIM_EVERY_S_IN_BACKLOG if backlog else FULL_CLAIM_EVERY_S
         if not self._levels or age >= full_after_s:
@@ -34,9 +34,9 @@ class Floors:
         )
 
     def learn(self, rows: Sequence[Row], *, complete: bool) -> None:
-        """Takes what a claim gave, in its order; ``complete``: it was made without floors.
+        """Takes the rows of a claim, in their order; ``complete``: it was a full claim.
 
-        A level that gave nothing keeps its floor: its claimed jobs' index entries are still there.
+        A level without rows keeps its floor: the index entries of its claimed jobs are still there.
         """
         if complete:
             self._complete_at = time.monotonic()

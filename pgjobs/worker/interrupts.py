@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first one stops gracefully, the second one at once."""
+"""SIGTERM and SIGINT: the first signal stops gracefully, the second one at once."""
 
 import asyncio
 import logging
@@ -15,26 +15,26 @@ SAME_SIGNAL_WITHIN_S = 0.5
 
 @contextmanager
 def interrupts(stop: Callable[[], None]) -> Iterator[None]:
-    """Calls ``stop`` at the first signal; not in another thread than the main one."""
+    """Calls ``stop`` at the first signal; only in the main thread."""
     loop = asyncio.get_running_loop()
     taken: list[signal.Signals] = []
     heard_at: float | None = None
 
-    def hear(number: int) -> None:
+    def on_signal(number: int) -> None:
         nonlocal heard_at
         if heard_at is not None and loop.time() - heard_at < SAME_SIGNAL_WITHIN_S:
             return
         if heard_at is not None:
-            log.warning("second signal: exiting at once; leases will end, nothing is lost")
+            log.warning("second signal: exiting at once; the jobs come back when their leases end")
             os._exit(128 + number)
         heard_at = loop.time()
         log.info("%s: stopping; once more to exit at once", signal.Signals(number).name)
         stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        # Where signals cannot be handled, the owner of the loop calls stop().
+        # Where signals cannot be handled, the owner of the event loop has to call stop().
         with suppress(ValueError, NotImplementedError, RuntimeError):
-            loop.add_signal_handler(number, hear, number)
+            loop.add_signal_handler(number, on_signal, number)
             taken.append(number)
     try:
         yield

@@ -18,13 +18,14 @@ from pgjobs.handler.held_job import HeldJob, Stop
 
 log = logging.getLogger("pgjobs.worker")
 
-Key = tuple[int, int]  # id and attempt: a job that was lost may be claimed again beside its zombie
+# Job id and attempt: this worker may claim a lost job again while the job's old handler still runs.
+Key = tuple[int, int]
 
 
 class Running:
-    """Knows what runs, prolongs its leases, and stops what is lost or to be cancelled.
+    """Knows the running jobs, prolongs their leases, and stops lost and cancelled jobs.
 
-    ``ended``: whose ends are not written yet; they are held as long, however slow the database is.
+    ``ended`` gives the jobs whose ends are not written yet: their leases are prolonged too.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Running:
         self._lease = lease
         self._ended = ended
         self._jobs: dict[Key, tuple[HeldJob[Any], asyncio.Task[None]]] = {}
-        self._cancel_heard = asyncio.Event()
+        self._cancel_requested = asyncio.Event()
         self._alarm = Alarm(self._expire)
 
     def __len__(self) -> int:
@@ -48,12 +49,12 @@ class Running:
 
     @property
     def job_ids(self) -> set[int]:
-        """What runs."""
+        """The ids of the running jobs."""
         return {job_id for job_id, _ in self._jobs}
 
     def start(self, key: Key, job: HeldJob[Any], run: Coroutine[Any, Any, None]) -> None:
-        """A job begins, as a task of its own; ``run`` calls ``remove`` and does not raise."""
-        # In no TaskGroup, whose callback at each end costs a tenth of what a short job costs.
+        """Starts a job as a task of its own; ``run`` calls ``remove`` and does not raise."""
+        # Not in a TaskGroup: its callback at each end costs a tenth of a short job.
         self._jobs[key] = (job, asyncio.get_running_loop().create_task(run))
 
     def expire_at(self, job: HeldJob[Any], deadline: float) -> None:
@@ -72,31 +73,31 @@ class Running:
         return soonest
 
     def remove(self, key: Key) -> None:
-        """It has ended."""
+        """Forgets a job that has ended."""
         self._jobs.pop(key, None)
 
     def on_notify_cancel(self, job_id: int) -> None:
-        """Somebody says that a job is to be cancelled; anybody may say so, so its row is asked."""
+        """A heartbeat follows, which reads the job's row: any session may send a notification."""
         if job_id in self.job_ids:
-            self._cancel_heard.set()
+            self._cancel_requested.set()
 
     def cancel(self, key: Key, why: Stop) -> None:
         """Cancels a handler; ``why`` decides what becomes of its job."""
         if key in self._jobs:
             job, task = self._jobs[key]
-            # One that would not end at its timeout is told again, by whoever has another reason.
+            # A handler that did not end at its timeout is cancelled again for another reason.
             if job._stop is None or job._stop is Stop.TIMEOUT:
                 job._stop = why
                 log.info(
                     "job %s (%s) is stopped: %s", job.id, job.job_type, why.value,
                     extra=job.log_fields,
                 )
-                # A task that is cancelled before its first step would never say how it ended.
+                # A task that is cancelled before its first step could not report its end.
                 if job._begun:
                     task.cancel()
 
     def describe(self, task: asyncio.Task[Any]) -> str:
-        """Which job a task runs, for the log."""
+        """Names the job that a task runs, for the log."""
         for job, running in self._jobs.values():
             if running is task:
                 return f"job {job.id} ({job.job_type})"
@@ -109,17 +110,17 @@ class Running:
             self.cancel(key, why)
 
     async def all_ended(self) -> None:
-        """Waits for all that run now."""
+        """Waits until all running jobs have ended."""
         if tasks := [task for _, task in self._jobs.values()]:
             await asyncio.wait(tasks)
 
     async def heartbeats(self) -> None:
-        """Prolongs the leases at a third of them, and when a cancel is heard; never returns."""
+        """Sends heartbeats, every third of a lease and after a cancel request; never returns."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._lease.total_seconds() / 3):
-                    await self._cancel_heard.wait()
-            self._cancel_heard.clear()
+                    await self._cancel_requested.wait()
+            self._cancel_requested.clear()
             if held := sorted({*self._jobs, *self._ended()}):
                 await self._heartbeat(held)
 

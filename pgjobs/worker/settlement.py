@@ -66,7 +66,7 @@ class Settlement:
         self._work.set()
 
     def stop_throttling(self) -> None:
-        """The worker stops: nobody waits for the database any more."""
+        """Lets claims go on however much waits to be written; for a worker that stops."""
         self._throttling = False
         self._room.set()
 

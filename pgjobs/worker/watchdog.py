@@ -1,4 +1,4 @@
-"""Notices a handler that blocks the event loop, and says which one."""
+"""Detects a handler that blocks the event loop, and names it in the log."""
 
 import asyncio
 import logging
@@ -10,11 +10,10 @@ log = logging.getLogger("pgjobs.worker")
 
 
 class Watchdog:
-    """A thread that asks the loop for a sign of life.
+    """A thread that asks the event loop for a sign of life.
 
-    Whatever blocks the loop also blocks heartbeats: after a lease the worker's jobs are taken for
-    lost and run elsewhere, and the fence voids what it says of them. The log should name the
-    handler, not only the symptom.
+    A handler that blocks the loop also blocks heartbeats: after a lease other workers run this
+    worker's jobs, and the fence discards its results. The log should name that handler.
     """
 
     def __init__(
@@ -43,7 +42,7 @@ class Watchdog:
                 return
             if not self._alive.wait(self._stall_after_s) and not self._over.is_set():
                 task = asyncio.current_task(self._loop)
-                blamed = "nobody knows what" if task is None else self._describe(task)
+                blamed = "an unknown task" if task is None else self._describe(task)
                 log.error(
                     "the event loop has been blocked for %.0f s by %s: await something instead, or "
                     "make the handler a plain function, which runs in a thread",

@@ -56,7 +56,6 @@ begin
             lost_at timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
-        ('_jobs_find_bad_item', $$text$$, $$jobs jsonb$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_lock', $$jobs$$, $$job_id bigint$$),
         ('_jobs_lock_fenced', $$jobs$$, $$

@@ -49,12 +49,13 @@ begin
 end
 $domains$;
 
--- The order of the columns decides what an update costs (docs/decisions/0002-table-and-indexes.md has
--- the figures). Columns of fixed length stand first, in an order that needs no padding. Columns that a
--- claim or a completion writes stand side by side, because the WAL record of an update within one page
--- holds only the bytes between the first and the last difference. Columns of any length that never
--- change stand behind them, and those that a plain job does not use stand last. The primary key gets
--- three entries per job, one per version: the fillfactor leaves room for them, or pages would split.
+-- The order of the columns decides what an update costs (docs/decisions/0002-table-and-indexes.md
+-- has the figures). Columns of fixed length stand first, in an order that needs no padding. Columns
+-- that a claim or a completion writes stand side by side, because the WAL record of an update
+-- within one page holds only the bytes between the first and the last difference. Columns of any
+-- length that never change stand behind them, and those that a plain job does not use stand last.
+-- The primary key gets three entries per job, one per version: the fillfactor leaves room for them,
+-- or pages would split.
 create table if not exists jobs (
     id bigint generated always as identity,
     created_at timestamptz not null default clock_timestamp(),

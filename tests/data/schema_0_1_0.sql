@@ -97,7 +97,6 @@ begin
             lost_at timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
-        ('_jobs_find_bad_item', $$text$$, $$jobs jsonb$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_lock', $$jobs$$, $$job_id bigint$$),
         ('_jobs_lock_fenced', $$jobs$$, $$
@@ -385,12 +384,13 @@ begin
 end
 $domains$;
 
--- The order of the columns decides what an update costs (docs/decisions/0002-table-and-indexes.md has
--- the figures). Columns of fixed length stand first, in an order that needs no padding. Columns that a
--- claim or a completion writes stand side by side, because the WAL record of an update within one page
--- holds only the bytes between the first and the last difference. Columns of any length that never
--- change stand behind them, and those that a plain job does not use stand last. The primary key gets
--- three entries per job, one per version: the fillfactor leaves room for them, or pages would split.
+-- The order of the columns decides what an update costs (docs/decisions/0002-table-and-indexes.md
+-- has the figures). Columns of fixed length stand first, in an order that needs no padding. Columns
+-- that a claim or a completion writes stand side by side, because the WAL record of an update
+-- within one page holds only the bytes between the first and the last difference. Columns of any
+-- length that never change stand behind them, and those that a plain job does not use stand last.
+-- The primary key gets three entries per job, one per version: the fillfactor leaves room for them,
+-- or pages would split.
 create table if not exists jobs (
     id bigint generated always as identity,
     created_at timestamptz not null default clock_timestamp(),
@@ -730,15 +730,14 @@ comment on function jobs_enqueue is
     'adds a job and returns it; where a job of its type holds its unique_key, returns that one';
 
 -- functions/enqueue/jobs_enqueue_many.sql
--- All or nothing. Where an object has a unique_key, all go one by one through jobs_enqueue, in the
--- order of the keys, so that two batches of the same keys wait for each other and never deadlock.
+-- All or nothing: the insert, its order and the unique keys are in _jobs_enqueue_together.
 create or replace function jobs_enqueue_many(jobs jsonb) returns setof bigint
 language plpgsql volatile security definer
 set search_path from current
 as $$
 declare
-    v_known constant text[] := '{job_type,payload,queue,priority,run_at,reference_type,'
-        'reference_id,max_retries,unique_key,unique_scope,backoff,reference_key}';
+    v_known constant text[] := (select p.proargnames[1:p.pronargs] from pg_proc p
+                                where p.oid = 'jobs_enqueue'::regproc);
     v_ids bigint[];
     v_item record;
     v_why text;
@@ -761,30 +760,29 @@ begin
 
     -- The exception handler is for values that do not fit; it surrounds no `return query`.
     begin
-        if jsonb_path_exists(jobs_enqueue_many.jobs, '$[*].unique_key.type() ? (@ != "null")') then
-            v_ids := array_fill(null::bigint, array[jsonb_array_length(jobs_enqueue_many.jobs)]);
-            for v_item in
-                select i.* from _jobs_unpack(jobs_enqueue_many.jobs) i
-                order by i.job_type, i.unique_key, i.place
-            loop
-                v_ids[v_item.place] := (
-                    select e.id from jobs_enqueue(
-                        v_item.job_type, v_item.payload, v_item.queue, v_item.priority,
-                        v_item.run_at, v_item.reference_type, v_item.reference_id,
-                        v_item.max_retries, v_item.unique_key, v_item.unique_scope,
-                        v_item.backoff, v_item.reference_key) e);
-            end loop;
-        else
-            select array_agg(a.id order by a.id) into v_ids
-            from _jobs_enqueue_together(jobs_enqueue_many.jobs) a;
-        end if;
+        v_ids := array(select a.id from _jobs_enqueue_together(jobs_enqueue_many.jobs) a);
     exception
         when sqlstate 'JQ003' or data_exception or integrity_constraint_violation
             or feature_not_supported or program_limit_exceeded
         then
             get stacked diagnostics v_why = message_text;
-            raise exception using errcode = 'JQ003',
-                message = coalesce(_jobs_find_bad_item(jobs_enqueue_many.jobs), 'jobs: ' || v_why);
+            v_why := 'jobs: ' || v_why;
+            -- Which object is at fault? What this adds is undone by the error at the end.
+            for v_item in
+                select i.item, i.place - 1 as place
+                from jsonb_array_elements(jobs_enqueue_many.jobs) with ordinality i(item, place)
+            loop
+                begin
+                    perform from _jobs_enqueue_together(jsonb_build_array(v_item.item));
+                exception
+                    when sqlstate 'JQ003' or data_exception or integrity_constraint_violation
+                        or feature_not_supported or program_limit_exceeded
+                    then
+                        v_why := format('jobs[%s]: %s', v_item.place, sqlerrm);
+                        exit;
+                end;
+            end loop;
+            raise exception using errcode = 'JQ003', message = v_why;
     end;
     return query select unnest(v_ids);
 end
@@ -848,55 +846,48 @@ $$;
 comment on function _jobs_check_job is 'internal: refuses what cannot be a job, by argument';
 
 -- functions/enqueue/_jobs_enqueue_together.sql
--- Rows without a unique_key cannot conflict. A key that an object lacks is null in _jobs_unpack.
+-- Adds a batch by one insert, which is all or none. Where an object has a unique_key, all go one by
+-- one through jobs_enqueue, in the order of the keys, so that two batches of the same keys wait for
+-- each other and never deadlock. One object alone goes through jobs_enqueue too, which names what
+-- is wrong with it. The rows come back in the order of the objects.
 create or replace function _jobs_enqueue_together(jobs jsonb) returns setof jobs
-language sql volatile security definer
+language plpgsql volatile security definer
 set search_path from current
 as $$
-insert into jobs (
-    job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
-    unique_scope, backoff, reference_key)
-select i.job_type, coalesce(i.payload, '{}'), coalesce(i.queue, 'default'),
-    coalesce(i.priority, 0), coalesce(i.run_at, clock_timestamp()), i.reference_type,
-    i.reference_id, coalesce(i.max_retries, 3), coalesce(i.unique_scope, 'live'), i.backoff,
-    i.reference_key
-from _jobs_unpack(_jobs_enqueue_together.jobs) i
-order by i.place
-returning *
-$$;
-
-comment on function _jobs_enqueue_together is
-    'internal: adds jobs of callers that share one statement, without unique keys; all or none';
-
--- functions/enqueue/_jobs_find_bad_item.sql
-create or replace function _jobs_find_bad_item(jobs jsonb) returns text
-language plpgsql stable
-set search_path from current
-as $$
-declare
-    v_item jsonb;
-    v_place int := 0;
+#variable_conflict use_column
 begin
-    for v_item in select i from jsonb_array_elements(_jobs_find_bad_item.jobs) i loop
-        begin
-            perform _jobs_check_job(
-                i.job_type, i.queue, i.priority, i.run_at, i.reference_type, i.max_retries,
-                i.unique_key, i.unique_scope, i.backoff, i.reference_key)
-            from _jobs_unpack(jsonb_build_array(v_item)) i;
-        exception
-            when sqlstate 'JQ003' or data_exception or feature_not_supported
-                or program_limit_exceeded
-            then
-                return format('jobs[%s]: %s', v_place, sqlerrm);
-        end;
-        v_place := v_place + 1;
-    end loop;
-    return null;
+    if jsonb_array_length(_jobs_enqueue_together.jobs) = 1 or jsonb_path_exists(
+        _jobs_enqueue_together.jobs, '$[*].unique_key.type() ? (@ != "null")')
+    then
+        return query
+        select e.*
+        from (
+            select u.* from _jobs_unpack(_jobs_enqueue_together.jobs) u
+            order by u.job_type, u.unique_key, u.place
+        ) i
+        cross join lateral jobs_enqueue(
+            i.job_type, i.payload, i.queue, i.priority, i.run_at, i.reference_type,
+            i.reference_id, i.max_retries, i.unique_key, i.unique_scope, i.backoff,
+            i.reference_key) e
+        order by i.place;
+    else
+        return query
+        insert into jobs as j (
+            job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
+            unique_scope, backoff, reference_key)
+        select i.job_type, coalesce(i.payload, '{}'), coalesce(i.queue, 'default'),
+            coalesce(i.priority, 0), coalesce(i.run_at, clock_timestamp()), i.reference_type,
+            i.reference_id, coalesce(i.max_retries, 3), coalesce(i.unique_scope, 'live'),
+            i.backoff, i.reference_key
+        from _jobs_unpack(_jobs_enqueue_together.jobs) i
+        order by i.place
+        returning j.*;
+    end if;
 end
 $$;
 
-comment on function _jobs_find_bad_item is
-    'internal: which object of a refused batch is at fault, and why';
+comment on function _jobs_enqueue_together is
+    'internal: adds a batch of jobs and returns their rows, for jobs_enqueue_many and producers';
 
 -- functions/enqueue/_jobs_may_read.sql
 -- Within a `security definer` function current_user is the function's owner. The caller is the role

@@ -1,19 +1,42 @@
--- Rows without a unique_key cannot conflict. A key that an object lacks is null in _jobs_unpack.
+-- Adds a batch by one insert, which is all or none. Where an object has a unique_key, all go one by
+-- one through jobs_enqueue, in the order of the keys, so that two batches of the same keys wait for
+-- each other and never deadlock. One object alone goes through jobs_enqueue too, which names what
+-- is wrong with it. The rows come back in the order of the objects.
 create or replace function _jobs_enqueue_together(jobs jsonb) returns setof jobs
-language sql volatile security definer
+language plpgsql volatile security definer
 set search_path from current
 as $$
-insert into jobs (
-    job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
-    unique_scope, backoff, reference_key)
-select i.job_type, coalesce(i.payload, '{}'), coalesce(i.queue, 'default'),
-    coalesce(i.priority, 0), coalesce(i.run_at, clock_timestamp()), i.reference_type,
-    i.reference_id, coalesce(i.max_retries, 3), coalesce(i.unique_scope, 'live'), i.backoff,
-    i.reference_key
-from _jobs_unpack(_jobs_enqueue_together.jobs) i
-order by i.place
-returning *
+#variable_conflict use_column
+begin
+    if jsonb_array_length(_jobs_enqueue_together.jobs) = 1 or jsonb_path_exists(
+        _jobs_enqueue_together.jobs, '$[*].unique_key.type() ? (@ != "null")')
+    then
+        return query
+        select e.*
+        from (
+            select u.* from _jobs_unpack(_jobs_enqueue_together.jobs) u
+            order by u.job_type, u.unique_key, u.place
+        ) i
+        cross join lateral jobs_enqueue(
+            i.job_type, i.payload, i.queue, i.priority, i.run_at, i.reference_type,
+            i.reference_id, i.max_retries, i.unique_key, i.unique_scope, i.backoff,
+            i.reference_key) e
+        order by i.place;
+    else
+        return query
+        insert into jobs as j (
+            job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
+            unique_scope, backoff, reference_key)
+        select i.job_type, coalesce(i.payload, '{}'), coalesce(i.queue, 'default'),
+            coalesce(i.priority, 0), coalesce(i.run_at, clock_timestamp()), i.reference_type,
+            i.reference_id, coalesce(i.max_retries, 3), coalesce(i.unique_scope, 'live'),
+            i.backoff, i.reference_key
+        from _jobs_unpack(_jobs_enqueue_together.jobs) i
+        order by i.place
+        returning j.*;
+    end if;
+end
 $$;
 
 comment on function _jobs_enqueue_together is
-    'internal: adds jobs of callers that share one statement, without unique keys; all or none';
+    'internal: adds a batch of jobs and returns their rows, for jobs_enqueue_many and producers';
