@@ -23,14 +23,8 @@ from pgjobs.handler.task import Task
 from pgjobs.job.backoff import Backoff
 from pgjobs.job.job import Job, P, Row
 from pgjobs.job.payload import encode
-from pgjobs.producer.arguments import (
-    UNSHARED,
-    BatchOptions,
-    EnqueueOptions,
-    as_item,
-    check_timeout,
-    job_arguments,
-)
+from pgjobs.producer import arguments
+from pgjobs.producer.arguments import BatchOptions, EnqueueOptions
 from pgjobs.producer.producer import Producer
 from pgjobs.worker.worker import Worker
 
@@ -71,7 +65,7 @@ class App:
     ``dsn``: where the database is; else PGJOBS_DSN, DATABASE_URL, or libpq's PG* variables.
     ``schema``: where pgjobs is installed. ``lifespan``: as in Starlette, an async context manager
     made from the app around each worker's run; what it yields, a mapping, is ``app.state``.
-    ``pool_size``: connections for ``job.transaction()`` and calls without ``conn``.
+    ``pool_size``: connections for ``job.transaction()`` and most calls without ``conn``.
     """
 
     def __init__(
@@ -137,8 +131,8 @@ class App:
         options: BatchOptions = {
             "queue": queue, "priority": priority, "max_retries": max_retries, "backoff": backoff,
         }
-        job_arguments(job_type, options)
-        check_timeout(timeout)
+        arguments.job_arguments(job_type, options)
+        arguments.check_timeout(timeout)
 
         def register(handler: Callable[[RunningJob[Any]], Any], /) -> Task[Any, Any]:
             task = Task[Any, Any](self, handler, str(job_type), timeout=timeout, **options)
@@ -164,15 +158,16 @@ class App:
         job is returned instead; ``unique_scope``: how long it is held, ``live`` (while pending or
         processing) or ``kept``. Raises ``InvalidArgument``; nothing was added then.
         """
-        arguments = job_arguments(job_type, options)
+        given = arguments.job_arguments(job_type, options)
         text = "{}" if payload is None else encode(payload, "the payload")
         if conn is not None:
-            return await Database(executor(conn), self.schema).enqueue(payload=text, **arguments)
-        if arguments.keys() & UNSHARED:
-            return await Database(await self.pool(), self.schema).enqueue(payload=text, **arguments)
+            return await Database(executor(conn), self.schema).enqueue(payload=text, **given)
         await self.open()
+        assert self._pool is not None
         assert self._producer is not None
-        return await self._producer.enqueue(arguments, text)
+        if self._producer.takes(given):
+            return await self._producer.enqueue(given, text)
+        return await Database(self._pool, self.schema).enqueue(payload=text, **given)
 
     async def enqueue_many(
         self,
@@ -185,11 +180,11 @@ class App:
         """Adds a job for each payload, all or none; ids in the same order. See ``enqueue``."""
         if not isinstance(payloads, Iterable):
             raise InvalidArgument(f"payloads must be a list, not {payloads!r}")
-        arguments = job_arguments(job_type, options, BatchOptions)
+        given = arguments.job_arguments(job_type, options, BatchOptions)
         database = Database(await self.pool() if conn is None else executor(conn), self.schema)
-        if "run_at" in arguments:
-            arguments["run_at"] = await database.moment(arguments["run_at"])
-        item = as_item(arguments)
+        if "run_at" in given:
+            given["run_at"] = await database.moment(given["run_at"])
+        item = arguments.as_item(given)
         items = [{**item, "payload": payload} for payload in payloads]
         return await database.enqueue_many(encode(items, "a payload")) if items else []
 
@@ -243,7 +238,7 @@ class App:
         return self
 
     async def pool(self) -> asyncpg.Pool:
-        """Returns the pool of connections for handlers and for calls without ``conn``."""
+        """Returns the pool of connections for handlers and most calls without ``conn``."""
         await self.open()
         assert self._pool is not None
         return self._pool

@@ -17,28 +17,14 @@ class Host(Protocol):
 
     schema: str
 
-    async def pool(self) -> asyncpg.Pool:
-        """The pool of connections for handlers."""
-        ...
+    async def pool(self) -> asyncpg.Pool: ...
 
     async def enqueue(
-        self,
-        job_type: str,
-        payload: object = None,
-        *,
-        conn: "Conn | None" = None,
+        self, job_type: str, payload: object = None, *, conn: "Conn | None" = None,
         **options: Unpack[EnqueueOptions],
-    ) -> Job[Any]:
-        """Adds a job."""
-        ...
+    ) -> Job[Any]: ...
 
     async def enqueue_many(
-        self,
-        job_type: str,
-        payloads: Iterable[object],
-        *,
-        conn: "Conn | None" = None,
+        self, job_type: str, payloads: Iterable[object], *, conn: "Conn | None" = None,
         **options: Unpack[BatchOptions],
-    ) -> list[int]:
-        """Adds a job for each payload."""
-        ...
+    ) -> list[int]: ...

@@ -29,10 +29,6 @@ class EnqueueOptions(BatchOptions, total=False):
     unique_scope: str | None
 
 
-# With these a job is enqueued by a statement of its own: the statement that callers share has no
-# unique keys, and no clock but the database's for a delay.
-UNSHARED = frozenset({"unique_key", "run_at", "backoff"})
-
 # An option that has its default is left out of an item: each key costs the server a little per job.
 _DEFAULTS = {"queue": "default", "priority": 0, "max_retries": 3}
 

@@ -16,6 +16,10 @@ from pgjobs.producer.arguments import as_item
 # A larger statement gains nothing.
 MAX_BATCH_JOBS = 500
 
+# A job with one of these is not sent by a shared statement: two callers may give the same key, and
+# a delay needs the database's clock.
+_UNSHARED = {"unique_key", "run_at", "backoff"}
+
 Request = tuple[dict[str, Any], str, "asyncio.Future[Job[Any]]"]
 
 
@@ -31,6 +35,11 @@ class Producer:
         self._waiting: list[Request] = []
         self._sending: asyncio.Future[None] | None = None  # a statement is under way until then
         self._crowded = False  # the last statement was shared
+
+    @staticmethod
+    def takes(arguments: dict[str, Any]) -> bool:
+        """Whether a job with these arguments may be sent together with other jobs."""
+        return not arguments.keys() & _UNSHARED
 
     async def enqueue(self, arguments: dict[str, Any], payload: str) -> Job[Any]:
         """Adds one job. ``arguments`` are those of ``Database.enqueue``, ``payload`` JSON text."""

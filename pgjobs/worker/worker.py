@@ -8,7 +8,6 @@ from contextlib import AbstractAsyncContextManager, suppress
 from datetime import timedelta
 from typing import Any, Protocol
 
-from pgjobs.connection.link import Link
 from pgjobs.database import Database
 from pgjobs.errors import InvalidArgument
 from pgjobs.handler.held_job import HeldJob, Holder, Stop
@@ -19,6 +18,7 @@ from pgjobs.worker.arguments import check_worker, default_name
 from pgjobs.worker.claimer import Claimer
 from pgjobs.worker.execution import execute, log_end
 from pgjobs.worker.interrupts import interrupts
+from pgjobs.worker.links import Links
 from pgjobs.worker.listener import Listener
 from pgjobs.worker.outcome import End
 from pgjobs.worker.running import Running
@@ -27,18 +27,6 @@ from pgjobs.worker.waiting import Waiting
 from pgjobs.worker.watchdog import Watchdog
 
 log = logging.getLogger("pgjobs.worker")
-
-# A claim need not be flushed to disk: the flush of a later completion covers it too, and a claim
-# that a crash of the server undoes is made again. So a claim costs no disk write.
-_CLAIM_SETTINGS = {"synchronous_commit": "off"}
-# A row that another session has locked must not hold up the ends of other jobs (see Settlement).
-# And a statement that the worker abandons would keep waiting on the server, holding its locks.
-_SETTLE_SETTINGS = {"lock_timeout": "200ms"}
-# The server drops a half-open LISTEN connection, and with it the worker's name, after 25 s.
-_LISTEN_SETTINGS = {
-    "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
-}
-_LISTEN_TIMEOUT_S = 4.0
 
 # With this many slots the server claims jobs for one half while the other half runs. With fewer,
 # the smaller claims cost the server more than the overlap gains.
@@ -51,22 +39,11 @@ class WorkerApp(Host, Protocol):
     tasks: dict[str, Task[Any, Any]]
 
     @property
-    def dsn(self) -> str:
-        """The database's address."""
-        ...
-
+    def dsn(self) -> str: ...
     @property
-    def version(self) -> str:
-        """The installed version of pgjobs."""
-        ...
-
-    def lifespan(self) -> AbstractAsyncContextManager[None]:
-        """Surrounds the worker's run."""
-        ...
-
-    def held_job(self, row: Row, holder: Holder) -> HeldJob[Any]:
-        """The job that a handler is given."""
-        ...
+    def version(self) -> str: ...
+    def lifespan(self) -> AbstractAsyncContextManager[None]: ...
+    def held_job(self, row: Row, holder: Holder) -> HeldJob[Any]: ...
 
 
 class Worker:
@@ -107,15 +84,9 @@ class Worker:
         self._until_empty = False
         self._stopping = False
 
-        schema, label = app.schema, f"pgjobs {self.name}"
-        # Claims, heartbeats and signals share one connection, ends have their own, and LISTEN too.
-        self._claim_link = Link(app.dsn, name=f"{label} claim", settings=_CLAIM_SETTINGS)
-        self._settle_link = Link(app.dsn, name=f"{label} settle", settings=_SETTLE_SETTINGS)
-        listen_link = Link(
-            listen_dsn or app.dsn, name=f"{label} listen", settings=_LISTEN_SETTINGS,
-            timeout_s=_LISTEN_TIMEOUT_S, private=True,
-        )
-        self._database = Database(self._claim_link, schema)
+        schema = app.schema
+        self._links = Links(app.dsn, listen_dsn, self.name)
+        self._database = Database(self._links.claim, schema)
         self._running = Running(
             self._database, self.name, lease, ended=lambda: self._settlement.keys
         )
@@ -125,11 +96,11 @@ class Worker:
             on_release_due=self._wake.set,
         )
         self._settlement = Settlement(
-            Database(self._settle_link, schema), self.name, keep_completed=keep_completed,
+            Database(self._links.settle, schema), self.name, keep_completed=keep_completed,
             on_all_written=self._on_all_written, on_given_up=self._claimer.answer_lost,
         )
         self._listener = Listener(
-            listen_link, schema, self.name, queues=self.queues, job_types=self._types,
+            self._links.listen, schema, self.name, queues=self.queues, job_types=self._types,
             concurrency=concurrency, version=app.version, on_wake=self._wake.set,
             on_turn=lambda hops: self._waiting.on_turn(hops),  # noqa: PLW0108 - made below
             on_cancel=self._running.on_notify_cancel,
@@ -166,13 +137,13 @@ class Worker:
                 finally:
                     # Jobs that may still be held need others to find this worker dead.
                     await self._listener.close(leave=not self._claimer.may_hold_unknown)
-                    await self._claim_link.close()
-                    await self._settle_link.close()
+                    await self._links.claim.close()
+                    await self._links.settle.close()
                     self.threads.shutdown(wait=False, cancel_futures=True)
 
     async def _connect(self) -> None:
         # Wait for all of them even if one fails: no connection may be made behind our back.
-        links = (self._listener, self._claim_link, self._settle_link)
+        links = (self._listener, self._links.claim, self._links.settle)
         for made in await asyncio.gather(*(x.connect() for x in links), return_exceptions=True):
             if isinstance(made, BaseException):
                 raise made

@@ -134,7 +134,7 @@ async def test_the_rows_of_a_claim_are_returned_if_the_full_claim_after_it_gets_
     monkeypatch.setattr(claimer, "_known_ids", lambda: set(known))
     assert [(row["id"], row["attempt"]) for row in await claimer.claim(2)] == [(older[0], 2)]
     await claimer.release_all()
-    await worker._claim_link.close()
+    await worker._links.claim.close()
 
 
 async def test_a_worker_that_stops_after_a_claim_without_an_answer_holds_no_job(

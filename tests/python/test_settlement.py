@@ -200,7 +200,7 @@ async def test_a_large_result_on_a_slow_line_is_written_at_the_first_try(
 
         await app.enqueue_many("t", [2_000_000, 1])
         worker = app.worker()
-        worker._settle_link._timeout_s = 0.5
+        worker._links.settle._timeout_s = 0.5
         async with asyncio.timeout(20):
             await worker.run(until_empty=True)
     assert await statuses(conn) == {"completed": 2}
