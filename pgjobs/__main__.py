@@ -1,4 +1,4 @@
-"""``python -m pgjobs``, where the command is not on the path, and for ``worker --processes``."""
+"""Runs the command line: ``python -m pgjobs``. ``worker --processes`` starts workers by it."""
 
 from pgjobs.cli import main
 

@@ -36,7 +36,7 @@ R = TypeVar("R")
 
 Lifespan = Callable[["App"], AbstractAsyncContextManager[Mapping[str, Any] | None]]
 
-_ENQUEUE_TIMEOUT_S = 60  # a caller without ``conn`` waits this long for the server's answer
+_ENQUEUE_TIMEOUT_S = 60  # for a statement of the producer; the pool has no timeout
 
 
 class RunningJob(HeldJob[P]):
@@ -46,7 +46,7 @@ class RunningJob(HeldJob[P]):
 
     @property
     def app(self) -> "App":
-        """The app that runs it; ``job.app.state`` holds what its lifespan made."""
+        """The job's app; ``app.state`` holds what the app's lifespan yielded."""
         return cast(App, self._app)
 
 
@@ -63,8 +63,8 @@ class App:
     """Handlers by job type, and the database that their jobs are in.
 
     ``dsn``: where the database is; else PGJOBS_DSN, DATABASE_URL, or libpq's PG* variables.
-    ``schema``: where pgjobs is installed. ``lifespan``: as in Starlette, an async context manager
-    made from the app around each worker's run; what it yields, a mapping, is ``app.state``.
+    ``schema``: where pgjobs is installed. ``lifespan``: as in Starlette, makes an async context
+    manager that surrounds a worker's run; its mapping becomes ``app.state``.
     ``pool_size``: connections for ``job.transaction()`` and most calls without ``conn``.
     """
 
@@ -121,11 +121,11 @@ class App:
         """Registers a handler: ``async def handler(job: Job[Payload]) -> Result``.
 
         The settings are for jobs enqueued through the handler (``await handler.enqueue(...)``);
-        ``timeout`` is for each of its runs. A plain function runs in a thread.
+        ``timeout`` limits each run. A plain function runs in a thread.
         Raises ``InvalidArgument`` if the type has a handler already.
         """
         if not isinstance(job_type, str) or not job_type:
-            raise InvalidArgument("a job type is a name: @app.job('file_ingestion')")
+            raise InvalidArgument("write the job type: @app.job('file_ingestion')")
         if job_type in self.tasks:
             raise InvalidArgument(f"job type {job_type} has a handler already")
         options: BatchOptions = {
@@ -149,14 +149,14 @@ class App:
         conn: "Conn | None" = None,
         **options: Unpack[EnqueueOptions],
     ) -> Job[Any]:
-        """Adds a job and returns it, once it is committed; with ``conn``, in its transaction.
+        """Adds a job and returns it after the commit; with ``conn``, in conn's transaction.
 
         ``payload``: a pydantic model, a dataclass or plain JSON data. Options: ``queue``,
         ``priority`` (-9 to 9, higher first), ``max_retries``, ``backoff``. ``run_at``: not before
         this moment (with a time zone), or ``delay``: not before this much later. ``reference``:
-        type and id of the source entity. ``unique_key``: where a job of this type holds it, that
-        job is returned instead; ``unique_scope``: how long it is held, ``live`` (while pending or
-        processing) or ``kept``. Raises ``InvalidArgument``; nothing was added then.
+        type and id or key of an entity. ``unique_key``: if a job of this type holds the key, that
+        job is returned instead; ``unique_scope``: how long a job holds it, ``live`` (until the job
+        ends) or ``kept`` (with its row). ``InvalidArgument``: no job was added.
         """
         given = arguments.job_arguments(job_type, options)
         text = "{}" if payload is None else encode(payload, "the payload")
@@ -178,8 +178,8 @@ class App:
         **options: Unpack[BatchOptions],
     ) -> list[int]:
         """Adds a job for each payload, all or none; ids in the same order. See ``enqueue``."""
-        if not isinstance(payloads, Iterable):
-            raise InvalidArgument(f"payloads must be a list, not {payloads!r}")
+        if not isinstance(payloads, Iterable) or isinstance(payloads, str | bytes | Mapping):
+            raise InvalidArgument(f"payloads must be a list, not {payloads!r:.100}")
         given = arguments.job_arguments(job_type, options, BatchOptions)
         database = Database(await self.pool() if conn is None else executor(conn), self.schema)
         if "run_at" in given:
@@ -221,13 +221,13 @@ class App:
         return await asyncio.to_thread(migrate, self.dsn, self.schema)
 
     async def open(self) -> Self:
-        """Opens the connections for calls without ``conn``; the first such call does it too."""
+        """Opens the connections for calls without ``conn``, as the first such call does."""
         loop = asyncio.get_running_loop()
         if self._pool is not None and self._loop is loop:
             return self
         async with self._opening:
             if self._pool is None or self._loop is not loop:
-                # A pool of an event loop that is gone cannot be closed any more.
+                # The pool of a closed event loop cannot be closed any more.
                 name = f"pgjobs {os.path.basename(sys.argv[0]) or 'app'}"
                 self._pool = await asyncpg.create_pool(
                     min_size=0, max_size=self._pool_size, connect=Connector(self.dsn, name=name)
@@ -260,12 +260,12 @@ class App:
         await self.close()
 
     def held_job(self, row: Row, holder: Holder) -> RunningJob[Any]:
-        """Makes the job that a worker gives to the handler of a claimed row."""
+        """Makes the job of a claimed row, for the handler."""
         return RunningJob(row, self, holder)
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
-        """Surrounds a worker's run with the lifespan that the app was made with."""
+        """Surrounds a worker's run with the lifespan given to the app."""
         was_open = self._pool is not None and self._loop is asyncio.get_running_loop()
         try:
             if self._lifespan is None:

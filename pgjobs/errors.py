@@ -1,14 +1,14 @@
 """The errors of pgjobs: one class per SQLSTATE of the SQL functions.
 
-A subclass of ``asyncpg.PostgresError`` that names a ``sqlstate`` is what asyncpg itself raises for
-it, so no layer in between translates anything.
+asyncpg raises a subclass of ``asyncpg.PostgresError`` for the ``sqlstate`` that the class names.
+Errors of psycopg and SQLAlchemy are translated.
 """
 
 from asyncpg.exceptions import PostgresError
 
 
 class PgjobsError(Exception):
-    """Anything that pgjobs raises by itself."""
+    """The base class of pgjobs' errors."""
 
 
 class JobNotFound(PgjobsError, PostgresError):
@@ -18,7 +18,7 @@ class JobNotFound(PgjobsError, PostgresError):
 
 
 class JobNotHeld(PgjobsError, PostgresError):
-    """The job is not in a status that allows this, or another worker holds it by now."""
+    """The job's status does not allow the call, or its worker has lost the job."""
 
     sqlstate = "JQ002"
 

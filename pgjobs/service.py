@@ -51,7 +51,7 @@ class JobService:
             None if payload is None else encode(payload, "the payload"),
             max_retries=max_retries,
             reference_type=reference_type,
-            **({} if reference_id is None else entity_columns(reference_id)),
+            **entity_columns(reference_id),
         )
 
     async def get(self, job_id: int) -> Job[Any]:

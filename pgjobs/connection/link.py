@@ -19,23 +19,22 @@ BROKEN = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # asyncpg's own confusion where the server hangs up just now
+    asyncpg.InternalClientError,  # asyncpg may raise it when the server disconnects
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.IdleSessionTimeoutError,
     asyncpg.TooManyConnectionsError,
-    asyncpg.ReadOnlySQLTransactionError,  # a standby, since a failover: look for the primary anew
+    asyncpg.ReadOnlySQLTransactionError,  # after a failover: connect to the new primary
 )
 
-# A server that takes statements and never answers is noticed this soon; the kernel needs a quarter
-# of an hour.
+# After this time a server that never answers counts as lost; the kernel would need 15 minutes.
 STATEMENT_TIMEOUT_S = 10.0
-# A large result on a slow line must not look like a server that never answers: sending it would be
-# tried for ever. So a statement has more time for what is sent, at this rate.
+# A large result on a slow line must not look like a lost server: the worker would send it for
+# ever. So a statement has more time for its arguments, at this rate.
 SLOWEST_CHARACTERS_PER_S = 262_144
-# Each timeout on a connection that could be made doubles that time, up to this factor.
+# Each timeout of a statement doubles that extra time, up to this factor.
 MAX_SLOW_LINE_FACTOR = 16
 
 
@@ -72,7 +71,7 @@ class Link:
             return await self._connected()
 
     async def _connected(self) -> asyncpg.Connection:
-        # Under the lock: of two that were made at once, one would be left open and forgotten.
+        # Under the lock: of two connections made at once, one would never be closed.
         if self._connection is None or self._connection.is_closed():
             async with asyncio.timeout(self._timeout_s):
                 self._connection = await self._connector()
@@ -108,7 +107,7 @@ class Link:
         if self._deadline > now:
             return self._deadline
         self._expired = True
-        self.drop()  # which ends the statement that waits for an answer
+        self.drop()  # ends the statement that waits for an answer
         return math.inf
 
     def drop(self) -> None:

@@ -1,34 +1,36 @@
 """LISTEN on one connection: which notification calls whom, and whether the connection is lost."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from pgjobs.connection.link import STATEMENT_TIMEOUT_S, Link
 
-OnNotify = Callable[[str], None]  # is given the notification's payload
+OnNotify = Callable[[str], None]  # its argument is the payload
 
 
 class Notifications:
-    """Calls back for each notification; ``on_lost`` when the connection has ended.
+    """Calls a function per notification, and ``on_lost`` at the connection's end.
 
-    Anybody may notify, and send any payload: the callbacks must doubt it.
+    Any session may notify any payload: the callbacks must check it.
     """
 
     def __init__(self, link: Link, *, on_lost: Callable[[], None]) -> None:
         self._link = link
         self._on_lost = on_lost
+        self._callbacks: dict[str, OnNotify] = {}
 
-    async def listen(self, callbacks: Mapping[str, OnNotify]) -> None:
+    async def listen(self, callbacks: dict[str, OnNotify]) -> None:
         """Listens on each channel, on a new connection if the old one has ended."""
+        self._callbacks = callbacks
         connection = await self._link.connect()
-        connection.add_termination_listener(lambda _connection: self._on_lost())
+        # asyncpg keeps equal callables once: listening again on one connection adds none.
+        connection.add_termination_listener(self._connection_ended)
         async with asyncio.timeout(STATEMENT_TIMEOUT_S):
-            for channel, callback in callbacks.items():
-                await connection.add_listener(channel, _payload_to(callback))
+            for channel in callbacks:
+                await connection.add_listener(channel, self._on_notify)
 
+    def _on_notify(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
+        self._callbacks[channel](str(payload))
 
-def _payload_to(callback: OnNotify) -> Callable[..., None]:
-    def on_notify(_connection: object, _pid: int, _channel: str, payload: object) -> None:
-        callback(str(payload))
-
-    return on_notify
+    def _connection_ended(self, _connection: object) -> None:
+        self._on_lost()

@@ -1,7 +1,7 @@
 """One method per SQL function: the same name, the same arguments, one statement.
 
 Values of ``jsonb`` arguments are JSON text here. A moment (``run_at``) may be given as a
-``timedelta`` from now, which the database adds to its own clock: the only one there is.
+``timedelta`` from now, which the database adds to its own clock.
 """
 
 from pgjobs.database.claim import Claim
@@ -10,10 +10,10 @@ from pgjobs.database.finish import Finish
 from pgjobs.database.lease import Lease
 from pgjobs.database.manage import Manage
 from pgjobs.database.reading import Reading
-from pgjobs.database.statements import JOB_COLUMNS, NULL_WHILE_RUNNING, Moment, quote
+from pgjobs.database.statements import JOB_COLUMNS, NULL_WHEN_CLAIMED, Moment, quote
 from pgjobs.database.workers import Workers
 
-__all__ = ["JOB_COLUMNS", "NULL_WHILE_RUNNING", "Database", "Moment", "quote"]
+__all__ = ["JOB_COLUMNS", "NULL_WHEN_CLAIMED", "Database", "Moment", "quote"]
 
 
 class Database(Enqueue, Claim, Finish, Lease, Workers, Manage, Reading):

@@ -1,4 +1,4 @@
-"""Taking due jobs."""
+"""Claims."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -7,8 +7,8 @@ from typing import Any
 from pgjobs.database.statements import CLAIM_COLUMNS, JOB_COLUMNS, Moment, Statements, as_moment
 from pgjobs.job.job import Job, Row
 
-# An empty claim has just walked over everything that has been due for longer than this.
-_JUST_CLAIMED = timedelta(seconds=20)
+# due_in skips jobs due for longer than this: the empty claim has just seen them.
+_SKIP_DUE_LONGER_THAN = timedelta(seconds=20)
 
 
 class Claim(Statements):
@@ -53,7 +53,7 @@ class Claim(Statements):
         value: timedelta | None = await self._value(
             """select {schema}.jobs_next_due($1::text[], $2::text[],
             clock_timestamp() - $3::interval) - clock_timestamp() as value""",
-            queues, job_types, _JUST_CLAIMED,
+            queues, job_types, _SKIP_DUE_LONGER_THAN,
         )
         return value
 

@@ -1,4 +1,4 @@
-"""Saying how runs ended."""
+"""Ends of runs."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -9,7 +9,7 @@ from pgjobs.job.job import Job
 
 
 class Finish(Statements):
-    """Saying how runs ended."""
+    """Ending runs."""
 
     __slots__ = ()
 

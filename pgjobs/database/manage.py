@@ -9,7 +9,7 @@ from pgjobs.job.job import Job
 
 
 class Manage(Statements):
-    """What an operator does."""
+    """Operators' calls."""
 
     __slots__ = ()
 

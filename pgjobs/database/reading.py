@@ -84,7 +84,7 @@ class Reading(Statements):
         )
 
     async def workers(self) -> Sequence[Row]:
-        """Returns the registered workers; ``unseen`` counts since their last tick."""
+        """Returns the registered workers; ``unseen``: time since the last tick."""
         return await self._rows(
             """select worker, started_at, clock_timestamp() - seen_at as unseen, missed_at, polling,
             queues, job_types, concurrency, version from {schema}.jobs_workers order by worker"""

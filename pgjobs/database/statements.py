@@ -1,4 +1,4 @@
-"""Runs statements: on which connection, for which schema, with which errors."""
+"""Runs statements of a schema on a connection, and maps their errors."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -22,8 +22,8 @@ JOB_COLUMNS = """id, queue, job_type, status, priority, reference_type, referenc
     created_at, updated_at, finished_at"""
 # A claim leaves out the columns that its worker knows, because each column costs a little per job
 # (docs/decisions/0005-measurements.md).
-NULL_WHILE_RUNNING = ("result", "depends_on_left", "cancel_requested_at", "finished_at")
-_KNOWN_TO_THE_WORKER = {"status", "worker", "updated_at", *NULL_WHILE_RUNNING}
+NULL_WHEN_CLAIMED = ("result", "cancel_requested_at", "finished_at")
+_KNOWN_TO_THE_WORKER = {"status", "worker", "updated_at", *NULL_WHEN_CLAIMED}
 CLAIM_COLUMNS = ", ".join(
     column
     for column in map(str.strip, JOB_COLUMNS.split(","))
@@ -31,8 +31,8 @@ CLAIM_COLUMNS = ", ".join(
 )
 
 
-# The errors of a call while an upgrade replaces the function or adds a column.
-UPGRADED = (
+# Errors of a call while an upgrade replaces a function or adds a column.
+UPGRADE_ERRORS = (
     asyncpg.DatatypeMismatchError, asyncpg.InvalidFunctionDefinitionError,
     asyncpg.InternalServerError, asyncpg.UndefinedFunctionError,
 )
@@ -69,7 +69,7 @@ class Statements:
     async def _fetch(self, query: str, *args: Any) -> Sequence[Row]:
         try:
             return await self._executor.fetch(query, *args)
-        except UPGRADED:
+        except UPGRADE_ERRORS:
             # Where each statement is a transaction of its own, nothing was done: send it again.
             is_pool = isinstance(self._executor, asyncpg.Pool)
             if is_pool or hasattr(self._executor, "each_statement_commits"):

@@ -1,1 +1,1 @@
-"""What the user writes, and what a handler is given."""
+"""Handlers: tasks, held jobs, what they raise."""

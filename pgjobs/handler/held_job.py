@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import asyncpg
 
-from pgjobs.database import NULL_WHILE_RUNNING, Database
+from pgjobs.database import NULL_WHEN_CLAIMED, Database
 from pgjobs.errors import JobNotHeld
 from pgjobs.handler.host import Host
-from pgjobs.job.job import Job, P, Row
+from pgjobs.job.job import NOT_DECODED, Job, P, Row
 from pgjobs.job.payload import encode
 
 
@@ -21,14 +21,14 @@ class Stop(Enum):
     """Why a worker cancels a running handler."""
 
     CANCEL = "its cancellation was requested"
-    LOST = "another worker holds it by now"
+    LOST = "the worker has lost it"
     SHUTDOWN = "the worker is shutting down"
     TIMEOUT = "its timeout is over"
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """What a run needs to know of its worker."""
+    """What a run uses of its worker."""
 
     worker: str
     keep_completed: bool
@@ -41,8 +41,9 @@ class HeldJob(Job[P]):
     __slots__ = ("_app", "_begun", "_committed", "_deadline", "_holder", "_stop")
 
     def __init__(self, row: Row, app: Host, holder: Holder) -> None:
-        # The payload is decoded when the job runs: a bad one must fail that job, not the claim.
+        # Decoded when the job runs: a bad payload must fail its job, not the claim.
         self._row = row
+        self._payload = NOT_DECODED
         self._app = app
         self._holder = holder
         self._begun = False
@@ -62,7 +63,7 @@ class HeldJob(Job[P]):
             "status": "processing", "worker": self._holder.worker,
             "updated_at": self._row["started_at"],
         }
-        return {**dict.fromkeys(NULL_WHILE_RUNNING), **known}
+        return {**dict.fromkeys(NULL_WHEN_CLAIMED), **known}
 
     @property
     def log_fields(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a handler's side asks of the app, so that nothing here imports the app itself."""
+"""What tasks and held jobs use of the app: a Protocol, so they do not import it."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol, Unpack

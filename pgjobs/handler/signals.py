@@ -1,12 +1,13 @@
-"""What a handler raises to end its job in another way than by returning or failing."""
+"""What a handler raises to say how its run ends."""
 
 from datetime import timedelta
+from typing import Any
 
 from pgjobs.errors import InvalidArgument
 
 
 class Signal(Exception):
-    """Base class: ends a job without being an error."""
+    """Base class: says how the run ends."""
 
 
 class Retry(Signal):
@@ -16,13 +17,19 @@ class Retry(Signal):
         super().__init__(reason)
         self.after = None if after is None else _delay(after)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.after, str(self))
+
 
 class Snooze(Signal):
-    """Makes the job pending again for this long; spends no retry."""
+    """Makes the job due after this delay; spends no retry."""
 
     def __init__(self, after: timedelta) -> None:
         super().__init__(f"snoozed for {after}")
         self.after = _delay(after)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.after,)
 
 
 class Fail(Signal):
@@ -34,7 +41,7 @@ class Cancel(Signal):
 
 
 def _delay(after: timedelta) -> timedelta:
-    # A delay into the past would run the job again and again at once.
+    # A negative delay would run the job again and again at once.
     if not isinstance(after, timedelta) or not timedelta(0) <= after <= timedelta(days=36_500):
         raise InvalidArgument(f"a delay must be a timedelta from 0 to 100 years, not {after!r}")
     return after

@@ -1,4 +1,4 @@
-"""A handler under its job type."""
+"""The handler of a job type."""
 
 import asyncio
 import functools
@@ -52,7 +52,7 @@ class Task(Generic[Q, R]):
         return self.handler(job)
 
     def __repr__(self) -> str:
-        return f"<Task {self.job_type} {self.options}>"
+        return f"<Task {self.job_type} in queue {self.options.get('queue')}>"
 
     def decode(self, text: str) -> Any:
         """Returns the payload as the annotated type; raises pydantic's ``ValidationError``."""
@@ -79,7 +79,7 @@ class Task(Generic[Q, R]):
     async def enqueue(
         self, payload: Q, *, conn: "Conn | None" = None, **options: Unpack[EnqueueOptions]
     ) -> Job[Q]:
-        """Adds a job for this handler, with its settings where none are given here.
+        """Adds a job; an option that is None or left out is the handler's own.
 
         See ``App.enqueue`` for the options, the return value and the errors.
         """
@@ -95,8 +95,8 @@ class Task(Generic[Q, R]):
 
 
 def _chosen(own: Any, given: Any) -> Any:
-    """The options of a call; those that are None stand for the handler's own."""
-    return {**own, **{name: value for name, value in given.items() if value is not None}}
+    """The handler's own options, and over them the call's that are not None."""
+    return own | {n: v for n, v in given.items() if v is not None or n not in own}
 
 
 def _function(handler: Callable[..., Any]) -> Callable[..., Any]:

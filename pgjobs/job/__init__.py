@@ -1,1 +1,1 @@
-"""What a job is in Python."""
+"""Jobs, backoff, payloads."""

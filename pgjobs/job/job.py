@@ -1,9 +1,9 @@
-"""What a job is in Python: the row, frozen, its columns as fields."""
+"""``Job``: a read-only row, with its columns as fields."""
 
 import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any, Generic, Protocol, Self, TypeVar, overload
 
 P = TypeVar("P", covariant=True)
@@ -21,12 +21,20 @@ class JobStatus(StrEnum):
     BLOCKED = "blocked"
 
 
-_UNREAD: Any = object()
-_KNOWN = frozenset(map(str, JobStatus))
+_KNOWN_STATUSES = frozenset(map(str, JobStatus))
+
+
+class _Decoding(Enum):
+    """A copied or unpickled member of an Enum is the same object."""
+
+    NOT_DECODED = "not decoded"
+
+
+NOT_DECODED: Any = _Decoding.NOT_DECODED
 
 
 class JobType(StrEnum):
-    """The types that pgjobs itself has names for; any other string is as good."""
+    """The job types that pgjobs names; any other string works too."""
 
     FILE_INGESTION = "file_ingestion"
     EMBEDDING_GENERATION = "embedding_generation"
@@ -60,7 +68,7 @@ class Column(Generic[T]):
 
 
 class Job(Generic[P]):
-    """One row of ``jobs``. Fields are read from the row when asked for: most jobs need two."""
+    """One row of ``jobs``. Fields are read when used: most handlers read two."""
 
     __slots__ = ("_payload", "_row")
 
@@ -99,14 +107,14 @@ class Job(Generic[P]):
     @classmethod
     def from_row(cls, row: Row) -> "Job[Any]":
         """The job of a row whose JSON columns are text; its payload is plain JSON data."""
-        # Decoded when asked for: one that is nested too deeply for Python must not hide the others.
-        return Job(row, _UNREAD)
+        # Decoded at first use: a payload nested too deeply must not hide the other jobs.
+        return Job(row, NOT_DECODED)
 
     @property
     def payload(self) -> P:
         """What the handler is given: the annotated type in a handler, else plain JSON data."""
-        if self._payload is _UNREAD:
-            # Null where a producer that may not read is given another's job for its unique_key.
+        if self._payload is NOT_DECODED:
+            # Null if the caller may not read the job that holds its unique_key.
             self._payload = _decoded(self._value("payload"))
         return self._payload
 
@@ -114,7 +122,7 @@ class Job(Generic[P]):
     def status(self) -> JobStatus | str:
         """A ``JobStatus``, or the plain string if this code does not know it."""
         value: str = self._value("status")
-        return JobStatus(value) if value in _KNOWN else value
+        return JobStatus(value) if value in _KNOWN_STATUSES else value
 
     @property
     def result(self) -> Any:
@@ -128,7 +136,7 @@ class Job(Generic[P]):
 
     @property
     def headers(self) -> Mapping[str, Any]:
-        """What travels with the job beside its payload."""
+        """Metadata of the job, beside the payload."""
         return _decoded(self._value("headers")) or {}
 
     @property
@@ -141,12 +149,14 @@ class Job(Generic[P]):
         return f"<{type(self).__name__} {self.id} {self.job_type} {self.status}>"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Job) and self._version() == other._version()
+        if not isinstance(other, Job):
+            return NotImplemented
+        return self._equality_key() == other._equality_key()
 
     def __hash__(self) -> int:
         return hash(self.id)
 
-    def _version(self) -> tuple[Any, ...]:
+    def _equality_key(self) -> tuple[Any, ...]:
         return tuple(self._value(c) for c in ("id", "status", "attempt", "updated_at"))
 
     def _value(self, column: str) -> Any:

@@ -6,9 +6,9 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from pgjobs.errors import InvalidArgument
 
-# What jsonb holds. Of more the server may not even say so: it hangs up on a message of 1 GB, and
-# one that takes long looks like a connection that was lost.
-LARGEST = 268_435_455
+# The most that jsonb holds. Checked here, because the server closes the connection on a message
+# of 1 GB, and a slow message looks like a lost connection.
+MAX_BYTES = 268_435_455
 
 
 def encode(value: object, what: str) -> str:
@@ -19,8 +19,8 @@ def encode(value: object, what: str) -> str:
     """
     try:
         data = to_json(value)
-        if len(data) > LARGEST:
-            raise ValueError(f"it has {len(data):,} bytes, and {LARGEST:,} is the most")
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"it has {len(data):,} bytes, more than {MAX_BYTES:,}")
         if b"NaN" in data or b"Infinity" in data or b"\\u0000" in data:
             _refuse_unstorable(json.loads(data, parse_constant=_refuse_constant))
         return data.decode()

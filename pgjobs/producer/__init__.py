@@ -1,1 +1,1 @@
-"""How jobs get in."""
+"""Enqueues jobs."""

@@ -1,8 +1,8 @@
 """The options of enqueue: declared, checked and turned into arguments of the SQL functions."""
 
+import operator
 from datetime import datetime, timedelta
-from types import NoneType
-from typing import Any, TypedDict, get_args, get_type_hints
+from typing import Any, TypedDict
 from uuid import UUID
 
 from pgjobs.database import Moment
@@ -32,10 +32,9 @@ class EnqueueOptions(BatchOptions, total=False):
 # An option that has its default is left out of an item: each key costs the server a little per job.
 _DEFAULTS = {"queue": "default", "priority": 0, "max_retries": 3}
 
-_HINTS = {name: get_args(hint) for name, hint in get_type_hints(EnqueueOptions).items()}
 # Options that go to the database as they are: JSON would let a number pass for a string.
-_PLAIN = {
-    name: kinds[0] for name, kinds in _HINTS.items() if kinds in ((str, NoneType), (int, NoneType))
+_PLAIN: dict[str, type] = {
+    "queue": str, "priority": int, "max_retries": int, "unique_key": str, "unique_scope": str,
 }
 
 
@@ -49,7 +48,7 @@ def job_arguments(job_type: str, options: Any, known: type = EnqueueOptions) -> 
     arguments: dict[str, Any] = {"job_type": _checked("job_type", job_type, str)}
     for name, value in options.items():
         if name not in known.__annotations__:
-            raise TypeError(f"there is no option {name!r}, but {', '.join(known.__annotations__)}")
+            raise TypeError(f"unknown option {name!r}: not in {', '.join(known.__annotations__)}")
         if value is not None and name in _PLAIN:
             arguments[name] = _checked(name, value, _PLAIN[name])
     if (moment := _not_before(options.get("run_at"), options.get("delay"))) is not None:
@@ -62,10 +61,10 @@ def job_arguments(job_type: str, options: Any, known: type = EnqueueOptions) -> 
 
 
 def as_item(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The same arguments as an object of ``jobs_enqueue_many``, without the payload."""
+    """The arguments as an object of ``jobs_enqueue_many``, without the payload."""
     item = {name: value for name, value in arguments.items() if value != _DEFAULTS.get(name)}
     if "backoff" in item:
-        item["backoff"] = [f"{delay.total_seconds()} s" for delay in item["backoff"]]
+        item["backoff"] = [f"{delay.total_seconds():f} s" for delay in item["backoff"]]
     if "run_at" in item:
         item["run_at"] = item["run_at"].isoformat()
     return item
@@ -89,16 +88,18 @@ def reference_columns(reference: Any) -> dict[str, Any]:
 
 
 def entity_columns(entity: Any) -> dict[str, Any]:
-    """``reference_id`` for a number, ``reference_key`` for a string or a UUID."""
-    if isinstance(entity, int):
-        return {"reference_id": entity}
+    """``reference_id`` for a number or None, ``reference_key`` for a string or a UUID."""
+    if entity is None:
+        return {"reference_id": None}
+    if hasattr(entity, "__index__"):
+        return {"reference_id": operator.index(entity)}
     if isinstance(entity, str | UUID):
         return {"reference_key": str(entity)}
     raise InvalidArgument(f"a reference's id must be a number, string or UUID, not {entity!r}")
 
 
 def check_timeout(timeout: timedelta | None) -> None:
-    """Refuses what cannot be the timeout of a run."""
+    """Checks the timeout of a handler."""
     if timeout is not None and (not isinstance(timeout, timedelta) or timeout <= timedelta(0)):
         raise InvalidArgument(f"timeout must be a timedelta above 0, not {timeout!r}")
 
@@ -110,7 +111,7 @@ def _checked(name: str, value: object, kind: type) -> object:
 
 
 def _not_before(run_at: Moment, delay: timedelta | None) -> Moment:
-    """When a job may run, of the two ways to say so."""
+    """``run_at`` or ``delay``, checked; not both."""
     if run_at is not None and delay is not None:
         raise InvalidArgument("give run_at or delay, not both")
     after = delay if run_at is None else run_at
@@ -123,5 +124,3 @@ def _not_before(run_at: Moment, delay: timedelta | None) -> Moment:
     elif after is not None:
         raise InvalidArgument(f"run_at must be a datetime and delay a timedelta, not {after!r}")
     return after
-
-

@@ -1,4 +1,4 @@
-"""Applies migrations by yoyo, and keeps the ledger of applied ones beside an application's own."""
+"""Applies migrations by yoyo, and keeps their ledger apart from an application's yoyo tables."""
 
 import socket
 import time

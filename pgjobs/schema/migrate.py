@@ -118,7 +118,7 @@ def _refuse_shared_session(connection: psycopg.Connection, address: str) -> None
 
 @contextmanager
 def _install_lock(connection: psycopg.Connection, address: str, schema: str) -> Iterator[None]:
-    """Holds the advisory lock of the session that sql/install.sql takes too.
+    """Holds the session advisory lock that sql/install.sql takes too.
 
     Refuses a pooler that shares sessions, because no client could hold the lock there. Tries again
     and again instead of waiting in pg_advisory_lock(): a statement that waits keeps its snapshot,

@@ -1,4 +1,4 @@
-"""The arguments of a worker: what is refused, and what it is called by default."""
+"""Checks a worker's arguments and makes its default name."""
 
 import os
 import secrets
@@ -12,7 +12,7 @@ from pgjobs.errors import InvalidArgument
 def check_worker(
     queues: Collection[str], concurrency: int, name: str | None, lease: timedelta, grace: timedelta
 ) -> None:
-    """Refuses what cannot be a worker."""
+    """Checks a worker's arguments."""
     if not isinstance(concurrency, int) or concurrency < 1:
         raise InvalidArgument(f"concurrency must be 1 or more, not {concurrency!r}")
     if (

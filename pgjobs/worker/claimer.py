@@ -1,4 +1,4 @@
-"""A worker's claims: with floors or full, and again when the connection breaks."""
+"""Claims jobs, with floors or without, and again after a lost connection."""
 
 import asyncio
 import logging
@@ -22,10 +22,10 @@ PAUSE_AFTER_REFUSAL_S = 1.0  # when the server refuses a claim, for example duri
 
 
 class Claimer:
-    """Takes jobs for one worker.
+    """Claims for one worker.
 
-    ``known_ids`` gives the jobs that the worker knows it holds. While ``stopping`` gives True, a
-    broken connection is not waited for. ``on_release_due`` is called when the worker has to claim.
+    ``known_ids`` gives the jobs that the worker knows it holds. Once ``stopping`` gives True, a
+    broken connection is given up. ``on_release_due``: a claim must release jobs again.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class Claimer:
         self._stopping = stopping
         self._on_release_due = on_release_due
         self._may_hold_unknown = False
-        self._later: asyncio.TimerHandle | None = None
+        self._second_release: asyncio.TimerHandle | None = None
         self._floors = Floors()
-        self._backlog = False
+        self._last_was_full = False
 
     async def claim(self, free: int) -> Sequence[Row]:
         """Claims up to ``free`` jobs; fewer only if no more are due, or if the worker stops.
 
-        An error never gives an empty list: the loop would take it for an empty queue and sleep.
+        Never returns [] for an error: the loop would believe the queue empty, and sleep.
         """
         while not self._stopping():
             try:
@@ -65,7 +65,7 @@ class Claimer:
                 return await self._with_floors(free)
             except BROKEN as error:
                 log.warning("claiming: connection lost (%r)", error)
-                self.answer_lost()
+                self.release_at_next_claim()
                 with suppress(*BROKEN):
                     await persist(self._release_unknown, "claiming", stop=self._stopping)
             except PgjobsError:
@@ -77,30 +77,30 @@ class Claimer:
         return []
 
     async def _with_floors(self, free: int) -> Sequence[Row]:
-        floors = self._floors.known(backlog=self._backlog)
-        rows = await self._once(free, floors)
-        if len(rows) < free and floors and not self._floors.known(backlog=False):
+        floors = self._floors.for_claim(backlog=self._last_was_full)
+        rows = await self._claim_once(free, floors)
+        if len(rows) < free and floors and not self._floors.for_claim(backlog=False):
             # Only a full claim proves that the queue is empty.
             try:
-                rows = [*rows, *await self._once(free - len(rows), None)]
+                rows = [*rows, *await self._claim_once(free - len(rows), None)]
             except (*BROKEN, asyncpg.PostgresError) as error:
                 if not rows:
                     raise
                 # The jobs of the first claim must run.
                 log.warning("claiming: %r", error)
-                self.answer_lost()
-        self._backlog = len(rows) == free
+                self.release_at_next_claim()
+        self._last_was_full = len(rows) == free
         return rows
 
-    async def _once(self, free: int, floors: str | None) -> Sequence[Row]:
+    async def _claim_once(self, free: int, floors: str | None) -> Sequence[Row]:
         rows = await self._database.claim(
             self._worker, self._queues, free, self._lease, self._types, floors
         )
-        self._floors.learn(rows, complete=floors is None)
+        self._floors.learn(rows, full=floors is None)
         return rows
 
     async def _release_unknown(self) -> None:
-        """Gives back the jobs of claims whose answers were lost: nobody would run those jobs."""
+        """Gives back the jobs that the worker holds without knowing: it would never run them."""
         try:
             await self._release(self._known_ids())
         except BROKEN:
@@ -108,7 +108,7 @@ class Claimer:
         except asyncpg.PostgresError as error:
             # Wait before the next try: the server may refuse to change one of the rows.
             log.error("claiming: the server refused to take jobs back: %r", error)
-            self.answer_lost()
+            self.release_at_next_claim()
             self._may_hold_unknown = False
 
     async def _release(self, known_ids: set[int]) -> None:
@@ -119,34 +119,34 @@ class Claimer:
             self._may_hold_unknown = True
             raise
         if given_back:
-            log.warning("claiming: an answer was lost: gave back its %d jobs", len(given_back))
+            log.warning("claiming: gave back %d jobs that did not run here", len(given_back))
 
-    def answer_lost(self) -> None:
+    def release_at_next_claim(self) -> None:
         """Notes that the worker may hold jobs that it does not know.
 
         The next claim gives those jobs back. A later claim does so again, because the server may
         still commit the abandoned claim.
         """
         self._may_hold_unknown = True
-        if self._later is None:
+        if self._second_release is None:
             loop = asyncio.get_running_loop()
-            self._later = loop.call_later(SECOND_RELEASE_AFTER_S, self._release_again)
+            self._second_release = loop.call_later(SECOND_RELEASE_AFTER_S, self._release_again)
 
     def _release_again(self) -> None:
-        self._later = None
+        self._second_release = None
         self._may_hold_unknown = True
         self._on_release_due()
 
     @property
     def may_hold_unknown(self) -> bool:
         """Whether the worker may hold jobs that it does not know."""
-        return self._may_hold_unknown or self._later is not None
+        return self._may_hold_unknown or self._second_release is not None
 
     async def release_all(self) -> None:
         """Gives back all jobs that this worker still holds, begun or only claimed."""
-        if self._later is not None:
-            self._later.cancel()
-            self._later = None
+        if self._second_release is not None:
+            self._second_release.cancel()
+            self._second_release = None
         try:
             await self._release(set())
         except (*BROKEN, asyncpg.PostgresError) as error:
@@ -162,7 +162,7 @@ class Claimer:
         try:
             due_in = await self._database.due_in(self._queues, self._types)
         except (*BROKEN, asyncpg.PostgresError) as error:
-            log.warning("asking for the next job: %r", error)
+            log.warning("asking for a due time: %r", error)
             return PAUSE_AFTER_REFUSAL_S
         if due_in is None:
             return None

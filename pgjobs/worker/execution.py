@@ -1,8 +1,9 @@
-"""Runs one job in its handler and says how it ended: one run, one outcome."""
+"""Runs a job's handler and returns the outcome: one run, one outcome."""
 
 import asyncio
 import logging
 import traceback
+from types import TracebackType
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,11 +18,11 @@ from pgjobs.worker.outcome import COMMITTED, COMPLETED, LOST, RELEASED, End, Out
 log = logging.getLogger("pgjobs.worker")
 
 _MAX_TRACEBACK_CHARACTERS = 8_000
-_OWN_PACKAGES = ("pgjobs.worker", "pgjobs.handler")
+_PACKAGES_BEFORE_THE_HANDLER = ("pgjobs.worker", "pgjobs.handler", "concurrent.futures")
 
 
 async def execute(task: Task[Any, Any], job: HeldJob[Any]) -> Outcome:
-    """Runs the handler; raises nothing but what stops the whole process."""
+    """Runs the handler; raises only what stops the whole process."""
     if job._stop is not None:
         return _stopped(task, job)
     job._begun = True
@@ -99,9 +100,9 @@ def _failed(job: HeldJob[Any], error: BaseException) -> Outcome:
 
 
 def _described(error: BaseException) -> str:
-    """Type and message in the first line, for lists; then the traceback without our frames."""
+    """Type and message in the first line, for lists; then the traceback from the handler."""
     frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_globals.get("__package__") in _OWN_PACKAGES:
+    while frames is not None and _package(frames) in _PACKAGES_BEFORE_THE_HANDLER:
         frames = frames.tb_next
     trace = "".join(traceback.format_exception(type(error), error, frames))
     if len(trace) > _MAX_TRACEBACK_CHARACTERS:
@@ -109,6 +110,10 @@ def _described(error: BaseException) -> str:
         trace = f"{trace[:half]}\n... {len(trace) - 2 * half} characters ...\n{trace[-half:]}"
     head = "".join(traceback.format_exception_only(error)).strip()
     return _storable(f"{head[:1_000]}\n\n{trace}".strip())
+
+
+def _package(frames: TracebackType) -> object:
+    return frames.tb_frame.f_globals.get("__package__")
 
 
 def _storable(text: str) -> str:

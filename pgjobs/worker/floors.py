@@ -1,4 +1,4 @@
-"""A lower bound of run_at per queue and priority: the worker has claimed the jobs before it."""
+"""Floors: lower bounds of run_at per level. The worker has claimed the jobs below them."""
 
 import json
 import time
@@ -18,11 +18,11 @@ class Floors:
 
     def __init__(self) -> None:
         self._levels: dict[str, dict[int, datetime]] = {}
-        self._complete_at = float("-inf")
+        self._full_claim_at = float("-inf")
 
-    def known(self, *, backlog: bool) -> str | None:
+    def for_claim(self, *, backlog: bool) -> str | None:
         """Returns the floors as JSON for ``jobs_claim``; None: a full claim is due."""
-        age = time.monotonic() - self._complete_at
+        age = time.monotonic() - self._full_claim_at
         full_after_s = FULL_CLAIM_EVERY_S_IN_BACKLOG if backlog else FULL_CLAIM_EVERY_S
         if not self._levels or age >= full_after_s:
             return None
@@ -33,12 +33,12 @@ class Floors:
             }
         )
 
-    def learn(self, rows: Sequence[Row], *, complete: bool) -> None:
-        """Takes the rows of a claim, in their order; ``complete``: it was a full claim.
+    def learn(self, rows: Sequence[Row], *, full: bool) -> None:
+        """Takes the rows of a claim, in their order; ``full``: it was a full claim.
 
         A level without rows keeps its floor: the index entries of its claimed jobs are still there.
         """
-        if complete:
-            self._complete_at = time.monotonic()
+        if full:
+            self._full_claim_at = time.monotonic()
         for row in rows:
             self._levels.setdefault(row["queue"], {})[row["priority"]] = row["run_at"]

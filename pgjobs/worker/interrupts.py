@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 log = logging.getLogger("pgjobs.worker")
 
-# A supervisor that signals a process and its group means one signal.
+# A supervisor may signal a process and its group: two mean one.
 SAME_SIGNAL_WITHIN_S = 0.5
 
 
@@ -28,7 +28,7 @@ def interrupts(stop: Callable[[], None]) -> Iterator[None]:
             log.warning("second signal: exiting at once; the jobs come back when their leases end")
             os._exit(128 + number)
         heard_at = loop.time()
-        log.info("%s: stopping; once more to exit at once", signal.Signals(number).name)
+        log.info("%s: stopping; signal again to exit now", signal.Signals(number).name)
         stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):

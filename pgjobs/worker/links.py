@@ -5,8 +5,8 @@ from pgjobs.connection.link import Link
 # A claim need not be flushed to disk: the flush of a later completion covers it too, and a claim
 # that a crash of the server undoes is made again. So a claim costs no disk write.
 _CLAIM_SETTINGS = {"synchronous_commit": "off"}
-# A row that another session has locked must not hold up the ends of other jobs (see Settlement).
-# And a statement that the worker abandons would keep waiting on the server, holding its locks.
+# A row that another session has locked must not delay the ends of other jobs (see Settlement).
+# And a statement that the worker has abandoned would wait on the server and keep its locks.
 _SETTLE_SETTINGS = {"lock_timeout": "200ms"}
 # The server drops a half-open LISTEN connection, and with it the worker's name, after 25 s.
 _LISTEN_SETTINGS = {

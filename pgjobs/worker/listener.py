@@ -16,9 +16,9 @@ from pgjobs.errors import WorkerNameTaken
 
 log = logging.getLogger("pgjobs.listener")
 
-TICK_S = 10.0  # between ticks while no other worker is at work: ping, poll and heartbeat in one
+TICK_S = 10.0  # between ticks while no other worker is at work
 TICK_WHILE_OTHERS_WORK_S = 2.0  # a worker's death is noticed at the second tick
-FALLBACK_CLAIM_AFTER_S = (0.1, 0.4)  # by workers not picked, in case the picked one fails
+FALLBACK_CLAIM_AFTER_S = (0.1, 0.4)  # by workers that the signal did not pick
 
 
 class Listener:
@@ -73,7 +73,7 @@ class Listener:
         await self._database.worker_start(self._worker, *self._registration)
         self._registered = True
         await self.start_listening()
-        # Nobody heard what was notified before the connection was made: claim once.
+        # This worker missed all notifications until now: claim once.
         self._on_wake()
 
     async def run(self) -> None:
@@ -90,7 +90,7 @@ class Listener:
             try:
                 self._next_tick = clock() + await persist(self._tick, "listening")
             except asyncpg.PostgresError as error:
-                # A statement timeout, a failover, a changed password: the worker outlives it.
+                # A statement timeout, a failover, a changed password: try again.
                 pause = TICK_WHILE_OTHERS_WORK_S
                 log.error("listening: the server refused, again in %.0f s: %r", pause, error)
                 await asyncio.sleep(pause)
@@ -115,8 +115,8 @@ class Listener:
         try:
             await self.connect()
         except WorkerNameTaken:
-            # Most likely the server has not noticed yet that our old session is gone. That session
-            # holds the name for us, so only hearing matters. The next tick registers again.
+            # Most likely the server still keeps this worker's old session, which holds the name.
+            # Until the next tick registers again, only LISTEN matters.
             self._on_wake()
             self._lost.set()
             await asyncio.sleep(TICK_WHILE_OTHERS_WORK_S)
@@ -148,14 +148,14 @@ class Listener:
         await self._link.close()
 
     def claim_made(self) -> None:
-        """The worker claims now, so the fallback claim is not needed."""
+        """Cancels the fallback claim, since the worker claims now."""
         self._tick_soon()
         if self._fallback_claim is not None:
             self._fallback_claim.cancel()
             self._fallback_claim = None
 
     def _tick_soon(self) -> None:
-        """Another worker may be at work from now on: its death must be noticed."""
+        """Ticks soon, to notice the death of a worker that is at work now."""
         soon = asyncio.get_running_loop().time() + TICK_WHILE_OTHERS_WORK_S
         if self._next_tick > soon:
             self._next_tick = soon
@@ -168,9 +168,9 @@ class Listener:
             self._tick_soon()
 
     def _on_notify_turn(self, payload: str) -> None:
-        hops, _, worker = payload.partition(" ")
+        handovers_left, _, worker = payload.partition(" ")
         if worker == self._worker:
-            self._on_turn(int(hops) if _is_number(hops) else 0)
+            self._on_turn(int(handovers_left) if _is_number(handovers_left) else 0)
 
     def _on_notify_cancel(self, payload: str) -> None:
         if _is_number(payload):
@@ -182,5 +182,5 @@ class Listener:
 
 
 def _is_number(text: str) -> bool:
-    # int() takes other digits too, and raises for thousands of them.
+    # int() takes non-ASCII digits, and raises above 4,300 digits.
     return text.isascii() and text.isdigit() and len(text) < 20

@@ -1,4 +1,4 @@
-"""How a run ended."""
+"""How runs end."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,7 +12,7 @@ class End(Enum):
     FAILED = "failed"
     RELEASED = "released"
     CANCELLED = "cancelled"
-    LOST = "lost"  # another worker holds the job: nothing is written
+    LOST = "lost"  # this worker does not hold the job: write nothing
     COMMITTED = "committed"  # the handler's own transaction completed it
 
 

@@ -58,7 +58,7 @@ class Running:
         self._jobs[key] = (job, asyncio.get_running_loop().create_task(run))
 
     def expire_at(self, job: HeldJob[Any], deadline: float) -> None:
-        """Stops the job if it still runs then, by the event loop's clock."""
+        """Stops a job that runs at ``deadline``, by the loop's clock."""
         job._deadline = deadline
         self._alarm.set(deadline)
 
@@ -77,7 +77,7 @@ class Running:
         self._jobs.pop(key, None)
 
     def on_notify_cancel(self, job_id: int) -> None:
-        """A heartbeat follows, which reads the job's row: any session may send a notification."""
+        """Sends a heartbeat to read the job's row: any session may send notifications."""
         if job_id in self.job_ids:
             self._cancel_requested.set()
 
@@ -104,7 +104,7 @@ class Running:
         return f"task {task.get_name()}"
 
     def cancel_all(self, why: Stop) -> None:
-        """Cancels every handler; nothing expires any more."""
+        """Cancels every handler and every timeout."""
         self._alarm.stop()
         for key in list(self._jobs):
             self.cancel(key, why)

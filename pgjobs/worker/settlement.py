@@ -1,4 +1,4 @@
-"""Writes how jobs ended: at once when idle, else everything that has gathered meanwhile."""
+"""Writes the ends of runs: one at once, those that come meanwhile in one batch."""
 
 import asyncio
 import itertools
@@ -18,13 +18,13 @@ log = logging.getLogger("pgjobs.worker")
 Ended = tuple[int, int, Outcome]  # job id, attempt, how
 Write = Callable[[Sequence[Ended]], Awaitable[list[int]]]
 
-# One statement for this many jobs is quick, and a refused one is halved at most ten times.
+# A statement for this many jobs is quick; if it is refused, ten halvings find the job.
 MAX_BATCH_JOBS = 1_000
-# The server hangs up on a message of more than 1 GB: results that are fine alone must not add up.
+# The server closes the connection on a message over 1 GB: bound the sum of the results.
 MAX_BATCH_CHARACTERS = 32 * 2**20
 
-# A statement refused for one of these may pass at the next try: deadlocks, no room or memory, locks
-# waited for too long, cancelled statements, functions that an upgrade has just replaced.
+# The next try may succeed after one of these: deadlock, no disk space or memory, lock timeout,
+# cancelled statement, a function that an upgrade has just replaced.
 TRANSIENT_SQLSTATES = ("40", "53", "55", "57", "XX")
 RETRY_PAUSES_S = (0.2, 0.8, 3.0)  # before each further try, in one batch
 MAX_TRIES_WHILE_CLOSING = 3
@@ -33,8 +33,8 @@ MAX_TRIES_WHILE_CLOSING = 3
 class Settlement:
     """The ends of jobs that wait to be written, and the one connection that writes them.
 
-    ``on_all_written`` is called whenever nothing waits any more, ``on_given_up`` when the end of a
-    job cannot be written: the worker then still holds that job.
+    ``on_all_written`` is called whenever all ends are written, ``on_given_up`` when an end cannot
+    be written: the worker then still holds that job.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class Settlement:
     ) -> None:
         self._database = database
         self._worker = worker
-        self._keep = keep_completed
+        self._keep_completed = keep_completed
         self._on_all_written = on_all_written
         self._on_given_up = on_given_up
         self._waiting: list[Ended] = []
-        self._work = asyncio.Event()
+        self._has_work = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._throttling = True
@@ -63,20 +63,20 @@ class Settlement:
         self._waiting.append((job_id, attempt, outcome))
         if len(self._waiting) >= 2 * MAX_BATCH_JOBS and self._throttling:
             self._room.clear()
-        self._work.set()
+        self._has_work.set()
 
     def stop_throttling(self) -> None:
-        """Lets claims go on however much waits to be written; for a worker that stops."""
+        """Makes ``wait_for_room`` return at once from now on; for a worker that stops."""
         self._throttling = False
         self._room.set()
 
-    async def room(self) -> None:
-        """Waits until the database has caught up, so that a crash repeats only so many runs."""
+    async def wait_for_room(self) -> None:
+        """Waits while too many ends are unwritten: a crash would repeat those runs."""
         await self._room.wait()
 
     @property
     def has_room(self) -> bool:
-        """Whether ``room`` would not have to wait."""
+        """Whether ``wait_for_room`` returns at once."""
         return self._room.is_set()
 
     @property
@@ -92,15 +92,15 @@ class Settlement:
     def close(self) -> None:
         """Lets ``run`` return once everything is written, without waiting for a lost connection."""
         self._closing = True
-        self._work.set()
+        self._has_work.set()
 
     async def run(self) -> None:
         """Writes until closed and empty."""
         while True:
-            await self._work.wait()
-            self._work.clear()
+            await self._has_work.wait()
+            self._has_work.clear()
             while self._waiting:
-                # Taken off the list only when written: is_empty must not be true too early.
+                # Removed only when written: is_empty must not be true too early.
                 batch = self._next_batch()
                 await self._write(batch)
                 del self._waiting[: len(batch)]
@@ -135,14 +135,9 @@ class Settlement:
     async def _write_group(
         self, write: Write, group: Sequence[Ended], pauses: Iterator[float]
     ) -> None:
-        """Writes a group; halves a refused one until the guilty job stands alone."""
-        tries = itertools.count(1)
-
-        def stop() -> bool:
-            return next(tries) > MAX_TRIES_WHILE_CLOSING and self._closing
-
+        """Writes a group; halves a refused group to find the refused job."""
         try:
-            written: list[int] = await persist(lambda: write(group), "settling jobs", stop=stop)
+            written = await self._persist(write, group)
         except BROKEN as error:
             # Only while closing: another worker runs these jobs again.
             self._on_given_up()
@@ -159,7 +154,18 @@ class Settlement:
             else:
                 await self._fail_refused(group[0], error)
         else:
-            _log_discarded(group, set(written))
+            if len(written) < len(group):
+                _log_discarded(group, set(written))
+
+    async def _persist(self, write: Write, group: Sequence[Ended]) -> list[int]:
+        """Writes over lost connections; gives up after a few tries while closing."""
+        tries = itertools.count(1)
+
+        def stop() -> bool:
+            return next(tries) > MAX_TRIES_WHILE_CLOSING and self._closing
+
+        written: list[int] = await persist(lambda: write(group), "settling jobs", stop=stop)
+        return written
 
     async def _halve(self, write: Write, group: Sequence[Ended], pauses: Iterator[float]) -> None:
         half = len(group) // 2
@@ -167,7 +173,7 @@ class Settlement:
         await self._write_group(write, group[half:], pauses)
 
     def _defer(self, ended: Ended) -> None:
-        """Another session has that row locked: write the other jobs first."""
+        """Moves a job whose row is locked behind the other jobs."""
         if self._closing:
             self._on_given_up()
             log.error("job %s: its row is locked, its end could not be written", ended[0])
@@ -175,7 +181,7 @@ class Settlement:
             self._waiting.append(ended)
 
     async def _fail_refused(self, ended: Ended, error: Exception) -> None:
-        """The server refuses what this job ended with: the job fails with that as its error."""
+        """Fails a job whose end the server refused; the refusal is the job's error."""
         job_id, attempt, outcome = ended
         log.error("job %s: its end (%s) was refused: %s", job_id, outcome.end.value, error)
         failed = Outcome(
@@ -183,20 +189,19 @@ class Settlement:
             error=f"its end ({outcome.end.value}) could not be stored: {error}"[:1_000],
             retry=outcome.end is not End.COMPLETED and outcome.retry,
         )
-        if outcome.error != failed.error:
-            try:
-                await persist(lambda: self._fail([(job_id, attempt, failed)]), "settling jobs")
-            except asyncpg.LockNotAvailableError:
-                self._defer(ended)
-            except (asyncpg.PostgresError, PgjobsError) as again:
-                # The job is given back and runs again: it is not lost, and the log tells.
-                self._on_given_up()
-                log.error("job %s could not even be failed: %s", job_id, again)
+        try:
+            await self._persist(self._fail, [(job_id, attempt, failed)])
+        except asyncpg.LockNotAvailableError:
+            self._defer(ended)
+        except (*BROKEN, asyncpg.PostgresError, PgjobsError) as again:
+            # The next claim gives the job back, so it runs again.
+            self._on_given_up()
+            log.error("job %s: failing it was refused: %s", job_id, again)
 
     async def _complete(self, group: Sequence[Ended]) -> list[int]:
         ids, attempts, outcomes = zip(*group, strict=True)
         return await self._database.complete_many(
-            self._worker, ids, attempts, [o.result for o in outcomes], self._keep
+            self._worker, ids, attempts, [o.result for o in outcomes], self._keep_completed
         )
 
     async def _fail(self, group: Sequence[Ended]) -> list[int]:
@@ -228,7 +233,7 @@ def _log_discarded(group: Sequence[Ended], written: set[int]) -> None:
     for job_id, attempt, outcome in group:
         if job_id not in written:
             log.warning(
-                "job %s: the end of attempt %s (%s) is discarded: the job was taken over",
+                "job %s: the end of attempt %s (%s) is discarded: the job is not held",
                 job_id, attempt, outcome.end.value, extra={"job_id": job_id, "attempt": attempt},
             )
 

@@ -22,11 +22,11 @@ log = logging.getLogger("pgjobs.worker")
 
 POLL_INTERVAL_S = 0.003
 LISTEN_AFTER_IDLE_S = 0.1
-MAX_HANDOVERS = 3  # of the news of one job, between workers without a free slot
+MAX_HANDOVERS = 3  # of one turn, between workers without a free slot
 
-# A polling worker's claims find more jobs than they cost from about 200 jobs per second on. The
-# bound must not be much higher: where each NOTIFY waits for a slow disk, producers never get
-# beyond about 200, and NOTIFY would hold them up for ever.
+# From about 200 jobs per second on, polling costs less than NOTIFY. The bound must not be much
+# higher: where each NOTIFY waits for a slow disk, producers reach only about 200 per second, so
+# workers would never poll.
 RATE_WINDOW_S = 0.05
 JOBS_PER_WINDOW_TO_POLL = 10
 
@@ -57,13 +57,13 @@ class Waiting:
         self._rate.count(jobs)
 
     def on_turn(self, handovers_left: int) -> None:
-        """This worker was picked to claim at once."""
-        # Anybody may notify, and say any number.
+        """Wakes the worker: a signal picked it."""
+        # Any session may notify any number.
         self._handovers_left = min(handovers_left, MAX_HANDOVERS)
         self._wake.set()
 
     async def for_a_slot(self, *, first: bool) -> None:
-        """Waits with all slots taken; other workers take what is due meanwhile."""
+        """Waits for a free slot; offers due jobs to other workers."""
         handovers = MAX_HANDOVERS if first else self._handovers_left - 1
         self._handovers_left = 0
         if self._rate.is_high and self._listener.is_listening:
@@ -77,7 +77,7 @@ class Waiting:
             await self._or_log(lambda: self._offer(MAX_HANDOVERS))
 
     async def for_jobs(self) -> None:
-        """Waits with slots free."""
+        """Waits for due jobs."""
         if self._listener.is_listening and not self._rate.is_high:
             # Let the jobs that were just claimed begin before the database is asked.
             await asyncio.sleep(0)
@@ -104,7 +104,7 @@ class Waiting:
         return False
 
     async def _or_log(self, action: Callable[[], Awaitable[Any]]) -> Any:
-        """Runs a statement that may fail with its connection; the listener reconnects."""
+        """Runs a statement; logs an error, because the listener reconnects."""
         try:
             return await action()
         except (*BROKEN, asyncpg.PostgresError) as error:
@@ -135,7 +135,7 @@ class Rate:
 
     @property
     def is_high(self) -> bool:
-        """Whether this window or the one before was full of jobs, and the last one just came."""
+        """Whether this window or the last one was full, and a job has just come."""
         most = max(self._in_window, self._in_window_before)
         return most >= JOBS_PER_WINDOW_TO_POLL and self.idle_for < 2 * RATE_WINDOW_S
 

@@ -10,7 +10,7 @@ log = logging.getLogger("pgjobs.worker")
 
 
 class Watchdog:
-    """A thread that asks the event loop for a sign of life.
+    """A thread that checks that the event loop runs.
 
     A handler that blocks the loop also blocks heartbeats: after a lease other workers run this
     worker's jobs, and the fence discards its results. The log should name that handler.

@@ -1,4 +1,4 @@
-"""The worker's loop: clear the flag, claim, wait. Each handler runs as a task of its own."""
+"""The worker's loop: clear ``_wake``, claim, wait. Each handler runs in its own task."""
 
 import asyncio
 import logging
@@ -28,8 +28,8 @@ from pgjobs.worker.watchdog import Watchdog
 
 log = logging.getLogger("pgjobs.worker")
 
-# With this many slots the server claims jobs for one half while the other half runs. With fewer,
-# the smaller claims cost the server more than the overlap gains.
+# From here on the server claims jobs for half of the slots while the other half runs. With fewer,
+# smaller claims cost the server more than the overlap gains.
 PREFETCH_FROM_SLOTS = 400
 
 
@@ -76,11 +76,11 @@ class Worker:
         self._types = list(app.tasks)
         self._wake = asyncio.Event()
         self._claim_when_slot_frees = False
-        self._backlog = False  # the last claim took as many jobs as it might
-        self._next_claim: asyncio.Task[Sequence[Row]] | None = None  # sent before its slots free
+        self._prefetching = False  # the last claim was full, with 400+ slots
+        self._next_claim: asyncio.Task[Sequence[Row]] | None = None  # sent before _claimed runs
         self._claimed: Sequence[Row] = ()  # rows of the last claim that are not started yet
         self._ended_suspect = False
-        self._fault: Exception | None = None
+        self._internal_error: Exception | None = None
         self._until_empty = False
         self._stopping = False
 
@@ -97,17 +97,17 @@ class Worker:
         )
         self._settlement = Settlement(
             Database(self._links.settle, schema), self.name, keep_completed=keep_completed,
-            on_all_written=self._on_all_written, on_given_up=self._claimer.answer_lost,
+            on_all_written=self._on_all_written, on_given_up=self._claimer.release_at_next_claim,
         )
         self._listener = Listener(
             self._links.listen, schema, self.name, queues=self.queues, job_types=self._types,
             concurrency=concurrency, version=app.version, on_wake=self._wake.set,
-            on_turn=lambda hops: self._waiting.on_turn(hops),  # noqa: PLW0108 - made below
+            on_turn=lambda left: self._waiting.on_turn(left),  # noqa: PLW0108 - made below
             on_cancel=self._running.on_notify_cancel,
         )
         self._waiting = Waiting(
             self._wake, self._listener, self._claimer,
-            pass_on=lambda hops: self._database.signal(self.queues, hops=hops),
+            pass_on=lambda left: self._database.signal(self.queues, hops=left),
         )
 
     def stop(self) -> None:
@@ -135,19 +135,19 @@ class Worker:
                     with Watchdog(self._lease / 3, self._running.describe):
                         await self._work()
                 finally:
-                    # Jobs that may still be held need others to find this worker dead.
+                    # If jobs may still be held, other workers must find this one dead.
                     await self._listener.close(leave=not self._claimer.may_hold_unknown)
                     await self._links.claim.close()
                     await self._links.settle.close()
                     self.threads.shutdown(wait=False, cancel_futures=True)
 
     async def _connect(self) -> None:
-        # Wait for all of them even if one fails: no connection may be made behind our back.
+        # Wait for all even if one fails: a later connection would never be closed.
         links = (self._listener, self._links.claim, self._links.settle)
         for made in await asyncio.gather(*(x.connect() for x in links), return_exceptions=True):
             if isinstance(made, BaseException):
                 raise made
-        # We hold the name, so the previous holder is dead: take its jobs back.
+        # The name was free, so its last holder is dead: take back its jobs.
         await self._database.recover(self.name)
 
     async def _work(self) -> None:
@@ -160,21 +160,21 @@ class Worker:
             settling.create_task(self._settlement.run())
             try:
                 async with asyncio.TaskGroup() as background:
-                    beside = [
+                    background_tasks = [
                         background.create_task(self._listener.run()),
                         background.create_task(self._running.heartbeats()),
                     ]
                     try:
                         await self._loop()
-                        await self._drain()
-                        if self._fault is not None:
-                            raise self._fault
+                        await self._wait_for_running()
+                        if self._internal_error is not None:
+                            raise self._internal_error
                     finally:
                         if self._next_claim:
                             self._next_claim.cancel()
                         self._running.cancel_all(Stop.SHUTDOWN)
                         await self._running.all_ended()
-                    for task in beside:
+                    for task in background_tasks:
                         task.cancel()
             except BaseExceptionGroup as group:
                 failure = group
@@ -182,7 +182,7 @@ class Worker:
                     failure = failure.exceptions[0]
             except asyncio.CancelledError as cancelled:
                 failure = cancelled
-            # Whatever happened: first write the ends of jobs and what is given back.
+            # Whatever happened, first write the ends of jobs and the releases.
             self._settlement.close()
         if failure is not None or len(self._running) or self._claimer.may_hold_unknown:
             await self._claimer.release_all()
@@ -194,16 +194,16 @@ class Worker:
         slots = 0
         while self._next_claim or not self._stopping:
             if not self._next_claim:
-                await self._settlement.room()
+                await self._settlement.wait_for_room()
                 if self._stopping:
                     return
                 slots = self._free_slots()
             rows = await (self._next_claim or self._claim(slots))
             self._next_claim = None
             self._waiting.count(len(rows))
-            self._backlog = len(rows) == slots and self.concurrency >= PREFETCH_FROM_SLOTS
+            self._prefetching = len(rows) == slots and self.concurrency >= PREFETCH_FROM_SLOTS
             left = self._free_slots(taken=len(rows))
-            if self._backlog and self._settlement.has_room and left > 0:
+            if self._prefetching and self._settlement.has_room and left > 0:
                 # Send the next claim before starting these rows: the server works while we do.
                 slots, self._claimed = left, rows
                 self._next_claim = asyncio.create_task(self._claim(slots))
@@ -231,12 +231,12 @@ class Worker:
         return self._running.job_ids | {job_id for job_id, _ in self._settlement.keys} | claimed
 
     def _free_slots(self, taken: int = 0) -> int:
-        """Slots for the next claim, once ``taken`` more jobs have started."""
+        """Slots for the next claim, once ``taken`` jobs have started."""
         free = self.concurrency - len(self._running) - taken
-        return min(free, (self.concurrency + 1) // 2) if self._backlog else free
+        return min(free, (self.concurrency + 1) // 2) if self._prefetching else free
 
     async def _claim(self, slots: int) -> Sequence[Row]:
-        """Clears the flag, then claims: in the other order a notification between would be lost."""
+        """Clears ``_wake``, then claims: the other order could lose a notification."""
         self._wake.clear()
         if slots <= 0:
             return ()
@@ -258,19 +258,19 @@ class Worker:
             outcome = await execute(task, job)
             self._running.remove(key)
             if self._claim_when_slot_frees:
-                # First, so that the claim for this slot is sent before the end is written.
+                # Before add(), so that the claim for this slot goes out before the write.
                 self._wake.set()
             if outcome.end is not End.LOST and outcome.end is not End.COMMITTED:
                 self._settlement.add(*key, outcome)
             if job._row["crash_count"]:
-                # A worker may hold only one suspect job: claim the next when this one is written.
+                # A worker holds one suspect at most: claim the next when this end is written.
                 self._ended_suspect = True
                 self._on_all_written()
             log_end(job, outcome, clock() - began)
         except Exception as error:  # noqa: BLE001
             # A bug in pgjobs itself: stop the worker and raise the error from run().
             self._running.remove(key)
-            self._fault = error
+            self._internal_error = error
             self.stop()
 
     def _on_all_written(self) -> None:
@@ -278,10 +278,10 @@ class Worker:
             self._ended_suspect = not self._settlement.is_empty
             self._wake.set()
 
-    async def _drain(self) -> None:
+    async def _wait_for_running(self) -> None:
         """Lets running jobs end within the grace period."""
         deadline = asyncio.get_running_loop().time() + self._grace.total_seconds()
-        self._claim_when_slot_frees = True  # each end sets the flag
+        self._claim_when_slot_frees = True  # each end sets _wake
         with suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 while self._running:

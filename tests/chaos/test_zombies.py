@@ -37,7 +37,7 @@ async def test_a_blocked_event_loop_is_named_and_its_jobs_are_fenced(
     await add(ledger, size.jobs, 0.1)
     await ended(ledger)
     # Wait until the blocked worker has tried to write the ends of its lost jobs.
-    discarded = "(completed) is discarded: the job was taken over"
+    discarded = "(completed) is discarded: the job is not held"
     await eventually(lambda: _said(alive, discarded), "it is logged")
     counts = await counted(ledger, size.jobs + 11)
     at = await ledger.fetchval("select min(at) from ledger where job_id = $1", blocking)
@@ -88,7 +88,7 @@ async def test_a_worker_that_continues_after_its_lease_says_so_and_cancels_its_h
             seconds=took, what="from SIGCONT until its handlers are cancelled")
     assert (counts.lost, counts.retries, counts.stale) == (0, 0, 0)
     assert {r["pid"] for r in await ledger.fetch(REPEATS)} == {zombie.pid}
-    assert "is stopped: another worker holds it by now" in zombie.said
+    assert "is stopped: the worker has lost it" in zombie.said
     assert zombie.poll() is None
 
 

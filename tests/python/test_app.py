@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import pgjobs
 from pgjobs import App, Backoff, InvalidArgument, JobStatus, JobType, SchemaMismatch
+from pgjobs.producer.arguments import EnqueueOptions, job_arguments
 
 HOUR = timedelta(hours=1)
 text = st.text(
@@ -45,10 +46,46 @@ async def test_a_reference_that_is_no_number_is_kept_as_a_key(app, conn, key, co
 
 
 async def test_an_unknown_option_is_refused_and_the_known_ones_are_named(app):
-    with pytest.raises(TypeError, match=r"no option 'quue', but queue, priority, .*unique_scope"):
+    with pytest.raises(TypeError, match=r"'quue': not in queue, priority, .*unique_scope"):
         await app.enqueue("t", quue="q")  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="no option 'unique_key', but queue"):
+    with pytest.raises(TypeError, match="'unique_key': not in queue"):
         await app.enqueue_many("t", [1], unique_key="k")  # type: ignore[call-arg]
+
+
+async def test_every_option_reaches_the_arguments():
+    given = {
+        "queue": "q", "priority": 1, "run_at": None, "delay": HOUR, "reference": ("t", 1),
+        "max_retries": 1, "backoff": Backoff.fixed(HOUR), "unique_key": "k", "unique_scope": "kept",
+    }
+    assert given.keys() == EnqueueOptions.__annotations__.keys()
+    assert job_arguments("t", given) == {
+        "job_type": "t", "queue": "q", "priority": 1, "run_at": HOUR, "reference_type": "t",
+        "reference_id": 1, "max_retries": 1, "backoff": [HOUR], "unique_key": "k",
+        "unique_scope": "kept",
+    }
+
+
+async def test_a_task_refuses_an_unknown_option_even_if_it_is_none(app):
+    @app.job("t")
+    async def handler(job):
+        pass
+
+    with pytest.raises(TypeError, match="'quue'"):
+        await handler.enqueue(1, quue=None)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="'unique_key'"):
+        await handler.enqueue_many([1], unique_key=None)  # type: ignore[call-arg]
+
+
+async def test_a_backoff_of_microseconds_is_enqueued_in_a_batch_too(app, conn):
+    short = Backoff.fixed(timedelta(microseconds=50))
+    await app.enqueue_many("t", [1, 2], backoff=short)
+    assert await conn.fetchval("select backoff from jobs limit 1") == list(short.delays)
+
+
+@pytest.mark.parametrize("payloads", ["abc", b"abc", {"a": 1}])
+async def test_enqueue_many_refuses_what_is_no_list_of_payloads(app, payloads):
+    with pytest.raises(InvalidArgument, match="payloads must be a list"):
+        await app.enqueue_many("t", payloads)
 
 
 async def test_omitted_arguments_take_the_defaults_of_the_database(app):
@@ -169,7 +206,7 @@ async def test_a_second_handler_for_a_type_is_refused(app):
     app.job("t")(lambda job: None)
     with pytest.raises(InvalidArgument, match="has a handler already"):
         app.job("t")(lambda job: None)
-    with pytest.raises(InvalidArgument, match="a job type is a name"):
+    with pytest.raises(InvalidArgument, match="write the job type"):
         app.job(lambda job: None)
 
 

@@ -296,3 +296,11 @@ async def test_a_running_job_has_the_fields_of_every_job(run):
     assert seen["started_at"] == seen["updated_at"] == row["started_at"]
     assert seen["worker"]
     assert [seen[name] for name in ("result", "finished_at", "cancel_requested_at")] == [None] * 3
+
+
+async def test_the_traceback_of_a_plain_function_begins_in_the_function(run):
+    def plain(job):
+        raise LookupError("no such file")
+
+    trace = (await run(plain))["error"].split("\n\n", 1)[1]
+    assert trace.splitlines()[1].endswith("in plain")

@@ -1,7 +1,10 @@
+import copy
 import dataclasses
 import enum
 import json
 import math
+import pickle
+import unittest.mock
 import uuid
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from pgjobs import Backoff, InvalidArgument, Job, JobStatus, JobType
+from pgjobs import Backoff, Fail, InvalidArgument, Job, JobStatus, JobType, Retry, Snooze
 from pgjobs.job.payload import encode
 
 SECOND = timedelta(seconds=1)
@@ -122,9 +125,9 @@ def test_strings_that_look_like_refused_values_are_kept(value):
 
 
 def test_a_value_larger_than_a_message_to_the_server_is_refused(monkeypatch):
-    monkeypatch.setattr("pgjobs.job.payload.LARGEST", 10)
+    monkeypatch.setattr("pgjobs.job.payload.MAX_BYTES", 10)
     assert encode("x" * 8, "it") == '"xxxxxxxx"'
-    with pytest.raises(InvalidArgument, match="it has 11 bytes, and 10 is the most"):
+    with pytest.raises(InvalidArgument, match="it has 11 bytes, more than 10"):
         encode("x" * 9, "it")
 
 
@@ -148,3 +151,19 @@ def test_any_json_comes_back_as_it_was_or_is_refused(value):
         assert any(sign in repr(value) for sign in ("\\x00", "nan", "inf"))
     else:
         assert json.loads(text) == value
+
+
+def test_a_copied_or_unpickled_job_decodes_its_payload():
+    job = Job.from_row({"id": 1, "payload": '{"n": 1}'})
+    assert copy.deepcopy(job).payload == {"n": 1}
+
+
+def test_a_job_compared_with_another_type_leaves_the_answer_to_that_type():
+    assert Job.from_row({"id": 1}) == unittest.mock.ANY
+
+
+@pytest.mark.parametrize("ending", [Retry(SECOND, "later"), Retry(), Snooze(SECOND), Fail("no")])
+def test_what_a_handler_raises_can_be_pickled(ending):
+    copied = pickle.loads(pickle.dumps(ending))
+    assert (type(copied), str(copied)) == (type(ending), str(ending))
+    assert getattr(copied, "after", None) == getattr(ending, "after", None)

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 
+from pgjobs.connection.link import Link
+from pgjobs.connection.notifications import Notifications
 from pgjobs.worker.waiting import MAX_HANDOVERS
 
 NUMBERS = ["9" * 5_000, "-1", "٣", "3.5", "0x1", "1e9", "2147483648", ""]
@@ -35,3 +37,15 @@ async def test_notifications_of_strangers_cancel_no_job_and_stop_no_worker(
         second = await app.enqueue("t")
         await until_status(second.id, "completed")
     assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
+
+
+async def test_listening_again_on_the_same_connection_calls_back_once(pgjobs_dsn, eventually):
+    link = Link(pgjobs_dsn, name="ears")
+    heard: list[str] = []
+    notifications = Notifications(link, on_lost=lambda: heard.append("lost"))
+    for _ in range(3):
+        await notifications.listen({"topic": heard.append})
+    await link.fetch("select pg_notify('topic', 'once')")
+    await eventually(lambda: heard == ["once"])
+    await link.close()
+    await eventually(lambda: heard == ["once", "lost"])

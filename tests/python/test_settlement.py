@@ -8,6 +8,8 @@ import pytest
 from chaos.proxy import Proxy
 
 from pgjobs import App, Fail
+from pgjobs.database import Database
+from pgjobs.worker.outcome import COMPLETED
 from pgjobs.worker.settlement import Settlement
 
 REFUSE = """
@@ -69,7 +71,7 @@ async def test_a_job_whose_row_cannot_be_written_holds_up_no_other(app, conn, ca
     await app.enqueue_many("t", list(range(50)))
     await app.worker().run(until_empty=True)
     assert await statuses(conn) == {"completed": 49, "processing": 1}
-    assert "could not even be failed" in caplog.text
+    assert "failing it was refused" in caplog.text
 
 
 async def test_a_row_that_another_session_has_locked_holds_up_no_other(
@@ -205,3 +207,27 @@ async def test_a_large_result_on_a_slow_line_is_written_at_the_first_try(
             await worker.run(until_empty=True)
     assert await statuses(conn) == {"completed": 2}
     assert "connection lost" not in caplog.text
+
+
+async def test_a_refused_end_and_a_lost_connection_do_not_hold_up_a_shutdown(
+    app, monkeypatch, caplog
+):
+    async def refused(*_: object) -> list[int]:
+        raise asyncpg.CheckViolationError("no")
+
+    async def lost(*_: object) -> list[int]:
+        raise ConnectionResetError("gone")
+
+    monkeypatch.setattr(Database, "complete_many", refused)
+    monkeypatch.setattr(Database, "fail_many", lost)
+    given_up = []
+    settlement = Settlement(
+        Database(await app.pool()), "w", keep_completed=True, on_all_written=lambda: None,
+        on_given_up=lambda: given_up.append(1),
+    )
+    settlement.add(1, 1, COMPLETED)
+    settlement.close()
+    async with asyncio.timeout(10):
+        await settlement.run()
+    assert given_up == [1]
+    assert "failing it was refused" in caplog.text

@@ -61,7 +61,7 @@ async def test_claimed_jobs_that_have_not_started_are_not_released_by_the_next_c
     @app.job("t")
     async def handler(job):
         begun.append(job.id)
-        running._claimer.answer_lost()  # the next claim releases jobs that are not known
+        running._claimer.release_at_next_claim()  # the next claim releases jobs that are not known
 
     async with working(concurrency=400) as running:
         ids = await app.enqueue_many("t", range(2000))

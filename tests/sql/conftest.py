@@ -1,4 +1,4 @@
-"""What the tests of the SQL functions share: rows of any state, a second session, and ears."""
+"""Fixtures of the tests of the SQL functions: jobs in any status, more sessions, listeners."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,15 +23,15 @@ async def connect(pgjobs_dsn: str) -> AsyncIterator[Callable[[], Awaitable[Conne
     """Opens further sessions on this test's database."""
     opened: list[Connection] = []
 
-    async def open_one() -> Connection:
-        # Whoever waits where nobody should fails, rather than hang.
+    async def open_session() -> Connection:
+        # A session that waits for a lock against our expectation fails, and does not hang.
         settings = {"lock_timeout": "10s"}
         opened.append(await asyncpg.connect(pgjobs_dsn, server_settings=settings))
         return opened[-1]
 
-    yield open_one
+    yield open_session
     for connection in opened:
-        # At once: one that still waits for a lock would not answer.
+        # Not close(): a session that still waits for a lock would not answer.
         connection.terminate()
 
 
@@ -43,7 +43,7 @@ async def other(connect: Callable[[], Awaitable[Connection]]) -> Connection:
 
 @pytest.fixture
 def job(conn: Connection) -> Callable[..., Awaitable[int]]:
-    """Adds a row in any state and returns its id; a timedelta is counted from now."""
+    """Adds a job in any status and returns its id; a timedelta is counted from now."""
 
     async def add(status: str = "pending", **columns: Any) -> int:
         columns = {"job_type": "t", "status": status, **columns}
@@ -88,7 +88,7 @@ def ids(conn: Connection) -> Callable[..., Awaitable[list[int]]]:
 def blocked(
     connect: Callable[[], Awaitable[Connection]],
 ) -> Callable[[Connection], Awaitable[None]]:
-    """Returns when that session waits for a lock."""
+    """Returns as soon as the given session waits for a lock."""
 
     async def wait(connection: Connection) -> None:
         observer = await connect()
@@ -101,7 +101,7 @@ def blocked(
 
 
 class Ears:
-    """A session that listens."""
+    """A session that listens on one channel and collects the payloads."""
 
     def __init__(self, connection: Connection, channel: str) -> None:
         self._connection = connection
@@ -114,7 +114,7 @@ class Ears:
         )
 
     async def heard(self) -> list[str]:
-        """What was notified since it was asked last: notifications come in order of commits."""
+        """The payloads since the last call. They arrive in the order of the commits."""
         await self._connection.execute("select pg_notify($1, 'mark')", self._channel)
         payloads: list[str] = []
         while (payload := await self._heard.get()) != "mark":
@@ -126,7 +126,7 @@ class Ears:
 async def listen(
     connect: Callable[[], Awaitable[Connection]],
 ) -> Callable[[str], Awaitable[Ears]]:
-    """Opens ears on a channel."""
+    """Opens a session that listens on the given channel."""
 
     async def open_ears(channel: str) -> Ears:
         listening = Ears(await connect(), channel)
@@ -138,23 +138,23 @@ async def listen(
 
 @pytest.fixture
 async def ears(listen: Callable[[str], Awaitable[Ears]]) -> Ears:
-    """Ears on the channel of due jobs."""
+    """A session that listens on the channel of due jobs."""
     return await listen("public.jobs")
 
 
 @pytest.fixture
 async def cancel_ears(listen: Callable[[str], Awaitable[Ears]]) -> Ears:
-    """Ears on the channel of jobs to be cancelled."""
+    """A session that listens on the channel of jobs to be cancelled."""
     return await listen("public.jobs_cancel")
 
 
 @pytest.fixture
 async def make_role(conn: Connection) -> AsyncIterator[Callable[..., Awaitable[str]]]:
-    """Makes a role for this test, granted as these: await make_role("producer", "worker")."""
+    """Makes a role with these grants for this test: await make_role("producer", "worker")."""
     made: list[str] = []
 
     async def make(*grants: str) -> str:
-        name = f"Role {uuid4().hex[:12]}"  # one that has to be quoted
+        name = f"Role {uuid4().hex[:12]}"  # a name that must be quoted
         await conn.execute(f'create role "{name}" login')
         made.append(name)
         for grant in grants:

@@ -1,4 +1,4 @@
-"""What columns take from a plain INSERT, and that blocked rows and other scopes disturb nothing."""
+"""The constraints of the table jobs, blocked jobs, unique_scope pending, and started_at."""
 
 import asyncpg
 import pytest
@@ -42,7 +42,7 @@ async def test_a_plain_insert_of_a_bad_value_names_the_constraint(conn, column, 
         "select * from jobs_recover('me')",
     ],
 )
-async def test_a_job_of_scope_pending_comes_back_although_another_holds_its_key_by_now(
+async def test_a_job_of_scope_pending_becomes_pending_again_although_another_job_holds_its_key(
     conn, job, row, back
 ):
     first = await job("processing", unique_key="k", unique_scope="pending")
@@ -53,7 +53,7 @@ async def test_a_job_of_scope_pending_comes_back_although_another_holds_its_key_
     assert (await row(second))["unique_key"] == "k"
 
 
-async def test_a_claim_and_a_start_stamp_when_the_attempt_began(conn, job, row):
+async def test_a_claim_and_a_start_set_started_at(conn, job, row):
     claimed, started = await job(), await job(queue="q")
     await conn.execute("select from jobs_claim('w'); select from jobs_start(2, 'w')")
     for job_id in (claimed, started):

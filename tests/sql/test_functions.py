@@ -1,4 +1,4 @@
-"""One verb, one name, four places; and what every function has to be."""
+"""Each public function has one name in SQL, Python, tests and docs; rules for all functions."""
 
 import re
 from pathlib import Path
@@ -31,7 +31,7 @@ async def test_there_are_no_overloads(conn):
     assert len(names) == len(set(names))
 
 
-async def test_no_function_is_strict_for_a_null_would_silently_do_nothing(conn):
+async def test_no_function_is_strict_because_a_null_argument_would_silently_do_nothing(conn):
     assert [f["proname"] for f in await conn.fetch(FUNCTIONS) if f["proisstrict"]] == []
 
 
@@ -40,7 +40,7 @@ async def test_each_function_has_its_file_and_each_file_its_function(conn):
     assert {path.stem for path in (ROOT / "sql" / "functions").glob("*/*.sql")} == names
 
 
-async def test_the_columns_of_all_tables_that_are_not_obvious_have_comments(conn):
+async def test_all_columns_of_jobs_and_all_tables_and_views_have_comments(conn):
     missing = await conn.fetch(
         """select a.attname from pg_attribute a
         where a.attrelid = 'jobs'::regclass and a.attnum > 0

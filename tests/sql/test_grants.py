@@ -1,4 +1,4 @@
-"""Who may do what: nobody but the owner by default, and by jobs_grant no more than the plan."""
+"""By default only the owner has rights, and jobs_grant gives the rights below and no more."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -30,7 +30,7 @@ EVERYBODY = {"jobs_channel", "jobs_version"}
 FUNCTIONS = {"producer": PRODUCER, "worker": WORKER, "observer": OBSERVER, "admin": ADMIN}
 VIEWS = {"jobs_list", "jobs_queues", "jobs_stats", "jobs_workers"}
 RELATIONS = {"producer": set(), "worker": set(), "observer": VIEWS, "admin": VIEWS | {"jobs"}}
-# What acts as the owner: everything that reads or changes the tables for somebody else.
+# The functions that act as the owner: they read or change the tables for other roles.
 DEFINERS = (PRODUCER | WORKER | (ADMIN - OBSERVER) | {"_jobs_notify"}) - {"_jobs_signal"}
 
 
@@ -62,7 +62,7 @@ async def test_every_function_pins_its_search_path_and_nobody_may_call_it(
         assert pinned == ["search_path=public, pg_temp"] or row["proname"] in INLINED
 
 
-async def test_a_schema_elsewhere_is_pinned_and_closed_too(
+async def test_functions_in_another_schema_pin_their_search_path_and_are_closed_too(
     conn: Connection, pgjobs_dsn: str, make_role: MakeRole, acting_as: ActingAs
 ) -> None:
     from pgjobs.schema.migrate import migrate
@@ -87,7 +87,7 @@ async def test_a_schema_elsewhere_is_pinned_and_closed_too(
 
 
 @pytest.mark.parametrize("as_what", FUNCTIONS)
-async def test_a_role_gets_what_the_plan_says_and_no_more(
+async def test_a_role_gets_the_planned_rights_and_no_more(
     conn: Connection, make_role: MakeRole, as_what: str
 ) -> None:
     role = await make_role(as_what)
@@ -105,7 +105,7 @@ async def test_a_role_gets_what_the_plan_says_and_no_more(
         assert await names(conn, relations, role, privilege) == set(), privilege
 
 
-async def test_migrating_again_keeps_what_was_granted(
+async def test_migrating_again_keeps_the_grants(
     conn: Connection, pgjobs_dsn: str, make_role: MakeRole
 ) -> None:
     from pgjobs.schema.migrate import migrate
@@ -148,7 +148,7 @@ async def test_a_producer_that_logs_in_enqueues_and_wakes_listeners(
     assert heard == ["default", "default"]
 
 
-async def test_a_worker_does_a_whole_life_without_reading_the_table(
+async def test_a_worker_does_all_of_its_work_without_reading_the_table(
     conn: Connection, make_role: MakeRole, acting_as: ActingAs
 ) -> None:
     await conn.execute("select jobs_enqueue_many($1)", '[{"job_type": "a"}, {"job_type": "b"}]')
@@ -174,7 +174,7 @@ async def test_a_worker_does_a_whole_life_without_reading_the_table(
                 await conn.execute(statement)
 
 
-async def test_an_observer_sees_jobs_but_not_what_is_in_them(
+async def test_an_observer_sees_jobs_but_not_their_payloads_and_errors(
     conn: Connection, make_role: MakeRole, acting_as: ActingAs
 ) -> None:
     await conn.execute(
@@ -190,7 +190,7 @@ async def test_an_observer_sees_jobs_but_not_what_is_in_them(
         assert await conn.fetch("select * from jobs_doctor()")
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await conn.execute("select payload from jobs")
-        # A condition that would print what it is given sees no more than its author.
+        # A condition that would print its arguments gets no more than the observer may see.
         await conn.execute("set client_min_messages = error")
         assert not await conn.fetch("select id from jobs_list where error is not null")
 
@@ -221,7 +221,7 @@ async def test_a_role_with_insert_alone_may_copy_into_the_table(
     assert await conn.fetchval("select count(*) from jobs") == 2
 
 
-async def test_granting_says_why_it_refuses(
+async def test_jobs_grant_says_why_it_refuses(
     conn: Connection, pgjobs_dsn: str, make_role: MakeRole, acting_as: ActingAs
 ) -> None:
     with pytest.raises(asyncpg.PostgresError, match="there is no role nobody_of_that_name"):
@@ -238,7 +238,7 @@ async def test_granting_says_why_it_refuses(
         await conn.execute("select jobs_grant($1, 'producer')", role)
 
 
-async def test_a_role_that_can_become_one_that_may_create_is_refused_too(
+async def test_a_role_that_can_become_a_role_that_may_create_objects_is_refused_too(
     conn: Connection, make_role: MakeRole
 ) -> None:
     builder, role = await make_role(), await make_role()
@@ -254,7 +254,7 @@ async def test_a_role_that_can_become_one_that_may_create_is_refused_too(
 
 
 @pytest.mark.parametrize("as_what", FUNCTIONS)
-async def test_granting_twice_is_once_and_revoking_takes_all_of_it(
+async def test_granting_twice_equals_granting_once_and_a_revoke_takes_all_rights_back(
     conn: Connection, make_role: MakeRole, as_what: str
 ) -> None:
     acls = """select p.proname, p.proacl::text from pg_proc p
@@ -265,7 +265,7 @@ async def test_granting_twice_is_once_and_revoking_takes_all_of_it(
     once = await conn.fetch(acls)
     await conn.execute("select jobs_grant($1, $2)", role, as_what)
     assert await conn.fetch(acls) == once
-    # As docs/cli.md says, and for a downgrade: all back, then the lesser one.
+    # As docs/cli.md says. For a downgrade: revoke all rights, then grant the smaller set.
     await conn.execute(
         f"""revoke all on all functions in schema public from "{role}";
         revoke all on all tables in schema public from "{role}" """
@@ -277,7 +277,7 @@ async def test_granting_twice_is_once_and_revoking_takes_all_of_it(
     assert await names(conn, left, role) == PRODUCER | EVERYBODY
 
 
-async def test_an_owner_without_login_installs_and_serves_both_sides(
+async def test_an_owner_without_login_installs_and_serves_producers_and_workers(
     conn: Connection, pgjobs_dsn: str, make_role: MakeRole, acting_as: ActingAs
 ) -> None:
     from pgjobs.schema.migrate import migrate

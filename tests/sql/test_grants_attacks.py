@@ -1,4 +1,4 @@
-"""Attacks by roles that were granted something: they stay within what they were granted."""
+"""Attacks by roles with grants: such a role gets no more than its grants allow."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -31,13 +31,13 @@ async def test_a_producer_learns_nothing_of_a_job_whose_key_it_guesses(
     assert seen["unique_key"] == "k"
     assert (seen["payload"], seen["result"], seen["error"]) == (None, None, None)
     assert "example.org" not in str(seen)
-    # Those who may read the table are given all of it.
+    # A role that may read the table gets the whole row.
     own = await conn.fetchrow(probe)
     assert own is not None
     assert own["payload"] == '{"to": "me@example.org"}'
 
 
-async def test_objects_in_pg_temp_are_not_taken_for_ours(
+async def test_objects_in_pg_temp_are_not_taken_for_objects_of_pgjobs(
     conn: Connection, make_role: MakeRole, acting_as: ActingAs
 ) -> None:
     async with acting_as(await make_role("producer")):
@@ -56,7 +56,7 @@ async def test_objects_in_pg_temp_are_not_taken_for_ours(
     assert await conn.fetchval("select job_type from public.jobs") == "a"
 
 
-async def test_a_schema_earlier_in_the_path_changes_nothing(
+async def test_a_schema_earlier_in_the_search_path_changes_nothing(
     conn: Connection, make_role: MakeRole, acting_as: ActingAs
 ) -> None:
     role = await make_role("producer")

@@ -1,4 +1,4 @@
-"""What a role may not read it does not learn on other ways either."""
+"""A role cannot get data that it may not read, not even in an indirect way."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -43,7 +43,8 @@ REFUSED = [
     "comment on table jobs is 'mine'",
     "alter function jobs_enqueue owner to current_user",
 ]
-# One that prints what it is given, and that the planner thinks to be the cheapest there is.
+# Functions that print their arguments. The planner takes them for the cheapest functions, and so
+# would call them before the conditions of a view.
 LEAK = """
     create function pg_temp.leak(value anyelement) returns boolean language plpgsql
         cost 0.0000001 as $$ begin raise notice 'seen: %', value; return true; end $$;
@@ -56,7 +57,7 @@ LEAK = """
 
 @pytest.fixture
 async def secrets(conn: Connection) -> Connection:
-    """Jobs with secrets in everything that is not for everybody, and statistics of them."""
+    """Jobs with secrets in all columns that not everybody may read, and statistics of them."""
     await conn.execute(
         f"""select from generate_series(1, 300) n, jobs_enqueue('mail',
             jsonb_build_object('to', '{SECRET}'), unique_key => '{KEY}' || n);
@@ -67,7 +68,7 @@ async def secrets(conn: Connection) -> Connection:
 
 
 async def heard(conn: Connection, call: Callable[[], Awaitable[object]]) -> str:
-    """All that a statement says: rows, notices, and the error with all its fields."""
+    """All output of a statement: rows, notices, and the error with all its fields."""
     said: list[str] = []
 
     def listener(_: object, message: Any) -> None:
@@ -84,7 +85,7 @@ async def heard(conn: Connection, call: Callable[[], Awaitable[object]]) -> str:
 
 
 @pytest.mark.parametrize("as_what", ["producer", "observer"])
-async def test_the_table_is_closed_on_all_ways(
+async def test_every_statement_without_a_grant_is_refused(
     secrets: Connection, make_role: MakeRole, acting_as: ActingAs, as_what: str
 ) -> None:
     async with acting_as(await make_role(as_what)):
@@ -186,7 +187,7 @@ async def test_nobody_can_pretend_to_be_a_role_that_may_read(
         "select pg_temp.leak(d) from jobs_doctor() d",
     ],
 )
-async def test_no_leaky_function_shows_an_observer_what_a_view_hides(
+async def test_no_leaky_function_shows_an_observer_the_data_that_a_view_hides(
     secrets: Connection, make_role: MakeRole, acting_as: ActingAs, statement: str
 ) -> None:
     async with acting_as(await make_role("observer")):
@@ -196,7 +197,7 @@ async def test_no_leaky_function_shows_an_observer_what_a_view_hides(
         assert KEY not in said
 
 
-async def test_a_leak_would_be_heard(secrets: Connection) -> None:
+async def test_a_leaky_function_prints_secrets_to_the_owner(secrets: Connection) -> None:
     await secrets.execute(LEAK)
     statement = "select id from jobs_list where pg_temp.leak(error)"
     assert SECRET in await heard(secrets, lambda: secrets.fetch(statement))

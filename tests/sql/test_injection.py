@@ -1,4 +1,4 @@
-"""Text that looks like SQL: through every argument of every function it stays text."""
+"""Text that looks like SQL stays text in every argument of every function."""
 
 import json
 import subprocess
@@ -44,7 +44,7 @@ FUNCTIONS = """
         and format_type(a.type, null) in ('text', 'text[]', 'jsonb', 'jsonb[]')
     order by 1, 3
 """
-# Everything that SQL of somebody's could have changed: relations, functions, roles, settings.
+# All that the text could change if it were executed: relations, functions, roles, settings.
 WORLD = """
     select (select count(*) from pg_class), (select count(*) from pg_proc),
         (select count(*) from pg_roles), (select count(*) from pg_namespace), current_user,
@@ -53,7 +53,7 @@ WORLD = """
 
 
 def values_of(type_name: str, text: str) -> list[str]:
-    """That text as an argument of the type: as the whole, in a list, as a key and a value."""
+    """The text as arguments of the type: as the whole value, in a list, as a key and a value."""
     quoted = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if type_name == "text":
         return [text]
@@ -98,7 +98,7 @@ async def test_no_argument_of_any_function_is_executed(conn: Connection) -> None
 
 
 @pytest.mark.parametrize("text", NASTY)
-async def test_it_is_stored_as_it_was_given(conn: Connection, text: str) -> None:
+async def test_text_that_looks_like_sql_is_stored_unchanged(conn: Connection, text: str) -> None:
     payload = {text: [text]}
     enqueued = await conn.fetchrow(
         """select * from jobs_enqueue($1, $2, $1, reference_type => $1, unique_key => $1)""",
@@ -168,7 +168,7 @@ def test_a_schema_whose_name_looks_like_sql_is_installed_by_that_name(
 ) -> None:
     if by == "psql":
         psql(empty_dsn, "-v", f"schema={text}", "-f", "sql/install.sql")
-    # What differs is dropped and made again, by names that were put together.
+    # migrate() drops and makes again each object that differs, by SQL that contains its name.
     migrate(empty_dsn, text)
     quoted = query("select quote_ident(%s)", text)[0][0]
     query(f"drop function {quoted}.jobs_pause; create view {quoted}.v as select 1 as one")

@@ -35,7 +35,7 @@ def test_every_signature_is_in_the_list(pgjobs_dsn: str) -> None:
     assert contents.listed("install/signatures.sql") == found, "run: make contents"
 
 
-def test_every_relation_is_known_to_the_check(pgjobs_dsn: str) -> None:
+def test_check_sql_names_every_relation(pgjobs_dsn: str) -> None:
     text = (contents.SQL / "install" / "check.sql").read_text()
     rows = query(
         pgjobs_dsn,
@@ -55,7 +55,7 @@ def test_each_function_stands_in_the_file_of_its_name(pgjobs_dsn: str) -> None:
     assert [name for (name,) in rows] == files
 
 
-def test_no_name_is_overloaded(pgjobs_dsn: str) -> None:
+def test_no_function_name_is_overloaded(pgjobs_dsn: str) -> None:
     rows = query(
         pgjobs_dsn,
         "select proname from pg_proc where pronamespace = 'public'::regnamespace"
@@ -64,25 +64,27 @@ def test_no_name_is_overloaded(pgjobs_dsn: str) -> None:
     assert rows == []
 
 
-def test_it_is_silent_and_goes_to_public(empty_dsn: str, psql: Psql) -> None:
+def test_install_sql_prints_nothing_and_installs_into_public(empty_dsn: str, psql: Psql) -> None:
     done = psql(empty_dsn, "-f", INSTALL)
     assert (done.stdout, done.stderr) == ("", "")
     assert query(empty_dsn, "select to_regclass('public.jobs')::text") == [("jobs",)]
 
 
-def test_twice_is_once(empty_dsn: str, psql: Psql, dump: Callable[..., str]) -> None:
+def test_installing_again_changes_nothing(
+    empty_dsn: str, psql: Psql, dump: Callable[..., str]
+) -> None:
     psql(empty_dsn, "-f", INSTALL)
     first = dump(empty_dsn)
     functions = query(empty_dsn, OIDS)
     done = psql(empty_dsn, "-f", INSTALL)
     assert (done.stdout, done.stderr) == ("", "")
     assert dump(empty_dsn) == first
-    # Replaced, not dropped: what depends on them, and their grants, stay.
+    # The functions were replaced, not dropped: their grants and their dependent objects stay.
     assert functions == query(empty_dsn, OIDS)
 
 
 @pytest.mark.parametrize("schema", ["public", 'a "b"'])
-def test_psql_and_pgjobs_migrate_give_the_same(
+def test_psql_and_pgjobs_migrate_give_the_same_schema(
     empty_dsn: str, psql: Psql, dump: Callable[..., str], schema: str
 ) -> None:
     assert migrate(empty_dsn, schema) == ["0001_jobs"]
@@ -98,7 +100,7 @@ def test_psql_and_pgjobs_migrate_give_the_same(
 
 
 @pytest.mark.parametrize("schema", ODD_SCHEMAS)
-def test_odd_schema_names(empty_dsn: str, psql: Psql, schema: str) -> None:
+def test_a_schema_with_an_odd_name_is_installed(empty_dsn: str, psql: Psql, schema: str) -> None:
     psql(empty_dsn, "-v", f"schema={schema}", "-f", INSTALL)
     with psycopg.connect(empty_dsn) as connection:
         row = connection.execute(
@@ -109,7 +111,7 @@ def test_odd_schema_names(empty_dsn: str, psql: Psql, schema: str) -> None:
     assert row == (4,)
 
 
-def test_a_name_of_more_than_58_bytes_is_refused(empty_dsn: str, psql: Psql) -> None:
+def test_a_schema_name_of_more_than_58_bytes_is_refused(empty_dsn: str, psql: Psql) -> None:
     done = psql(empty_dsn, "-v", f"schema={'s' * 59}", "-f", INSTALL, check=False)
     assert done.returncode != 0
     assert "58 bytes" in done.stderr
@@ -117,7 +119,7 @@ def test_a_name_of_more_than_58_bytes_is_refused(empty_dsn: str, psql: Psql) -> 
     assert query(empty_dsn, "select 1 from pg_namespace where nspname ~ '^sss'") == []
 
 
-def test_two_at_the_same_moment_both_succeed(empty_dsn: str, psql: Psql) -> None:
+def test_installations_at_the_same_moment_all_succeed(empty_dsn: str, psql: Psql) -> None:
     results: list[subprocess.CompletedProcess[str]] = []
 
     def install() -> None:
@@ -131,7 +133,7 @@ def test_two_at_the_same_moment_both_succeed(empty_dsn: str, psql: Psql) -> None
     assert [(done.returncode, done.stderr) for done in results] == [(0, "")] * 3
 
 
-def test_the_script_alone_is_enough(
+def test_the_single_script_installs_without_other_files(
     empty_dsn: str, psql: Psql, dump: Callable[..., str], tmp_path: Path
 ) -> None:
     single = tmp_path / "pgjobs.sql"
@@ -144,7 +146,7 @@ def test_the_script_alone_is_enough(
     assert dump(empty_dsn) == by_script
 
 
-def test_the_client_of_postgresql_15_can_run_it(empty_dsn: str) -> None:
+def test_psql_15_can_run_install_sql(empty_dsn: str) -> None:
     client = Path("/usr/lib/postgresql/15/bin/psql")
     if not client.exists():
         pytest.skip("no PostgreSQL 15 on this machine")
@@ -169,7 +171,7 @@ def test_the_client_of_postgresql_15_can_run_it(empty_dsn: str) -> None:
         ),
     ],
 )
-def test_what_is_not_ours_is_left_alone(
+def test_objects_that_pgjobs_did_not_make_are_left_alone(
     empty_dsn: str, psql: Psql, dump: Callable[..., str], foreign: str, named: str
 ) -> None:
     psql(empty_dsn, "-c", foreign)

@@ -29,7 +29,7 @@ async def test_a_processing_job_goes_on_until_its_worker_has_stopped_it(conn, jo
     assert stopped["finished_at"] is not None
 
 
-async def test_asking_twice_keeps_the_first_moment_and_tells_the_worker_again(
+async def test_cancelling_twice_keeps_the_first_moment_and_notifies_the_worker_again(
     conn, job, cancel_ears
 ):
     running = await job("processing")
@@ -38,7 +38,7 @@ async def test_asking_twice_keeps_the_first_moment_and_tells_the_worker_again(
     assert await cancel_ears.heard() == [str(running)] * 2
 
 
-async def test_a_worker_may_cancel_what_it_holds_without_having_been_asked(conn, job):
+async def test_a_worker_may_cancel_a_job_that_it_holds_without_a_request(conn, job):
     query = "select status from jobs_cancel($1, 'pointless', 'me', 1)"
     assert await conn.fetchval(query, await job("processing")) == "cancelled"
 
@@ -66,20 +66,20 @@ async def test_a_finished_job_raises(conn, job, status):
         await conn.execute("select jobs_cancel($1)", finished)
 
 
-async def test_no_such_job_and_no_id_raise(conn):
+async def test_an_unknown_id_and_a_null_id_raise(conn):
     with pytest.raises(JobNotFound):
         await conn.execute("select jobs_cancel(99)")
     with pytest.raises(InvalidArgument):
         await conn.execute("select jobs_cancel(null)")
 
 
-async def test_its_live_key_is_free_again(conn, job):
+async def test_the_live_key_of_a_cancelled_job_is_free_again(conn, job):
     pending = await job(unique_key="a")
     await conn.execute("select jobs_cancel($1)", pending)
     assert await conn.fetchval("select id from jobs_enqueue('t', unique_key => 'a')") != pending
 
 
-async def test_a_claim_passes_by_what_is_being_cancelled(conn, other, job):
+async def test_a_claim_skips_a_job_that_is_being_cancelled(conn, other, job):
     pending = await job()
     async with conn.transaction():
         await conn.execute("select jobs_cancel($1)", pending)
@@ -87,7 +87,9 @@ async def test_a_claim_passes_by_what_is_being_cancelled(conn, other, job):
     assert await other.fetch("select * from jobs_claim('me')") == []
 
 
-async def test_a_cancel_that_meets_a_claim_asks_its_worker(conn, other, job, blocked):
+async def test_a_cancel_that_waits_for_a_claim_asks_the_worker_to_stop_the_job(
+    conn, other, job, blocked
+):
     pending = await job()
     async with conn.transaction():
         await conn.execute("select jobs_claim('me')")
@@ -100,7 +102,7 @@ async def test_a_cancel_that_meets_a_claim_asks_its_worker(conn, other, job, blo
     assert asked is not None
 
 
-async def test_a_cancel_that_meets_a_completion_raises(conn, other, job, blocked):
+async def test_a_cancel_that_waits_for_a_completion_raises(conn, other, job, blocked):
     running = await job("processing")
     async with conn.transaction():
         await conn.execute("select jobs_complete($1)", running)

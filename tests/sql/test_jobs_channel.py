@@ -1,4 +1,4 @@
-"""The channels' names, and two schemas beside each other in one database."""
+"""The names of the channels, and two schemas in one database."""
 
 import asyncpg
 import pytest

@@ -26,7 +26,7 @@ async def test_an_explicit_null_means_the_default(conn, job):
     )
 
 
-async def test_queues_come_in_the_order_given(job, ids):
+async def test_jobs_are_claimed_in_the_order_of_the_given_queues(job, ids):
     a, b, c = [await job(queue=queue) for queue in "abc"]
     assert await ids("select id from jobs_claim('me', '{c,a,b}', 10)") == [c, a, b]
 
@@ -60,7 +60,7 @@ async def test_within_a_priority_run_at_decides_and_then_the_id(conn, job, ids, 
 @pytest.mark.parametrize("job_types", [None, list("abcde")])
 @pytest.mark.parametrize("max_jobs", [1, 7, 100])
 async def test_the_order_is_the_same_across_many_types(conn, ids, job_types, max_jobs):
-    # The types are of very unequal number, so that the merge has to look again and again.
+    # Some types have many more jobs than others, so that a claim has to read several chunks.
     await conn.execute(
         """insert into jobs (job_type, priority, run_at)
         select substr('aaaaaaaaaaaaaabbbccde', 1 + floor(random() * 21)::int, 1), n % 2,
@@ -114,7 +114,7 @@ async def test_a_future_job_waits_until_it_is_due(conn, job, ids):
     assert await ids(ALL) == [future]
 
 
-async def test_a_future_job_does_not_hide_a_due_one_of_lower_priority(job, ids):
+async def test_a_future_job_does_not_hide_a_due_job_of_lower_priority(job, ids):
     await job(priority=9, run_at=timedelta(hours=1))
     due = await job(priority=-9)
     assert await ids(ALL) == [due]
@@ -126,7 +126,7 @@ async def test_only_pending_jobs_are_claimed(job, ids, status):
     assert await ids(ALL) == []
 
 
-async def test_a_paused_queue_gives_nothing(conn, job, ids):
+async def test_no_job_of_a_paused_queue_is_claimed(conn, job, ids):
     await job(queue="a")
     b = await job(queue="b")
     await conn.execute("select jobs_pause('a')")
@@ -168,7 +168,7 @@ async def test_bad_arguments_raise(conn, arguments, problem):
 
 
 @pytest.mark.parametrize("job_types", [None, ["t"], ["t", "u"]])
-async def test_a_job_that_another_session_is_claiming_is_passed_by(
+async def test_a_job_that_another_session_is_claiming_is_skipped(
     conn, other, job, ids, job_types
 ):
     a, b = await job(), await job()
@@ -189,7 +189,7 @@ async def test_a_claim_that_is_rolled_back_leaves_the_job_as_it_was(conn, other,
     assert tuple(claimed) == (job_id, 1, "other")
 
 
-async def test_racing_workers_never_get_a_job_twice_and_miss_none(conn, connect, ids):
+async def test_racing_workers_claim_each_job_exactly_once(conn, connect, ids):
     await conn.execute(
         """insert into jobs (job_type, priority)
         select 't' || n % 3, n % 2 from generate_series(1, 900) n"""
@@ -205,14 +205,14 @@ async def test_racing_workers_never_get_a_job_twice_and_miss_none(conn, connect,
         return mine
 
     claimed = [job for mine in await asyncio.gather(*map(work, range(6))) for job in mine]
-    # A claim may come back empty while others hold all that is left, so one more at the end.
+    # A claim may find no job while other claims lock all jobs that are left: claim once more.
     claimed += await ids("select id from jobs_claim('me', max_jobs => 900)")
     assert sorted(claimed) == list(range(1, 901))
     assert await conn.fetchval("select max(attempt) from jobs") == 1
 
 
-async def test_rows_committed_while_a_claim_reads_do_not_make_it_take_too_many(conn, connect):
-    # Inserted with an old run_at in the moment between the claim's two looks.
+async def test_a_claim_takes_at_most_max_jobs_while_other_sessions_commit_jobs(conn, connect):
+    # The jobs have an old run_at, so they may be due between the two statements of a claim.
     producers = [await connect() for _ in range(2)]
     done = asyncio.Event()
 
@@ -232,7 +232,7 @@ async def test_rows_committed_while_a_claim_reads_do_not_make_it_take_too_many(c
         done.set()
 
 
-async def test_floors_are_lower_bounds_per_level_and_the_gaps_are_still_seen(job, ids):
+async def test_a_floor_is_a_lower_bound_for_its_own_priority_only(job, ids):
     old = await job(priority=2, run_at=timedelta(hours=-2))
     new = await job(priority=2, run_at=timedelta(minutes=-1))
     between = await job(priority=1)

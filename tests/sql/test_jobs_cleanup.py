@@ -8,7 +8,7 @@ DAY = timedelta(days=1)
 FINISHED = ["completed", "failed", "cancelled"]
 
 
-async def test_completed_jobs_go_after_seven_days(conn, job, ids):
+async def test_completed_jobs_are_deleted_after_seven_days(conn, job, ids):
     await job("completed", finished_at=-8 * DAY)
     kept = [
         await job("completed", finished_at=-6 * DAY),
@@ -36,7 +36,9 @@ async def test_age_and_statuses_may_be_chosen(conn, job):
     assert await conn.fetchval("select jobs_cleanup('0', '{}')") == 0
 
 
-async def test_max_jobs_bounds_all_statuses_together_and_the_oldest_go_first(conn, job, ids):
+async def test_max_jobs_bounds_all_statuses_together_and_the_oldest_jobs_are_deleted_first(
+    conn, job, ids
+):
     for days in range(10, 5, -1):
         await job("completed", finished_at=-days * DAY)
         await job("failed", finished_at=-days * DAY)
@@ -74,7 +76,7 @@ async def test_locked_rows_are_skipped(conn, other, job):
     assert await other.fetchval("select jobs_cleanup(statuses => '{failed}')") == 0
 
 
-async def test_it_blocks_no_claim_and_no_enqueue(conn, other, job):
+async def test_a_cleanup_blocks_no_claim_and_no_enqueue(conn, other, job):
     await job("completed", finished_at=-8 * DAY)
     waiting = await job()
     async with conn.transaction():

@@ -5,7 +5,7 @@ import pytest
 from pgjobs.errors import InvalidArgument, JobNotFound, JobNotHeld
 
 
-async def test_it_keeps_the_result_and_clears_what_a_run_leaves(conn, job, row):
+async def test_a_completion_stores_the_result_and_clears_error_worker_and_lease(conn, job, row):
     running = await job("processing", error="of an earlier attempt")
     done = await conn.fetchrow("select * from jobs_complete($1, '{\"pages\": 3}')", running)
     assert done == await row(running)
@@ -14,7 +14,7 @@ async def test_it_keeps_the_result_and_clears_what_a_run_leaves(conn, job, row):
     assert done["finished_at"] is not None
 
 
-async def test_without_a_fence_whoever_calls_may_complete_it(conn, job):
+async def test_without_a_fence_any_caller_may_complete_a_job(conn, job):
     assert await conn.fetchval("select status from jobs_complete($1)", await job("processing"))
 
 
@@ -37,7 +37,7 @@ async def test_the_right_fence_passes(conn, job, fence):
     assert await conn.fetchval(query, await job("processing")) == "completed"
 
 
-async def test_a_fence_never_passes_where_nobody_is_known_to_hold_the_job(conn, job):
+async def test_a_fence_never_passes_for_a_job_without_a_worker(conn, job):
     running = await job("processing", worker=None)
     with pytest.raises(JobNotHeld):
         await conn.execute("select jobs_complete($1, worker => 'me')", running)
@@ -50,20 +50,20 @@ async def test_a_late_completion_does_not_revive_a_cancelled_job(conn, job, row)
     assert (await row(cancelled))["status"] == "cancelled"
 
 
-async def test_a_job_that_was_to_be_cancelled_and_is_done_is_done(conn, job):
+async def test_a_job_with_a_cancel_request_may_still_be_completed(conn, job):
     running = await job("processing")
     await conn.execute("select jobs_cancel($1)", running)
     assert await conn.fetchval("select status from jobs_complete($1)", running) == "completed"
 
 
-async def test_no_such_job_and_no_id_raise(conn):
+async def test_an_unknown_id_and_a_null_id_raise(conn):
     with pytest.raises(JobNotFound, match="there is no job 99"):
         await conn.execute("select jobs_complete(99)")
     with pytest.raises(InvalidArgument, match="job_id is missing"):
         await conn.execute("select jobs_complete(null)")
 
 
-async def test_the_second_of_two_sessions_finds_it_completed(conn, other, job, blocked, row):
+async def test_the_second_of_two_sessions_finds_the_job_completed(conn, other, job, blocked, row):
     running = await job("processing")
     async with conn.transaction():
         await conn.execute("select jobs_complete($1, '1')", running)

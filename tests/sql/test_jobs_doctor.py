@@ -1,4 +1,4 @@
-"""The doctor: each finding is caused once, and is not there without its cause."""
+"""The doctor reports each problem that a test causes, and no problem without a cause."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -12,12 +12,12 @@ from pgjobs.embedded import EmbeddedPostgres
 Connection = asyncpg.Connection
 Ask = Callable[..., Awaitable[tuple[str, str, str]]]
 
-WORKERLESS = {"workers"}  # nobody works here, which the doctor says too
+WARNINGS_WITHOUT_WORKERS = {"workers"}
 
 
 @pytest.fixture
 def ask(conn: Connection) -> Ask:
-    """What the doctor says about one thing: verdict, detail, advice."""
+    """The result of one check of the doctor: verdict, detail, advice."""
 
     async def ask(check: str, query: str = "jobs_doctor()") -> tuple[str, str, str]:
         row = await conn.fetchrow(f"select * from {query} where check_name = $1", check)
@@ -37,18 +37,20 @@ async def other(pgjobs_dsn: str) -> AsyncIterator[Connection]:
     await connection.close()
 
 
-async def test_a_new_installation_is_well_and_every_check_gives_a_verdict(
+async def test_every_check_gives_a_verdict_and_a_new_installation_lacks_only_workers(
     conn: Connection,
 ) -> None:
     rows = await conn.fetch("select * from jobs_doctor()")
-    assert {row["check_name"] for row in rows if row["verdict"] != "ok"} == WORKERLESS
+    assert {row["check_name"] for row in rows if row["verdict"] != "ok"} == WARNINGS_WITHOUT_WORKERS
     assert {row["verdict"] for row in rows} == {"ok", "warn"}
     for row in rows:
         assert row["detail"]
         assert (row["advice"] is None) == (row["verdict"] == "ok")
 
 
-async def test_an_expired_lease_is_named_and_gets_worse(conn: Connection, ask: Ask) -> None:
+async def test_an_expired_lease_is_a_warning_first_and_bad_later(
+    conn: Connection, ask: Ask
+) -> None:
     await conn.execute("select from jobs_enqueue('a'); select from jobs_claim('w')")
     assert (await ask("expired leases"))[0] == "ok"
     await conn.execute("update jobs set lease_until = clock_timestamp() - interval '10 s'")
@@ -59,7 +61,7 @@ async def test_an_expired_lease_is_named_and_gets_worse(conn: Connection, ask: A
     assert (await ask("expired leases"))[0] == "bad"
 
 
-async def test_a_job_held_for_ever_is_named(conn: Connection, ask: Ask) -> None:
+async def test_a_job_held_for_long_without_a_lease_is_reported(conn: Connection, ask: Ask) -> None:
     await conn.execute("select from jobs_enqueue('a'); select from jobs_start(1, 'me')")
     assert (await ask("jobs held without a lease"))[0] == "ok"
     await conn.execute("update jobs set started_at = clock_timestamp() - interval '2 hours'")
@@ -80,7 +82,9 @@ async def test_the_oldest_due_job_is_named(
     assert said[1].startswith("slow in queue q has been due for 0")
 
 
-async def test_a_paused_queue_with_due_jobs_is_named_instead(conn: Connection, ask: Ask) -> None:
+async def test_a_paused_queue_with_due_jobs_is_named_and_its_oldest_job_is_not(
+    conn: Connection, ask: Ask
+) -> None:
     await conn.execute(
         """select from jobs_pause('q');
         select from jobs_enqueue('a', queue => 'q', run_at => clock_timestamp() - interval '2 h')"""
@@ -129,7 +133,7 @@ async def test_a_worker_that_does_not_tick_is_named(
     assert detail.startswith("w (seen 00:01:0")
 
 
-async def test_jobs_that_no_worker_takes_are_named(
+async def test_jobs_that_no_worker_serves_are_named(
     conn: Connection, ask: Ask, other: Connection
 ) -> None:
     await conn.execute(
@@ -143,7 +147,7 @@ async def test_jobs_that_no_worker_takes_are_named(
     assert detail == "b in queue default (1 due), a in queue q (1 due)"
 
 
-async def test_whoever_holds_back_vacuum_is_named(
+async def test_a_session_that_holds_back_vacuum_is_named(
     conn: Connection, ask: Ask, other: Connection
 ) -> None:
     async with other.transaction(isolation="repeatable_read"):
@@ -158,7 +162,7 @@ async def test_whoever_holds_back_vacuum_is_named(
     assert (await ask("oldest snapshot", "_jobs_doctor_vacuum('0')"))[0] == "ok"
 
 
-async def test_without_the_right_to_see_sessions_it_says_so(
+async def test_without_the_right_to_see_sessions_the_doctor_says_so(
     conn: Connection, ask: Ask, other: Connection
 ) -> None:
     role = f"observer_{uuid4().hex[:12]}"
@@ -232,7 +236,7 @@ async def test_an_unlogged_table_is_bad(conn: Connection, ask: Ask) -> None:
     assert (await ask("persistence"))[0] == "ok"
 
 
-async def test_a_trigger_that_is_off_or_gone_is_bad(conn: Connection, ask: Ask) -> None:
+async def test_a_disabled_or_missing_trigger_is_bad(conn: Connection, ask: Ask) -> None:
     await conn.execute("alter table jobs disable trigger jobs_notify")
     verdict, _, advice = await ask("notifying trigger")
     assert verdict == "bad"
@@ -242,7 +246,7 @@ async def test_a_trigger_that_is_off_or_gone_is_bad(conn: Connection, ask: Ask) 
     assert (await ask("notifying trigger"))[1] == "missing"
 
 
-async def test_doors_left_open_are_bad(conn: Connection, ask: Ask) -> None:
+async def test_rights_granted_to_everybody_are_bad(conn: Connection, ask: Ask) -> None:
     await conn.execute("grant create on schema public to public")
     verdict, detail, advice = await ask("privileges")
     assert verdict == "bad"
@@ -275,12 +279,14 @@ async def test_a_full_notification_queue_names_the_listener_that_is_behind() -> 
                 seen.setdefault(row["verdict"], row)
             assert list(seen) == ["ok", "warn", "bad"]
             assert f"probably behind: pid {lazy.get_server_pid()} (lazy, " in seen["bad"]["detail"]
-            # Enqueueing goes on, silently.
+            # Enqueueing goes on, without NOTIFY.
             await conn.execute("select from jobs_enqueue('a')")
         await lazy.close()
         await conn.close()
 
 
-async def test_the_version_is_that_of_the_package(conn: Connection, pytestconfig: Any) -> None:
+async def test_jobs_version_equals_the_version_of_the_package(
+    conn: Connection, pytestconfig: Any
+) -> None:
     project = (pytestconfig.rootpath / "pyproject.toml").read_text()
     assert f'\nversion = "{await conn.fetchval("select jobs_version()")}"\n' in project

@@ -74,17 +74,17 @@ async def test_every_argument_reaches_its_column(conn):
         ("'t', backoff => '{1s,null}'", "backoff must not hold nulls"),
         ("'t', backoff => '{-1s}'", "delays from 0 to 100 years"),
         ("'t', backoff => '{1000 years}'", "delays from 0 to 100 years"),
-        # One day, if a month had 30 days; and beyond the calendar once it is added to a moment.
+        # This is one day if each month has 30 days, but added to a moment it leaves the calendar.
         ("'t', backoff => '{-290000 years 104400001 days}'", "delays from 0 to 100 years"),
     ],
 )
-async def test_what_cannot_be_a_job_is_refused_by_its_argument(conn, arguments, problem):
+async def test_a_bad_argument_raises_an_error_that_names_the_argument(conn, arguments, problem):
     with pytest.raises(InvalidArgument, match=problem):
         await conn.fetch(f"select jobs_enqueue({arguments})")
     assert await conn.fetchval("select count(*) from jobs") == 0
 
 
-async def test_names_of_512_bytes_are_accepted_in_every_place_that_is_indexed(conn):
+async def test_names_of_512_bytes_are_accepted_in_every_indexed_column(conn):
     await conn.execute(
         """select jobs_enqueue(n, queue => n, reference_type => n, unique_key => n)
         from (select string_agg(md5(i::text), '') as n from generate_series(1, 16) i) name"""
@@ -92,7 +92,7 @@ async def test_names_of_512_bytes_are_accepted_in_every_place_that_is_indexed(co
     assert await conn.fetchval("select octet_length(unique_key) from jobs") == 512
 
 
-async def test_the_table_itself_refuses_what_the_function_refuses(conn):
+async def test_the_table_itself_refuses_the_values_that_jobs_enqueue_refuses(conn):
     for column, value in [
         ("queue", "''"), ("job_type", "repeat('t', 513)"), ("priority", "10"),
         ("run_at", "'infinity'"), ("unique_scope", "'x'"), ("max_retries", "-1"),
@@ -104,13 +104,13 @@ async def test_the_table_itself_refuses_what_the_function_refuses(conn):
             await conn.execute(f"insert into jobs ({columns}{column}) values ({values}{value})")
 
 
-async def test_a_taken_key_gives_the_existing_row(conn):
+async def test_a_taken_key_returns_the_existing_row(conn):
     first = await conn.fetchrow("select * from jobs_enqueue('t', '{\"n\": 1}', unique_key => 'a')")
     again = await conn.fetchrow("select * from jobs_enqueue('t', '{\"n\": 2}', unique_key => 'a')")
     assert again == first
 
 
-async def test_another_type_or_key_is_another_job(conn):
+async def test_another_type_or_key_makes_another_job(conn):
     await conn.execute(ENQUEUE_A)
     assert await conn.fetchval("select id from jobs_enqueue('u', unique_key => 'a')") == 2
     assert await conn.fetchval("select id from jobs_enqueue('t', unique_key => 'b')") == 3
@@ -158,10 +158,11 @@ async def test_sixteen_racing_sessions_make_one_job(connect, conn):
     assert await conn.fetchval("select count(*) from jobs") == 1
 
 
-async def test_a_key_whose_holder_ends_while_it_is_looked_up_gives_a_new_job(
+async def test_a_key_whose_job_ends_during_the_enqueue_makes_a_new_job(
     conn, other, job, blocked
 ):
-    # Fires also where nothing was inserted: between the conflict and the reading of its row.
+    # The trigger fires also without an inserted row: so jobs_enqueue waits after the conflict,
+    # before it reads the row that holds the key.
     await conn.execute("""
         create function pause() returns trigger language plpgsql as
             $$ begin perform pg_advisory_xact_lock_shared(1); return null; end $$;
@@ -173,11 +174,11 @@ async def test_a_key_whose_holder_ends_while_it_is_looked_up_gives_a_new_job(
     await blocked(other)
     await conn.execute("select jobs_cancel($1)", holder)
     await conn.execute("select pg_advisory_unlock(1)")
-    assert await enqueuing == holder + 2  # the number that the conflict took is a gap
+    assert await enqueuing == holder + 2  # the insert that met the conflict used up one id
     assert await conn.fetchval("select status from jobs where id = $1", holder) == "cancelled"
 
 
-async def test_a_key_whose_row_is_locked_is_found_without_waiting_or_touching_it(
+async def test_a_key_of_a_locked_row_is_found_without_waiting_or_changing_the_row(
     conn, other, job, row
 ):
     held = await job("processing", unique_key="a")

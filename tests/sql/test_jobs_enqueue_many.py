@@ -17,7 +17,7 @@ async def test_ids_come_back_in_the_order_of_the_array(conn, ids):
     assert answer == sorted(answer)
 
 
-async def test_with_unique_keys_too_in_whatever_order_they_are(conn, ids):
+async def test_ids_of_jobs_with_unique_keys_come_back_in_the_order_of_the_array_too(conn, ids):
     jobs = [{"job_type": "t", "unique_key": key} for key in ["b", "a", "c", "a"]]
     answer = await ids(MANY, json.dumps(jobs))
     keys = [await conn.fetchval("select unique_key from jobs where id = $1", i) for i in answer]
@@ -26,14 +26,14 @@ async def test_with_unique_keys_too_in_whatever_order_they_are(conn, ids):
     assert await conn.fetchval("select count(*) from jobs") == 3
 
 
-async def test_a_key_that_is_held_gives_the_existing_id(conn, ids):
+async def test_a_taken_key_returns_the_existing_id(conn, ids):
     held = await conn.fetchval("select id from jobs_enqueue('t', unique_key => 'a')")
     answer = await ids(MANY, '[{"job_type": "t"}, {"job_type": "t", "unique_key": "a"}]')
     assert answer[1] == held
     assert await conn.fetchval("select count(*) from jobs") == 2
 
 
-async def test_every_key_reaches_its_column_and_null_or_absent_is_the_default(conn):
+async def test_every_field_reaches_its_column_and_a_null_or_absent_field_means_the_default(conn):
     full = {
         "job_type": "t", "payload": [1], "queue": "q", "priority": 9,
         "run_at": "2030-01-01T00:00:00Z", "reference_type": "file", "reference_id": 42,
@@ -79,7 +79,7 @@ async def test_an_empty_array_adds_nothing(ids):
         ),
     ],
 )
-async def test_it_is_all_or_nothing_and_the_error_names_the_row(conn, jobs, problem):
+async def test_a_bad_item_adds_no_job_at_all_and_the_error_names_the_item(conn, jobs, problem):
     with pytest.raises(InvalidArgument, match=problem):
         await conn.execute(MANY, jobs)
     assert await conn.fetchval("select count(*) from jobs") == 0
@@ -91,7 +91,7 @@ async def test_null_instead_of_jobs_raises(conn):
 
 
 @pytest.mark.parametrize("key", ["5", '{"a": 1}', "[1]"])
-async def test_a_key_of_any_json_type_is_unique_as_its_text(conn, key):
+async def test_a_unique_key_of_any_json_type_is_stored_as_text(conn, key):
     await conn.execute(MANY, f'[{{"job_type": "t", "unique_key": {key}}}]')
     assert await conn.fetchval("select unique_key from jobs") == key
 

@@ -8,7 +8,7 @@ from pgjobs.errors import InvalidArgument, JobNotFound, JobNotHeld
 DELAY = "select run_at - updated_at from jobs_fail($1, 'e')"
 
 
-async def test_with_retries_left_it_waits_for_the_next_one(conn, job, row):
+async def test_a_failed_job_with_retries_left_is_pending_until_its_backoff_is_over(conn, job, row):
     running = await job("processing")
     failed = await conn.fetchrow("select * from jobs_fail($1, 'it broke')", running)
     assert failed == await row(running)
@@ -18,7 +18,7 @@ async def test_with_retries_left_it_waits_for_the_next_one(conn, job, row):
     assert await conn.fetchval("select run_at > clock_timestamp() from jobs")
 
 
-async def test_with_none_left_it_is_failed_for_good(conn, job):
+async def test_a_failed_job_without_retries_left_ends_failed(conn, job):
     running = await job("processing", retry_count=3)
     failed = await conn.fetchrow("select * from jobs_fail($1, 'it broke')", running)
     assert (failed["status"], failed["retry_count"], failed["max_retries"]) == ("failed", 3, 3)
@@ -26,7 +26,7 @@ async def test_with_none_left_it_is_failed_for_good(conn, job):
 
 
 @pytest.mark.parametrize("max_retries", [0, 1, 3])
-async def test_by_failing_it_runs_at_most_one_time_more_than_max_retries(conn, job, max_retries):
+async def test_a_job_that_always_fails_runs_one_time_more_than_max_retries(conn, job, max_retries):
     await job(max_retries=max_retries)
     runs = 0
     while await conn.fetch("select * from jobs_claim('me')"):
@@ -35,7 +35,7 @@ async def test_by_failing_it_runs_at_most_one_time_more_than_max_retries(conn, j
     assert runs == max_retries + 1
 
 
-async def test_retry_false_ends_it_at_once_and_null_is_true(conn, job):
+async def test_retry_false_ends_the_job_at_once_and_retry_null_means_true(conn, job):
     fail = "select status from jobs_fail($1, 'e', retry => $2)"
     assert await conn.fetchval(fail, await job("processing"), False) == "failed"
     assert await conn.fetchval(fail, await job("processing"), None) == "pending"
@@ -67,7 +67,7 @@ async def test_a_listed_backoff_repeats_its_last_delay(conn, job, retry_count, s
     assert await conn.fetchval(DELAY, running) == timedelta(seconds=seconds)
 
 
-async def test_retry_in_overrides_the_backoff_for_this_once(conn, job):
+async def test_retry_in_overrides_the_backoff_for_one_retry(conn, job):
     running = await job("processing", backoff=[timedelta(seconds=5)])
     fail = "select run_at - updated_at from jobs_fail($1, 'e', retry_in => '90 s')"
     assert await conn.fetchval(fail, running) == timedelta(seconds=90)
@@ -81,13 +81,13 @@ async def test_an_impossible_retry_in_raises_and_changes_nothing(conn, job, row,
     assert (await row(running))["status"] == "processing"
 
 
-async def test_a_failure_has_to_say_why(conn, job):
+async def test_a_failure_without_an_error_raises(conn, job):
     running = await job("processing")
     with pytest.raises(InvalidArgument, match="error is missing"):
         await conn.execute("select jobs_fail($1, null)", running)
 
 
-async def test_a_job_that_was_to_be_cancelled_ends_cancelled(conn, job):
+async def test_a_failed_job_with_a_cancel_request_ends_cancelled(conn, job):
     running = await job("processing", cancel_requested_at=timedelta(0))
     failed = await conn.fetchrow("select * from jobs_fail($1, 'stopped')", running)
     assert (failed["status"], failed["error"], failed["retry_count"]) == ("cancelled", "stopped", 0)
@@ -115,14 +115,14 @@ async def test_the_second_of_two_sessions_spends_no_second_retry(conn, other, jo
     assert (await row(running))["retry_count"] == 1
 
 
-async def test_a_retry_wakes_sleepers(conn, job, ears):
+async def test_a_failure_with_retries_left_sends_a_signal(conn, job, ears):
     running = await job("processing", queue="q")
     await ears.heard()
     await conn.execute("select jobs_fail($1, 'e')", running)
     assert await ears.heard() == ["q"]
 
 
-async def test_the_last_failure_wakes_nobody(conn, job, ears):
+async def test_the_last_failure_sends_no_signal(conn, job, ears):
     running = await job("processing")
     await ears.heard()
     await conn.execute("select jobs_fail($1, 'e', retry => false)", running)

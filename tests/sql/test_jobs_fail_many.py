@@ -10,7 +10,7 @@ MANY = """select * from jobs_fail_many(
 MINUTE = timedelta(minutes=1)
 
 
-async def test_each_job_gets_its_own_error_verdict_and_delay(job, ids, row):
+async def test_each_job_gets_its_own_error_retry_and_delay(job, ids, row):
     a, b, c = [await job("processing") for _ in range(3)]
     changed = await ids(MANY, [c, a, b], [1] * 3, ["C", "A", "B"], [None, True, False],
                         [None, MINUTE, MINUTE])
@@ -23,7 +23,7 @@ async def test_each_job_gets_its_own_error_verdict_and_delay(job, ids, row):
     assert timedelta(0) < rows[2]["run_at"] - rows[2]["updated_at"] < MINUTE
 
 
-async def test_what_fails_the_fence_is_skipped(conn, job, ids):
+async def test_a_job_that_fails_the_fence_is_skipped(conn, job, ids):
     others = await job("processing", worker="you")
     mine = await job("processing")
     stale = await job("processing", attempt=2)
@@ -33,13 +33,13 @@ async def test_what_fails_the_fence_is_skipped(conn, job, ids):
     assert [tuple(r) for r in changed] == [(mine, "d")]
 
 
-async def test_an_id_twice_spends_one_retry(job, ids, row):
+async def test_a_repeated_id_spends_one_retry(job, ids, row):
     a = await job("processing")
     assert await ids(MANY, [a, a], [1, 1], ["x", "y"], [True] * 2, [None] * 2) == [a]
     assert ((await row(a))["retry_count"], (await row(a))["error"]) == (1, "x")
 
 
-async def test_no_ids_are_no_work(ids):
+async def test_empty_arrays_change_nothing(ids):
     assert await ids(MANY, [], [], [], [], []) == []
 
 
@@ -54,7 +54,7 @@ async def test_one_bad_delay_or_missing_error_changes_nothing(conn, job):
 
 @pytest.mark.parametrize("list_of_two", ["{{%s},{%s}}", "{{%s,%s}}", "[5:6]={%s,%s}"])
 @pytest.mark.parametrize("place", range(1, 6))
-async def test_what_is_not_a_plain_list_raises(conn, job, place, list_of_two):
+async def test_an_array_that_is_not_a_plain_list_raises(conn, job, place, list_of_two):
     await job("processing")
     await job("processing")
     arguments = ["'me'", "'{1,2}'", "'{1,1}'", "'{e,e}'", "'{t,t}'", "'{1s,1s}'"]
@@ -91,7 +91,7 @@ async def test_two_batches_in_opposite_orders_do_not_deadlock(conn, other, job, 
     assert await conn.fetchval("select max(retry_count) from jobs") == 1
 
 
-async def test_one_notification_per_queue_wakes_sleepers(conn, job, ears):
+async def test_failures_send_one_signal_per_queue(conn, job, ears):
     jobs = [await job("processing", queue=queue) for queue in "aabb"]
     last = await job("processing", queue="c", retry_count=3)
     await ears.heard()

@@ -7,14 +7,14 @@ from pgjobs.errors import InvalidArgument
 BEAT = "select job_id, state from jobs_heartbeat('me', $1::bigint[], $2::int[], '5 minutes')"
 
 
-async def test_it_prolongs_the_lease_of_what_is_held_even_past_its_end(conn, job):
+async def test_a_heartbeat_prolongs_the_lease_of_a_held_job_even_after_the_lease_ended(conn, job):
     late = await job("processing", lease_until=timedelta(hours=-1))
     assert [tuple(r) for r in await conn.fetch(BEAT, [late], [1])] == [(late, "held")]
     left = await conn.fetchval("select lease_until - clock_timestamp() from jobs")
     assert timedelta(minutes=4) < left <= timedelta(minutes=5)
 
 
-async def test_it_answers_for_every_job_in_the_order_asked(conn, job):
+async def test_a_heartbeat_answers_for_every_job_in_the_order_of_the_arguments(conn, job):
     held = await job("processing")
     cancel = await job("processing", cancel_requested_at=timedelta(0))
     others = await job("processing", worker="you")
@@ -36,7 +36,7 @@ async def test_it_answers_for_every_job_in_the_order_asked(conn, job):
         {"status": "completed", "worker": "me", "attempt": 1, "lease_until": timedelta(hours=-1)},
     ],
 )
-async def test_it_leaves_the_leases_of_others_of_later_attempts_and_of_ended_jobs_alone(
+async def test_a_heartbeat_changes_no_job_of_another_worker_no_later_attempt_and_no_ended_job(
     conn, job, row, columns
 ):
     others = await job(**{"status": "processing", **columns})
@@ -63,13 +63,13 @@ async def test_bad_arguments_raise(conn, arguments):
         await conn.execute(f"select jobs_heartbeat({arguments})")
 
 
-async def test_a_job_that_recovery_took_is_lost(conn, other, job):
+async def test_a_job_that_recovery_took_back_is_lost(conn, other, job):
     lost = await job("processing", lease_until=timedelta(seconds=-1))
     await other.execute("select jobs_recover()")
     assert (await conn.fetchrow(BEAT, [lost], [1]))["state"] == "lost"
 
 
-async def test_one_locked_job_does_not_hold_up_the_leases_of_the_others(conn, other, job, row):
+async def test_a_locked_job_does_not_delay_the_leases_of_other_jobs(conn, other, job, row):
     locked, free = await job("processing"), await job("processing")
     async with conn.transaction():
         await conn.execute("select jobs_complete($1)", locked)
@@ -82,7 +82,7 @@ async def test_one_locked_job_does_not_hold_up_the_leases_of_the_others(conn, ot
     assert [r["state"] for r in answer] == ["lost", "held"]
 
 
-async def test_what_is_being_prolonged_is_not_recovered(conn, other, job):
+async def test_a_job_whose_lease_is_being_prolonged_is_not_recovered(conn, other, job):
     late = await job("processing", lease_until=timedelta(hours=-1))
     async with conn.transaction():
         await conn.execute(BEAT, [late], [1])
@@ -90,7 +90,7 @@ async def test_what_is_being_prolonged_is_not_recovered(conn, other, job):
     assert await other.fetch("select * from jobs_recover()") == []
 
 
-async def test_of_an_id_with_two_attempts_the_later_one_is_prolonged(conn, job, row):
+async def test_an_id_with_two_attempts_is_prolonged_in_the_later_attempt(conn, job, row):
     running = await job("processing", attempt=2)
     before = (await row(running))["lease_until"]
     answer = await conn.fetch(BEAT, [running, running], [1, 2])

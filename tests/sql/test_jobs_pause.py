@@ -3,7 +3,7 @@ import pytest
 from pgjobs.errors import InvalidArgument
 
 
-async def test_claims_get_nothing_and_running_jobs_finish(conn, job):
+async def test_no_job_of_a_paused_queue_is_claimed_and_running_jobs_finish(conn, job):
     running = await job("processing")
     await job()
     assert (await conn.fetchrow("select * from jobs_pause('default')"))["paused_at"] is not None
@@ -16,13 +16,13 @@ async def test_pausing_twice_keeps_the_first_moment(conn):
     assert await conn.fetchval(pause) == await conn.fetchval(pause)
 
 
-async def test_jobs_can_still_be_enqueued(conn):
+async def test_jobs_can_still_be_enqueued_into_a_paused_queue(conn):
     await conn.execute("select jobs_pause('default')")
     assert await conn.fetchval("select status from jobs_enqueue('t')") == "pending"
 
 
 @pytest.mark.parametrize("queue", ["null", "''", "repeat('q', 513)"])
-async def test_what_is_no_queue_raises(conn, queue):
+async def test_a_bad_queue_name_raises(conn, queue):
     with pytest.raises(InvalidArgument, match="queue must have 1 to 512 bytes"):
         await conn.execute(f"select jobs_pause({queue})")
 

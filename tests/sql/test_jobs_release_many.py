@@ -10,7 +10,7 @@ SNOOZE = """select * from jobs_release_many('me', $1::bigint[], $2::int[],
     array[null, clock_timestamp() + interval '1 hour'])"""
 
 
-async def test_a_released_job_is_pending_again_and_has_spent_nothing(conn, job, ids, row):
+async def test_a_released_job_is_pending_again_and_has_spent_no_retry(conn, job, ids, row):
     running = await job("processing", run_at=timedelta(hours=-1), error="earlier", retry_count=1)
     before = await row(running)
     assert await ids(MANY, [running], [1]) == [running]
@@ -21,7 +21,7 @@ async def test_a_released_job_is_pending_again_and_has_spent_nothing(conn, job, 
     assert await ids("select id from jobs_claim('another')") == [running]
 
 
-async def test_with_run_ats_it_is_snoozed_and_a_null_among_them_means_as_it_was(job, ids, row):
+async def test_a_given_run_at_snoozes_the_job_and_a_null_keeps_the_old_run_at(job, ids, row):
     a, b = await job("processing"), await job("processing")
     was = (await row(a))["run_at"]
     assert sorted(await ids(SNOOZE, [a, b], [1, 1])) == [a, b]
@@ -29,20 +29,20 @@ async def test_with_run_ats_it_is_snoozed_and_a_null_among_them_means_as_it_was(
     assert (await row(b))["run_at"] - was > timedelta(minutes=59)
 
 
-async def test_what_fails_the_fence_is_skipped(job, ids):
+async def test_a_job_that_fails_the_fence_is_skipped(job, ids):
     mine = await job("processing")
     jobs = [await job("processing", worker="you"), 99, await job("processing", attempt=2), mine,
             await job(), await job("cancelled")]
     assert await ids(MANY, jobs, [1] * 6) == [mine]
 
 
-async def test_a_job_that_was_to_be_cancelled_ends_cancelled(job, ids, row):
+async def test_a_released_job_with_a_cancel_request_ends_cancelled(job, ids, row):
     running = await job("processing", cancel_requested_at=timedelta(0))
     assert await ids(MANY, [running], [1]) == [running]
     assert (await row(running))["status"] == "cancelled"
 
 
-async def test_an_id_twice_and_no_ids(job, ids):
+async def test_a_repeated_id_counts_once_and_empty_arrays_change_nothing(job, ids):
     a = await job("processing")
     assert await ids(MANY, [a, a], [1, 1]) == [a]
     assert await ids(MANY, [], []) == []
@@ -68,7 +68,7 @@ async def test_bad_arguments_raise(conn, job, row, arguments):
     assert (await row(running))["status"] == "processing"
 
 
-async def test_it_wakes_sleepers_once_per_queue(conn, job, ears):
+async def test_releases_send_one_signal_per_queue(conn, job, ears):
     jobs = [await job("processing", queue=queue) for queue in "aab"]
     await ears.heard()
     await conn.execute(MANY, jobs, [1] * 3)

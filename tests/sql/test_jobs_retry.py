@@ -9,7 +9,9 @@ RETRY = "select * from jobs_retry($1)"
 
 
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
-async def test_a_finished_job_is_pending_now_with_a_clean_slate(conn, job, row, ids, status):
+async def test_a_finished_job_is_pending_again_without_counts_result_and_error(
+    conn, job, row, ids, status
+):
     finished = await job(
         status, retry_count=3, crash_count=2, attempt=6, result="1", error="e",
         run_at=timedelta(hours=1), cancel_requested_at=timedelta(0),
@@ -30,7 +32,7 @@ async def test_a_live_job_raises(conn, job, status):
         await conn.execute(RETRY, live)
 
 
-async def test_no_such_job_and_no_id_raise(conn):
+async def test_an_unknown_id_and_a_null_id_raise(conn):
     with pytest.raises(JobNotFound):
         await conn.execute(RETRY, 99)
     with pytest.raises(InvalidArgument):
@@ -46,13 +48,13 @@ async def test_a_key_that_another_job_holds_raises_and_changes_nothing(conn, job
     assert await row(failed) == before
 
 
-async def test_its_own_key_is_its_own(conn, job):
+async def test_a_job_that_holds_its_own_key_may_be_retried(conn, job):
     for scope in ["live", "kept"]:
         failed = await job("failed", unique_key=scope, unique_scope=scope)
         assert (await conn.fetchrow(RETRY, failed))["status"] == "pending"
 
 
-async def test_the_second_of_two_sessions_finds_it_pending(conn, other, job, blocked):
+async def test_the_second_of_two_sessions_finds_the_job_pending(conn, other, job, blocked):
     failed = await job("failed")
     async with conn.transaction():
         await conn.execute(RETRY, failed)
@@ -62,7 +64,7 @@ async def test_the_second_of_two_sessions_finds_it_pending(conn, other, job, blo
         await second
 
 
-async def test_an_enqueue_that_is_under_way_decides_who_has_the_key(conn, other, job, blocked):
+async def test_a_retry_waits_for_an_enqueue_of_the_same_key_and_raises(conn, other, job, blocked):
     failed = await job("failed", unique_key="a")
     async with conn.transaction():
         await conn.execute("select jobs_enqueue('t', unique_key => 'a')")
@@ -72,7 +74,7 @@ async def test_an_enqueue_that_is_under_way_decides_who_has_the_key(conn, other,
         await retry
 
 
-async def test_it_wakes_sleepers(conn, job, ears):
+async def test_a_retry_sends_a_signal(conn, job, ears):
     failed = await job("failed", queue="q")
     await conn.execute(RETRY, failed)
     assert await ears.heard() == ["q"]

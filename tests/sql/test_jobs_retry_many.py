@@ -22,7 +22,7 @@ async def test_an_explicit_null_means_the_default(conn, job):
     assert await conn.fetchval("select jobs_retry_many(null, null, null, null)") == 1
 
 
-async def test_types_queues_and_since_when_choose_among_them(conn, job, ids):
+async def test_job_types_queues_and_failed_since_select_the_jobs(conn, job, ids):
     a = await job("failed", job_type="a")
     b = await job("failed", job_type="b", queue="q")
     old = await job("failed", job_type="a", finished_at=-2 * DAY)
@@ -37,7 +37,7 @@ async def test_types_queues_and_since_when_choose_among_them(conn, job, ids):
     assert await ids(PENDING) == [a, b, old]
 
 
-async def test_max_jobs_is_exact_and_repeating_finds_the_rest(conn, job):
+async def test_max_jobs_is_exact_and_further_calls_retry_the_rest(conn, job):
     for _ in range(5):
         await job("failed")
     counts = [await conn.fetchval("select jobs_retry_many(max_jobs => 2)") for _ in range(4)]
@@ -46,7 +46,9 @@ async def test_max_jobs_is_exact_and_repeating_finds_the_rest(conn, job):
         await conn.execute("select jobs_retry_many(max_jobs => -1)")
 
 
-async def test_those_whose_key_is_taken_are_skipped_and_use_up_nothing(conn, job, ids):
+async def test_jobs_whose_key_is_taken_are_skipped_and_do_not_count_towards_max_jobs(
+    conn, job, ids
+):
     await job("failed", unique_key="a")
     await job("failed", unique_key="a")
     live = await job(unique_key="a")
@@ -55,7 +57,7 @@ async def test_those_whose_key_is_taken_are_skipped_and_use_up_nothing(conn, job
     assert await ids(PENDING) == [live, free]
 
 
-async def test_of_two_failed_jobs_with_one_key_one_is_retried(conn, job, ids):
+async def test_only_one_of_two_failed_jobs_with_the_same_key_is_retried(conn, job, ids):
     for _ in range(2):
         await job("failed", unique_key="a")
     await job("failed")
@@ -63,7 +65,7 @@ async def test_of_two_failed_jobs_with_one_key_one_is_retried(conn, job, ids):
     assert len(await ids("select id from jobs where status = 'failed'")) == 1
 
 
-async def test_a_kept_key_is_its_own(conn, job):
+async def test_a_job_that_holds_its_own_kept_key_is_retried(conn, job):
     await job("failed", unique_key="a", unique_scope="kept")
     assert await conn.fetchval("select jobs_retry_many()") == 1
 
@@ -75,7 +77,7 @@ async def test_locked_rows_are_skipped(conn, other, job):
         assert await other.fetchval("select jobs_retry_many()") == 1
 
 
-async def test_it_wakes_sleepers_once_per_queue(conn, job, ears):
+async def test_retries_send_one_signal_per_queue(conn, job, ears):
     for queue in "aab":
         await job("failed", queue=queue)
     await conn.execute("select jobs_retry_many()")

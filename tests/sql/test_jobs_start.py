@@ -6,7 +6,7 @@ import pytest
 from pgjobs.errors import InvalidArgument, JobNotFound, JobNotHeld
 
 
-async def test_it_claims_one_chosen_job_for_ever(conn, job, row):
+async def test_a_start_claims_the_chosen_job_without_a_lease(conn, job, row):
     await job(priority=9)
     chosen = await job()
     started = await conn.fetchrow("select * from jobs_start($1, 'me')", chosen)
@@ -16,13 +16,13 @@ async def test_it_claims_one_chosen_job_for_ever(conn, job, row):
     assert await conn.fetch("select * from jobs_recover()") == []
 
 
-async def test_with_a_lease_it_can_be_recovered(conn, job):
+async def test_a_start_with_a_lease_sets_lease_until(conn, job):
     chosen = await job()
     left = "select lease_until - clock_timestamp() from jobs_start($1, 'me', '5 minutes')"
     assert timedelta(minutes=4) < await conn.fetchval(left, chosen) <= timedelta(minutes=5)
 
 
-async def test_neither_a_future_run_at_nor_a_pause_keeps_a_person_from_it(conn, job):
+async def test_a_future_job_in_a_paused_queue_can_be_started(conn, job):
     chosen = await job(run_at=timedelta(hours=1))
     await conn.execute("select jobs_pause('default')")
     assert await conn.fetchval("select status from jobs_start($1, 'me')", chosen) == "processing"
@@ -37,7 +37,9 @@ async def test_bad_arguments_raise(conn, job):
         await conn.fetch("select jobs_start(99, 'me')")
 
 
-async def test_the_second_of_two_sessions_waits_and_then_finds_it_taken(conn, other, job, blocked):
+async def test_the_second_of_two_sessions_waits_and_then_finds_the_job_taken(
+    conn, other, job, blocked
+):
     chosen = await job()
     start = "select jobs_start($1, 'me')"
     async with conn.transaction():
@@ -48,7 +50,7 @@ async def test_the_second_of_two_sessions_waits_and_then_finds_it_taken(conn, ot
         await second
 
 
-async def test_a_claim_passes_by_what_is_being_started(conn, other, job):
+async def test_a_claim_skips_a_job_that_is_being_started(conn, other, job):
     chosen = await job()
     async with conn.transaction():
         await conn.execute("select jobs_start($1, 'me')", chosen)

@@ -1,7 +1,7 @@
 from datetime import timedelta
 
 
-async def test_it_counts_per_queue_type_and_status(conn, job):
+async def test_jobs_are_counted_per_queue_type_and_status(conn, job):
     for _ in range(2):
         await job()
     await job(queue="q")
@@ -18,7 +18,7 @@ async def test_it_counts_per_queue_type_and_status(conn, job):
     ]
 
 
-async def test_oldest_due_is_the_age_of_what_could_have_been_claimed_first(conn, job):
+async def test_oldest_due_is_the_age_of_the_pending_job_that_has_been_due_longest(conn, job):
     await job(run_at=timedelta(hours=-2))
     await job(run_at=timedelta(hours=-1))
     await job(run_at=timedelta(hours=1), job_type="future")

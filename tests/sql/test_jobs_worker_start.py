@@ -7,7 +7,7 @@ from pgjobs.errors import InvalidArgument, WorkerNameTaken
 START = "select * from jobs_worker_start('w', '{default,q}', '{t}', 4, '1.2')"
 
 
-async def test_the_worker_is_registered_asleep(conn):
+async def test_a_new_worker_is_registered_in_mode_listening(conn):
     row = await conn.fetchrow(START)
     assert row == await conn.fetchrow("select * from jobs_workers")
     assert (row["worker"], row["queues"], row["job_types"]) == ("w", ["default", "q"], ["t"])
@@ -15,13 +15,15 @@ async def test_the_worker_is_registered_asleep(conn):
     assert (row["polling"], row["missed_at"]) == (False, None)
 
 
-async def test_a_living_workers_name_is_refused(conn, other):
+async def test_the_name_of_a_living_worker_is_refused(conn, other):
     await other.execute(START)
     with pytest.raises(WorkerNameTaken, match="a living worker is called w"):
         await conn.execute(START)
 
 
-async def test_the_name_is_free_when_the_session_has_ended_and_the_row_is_taken_over(conn, other):
+async def test_when_a_workers_session_has_ended_a_new_worker_takes_over_the_name_and_the_row(
+    conn, other
+):
     await other.execute(START)
     await other.execute("update jobs_workers set polling = true, missed_at = '2000-01-01'")
     await other.close()
@@ -40,7 +42,9 @@ async def test_a_rolled_back_registration_keeps_nothing_but_the_name(conn, other
         await conn.execute(START)
 
 
-async def test_who_only_looks_whether_the_name_lives_does_not_get_it_refused(conn, other):
+async def test_a_session_that_checks_whether_a_worker_lives_does_not_make_the_start_fail(
+    conn, other
+):
     key = await conn.fetchval("select _jobs_advisory_key('name', 'w')")
     await other.execute("select pg_advisory_lock_shared($1)", key)
     start = asyncio.create_task(conn.execute(START))
@@ -63,12 +67,12 @@ async def test_bad_arguments_raise(conn, arguments):
         await conn.execute(f"select jobs_worker_start({arguments})")
 
 
-async def test_names_of_different_workers_do_not_meet(conn, other):
+async def test_workers_with_different_names_do_not_conflict(conn, other):
     await conn.execute(START)
     await other.execute("select jobs_worker_start('v', '{default}', null, 1)")
     assert await conn.fetchval("select count(*) from jobs_workers") == 2
 
 
-async def test_whoever_sleeps_on_its_queues_is_told_and_begins_to_watch_it(conn, ears):
+async def test_a_start_sends_signals_so_that_other_workers_watch_the_new_worker(conn, ears):
     await conn.execute(START)
     assert sorted(await ears.heard()) == ["default", "q"]

@@ -5,7 +5,7 @@ from pgjobs.errors import WorkerNameTaken
 START = "select jobs_worker_start('w', '{default}', null, 1)"
 
 
-async def test_the_worker_is_off_the_register_and_its_name_free_with_its_session(conn, other):
+async def test_a_stop_deletes_the_row_and_the_end_of_the_session_frees_the_name(conn, other):
     await other.execute(START)
     await other.execute("select jobs_worker_stop('w')")
     assert await conn.fetch("select * from jobs_workers") == []

@@ -1,4 +1,4 @@
-"""Objects that others put under our names before the installation: it does not build upon them."""
+"""The installation does not build upon objects of other owners that have names of pgjobs."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ def make(dsn: str, role: str, statement: str) -> None:
 
 @pytest.mark.parametrize("by", ["migrate", "psql"])
 @pytest.mark.parametrize("named", TRAPS)
-def test_what_belongs_to_a_stranger_is_not_built_upon(
+def test_the_installation_does_not_build_upon_an_object_of_another_owner(
     empty_dsn: str, query: Query, psql: Psql, stranger: str, named: str, by: str
 ) -> None:
     make(empty_dsn, stranger, TRAPS[named])
@@ -58,11 +58,11 @@ def test_what_belongs_to_a_stranger_is_not_built_upon(
         assert said in done.stderr
     after = query("select count(*) from pg_class"), query("select count(*) from pg_proc")
     assert after == before
-    # Elsewhere there is room.
+    # In another schema the installation succeeds.
     assert migrate(empty_dsn, "jobs") == ["0001_jobs"]
 
 
-def test_no_column_is_of_a_type_that_was_there_before(
+def test_a_type_of_another_owner_with_a_name_of_pgjobs_is_refused(
     empty_dsn: str, query: Query, stranger: str
 ) -> None:
     make(empty_dsn, stranger, "create domain jobs_priority as smallint")
@@ -72,7 +72,7 @@ def test_no_column_is_of_a_type_that_was_there_before(
     assert migrate(empty_dsn, "jobs") == ["0001_jobs"]
 
 
-def test_a_superuser_does_not_upgrade_what_a_role_owns_but_that_role_does(
+def test_a_superuser_may_not_upgrade_the_installation_of_a_role_but_that_role_may(
     empty_dsn: str, query: Query, stranger: str
 ) -> None:
     as_role = f"{empty_dsn}&options=-c%20role%3D{stranger}"
@@ -80,12 +80,12 @@ def test_a_superuser_does_not_upgrade_what_a_role_owns_but_that_role_does(
     with pytest.raises(SchemaMismatch, match=f"belongs to {stranger}.*install as that role"):
         migrate(empty_dsn)
     assert migrate(as_role) == []
-    # Whoever could act as the installer anyway lays no trap.
+    # The owner may act as the installing role anyway, so its objects are no trap.
     query("do $$ begin execute format('grant %I to pgjobs_stranger', current_user); end $$")
     assert migrate(empty_dsn) == []
 
 
-def test_a_function_that_a_release_adds_is_nobodys(
+def test_a_function_that_a_release_adds_is_closed_to_everybody(
     empty_dsn: str, query: Query, copied_sql: Any
 ) -> None:
     migrate(empty_dsn)

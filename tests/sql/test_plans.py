@@ -1,7 +1,7 @@
-"""Which indexes are used, and how many rows are read: by count, never by the clock.
+"""Which indexes the statements use, and how many rows they read: counted, never timed.
 
-The traps are those of a queue: plans that were made when the table was empty, a table without
-statistics, statistics of another hour, and plans without the values (generic ones).
+A queue can mislead the planner: by plans from a time when the table was empty, by no statistics or
+old statistics, and by generic plans, which do not know the values.
 """
 
 import json
@@ -9,7 +9,7 @@ import json
 import asyncpg
 import pytest
 
-# 100,000 rows, of which a claim of queue `default`, type `t`, is to read about as many as it takes.
+# 100,000 rows. A claim of queue `default`, type `t`, must read about as many rows as it claims.
 FILL = """
 insert into jobs (job_type, queue, priority, run_at)
     select 'foreign', 'default', 0, clock_timestamp() - interval '1 hour'
@@ -37,7 +37,7 @@ insert into jobs (job_type, reference_type, reference_key)
 insert into jobs (job_type, reference_type) select 'rare', 'rare' from generate_series(1, 59);
 """
 
-# Each changes or returns ten rows, or one.
+# Each statement changes or returns one row, or ten rows.
 CALLS = {
     "claim one type": "select * from jobs_claim('me', '{default}', 10, job_types => '{t}')",
     "claim two types": "select * from jobs_claim('me', '{default}', 10, job_types => '{t,u}')",
@@ -65,12 +65,12 @@ CALLS = {
     "enqueue a taken key": "select * from jobs_enqueue('t', unique_key => 'a')",
     "tick": "select * from _jobs_worker_tick('me')",
 }
-ROWS = 100  # at most, read by any of them; a scan of anything but the right range reads thousands
-BLOCKS = 1_000  # at most, touched by any of them: also what an index-only scan would read
+MAX_ROWS = 100  # a statement that scans more than the right range reads thousands
+MAX_BLOCKS = 1_000  # also for an index-only scan, which reads blocks but no rows
 
 
 async def targets(conn: asyncpg.Connection) -> dict[str, str]:
-    """The ids that the calls are about."""
+    """The values for the placeholders in CALLS."""
     mine = [r[0] for r in await conn.fetch("select id from jobs where worker = 'me' order by id")]
     pending = await conn.fetchval("select min(id) from jobs where status = 'pending'")
     failed = await conn.fetchval("select min(id) from jobs where status = 'failed'")
@@ -85,7 +85,7 @@ async def targets(conn: asyncpg.Connection) -> dict[str, str]:
 
 
 async def read(conn: asyncpg.Connection, query: str) -> tuple[int, int, int]:
-    """Scans of the whole table, rows and blocks that a statement read; what it did is undone."""
+    """Counts the full scans, rows and blocks that a statement read; rolls its changes back."""
     counters = """select seq_scan, seq_tup_read + coalesce(idx_tup_fetch, 0)
         from pg_stat_xact_user_tables where relname = 'jobs'"""
     transaction = conn.transaction()
@@ -103,7 +103,7 @@ async def read(conn: asyncpg.Connection, query: str) -> tuple[int, int, int]:
 
 
 async def everything(conn: asyncpg.Connection) -> dict[str, tuple[int, int, int]]:
-    """What each call reads, after so many runs that its plans are kept."""
+    """The counts of each statement, after so many runs that PostgreSQL keeps its plans."""
     found = await targets(conn)
     result = {}
     for name, query in CALLS.items():
@@ -124,7 +124,7 @@ async def everything(conn: asyncpg.Connection) -> dict[str, tuple[int, int, int]
 )
 async def situation(request: pytest.FixtureRequest, conn: asyncpg.Connection) -> str:
     await conn.execute("alter table jobs set (autovacuum_enabled = false)")
-    # What is planned badly here may take an hour.
+    # A statement with a bad plan may take an hour.
     await conn.execute("set statement_timeout = '30 s'")
     await conn.execute("select jobs_worker_start('me', '{default}', null, 1)")
     name: str = request.param
@@ -141,7 +141,7 @@ async def situation(request: pytest.FixtureRequest, conn: asyncpg.Connection) ->
             if name == "generic plans":
                 await conn.execute("set plan_cache_mode = force_generic_plan")
         case "skewed":
-            # Analysed at an hour when nearly all were due, processing, or failed.
+            # The statistics are from a time when the jobs were due, processing, or failed.
             for status in ["pending", "processing", "failed"]:
                 await conn.execute(
                     """insert into jobs (job_type, status, worker, attempt, finished_at, unique_key)
@@ -158,13 +158,13 @@ async def situation(request: pytest.FixtureRequest, conn: asyncpg.Connection) ->
     return name
 
 
-async def test_no_statement_reads_more_than_its_rows(conn, situation):
+async def test_no_statement_reads_more_rows_or_blocks_than_the_bounds(conn, situation):
     found = await everything(conn)
     assert found.keys() == CALLS.keys()
     bad = {
         name: cost
         for name, cost in found.items()
-        if cost[0] > 0 or cost[1] > ROWS or cost[2] > BLOCKS
+        if cost[0] > 0 or cost[1] > MAX_ROWS or cost[2] > MAX_BLOCKS
     }
     assert not bad, found
 
@@ -184,7 +184,7 @@ async def test_each_look_up_has_its_index_at_100_000_rows(conn):
     await conn.execute(FILL)
     await conn.execute("analyze jobs")
     for index, condition in LOOK_UPS.items():
-        # One row has more than one way in; the index of pairs has to be the way for pairs.
+        # While ids are unique, the index of ids finds the row as well: make one id frequent.
         if index == "ix_jobs_reference":
             await conn.execute("update jobs set reference_id = 42 where reference_id % 2 = 0")
             await conn.execute("analyze jobs")

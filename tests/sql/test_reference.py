@@ -1,4 +1,4 @@
-"""The examples of docs/sql.md run, one after the other, as they are printed."""
+"""The examples of docs/sql.md run one after the other, exactly as the page prints them."""
 
 import re
 from pathlib import Path

@@ -1,7 +1,7 @@
 UNKNOWN = "select * from _jobs_release_unknown('me', $1::bigint[])"
 
 
-async def test_what_is_held_and_not_known_is_pending_again_and_nothing_else(job, ids, row):
+async def test_only_the_held_jobs_that_the_worker_does_not_know_are_pending_again(job, ids, row):
     known, unknown = await job("processing"), await job("processing", retry_count=1)
     others, ended = await job("processing", worker="you"), await job("completed", worker="me")
     before = [await row(kept) for kept in (known, others, ended)]
@@ -12,7 +12,7 @@ async def test_what_is_held_and_not_known_is_pending_again_and_nothing_else(job,
     assert [await row(kept) for kept in (known, others, ended)] == before
 
 
-async def test_who_knows_of_none_gives_all_back_and_who_holds_none_gives_nothing(job, ids):
+async def test_a_worker_that_knows_no_job_gives_back_all_jobs_that_it_holds(job, ids):
     held = [await job("processing"), await job("processing")]
     assert await ids(UNKNOWN, []) == held
     assert await ids(UNKNOWN, []) == []

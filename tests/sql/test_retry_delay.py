@@ -1,7 +1,7 @@
 from datetime import timedelta
 
 
-async def test_the_default_curve_is_bounded_whatever_the_count(conn):
+async def test_the_default_delay_is_bounded_for_any_number_of_retries(conn):
     for retry in [1, 13, 2_147_483_647]:
         delay = await conn.fetchval("select _jobs_retry_delay(null, $1)", retry)
         assert timedelta(seconds=0.75) <= delay <= timedelta(hours=1)
@@ -13,7 +13,7 @@ async def test_jitter_spreads_jobs_that_failed_together(conn):
     assert 12 <= seconds[0] < 13 < 19 < seconds[-1] <= 20
 
 
-async def test_a_list_is_exact_and_its_last_delay_repeats(conn):
+async def test_a_backoff_list_is_exact_and_its_last_delay_repeats(conn):
     query = "select _jobs_retry_delay('{1s,1m}', $1)"
     delays = [(await conn.fetchval(query, retry)).total_seconds() for retry in (1, 2, 3)]
     assert delays == [1, 60, 60]

@@ -1,4 +1,4 @@
-"""SECURITY.md: what it promises has a test, and what it does not promise is as it says."""
+"""SECURITY.md: each promise has a test, and so do some of the limits."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -14,14 +14,14 @@ ActingAs = Callable[[str], AbstractAsyncContextManager[None]]
 ROOT = Path(__file__).parents[2]
 
 
-def test_each_test_that_the_document_names_is_there() -> None:
+def test_each_test_that_security_md_names_exists() -> None:
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "SECURITY.md").read_text()))
     assert len(named) > 20
     written = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     assert {name for name in named if f"def {name}(" not in written} == set()
 
 
-async def test_locks_that_a_stranger_takes_delay_jobs_and_lose_none(
+async def test_locks_that_a_stranger_takes_delay_jobs_and_lose_no_job(
     conn: Connection,
     pgjobs_dsn: str,
     make_role: MakeRole,
@@ -34,7 +34,7 @@ async def test_locks_that_a_stranger_takes_delay_jobs_and_lose_none(
     await dead.close()
     stranger = await asyncpg.connect(pgjobs_dsn, user=await make_role())
     try:
-        # The name is a hash that anybody can compute.
+        # The key of the lock is a hash that anybody can compute.
         await stranger.execute(
             "select pg_advisory_lock(hashtextextended('pgjobs.name.public.w', 0))"
         )
@@ -42,7 +42,7 @@ async def test_locks_that_a_stranger_takes_delay_jobs_and_lose_none(
         assert await conn.fetch("select * from jobs_recover()") == []
         with pytest.raises(asyncpg.PostgresError, match="a living worker is called w"):
             await conn.execute("select from jobs_worker_start('w', '{default}', null, 1)")
-        # The lease is the bound.
+        # The job comes back at the end of its lease.
         await conn.execute("update jobs set lease_until = now() - interval '1 second'")
         assert len(await conn.fetch("select * from jobs_recover()")) == 1
         assert len(await conn.fetch("select * from jobs_claim('v')")) == 1
@@ -50,7 +50,7 @@ async def test_locks_that_a_stranger_takes_delay_jobs_and_lose_none(
         await stranger.close()
 
 
-async def test_a_worker_role_may_end_what_another_worker_holds(
+async def test_a_worker_role_may_end_the_jobs_of_another_worker(
     conn: Connection, make_role: MakeRole, acting_as: ActingAs
 ) -> None:
     await conn.execute(

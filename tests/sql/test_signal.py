@@ -1,4 +1,4 @@
-"""One worker's turn, everybody's hint."""
+"""A signal notifies all workers of a queue and picks the worker that claims at once."""
 
 import pytest
 
@@ -7,11 +7,11 @@ START = "select jobs_worker_start($1, $2, $3, 1)"
 
 @pytest.fixture
 async def turns(listen):
-    """Ears on the channel that names the worker whose turn it is."""
+    """A session that listens on the channel that names the picked worker."""
     return await listen("public.jobs_turn")
 
 
-async def test_of_the_workers_at_rest_that_serve_queue_and_type_one_is_named(
+async def test_one_listening_worker_that_serves_the_queue_and_the_type_is_picked(
     conn, connect, ears, turns
 ):
     serving = {
@@ -20,12 +20,12 @@ async def test_of_the_workers_at_rest_that_serve_queue_and_type_one_is_named(
         "another queue": (["default"], None),
         "another type": (["q"], ["u"]),
         "polling": (["q"], None),
-        "missed": (["q"], None),
+        "gone": (["q"], None),
     }
     for name, (queues, job_types) in serving.items():
         await (await connect()).execute(START, name, queues, job_types)
     await conn.execute("update jobs_workers set polling = true where worker = 'polling'")
-    await conn.execute("update jobs_workers set missed_at = now() where worker = 'missed'")
+    await conn.execute("update jobs_workers set missed_at = now() where worker = 'gone'")
     await turns.heard(), await ears.heard()
     named = set()
     for _ in range(40):
@@ -36,13 +36,13 @@ async def test_of_the_workers_at_rest_that_serve_queue_and_type_one_is_named(
     assert await ears.heard() == ["q"] * 40
 
 
-async def test_without_a_worker_at_rest_it_is_nobodys_turn(conn, ears, turns):
+async def test_without_a_listening_worker_no_worker_is_picked(conn, ears, turns):
     await conn.execute("select jobs_enqueue('t')")
     assert await ears.heard() == ["default"]
     assert await turns.heard() == []
 
 
-async def test_a_turn_that_was_handed_on_too_often_is_nobodys(conn, connect, ears, turns):
+async def test_without_hops_left_no_worker_is_picked(conn, connect, ears, turns):
     await (await connect()).execute(START, "w", ["q"], None)
     await turns.heard(), await ears.heard()
     await conn.execute("select _jobs_signal('{q}', hops => 1), _jobs_signal('{q}', hops => 0)")
@@ -50,6 +50,6 @@ async def test_a_turn_that_was_handed_on_too_often_is_nobodys(conn, connect, ear
     assert await ears.heard() == ["q"]
 
 
-async def test_no_queues_wake_nobody(conn, ears):
+async def test_without_queues_no_signal_is_sent(conn, ears):
     await conn.execute("select _jobs_signal(null), _jobs_signal('{}')")
     assert await ears.heard() == []

@@ -1,4 +1,4 @@
-"""A function whose signature changed replaces its elder, and keeps its owner and grants."""
+"""A function with a changed signature replaces the older function; owner and grants stay."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ def role(query: Query) -> Iterator[str]:
         pytest.param("jobs_pause(queue text, a int) returns setof jobs_queues", id="more"),
     ],
 )
-def test_a_changed_signature_replaces_its_elder_and_keeps_its_grants(
+def test_a_changed_signature_replaces_the_older_function_and_keeps_its_grants(
     empty_dsn: str, query: Query, psql: Psql, role: str, older: str, by: str
 ) -> None:
     migrate(empty_dsn)
@@ -68,7 +68,7 @@ def test_a_changed_view_is_replaced_and_keeps_its_grants(
     assert query("select has_table_privilege(%s, 'jobs_stats', 'select')", role) == [(True,)]
 
 
-def test_a_function_that_a_release_gave_up_is_removed(
+def test_a_function_that_a_release_no_longer_has_is_removed(
     empty_dsn: str, query: Query, copied_sql: Path
 ) -> None:
     query("create function jobs_given_up(a int) returns int language sql as 'select 1'")
@@ -80,7 +80,7 @@ def test_a_function_that_a_release_gave_up_is_removed(
     migrate(empty_dsn)
 
 
-def test_what_depends_on_a_changed_function_is_not_dropped_with_it(
+def test_an_object_that_depends_on_a_changed_function_is_not_dropped(
     empty_dsn: str, query: Query
 ) -> None:
     migrate(empty_dsn)
@@ -119,7 +119,7 @@ def test_the_owner_of_a_replaced_function_stays(
     query("drop function jobs_pause")
     query("create function jobs_pause() returns int language sql as 'select 1'")
     query(f"alter function jobs_pause owner to {role}")
-    # Else it were a stranger's, and not built upon.
+    # Without this grant the installation would refuse the function of another owner.
     query("do $$ begin execute format('grant %I to pgjobs_producer', current_user); end $$")
     migrate(empty_dsn)
     owner = query("select proowner::regrole::text from pg_proc where proname = 'jobs_pause'")

@@ -1,4 +1,4 @@
-"""The state machine: what each function makes of each status. docs/sql.md has the same table."""
+"""The state machine: each function's result for each status. docs/sql.md has the same table."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ CALLS = {
         where jobs_cleanup('0', '{completed,failed,cancelled}') = 1""",
 }
 
-# Per status: the one it has afterwards, the error, `-` for skipped, or `gone`.
+# For each status: the status afterwards, the error, `-` for skipped, or `gone`.
 TABLE = """
 | function                 | pending    | blocked   | processing | completed | failed  | cancelled |
 | jobs_claim               | processing | -         | -          | -         | -       | -         |
@@ -64,8 +64,10 @@ ROWS = {name: dict(zip(STATUSES, rest, strict=True)) for name, *rest in cells(TA
 
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("function", CALLS)
-async def test_state(conn, job, row, function, status):
-    # As if the worker held it, whatever the status: the status alone has to refuse.
+async def test_a_function_gives_each_status_the_result_in_the_table(
+    conn, job, row, function, status
+):
+    # Worker and attempt match, so that only the status can be the reason for a refusal.
     held = {"worker": "me", "attempt": 1} if status not in ("pending", "blocked") else {}
     job_id = await job(status, **held)
     before = await row(job_id)

@@ -8,43 +8,43 @@ async def test_a_job_that_was_lost_once_is_claimed_like_any_other(job, ids):
     assert await ids(ALL) == lost
 
 
-async def test_a_worker_holds_one_job_at_a_time_of_those_that_were_lost_twice(conn, job, ids):
+async def test_a_worker_holds_at_most_one_suspect(conn, job, ids):
     suspects = [await job(crash_count=2) for _ in range(3)]
-    innocent = await job()
-    assert await ids(ALL) == [suspects[0], innocent]
+    ordinary = await job()
+    assert await ids(ALL) == [suspects[0], ordinary]
     assert await ids(ALL) == []
     assert await ids("select id from jobs_claim('another', max_jobs => 100)") == [suspects[1]]
     await conn.execute("select jobs_complete($1)", suspects[0])
     assert await ids(ALL) == [suspects[2]]
 
 
-async def test_one_at_a_time_counts_over_all_queues(job, ids):
+async def test_a_worker_holds_at_most_one_suspect_over_all_queues(job, ids):
     a = await job(queue="a", crash_count=2)
     await job(queue="b", crash_count=2)
     assert await ids("select id from jobs_claim('me', '{a,b}', 100)") == [a]
 
 
-async def test_with_a_single_retry_one_loss_is_enough(job, ids):
+async def test_a_job_with_a_single_retry_is_a_suspect_after_one_loss(job, ids):
     suspect = await job(crash_count=1, max_retries=1)
     await job(crash_count=1, max_retries=1)
     assert await ids(ALL) == [suspect]
 
 
-async def test_it_comes_first_in_its_queue_and_counts_towards_max_jobs(job, ids):
+async def test_a_suspect_is_claimed_first_in_its_queue_and_counts_towards_max_jobs(job, ids):
     ordinary = await job(priority=9)
     suspect = await job(priority=-9, crash_count=2)
     assert await ids("select id from jobs_claim('me')") == [suspect]
     assert await ids("select id from jobs_claim('me')") == [ordinary]
 
 
-async def test_it_comes_first_among_several_types_and_levels_too(job, ids):
+async def test_a_suspect_is_claimed_first_among_several_types_and_priorities_too(job, ids):
     due = [await job(job_type=t, priority=p) for t, p in (("u", 1), ("t", 1), ("u", 0))]
     suspect = await job(crash_count=2)
     claim = "select id from jobs_claim('me', max_jobs => 4, job_types => '{t,u}')"
     assert await ids(claim) == [suspect, *due]
 
 
-async def test_types_queues_pauses_and_the_future_hold_for_it_too(conn, job, ids):
+async def test_types_queues_pauses_and_run_at_hold_for_a_suspect_too(conn, job, ids):
     await job(crash_count=2, job_type="u")
     await job(crash_count=2, queue="other")
     await job(crash_count=2, run_at=timedelta(hours=1))
@@ -53,7 +53,7 @@ async def test_types_queues_pauses_and_the_future_hold_for_it_too(conn, job, ids
     assert await ids("select id from jobs_claim('me', '{other}', 9)") == []
 
 
-async def test_another_sessions_claim_of_it_is_passed_by(conn, other, job, ids):
+async def test_a_suspect_that_another_session_is_claiming_is_skipped(conn, other, job, ids):
     first, second = await job(crash_count=2), await job(crash_count=2)
     async with conn.transaction():
         assert await ids(ALL) == [first]

@@ -1,8 +1,8 @@
-"""What must type-check and what must not: `mypy --strict` and pyright read this; nothing runs it.
+"""Code that must type-check, and marked lines that must not. Only mypy and pyright read it.
 
-Each line that must be refused is marked for both; a mark that is not needed is an error itself.
+Each marked line has a mark for both programs. A mark that is not needed is an error itself.
 """
-# ruff: noqa: PGH003 - which rule refuses it differs between releases of pyright
+# ruff: noqa: PGH003 - the rule that refuses a line differs between releases of pyright
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -15,15 +15,15 @@ def check(*command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_mypy_takes_what_it_should_and_refuses_what_it_should() -> None:
+def test_mypy_refuses_exactly_the_marked_lines() -> None:
     check(sys.executable, "-m", "mypy", "--strict", str(API))
 
 
-def test_pyright_does_too(tmp_path: Path) -> None:
+def test_pyright_refuses_exactly_the_marked_lines(tmp_path: Path) -> None:
     program = shutil.which("pyright", path=str(Path(sys.executable).parent))
     if program is None:
         pytest.skip("no pyright beside this Python")
-    # The marks for mypy are not to count, and one that is not needed is an error.
+    # pyright must ignore the marks for mypy, and must refuse a mark that is not needed.
     settings = {
         "include": [str(API)], "extraPaths": [str(ROOT)], "enableTypeIgnoreComments": False,
         "reportUnnecessaryTypeIgnoreComment": "error",
