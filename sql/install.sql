@@ -15,13 +15,13 @@
 
 begin;
 
--- Two installers at the same moment: the second waits here and then finds nothing left to do.
+-- Two installers at the same moment: the second waits here, then installs the same again.
 -- \gset keeps psql from printing the results.
 set local lock_timeout = '60s';
 select pg_advisory_xact_lock(hashtextextended('pgjobs.install.' || :'schema', 0)) as locked
 \gset pgjobs_
 
--- Asked first, since `create schema if not exists` needs the right to create one in any case.
+-- Looked up, since `create schema if not exists` needs the right to create one in any case.
 select not exists (select from pg_namespace where nspname = :'schema') as missing \gset pgjobs_
 \if :pgjobs_missing
     create schema :"schema";
@@ -43,6 +43,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/enqueue/jobs_enqueue_many.sql
 \ir functions/enqueue/_jobs_check_job.sql
 \ir functions/enqueue/_jobs_enqueue_together.sql
+\ir functions/enqueue/_jobs_find_bad_item.sql
 \ir functions/enqueue/_jobs_may_read.sql
 \ir functions/enqueue/_jobs_notify.sql
 \ir functions/enqueue/_jobs_unpack.sql

@@ -157,15 +157,14 @@ class Settlement:
             if len(written) < len(group):
                 _log_discarded(group, set(written))
 
-    async def _persist(self, write: Write, group: Sequence[Ended]) -> list[int]:
+    def _persist(self, write: Write, group: Sequence[Ended]) -> Awaitable[list[int]]:
         """Writes over lost connections; gives up after a few tries while closing."""
         tries = itertools.count(1)
 
         def stop() -> bool:
             return next(tries) > MAX_TRIES_WHILE_CLOSING and self._closing
 
-        written: list[int] = await persist(lambda: write(group), "settling jobs", stop=stop)
-        return written
+        return persist(lambda: write(group), "settling jobs", stop=stop)
 
     async def _halve(self, write: Write, group: Sequence[Ended], pauses: Iterator[float]) -> None:
         half = len(group) // 2

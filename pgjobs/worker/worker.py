@@ -202,8 +202,8 @@ class Worker:
             self._next_claim = None
             self._waiting.count(len(rows))
             self._prefetching = len(rows) == slots and self.concurrency >= PREFETCH_FROM_SLOTS
-            left = self._free_slots(taken=len(rows))
-            if self._prefetching and self._settlement.has_room and left > 0:
+            left = self._free_slots(taken=len(rows)) if self._prefetching else 0
+            if left > 0 and self._settlement.has_room:
                 # Send the next claim before starting these rows: the server works while we do.
                 slots, self._claimed = left, rows
                 self._next_claim = asyncio.create_task(self._claim(slots))

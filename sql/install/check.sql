@@ -6,11 +6,10 @@ declare
     v_owner text;
 begin
     if v_schema is null then
-        raise exception 'there is no such schema, or you may not use it'
-            using errcode = 'JQ005', hint = 'Grant yourself usage on it.';
+        raise exception 'the schema does not exist, or you may not use it'
+            using errcode = 'JQ005', hint = 'Create it or grant usage.';
     end if;
-    -- A channel has at most 63 bytes: 58 leaves room for `.jobs`, the channel that people listen
-    -- to.
+    -- A channel's name has at most 63 bytes: 58 bytes for the schema leave room for `.jobs`.
     if octet_length(v_schema) > 58 then
         raise exception 'the schema''s name has more than 58 bytes: %', v_schema
             using errcode = 'JQ003', hint = 'Choose a shorter name by --schema.';
@@ -65,7 +64,7 @@ begin
     end if;
 
     if v_problem is not null then
-        raise exception 'the % is not one of pgjobs, and nothing was changed: choose another'
+        raise exception 'the % is not of pgjobs, and nothing was changed: choose another'
             ' schema, by --schema (or psql -v schema=...)', v_problem
             using errcode = 'JQ005';
     end if;

@@ -1,5 +1,5 @@
--- PostgreSQL lets every role call a new function. Our functions act as their owner, so no role may
--- call them until jobs_grant says so. Grants that were made before stay. The owner needs no grant.
+-- PostgreSQL lets every role call a new function. Most of ours act as their owner, so PUBLIC loses
+-- that right, and jobs_grant gives it role by role. Earlier grants stay. The owner needs none.
 do $grants$
 declare
     v_function text;

@@ -22,7 +22,7 @@ begin
         if v_new.owner <> current_user then
             execute format('alter %s %s owner to %I', v_new.kind, v_new.target, v_new.owner);
         end if;
-        -- Without an ACL the defaults hold, which include that everybody may call a function.
+        -- Without an ACL the defaults hold: everybody may call a function.
         if v_new.granted then
             execute format('revoke all on %s %s from public',
                 case v_new.kind when 'view' then 'table' else v_new.kind end, v_new.target);

@@ -1,7 +1,6 @@
--- `create or replace` with one more argument makes a second function beside the first one. With
--- another result, or a renamed argument, it fails. So a function that differs from
--- sql/install/signatures.sql is dropped before the functions are made. Its owner and grants are
--- kept for sql/install/regrant.sql.
+-- `create or replace` with one more argument makes a second function, and with another result or
+-- a renamed argument it fails. So this drops each function that differs from
+-- sql/install/signatures.sql, and keeps its owner and grants for sql/install/regrant.sql.
 do $replace$
 declare
     v_old record;

@@ -1,7 +1,7 @@
 -- The functions and views, as they have to be after an installation: name, result, arguments (or
 -- columns). `make contents` writes the list from what sql/functions and sql/views make.
--- A name that a release gave up stays, above the generated lines, as ('jobs_gone', null, null):
--- what still bears it is then removed.
+-- A name that a release gave up stays above the generated lines as ('jobs_gone', null, null), so
+-- that replace.sql drops it.
 do $signatures$
 begin
     perform set_config('pgjobs.signatures', json_agg(s)::text, true)
@@ -56,6 +56,7 @@ begin
             lost_at timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
+        ('_jobs_find_bad_item', $$text$$, $$jobs jsonb$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_lock', $$jobs$$, $$job_id bigint$$),
         ('_jobs_lock_fenced', $$jobs$$, $$

@@ -1,12 +1,12 @@
--- The tables. Migrations only add, are guarded by the catalogue, and may be run twice: psql
--- (sql/install.sql) runs them all each time, `pgjobs migrate` runs those that its ledger lacks.
--- A released migration is never edited: yoyo knows it by its name, not by its text.
+-- The tables. A migration adds only what the catalogue lacks, so it may run twice: psql
+-- (sql/install.sql) runs all of them each time, `pgjobs migrate` those that its ledger lacks.
+-- Never edit a released migration: yoyo knows a migration by its name, not by its text.
 
--- A domain says what a column may hold, where a domain can. PostgreSQL checks a domain only when
--- the column is assigned. It evaluates a check of the table in every claim and completion too, and
--- parses the check's text anew in each statement, which was a quarter of the cost of a lone
--- statement (docs/decisions/0005-microseconds.md). Queue, type and status stay text with checks,
--- because most drivers do not take an array of a domain for an array of text.
+-- Where a domain can limit a column, there is no check of the table. PostgreSQL checks a domain
+-- only when the column is assigned. PostgreSQL parses and evaluates a check of the table in every
+-- claim and completion. That was a quarter of the cost of a lone statement
+-- (docs/decisions/0005-microseconds.md). Queue, type and status stay text with checks, because
+-- most drivers do not take an array of a domain for an array of text.
 do $domains$
 begin
     if to_regclass('jobs') is not null then
@@ -108,11 +108,11 @@ create table if not exists jobs (
     autovacuum_vacuum_cost_delay = 0
 );
 
--- Asked first: `create index if not exists` waits for all who write to the table before it looks.
+-- to_regclass first: `create index if not exists` waits for all writers before it looks.
 do $indexes$
 begin
-    -- The claim: equality on queue, priority and type, then run_at and id in order. Type is in the
-    -- index so that a million due jobs of types that a worker has no handler for are never walked.
+    -- For the claim: equality on queue, priority and type, then run_at and id in order. The type is
+    -- there so that a claim never reads the due jobs of types that its worker has no handler for.
     if to_regclass('ix_jobs_claim') is null then
         create index ix_jobs_claim
             on jobs (queue, priority, job_type, run_at, id)
@@ -134,12 +134,12 @@ begin
                     or status = 'processing' and unique_scope = 'live');
     end if;
 
-    -- The seven look-ups. Each has a query in tests/sql/test_plans.py that it is for.
+    -- The seven look-ups. tests/sql/test_plans.py has the query of each.
     if to_regclass('ix_jobs_job_type') is null then
         create index ix_jobs_job_type
             on jobs (job_type);
     end if;
-    -- Also what jobs_recover ('processing') and jobs_cleanup (a final status, by finished_at) walk.
+    -- jobs_recover reads its 'processing' rows, jobs_cleanup those of a final status in order.
     if to_regclass('ix_jobs_status') is null then
         create index ix_jobs_status
             on jobs (status, finished_at)
@@ -202,52 +202,52 @@ comment on table jobs is
     'pgjobs: one row is one job. Change it by the jobs_... functions; read it as you like.';
 comment on column jobs.id is 'the job''s number';
 comment on column jobs.created_at is 'when it was enqueued';
-comment on column jobs.queue is 'where it waits';
+comment on column jobs.queue is 'queue''s name';
 comment on column jobs.job_type is 'which handler runs it';
-comment on column jobs.reference_type is 'what kind of thing it is about, for example file_upload';
-comment on column jobs.reference_id is 'which of those things, by number';
-comment on column jobs.reference_key is 'which of those things, where it has no number';
-comment on column jobs.group_key is 'jobs of one group share the limits of their queue';
+comment on column jobs.reference_type is 'kind of the job''s entity, for example file_upload';
+comment on column jobs.reference_id is 'id of the entity, if a number';
+comment on column jobs.reference_key is 'id of the entity, if not a number';
+comment on column jobs.group_key is 'reserved: group that shares limits of a queue';
 comment on column jobs.priority is 'higher first, from -9 to 9';
-comment on column jobs.headers is 'what travels with the job beside its payload';
+comment on column jobs.headers is 'reserved: metadata beside the payload';
 comment on column jobs.payload is 'what the handler is given';
-comment on column jobs.progress is 'what its handler reported last while it ran';
+comment on column jobs.progress is 'reserved: the handler''s last report';
 comment on column jobs.result is 'what the handler returned';
-comment on column jobs.error is 'why it failed last';
+comment on column jobs.error is 'latest failure or cancel reason';
 comment on column jobs.status is 'pending, processing, blocked, completed, failed or cancelled';
-comment on column jobs.retry_count is 'retries spent by failing; 0 is the first attempt';
-comment on column jobs.max_retries is 'retries allowed: it runs at most max_retries + 1 times';
-comment on column jobs.crash_count is 'how often its worker was lost while it ran';
+comment on column jobs.retry_count is 'retries spent by failures';
+comment on column jobs.max_retries is 'retries allowed after failures; as many after losses';
+comment on column jobs.crash_count is 'how often the job lost its worker';
 comment on column jobs.backoff is
     'delay before each retry, the last repeats; null: 1 s doubling to 1 h';
-comment on column jobs.attempt is 'times claimed; with worker, the fence against late answers';
-comment on column jobs.run_at is 'not before';
-comment on column jobs.expires_at is 'not after';
-comment on column jobs.started_at is 'when its last attempt began';
-comment on column jobs.batch_id is 'the job that runs when all jobs of its batch have ended';
-comment on column jobs.depends_on_left is 'how many jobs it still waits for';
+comment on column jobs.attempt is 'times claimed; attempt and worker are the fence';
+comment on column jobs.run_at is 'earliest start';
+comment on column jobs.expires_at is 'reserved: latest start';
+comment on column jobs.started_at is 'when the last attempt began';
+comment on column jobs.batch_id is 'reserved: job that runs when the batch has ended';
+comment on column jobs.depends_on_left is 'reserved: jobs to wait for';
 comment on column jobs.marks is
-    'bit 1: its end is notified; bit 2: jobs that wait for it do not know its end yet';
+    'reserved: bit 1: notify the end; bit 2: dependent jobs do not know the end yet';
 comment on column jobs.unique_key is 'one job per job_type and key';
 comment on column jobs.unique_scope is
-    'holds its key live: until it ends; kept: with its row; pending: until it starts; period: see'
-    ' unique_until';
-comment on column jobs.unique_until is 'until when it holds its unique_key, for the scope period';
-comment on column jobs.worker is 'who holds it now; null when nobody does';
-comment on column jobs.lease_until is 'until when without a heartbeat; null: for ever';
-comment on column jobs.cancel_requested_at is 'when its worker was asked to stop it';
-comment on column jobs.updated_at is 'when a function last changed it';
+    'the job holds its key until: its end (live), its deletion (kept), its start (pending), or for'
+    ' ever (period)';
+comment on column jobs.unique_until is 'reserved: end of the scope period';
+comment on column jobs.worker is 'worker that holds the job; null: none';
+comment on column jobs.lease_until is 'end of the lease; null: no end';
+comment on column jobs.cancel_requested_at is 'when the worker was asked to stop';
+comment on column jobs.updated_at is 'last change, heartbeats excepted';
 comment on column jobs.finished_at is 'when it reached a final status';
-comment on table jobs_queues is 'pgjobs: queues that somebody paused or resumed';
-comment on column jobs_queues.paused_at is 'since when claims get nothing from it; null: open';
+comment on table jobs_queues is 'pgjobs: queues that were paused or resumed';
+comment on column jobs_queues.paused_at is 'since when claims skip the queue; null: open';
 comment on table jobs_workers is
-    'pgjobs: one row per worker process; its name is held by a lock of its session';
-comment on column jobs_workers.seen_at is 'its last tick, every 10 s';
-comment on column jobs_workers.missed_at is 'when its session was first found gone';
+    'pgjobs: one row per worker; the worker''s session holds the advisory locks';
+comment on column jobs_workers.seen_at is 'last start or tick';
+comment on column jobs_workers.missed_at is 'when the session was found gone';
 comment on column jobs_workers.polling is
     'true: it claims by itself every few milliseconds, so that enqueueing need not notify it';
 comment on column jobs_workers.name_key is
-    'the advisory lock that its session holds while it lives';
+    'advisory lock that the living worker''s session holds';
 comment on column jobs_workers.listening_key is
-    'the advisory lock that its session holds while it waits for NOTIFY';
-comment on column jobs_workers.job_types is 'what it has handlers for; null: anything';
+    'advisory lock that the listening worker''s session holds';
+comment on column jobs_workers.job_types is 'types with a handler; null: all';

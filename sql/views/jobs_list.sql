@@ -1,6 +1,5 @@
--- What an observer may see of each job: all but its payload, its headers, its progress and its
--- result. The error may quote the payload, so only roles that may read the table itself see the
--- error.
+-- What an observer may see of each job: not payload, headers, progress, result, keys, backoff. The
+-- error may quote the payload, so only roles that may read the table itself see the error.
 create or replace view jobs_list as
 select j.id,
     j.queue,
@@ -35,4 +34,4 @@ select j.id,
 from jobs j;
 
 comment on view jobs_list is
-    'jobs without their payloads; age: since it was due, was claimed, or was finished';
+    'jobs without payloads; age: since due, started, finished, or created (blocked)';

@@ -25,7 +25,7 @@ async def test_a_second_worker_with_the_name_of_a_living_one_is_refused(
     await begun(ledger, 50)
     second = workers.start(name="same")
     assert await asyncio.to_thread(second.wait, 30) != 0
-    assert "a living worker is called same" in second.said
+    assert "a living worker is named same" in second.said
 
     # When the short jobs have ended, the old worker holds only the long ones. It is told to stop.
     await begun(ledger, size.jobs)

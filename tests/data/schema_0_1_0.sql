@@ -15,13 +15,13 @@
 
 begin;
 
--- Two installers at the same moment: the second waits here and then finds nothing left to do.
+-- Two installers at the same moment: the second waits here, then installs the same again.
 -- \gset keeps psql from printing the results.
 set local lock_timeout = '60s';
 select pg_advisory_xact_lock(hashtextextended('pgjobs.install.' || :'schema', 0)) as locked
 \gset pgjobs_
 
--- Asked first, since `create schema if not exists` needs the right to create one in any case.
+-- Looked up, since `create schema if not exists` needs the right to create one in any case.
 select not exists (select from pg_namespace where nspname = :'schema') as missing \gset pgjobs_
 \if :pgjobs_missing
     create schema :"schema";
@@ -29,20 +29,20 @@ select not exists (select from pg_namespace where nspname = :'schema') as missin
 set local search_path to :"schema", pg_temp;
 
 -- install/session.sql
--- Queries of a busy table queue up behind our lock, so give up soon rather than wait for it.
+-- While we wait for a table's lock, its queries queue up behind us. So wait 5 s at most.
 set local lock_timeout = '5s';
 -- Hides "already exists, skipping": a second run is meant to be harmless.
 set local client_min_messages = warning;
 -- Functions may call each other, whatever the order of their files.
 set local check_function_bodies = off;
--- How PostgreSQL prints the defaults that sql/install/signatures.sql lists.
+-- The style of the intervals that sql/install/signatures.sql lists.
 set local intervalstyle = postgres;
 
 -- install/signatures.sql
 -- The functions and views, as they have to be after an installation: name, result, arguments (or
 -- columns). `make contents` writes the list from what sql/functions and sql/views make.
--- A name that a release gave up stays, above the generated lines, as ('jobs_gone', null, null):
--- what still bears it is then removed.
+-- A name that a release gave up stays above the generated lines as ('jobs_gone', null, null), so
+-- that replace.sql drops it.
 do $signatures$
 begin
     perform set_config('pgjobs.signatures', json_agg(s)::text, true)
@@ -97,6 +97,7 @@ begin
             lost_at timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
+        ('_jobs_find_bad_item', $$text$$, $$jobs jsonb$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_lock', $$jobs$$, $$job_id bigint$$),
         ('_jobs_lock_fenced', $$jobs$$, $$
@@ -234,11 +235,10 @@ declare
     v_owner text;
 begin
     if v_schema is null then
-        raise exception 'there is no such schema, or you may not use it'
-            using errcode = 'JQ005', hint = 'Grant yourself usage on it.';
+        raise exception 'the schema does not exist, or you may not use it'
+            using errcode = 'JQ005', hint = 'Create it or grant usage.';
     end if;
-    -- A channel has at most 63 bytes: 58 leaves room for `.jobs`, the channel that people listen
-    -- to.
+    -- A channel's name has at most 63 bytes: 58 bytes for the schema leave room for `.jobs`.
     if octet_length(v_schema) > 58 then
         raise exception 'the schema''s name has more than 58 bytes: %', v_schema
             using errcode = 'JQ003', hint = 'Choose a shorter name by --schema.';
@@ -293,7 +293,7 @@ begin
     end if;
 
     if v_problem is not null then
-        raise exception 'the % is not one of pgjobs, and nothing was changed: choose another'
+        raise exception 'the % is not of pgjobs, and nothing was changed: choose another'
             ' schema, by --schema (or psql -v schema=...)', v_problem
             using errcode = 'JQ005';
     end if;
@@ -333,15 +333,15 @@ $$;
 
 -- The tables: guarded by the catalogue, so that all of them can be run every time.
 -- migrations/0001_jobs.sql
--- The tables. Migrations only add, are guarded by the catalogue, and may be run twice: psql
--- (sql/install.sql) runs them all each time, `pgjobs migrate` runs those that its ledger lacks.
--- A released migration is never edited: yoyo knows it by its name, not by its text.
+-- The tables. A migration adds only what the catalogue lacks, so it may run twice: psql
+-- (sql/install.sql) runs all of them each time, `pgjobs migrate` those that its ledger lacks.
+-- Never edit a released migration: yoyo knows a migration by its name, not by its text.
 
--- A domain says what a column may hold, where a domain can. PostgreSQL checks a domain only when
--- the column is assigned. It evaluates a check of the table in every claim and completion too, and
--- parses the check's text anew in each statement, which was a quarter of the cost of a lone
--- statement (docs/decisions/0005-microseconds.md). Queue, type and status stay text with checks,
--- because most drivers do not take an array of a domain for an array of text.
+-- Where a domain can limit a column, there is no check of the table. PostgreSQL checks a domain
+-- only when the column is assigned. PostgreSQL parses and evaluates a check of the table in every
+-- claim and completion. That was a quarter of the cost of a lone statement
+-- (docs/decisions/0005-microseconds.md). Queue, type and status stay text with checks, because
+-- most drivers do not take an array of a domain for an array of text.
 do $domains$
 begin
     if to_regclass('jobs') is not null then
@@ -443,11 +443,11 @@ create table if not exists jobs (
     autovacuum_vacuum_cost_delay = 0
 );
 
--- Asked first: `create index if not exists` waits for all who write to the table before it looks.
+-- to_regclass first: `create index if not exists` waits for all writers before it looks.
 do $indexes$
 begin
-    -- The claim: equality on queue, priority and type, then run_at and id in order. Type is in the
-    -- index so that a million due jobs of types that a worker has no handler for are never walked.
+    -- For the claim: equality on queue, priority and type, then run_at and id in order. The type is
+    -- there so that a claim never reads the due jobs of types that its worker has no handler for.
     if to_regclass('ix_jobs_claim') is null then
         create index ix_jobs_claim
             on jobs (queue, priority, job_type, run_at, id)
@@ -469,12 +469,12 @@ begin
                     or status = 'processing' and unique_scope = 'live');
     end if;
 
-    -- The seven look-ups. Each has a query in tests/sql/test_plans.py that it is for.
+    -- The seven look-ups. tests/sql/test_plans.py has the query of each.
     if to_regclass('ix_jobs_job_type') is null then
         create index ix_jobs_job_type
             on jobs (job_type);
     end if;
-    -- Also what jobs_recover ('processing') and jobs_cleanup (a final status, by finished_at) walk.
+    -- jobs_recover reads its 'processing' rows, jobs_cleanup those of a final status in order.
     if to_regclass('ix_jobs_status') is null then
         create index ix_jobs_status
             on jobs (status, finished_at)
@@ -537,63 +537,62 @@ comment on table jobs is
     'pgjobs: one row is one job. Change it by the jobs_... functions; read it as you like.';
 comment on column jobs.id is 'the job''s number';
 comment on column jobs.created_at is 'when it was enqueued';
-comment on column jobs.queue is 'where it waits';
+comment on column jobs.queue is 'queue''s name';
 comment on column jobs.job_type is 'which handler runs it';
-comment on column jobs.reference_type is 'what kind of thing it is about, for example file_upload';
-comment on column jobs.reference_id is 'which of those things, by number';
-comment on column jobs.reference_key is 'which of those things, where it has no number';
-comment on column jobs.group_key is 'jobs of one group share the limits of their queue';
+comment on column jobs.reference_type is 'kind of the job''s entity, for example file_upload';
+comment on column jobs.reference_id is 'id of the entity, if a number';
+comment on column jobs.reference_key is 'id of the entity, if not a number';
+comment on column jobs.group_key is 'reserved: group that shares limits of a queue';
 comment on column jobs.priority is 'higher first, from -9 to 9';
-comment on column jobs.headers is 'what travels with the job beside its payload';
+comment on column jobs.headers is 'reserved: metadata beside the payload';
 comment on column jobs.payload is 'what the handler is given';
-comment on column jobs.progress is 'what its handler reported last while it ran';
+comment on column jobs.progress is 'reserved: the handler''s last report';
 comment on column jobs.result is 'what the handler returned';
-comment on column jobs.error is 'why it failed last';
+comment on column jobs.error is 'latest failure or cancel reason';
 comment on column jobs.status is 'pending, processing, blocked, completed, failed or cancelled';
-comment on column jobs.retry_count is 'retries spent by failing; 0 is the first attempt';
-comment on column jobs.max_retries is 'retries allowed: it runs at most max_retries + 1 times';
-comment on column jobs.crash_count is 'how often its worker was lost while it ran';
+comment on column jobs.retry_count is 'retries spent by failures';
+comment on column jobs.max_retries is 'retries allowed after failures; as many after losses';
+comment on column jobs.crash_count is 'how often the job lost its worker';
 comment on column jobs.backoff is
     'delay before each retry, the last repeats; null: 1 s doubling to 1 h';
-comment on column jobs.attempt is 'times claimed; with worker, the fence against late answers';
-comment on column jobs.run_at is 'not before';
-comment on column jobs.expires_at is 'not after';
-comment on column jobs.started_at is 'when its last attempt began';
-comment on column jobs.batch_id is 'the job that runs when all jobs of its batch have ended';
-comment on column jobs.depends_on_left is 'how many jobs it still waits for';
+comment on column jobs.attempt is 'times claimed; attempt and worker are the fence';
+comment on column jobs.run_at is 'earliest start';
+comment on column jobs.expires_at is 'reserved: latest start';
+comment on column jobs.started_at is 'when the last attempt began';
+comment on column jobs.batch_id is 'reserved: job that runs when the batch has ended';
+comment on column jobs.depends_on_left is 'reserved: jobs to wait for';
 comment on column jobs.marks is
-    'bit 1: its end is notified; bit 2: jobs that wait for it do not know its end yet';
+    'reserved: bit 1: notify the end; bit 2: dependent jobs do not know the end yet';
 comment on column jobs.unique_key is 'one job per job_type and key';
 comment on column jobs.unique_scope is
-    'holds its key live: until it ends; kept: with its row; pending: until it starts; period: see'
-    ' unique_until';
-comment on column jobs.unique_until is 'until when it holds its unique_key, for the scope period';
-comment on column jobs.worker is 'who holds it now; null when nobody does';
-comment on column jobs.lease_until is 'until when without a heartbeat; null: for ever';
-comment on column jobs.cancel_requested_at is 'when its worker was asked to stop it';
-comment on column jobs.updated_at is 'when a function last changed it';
+    'the job holds its key until: its end (live), its deletion (kept), its start (pending), or for'
+    ' ever (period)';
+comment on column jobs.unique_until is 'reserved: end of the scope period';
+comment on column jobs.worker is 'worker that holds the job; null: none';
+comment on column jobs.lease_until is 'end of the lease; null: no end';
+comment on column jobs.cancel_requested_at is 'when the worker was asked to stop';
+comment on column jobs.updated_at is 'last change, heartbeats excepted';
 comment on column jobs.finished_at is 'when it reached a final status';
-comment on table jobs_queues is 'pgjobs: queues that somebody paused or resumed';
-comment on column jobs_queues.paused_at is 'since when claims get nothing from it; null: open';
+comment on table jobs_queues is 'pgjobs: queues that were paused or resumed';
+comment on column jobs_queues.paused_at is 'since when claims skip the queue; null: open';
 comment on table jobs_workers is
-    'pgjobs: one row per worker process; its name is held by a lock of its session';
-comment on column jobs_workers.seen_at is 'its last tick, every 10 s';
-comment on column jobs_workers.missed_at is 'when its session was first found gone';
+    'pgjobs: one row per worker; the worker''s session holds the advisory locks';
+comment on column jobs_workers.seen_at is 'last start or tick';
+comment on column jobs_workers.missed_at is 'when the session was found gone';
 comment on column jobs_workers.polling is
     'true: it claims by itself every few milliseconds, so that enqueueing need not notify it';
 comment on column jobs_workers.name_key is
-    'the advisory lock that its session holds while it lives';
+    'advisory lock that the living worker''s session holds';
 comment on column jobs_workers.listening_key is
-    'the advisory lock that its session holds while it waits for NOTIFY';
-comment on column jobs_workers.job_types is 'what it has handlers for; null: anything';
+    'advisory lock that the listening worker''s session holds';
+comment on column jobs_workers.job_types is 'types with a handler; null: all';
 
 
 -- The functions and views: made anew every time.
 -- install/replace.sql
--- `create or replace` with one more argument makes a second function beside the first one. With
--- another result, or a renamed argument, it fails. So a function that differs from
--- sql/install/signatures.sql is dropped before the functions are made. Its owner and grants are
--- kept for sql/install/regrant.sql.
+-- `create or replace` with one more argument makes a second function, and with another result or
+-- a renamed argument it fails. So this drops each function that differs from
+-- sql/install/signatures.sql, and keeps its owner and grants for sql/install/regrant.sql.
 do $replace$
 declare
     v_old record;
@@ -652,7 +651,7 @@ $replace$;
 -- functions/enqueue: how a job gets in, and who is told of it
 -- functions/enqueue/jobs_enqueue.sql
 -- Two sessions with one unique_key cannot both win: the partial unique index lets one insert pass
--- and makes the other wait for its commit. Then the loser reads the winner's row. The winner's job
+-- and makes the other wait for that. Then the loser reads the winner's row. The winner's job
 -- may end between those two statements, so the loser tries again.
 create or replace function jobs_enqueue(
     job_type text,
@@ -668,7 +667,7 @@ create or replace function jobs_enqueue(
     backoff interval[] default null,
     reference_key text default null
 ) returns setof jobs
-language plpgsql volatile security definer
+language plpgsql volatile security definer rows 1
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off
@@ -715,22 +714,24 @@ begin
                 v_job.payload := null;
                 v_job.result := null;
                 v_job.error := null;
+                v_job.headers := null;
+                v_job.progress := null;
             end if;
             return next v_job;
             return;
         end if;
     end loop;
     raise exception using errcode = 'JQ004',
-        message = format('unique_key %L of %s changed hands too often; try again',
+        message = format('unique_key %L of %s changes too often; try again',
                          jobs_enqueue.unique_key, jobs_enqueue.job_type);
 end
 $$;
 
 comment on function jobs_enqueue is
-    'adds a job and returns it; where a job of its type holds its unique_key, returns that one';
+    'adds a job and returns it, or returns the job of that type that holds the unique_key';
 
 -- functions/enqueue/jobs_enqueue_many.sql
--- All or nothing: the insert, its order and the unique keys are in _jobs_enqueue_together.
+-- All or nothing. The insert and its order are in _jobs_enqueue_together.
 create or replace function jobs_enqueue_many(jobs jsonb) returns setof bigint
 language plpgsql volatile security definer
 set search_path from current
@@ -739,7 +740,6 @@ declare
     v_known constant text[] := (select p.proargnames[1:p.pronargs] from pg_proc p
                                 where p.oid = 'jobs_enqueue'::regproc);
     v_ids bigint[];
-    v_item record;
     v_why text;
 begin
     if jsonb_typeof(jobs_enqueue_many.jobs) is distinct from 'array' then
@@ -747,7 +747,7 @@ begin
     end if;
     select format('jobs[%s] %s', i.place - 1, case
             when jsonb_typeof(i.item) <> 'object' then 'must be an object'
-            else format('has the unknown key %I; known are %s',
+            else format('has the unknown key %I; known: %s',
                         (select min(key) from jsonb_object_keys(i.item - v_known) key), v_known)
             end)
         into v_why
@@ -758,7 +758,7 @@ begin
         raise exception using errcode = 'JQ003', message = v_why;
     end if;
 
-    -- The exception handler is for values that do not fit; it surrounds no `return query`.
+    -- For values that do not fit. Rows of a `return query` here would survive the error.
     begin
         v_ids := array(select a.id from _jobs_enqueue_together(jobs_enqueue_many.jobs) a);
     exception
@@ -766,23 +766,8 @@ begin
             or feature_not_supported or program_limit_exceeded
         then
             get stacked diagnostics v_why = message_text;
-            v_why := 'jobs: ' || v_why;
-            -- Which object is at fault? What this adds is undone by the error at the end.
-            for v_item in
-                select i.item, i.place - 1 as place
-                from jsonb_array_elements(jobs_enqueue_many.jobs) with ordinality i(item, place)
-            loop
-                begin
-                    perform from _jobs_enqueue_together(jsonb_build_array(v_item.item));
-                exception
-                    when sqlstate 'JQ003' or data_exception or integrity_constraint_violation
-                        or feature_not_supported or program_limit_exceeded
-                    then
-                        v_why := format('jobs[%s]: %s', v_item.place, sqlerrm);
-                        exit;
-                end;
-            end loop;
-            raise exception using errcode = 'JQ003', message = v_why;
+            raise exception using errcode = 'JQ003',
+                message = coalesce(_jobs_find_bad_item(jobs_enqueue_many.jobs), 'jobs: ' || v_why);
     end;
     return query select unnest(v_ids);
 end
@@ -792,8 +777,8 @@ comment on function jobs_enqueue_many is
     'adds the jobs of a JSON array of objects, whose keys are the arguments of jobs_enqueue';
 
 -- functions/enqueue/_jobs_check_job.sql
--- The limits of a new job, for jobs_enqueue and jobs_enqueue_many. The table's constraints say the
--- same to a plain INSERT.
+-- The limits of a new job, for jobs_enqueue. The table's constraints are weaker: they alone check a
+-- batch without keys.
 create or replace function _jobs_check_job(
     job_type text,
     queue text,
@@ -818,8 +803,8 @@ begin
         when octet_length(queue) not between 1 and 512 then 'queue must have 1 to 512 bytes'
         when priority not between -9 and 9
             then format('priority must be from -9 to 9, not %s', priority)
-        -- PostgreSQL knows other moments too, but a client's datetime cannot hold them: the claim
-        -- that returns one would fail in every worker, again and again.
+        -- A client's datetime cannot hold other moments: a claim that returns one would fail in
+        -- every worker.
         when not (run_at >= '0001-01-02 00:00:00+00' and run_at < '9999-12-31 00:00:00+00')
             then format('run_at must be a moment in the years 1 to 9999, not %s', run_at)
         when octet_length(reference_type) not between 1 and 512
@@ -843,16 +828,17 @@ begin
 end
 $$;
 
-comment on function _jobs_check_job is 'internal: refuses what cannot be a job, by argument';
+comment on function _jobs_check_job is 'internal: raises if an argument is invalid';
 
 -- functions/enqueue/_jobs_enqueue_together.sql
--- Adds a batch by one insert, which is all or none. Where an object has a unique_key, all go one by
--- one through jobs_enqueue, in the order of the keys, so that two batches of the same keys wait for
--- each other and never deadlock. One object alone goes through jobs_enqueue too, which names what
--- is wrong with it. The rows come back in the order of the objects.
+-- Adds all jobs of a batch or none, by one insert. If an object has a unique_key, all objects go
+-- one by one through jobs_enqueue. They go in the order of type and key, so that two such calls
+-- never deadlock. A single object goes through jobs_enqueue too, which names the wrong argument.
+-- The rows come back in the order of the objects.
 create or replace function _jobs_enqueue_together(jobs jsonb) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
+set jit = off
 as $$
 #variable_conflict use_column
 begin
@@ -889,9 +875,39 @@ $$;
 comment on function _jobs_enqueue_together is
     'internal: adds a batch of jobs and returns their rows, for jobs_enqueue_many and producers';
 
+-- functions/enqueue/_jobs_find_bad_item.sql
+create or replace function _jobs_find_bad_item(jobs jsonb) returns text
+language plpgsql stable
+set search_path from current
+as $$
+declare
+    v_item jsonb;
+    v_place int := 0;
+begin
+    for v_item in select i from jsonb_array_elements(_jobs_find_bad_item.jobs) i loop
+        begin
+            perform _jobs_check_job(
+                i.job_type, i.queue, i.priority, i.run_at, i.reference_type, i.max_retries,
+                i.unique_key, i.unique_scope, i.backoff, i.reference_key)
+            from _jobs_unpack(jsonb_build_array(v_item)) i;
+        exception
+            when sqlstate 'JQ003' or data_exception or feature_not_supported
+                or program_limit_exceeded
+            then
+                return format('jobs[%s]: %s', v_place, sqlerrm);
+        end;
+        v_place := v_place + 1;
+    end loop;
+    return null;
+end
+$$;
+
+comment on function _jobs_find_bad_item is
+    'internal: which object of a refused batch is wrong, and why';
+
 -- functions/enqueue/_jobs_may_read.sql
 -- Within a `security definer` function current_user is the function's owner. The caller is the role
--- that `set role` chose, which only a member of that role can, or else the role that logged in.
+-- of `set role`, which only members of that role can set, or else the role that logged in.
 create or replace function _jobs_may_read() returns boolean
 language sql stable
 set search_path from current
@@ -904,16 +920,15 @@ comment on function _jobs_may_read is
 -- functions/enqueue/_jobs_notify.sql
 -- Runs after every statement that inserts into jobs: COPY, plain INSERT, jobs_enqueue.
 --
--- NOTIFY takes a lock that exists once for the whole cluster, and holds it while the commit is
--- flushed to disk: sixteen producers then commit one after the other. So this trigger sends none
--- when a polling worker is certain to claim after the producer's commit
--- (docs/decisions/0004-notify-gate.md has the proof). The producer takes the worker's listening
--- lock as a shared lock until after its commit. A worker that wants to change to listening must get
--- that lock exclusively, and then claims once more. If the producer is refused the lock, the worker
--- is listening: notify. The lock of the worker's name tells a living worker from a row that a dead
--- worker left; it is taken and given back in one expression, because a query that is cancelled
--- between two expressions would keep it. The trigger is one statement that calls no function per
--- row, because it is most of the cost of a small enqueue.
+-- A commit with NOTIFY holds one lock of the whole cluster until it is on disk, so such commits
+-- follow one after the other. So this trigger does not notify when a polling worker is certain to
+-- claim after the producer's commit (docs/decisions/0004-notify-gate.md has the proof). The
+-- producer takes the worker's listening lock as a shared lock until after the commit. A worker that
+-- changes to mode listening must get that lock exclusively, and then claims once more. If the
+-- producer does not get the lock, the worker is listening, so the producer notifies. The name lock
+-- tells a living worker from a row that a dead worker left. One expression takes and releases the
+-- name lock, because a query that is cancelled between two expressions would keep the lock. The
+-- trigger calls no function per row, because the trigger is most of the cost of a small enqueue.
 create or replace function _jobs_notify() returns trigger
 language plpgsql volatile security definer
 set search_path from current
@@ -944,9 +959,9 @@ end
 $$;
 
 comment on function _jobs_notify is
-    'trigger: one NOTIFY per queue and statement, unless a polling worker is certain to claim';
+    'trigger: notifies per queue and statement, unless a polling worker is certain to claim';
 
--- Made only where it is missing: making it waits for all open transactions that wrote to the table.
+-- Only if it is missing: `create trigger` waits for all transactions that wrote to the table.
 do $trigger$
 begin
     if not exists (
@@ -997,7 +1012,7 @@ comment on function _jobs_unpack is 'internal: the objects of a batch as rows, n
 
 -- functions/enqueue/_jobs_valid_delays.sql
 -- The years are checked apart, because an interval compares as if a month had 30 days: -290,000
--- years and 104,400,001 days compare as one day, and yet lead out of the calendar.
+-- years and 104,400,001 days compare as one day, but add up to no valid date.
 create or replace function _jobs_valid_delays(delays interval[]) returns boolean
 language sql immutable
 set search_path from current
@@ -1010,15 +1025,14 @@ comment on function _jobs_valid_delays is
 
 -- functions/claim: how a worker takes due jobs
 -- functions/claim/jobs_claim.sql
--- Two sessions cannot both win a job: the first one locks its row by `for update skip locked`, and
--- the second one skips a locked row. A session that locks the row later reads its new status.
+-- Two sessions cannot both win a job: the first locks the job's row, and the second skips it by
+-- `skip locked`. A session that locks the row later reads the new status.
 --
 -- A claim visits the levels of a queue (its priorities) from the highest one down:
 -- _jobs_next_level. Within a level each type is a range of ix_jobs_claim in the order of run_at. A
--- claim of several types first finds out up to which row it may lock (_jobs_claim_bound), then
--- locks all due rows up to there and none beyond, and goes on from there until it has max_jobs. So
--- a claim reads about as many rows as it takes, whatever waits in other types, levels and queues or
--- in the future.
+-- claim of several types locks all due rows up to a bound (_jobs_claim_bound) and none beyond it.
+-- The claim moves the bound on until it has max_jobs. So it reads about as many rows as it takes,
+-- whatever waits in other types, levels and queues or in the future.
 --
 -- The settings leave the planner no choice but index scans: on a table without statistics any other
 -- plan (a sequential scan, a bitmap and a sort) costs a thousand times more.
@@ -1080,7 +1094,7 @@ begin
         into v_is_paused, v_has_crashed_jobs;
         continue when v_is_paused;
         v_visited := v_visited || v_queue;
-        -- The suspect comes with the rows of the first level.
+        -- The first level's statement takes the suspect too.
         v_suspect := case when v_has_crashed_jobs and not v_took_suspect
             then _jobs_lock_suspect(worker, v_queue, job_types, v_now) else '{}' end;
         v_took_suspect := v_took_suspect or v_suspect <> '{}';
@@ -1104,7 +1118,7 @@ begin
                     from _jobs_claim_bound(v_queue, v_level, v_types, v_now,
                                            v_after_run_at, v_after_id, v_chunk, v_left) b;
                 end if;
-                -- One statement locks and takes: two cost a ninth more when caches are cold.
+                -- One statement locks and updates: two cost a ninth more with cold caches.
                 return query
                 with claimed as (
                     update jobs j
@@ -1132,7 +1146,7 @@ begin
                             limit v_left
                             for update skip locked
                         ) due
-                        -- Other sessions may have committed rows since the bound was read.
+                        -- More rows may be below the bound than when it was read.
                         limit v_left))
                     returning j.*
                 )
@@ -1155,8 +1169,8 @@ comment on function jobs_claim is
     'gives the worker up to max_jobs due jobs: queues in order, higher priority first, then run_at';
 
 -- functions/claim/jobs_next_due.sql
--- since: ignores jobs that have been due for longer. A worker whose claim has just come back empty
--- passes it, because that claim has just walked over the older rows and their dead index entries.
+-- since: a job that was due earlier is ignored. A worker passes since after an empty claim, because
+-- that claim has just walked over the older rows and their dead index entries.
 create or replace function jobs_next_due(
     queues text[],
     job_types text[] default null,
@@ -1195,7 +1209,7 @@ begin
                         and j.priority = v_level
                         and j.job_type = t.job_type
                         and j.run_at >= coalesce(since, '-infinity')
-                        -- A due suspect waits for a worker that holds no suspect, not for a moment.
+                        -- A due suspect waits for a worker without a suspect, not for a time.
                         and (not _jobs_is_suspect(j.crash_count, j.max_retries)
                              or j.run_at > clock_timestamp())
                     order by j.run_at
@@ -1208,10 +1222,10 @@ end
 $$;
 
 comment on function jobs_next_due is
-    'when the next job that a claim could take is due; null: none is waiting';
+    'when the next job that a claim could take is due; null: no such job';
 
 -- functions/claim/jobs_start.sql
--- Two sessions cannot both win: the second one waits for the row's lock, then finds it processing.
+-- Two sessions cannot both win: the second one waits for the row's lock, then reads processing.
 create or replace function jobs_start(
     job_id bigint,
     worker text,
@@ -1247,7 +1261,7 @@ end
 $$;
 
 comment on function jobs_start is
-    'claims one chosen pending job by hand; without a lease it stays claimed for ever';
+    'claims one chosen pending job by hand; without a lease the claim has no end';
 
 -- functions/claim/_jobs_check_claim.sql
 create or replace function _jobs_check_claim(
@@ -1264,13 +1278,14 @@ declare
     v_problem text;
 begin
     v_problem := case
-        when worker is null or worker = '' then 'worker is missing: name whoever claims'
+        when worker is null or worker = '' then 'worker is missing: give its name'
         when octet_length(worker) > 512 then 'worker must have at most 512 bytes'
         when array_ndims(queues) > 1 or array_ndims(job_types) > 1
             then 'queues and job_types must be plain lists'
         when array_position(queues, null) is not null then 'queues must not hold nulls'
         when max_jobs < 0 then format('max_jobs must be 0 or more, not %s', max_jobs)
-        when lease <= '0' or not _jobs_valid_delays(array[lease])
+        -- As in _jobs_valid_delays, but without the cost of its call in each claim.
+        when lease <= '0' or lease > '100 years' or extract(year from lease) not between 0 and 100
             then format('lease must be above 0 and at most 100 years, not %s', lease)
         when array_position(job_types, null) is not null then 'job_types must not hold nulls'
     end;
@@ -1280,7 +1295,7 @@ begin
 end
 $$;
 
-comment on function _jobs_check_claim is 'internal: refuses what cannot be a claim, by argument';
+comment on function _jobs_check_claim is 'internal: raises if an argument is invalid';
 
 -- functions/claim/_jobs_check_floors.sql
 create or replace function _jobs_check_floors(floors jsonb) returns void
@@ -1303,13 +1318,13 @@ exception
 end
 $$;
 
-comment on function _jobs_check_floors is 'internal: refuses what cannot be the floors of a claim';
+comment on function _jobs_check_floors is 'internal: raises if floors are invalid';
 
 -- functions/claim/_jobs_claim_bound.sql
--- A claim of several types may lock all due rows up to the bound. This reads at most chunk rows of
+-- A claim of several types may lock all due rows up to the bound. It reads at most chunk rows of
 -- each type. A type that fills its chunk may have more rows beyond it, so the bound is at most the
 -- last row of the first such chunk. The bound is also at most the wanted-th row of all types
--- together. No row: every due row was read, so there is no bound.
+-- together. If it has read every due row, it returns no row.
 create or replace function _jobs_claim_bound(
     queue text,
     priority int,
@@ -1361,15 +1376,15 @@ language sql immutable
 return crash_count > 0 and crash_count >= least(max_retries, 2);
 
 comment on function _jobs_is_suspect is
-    'internal: whether a job may be what kills its worker: it has lost its worker twice';
+    'internal: whether a job may kill its worker: lost twice, or max_retries times';
 
 -- functions/claim/_jobs_lock_suspect.sql
--- Two sessions cannot both win the suspect: `for update skip locked`.
+-- Two sessions cannot both win a suspect: the second skips locked rows.
 --
--- A suspect may kill its worker again. So a worker holds at most one suspect at a time: the other
--- jobs that were lost together with it run on other workers, or after it, and its next crash does
--- not reach them. The suspect comes first in its queue, because its backoff has put it behind all
--- jobs that are due. jobs_claim asks only for a queue that has crashed jobs, which is rare.
+-- A suspect may kill its worker again. So a worker that sends one claim at a time holds at most
+-- one suspect: other suspects run on other workers, or later, where that crash does not reach them.
+-- The suspect comes first in its queue, because its backoff has put it behind all due jobs.
+-- jobs_claim calls this only for a queue that has crashed jobs, which is rare.
 create or replace function _jobs_lock_suspect(
     worker text,
     queue text,
@@ -1404,8 +1419,8 @@ comment on function _jobs_lock_suspect is
     'internal: locks the first due suspect of a queue, if the worker holds no suspect';
 
 -- functions/claim/_jobs_next_level.sql
--- A level that has a floor is known to have had jobs: a probe for that level would walk over the
--- index entries of its claimed jobs. So only the levels above the highest floor are probed.
+-- A probe for a level that has a floor would walk over the index entries of the jobs claimed there.
+-- So this probes only the levels above the highest floor below `below`.
 create or replace function _jobs_next_level(
     queue text,
     below int,
@@ -1432,7 +1447,7 @@ end
 $$;
 
 comment on function _jobs_next_level is
-    'internal: the highest priority below this one that pending jobs of a queue have; null: none';
+    'internal: the next priority below this one that may have pending jobs; null: none';
 
 -- functions/claim/_jobs_types_present.sql
 -- Goes from type to type by one index probe each, instead of reading all rows. The order has to be
@@ -1476,8 +1491,7 @@ comment on function _jobs_types_present is
 
 -- functions/finish: how a run ends: completed, failed, given back
 -- functions/finish/jobs_complete.sql
--- Two sessions cannot both win: _jobs_lock_fenced locks the row, and the second one finds it
--- changed.
+-- Two sessions cannot both win: _jobs_lock_fenced locks the row and raises for the second session.
 create or replace function jobs_complete(
     job_id bigint,
     result jsonb default null,
@@ -1507,15 +1521,15 @@ end
 $$;
 
 comment on function jobs_complete is
-    'processing -> completed; with worker and attempt, only if that attempt still holds it';
+    'processing -> completed; with worker and attempt, only if both still hold the job';
 
 -- functions/finish/jobs_complete_many.sql
 -- Two sessions cannot both win: the update locks each row and reads the fence again under the lock;
 -- only a processing job has a worker. Two batches never deadlock: an index scan for `= any` visits
 -- its keys in order.
 --
--- There is no join, because a planner that knows an empty table, or has no statistics, may start
--- the join from the table and read all of it once per job. Instead width_bucket finds a row's
+-- There is no join, because a planner with statistics of an empty table, or none, may start the
+-- join from the table and read all of it once per job. Instead width_bucket finds a row's
 -- attempt and result by the place of the row's id among the sorted ids. And the fence uses columns
 -- without an index, because the planner may prefer an index on `status` to the primary key.
 create or replace function jobs_complete_many(
@@ -1574,11 +1588,10 @@ end
 $$;
 
 comment on function jobs_complete_many is
-    'completes what this worker still holds in these attempts, and returns those ids';
+    'completes the jobs that worker holds in these attempts, and returns their ids';
 
 -- functions/finish/jobs_fail.sql
--- Two sessions cannot both win: _jobs_lock_fenced locks the row, and the second one finds it
--- changed.
+-- Two sessions cannot both win: _jobs_lock_fenced locks the row and raises for the second session.
 create or replace function jobs_fail(
     job_id bigint,
     error text,
@@ -1604,7 +1617,7 @@ end
 $$;
 
 comment on function jobs_fail is
-    'processing -> pending, to be retried later, or failed when no retry is left or wanted';
+    'processing -> pending for a retry, failed if none is left or wanted, or cancelled';
 
 -- functions/finish/jobs_fail_many.sql
 -- Two sessions cannot both win: _jobs_lock_fenced_many locks the rows in the order of their ids, so
@@ -1631,7 +1644,7 @@ begin
     perform _jobs_check_failure(errors, retries, retry_ins);
     v_held := _jobs_lock_fenced_many(worker, job_ids, attempts);
     for v_item in
-        -- Where one id stands twice, with two attempts, the job is held in the later attempt.
+        -- If an id is given with two attempts, the worker holds the later attempt.
         select distinct on (u.job_id) u.*
         from unnest(job_ids, attempts, errors, retries, retry_ins)
             u(job_id, attempt, error, retry, retry_in)
@@ -1644,13 +1657,13 @@ begin
         end if;
         return next v_item.job_id;
     end loop;
-    -- A sleeping worker believes that nothing is due before the moment that it saw last.
+    -- A sleeping worker has read the next due time before these jobs were pending.
     perform _jobs_signal(v_queues);
 end
 $$;
 
 comment on function jobs_fail_many is
-    'fails what this worker still holds in these attempts, and returns those ids';
+    'fails the jobs that worker holds in these attempts, and returns their ids';
 
 -- functions/finish/jobs_release_many.sql
 -- Two sessions cannot both win: _jobs_lock_fenced_many locks the rows in the order of their ids, so
@@ -1708,7 +1721,7 @@ end
 $$;
 
 comment on function jobs_release_many is
-    'gives back what this worker still holds, no retry spent; with run_ats, not before those';
+    'gives back the jobs that worker holds, and spends no retry; run_ats: new run_at of each';
 
 -- functions/finish/_jobs_check_batch.sql
 create or replace function _jobs_check_batch(
@@ -1757,7 +1770,7 @@ begin
             message = 'errors, retries and retry_ins must be plain lists';
     end if;
     if array_position(errors, null) is not null then
-        raise exception using errcode = 'JQ003', message = 'error is missing: say why it failed';
+        raise exception using errcode = 'JQ003', message = 'error is missing: give the reason';
     end if;
     if not _jobs_valid_delays(retry_ins) then
         raise exception using errcode = 'JQ003', message = 'retry_in must be from 0 to 100 years';
@@ -1766,14 +1779,14 @@ end
 $$;
 
 comment on function _jobs_check_failure is
-    'internal: refuses what cannot be a failure, by argument';
+    'internal: raises if an argument of a failure is invalid';
 
 -- functions/finish/_jobs_end_attempt.sql
--- The caller has locked the row and checked its fence, so no other session can end the attempt.
+-- The caller has locked the row and checked the attempt, so no other session can end the attempt.
 --
--- lost_at: the attempt ended because its worker was lost then; else it failed. A lost job comes
--- back at once the first time, because most workers are lost by no fault of their jobs, and after
--- its backoff later.
+-- lost_at: when recovery found the worker lost; null: the attempt failed. A job is due at once
+-- after its first loss, because a loss is rarely the job's fault. After later losses it waits for
+-- its backoff.
 create or replace function _jobs_end_attempt(
     job_id bigint,
     error text default null,
@@ -1811,7 +1824,7 @@ begin
     end if;
     update jobs j
     set status = v_status,
-        -- A count that does not fit its column would keep every session from recovering anything.
+        -- A count that does not fit its column would make every recovery fail.
         crash_count = least(j.crash_count + v_lost::int, 32767),
         retry_count = j.retry_count + (v_status = 'pending' and not v_lost)::int,
         error = case
@@ -1834,7 +1847,7 @@ end
 $$;
 
 comment on function _jobs_end_attempt is
-    'internal: makes a failed or lost attempt''s job pending, failed, or cancelled if requested';
+    'internal: ends a failed or lost attempt: the job becomes pending, failed or cancelled';
 
 -- functions/finish/_jobs_lock.sql
 create or replace function _jobs_lock(job_id bigint) returns jobs
@@ -1859,11 +1872,10 @@ end
 $$;
 
 comment on function _jobs_lock is
-    'internal: locks a job and returns it, or raises if there is none';
+    'internal: locks and returns a job, or raises if it is missing';
 
 -- functions/finish/_jobs_lock_fenced.sql
--- Two sessions cannot both win: the row lock orders them, and the second sees the first one's
--- change.
+-- Two sessions cannot both win: the second waits for the row's lock, then sees the first's change.
 create or replace function _jobs_lock_fenced(
     job_id bigint,
     worker text,
@@ -1883,9 +1895,9 @@ begin
         or _jobs_lock_fenced.attempt <> v_job.attempt
     then
         raise exception using errcode = 'JQ002',
-            message = format('job %s is held by %s in attempt %s, not by %s in attempt %s',
+            message = format('job %s is held by %s in attempt %s; given: %s, attempt %s',
                              job_id, v_job.worker, v_job.attempt,
-                             coalesce(left(_jobs_lock_fenced.worker, 100), 'anybody'),
+                             coalesce(left(_jobs_lock_fenced.worker, 100), 'any'),
                              coalesce(_jobs_lock_fenced.attempt::text, 'any'));
     end if;
     return v_job;
@@ -1897,8 +1909,8 @@ comment on function _jobs_lock_fenced is
 
 -- functions/finish/_jobs_lock_fenced_many.sql
 -- Two sessions cannot both win: each row is locked, and its fence is read under the lock. The locks
--- are taken in the order of the ids: an index scan for `= any` visits its keys in order. Why there
--- is no join and no `order by`: see jobs_complete_many.
+-- are taken in the order of the ids: an index scan for `= any` visits its keys in order.
+-- jobs_complete_many says why there is no join.
 create or replace function _jobs_lock_fenced_many(
     worker text,
     job_ids bigint[],
@@ -1940,29 +1952,29 @@ comment on function _jobs_lock_fenced_many is
     'internal: locks the rows that pass the fence, in the order of their ids, and returns the ids';
 
 -- functions/finish/_jobs_retry_delay.sql
--- A jitter of a quarter either way keeps jobs that failed together from coming back together. The
--- bound of an hour holds for the delay with its jitter, so that jobs are spread at the bound too.
+-- So that jobs that failed together do not retry together, the delay has a jitter of 25 % either
+-- way. The bound of an hour includes the jitter, so that jobs are spread at the bound too.
 create or replace function _jobs_retry_delay(backoff interval[], retry int) returns interval
 language sql volatile
 set search_path from current
 begin atomic
     select coalesce(
-        backoff[least(retry, cardinality(backoff))],
+        case when extract(year from b.delay) between 0 and 100 then b.delay end,
         make_interval(
             secs => d.shortest + random() * (least(d.shortest / 3 * 5, 3600) - d.shortest)))
-    from (values (0.75 * least(2 ^ least(retry - 1, 12), 3600))) d(shortest);
+    from (values (0.75 * least(2 ^ least(retry - 1, 12), 3600))) d(shortest),
+        (values (backoff[least(retry, cardinality(backoff))])) b(delay);
 end;
 
 comment on function _jobs_retry_delay is
-    'internal: the delay before a retry, counted from 1: from the list, or 1 s doubling to 1 h';
+    'internal: the delay before retry 1, 2, ...: from backoff, or 1 s doubling to 1 h';
 
 -- functions/lease: how long a job stays held, and who takes it back
 -- functions/lease/jobs_heartbeat.sql
--- Two sessions cannot both win: the heartbeat reads the fence under the row's lock. So a job that
--- recovery has taken is `lost` here, and a job that is held here is not overdue for recovery. The
--- heartbeat skips a row that another session has locked, for example by a handler's open
+-- Two sessions cannot both win: the heartbeat prolongs a lease only under the row's lock, after it
+-- has read the fence. It skips a row that another session has locked, for example a handler's open
 -- transaction, because waiting for that row would let all other leases run out. Recovery skips such
--- a row too.
+-- a row too. A skipped row is `held` until that session commits, but its lease stays as it was.
 create or replace function jobs_heartbeat(
     worker text,
     job_ids bigint[],
@@ -2010,15 +2022,15 @@ end
 $$;
 
 comment on function jobs_heartbeat is
-    'prolongs the lease; says for each job whether it is held, lost, or to be cancelled';
+    'prolongs leases; says for each job whether it is held, lost, or to be cancelled';
 
 -- functions/lease/jobs_recover.sql
 -- Two sessions cannot both win: recovery locks rows with `skip locked`, and a session that locks a
 -- row later reads its new status. Recovery skips a job whose completion is under way, because the
 -- completion holds the row's lock.
 --
--- sparing: a worker whose tick calls this function spares its own jobs. The worker may have hung
--- for longer than its lease; if no other worker has taken its jobs meanwhile, it goes on with them.
+-- sparing: a worker's tick leaves out the worker's own jobs. The worker may have hung for longer
+-- than its leases. If no other worker has taken the jobs meanwhile, the worker goes on with them.
 create or replace function jobs_recover(
     worker text default null,
     sparing text default null
@@ -2069,7 +2081,7 @@ end
 $$;
 
 comment on function jobs_recover is
-    'takes back jobs whose lease is over or whose worker is gone; by name, all that worker holds';
+    'takes back jobs whose lease is over or whose worker is gone, and all jobs of `worker`';
 
 -- functions/lease/_jobs_release_unknown.sql
 -- Two sessions cannot both win: jobs_release_many locks the rows and reads the fence.
@@ -2103,9 +2115,9 @@ comment on function _jobs_release_unknown is
 -- functions/workers: who works, in which mode, and how workers are told
 -- functions/workers/jobs_channel.sql
 -- A channel's name has at most 63 bytes, a schema's name at most 58, which leaves room for `.jobs`
--- only. A longer topic of a long schema name gets a digest in place of the schema's name. In
--- PL/pgSQL and not in SQL, because every enqueue that notifies calls this twice, and PostgreSQL
--- sets up an SQL function anew in each query.
+-- only. A longer topic of a long schema name gets a digest in place of the schema's name. It is
+-- PL/pgSQL, because each enqueue that notifies calls it twice, and PostgreSQL sets up an SQL
+-- function anew in each query.
 create or replace function jobs_channel(topic text) returns text
 language plpgsql stable
 set search_path from current
@@ -2140,12 +2152,12 @@ declare
     v_tries int := 5;
 begin
     perform _jobs_check_claim(worker, queues, job_types => job_types);
-    -- Tried again, because a session that asks whether the name lives holds its lock for a moment.
+    -- Tries again: a session that checks whether a worker lives holds this lock for a moment.
     while not pg_try_advisory_lock(_jobs_advisory_key('name', jobs_worker_start.worker)) loop
         v_tries := v_tries - 1;
         if v_tries = 0 then
             raise exception using errcode = 'JQ006',
-                message = format('a living worker is called %s', jobs_worker_start.worker),
+                message = format('a living worker is named %s', jobs_worker_start.worker),
                 hint = 'Give each worker a name of its own, or leave the name out.';
         end if;
         perform pg_sleep(0.01);
@@ -2163,8 +2175,8 @@ begin
         concurrency = excluded.concurrency, version = excluded.version,
         name_key = excluded.name_key, listening_key = excluded.listening_key
     returning w.*;
-    -- The other workers begin to watch this one.
-    perform _jobs_signal(queues);
+    -- Makes other workers watch this one.
+    perform _jobs_signal(coalesce(jobs_worker_start.queues, '{default}'));
 end
 $$;
 
@@ -2189,23 +2201,23 @@ set search_path from current
 return hashtextextended(format('pgjobs.%s.%s.%s', kind, current_schema(), worker), 0);
 
 comment on function _jobs_advisory_key is
-    'internal: the advisory lock of a worker: its name, or its mode (see _jobs_worker_listen)';
+    'internal: the key of an advisory lock of a worker; kind: name or listening';
 
 -- functions/workers/_jobs_signal.sql
--- Notifies all listeners of the queue's name on channel jobs, and picks one listening worker that
--- serves the queue, by its name on channel jobs_turn. The picked worker claims at once. The others
--- claim 0.1 to 0.4 s later, in case the picked one does not (pgjobs/worker/listener.py). If nobody
--- were picked, sixteen workers would claim for one job. A worker without a free slot passes its
--- turn on, hops times at most.
+-- Sends the queue's name on channel jobs. Picks one listening worker that serves the queue, and
+-- sends the worker's name on channel jobs_turn. The picked worker claims at once. The others claim
+-- 0.1 to 0.4 s later, in case the picked one does not (pgjobs/worker/listener.py). If none were
+-- picked, all workers would claim for one job. A worker without a free slot has another one picked,
+-- hops times at most.
 --
--- While the server's notification queue is half full this function is silent, because a full queue
--- would make the caller's commit fail. Workers poll every 10 s anyway.
+-- While the server's notification queue is half full this function sends nothing, because a full
+-- queue would make the caller's commit fail. Workers tick every 10 s anyway.
 create or replace function _jobs_signal(
     queues text[],
     job_types text[] default null,
     hops int default 3
 ) returns void
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path from current
 set plan_cache_mode = force_generic_plan
 as $$
@@ -2231,9 +2243,9 @@ comment on function _jobs_signal is
     'internal: tells the workers of these queues to claim, on commit: one at once, the others soon';
 
 -- functions/workers/_jobs_worker_listen.sql
--- From now on producers notify this worker. The lock is refused while a producer that was silent
--- because of this worker has not committed: the worker then goes on polling and tries again. After
--- the change it must claim once more before it sleeps (docs/decisions/0004-notify-gate.md).
+-- From now on producers notify this worker. The worker does not get the lock while a producer that
+-- was silent because of it has a transaction open: the worker polls on and tries again. After the
+-- change the worker claims once more before it sleeps (docs/decisions/0004-notify-gate.md).
 create or replace function _jobs_worker_listen(worker text) returns boolean
 language plpgsql volatile security definer
 set search_path from current
@@ -2248,11 +2260,11 @@ end
 $$;
 
 comment on function _jobs_worker_listen is
-    'internal: the worker waits for NOTIFY from now on; false: a producer relies on its polling';
+    'internal: the worker waits for NOTIFY from now on; false: it must poll for a producer';
 
 -- functions/workers/_jobs_worker_poll.sql
--- Signals the other workers of its queues: they begin to watch this worker (_jobs_worker_tick), and
--- help with the jobs that made it change to polling.
+-- Signals the other workers of the queues: they begin to watch this worker (_jobs_worker_tick), and
+-- help with the jobs that made it poll.
 create or replace function _jobs_worker_poll(worker text) returns void
 language plpgsql volatile security definer
 set search_path from current
@@ -2271,8 +2283,8 @@ comment on function _jobs_worker_poll is
     'internal: the worker claims every few milliseconds; producers need not notify it';
 
 -- functions/workers/_jobs_worker_tick.sql
--- The regular statement of a worker: ping, sign of life, recovery and poll in one. A worker sends
--- it every 10 s, and every 2 s while other workers are at work, so that the second tick notices
+-- A tick tests the connection, sets seen_at, recovers lost jobs and looks for due jobs. A worker
+-- ticks every 10 s, and every 2 s while other workers work, so that the second tick notices
 -- their death.
 create or replace function _jobs_worker_tick(worker text)
 returns table (watch boolean, due_in interval, peers bigint)
@@ -2298,12 +2310,12 @@ begin
                    where j.status = 'processing' and j.worker <> v_me.worker)
             or exists (select from jobs_workers w
                        where w.worker <> v_me.worker and (w.polling or w.missed_at is not null)),
-        -- Long overdue jobs too, because no signal is sent when a locked row becomes free, or when
-        -- a worker that held a suspect may take the next one.
+        -- Long overdue jobs too: no signal is sent when a row's lock is released, or when a worker
+        -- that held a suspect may take the next one.
         least(
             jobs_next_due(v_me.queues, v_me.job_types),
-            -- In the order of ix_jobs_crashed: a planner that knows an empty table finds any index
-            -- of pending jobs as good.
+            -- In the order of ix_jobs_crashed: planned on an empty table, all indexes of pending
+            -- jobs cost the same.
             (select min(c.run_at)
              from (select j.run_at from jobs j
                    where j.status = 'pending' and j.crash_count > 0 and j.queue = any (v_me.queues)
@@ -2316,15 +2328,15 @@ end
 $$;
 
 comment on function _jobs_worker_tick is
-    'internal: a worker''s tick: whether the next is due in 2 s, when a job is due, how many peers';
+    'internal: tick; watch: tick again in 2 s; due_in: until a job is due; peers: how many';
 
 -- functions/workers/_jobs_workers_gone.sql
 -- A living worker's session holds the advisory lock of the worker's name. A lock that is found free
 -- once may belong to a connection that was cut and is being replaced. A lock that is found free
 -- twice, at least 2 s apart, means that the worker is dead
 -- (docs/decisions/0008-death-by-session.md). This function never waits for such a lock, because a
--- session that waits for an advisory lock holds back vacuum everywhere. It goes in the order of
--- names, so that two sessions that find the same workers dead do not deadlock.
+-- session that waits for an advisory lock holds back vacuum everywhere. It updates in the
+-- order of names, so that two calls of it do not deadlock.
 create or replace function _jobs_workers_gone() returns text[]
 language plpgsql volatile
 set search_path from current
@@ -2334,21 +2346,25 @@ declare
     v_worker record;
     v_gone text[] := '{}';
 begin
-    for v_worker in 
+    for v_worker in
         select w.worker, w.missed_at, w.name_key from jobs_workers w order by w.worker
     loop
-        -- In one expression: a query that is cancelled between two would keep the lock for ever.
+        -- In one expression: a query that is cancelled between two would keep the lock.
         continue when not case when pg_try_advisory_lock_shared(v_worker.name_key)
             then pg_advisory_unlock_shared(v_worker.name_key) else false end;
-        -- PostgreSQL grants a session the lock that this session holds already.
+        -- A session gets a lock that it holds already: ask pg_locks.
         continue when exists (
             select from pg_locks l
             where l.locktype = 'advisory' and l.pid = pg_backend_pid()
                 and l.mode = 'ExclusiveLock' and l.objsubid = 1
                 and (l.classid::bigint << 32 | l.objid::bigint) = v_worker.name_key);
         if v_worker.missed_at is null then
+            -- A session that has locked the row is at a tick, or marks the worker itself.
             update jobs_workers w set missed_at = v_now
-            where w.worker = v_worker.worker and w.missed_at is null;
+            where w.worker = any (array(
+                select m.worker from jobs_workers m
+                where m.worker = v_worker.worker and m.missed_at is null
+                for update skip locked));
         elsif v_worker.missed_at <= v_now - interval '2 seconds' then
             v_gone := v_gone || v_worker.worker;
         end if;
@@ -2358,7 +2374,7 @@ end
 $$;
 
 comment on function _jobs_workers_gone is
-    'internal: the registered workers whose session was found gone twice, 2 s apart';
+    'internal: sets missed_at; returns workers found gone twice, at least 2 s apart';
 
 -- functions/manage: what an operator does
 -- functions/manage/jobs_cancel.sql
@@ -2414,7 +2430,7 @@ end
 $$;
 
 comment on function jobs_cancel is
-    'pending -> cancelled; the worker of a processing job is asked to stop it, and confirms';
+    'pending, blocked -> cancelled; asks the worker of a processing job to cancel it';
 
 -- functions/manage/jobs_cleanup.sql
 -- Disturbs no other session: it deletes finished rows only, which no claim reads, and skips rows
@@ -2443,7 +2459,7 @@ begin
     if array_ndims(statuses) > 1 or array_position(statuses, null) is not null
         or not statuses <@ '{completed,failed,cancelled}' then
         raise exception using errcode = 'JQ003',
-            message = format('statuses must be of completed, failed and cancelled, not %s',
+            message = format('statuses are completed, failed and cancelled, not %s',
                              left(statuses::text, 100));
     end if;
     if not (older_than >= '0' and older_than <= '1000 years'
@@ -2468,10 +2484,10 @@ end
 $$;
 
 comment on function jobs_cleanup is
-    'deletes finished jobs that are older than this, at most max_jobs; repeat until it returns 0';
+    'deletes up to max_jobs jobs finished longer ago than older_than; repeat until it returns 0';
 
 -- functions/manage/jobs_grant.sql
--- Which role may call what; tests/sql/test_grants.py compares it with all functions that there are.
+-- Which role may call what. tests/sql/test_grants.py compares this list with all functions.
 -- Roles add up: a worker whose handlers enqueue further jobs is a producer too. To take everything
 -- back: `revoke all on all functions in schema ... from role`, and the same for tables.
 create or replace function jobs_grant(role_name text, as_what text) returns void
@@ -2508,11 +2524,11 @@ begin
     end if;
     if not pg_has_role(current_user, v_owner, 'usage') then
         raise exception using errcode = 'insufficient_privilege',
-            message = format('only the owner of jobs may grant, which is %s', v_owner::regrole);
+            message = format('only %s, the owner of jobs, may grant', v_owner::regrole);
     end if;
-    -- Our functions run as their owner and find what is in the schema. A role that may create
-    -- objects there, or may become such a role, could thereby act as the owner. A role that may
-    -- become the owner needs no such way.
+    -- Our functions run as their owner and use what they find in the schema. So a role that may
+    -- create objects there, or may become such a role, could act as the owner. A role that may
+    -- become the owner is let through.
     if not pg_has_role(role_name, v_owner, 'member') and exists (
         select from pg_roles r
         where pg_has_role(role_name, r.oid, 'member')
@@ -2564,7 +2580,7 @@ begin
 end
 $$;
 
-comment on function jobs_pause is 'claims get nothing from the queue any more; running jobs finish';
+comment on function jobs_pause is 'pauses a queue: claims skip it; running jobs finish';
 
 -- functions/manage/jobs_resume.sql
 create or replace function jobs_resume(queue text) returns setof jobs_queues
@@ -2602,7 +2618,7 @@ begin
         raise exception using errcode = 'JQ002',
             message = format('job %s is %s already', job_id, v_job.status);
     end if;
-    -- The exception handler surrounds no `return query`: the row is returned after it.
+    -- No `return query` in this block: its row would survive the error.
     begin
         update jobs j
         set status = 'pending',
@@ -2633,8 +2649,9 @@ comment on function jobs_retry is
     'a failed, cancelled or completed job -> pending now, with its counts at 0';
 
 -- functions/manage/jobs_retry_many.sql
--- Two sessions cannot both win: this function locks rows with `skip locked`, so that no session
--- waits, and jobs_retry reads the status of the row that it has locked.
+-- Two sessions cannot both win: this function skips locked rows, and jobs_retry reads the status
+-- under the lock. It may wait for a session that takes the same key. All who take several keys take
+-- them in the order of type and key, so that they never deadlock.
 create or replace function jobs_retry_many(
     job_types text[] default null,
     queues text[] default null,
@@ -2649,26 +2666,31 @@ set enable_sort = off
 set jit = off
 as $$
 declare
+    v_ids bigint[];
     v_id bigint;
     v_count bigint := 0;
 begin
     perform _jobs_check_max_jobs(max_jobs);
-    for v_id in
-        select j.id from jobs j
-        where j.status = 'failed'
-            and (job_types is null or j.job_type = any (job_types))
-            and (queues is null or j.queue = any (queues))
-            and j.finished_at >= coalesce(failed_since, '-infinity')
-            -- Jobs whose key another job holds are left out, and do not use up max_jobs.
-            and (j.unique_key is null or j.unique_scope in ('kept', 'period') or not exists (
-                select from jobs o
-                where o.job_type = j.job_type and o.unique_key = j.unique_key and o.id <> j.id
-                    and (o.unique_scope in ('kept', 'period') or o.status in ('pending', 'blocked')
-                        or o.status = 'processing' and o.unique_scope = 'live')))
-        order by j.finished_at
-        limit coalesce(max_jobs, 10000)
-        for update of j skip locked
-    loop
+    v_ids := (
+        select array_agg(f.id order by f.job_type, f.unique_key, f.id)
+        from (
+            select j.id, j.job_type, j.unique_key from jobs j
+            where j.status = 'failed'
+                and (job_types is null or j.job_type = any (job_types))
+                and (queues is null or j.queue = any (queues))
+                and j.finished_at >= coalesce(failed_since, '-infinity')
+                -- Jobs whose key another job holds are left out, and do not use up max_jobs.
+                and (j.unique_key is null or j.unique_scope in ('kept', 'period') or not exists (
+                    select from jobs o
+                    where o.job_type = j.job_type and o.unique_key = j.unique_key and o.id <> j.id
+                        and (o.unique_scope in ('kept', 'period')
+                            or o.status in ('pending', 'blocked')
+                            or o.status = 'processing' and o.unique_scope = 'live')))
+            order by j.finished_at
+            limit coalesce(max_jobs, 10000)
+            for update of j skip locked
+        ) f);
+    foreach v_id in array coalesce(v_ids, '{}') loop
         begin
             perform from jobs_retry(v_id);
             v_count := v_count + 1;
@@ -2681,7 +2703,7 @@ end
 $$;
 
 comment on function jobs_retry_many is
-    'failed jobs -> pending now, those whose unique_key is free; returns how many';
+    'failed jobs whose unique_key is free -> pending now; returns how many';
 
 -- functions/manage/jobs_version.sql
 create or replace function jobs_version() returns text
@@ -2718,7 +2740,7 @@ begin
 end
 $$;
 
-comment on function _jobs_check_queue is 'internal: refuses what cannot be the name of a queue';
+comment on function _jobs_check_queue is 'internal: raises if a queue''s name is invalid';
 
 -- functions/doctor: what is stuck and why
 -- functions/doctor/jobs_doctor.sql
@@ -2796,7 +2818,7 @@ from (select max(w.age) as age from waiting w where not w.paused) w
 union all
 select 'paused queues',
     case when p.queues > 0 then 'warn' else 'ok' end,
-    coalesce(p.detail, 'none has jobs that are due'),
+    coalesce(p.detail, 'none with due jobs'),
     'pgjobs resume QUEUE, or select * from jobs_resume(queue)'
 from paused p
 $$;
@@ -2832,10 +2854,10 @@ select 'notification queue',
     format('%s %% full%s', round(u.usage::numeric * 100, 1), case
         when u.usage < 0.1 then ''
         when s.pid is not null then '; probably behind: ' || s.who
-        else '; which listener is behind cannot be told' end),
+        else '; it is unknown which listener is behind' end),
     case when s.pid is not null then format('end the listener that is behind: '
-            'select pg_terminate_backend(%s); from half full on workers poll', s.pid)
-        else format('end the listener that is behind; who sees all sessions is told more: '
+            'select pg_terminate_backend(%s); half full: workers only tick', s.pid)
+        else format('end the listener that is behind; to see which one: '
             'grant pg_read_all_stats to %I', current_user) end
 from pg_notification_queue_usage() u(usage), suspect s
 $$;
@@ -2886,7 +2908,7 @@ union all
 select 'notifying trigger',
     case when g.tgenabled in ('O', 'A') then 'ok' else 'bad' end,
     case when g.tgenabled in ('O', 'A') then 'enabled' when g.tgenabled is null then 'missing'
-        else 'disabled: workers find new jobs by their poll only' end,
+        else 'disabled: workers find new jobs by ticks only' end,
     case when g.tgenabled is null then 'pgjobs migrate makes it again'
         else 'alter table jobs enable trigger jobs_notify' end
 from (select) one
@@ -2895,10 +2917,10 @@ union all
 select 'privileges',
     case when o.names is not null or p.may_create then 'bad' else 'ok' end,
     case when o.names is not null then 'anybody may call ' || o.names
-        when p.may_create then format('anybody may create objects in schema %I, which the functions'
-            ' would take for theirs', current_schema())
+        when p.may_create then format('anybody may create objects in schema %I, and the functions'
+            ' would use those', current_schema())
         else 'nobody may call the functions without a grant' end,
-    case when o.names is not null then 'pgjobs migrate takes it back; then grant by pgjobs grant'
+    case when o.names is not null then 'pgjobs migrate revokes that; then grant by pgjobs grant'
         else format('revoke create on schema %I from public', current_schema()) end
 from open_functions o,
     (select has_schema_privilege('public', current_schema(), 'create') as may_create) p
@@ -2932,7 +2954,7 @@ with holders as (
         format('rollback prepared %L, or commit it', p.gid)
     from pg_prepared_xacts p where p.database = current_database()
     union all
-    -- A slot tells no time: it counts as old once it keeps a million transactions.
+    -- A slot has no time: it counts as old once it keeps a million transactions.
     select format('the replication slot %s', s.slot_name),
         case when age(s.xmin) > 1000000 then held_for * 11 else '0' end, age(s.xmin),
         format('if its standby is gone: select pg_drop_replication_slot(%L)', s.slot_name)
@@ -2963,13 +2985,13 @@ select 'oldest snapshot',
         when h.users is not null then format('unknown for the sessions of %s', h.users)
         else 'none holds back vacuum' end,
     case when o.held > held_for then o.advice
-        else format('it needs pg_read_all_stats: grant pg_read_all_stats to %I', current_user) end
+        else format('to see all: grant pg_read_all_stats to %I', current_user) end
 from oldest o, hidden h
 union all
 select 'dead rows', d.verdict,
-    format('%s dead beside %s living; last vacuum %s', d.rows, d.live,
+    format('%s dead, %s live; last vacuum %s', d.rows, d.live,
            coalesce(date_trunc('second', clock_timestamp() - d.vacuumed) || ' ago', 'unknown')),
-    'see who holds back vacuum, above; then: vacuum jobs'
+    'see oldest snapshot, above; then: vacuum jobs'
 from dead d
 union all
 select 'autovacuum',
@@ -2991,7 +3013,7 @@ from (
 $$;
 
 comment on function _jobs_doctor_vacuum is
-    'internal: the doctor''s checks of what keeps dead rows in the table, and which session does';
+    'internal: the doctor''s checks of what keeps dead rows in the table, and which session';
 
 -- functions/doctor/_jobs_doctor_workers.sql
 create or replace function _jobs_doctor_workers()
@@ -3034,9 +3056,9 @@ with registered as (
 select 'workers',
     case when c.connected + c.others > 0 then 'ok' when c.needed then 'bad' else 'warn' end,
     case when c.connected = 0 and c.others > 0
-            then format('none is registered, others hold %s jobs', c.others)
+            then format('none is connected, others hold %s jobs', c.others)
         when c.connected = 0 then 'none is connected'
-        else format('%s connected, %s of them polling; the last heartbeat was %s ago', c.connected,
+        else format('%s connected, %s of them polling; the last tick was %s ago', c.connected,
                     c.polling, date_trunc('second', c.unseen)) end,
     'start one: pgjobs worker MODULE:APP'
 from counts c
@@ -3069,9 +3091,8 @@ comment on function _jobs_doctor_workers is
 
 -- views: what everybody may read
 -- views/jobs_list.sql
--- What an observer may see of each job: all but its payload, its headers, its progress and its
--- result. The error may quote the payload, so only roles that may read the table itself see the
--- error.
+-- What an observer may see of each job: not payload, headers, progress, result, keys, backoff. The
+-- error may quote the payload, so only roles that may read the table itself see the error.
 create or replace view jobs_list as
 select j.id,
     j.queue,
@@ -3106,7 +3127,7 @@ select j.id,
 from jobs j;
 
 comment on view jobs_list is
-    'jobs without their payloads; age: since it was due, was claimed, or was finished';
+    'jobs without payloads; age: since due, started, finished, or created (blocked)';
 
 -- views/jobs_stats.sql
 create or replace view jobs_stats as
@@ -3148,7 +3169,7 @@ begin
         if v_new.owner <> current_user then
             execute format('alter %s %s owner to %I', v_new.kind, v_new.target, v_new.owner);
         end if;
-        -- Without an ACL the defaults hold, which include that everybody may call a function.
+        -- Without an ACL the defaults hold: everybody may call a function.
         if v_new.granted then
             execute format('revoke all on %s %s from public',
                 case v_new.kind when 'view' then 'table' else v_new.kind end, v_new.target);
@@ -3166,8 +3187,8 @@ end
 $regrant$;
 
 -- install/grants.sql
--- PostgreSQL lets every role call a new function. Our functions act as their owner, so no role may
--- call them until jobs_grant says so. Grants that were made before stay. The owner needs no grant.
+-- PostgreSQL lets every role call a new function. Most of ours act as their owner, so PUBLIC loses
+-- that right, and jobs_grant gives it role by role. Earlier grants stay. The owner needs none.
 do $grants$
 declare
     v_function text;

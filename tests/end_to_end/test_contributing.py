@@ -5,7 +5,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
-PLACES = re.findall(r"^\d+\. `([^`]+)`", PAGE, re.MULTILINE)
+ENTRIES = re.findall(r"^\d+\. (`[^:]+`):", PAGE, re.MULTILINE)
+PLACES = [place for entry in ENTRIES for place in re.findall(r"`([^`]+)`", entry)]
 OPTIONS = {
     "queue", "priority", "run_at", "reference_type", "reference_id", "max_retries", "unique_key",
     "unique_scope", "backoff", "reference_key",
@@ -18,7 +19,7 @@ NOT_OF_OPTIONS = {
 
 
 def test_an_option_of_enqueue_goes_to_at_most_eight_places() -> None:
-    assert 0 < len(PLACES) <= 8
+    assert 0 < len(ENTRIES) <= 8
     assert [place for place in PLACES if not (ROOT / place).is_file()] == []
 
 

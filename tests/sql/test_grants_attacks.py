@@ -18,7 +18,10 @@ async def test_a_producer_learns_nothing_of_a_job_whose_key_it_guesses(
         """select from jobs_enqueue('mail', '{"to": "me@example.org"}', unique_key => 'k',
         unique_scope => 'kept')"""
     )
-    await conn.execute("update jobs set result = '1', error = 'no route to me@example.org'")
+    await conn.execute(
+        """update jobs set result = '1', error = 'no route to me@example.org',
+        headers = '{"to": "me"}', progress = '1'"""
+    )
     probe = "select * from jobs_enqueue('mail', unique_key => 'k')"
     role = await make_role("producer")
     async with acting_as(role):
@@ -29,7 +32,8 @@ async def test_a_producer_learns_nothing_of_a_job_whose_key_it_guesses(
     assert seen is not None
     assert seen == seen_after_login
     assert seen["unique_key"] == "k"
-    assert (seen["payload"], seen["result"], seen["error"]) == (None, None, None)
+    hidden = ("payload", "result", "error", "headers", "progress")
+    assert [seen[column] for column in hidden] == [None] * 5
     assert "example.org" not in str(seen)
     # A role that may read the table gets the whole row.
     own = await conn.fetchrow(probe)
@@ -44,8 +48,8 @@ async def test_objects_in_pg_temp_are_not_taken_for_objects_of_pgjobs(
         await conn.execute(
             """create temp table jobs (like pg_class);
             create temp table jobs_workers (worker text, queues text[]);
-            create function pg_temp.jobs_check(text, text, int, timestamptz, text, int, text, text,
-                interval[]) returns void language plpgsql
+            create function pg_temp._jobs_check_job(text, text, int, timestamptz, text, int, text,
+                text, interval[], text) returns void language plpgsql
                 as $$ begin raise 'run as %', current_user; end $$;
             create function pg_temp.octet_length(text) returns int
                 language plpgsql as $$ begin raise 'run as %', current_user; end $$;
@@ -64,9 +68,9 @@ async def test_a_schema_earlier_in_the_search_path_changes_nothing(
     async with acting_as(role):
         await conn.execute(
             """create table evil.jobs (id bigint);
-            create function evil.jobs_may_read() returns boolean return true;
-            create function evil.jobs_check(text, text, int, timestamptz, text, int, text, text,
-                interval[]) returns void language plpgsql
+            create function evil._jobs_may_read() returns boolean return true;
+            create function evil._jobs_check_job(text, text, int, timestamptz, text, int, text,
+                text, interval[], text) returns void language plpgsql
                 as $$ begin raise 'run as %', current_user; end $$;
             create function evil.octet_length(text) returns int language plpgsql
                 as $$ begin raise 'run as %', current_user; end $$;

@@ -102,11 +102,11 @@ async def test_without_workers_due_jobs_are_bad(
     await conn.execute("select from jobs_enqueue('a')")
     assert (await ask("workers"))[0] == "bad"
     await conn.execute("select from jobs_enqueue('a'); select from jobs_claim('psql')")
-    assert (await ask("workers"))[:2] == ("ok", "none is registered, others hold 1 jobs")
+    assert (await ask("workers"))[:2] == ("ok", "none is connected, others hold 1 jobs")
     await other.execute("select from jobs_worker_start('w', '{default}', null, 1)")
     verdict, detail, _ = await ask("workers")
     assert verdict == "ok"
-    assert detail.startswith("1 connected, 0 of them polling; the last heartbeat was 00:00:0")
+    assert detail.startswith("1 connected, 0 of them polling; the last tick was 00:00:0")
 
 
 async def test_a_worker_whose_session_is_gone_is_named(
@@ -175,7 +175,7 @@ async def test_without_the_right_to_see_sessions_the_doctor_says_so(
         assert verdict == "warn"
         assert "unknown for the sessions of" in detail
         assert "postgres" in detail
-        assert advice == f"it needs pg_read_all_stats: grant pg_read_all_stats to {role}"
+        assert advice == f"to see all: grant pg_read_all_stats to {role}"
         await conn.execute(f"reset role; grant pg_read_all_stats to {role}; set role {role}")
         assert (await ask("oldest snapshot", "_jobs_doctor_vacuum('0')"))[0] == "bad"
         await conn.execute(f"reset role; drop owned by {role}; drop role {role}")
@@ -192,7 +192,7 @@ async def test_many_dead_rows_are_counted(conn: Connection, ask: Ask) -> None:
     await conn.execute("delete from jobs; select pg_stat_force_next_flush()")
     verdict, detail, advice = await ask("dead rows")
     assert verdict == "warn"
-    assert detail.startswith("24000 dead beside 0 living; last vacuum unknown")
+    assert detail.startswith("24000 dead, 0 live; last vacuum unknown")
     assert "vacuum jobs" in advice
     await conn.execute("vacuum jobs")
     verdict, detail, _ = await ask("dead rows")

@@ -105,3 +105,24 @@ async def test_two_batches_with_the_same_keys_in_another_order_do_not_deadlock(
         racing = asyncio.create_task(other.fetch(MANY, json.dumps(keys[::-1])))
         await blocked(other)
     assert await racing == first[::-1]
+
+
+async def test_a_refused_batch_does_not_wait_for_a_key_to_say_which_object_is_wrong(conn, other):
+    batch = [
+        {"job_type": "t", "unique_key": "a"}, {"job_type": "a", "unique_key": "z", "priority": 99}
+    ]
+    async with conn.transaction():
+        await conn.execute("select from jobs_enqueue('t', unique_key => 'a')")
+        # This session gives up waiting for a lock after 10 s.
+        with pytest.raises(InvalidArgument, match=r"jobs\[1\]: priority must be"):
+            await other.fetch(MANY, json.dumps(batch))
+
+
+async def test_a_batch_of_one_is_not_compiled_by_jit(conn):
+    # The planner expects a thousand rows of a set-returning function that does not say how many.
+    expected = await conn.fetchval("select prorows from pg_proc where proname = 'jobs_enqueue'")
+    settings = await conn.fetchval(
+        "select proconfig from pg_proc where proname = '_jobs_enqueue_together'"
+    )
+    assert expected == 1
+    assert "jit=off" in settings

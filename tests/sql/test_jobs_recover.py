@@ -152,13 +152,13 @@ async def test_a_new_worker_with_the_name_of_a_dead_worker_is_left_alone_by_a_re
     await conn.execute(TWO_SECONDS_PASS)
     await holder.fetch("select pg_advisory_unlock_all()")
     waiting = holds_a_job and await job()
-    # The recovery found "a" dead, and waits before it notes that the session of "b" is gone.
+    # The recovery found "a" dead, and waits before it reads the jobs.
     async with holder.transaction():
-        await holder.execute("select from jobs_workers where worker = 'b' for update")
+        await holder.execute("lock table jobs in exclusive mode")
         recovery = asyncio.create_task(recovering.fetch(ALL))
         await blocked(recovering)
         await conn.execute(REGISTER, "a")
-        claimed = await conn.fetch("select id from jobs_claim('a')")
+        claimed = await holder.fetch("select id from jobs_claim('a')")
         assert [r["id"] for r in claimed] == ([waiting] if holds_a_job else [])
     assert await recovery == []
     assert await conn.fetchval("select count(*) from jobs_workers where worker = 'a'") == 1

@@ -1,3 +1,4 @@
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -82,3 +83,14 @@ async def test_retries_send_one_signal_per_queue(conn, job, ears):
         await job("failed", queue=queue)
     await conn.execute("select jobs_retry_many()")
     assert sorted(await ears.heard()) == ["a", "b"]
+
+
+async def test_two_calls_that_retry_the_same_keys_do_not_deadlock(conn, other, job):
+    for _ in range(3):
+        await conn.execute("delete from jobs")
+        for numbers in (range(10), reversed(range(10))):
+            for n in numbers:
+                await job("failed", unique_key=f"k{n}", finished_at=timedelta(seconds=n - 99))
+        query = "select jobs_retry_many(max_jobs => 10)"
+        first, second = await asyncio.gather(conn.fetchval(query), other.fetchval(query))
+        assert first + second == 10

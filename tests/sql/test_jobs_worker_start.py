@@ -17,7 +17,7 @@ async def test_a_new_worker_is_registered_in_mode_listening(conn):
 
 async def test_the_name_of_a_living_worker_is_refused(conn, other):
     await other.execute(START)
-    with pytest.raises(WorkerNameTaken, match="a living worker is called w"):
+    with pytest.raises(WorkerNameTaken, match="a living worker is named w"):
         await conn.execute(START)
 
 
@@ -76,3 +76,8 @@ async def test_workers_with_different_names_do_not_conflict(conn, other):
 async def test_a_start_sends_signals_so_that_other_workers_watch_the_new_worker(conn, ears):
     await conn.execute(START)
     assert sorted(await ears.heard()) == ["default", "q"]
+
+
+async def test_a_start_without_queues_signals_the_default_queue(conn, ears):
+    await conn.execute("select jobs_worker_start('w', null, null, 1)")
+    assert await ears.heard() == ["default"]

@@ -17,3 +17,15 @@ async def test_a_backoff_list_is_exact_and_its_last_delay_repeats(conn):
     query = "select _jobs_retry_delay('{1s,1m}', $1)"
     delays = [(await conn.fetchval(query, retry)).total_seconds() for retry in (1, 2, 3)]
     assert delays == [1, 60, 60]
+
+
+async def test_a_delay_that_leads_out_of_the_calendar_does_not_stop_recovery(conn, job, row):
+    # The interval compares as one day. A batch without keys is checked by the table alone.
+    poison = await job(crash_count=1, backoff=None)
+    await conn.execute(
+        "update jobs set backoff = '{-290000 years 104400001 days}', status = 'processing',"
+        " worker = 'gone', attempt = 1, lease_until = clock_timestamp() - interval '1 s'"
+    )
+    await conn.execute("select from jobs_recover()")
+    after = await row(poison)
+    assert (after["status"], after["crash_count"]) == ("pending", 2)

@@ -40,7 +40,7 @@ async def test_locks_that_a_stranger_takes_delay_jobs_and_lose_no_job(
         )
         await conn.execute("update jobs_workers set missed_at = now() - interval '1 minute'")
         assert await conn.fetch("select * from jobs_recover()") == []
-        with pytest.raises(asyncpg.PostgresError, match="a living worker is called w"):
+        with pytest.raises(asyncpg.PostgresError, match="a living worker is named w"):
             await conn.execute("select from jobs_worker_start('w', '{default}', null, 1)")
         # The job comes back at the end of its lease.
         await conn.execute("update jobs set lease_until = now() - interval '1 second'")

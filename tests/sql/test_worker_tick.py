@@ -84,3 +84,15 @@ async def test_a_tick_reports_a_suspect_that_is_due_as_due(conn, job):
     await conn.execute(START, "me", None)
     await job(crash_count=2)
     assert (await conn.fetchrow(TICK, "me"))["due_in"] < timedelta(0)
+
+
+async def test_a_tick_does_not_wait_for_the_row_of_another_worker(conn, other, connect):
+    for name in ("a", "b"):
+        session = await connect()
+        await session.execute("select jobs_worker_start($1, '{default}', null, 1)", name)
+        await session.execute("select pg_advisory_unlock_all()")
+    async with other.transaction():
+        await other.execute("select from jobs_workers where worker = 'b' for update")
+        await conn.execute("set lock_timeout = '5s'")
+        await conn.fetch(TICK, "a")
+    assert await conn.fetchval("select missed_at from jobs_workers where worker = 'b'") is None

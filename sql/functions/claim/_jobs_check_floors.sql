@@ -18,4 +18,4 @@ exception
 end
 $$;
 
-comment on function _jobs_check_floors is 'internal: refuses what cannot be the floors of a claim';
+comment on function _jobs_check_floors is 'internal: raises if floors are invalid';

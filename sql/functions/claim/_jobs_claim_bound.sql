@@ -1,7 +1,7 @@
--- A claim of several types may lock all due rows up to the bound. This reads at most chunk rows of
+-- A claim of several types may lock all due rows up to the bound. It reads at most chunk rows of
 -- each type. A type that fills its chunk may have more rows beyond it, so the bound is at most the
 -- last row of the first such chunk. The bound is also at most the wanted-th row of all types
--- together. No row: every due row was read, so there is no bound.
+-- together. If it has read every due row, it returns no row.
 create or replace function _jobs_claim_bound(
     queue text,
     priority int,

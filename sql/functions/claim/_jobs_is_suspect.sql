@@ -5,4 +5,4 @@ language sql immutable
 return crash_count > 0 and crash_count >= least(max_retries, 2);
 
 comment on function _jobs_is_suspect is
-    'internal: whether a job may be what kills its worker: it has lost its worker twice';
+    'internal: whether a job may kill its worker: lost twice, or max_retries times';

@@ -1,9 +1,9 @@
--- Two sessions cannot both win the suspect: `for update skip locked`.
+-- Two sessions cannot both win a suspect: the second skips locked rows.
 --
--- A suspect may kill its worker again. So a worker holds at most one suspect at a time: the other
--- jobs that were lost together with it run on other workers, or after it, and its next crash does
--- not reach them. The suspect comes first in its queue, because its backoff has put it behind all
--- jobs that are due. jobs_claim asks only for a queue that has crashed jobs, which is rare.
+-- A suspect may kill its worker again. So a worker that sends one claim at a time holds at most
+-- one suspect: other suspects run on other workers, or later, where that crash does not reach them.
+-- The suspect comes first in its queue, because its backoff has put it behind all due jobs.
+-- jobs_claim calls this only for a queue that has crashed jobs, which is rare.
 create or replace function _jobs_lock_suspect(
     worker text,
     queue text,

@@ -1,5 +1,5 @@
--- A level that has a floor is known to have had jobs: a probe for that level would walk over the
--- index entries of its claimed jobs. So only the levels above the highest floor are probed.
+-- A probe for a level that has a floor would walk over the index entries of the jobs claimed there.
+-- So this probes only the levels above the highest floor below `below`.
 create or replace function _jobs_next_level(
     queue text,
     below int,
@@ -26,4 +26,4 @@ end
 $$;
 
 comment on function _jobs_next_level is
-    'internal: the highest priority below this one that pending jobs of a queue have; null: none';
+    'internal: the next priority below this one that may have pending jobs; null: none';

@@ -1,12 +1,11 @@
--- Two sessions cannot both win a job: the first one locks its row by `for update skip locked`, and
--- the second one skips a locked row. A session that locks the row later reads its new status.
+-- Two sessions cannot both win a job: the first locks the job's row, and the second skips it by
+-- `skip locked`. A session that locks the row later reads the new status.
 --
 -- A claim visits the levels of a queue (its priorities) from the highest one down:
 -- _jobs_next_level. Within a level each type is a range of ix_jobs_claim in the order of run_at. A
--- claim of several types first finds out up to which row it may lock (_jobs_claim_bound), then
--- locks all due rows up to there and none beyond, and goes on from there until it has max_jobs. So
--- a claim reads about as many rows as it takes, whatever waits in other types, levels and queues or
--- in the future.
+-- claim of several types locks all due rows up to a bound (_jobs_claim_bound) and none beyond it.
+-- The claim moves the bound on until it has max_jobs. So it reads about as many rows as it takes,
+-- whatever waits in other types, levels and queues or in the future.
 --
 -- The settings leave the planner no choice but index scans: on a table without statistics any other
 -- plan (a sequential scan, a bitmap and a sort) costs a thousand times more.
@@ -68,7 +67,7 @@ begin
         into v_is_paused, v_has_crashed_jobs;
         continue when v_is_paused;
         v_visited := v_visited || v_queue;
-        -- The suspect comes with the rows of the first level.
+        -- The first level's statement takes the suspect too.
         v_suspect := case when v_has_crashed_jobs and not v_took_suspect
             then _jobs_lock_suspect(worker, v_queue, job_types, v_now) else '{}' end;
         v_took_suspect := v_took_suspect or v_suspect <> '{}';
@@ -92,7 +91,7 @@ begin
                     from _jobs_claim_bound(v_queue, v_level, v_types, v_now,
                                            v_after_run_at, v_after_id, v_chunk, v_left) b;
                 end if;
-                -- One statement locks and takes: two cost a ninth more when caches are cold.
+                -- One statement locks and updates: two cost a ninth more with cold caches.
                 return query
                 with claimed as (
                     update jobs j
@@ -120,7 +119,7 @@ begin
                             limit v_left
                             for update skip locked
                         ) due
-                        -- Other sessions may have committed rows since the bound was read.
+                        -- More rows may be below the bound than when it was read.
                         limit v_left))
                     returning j.*
                 )

@@ -1,5 +1,5 @@
--- since: ignores jobs that have been due for longer. A worker whose claim has just come back empty
--- passes it, because that claim has just walked over the older rows and their dead index entries.
+-- since: a job that was due earlier is ignored. A worker passes since after an empty claim, because
+-- that claim has just walked over the older rows and their dead index entries.
 create or replace function jobs_next_due(
     queues text[],
     job_types text[] default null,
@@ -38,7 +38,7 @@ begin
                         and j.priority = v_level
                         and j.job_type = t.job_type
                         and j.run_at >= coalesce(since, '-infinity')
-                        -- A due suspect waits for a worker that holds no suspect, not for a moment.
+                        -- A due suspect waits for a worker without a suspect, not for a time.
                         and (not _jobs_is_suspect(j.crash_count, j.max_retries)
                              or j.run_at > clock_timestamp())
                     order by j.run_at
@@ -51,4 +51,4 @@ end
 $$;
 
 comment on function jobs_next_due is
-    'when the next job that a claim could take is due; null: none is waiting';
+    'when the next job that a claim could take is due; null: no such job';

@@ -1,4 +1,4 @@
--- Two sessions cannot both win: the second one waits for the row's lock, then finds it processing.
+-- Two sessions cannot both win: the second one waits for the row's lock, then reads processing.
 create or replace function jobs_start(
     job_id bigint,
     worker text,
@@ -34,4 +34,4 @@ end
 $$;
 
 comment on function jobs_start is
-    'claims one chosen pending job by hand; without a lease it stays claimed for ever';
+    'claims one chosen pending job by hand; without a lease the claim has no end';

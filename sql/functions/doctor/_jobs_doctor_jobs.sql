@@ -47,7 +47,7 @@ from (select max(w.age) as age from waiting w where not w.paused) w
 union all
 select 'paused queues',
     case when p.queues > 0 then 'warn' else 'ok' end,
-    coalesce(p.detail, 'none has jobs that are due'),
+    coalesce(p.detail, 'none with due jobs'),
     'pgjobs resume QUEUE, or select * from jobs_resume(queue)'
 from paused p
 $$;

@@ -25,10 +25,10 @@ select 'notification queue',
     format('%s %% full%s', round(u.usage::numeric * 100, 1), case
         when u.usage < 0.1 then ''
         when s.pid is not null then '; probably behind: ' || s.who
-        else '; which listener is behind cannot be told' end),
+        else '; it is unknown which listener is behind' end),
     case when s.pid is not null then format('end the listener that is behind: '
-            'select pg_terminate_backend(%s); from half full on workers poll', s.pid)
-        else format('end the listener that is behind; who sees all sessions is told more: '
+            'select pg_terminate_backend(%s); half full: workers only tick', s.pid)
+        else format('end the listener that is behind; to see which one: '
             'grant pg_read_all_stats to %I', current_user) end
 from pg_notification_queue_usage() u(usage), suspect s
 $$;

@@ -40,7 +40,7 @@ union all
 select 'notifying trigger',
     case when g.tgenabled in ('O', 'A') then 'ok' else 'bad' end,
     case when g.tgenabled in ('O', 'A') then 'enabled' when g.tgenabled is null then 'missing'
-        else 'disabled: workers find new jobs by their poll only' end,
+        else 'disabled: workers find new jobs by ticks only' end,
     case when g.tgenabled is null then 'pgjobs migrate makes it again'
         else 'alter table jobs enable trigger jobs_notify' end
 from (select) one
@@ -49,10 +49,10 @@ union all
 select 'privileges',
     case when o.names is not null or p.may_create then 'bad' else 'ok' end,
     case when o.names is not null then 'anybody may call ' || o.names
-        when p.may_create then format('anybody may create objects in schema %I, which the functions'
-            ' would take for theirs', current_schema())
+        when p.may_create then format('anybody may create objects in schema %I, and the functions'
+            ' would use those', current_schema())
         else 'nobody may call the functions without a grant' end,
-    case when o.names is not null then 'pgjobs migrate takes it back; then grant by pgjobs grant'
+    case when o.names is not null then 'pgjobs migrate revokes that; then grant by pgjobs grant'
         else format('revoke create on schema %I from public', current_schema()) end
 from open_functions o,
     (select has_schema_privilege('public', current_schema(), 'create') as may_create) p

@@ -20,7 +20,7 @@ with holders as (
         format('rollback prepared %L, or commit it', p.gid)
     from pg_prepared_xacts p where p.database = current_database()
     union all
-    -- A slot tells no time: it counts as old once it keeps a million transactions.
+    -- A slot has no time: it counts as old once it keeps a million transactions.
     select format('the replication slot %s', s.slot_name),
         case when age(s.xmin) > 1000000 then held_for * 11 else '0' end, age(s.xmin),
         format('if its standby is gone: select pg_drop_replication_slot(%L)', s.slot_name)
@@ -51,13 +51,13 @@ select 'oldest snapshot',
         when h.users is not null then format('unknown for the sessions of %s', h.users)
         else 'none holds back vacuum' end,
     case when o.held > held_for then o.advice
-        else format('it needs pg_read_all_stats: grant pg_read_all_stats to %I', current_user) end
+        else format('to see all: grant pg_read_all_stats to %I', current_user) end
 from oldest o, hidden h
 union all
 select 'dead rows', d.verdict,
-    format('%s dead beside %s living; last vacuum %s', d.rows, d.live,
+    format('%s dead, %s live; last vacuum %s', d.rows, d.live,
            coalesce(date_trunc('second', clock_timestamp() - d.vacuumed) || ' ago', 'unknown')),
-    'see who holds back vacuum, above; then: vacuum jobs'
+    'see oldest snapshot, above; then: vacuum jobs'
 from dead d
 union all
 select 'autovacuum',
@@ -79,4 +79,4 @@ from (
 $$;
 
 comment on function _jobs_doctor_vacuum is
-    'internal: the doctor''s checks of what keeps dead rows in the table, and which session does';
+    'internal: the doctor''s checks of what keeps dead rows in the table, and which session';

@@ -38,9 +38,9 @@ with registered as (
 select 'workers',
     case when c.connected + c.others > 0 then 'ok' when c.needed then 'bad' else 'warn' end,
     case when c.connected = 0 and c.others > 0
-            then format('none is registered, others hold %s jobs', c.others)
+            then format('none is connected, others hold %s jobs', c.others)
         when c.connected = 0 then 'none is connected'
-        else format('%s connected, %s of them polling; the last heartbeat was %s ago', c.connected,
+        else format('%s connected, %s of them polling; the last tick was %s ago', c.connected,
                     c.polling, date_trunc('second', c.unseen)) end,
     'start one: pgjobs worker MODULE:APP'
 from counts c

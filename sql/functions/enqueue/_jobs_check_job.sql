@@ -1,5 +1,5 @@
--- The limits of a new job, for jobs_enqueue and jobs_enqueue_many. The table's constraints say the
--- same to a plain INSERT.
+-- The limits of a new job, for jobs_enqueue. The table's constraints are weaker: they alone check a
+-- batch without keys.
 create or replace function _jobs_check_job(
     job_type text,
     queue text,
@@ -24,8 +24,8 @@ begin
         when octet_length(queue) not between 1 and 512 then 'queue must have 1 to 512 bytes'
         when priority not between -9 and 9
             then format('priority must be from -9 to 9, not %s', priority)
-        -- PostgreSQL knows other moments too, but a client's datetime cannot hold them: the claim
-        -- that returns one would fail in every worker, again and again.
+        -- A client's datetime cannot hold other moments: a claim that returns one would fail in
+        -- every worker.
         when not (run_at >= '0001-01-02 00:00:00+00' and run_at < '9999-12-31 00:00:00+00')
             then format('run_at must be a moment in the years 1 to 9999, not %s', run_at)
         when octet_length(reference_type) not between 1 and 512
@@ -49,4 +49,4 @@ begin
 end
 $$;
 
-comment on function _jobs_check_job is 'internal: refuses what cannot be a job, by argument';
+comment on function _jobs_check_job is 'internal: raises if an argument is invalid';

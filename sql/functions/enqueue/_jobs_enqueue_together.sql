@@ -1,10 +1,11 @@
--- Adds a batch by one insert, which is all or none. Where an object has a unique_key, all go one by
--- one through jobs_enqueue, in the order of the keys, so that two batches of the same keys wait for
--- each other and never deadlock. One object alone goes through jobs_enqueue too, which names what
--- is wrong with it. The rows come back in the order of the objects.
+-- Adds all jobs of a batch or none, by one insert. If an object has a unique_key, all objects go
+-- one by one through jobs_enqueue. They go in the order of type and key, so that two such calls
+-- never deadlock. A single object goes through jobs_enqueue too, which names the wrong argument.
+-- The rows come back in the order of the objects.
 create or replace function _jobs_enqueue_together(jobs jsonb) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
+set jit = off
 as $$
 #variable_conflict use_column
 begin

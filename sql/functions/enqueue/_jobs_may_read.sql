@@ -1,5 +1,5 @@
 -- Within a `security definer` function current_user is the function's owner. The caller is the role
--- that `set role` chose, which only a member of that role can, or else the role that logged in.
+-- of `set role`, which only members of that role can set, or else the role that logged in.
 create or replace function _jobs_may_read() returns boolean
 language sql stable
 set search_path from current

@@ -1,15 +1,14 @@
 -- Runs after every statement that inserts into jobs: COPY, plain INSERT, jobs_enqueue.
 --
--- NOTIFY takes a lock that exists once for the whole cluster, and holds it while the commit is
--- flushed to disk: sixteen producers then commit one after the other. So this trigger sends none
--- when a polling worker is certain to claim after the producer's commit
--- (docs/decisions/0004-notify-gate.md has the proof). The producer takes the worker's listening
--- lock as a shared lock until after its commit. A worker that wants to change to listening must get
--- that lock exclusively, and then claims once more. If the producer is refused the lock, the worker
--- is listening: notify. The lock of the worker's name tells a living worker from a row that a dead
--- worker left; it is taken and given back in one expression, because a query that is cancelled
--- between two expressions would keep it. The trigger is one statement that calls no function per
--- row, because it is most of the cost of a small enqueue.
+-- A commit with NOTIFY holds one lock of the whole cluster until it is on disk, so such commits
+-- follow one after the other. So this trigger does not notify when a polling worker is certain to
+-- claim after the producer's commit (docs/decisions/0004-notify-gate.md has the proof). The
+-- producer takes the worker's listening lock as a shared lock until after the commit. A worker that
+-- changes to mode listening must get that lock exclusively, and then claims once more. If the
+-- producer does not get the lock, the worker is listening, so the producer notifies. The name lock
+-- tells a living worker from a row that a dead worker left. One expression takes and releases the
+-- name lock, because a query that is cancelled between two expressions would keep the lock. The
+-- trigger calls no function per row, because the trigger is most of the cost of a small enqueue.
 create or replace function _jobs_notify() returns trigger
 language plpgsql volatile security definer
 set search_path from current
@@ -40,9 +39,9 @@ end
 $$;
 
 comment on function _jobs_notify is
-    'trigger: one NOTIFY per queue and statement, unless a polling worker is certain to claim';
+    'trigger: notifies per queue and statement, unless a polling worker is certain to claim';
 
--- Made only where it is missing: making it waits for all open transactions that wrote to the table.
+-- Only if it is missing: `create trigger` waits for all transactions that wrote to the table.
 do $trigger$
 begin
     if not exists (

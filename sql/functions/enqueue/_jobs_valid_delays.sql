@@ -1,5 +1,5 @@
 -- The years are checked apart, because an interval compares as if a month had 30 days: -290,000
--- years and 104,400,001 days compare as one day, and yet lead out of the calendar.
+-- years and 104,400,001 days compare as one day, but add up to no valid date.
 create or replace function _jobs_valid_delays(delays interval[]) returns boolean
 language sql immutable
 set search_path from current

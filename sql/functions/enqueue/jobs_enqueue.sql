@@ -1,5 +1,5 @@
 -- Two sessions with one unique_key cannot both win: the partial unique index lets one insert pass
--- and makes the other wait for its commit. Then the loser reads the winner's row. The winner's job
+-- and makes the other wait for that. Then the loser reads the winner's row. The winner's job
 -- may end between those two statements, so the loser tries again.
 create or replace function jobs_enqueue(
     job_type text,
@@ -15,7 +15,7 @@ create or replace function jobs_enqueue(
     backoff interval[] default null,
     reference_key text default null
 ) returns setof jobs
-language plpgsql volatile security definer
+language plpgsql volatile security definer rows 1
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off
@@ -62,16 +62,18 @@ begin
                 v_job.payload := null;
                 v_job.result := null;
                 v_job.error := null;
+                v_job.headers := null;
+                v_job.progress := null;
             end if;
             return next v_job;
             return;
         end if;
     end loop;
     raise exception using errcode = 'JQ004',
-        message = format('unique_key %L of %s changed hands too often; try again',
+        message = format('unique_key %L of %s changes too often; try again',
                          jobs_enqueue.unique_key, jobs_enqueue.job_type);
 end
 $$;
 
 comment on function jobs_enqueue is
-    'adds a job and returns it; where a job of its type holds its unique_key, returns that one';
+    'adds a job and returns it, or returns the job of that type that holds the unique_key';

@@ -1,4 +1,4 @@
--- All or nothing: the insert, its order and the unique keys are in _jobs_enqueue_together.
+-- All or nothing. The insert and its order are in _jobs_enqueue_together.
 create or replace function jobs_enqueue_many(jobs jsonb) returns setof bigint
 language plpgsql volatile security definer
 set search_path from current
@@ -7,7 +7,6 @@ declare
     v_known constant text[] := (select p.proargnames[1:p.pronargs] from pg_proc p
                                 where p.oid = 'jobs_enqueue'::regproc);
     v_ids bigint[];
-    v_item record;
     v_why text;
 begin
     if jsonb_typeof(jobs_enqueue_many.jobs) is distinct from 'array' then
@@ -15,7 +14,7 @@ begin
     end if;
     select format('jobs[%s] %s', i.place - 1, case
             when jsonb_typeof(i.item) <> 'object' then 'must be an object'
-            else format('has the unknown key %I; known are %s',
+            else format('has the unknown key %I; known: %s',
                         (select min(key) from jsonb_object_keys(i.item - v_known) key), v_known)
             end)
         into v_why
@@ -26,7 +25,7 @@ begin
         raise exception using errcode = 'JQ003', message = v_why;
     end if;
 
-    -- The exception handler is for values that do not fit; it surrounds no `return query`.
+    -- For values that do not fit. Rows of a `return query` here would survive the error.
     begin
         v_ids := array(select a.id from _jobs_enqueue_together(jobs_enqueue_many.jobs) a);
     exception
@@ -34,23 +33,8 @@ begin
             or feature_not_supported or program_limit_exceeded
         then
             get stacked diagnostics v_why = message_text;
-            v_why := 'jobs: ' || v_why;
-            -- Which object is at fault? What this adds is undone by the error at the end.
-            for v_item in
-                select i.item, i.place - 1 as place
-                from jsonb_array_elements(jobs_enqueue_many.jobs) with ordinality i(item, place)
-            loop
-                begin
-                    perform from _jobs_enqueue_together(jsonb_build_array(v_item.item));
-                exception
-                    when sqlstate 'JQ003' or data_exception or integrity_constraint_violation
-                        or feature_not_supported or program_limit_exceeded
-                    then
-                        v_why := format('jobs[%s]: %s', v_item.place, sqlerrm);
-                        exit;
-                end;
-            end loop;
-            raise exception using errcode = 'JQ003', message = v_why;
+            raise exception using errcode = 'JQ003',
+                message = coalesce(_jobs_find_bad_item(jobs_enqueue_many.jobs), 'jobs: ' || v_why);
     end;
     return query select unnest(v_ids);
 end

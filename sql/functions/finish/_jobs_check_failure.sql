@@ -16,7 +16,7 @@ begin
             message = 'errors, retries and retry_ins must be plain lists';
     end if;
     if array_position(errors, null) is not null then
-        raise exception using errcode = 'JQ003', message = 'error is missing: say why it failed';
+        raise exception using errcode = 'JQ003', message = 'error is missing: give the reason';
     end if;
     if not _jobs_valid_delays(retry_ins) then
         raise exception using errcode = 'JQ003', message = 'retry_in must be from 0 to 100 years';
@@ -25,4 +25,4 @@ end
 $$;
 
 comment on function _jobs_check_failure is
-    'internal: refuses what cannot be a failure, by argument';
+    'internal: raises if an argument of a failure is invalid';

@@ -1,8 +1,8 @@
--- The caller has locked the row and checked its fence, so no other session can end the attempt.
+-- The caller has locked the row and checked the attempt, so no other session can end the attempt.
 --
--- lost_at: the attempt ended because its worker was lost then; else it failed. A lost job comes
--- back at once the first time, because most workers are lost by no fault of their jobs, and after
--- its backoff later.
+-- lost_at: when recovery found the worker lost; null: the attempt failed. A job is due at once
+-- after its first loss, because a loss is rarely the job's fault. After later losses it waits for
+-- its backoff.
 create or replace function _jobs_end_attempt(
     job_id bigint,
     error text default null,
@@ -40,7 +40,7 @@ begin
     end if;
     update jobs j
     set status = v_status,
-        -- A count that does not fit its column would keep every session from recovering anything.
+        -- A count that does not fit its column would make every recovery fail.
         crash_count = least(j.crash_count + v_lost::int, 32767),
         retry_count = j.retry_count + (v_status = 'pending' and not v_lost)::int,
         error = case
@@ -63,4 +63,4 @@ end
 $$;
 
 comment on function _jobs_end_attempt is
-    'internal: makes a failed or lost attempt''s job pending, failed, or cancelled if requested';
+    'internal: ends a failed or lost attempt: the job becomes pending, failed or cancelled';

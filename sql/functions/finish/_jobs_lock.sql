@@ -20,4 +20,4 @@ end
 $$;
 
 comment on function _jobs_lock is
-    'internal: locks a job and returns it, or raises if there is none';
+    'internal: locks and returns a job, or raises if it is missing';

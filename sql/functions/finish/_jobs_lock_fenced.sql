@@ -1,5 +1,4 @@
--- Two sessions cannot both win: the row lock orders them, and the second sees the first one's
--- change.
+-- Two sessions cannot both win: the second waits for the row's lock, then sees the first's change.
 create or replace function _jobs_lock_fenced(
     job_id bigint,
     worker text,
@@ -19,9 +18,9 @@ begin
         or _jobs_lock_fenced.attempt <> v_job.attempt
     then
         raise exception using errcode = 'JQ002',
-            message = format('job %s is held by %s in attempt %s, not by %s in attempt %s',
+            message = format('job %s is held by %s in attempt %s; given: %s, attempt %s',
                              job_id, v_job.worker, v_job.attempt,
-                             coalesce(left(_jobs_lock_fenced.worker, 100), 'anybody'),
+                             coalesce(left(_jobs_lock_fenced.worker, 100), 'any'),
                              coalesce(_jobs_lock_fenced.attempt::text, 'any'));
     end if;
     return v_job;

@@ -1,6 +1,6 @@
 -- Two sessions cannot both win: each row is locked, and its fence is read under the lock. The locks
--- are taken in the order of the ids: an index scan for `= any` visits its keys in order. Why there
--- is no join and no `order by`: see jobs_complete_many.
+-- are taken in the order of the ids: an index scan for `= any` visits its keys in order.
+-- jobs_complete_many says why there is no join.
 create or replace function _jobs_lock_fenced_many(
     worker text,
     job_ids bigint[],

@@ -1,5 +1,4 @@
--- Two sessions cannot both win: _jobs_lock_fenced locks the row, and the second one finds it
--- changed.
+-- Two sessions cannot both win: _jobs_lock_fenced locks the row and raises for the second session.
 create or replace function jobs_complete(
     job_id bigint,
     result jsonb default null,
@@ -29,4 +28,4 @@ end
 $$;
 
 comment on function jobs_complete is
-    'processing -> completed; with worker and attempt, only if that attempt still holds it';
+    'processing -> completed; with worker and attempt, only if both still hold the job';

@@ -2,8 +2,8 @@
 -- only a processing job has a worker. Two batches never deadlock: an index scan for `= any` visits
 -- its keys in order.
 --
--- There is no join, because a planner that knows an empty table, or has no statistics, may start
--- the join from the table and read all of it once per job. Instead width_bucket finds a row's
+-- There is no join, because a planner with statistics of an empty table, or none, may start the
+-- join from the table and read all of it once per job. Instead width_bucket finds a row's
 -- attempt and result by the place of the row's id among the sorted ids. And the fence uses columns
 -- without an index, because the planner may prefer an index on `status` to the primary key.
 create or replace function jobs_complete_many(
@@ -62,4 +62,4 @@ end
 $$;
 
 comment on function jobs_complete_many is
-    'completes what this worker still holds in these attempts, and returns those ids';
+    'completes the jobs that worker holds in these attempts, and returns their ids';

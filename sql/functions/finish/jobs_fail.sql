@@ -1,5 +1,4 @@
--- Two sessions cannot both win: _jobs_lock_fenced locks the row, and the second one finds it
--- changed.
+-- Two sessions cannot both win: _jobs_lock_fenced locks the row and raises for the second session.
 create or replace function jobs_fail(
     job_id bigint,
     error text,
@@ -25,4 +24,4 @@ end
 $$;
 
 comment on function jobs_fail is
-    'processing -> pending, to be retried later, or failed when no retry is left or wanted';
+    'processing -> pending for a retry, failed if none is left or wanted, or cancelled';

@@ -22,7 +22,7 @@ begin
     perform _jobs_check_failure(errors, retries, retry_ins);
     v_held := _jobs_lock_fenced_many(worker, job_ids, attempts);
     for v_item in
-        -- Where one id stands twice, with two attempts, the job is held in the later attempt.
+        -- If an id is given with two attempts, the worker holds the later attempt.
         select distinct on (u.job_id) u.*
         from unnest(job_ids, attempts, errors, retries, retry_ins)
             u(job_id, attempt, error, retry, retry_in)
@@ -35,10 +35,10 @@ begin
         end if;
         return next v_item.job_id;
     end loop;
-    -- A sleeping worker believes that nothing is due before the moment that it saw last.
+    -- A sleeping worker has read the next due time before these jobs were pending.
     perform _jobs_signal(v_queues);
 end
 $$;
 
 comment on function jobs_fail_many is
-    'fails what this worker still holds in these attempts, and returns those ids';
+    'fails the jobs that worker holds in these attempts, and returns their ids';

@@ -53,4 +53,4 @@ end
 $$;
 
 comment on function jobs_release_many is
-    'gives back what this worker still holds, no retry spent; with run_ats, not before those';
+    'gives back the jobs that worker holds, and spends no retry; run_ats: new run_at of each';

@@ -1,8 +1,7 @@
--- Two sessions cannot both win: the heartbeat reads the fence under the row's lock. So a job that
--- recovery has taken is `lost` here, and a job that is held here is not overdue for recovery. The
--- heartbeat skips a row that another session has locked, for example by a handler's open
+-- Two sessions cannot both win: the heartbeat prolongs a lease only under the row's lock, after it
+-- has read the fence. It skips a row that another session has locked, for example a handler's open
 -- transaction, because waiting for that row would let all other leases run out. Recovery skips such
--- a row too.
+-- a row too. A skipped row is `held` until that session commits, but its lease stays as it was.
 create or replace function jobs_heartbeat(
     worker text,
     job_ids bigint[],
@@ -50,4 +49,4 @@ end
 $$;
 
 comment on function jobs_heartbeat is
-    'prolongs the lease; says for each job whether it is held, lost, or to be cancelled';
+    'prolongs leases; says for each job whether it is held, lost, or to be cancelled';

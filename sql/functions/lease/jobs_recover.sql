@@ -2,8 +2,8 @@
 -- row later reads its new status. Recovery skips a job whose completion is under way, because the
 -- completion holds the row's lock.
 --
--- sparing: a worker whose tick calls this function spares its own jobs. The worker may have hung
--- for longer than its lease; if no other worker has taken its jobs meanwhile, it goes on with them.
+-- sparing: a worker's tick leaves out the worker's own jobs. The worker may have hung for longer
+-- than its leases. If no other worker has taken the jobs meanwhile, the worker goes on with them.
 create or replace function jobs_recover(
     worker text default null,
     sparing text default null
@@ -54,4 +54,4 @@ end
 $$;
 
 comment on function jobs_recover is
-    'takes back jobs whose lease is over or whose worker is gone; by name, all that worker holds';
+    'takes back jobs whose lease is over or whose worker is gone, and all jobs of `worker`';

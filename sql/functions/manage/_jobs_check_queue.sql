@@ -9,4 +9,4 @@ begin
 end
 $$;
 
-comment on function _jobs_check_queue is 'internal: refuses what cannot be the name of a queue';
+comment on function _jobs_check_queue is 'internal: raises if a queue''s name is invalid';

@@ -50,4 +50,4 @@ end
 $$;
 
 comment on function jobs_cancel is
-    'pending -> cancelled; the worker of a processing job is asked to stop it, and confirms';
+    'pending, blocked -> cancelled; asks the worker of a processing job to cancel it';

@@ -24,7 +24,7 @@ begin
     if array_ndims(statuses) > 1 or array_position(statuses, null) is not null
         or not statuses <@ '{completed,failed,cancelled}' then
         raise exception using errcode = 'JQ003',
-            message = format('statuses must be of completed, failed and cancelled, not %s',
+            message = format('statuses are completed, failed and cancelled, not %s',
                              left(statuses::text, 100));
     end if;
     if not (older_than >= '0' and older_than <= '1000 years'
@@ -49,4 +49,4 @@ end
 $$;
 
 comment on function jobs_cleanup is
-    'deletes finished jobs that are older than this, at most max_jobs; repeat until it returns 0';
+    'deletes up to max_jobs jobs finished longer ago than older_than; repeat until it returns 0';

@@ -1,4 +1,4 @@
--- Which role may call what; tests/sql/test_grants.py compares it with all functions that there are.
+-- Which role may call what. tests/sql/test_grants.py compares this list with all functions.
 -- Roles add up: a worker whose handlers enqueue further jobs is a producer too. To take everything
 -- back: `revoke all on all functions in schema ... from role`, and the same for tables.
 create or replace function jobs_grant(role_name text, as_what text) returns void
@@ -35,11 +35,11 @@ begin
     end if;
     if not pg_has_role(current_user, v_owner, 'usage') then
         raise exception using errcode = 'insufficient_privilege',
-            message = format('only the owner of jobs may grant, which is %s', v_owner::regrole);
+            message = format('only %s, the owner of jobs, may grant', v_owner::regrole);
     end if;
-    -- Our functions run as their owner and find what is in the schema. A role that may create
-    -- objects there, or may become such a role, could thereby act as the owner. A role that may
-    -- become the owner needs no such way.
+    -- Our functions run as their owner and use what they find in the schema. So a role that may
+    -- create objects there, or may become such a role, could act as the owner. A role that may
+    -- become the owner is let through.
     if not pg_has_role(role_name, v_owner, 'member') and exists (
         select from pg_roles r
         where pg_has_role(role_name, r.oid, 'member')

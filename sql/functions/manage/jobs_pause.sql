@@ -13,4 +13,4 @@ begin
 end
 $$;
 
-comment on function jobs_pause is 'claims get nothing from the queue any more; running jobs finish';
+comment on function jobs_pause is 'pauses a queue: claims skip it; running jobs finish';

@@ -14,7 +14,7 @@ begin
         raise exception using errcode = 'JQ002',
             message = format('job %s is %s already', job_id, v_job.status);
     end if;
-    -- The exception handler surrounds no `return query`: the row is returned after it.
+    -- No `return query` in this block: its row would survive the error.
     begin
         update jobs j
         set status = 'pending',

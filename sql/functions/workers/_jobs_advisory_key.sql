@@ -4,4 +4,4 @@ set search_path from current
 return hashtextextended(format('pgjobs.%s.%s.%s', kind, current_schema(), worker), 0);
 
 comment on function _jobs_advisory_key is
-    'internal: the advisory lock of a worker: its name, or its mode (see _jobs_worker_listen)';
+    'internal: the key of an advisory lock of a worker; kind: name or listening';

@@ -1,17 +1,17 @@
--- Notifies all listeners of the queue's name on channel jobs, and picks one listening worker that
--- serves the queue, by its name on channel jobs_turn. The picked worker claims at once. The others
--- claim 0.1 to 0.4 s later, in case the picked one does not (pgjobs/worker/listener.py). If nobody
--- were picked, sixteen workers would claim for one job. A worker without a free slot passes its
--- turn on, hops times at most.
+-- Sends the queue's name on channel jobs. Picks one listening worker that serves the queue, and
+-- sends the worker's name on channel jobs_turn. The picked worker claims at once. The others claim
+-- 0.1 to 0.4 s later, in case the picked one does not (pgjobs/worker/listener.py). If none were
+-- picked, all workers would claim for one job. A worker without a free slot has another one picked,
+-- hops times at most.
 --
--- While the server's notification queue is half full this function is silent, because a full queue
--- would make the caller's commit fail. Workers poll every 10 s anyway.
+-- While the server's notification queue is half full this function sends nothing, because a full
+-- queue would make the caller's commit fail. Workers tick every 10 s anyway.
 create or replace function _jobs_signal(
     queues text[],
     job_types text[] default null,
     hops int default 3
 ) returns void
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path from current
 set plan_cache_mode = force_generic_plan
 as $$

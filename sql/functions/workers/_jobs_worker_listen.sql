@@ -1,6 +1,6 @@
--- From now on producers notify this worker. The lock is refused while a producer that was silent
--- because of this worker has not committed: the worker then goes on polling and tries again. After
--- the change it must claim once more before it sleeps (docs/decisions/0004-notify-gate.md).
+-- From now on producers notify this worker. The worker does not get the lock while a producer that
+-- was silent because of it has a transaction open: the worker polls on and tries again. After the
+-- change the worker claims once more before it sleeps (docs/decisions/0004-notify-gate.md).
 create or replace function _jobs_worker_listen(worker text) returns boolean
 language plpgsql volatile security definer
 set search_path from current
@@ -15,4 +15,4 @@ end
 $$;
 
 comment on function _jobs_worker_listen is
-    'internal: the worker waits for NOTIFY from now on; false: a producer relies on its polling';
+    'internal: the worker waits for NOTIFY from now on; false: it must poll for a producer';

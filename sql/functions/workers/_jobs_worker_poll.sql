@@ -1,5 +1,5 @@
--- Signals the other workers of its queues: they begin to watch this worker (_jobs_worker_tick), and
--- help with the jobs that made it change to polling.
+-- Signals the other workers of the queues: they begin to watch this worker (_jobs_worker_tick), and
+-- help with the jobs that made it poll.
 create or replace function _jobs_worker_poll(worker text) returns void
 language plpgsql volatile security definer
 set search_path from current

@@ -1,5 +1,5 @@
--- The regular statement of a worker: ping, sign of life, recovery and poll in one. A worker sends
--- it every 10 s, and every 2 s while other workers are at work, so that the second tick notices
+-- A tick tests the connection, sets seen_at, recovers lost jobs and looks for due jobs. A worker
+-- ticks every 10 s, and every 2 s while other workers work, so that the second tick notices
 -- their death.
 create or replace function _jobs_worker_tick(worker text)
 returns table (watch boolean, due_in interval, peers bigint)
@@ -25,12 +25,12 @@ begin
                    where j.status = 'processing' and j.worker <> v_me.worker)
             or exists (select from jobs_workers w
                        where w.worker <> v_me.worker and (w.polling or w.missed_at is not null)),
-        -- Long overdue jobs too, because no signal is sent when a locked row becomes free, or when
-        -- a worker that held a suspect may take the next one.
+        -- Long overdue jobs too: no signal is sent when a row's lock is released, or when a worker
+        -- that held a suspect may take the next one.
         least(
             jobs_next_due(v_me.queues, v_me.job_types),
-            -- In the order of ix_jobs_crashed: a planner that knows an empty table finds any index
-            -- of pending jobs as good.
+            -- In the order of ix_jobs_crashed: planned on an empty table, all indexes of pending
+            -- jobs cost the same.
             (select min(c.run_at)
              from (select j.run_at from jobs j
                    where j.status = 'pending' and j.crash_count > 0 and j.queue = any (v_me.queues)
@@ -43,4 +43,4 @@ end
 $$;
 
 comment on function _jobs_worker_tick is
-    'internal: a worker''s tick: whether the next is due in 2 s, when a job is due, how many peers';
+    'internal: tick; watch: tick again in 2 s; due_in: until a job is due; peers: how many';

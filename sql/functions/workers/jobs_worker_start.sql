@@ -15,12 +15,12 @@ declare
     v_tries int := 5;
 begin
     perform _jobs_check_claim(worker, queues, job_types => job_types);
-    -- Tried again, because a session that asks whether the name lives holds its lock for a moment.
+    -- Tries again: a session that checks whether a worker lives holds this lock for a moment.
     while not pg_try_advisory_lock(_jobs_advisory_key('name', jobs_worker_start.worker)) loop
         v_tries := v_tries - 1;
         if v_tries = 0 then
             raise exception using errcode = 'JQ006',
-                message = format('a living worker is called %s', jobs_worker_start.worker),
+                message = format('a living worker is named %s', jobs_worker_start.worker),
                 hint = 'Give each worker a name of its own, or leave the name out.';
         end if;
         perform pg_sleep(0.01);
@@ -38,8 +38,8 @@ begin
         concurrency = excluded.concurrency, version = excluded.version,
         name_key = excluded.name_key, listening_key = excluded.listening_key
     returning w.*;
-    -- The other workers begin to watch this one.
-    perform _jobs_signal(queues);
+    -- Makes other workers watch this one.
+    perform _jobs_signal(coalesce(jobs_worker_start.queues, '{default}'));
 end
 $$;
 
