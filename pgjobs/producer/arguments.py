@@ -82,8 +82,8 @@ def reference_columns(reference: Any) -> dict[str, Any]:
     if not isinstance(reference, tuple | list) or len(reference) != 2:
         raise InvalidArgument(f"reference must be a type and an id, not {reference!r}")
     kind, entity = reference
-    if not isinstance(kind, str):
-        raise InvalidArgument(f"the type of a reference must be a string, not {kind!r}")
+    if not isinstance(kind, str) or entity is None:
+        raise InvalidArgument(f"reference must be a string and an id, not {reference!r}")
     return {"reference_type": kind, **entity_columns(entity)}
 
 

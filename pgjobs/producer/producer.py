@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -15,10 +16,6 @@ from pgjobs.producer.arguments import as_item
 
 # A larger statement gains nothing.
 MAX_BATCH_JOBS = 500
-
-# A job with one of these is not sent by a shared statement: two callers may give the same key, and
-# a delay needs the database's clock.
-_UNSHARED = {"unique_key", "run_at", "backoff"}
 
 Request = tuple[dict[str, Any], str, "asyncio.Future[Job[Any]]"]
 
@@ -34,12 +31,15 @@ class Producer:
         self._database = Database(link, schema)
         self._waiting: list[Request] = []
         self._sending: asyncio.Future[None] | None = None  # done when the statement has ended
-        self._last_was_shared = False  # the last statement was shared
+        self._last_was_shared = False
 
     @staticmethod
     def takes(arguments: dict[str, Any]) -> bool:
-        """Whether a job with these arguments may be sent together with other jobs."""
-        return not arguments.keys() & _UNSHARED
+        """Whether a job with these arguments may share a statement with other jobs.
+
+        Two callers may give the same unique key, and only the database's clock can add a delay.
+        """
+        return "unique_key" not in arguments and not isinstance(arguments.get("run_at"), timedelta)
 
     async def enqueue(self, arguments: dict[str, Any], payload: str) -> Job[Any]:
         """Adds one job. ``arguments`` are those of ``Database.enqueue``, ``payload`` JSON text."""

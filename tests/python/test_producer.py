@@ -1,11 +1,12 @@
 """Calls without ``conn`` at the same time share a statement, and never each other's errors."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
 
-from pgjobs import InvalidArgument
+from pgjobs import Backoff, InvalidArgument
 
 
 async def statements(conn):
@@ -139,3 +140,13 @@ async def test_a_call_that_is_refused_alone_is_refused_among_others(app, odd):
     )
     assert not isinstance(good, Exception)
     assert isinstance(bad, InvalidArgument)
+
+
+async def test_jobs_with_a_moment_or_a_backoff_share_a_statement_too(app, conn):
+    at, backoff = datetime(2100, 1, 1, tzinfo=UTC), Backoff.fixed(timedelta(microseconds=50))
+    jobs = await asyncio.gather(
+        *(app.enqueue("t", n, run_at=at, backoff=backoff) for n in range(64))
+    )
+    assert {job.run_at for job in jobs} == {at}
+    assert [job.backoff for job in jobs] == [list(backoff.delays)] * 64
+    assert await statements(conn) < 10
