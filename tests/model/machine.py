@@ -7,8 +7,9 @@ from typing import Any
 import psycopg
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine
+from model.between import Between
 from model.calls import call
-from model.model import Between, Model, Refused, Row
+from model.model import Model, Refused, Row
 
 MINUTE = timedelta(minutes=1)
 WORKERS = st.sampled_from(["w1", "w2"])

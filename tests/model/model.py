@@ -4,9 +4,10 @@ A job is a dict with the columns of its row. The caller passes the time. Where t
 only bounds (the clock moves on, retries have jitter) the model writes Between.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from model.between import Between
 
 Row = dict[str, Any]
 Fence = tuple[int, int]  # id and attempt
@@ -14,23 +15,6 @@ Fence = tuple[int, int]  # id and attempt
 LIVE = ("pending", "processing")
 FOREVER = datetime.max.replace(tzinfo=UTC)
 HOUR = timedelta(hours=1)
-
-
-@dataclass(frozen=True)
-class Between:
-    """Any moment from low to high."""
-
-    low: datetime
-    high: datetime
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, datetime) and self.low <= other <= self.high
-
-    def __hash__(self) -> int:
-        return 0
-
-    def later(self, least: timedelta, most: timedelta | None = None) -> "Between":
-        return Between(self.low + least, self.high + (least if most is None else most))
 
 
 class Refused(Exception):

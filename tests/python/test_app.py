@@ -1,7 +1,6 @@
 import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 import asyncpg
 import pytest
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 
 import pgjobs
 from pgjobs import App, Backoff, InvalidArgument, JobStatus, JobType, SchemaMismatch
-from pgjobs.producer.arguments import EnqueueOptions, job_arguments
 
 HOUR = timedelta(hours=1)
 text = st.text(
@@ -33,59 +31,6 @@ async def test_a_job_is_enqueued_with_every_argument(app):
     assert job.reference == ("file_upload", 2**40)
     assert (job.unique_key, job.unique_scope) == ("k", "kept")
     assert job.backoff == [HOUR, 2 * HOUR]
-
-
-@pytest.mark.parametrize("key", ["o-1", UUID(int=7)])
-@pytest.mark.parametrize("conn_given", [True, False])
-async def test_a_reference_that_is_no_number_is_kept_as_a_key(app, conn, key, conn_given):
-    job = await app.enqueue("t", reference=("order", key), conn=conn if conn_given else None)
-    assert (job.reference, job.reference_id) == (("order", str(key)), None)
-    (other,) = await app.enqueue_many("t", [1], reference=("order", key))
-    row = await conn.fetchrow("select reference_id, reference_key from jobs where id = $1", other)
-    assert tuple(row) == (None, str(key))
-
-
-async def test_an_unknown_option_is_refused_and_the_known_ones_are_named(app):
-    with pytest.raises(TypeError, match=r"'quue': not in queue, priority, .*unique_scope"):
-        await app.enqueue("t", quue="q")  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="'unique_key': not in queue"):
-        await app.enqueue_many("t", [1], unique_key="k")  # type: ignore[call-arg]
-
-
-async def test_every_option_reaches_the_arguments():
-    given = {
-        "queue": "q", "priority": 1, "run_at": None, "delay": HOUR, "reference": ("t", 1),
-        "max_retries": 1, "backoff": Backoff.fixed(HOUR), "unique_key": "k", "unique_scope": "kept",
-    }
-    assert given.keys() == EnqueueOptions.__annotations__.keys()
-    assert job_arguments("t", given) == {
-        "job_type": "t", "queue": "q", "priority": 1, "run_at": HOUR, "reference_type": "t",
-        "reference_id": 1, "max_retries": 1, "backoff": [HOUR], "unique_key": "k",
-        "unique_scope": "kept",
-    }
-
-
-async def test_a_task_refuses_an_unknown_option_even_if_it_is_none(app):
-    @app.job("t")
-    async def handler(job):
-        pass
-
-    with pytest.raises(TypeError, match="'quue'"):
-        await handler.enqueue(1, quue=None)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="'unique_key'"):
-        await handler.enqueue_many([1], unique_key=None)  # type: ignore[call-arg]
-
-
-async def test_a_backoff_of_microseconds_is_enqueued_in_a_batch_too(app, conn):
-    short = Backoff.fixed(timedelta(microseconds=50))
-    await app.enqueue_many("t", [1, 2], backoff=short)
-    assert await conn.fetchval("select backoff from jobs limit 1") == list(short.delays)
-
-
-@pytest.mark.parametrize("payloads", ["abc", b"abc", {"a": 1}])
-async def test_enqueue_many_refuses_what_is_no_list_of_payloads(app, payloads):
-    with pytest.raises(InvalidArgument, match="payloads must be a list"):
-        await app.enqueue_many("t", payloads)
 
 
 async def test_omitted_arguments_take_the_defaults_of_the_database(app):

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from pgjobs import Cancel, Fail, Job, JobStatus, Retry, Snooze
-from pgjobs.job.job import Column
+from pgjobs import Cancel, Fail, Job, Retry, Snooze
 from pgjobs.testing import make_due
 
 HOUR = timedelta(hours=1)
@@ -282,20 +281,6 @@ async def test_endless_recursion_is_a_failure(run):
     row = await run(handler)
     assert row["error"].startswith("RecursionError")
     assert sys.getrecursionlimit() > 100
-
-
-async def test_a_running_job_has_the_fields_of_every_job(run):
-    seen = {}
-
-    async def handler(job):
-        fields = [name for name, kind in vars(Job).items() if isinstance(kind, Column | property)]
-        seen.update({name: getattr(job, name) for name in fields})
-
-    row = await run(handler)
-    assert (seen["status"], seen["attempt"], seen["headers"]) == (JobStatus.PROCESSING, 1, {})
-    assert seen["started_at"] == seen["updated_at"] == row["started_at"]
-    assert seen["worker"]
-    assert [seen[name] for name in ("result", "finished_at", "cancel_requested_at")] == [None] * 3
 
 
 async def test_the_traceback_of_a_plain_function_begins_in_the_function(run):

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from pgjobs import App, Backoff, InvalidArgument, Job, RunningJob
+from pgjobs import App, Backoff, InvalidArgument, Job, JobStatus, RunningJob
+from pgjobs.job.job import Column
 
 HOUR = timedelta(hours=1)
 
@@ -119,3 +120,20 @@ async def test_enqueue_many_takes_the_handlers_settings(app, conn):
     assert {(r["queue"], r["priority"], r["max_retries"], *r["backoff"]) for r in rows} == {
         ("q", 3, 7, HOUR)
     }
+
+
+async def test_a_running_job_has_the_fields_of_every_job(app, conn):
+    seen = {}
+
+    async def handler(job):
+        fields = [name for name, kind in vars(Job).items() if isinstance(kind, Column | property)]
+        seen.update({name: getattr(job, name) for name in fields})
+
+    app.job("t")(handler)
+    await app.enqueue("t")
+    await app.worker().run(until_empty=True)
+    row = await conn.fetchrow("select * from jobs")
+    assert (seen["status"], seen["attempt"], seen["headers"]) == (JobStatus.PROCESSING, 1, {})
+    assert seen["started_at"] == seen["updated_at"] == row["started_at"]
+    assert seen["worker"]
+    assert [seen[name] for name in ("result", "finished_at", "cancel_requested_at")] == [None] * 3

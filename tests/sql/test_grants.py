@@ -7,6 +7,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from pgjobs.schema.migrate import migrate
+
 Connection = asyncpg.Connection
 MakeRole = Callable[..., Awaitable[str]]
 ActingAs = Callable[[str], AbstractAsyncContextManager[None]]
@@ -31,7 +33,7 @@ FUNCTIONS = {"producer": PRODUCER, "worker": WORKER, "observer": OBSERVER, "admi
 VIEWS = {"jobs_list", "jobs_queues", "jobs_stats", "jobs_workers"}
 RELATIONS = {"producer": set(), "worker": set(), "observer": VIEWS, "admin": VIEWS | {"jobs"}}
 # The functions that act as the owner: they read or change the tables for other roles.
-DEFINERS = (PRODUCER | WORKER | (ADMIN - OBSERVER) | {"_jobs_notify"})
+DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER) | {"_jobs_notify"}
 
 
 # PostgreSQL cannot inline a function that has settings. It bound the names in these bodies when the
@@ -65,8 +67,6 @@ async def test_every_function_pins_its_search_path_and_nobody_may_call_it(
 async def test_functions_in_another_schema_pin_their_search_path_and_are_closed_too(
     conn: Connection, pgjobs_dsn: str, make_role: MakeRole, acting_as: ActingAs
 ) -> None:
-    from pgjobs.schema.migrate import migrate
-
     migrate(pgjobs_dsn, schema="Other Jobs")
     rows = await conn.fetch(
         """select proname, proconfig, has_function_privilege($1, oid, 'execute') as open
@@ -108,8 +108,6 @@ async def test_a_role_gets_the_planned_rights_and_no_more(
 async def test_migrating_again_keeps_the_grants(
     conn: Connection, pgjobs_dsn: str, make_role: MakeRole
 ) -> None:
-    from pgjobs.schema.migrate import migrate
-
     role = await make_role("producer")
     await conn.execute("grant execute on function jobs_retry to public")
     migrate(pgjobs_dsn)
@@ -280,8 +278,6 @@ async def test_granting_twice_equals_granting_once_and_a_revoke_takes_all_rights
 async def test_an_owner_without_login_installs_and_serves_producers_and_workers(
     conn: Connection, pgjobs_dsn: str, make_role: MakeRole, acting_as: ActingAs
 ) -> None:
-    from pgjobs.schema.migrate import migrate
-
     owner, producer = await make_role(), await make_role()
     await conn.execute(f'alter role "{owner}" nologin')
     database = await conn.fetchval("select quote_ident(current_database())")
