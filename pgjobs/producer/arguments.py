@@ -91,11 +91,14 @@ def entity_columns(entity: Any) -> dict[str, Any]:
     """``reference_id`` for a number or None, ``reference_key`` for a string or a UUID."""
     if entity is None:
         return {"reference_id": None}
-    if hasattr(entity, "__index__"):
-        return {"reference_id": operator.index(entity)}
     if isinstance(entity, str | UUID):
         return {"reference_key": str(entity)}
-    raise InvalidArgument(f"a reference's id must be a number, string or UUID, not {entity!r}")
+    try:
+        return {"reference_id": operator.index(entity)}
+    except TypeError:
+        raise InvalidArgument(
+            f"a reference's id must be a number, string or UUID, not {entity!r}"
+        ) from None
 
 
 def check_timeout(timeout: timedelta | None) -> None:

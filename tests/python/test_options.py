@@ -62,3 +62,9 @@ async def test_a_backoff_of_microseconds_is_enqueued_in_a_batch_too(app, conn):
 async def test_enqueue_many_refuses_what_is_no_list_of_payloads(app, payloads):
     with pytest.raises(InvalidArgument, match="payloads must be a list"):
         await app.enqueue_many("t", payloads)
+
+
+@pytest.mark.parametrize("entity", [None, int, 1.5, b"1", object()])
+async def test_a_reference_that_is_no_number_string_or_uuid_is_refused(app, entity):
+    with pytest.raises(InvalidArgument, match="reference"):
+        await app.enqueue("t", reference=("order", entity))

@@ -24,7 +24,7 @@ begin
     if array_ndims(statuses) > 1 or array_position(statuses, null) is not null
         or not statuses <@ '{completed,failed,cancelled}' then
         raise exception using errcode = 'JQ003',
-            message = format('statuses are completed, failed and cancelled, not %s',
+            message = format('statuses must be among completed, failed and cancelled, not %s',
                              left(statuses::text, 100));
     end if;
     if not (older_than >= '0' and older_than <= '1000 years'
