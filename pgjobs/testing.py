@@ -167,10 +167,13 @@ async def drain(app: "App", *, raise_on_failure: bool = False) -> int:
     Jobs that the handlers enqueue run too, if they are due. ``raise_on_failure``: raises
     ``PgjobsError`` if a run failed, even if its job will be retried.
     """
-    jobs = f"{_quoted(app.schema)}.jobs"
+    from pgjobs.database import quote
+
+    jobs = f"{quote(app.schema)}.jobs"
     pool = await app.pool()
     rows = await pool.fetch(f"select id, attempt from {jobs}")
     attempts_before = {row["id"]: row["attempt"] for row in rows}
+    ran: list[Any] = []
     runs, runs_before = 0, -1
     while runs != runs_before:
         due = await pool.fetch(
@@ -188,7 +191,3 @@ async def drain(app: "App", *, raise_on_failure: bool = False) -> int:
         errors = "\n".join(f"job {row['id']} ({row['job_type']}): {row['error']}" for row in failed)
         raise PgjobsError(f"{len(failed)} of {len(ran)} jobs failed\n{errors}")
     return runs
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
