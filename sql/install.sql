@@ -38,7 +38,7 @@ set local search_path to :"schema", pg_temp;
 -- The functions and views: made anew every time.
 \ir install/replace.sql
 -- begin of the generated list
--- functions/enqueue: how a job gets in, and who is told of it
+-- functions/enqueue: how a job gets in, and how workers are notified
 \ir functions/enqueue/jobs_enqueue.sql
 \ir functions/enqueue/jobs_enqueue_many.sql
 \ir functions/enqueue/_jobs_check_job.sql
@@ -72,11 +72,11 @@ set local search_path to :"schema", pg_temp;
 \ir functions/finish/_jobs_lock_fenced.sql
 \ir functions/finish/_jobs_lock_fenced_many.sql
 \ir functions/finish/_jobs_retry_delay.sql
--- functions/lease: how long a job stays held, and who takes it back
+-- functions/lease: how long a job stays held, and how it is taken back
 \ir functions/lease/jobs_heartbeat.sql
 \ir functions/lease/jobs_recover.sql
 \ir functions/lease/_jobs_release_unknown.sql
--- functions/workers: who works, in which mode, and how workers are told
+-- functions/workers: the register of workers, their modes, and signals to them
 \ir functions/workers/jobs_channel.sql
 \ir functions/workers/jobs_worker_start.sql
 \ir functions/workers/jobs_worker_stop.sql
@@ -104,7 +104,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/doctor/_jobs_doctor_schema.sql
 \ir functions/doctor/_jobs_doctor_vacuum.sql
 \ir functions/doctor/_jobs_doctor_workers.sql
--- views: what everybody may read
+-- views: what an observer may read
 \ir views/jobs_list.sql
 \ir views/jobs_stats.sql
 -- end of the generated list

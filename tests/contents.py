@@ -13,11 +13,11 @@ import psycopg
 SQL = Path(__file__).parents[1] / "sql"
 # The folders of sql/functions in the order of a job's life.
 GROUPS = {
-    "enqueue": "how a job gets in, and who is told of it",
+    "enqueue": "how a job gets in, and how workers are notified",
     "claim": "how a worker takes due jobs",
     "finish": "how a run ends: completed, failed, given back",
-    "lease": "how long a job stays held, and who takes it back",
-    "workers": "who works, in which mode, and how workers are told",
+    "lease": "how long a job stays held, and how it is taken back",
+    "workers": "the register of workers, their modes, and signals to them",
     "manage": "what an operator does",
     "doctor": "what is stuck and why",
 }
@@ -47,7 +47,7 @@ def includes() -> str:
     """The table of contents of install.sql: functions by group, public functions first; views."""
     folders = {f"functions/{group}": says for group, says in GROUPS.items()}
     lines = []
-    for folder, says in {**folders, "views": "what everybody may read"}.items():
+    for folder, says in {**folders, "views": "what an observer may read"}.items():
         lines.append(f"-- {folder}: {says}")
         files = (SQL / folder).glob("*.sql")
         names = sorted((path.name for path in files), key=lambda n: (n.startswith("_"), n))

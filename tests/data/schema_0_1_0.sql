@@ -648,7 +648,7 @@ end
 $replace$;
 
 -- begin of the generated list
--- functions/enqueue: how a job gets in, and who is told of it
+-- functions/enqueue: how a job gets in, and how workers are notified
 -- functions/enqueue/jobs_enqueue.sql
 -- Two sessions with one unique_key cannot both win: the partial unique index lets one insert pass
 -- and makes the other wait for that. Then the loser reads the winner's row. The winner's job
@@ -1969,7 +1969,7 @@ end;
 comment on function _jobs_retry_delay is
     'internal: the delay before retry 1, 2, ...: from backoff, or 1 s doubling to 1 h';
 
--- functions/lease: how long a job stays held, and who takes it back
+-- functions/lease: how long a job stays held, and how it is taken back
 -- functions/lease/jobs_heartbeat.sql
 -- Two sessions cannot both win: the heartbeat prolongs a lease only under the row's lock, after it
 -- has read the fence. It skips a row that another session has locked, for example a handler's open
@@ -2112,7 +2112,7 @@ $$;
 comment on function _jobs_release_unknown is
     'internal: gives back the jobs of claims whose answers never reached their worker';
 
--- functions/workers: who works, in which mode, and how workers are told
+-- functions/workers: the register of workers, their modes, and signals to them
 -- functions/workers/jobs_channel.sql
 -- A channel's name has at most 63 bytes, a schema's name at most 58, which leaves room for `.jobs`
 -- only. A longer topic of a long schema name gets a digest in place of the schema's name. It is
@@ -3089,7 +3089,7 @@ $$;
 comment on function _jobs_doctor_workers is
     'internal: the doctor''s checks of the registered workers, and of jobs that none claims';
 
--- views: what everybody may read
+-- views: what an observer may read
 -- views/jobs_list.sql
 -- What an observer may see of each job: not payload, headers, progress, result, keys, backoff. The
 -- error may quote the payload, so only roles that may read the table itself see the error.
