@@ -43,7 +43,6 @@ set local search_path to :"schema", pg_temp;
 \ir functions/enqueue/jobs_enqueue_many.sql
 \ir functions/enqueue/_jobs_check_job.sql
 \ir functions/enqueue/_jobs_enqueue_together.sql
-\ir functions/enqueue/_jobs_find_bad_item.sql
 \ir functions/enqueue/_jobs_may_read.sql
 \ir functions/enqueue/_jobs_notify.sql
 \ir functions/enqueue/_jobs_unpack.sql

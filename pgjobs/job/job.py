@@ -137,7 +137,8 @@ class Job(Generic[P]):
     @property
     def headers(self) -> Mapping[str, Any]:
         """Metadata of the job, beside the payload."""
-        return _decoded(self._value("headers")) or {}
+        headers = _decoded(self._value("headers"))
+        return headers if isinstance(headers, dict) else {}
 
     @property
     def reference(self) -> tuple[str | None, int | str | None]:

@@ -57,9 +57,9 @@ begin
         into v_problem
         from pg_type t
         where t.typnamespace = quote_ident(v_schema)::regnamespace
-            and t.typname in ('jobs_reference_type', 'jobs_reference_key', 'jobs_group_key',
+            and t.typname in ('jobs_reference_type', 'jobs_reference_key',
                 'jobs_unique_key', 'jobs_unique_scope', 'jobs_priority', 'jobs_count',
-                'jobs_crash_count', 'jobs_run_at', 'jobs_headers', 'jobs_backoff')
+                'jobs_crash_count', 'jobs_run_at', 'jobs_backoff')
         limit 1;
     end if;
 

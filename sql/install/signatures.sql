@@ -56,7 +56,6 @@ begin
             lost_at timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
-        ('_jobs_find_bad_item', $$text$$, $$jobs jsonb$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_lock', $$jobs$$, $$job_id bigint$$),
         ('_jobs_lock_fenced', $$jobs$$, $$
@@ -141,7 +140,7 @@ begin
         ('jobs_list', $$view$$, $$
             id bigint, queue text, job_type text, status text, priority jobs_priority,
             reference_type jobs_reference_type, reference_id bigint,
-            reference_key jobs_reference_key, group_key jobs_group_key, batch_id bigint,
+            reference_key jobs_reference_key, group_key text, batch_id bigint,
             retry_count jobs_count, max_retries jobs_count, crash_count jobs_crash_count,
             attempt jobs_count, run_at jobs_run_at, expires_at timestamp with time zone,
             depends_on_left integer, worker text, lease_until timestamp with time zone,

@@ -18,9 +18,6 @@ begin
     create domain jobs_reference_key as text collate "C"
         constraint jobs_reference_key_has_at_most_512_bytes
             check (octet_length(value) between 1 and 512);
-    create domain jobs_group_key as text collate "C"
-        constraint jobs_group_key_has_at_most_512_bytes
-            check (octet_length(value) between 1 and 512);
     create domain jobs_unique_key as text collate "C"
         constraint jobs_unique_key_has_at_most_512_bytes
             check (octet_length(value) between 1 and 512);
@@ -39,9 +36,6 @@ begin
     create domain jobs_run_at as timestamptz
         constraint jobs_run_at_is_in_the_years_1_to_9999
             check (value >= '0001-01-02 00:00:00+00' and value < '9999-12-31 00:00:00+00');
-    create domain jobs_headers as jsonb
-        constraint jobs_headers_are_an_object
-            check (jsonb_typeof(value) = 'object');
     create domain jobs_backoff as interval[]
         constraint jobs_backoff_holds_delays
             check (cardinality(value) > 0 and array_position(value, null) is null
@@ -84,8 +78,8 @@ create table if not exists jobs (
     unique_scope jobs_unique_scope not null default 'live',
     payload jsonb not null default '{}',
     backoff jobs_backoff,
-    headers jobs_headers,
-    group_key jobs_group_key,
+    headers jsonb,
+    group_key text collate "C",
     batch_id bigint,
     depends_on_left int,
     expires_at timestamptz,

@@ -97,7 +97,6 @@ begin
             lost_at timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
-        ('_jobs_find_bad_item', $$text$$, $$jobs jsonb$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_lock', $$jobs$$, $$job_id bigint$$),
         ('_jobs_lock_fenced', $$jobs$$, $$
@@ -182,7 +181,7 @@ begin
         ('jobs_list', $$view$$, $$
             id bigint, queue text, job_type text, status text, priority jobs_priority,
             reference_type jobs_reference_type, reference_id bigint,
-            reference_key jobs_reference_key, group_key jobs_group_key, batch_id bigint,
+            reference_key jobs_reference_key, group_key text, batch_id bigint,
             retry_count jobs_count, max_retries jobs_count, crash_count jobs_crash_count,
             attempt jobs_count, run_at jobs_run_at, expires_at timestamp with time zone,
             depends_on_left integer, worker text, lease_until timestamp with time zone,
@@ -286,9 +285,9 @@ begin
         into v_problem
         from pg_type t
         where t.typnamespace = quote_ident(v_schema)::regnamespace
-            and t.typname in ('jobs_reference_type', 'jobs_reference_key', 'jobs_group_key',
+            and t.typname in ('jobs_reference_type', 'jobs_reference_key',
                 'jobs_unique_key', 'jobs_unique_scope', 'jobs_priority', 'jobs_count',
-                'jobs_crash_count', 'jobs_run_at', 'jobs_headers', 'jobs_backoff')
+                'jobs_crash_count', 'jobs_run_at', 'jobs_backoff')
         limit 1;
     end if;
 
@@ -353,9 +352,6 @@ begin
     create domain jobs_reference_key as text collate "C"
         constraint jobs_reference_key_has_at_most_512_bytes
             check (octet_length(value) between 1 and 512);
-    create domain jobs_group_key as text collate "C"
-        constraint jobs_group_key_has_at_most_512_bytes
-            check (octet_length(value) between 1 and 512);
     create domain jobs_unique_key as text collate "C"
         constraint jobs_unique_key_has_at_most_512_bytes
             check (octet_length(value) between 1 and 512);
@@ -374,9 +370,6 @@ begin
     create domain jobs_run_at as timestamptz
         constraint jobs_run_at_is_in_the_years_1_to_9999
             check (value >= '0001-01-02 00:00:00+00' and value < '9999-12-31 00:00:00+00');
-    create domain jobs_headers as jsonb
-        constraint jobs_headers_are_an_object
-            check (jsonb_typeof(value) = 'object');
     create domain jobs_backoff as interval[]
         constraint jobs_backoff_holds_delays
             check (cardinality(value) > 0 and array_position(value, null) is null
@@ -419,8 +412,8 @@ create table if not exists jobs (
     unique_scope jobs_unique_scope not null default 'live',
     payload jsonb not null default '{}',
     backoff jobs_backoff,
-    headers jobs_headers,
-    group_key jobs_group_key,
+    headers jsonb,
+    group_key text collate "C",
     batch_id bigint,
     depends_on_left int,
     expires_at timestamptz,
@@ -737,9 +730,10 @@ language plpgsql volatile security definer
 set search_path from current
 as $$
 declare
-    v_known constant text[] := (select p.proargnames[1:p.pronargs] from pg_proc p
-                                where p.oid = 'jobs_enqueue'::regproc);
+    v_known constant text[] := '{job_type,payload,queue,priority,run_at,reference_type,'
+        'reference_id,max_retries,unique_key,unique_scope,backoff,reference_key}';
     v_ids bigint[];
+    v_item record;
     v_why text;
 begin
     if jsonb_typeof(jobs_enqueue_many.jobs) is distinct from 'array' then
@@ -766,8 +760,26 @@ begin
             or feature_not_supported or program_limit_exceeded
         then
             get stacked diagnostics v_why = message_text;
-            raise exception using errcode = 'JQ003',
-                message = coalesce(_jobs_find_bad_item(jobs_enqueue_many.jobs), 'jobs: ' || v_why);
+            v_why := 'jobs: ' || v_why;
+            -- Which object is wrong? The checks need no insert, so they wait for no other session.
+            for v_item in
+                select i.item, i.place - 1 as place
+                from jsonb_array_elements(jobs_enqueue_many.jobs) with ordinality i(item, place)
+            loop
+                begin
+                    perform _jobs_check_job(
+                        i.job_type, i.queue, i.priority, i.run_at, i.reference_type, i.max_retries,
+                        i.unique_key, i.unique_scope, i.backoff, i.reference_key)
+                    from _jobs_unpack(jsonb_build_array(v_item.item)) i;
+                exception
+                    when sqlstate 'JQ003' or data_exception or feature_not_supported
+                        or program_limit_exceeded
+                    then
+                        v_why := format('jobs[%s]: %s', v_item.place, sqlerrm);
+                        exit;
+                end;
+            end loop;
+            raise exception using errcode = 'JQ003', message = v_why;
     end;
     return query select unnest(v_ids);
 end
@@ -874,36 +886,6 @@ $$;
 
 comment on function _jobs_enqueue_together is
     'internal: adds a batch of jobs and returns their rows, for jobs_enqueue_many and producers';
-
--- functions/enqueue/_jobs_find_bad_item.sql
-create or replace function _jobs_find_bad_item(jobs jsonb) returns text
-language plpgsql stable
-set search_path from current
-as $$
-declare
-    v_item jsonb;
-    v_place int := 0;
-begin
-    for v_item in select i from jsonb_array_elements(_jobs_find_bad_item.jobs) i loop
-        begin
-            perform _jobs_check_job(
-                i.job_type, i.queue, i.priority, i.run_at, i.reference_type, i.max_retries,
-                i.unique_key, i.unique_scope, i.backoff, i.reference_key)
-            from _jobs_unpack(jsonb_build_array(v_item)) i;
-        exception
-            when sqlstate 'JQ003' or data_exception or feature_not_supported
-                or program_limit_exceeded
-            then
-                return format('jobs[%s]: %s', v_place, sqlerrm);
-        end;
-        v_place := v_place + 1;
-    end loop;
-    return null;
-end
-$$;
-
-comment on function _jobs_find_bad_item is
-    'internal: which object of a refused batch is wrong, and why';
 
 -- functions/enqueue/_jobs_may_read.sql
 -- Within a `security definer` function current_user is the function's owner. The caller is the role

@@ -167,3 +167,9 @@ def test_what_a_handler_raises_can_be_pickled(ending):
     copied = pickle.loads(pickle.dumps(ending))
     assert (type(copied), str(copied)) == (type(ending), str(ending))
     assert getattr(copied, "after", None) == getattr(ending, "after", None)
+
+
+def test_headers_that_are_no_object_read_as_none_at_all():
+    # A plain INSERT may hold any JSON.
+    assert Job.from_row({"id": 1, "headers": "[1]"}).headers == {}
+    assert Job.from_row({"id": 1, "headers": '{"a": 1}'}).headers == {"a": 1}

@@ -22,8 +22,6 @@ async def test_a_blocked_job_holds_its_unique_key(conn, job):
     ("column", "value", "constraint"),
     [
         ("reference_key", "repeat('k', 513)", "jobs_reference_key_has_at_most_512_bytes"),
-        ("group_key", "''", "jobs_group_key_has_at_most_512_bytes"),
-        ("headers", "'[1]'", "jobs_headers_are_an_object"),
         ("unique_scope", "'for ever'", "jobs_unique_scope_is_known"),
         ("status", "'gone'", "jobs_status_is_known_and_final_exactly_when_finished_at_is_set"),
     ],

@@ -4,9 +4,10 @@ language plpgsql volatile security definer
 set search_path from current
 as $$
 declare
-    v_known constant text[] := (select p.proargnames[1:p.pronargs] from pg_proc p
-                                where p.oid = 'jobs_enqueue'::regproc);
+    v_known constant text[] := '{job_type,payload,queue,priority,run_at,reference_type,'
+        'reference_id,max_retries,unique_key,unique_scope,backoff,reference_key}';
     v_ids bigint[];
+    v_item record;
     v_why text;
 begin
     if jsonb_typeof(jobs_enqueue_many.jobs) is distinct from 'array' then
@@ -33,8 +34,26 @@ begin
             or feature_not_supported or program_limit_exceeded
         then
             get stacked diagnostics v_why = message_text;
-            raise exception using errcode = 'JQ003',
-                message = coalesce(_jobs_find_bad_item(jobs_enqueue_many.jobs), 'jobs: ' || v_why);
+            v_why := 'jobs: ' || v_why;
+            -- Which object is wrong? The checks need no insert, so they wait for no other session.
+            for v_item in
+                select i.item, i.place - 1 as place
+                from jsonb_array_elements(jobs_enqueue_many.jobs) with ordinality i(item, place)
+            loop
+                begin
+                    perform _jobs_check_job(
+                        i.job_type, i.queue, i.priority, i.run_at, i.reference_type, i.max_retries,
+                        i.unique_key, i.unique_scope, i.backoff, i.reference_key)
+                    from _jobs_unpack(jsonb_build_array(v_item.item)) i;
+                exception
+                    when sqlstate 'JQ003' or data_exception or feature_not_supported
+                        or program_limit_exceeded
+                    then
+                        v_why := format('jobs[%s]: %s', v_item.place, sqlerrm);
+                        exit;
+                end;
+            end loop;
+            raise exception using errcode = 'JQ003', message = v_why;
     end;
     return query select unnest(v_ids);
 end
