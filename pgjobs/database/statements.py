@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, TypeVar
 
 import asyncpg
@@ -43,6 +44,12 @@ def quote(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
+@cache
+def _in_schema(query: str, schema: str) -> str:
+    # Kept, so that asyncpg finds its prepared statement by the same string each time.
+    return query.replace("{schema}", quote(schema), 1)
+
+
 class Statements:
     """Runs statements of one schema on one connection or pool."""
 
@@ -55,7 +62,7 @@ class Statements:
     async def _rows(self, query: str, *args: Any) -> Sequence[Row]:
         """Runs a statement in which ``{schema}`` stands for the schema."""
         try:
-            return await self._fetch(query.replace("{schema}", quote(self.schema), 1), *args)
+            return await self._fetch(_in_schema(query, self.schema), *args)
         except (asyncpg.DataError, UnicodeEncodeError) as error:
             raise InvalidArgument(str(error)) from error
         except (
