@@ -429,7 +429,7 @@ create table if not exists jobs (
         check (case when finished_at is null then status in ('pending', 'processing', 'blocked')
                else status in ('completed', 'failed', 'cancelled') end)
 ) with (
-    fillfactor = 66,
+    fillfactor = 68,
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_threshold = 1000,
     autovacuum_analyze_scale_factor = 0.05,
