@@ -19,9 +19,10 @@ from pgjobs.connection.link import Link
 from pgjobs.database import Database
 from pgjobs.errors import InvalidArgument
 from pgjobs.handler.held_job import HeldJob, Holder
+from pgjobs.handler.run import Run
 from pgjobs.handler.task import Task
 from pgjobs.job.backoff import Backoff
-from pgjobs.job.job import Job, P, Row
+from pgjobs.job.job import Job, P
 from pgjobs.job.payload import encode
 from pgjobs.producer import arguments
 from pgjobs.producer.arguments import BatchOptions, EnqueueOptions
@@ -259,9 +260,9 @@ class App:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def held_job(self, row: Row, holder: Holder) -> RunningJob[Any]:
-        """Makes the job of a claimed row, for the handler."""
-        return RunningJob(row, self, holder)
+    def held_job(self, run: Run, holder: Holder) -> RunningJob[Any]:
+        """Makes the job that a handler is given."""
+        return RunningJob(run, self, holder)
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:

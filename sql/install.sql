@@ -52,10 +52,11 @@ set local search_path to :"schema", pg_temp;
 \ir functions/claim/jobs_next_due.sql
 \ir functions/claim/jobs_start.sql
 \ir functions/claim/_jobs_check_claim.sql
-\ir functions/claim/_jobs_check_floors.sql
 \ir functions/claim/_jobs_claim_bound.sql
+\ir functions/claim/_jobs_holds_crashed.sql
 \ir functions/claim/_jobs_is_suspect.sql
 \ir functions/claim/_jobs_lock_suspect.sql
+\ir functions/claim/_jobs_next_due.sql
 \ir functions/claim/_jobs_next_level.sql
 \ir functions/claim/_jobs_types_present.sql
 -- functions/finish: how a run ends: completed, failed, given back
@@ -74,16 +75,25 @@ set local search_path to :"schema", pg_temp;
 -- functions/lease: how long a job stays held, and how it is taken back
 \ir functions/lease/jobs_heartbeat.sql
 \ir functions/lease/jobs_recover.sql
-\ir functions/lease/_jobs_release_unknown.sql
+\ir functions/lease/_jobs_reconcile.sql
+\ir functions/lease/_jobs_recover.sql
+\ir functions/lease/_jobs_recover_own.sql
+\ir functions/lease/_jobs_release_unnamed.sql
+\ir functions/lease/_jobs_worker_beat.sql
 -- functions/workers: the register of workers, their modes, and signals to them
 \ir functions/workers/jobs_channel.sql
 \ir functions/workers/jobs_worker_start.sql
 \ir functions/workers/jobs_worker_stop.sql
 \ir functions/workers/_jobs_advisory_key.sql
+\ir functions/workers/_jobs_is_locked.sql
+\ir functions/workers/_jobs_may_be_silent.sql
+\ir functions/workers/_jobs_session_holds.sql
 \ir functions/workers/_jobs_signal.sql
-\ir functions/workers/_jobs_worker_listen.sql
-\ir functions/workers/_jobs_worker_poll.sql
+\ir functions/workers/_jobs_signal_jobs.sql
+\ir functions/workers/_jobs_worker_mode.sql
+\ir functions/workers/_jobs_worker_modes.sql
 \ir functions/workers/_jobs_worker_tick.sql
+\ir functions/workers/_jobs_worker_watch.sql
 \ir functions/workers/_jobs_workers_gone.sql
 -- functions/manage: what an operator does
 \ir functions/manage/jobs_cancel.sql

@@ -122,10 +122,10 @@ def render(frame: Frame, schema: str) -> "RenderableType":
     if frame.workers:
         rows = (
             [w["worker"], ", ".join(w["queues"]), w["concurrency"],
-             _state(w), w["unseen"], w["version"]]
+             _mode(w), w["unseen"], w["version"]]
             for w in frame.workers
         )
-        parts += [table("worker queues >slots state >seen version", rows, "Workers"), ""]
+        parts += [table("worker queues >slots mode >seen version", rows, "Workers"), ""]
     if frame.running:
         running = (
             [r["id"], r["queue"], r["job_type"], r["age"], _lease(r), r["attempt"], r["worker"]]
@@ -154,12 +154,12 @@ def _head(frame: Frame, schema: str) -> "RenderableType":
     return grid
 
 
-def _state(worker: Row) -> object:
-    if worker["missed_at"] is not None:
+def _mode(worker: Row) -> object:
+    if worker["mode"] == "gone":
         return styled("gone", "red")
     if worker["unseen"] > _HANGS_AFTER:
         return styled("hangs", "red")
-    return "polling" if worker["polling"] else "listening"
+    return worker["mode"]
 
 
 def _lease(job: Row) -> object:

@@ -32,7 +32,7 @@ class Connector:
     ) -> None:
         self._dsn = dsn
         self._name = {"application_name": name[:63]}
-        self._settings = dict(settings or {})
+        self.settings = dict(settings or {})
         self._private = private
         self.is_pooled = False
 
@@ -53,14 +53,14 @@ class Connector:
         options |= {"connection_class": Pooled, "statement_cache_size": 0}
         pooled = await asyncpg.connect(self._dsn or None, server_settings=self._name, **options)
         assert isinstance(pooled, Pooled)
-        pooled.local_settings = self._settings
+        pooled.local_settings = self.settings
         return pooled
 
     async def _directly(self, options: dict[str, Any]) -> asyncpg.Connection | None:
         """Returns a connection with a session of its own; None: there is a pooler in between."""
         try:
             connection: asyncpg.Connection = await asyncpg.connect(
-                self._dsn or None, server_settings=self._name | self._settings, **options
+                self._dsn or None, server_settings=self._name | self.settings, **options
             )
         except asyncpg.ProtocolViolationError as error:
             if "startup parameter" in str(error):  # PgBouncer takes only those that it knows

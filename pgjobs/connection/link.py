@@ -36,6 +36,10 @@ STATEMENT_TIMEOUT_S = 10.0
 SLOWEST_CHARACTERS_PER_S = 262_144
 # Each timeout of a statement doubles that extra time, up to this factor.
 MAX_SLOW_LINE_FACTOR = 16
+# A statement that was given up must not stay at the server, where it would keep its locks. So the
+# server ends a statement a little earlier than this side gives it up.
+SERVER_TIMEOUT_FACTOR = 0.8
+MAX_PAUSE_S = 0.4  # between two tries to connect
 
 
 class Link:
@@ -56,8 +60,11 @@ class Link:
         timeout_s: float = STATEMENT_TIMEOUT_S,
         private: bool = False,
     ) -> None:
+        self._settings = settings
         self._connector = Connector(dsn, name=name, settings=settings, private=private)
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
+        self._longest_timeout_s = MAX_SLOW_LINE_FACTOR * timeout_s
+        self.last_backend: int | None = None
         self._slow_line_factor = 1
         self._connection: asyncpg.Connection | None = None
         self._lock = asyncio.Lock()
@@ -73,8 +80,14 @@ class Link:
     async def _connected(self) -> asyncpg.Connection:
         # Under the lock: of two connections made at once, one would never be closed.
         if self._connection is None or self._connection.is_closed():
-            async with asyncio.timeout(self._timeout_s):
+            if self._settings is not None:
+                timeout_ms = round(1_000 * self.statement_timeout_s)
+                self._connector.settings["statement_timeout"] = f"{timeout_ms}ms"
+            async with asyncio.timeout(self.timeout_s):
                 self._connection = await self._connector()
+            # A pooler gives its client an invented pid.
+            is_pooled = self._connector.is_pooled
+            self.last_backend = None if is_pooled else self._connection.get_server_pid()
         return self._connection
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Row]:
@@ -84,7 +97,7 @@ class Link:
                 connection = await self._connected()
                 sending_s = self._slow_line_factor * _characters(args) / SLOWEST_CHARACTERS_PER_S
                 now = asyncio.get_running_loop().time()
-                self._deadline = now + self._timeout_s + sending_s
+                self._deadline = now + self.timeout_s + sending_s
                 self._alarm.set(self._deadline)
                 rows: Sequence[Row] = await connection.fetch(query, *args)
                 self._slow_line_factor = 1
@@ -110,6 +123,15 @@ class Link:
         self.drop()  # ends the statement that waits for an answer
         return math.inf
 
+    @property
+    def statement_timeout_s(self) -> float:
+        """After this time the server ends a statement, if this link has settings."""
+        return SERVER_TIMEOUT_FACTOR * self.timeout_s
+
+    def be_more_patient(self) -> None:
+        """Gives statements twice the time, on the next connection."""
+        self.timeout_s = min(2 * self.timeout_s, self._longest_timeout_s)
+
     def drop(self) -> None:
         """Closes the connection without telling the server."""
         if self._connection is not None:
@@ -130,7 +152,7 @@ class Link:
 async def persist(
     action: Callable[[], Awaitable[Any]], what: str, *, stop: Callable[[], bool] = lambda: False
 ) -> Any:
-    """Repeats ``action`` while the connection breaks, first after 0.1 s and at last every 2 s.
+    """Repeats ``action`` while the connection breaks, first after 0.1 s, then every 0.4 s.
 
     Raises the last error once ``stop()`` is true, and every error that is not about the connection.
     """
@@ -143,7 +165,7 @@ async def persist(
                 raise
             log.warning("%s: connection lost (%s), again in %.1f s", what, _brief(error), delay)
             await asyncio.sleep(delay)
-            delay = min(delay * 2, 2.0)
+            delay = min(delay * 2, MAX_PAUSE_S)
 
 
 def _characters(args: Sequence[Any]) -> int:

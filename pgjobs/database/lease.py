@@ -1,11 +1,11 @@
 """Holding jobs, and taking back the jobs of lost workers."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pgjobs.database.statements import JOB_COLUMNS, Statements
-from pgjobs.job.job import Job
+from pgjobs.job.job import Job, Row
 
 
 class Lease(Statements):
@@ -24,19 +24,46 @@ class Lease(Statements):
         )
         return [row["state"] for row in rows]
 
-    async def recover(
-        self, worker: str | None = None, sparing: str | None = None
-    ) -> list[Job[Any]]:
+    async def worker_beat(
+        self,
+        worker: str,
+        job_ids: Sequence[int],
+        attempts: Sequence[int],
+        lease: timedelta,
+        answer_within: timedelta,
+    ) -> list[str]:
+        """Sends a heartbeat of all that the worker holds; gives back what else it was given.
+
+        ``answer_within``: a job that was claimed later than this ago may be on its way.
+        """
+        rows = await self._rows(
+            """select state from {schema}._jobs_worker_beat(
+            $1::text, $2::bigint[], $3::int[], $4::interval, $5::interval)""",
+            worker, job_ids, attempts, lease, answer_within,
+        )
+        return [row["state"] for row in rows]
+
+    async def reconcile(
+        self, worker: str, job_ids: Sequence[int], attempts: Sequence[int], backend: int | None
+    ) -> Row:
+        """Gives back what the worker does not name; returns ``released`` and ``is_settled``."""
+        rows = await self._rows(
+            """select released, is_settled from {schema}._jobs_reconcile(
+            $1::text, $2::bigint[], $3::int[], $4::int)""",
+            worker, job_ids, attempts, backend,
+        )
+        return rows[0]
+
+    async def recover(self, worker: str | None = None) -> list[Job[Any]]:
         """Takes back the jobs of lost workers; with a name, also all jobs of that worker."""
         return await self._jobs(
-            f"select {JOB_COLUMNS} from {{schema}}.jobs_recover($1::text, $2::text)",
-            worker, sparing,
+            f"select {JOB_COLUMNS} from {{schema}}.jobs_recover($1::text)", worker
         )
 
-    async def release_unknown(self, worker: str, known_ids: Sequence[int]) -> list[int]:
-        """Gives back the jobs that this worker holds without knowing; returns their ids."""
-        return await self._ids(
-            """select _jobs_release_unknown as id
-            from {schema}._jobs_release_unknown($1::text, $2::bigint[])""",
-            worker, known_ids,
+    async def recover_own(self, worker: str, claimed_before: datetime, max_jobs: int) -> int:
+        """Takes back jobs of the last worker of this name; returns how many."""
+        value: int = await self._value(
+            """select {schema}._jobs_recover_own($1::text, $2::timestamptz, $3::int) as value""",
+            worker, claimed_before, max_jobs,
         )
+        return value

@@ -86,8 +86,13 @@ class Reading(Statements):
     async def workers(self) -> Sequence[Row]:
         """Returns the registered workers; ``unseen``: time since the last tick."""
         return await self._rows(
-            """select worker, started_at, clock_timestamp() - seen_at as unseen, missed_at, polling,
-            queues, job_types, concurrency, version from {schema}.jobs_workers order by worker"""
+            """select w.worker, w.started_at,
+            clock_timestamp() - coalesce(t.seen_at, w.started_at) as unseen, t.missed_at, m.mode,
+            w.queues, w.job_types, w.concurrency, w.version
+            from {schema}.jobs_workers w
+            left join {schema}.jobs_worker_ticks t on t.worker = w.worker
+            left join {schema}._jobs_worker_modes() m on m.worker = w.worker
+            order by w.worker"""
         )
 
     async def paused(self) -> dict[str, datetime]:

@@ -47,7 +47,7 @@ def quote(identifier: str) -> str:
 @cache
 def _in_schema(query: str, schema: str) -> str:
     # Kept, so that asyncpg finds its prepared statement by the same string each time.
-    return query.replace("{schema}", quote(schema), 1)
+    return query.replace("{schema}", quote(schema))
 
 
 class Statements:

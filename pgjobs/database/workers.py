@@ -1,4 +1,4 @@
-"""The register of workers, their modes and their signals."""
+"""The register of workers, their modes and their ticks."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,12 @@ from pgjobs.job.job import Row
 
 
 class Workers(Statements):
-    """The register of workers, their modes and their signals."""
+    """The register of workers, their modes and their ticks."""
 
     __slots__ = ()
 
     async def channel(self, topic: str) -> str:
-        """Returns the NOTIFY channel of a topic: ``jobs``, ``jobs_cancel`` or ``jobs_turn``."""
+        """Returns the NOTIFY channel of a topic: ``jobs``, ``jobs_cancel`` or ``jobs_signal``."""
         value: str = await self._value("select {schema}.jobs_channel($1::text) as value", topic)
         return value
 
@@ -23,43 +23,47 @@ class Workers(Statements):
         job_types: Sequence[str] | None,
         concurrency: int,
         version: str | None = None,
-    ) -> None:
+    ) -> Row:
         """Registers a worker on its LISTEN connection; raises ``WorkerNameTaken``."""
-        await self._rows(
-            """select worker from {schema}.jobs_worker_start(
+        rows = await self._rows(
+            """select started_at, listening_key from {schema}.jobs_worker_start(
             $1::text, $2::text[], $3::text[], $4::int, $5::text)""",
             worker, queues, job_types, concurrency, version,
         )
+        return rows[0]
 
     async def worker_stop(self, worker: str) -> None:
         """Takes a worker off the register."""
         await self._rows("select {schema}.jobs_worker_stop($1::text)", worker)
 
-    async def worker_tick(self, worker: str) -> Row | None:
-        """Sends a tick; returns ``watch``, ``due_in``, ``peers``, or None if not registered."""
+    async def worker_tick(self, worker: str, *, is_full: bool = True) -> Row | None:
+        """Sends a tick; returns ``others_work``, ``may_be_silent``, ``due``, ``more``.
+
+        None: the worker is not registered any more.
+        """
         rows = await self._rows(
-            "select watch, due_in, peers from {schema}._jobs_worker_tick($1::text)", worker
+            """select others_work, may_be_silent, due, more
+            from {schema}._jobs_worker_tick($1::text, $2::boolean)""",
+            worker, is_full,
         )
         return rows[0] if rows else None
 
-    async def worker_listen(self, worker: str) -> bool:
-        """Changes to mode listening; False: a producer relies on this worker's polling."""
+    async def worker_watch(self, worker: str, floors: str | None, seen: str | None) -> Row | None:
+        """Looks for jobs of silent producers; ``seen``: what the last call returned.
+
+        Returns ``may_be_silent``, ``others_poll``, ``due``, ``seen``; None: not registered any
+        more.
+        """
+        rows = await self._rows(
+            """select may_be_silent, others_poll, due, seen_now::text as seen
+            from {schema}._jobs_worker_watch($1::text, $2::text::jsonb, $3::text::jsonb)""",
+            worker, floors, seen,
+        )
+        return rows[0] if rows else None
+
+    async def worker_mode(self, worker: str, mode: str) -> bool:
+        """Changes the worker's mode; False: two workers poll already."""
         value: bool = await self._value(
-            "select {schema}._jobs_worker_listen($1::text) as value", worker
+            "select {schema}._jobs_worker_mode($1::text, $2::text) as value", worker, mode
         )
         return value
-
-    async def worker_poll(self, worker: str) -> None:
-        """Changes to mode polling: producers need not notify this worker."""
-        await self._rows("select {schema}._jobs_worker_poll($1::text)", worker)
-
-    async def signal(
-        self,
-        queues: Sequence[str],
-        job_types: Sequence[str] | None = None,
-        hops: int = 3,
-    ) -> None:
-        """Tells the workers of these queues to claim: one at once, the others soon."""
-        await self._rows(
-            "select {schema}._jobs_signal($1::text[], $2::text[], $3::int)", queues, job_types, hops
-        )

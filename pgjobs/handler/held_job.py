@@ -1,11 +1,9 @@
-"""A job that a worker holds: the row, and the state of its run."""
+"""A job that a worker holds, as its handler sees it."""
 
-import math
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor as Threads
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, cast
 
 import asyncpg
@@ -13,17 +11,9 @@ import asyncpg
 from pgjobs.database import NULL_WHEN_CLAIMED, Database
 from pgjobs.errors import JobNotHeld
 from pgjobs.handler.host import Host
-from pgjobs.job.job import NOT_DECODED, Job, P, Row
+from pgjobs.handler.run import Run
+from pgjobs.job.job import NOT_DECODED, Job, P
 from pgjobs.job.payload import encode
-
-
-class Stop(Enum):
-    """Why a worker cancels a running handler."""
-
-    CANCEL = "its cancellation was requested"
-    LOST = "the worker has lost it"
-    SHUTDOWN = "the worker is shutting down"
-    TIMEOUT = "its timeout is over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +28,15 @@ class Holder:
 class HeldJob(Job[P]):
     """A claimed job. Handlers get ``pgjobs.RunningJob``, which adds the app's type."""
 
-    __slots__ = ("_app", "_begun", "_committed", "_deadline", "_holder", "_stop")
+    __slots__ = ("_app", "_holder", "_run")
 
-    def __init__(self, row: Row, app: Host, holder: Holder) -> None:
+    def __init__(self, run: Run, app: Host, holder: Holder) -> None:
         # Decoded when the job runs: a bad payload must fail its job, not the claim.
-        self._row = row
+        self._row = run.row
         self._payload = NOT_DECODED
+        self._run = run
         self._app = app
         self._holder = holder
-        self._begun = False
-        self._committed = False  # the handler's own transaction has completed the job
-        self._deadline = math.inf  # by the event loop's clock
-        self._stop: Stop | None = None
 
     def _value(self, column: str) -> Any:
         try:
@@ -79,7 +66,7 @@ class HeldJob(Job[P]):
         block by an exception rolls everything back. Raises ``JobNotHeld``, and rolls the writes
         back, if the job was lost meanwhile.
         """
-        if self._committed:
+        if self._run.is_committed:
             raise JobNotHeld(f"job {self.id} is completed already: one transaction per job")
         pool = await self._app.pool()
         async with pool.acquire() as connection, connection.transaction():
@@ -90,4 +77,4 @@ class HeldJob(Job[P]):
             )
             if not done:
                 raise JobNotHeld(f"job {self.id} is not held in attempt {self.attempt} any more")
-        self._committed = True
+        self._run.is_committed = True

@@ -1,170 +1,154 @@
-"""Claims jobs, with floors or without, and again after a lost connection."""
+"""Claims jobs, and again when an answer was lost or refused."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import asyncpg
 
-from pgjobs.connection.link import BROKEN, persist
+from pgjobs.connection.link import BROKEN, Link
 from pgjobs.database import Database
 from pgjobs.errors import PgjobsError
 from pgjobs.job.job import Row
 from pgjobs.worker.floors import Floors
+from pgjobs.worker.held import Held
+from pgjobs.worker.wake import Wake
 
 log = logging.getLogger("pgjobs.worker")
 
 RETRY_LOCKED_AFTER_S = 0.1  # for a due job whose row another session has locked
-SECOND_RELEASE_AFTER_S = 30.0  # an abandoned claim may still commit on the server until then
-PAUSE_AFTER_REFUSAL_S = 1.0  # when the server refuses a claim, for example during a failover
+RETRY_REFUSED_AFTER_S = 0.4  # also the longest pause between two tries to connect
+RECONCILE_AGAIN_AFTER_S = 0.2
+SHRINK = 4  # the factor of the next claim after one whose answer did not arrive in time
 
 
 class Claimer:
     """Claims for one worker.
 
-    ``known_ids`` gives the jobs that the worker knows it holds. Once ``stopping`` gives True, a
-    broken connection is given up. ``on_release_due``: a claim must release jobs again.
+    A claim whose answer is lost may have been made. So the worker names all that it holds, and the
+    server gives back the rest, until the process that served the claim is gone.
     """
 
     def __init__(
         self,
-        database: Database,
+        link: Link,
+        schema: str,
         worker: str,
+        held: Held,
+        wake: Wake,
         *,
         queues: Sequence[str],
         job_types: Sequence[str],
         lease: timedelta,
-        known_ids: Callable[[], set[int]],
-        stopping: Callable[[], bool],
-        on_release_due: Callable[[], None],
     ) -> None:
-        self._database = database
+        self._link = link
+        self._database = Database(link, schema)
         self._worker = worker
+        self._held = held
+        self._wake = wake
         self._queues = queues
         self._types = job_types
         self._lease = lease
-        self._known_ids = known_ids
-        self._stopping = stopping
-        self._on_release_due = on_release_due
-        self._may_hold_unknown = False
-        self._second_release: asyncio.TimerHandle | None = None
-        self._floors = Floors()
-        self._last_was_full = False
+        self.floors = Floors(queues)
+        self._max_jobs: int | None = None  # None: no claim has been too large for the line
+        self._lost_backend: int | None = None
+        self._unsettled_until: float | None = None
+        self._stopping = False
+        self.was_full = False  # whether the last claim gave all that it asked for
 
-    async def claim(self, free: int) -> Sequence[Row]:
-        """Claims up to ``free`` jobs; fewer only if no more are due, or if the worker stops.
+    def stop(self) -> None:
+        """Lets ``claim`` return at once from now on."""
+        self._stopping = True
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the worker knows all that it holds."""
+        return self._unsettled_until is None
+
+    async def claim(self, room: int) -> Sequence[Row]:
+        """Claims up to ``room`` jobs; fewer only if no more are due, or if the worker stops.
 
         Never returns [] for an error: the loop would believe the queue empty, and sleep.
         """
-        while not self._stopping():
+        pause = RETRY_LOCKED_AFTER_S
+        while room and not self._stopping:
             try:
-                if self._may_hold_unknown:
-                    await self._release_unknown()
-                return await self._with_floors(free)
-            except BROKEN as error:
-                log.warning("claiming: connection lost (%r)", error)
-                self.release_at_next_claim()
-                with suppress(*BROKEN):
-                    await persist(self._release_unknown, "claiming", stop=self._stopping)
+                if not self.is_settled:
+                    await self._reconcile()
+                return await self._claim(min(room, self._max_jobs or room))
             except PgjobsError:
                 raise
-            except asyncpg.PostgresError as error:
-                pause = PAUSE_AFTER_REFUSAL_S
-                log.error("claiming: the server refused, again in %.0f s: %r", pause, error)
-                await asyncio.sleep(pause)
-        return []
-
-    async def _with_floors(self, free: int) -> Sequence[Row]:
-        floors = self._floors.for_claim(backlog=self._last_was_full)
-        rows = await self._claim_once(free, floors)
-        if len(rows) < free and floors and not self._floors.for_claim(backlog=False):
-            # Only a full claim proves that the queue is empty.
-            try:
-                rows = [*rows, *await self._claim_once(free - len(rows), None)]
             except (*BROKEN, asyncpg.PostgresError) as error:
-                if not rows:
-                    raise
-                # The jobs of the first claim must run.
-                log.warning("claiming: %r", error)
-                self.release_at_next_claim()
-        self._last_was_full = len(rows) == free
+                log.warning("claiming failed, again in %.1f s: %r", pause, error)
+                await asyncio.sleep(pause)
+                pause = RETRY_REFUSED_AFTER_S
+        self.was_full = True
+        return ()
+
+    async def _claim(self, count: int) -> Sequence[Row]:
+        lowered = self.floors.lowered
+        try:
+            rows = await self._database.claim(
+                self._worker, self._queues, count, self._lease, self._types,
+                self.floors.as_json(), suspects=self._held.has_free_slot,
+            )
+        except BROKEN as error:
+            self._answer_lost()
+            if isinstance(error, TimeoutError):
+                # Perhaps the jobs are too large for the line.
+                if count == 1:
+                    self._link.be_more_patient()
+                self._max_jobs = max(1, count // SHRINK)
+            raise
+        if self._max_jobs is not None:
+            self._max_jobs = 2 * count if count < 2**16 else None
+        self.floors.learn(rows, lowered)
+        self.was_full = len(rows) == count
         return rows
 
-    async def _claim_once(self, free: int, floors: str | None) -> Sequence[Row]:
-        rows = await self._database.claim(
-            self._worker, self._queues, free, self._lease, self._types, floors
-        )
-        self._floors.learn(rows, full=floors is None)
-        return rows
+    def _answer_lost(self) -> None:
+        self._lost_backend = self._link.last_backend
+        now = asyncio.get_running_loop().time()
+        self._unsettled_until = now + self._link.statement_timeout_s
 
-    async def _release_unknown(self) -> None:
+    async def _reconcile(self) -> None:
         """Gives back the jobs that the worker holds without knowing: it would never run them."""
-        try:
-            await self._release(self._known_ids())
-        except BROKEN:
-            raise
-        except asyncpg.PostgresError as error:
-            # Wait before the next try: the server may refuse to change one of the rows.
-            log.error("claiming: the server refused to take jobs back: %r", error)
-            self.release_at_next_claim()
-            self._may_hold_unknown = False
-
-    async def _release(self, known_ids: set[int]) -> None:
-        self._may_hold_unknown = False
-        try:
-            given_back = await self._database.release_unknown(self._worker, list(known_ids))
-        except BaseException:
-            self._may_hold_unknown = True
-            raise
-        if given_back:
-            log.warning("claiming: gave back %d jobs that did not run here", len(given_back))
-
-    def release_at_next_claim(self) -> None:
-        """Notes that the worker may hold jobs that it does not know.
-
-        The next claim gives those jobs back. A later claim does so again, because the server may
-        still commit the abandoned claim.
-        """
-        self._may_hold_unknown = True
-        if self._second_release is None:
+        if await self.release_unnamed():
+            self._unsettled_until = None
+        elif self._unsettled_until is not None:
             loop = asyncio.get_running_loop()
-            self._second_release = loop.call_later(SECOND_RELEASE_AFTER_S, self._release_again)
+            if loop.time() > self._unsettled_until:
+                # The server has cancelled the abandoned claim by now.
+                self._unsettled_until = None
+            else:
+                loop.call_later(RECONCILE_AGAIN_AFTER_S, self._wake.set)
 
-    def _release_again(self) -> None:
-        self._second_release = None
-        self._may_hold_unknown = True
-        self._on_release_due()
+    async def release_unnamed(self) -> bool:
+        """Gives back what the worker holds and does not know; True: nothing can follow."""
+        ids, attempts = self._held.keys
+        row = await self._database.reconcile(self._worker, ids, attempts, self._lost_backend)
+        if row["released"]:
+            log.warning("claiming: gave back %d jobs that did not run here", row["released"])
+        is_settled: bool = row["is_settled"]
+        return is_settled
 
-    @property
-    def may_hold_unknown(self) -> bool:
-        """Whether the worker may hold jobs that it does not know."""
-        return self._may_hold_unknown or self._second_release is not None
-
-    async def release_all(self) -> None:
-        """Gives back all jobs that this worker still holds, begun or only claimed."""
-        if self._second_release is not None:
-            self._second_release.cancel()
-            self._second_release = None
-        try:
-            await self._release(set())
-        except (*BROKEN, asyncpg.PostgresError) as error:
-            log.error("this worker may still hold jobs, other workers take them back: %r", error)
-
-    async def is_due(self) -> bool:
-        """Whether jobs are due that other workers could claim."""
-        seconds = await self.until_due()
-        return seconds is not None and seconds <= RETRY_LOCKED_AFTER_S
-
-    async def until_due(self) -> float | None:
+    async def look(self) -> float | None:
         """Seconds until the next job is due; None: none is waiting."""
+        lowered = self.floors.lowered
         try:
-            due_in = await self._database.due_in(self._queues, self._types)
+            due, now = await self._database.look(
+                self._queues, self._types, self.floors.as_json()
+            )
         except (*BROKEN, asyncpg.PostgresError) as error:
             log.warning("asking for a due time: %r", error)
-            return PAUSE_AFTER_REFUSAL_S
-        if due_in is None:
-            return None
-        # Due, but not claimed: another session has locked the row, or the job has just come.
-        return due_in.total_seconds() if due_in > timedelta(0) else RETRY_LOCKED_AFTER_S
+            return RETRY_REFUSED_AFTER_S
+        if due is not None and due <= now:
+            return 0.0
+        self.floors.emptied(now, lowered)
+        return None if due is None else (due - now).total_seconds()
+
+    def may_be_due_from(self, run_at: datetime) -> None:
+        """Jobs were found due, from that run_at on: the next claim must read them."""
+        self.floors.lower(run_at)
+        self._wake.set()

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from pgjobs.errors import InvalidArgument
-from pgjobs.handler.held_job import HeldJob, Stop
+from pgjobs.handler.held_job import HeldJob
+from pgjobs.handler.run import Phase, Run, Stop
 from pgjobs.handler.signals import Cancel, Fail, Retry, Snooze
 from pgjobs.handler.task import Task
 from pgjobs.job.payload import encode
@@ -21,11 +22,11 @@ _MAX_TRACEBACK_CHARACTERS = 8_000
 _PACKAGES_BEFORE_THE_HANDLER = ("pgjobs.worker", "pgjobs.handler", "concurrent.futures")
 
 
-async def execute(task: Task[Any, Any], job: HeldJob[Any]) -> Outcome:
+async def execute(task: Task[Any, Any], job: HeldJob[Any], run: Run) -> Outcome:
     """Runs the handler; raises only what stops the whole process."""
-    if job._stop is not None:
-        return _stopped(task, job)
-    job._begun = True
+    if run.stop is not None:
+        return _stopped(task, run)
+    run.phase = Phase.RUNNING
     try:
         job._payload = task.decode(job._row["payload"])
     except (ValidationError, ValueError) as error:
@@ -35,12 +36,12 @@ async def execute(task: Task[Any, Any], job: HeldJob[Any]) -> Outcome:
     try:
         value = await task.run(job)
     except asyncio.CancelledError:
-        return _stopped(task, job)
+        return _stopped(task, run)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - also SystemExit: only this job fails
-        return _failed(job, error)
-    if job._committed:
+        return _failed(job, run, error)
+    if run.is_committed:
         return COMMITTED
     if value is None:
         return COMPLETED
@@ -63,10 +64,10 @@ def log_end(job: HeldJob[Any], outcome: Outcome, seconds: float) -> None:
         )
 
 
-def _stopped(task: Task[Any, Any], job: HeldJob[Any]) -> Outcome:
-    if job._committed:
+def _stopped(task: Task[Any, Any], run: Run) -> Outcome:
+    if run.is_committed:
         return COMMITTED
-    match job._stop:
+    match run.stop:
         case Stop.CANCEL:
             return Outcome(End.CANCELLED)
         case Stop.LOST:
@@ -80,8 +81,8 @@ def _stopped(task: Task[Any, Any], job: HeldJob[Any]) -> Outcome:
             return Outcome(End.FAILED, error="CancelledError: the handler cancelled itself")
 
 
-def _failed(job: HeldJob[Any], error: BaseException) -> Outcome:
-    if job._committed:
+def _failed(job: HeldJob[Any], run: Run, error: BaseException) -> Outcome:
+    if run.is_committed:
         log.warning(
             "job %s raised after its transaction had completed it: %r", job.id, error,
             extra=job.log_fields,

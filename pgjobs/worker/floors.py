@@ -1,44 +1,73 @@
-"""Floors: lower bounds of run_at per level. The worker has claimed the jobs below them."""
+"""Floors: lower bounds of run_at per level, below which the worker knows of no claimable job."""
 
 import json
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from pgjobs.job.job import Row
 
-# A retry, or a transaction that committed late, may have an earlier run_at than what was claimed.
-# Only a full claim, one without floors, finds such a job. Full claims are made this often.
-FULL_CLAIM_EVERY_S = 0.02
-FULL_CLAIM_EVERY_S_IN_BACKLOG = 1.0
+LOWEST_PRIORITY, HIGHEST_PRIORITY = -9, 9
+ALL_LEVELS = 2 ** (HIGHEST_PRIORITY - LOWEST_PRIORITY + 1) - 1
 
 
 class Floors:
-    """Learns floors from claims and gives them to claims, except to full ones (jobs_claim.sql)."""
+    """Learns floors from claims and looks, and lowers them for news (decision 6).
 
-    def __init__(self) -> None:
-        self._levels: dict[str, dict[int, datetime]] = {}
-        self._full_claim_at = float("-inf")
+    A level is a priority of a queue; in a set of levels bit n stands for priority n - 9.
+    ``lowered`` counts news: what a statement found must not raise a floor that was lowered after
+    the statement was sent.
+    """
 
-    def for_claim(self, *, backlog: bool) -> str | None:
-        """Returns the floors as JSON for ``jobs_claim``; None: a full claim is due."""
-        age = time.monotonic() - self._full_claim_at
-        full_after_s = FULL_CLAIM_EVERY_S_IN_BACKLOG if backlog else FULL_CLAIM_EVERY_S
-        if not self._levels or age >= full_after_s:
-            return None
-        return json.dumps(
-            {
-                queue: {str(priority): at.isoformat() for priority, at in levels.items()}
-                for queue, levels in self._levels.items()
-            }
-        )
+    def __init__(self, queues: Iterable[str]) -> None:
+        self._levels: dict[str, dict[int, datetime]] = {queue: {} for queue in queues}
+        self._emptied_at: dict[str, datetime] = {}
+        self._lowered_at: dict[str, int] = dict.fromkeys(self._levels, 0)
+        self._json: str | None = None
+        self.lowered = 0
 
-    def learn(self, rows: Sequence[Row], *, full: bool) -> None:
-        """Takes the rows of a claim, in their order; ``full``: it was a full claim.
+    def as_json(self) -> str:
+        """The floors as ``jobs_claim`` takes them."""
+        if self._json is None:
+            self._json = json.dumps(
+                {
+                    queue: {str(priority): at.isoformat() for priority, at in levels.items()}
+                    for queue, levels in self._levels.items()
+                    if levels
+                }
+            )
+        return self._json
 
-        A level without rows keeps its floor: the index entries of its claimed jobs are still there.
-        """
-        if full:
-            self._full_claim_at = time.monotonic()
+    def learn(self, rows: Sequence[Row], lowered: int) -> None:
+        """Takes the rows of a claim, in their order; ``lowered`` as it was before the claim."""
         for row in rows:
-            self._levels.setdefault(row["queue"], {})[row["priority"]] = row["run_at"]
+            queue = row["queue"]
+            # A suspect comes before its turn, so that earlier jobs may be left.
+            if not row["crash_count"] and self._lowered_at[queue] <= lowered:
+                self._levels[queue][row["priority"]] = row["run_at"]
+                self._json = None
+
+    def emptied(self, at: datetime, lowered: int) -> None:
+        """Nothing was due at that moment; ``lowered`` as it was before the look."""
+        for queue, levels in self._levels.items():
+            if self._lowered_at[queue] <= lowered:
+                self._levels[queue] = dict.fromkeys(levels, at)
+                self._emptied_at[queue] = at
+                self._json = None
+
+    def lower(self, to: datetime, queue: str | None = None, levels: int = ALL_LEVELS) -> None:
+        """There may be claimable jobs in these levels, from that run_at on; None: in all queues."""
+        self.lowered += 1
+        for name in self._levels if queue is None else [queue]:
+            self._lowered_at[name] = self.lowered
+            known = self._levels[name]
+            emptied_at = self._emptied_at.get(name)
+            for bit in range(levels.bit_length()):
+                priority = LOWEST_PRIORITY + bit
+                if not levels >> bit & 1:
+                    continue
+                if priority in known:
+                    known[priority] = min(known[priority], to)
+                elif emptied_at is not None and levels != ALL_LEVELS:
+                    # The look found nothing in any level, so this job is the first in its level.
+                    known[priority] = min(emptied_at, to)
+        self._json = None

@@ -4,19 +4,19 @@ from pgjobs.connection.link import Link
 
 # A claim need not be flushed to disk: the flush of a later completion covers it too, and a claim
 # that a crash of the server undoes is made again. So a claim costs no disk write.
-_CLAIM_SETTINGS = {"synchronous_commit": "off"}
+_CLAIM_SETTINGS = {"synchronous_commit": "off", "lock_timeout": "4s"}
 # A row that another session has locked must not delay the ends of other jobs (see Settlement).
-# And a statement that the worker has abandoned would wait on the server and keep its locks.
 _SETTLE_SETTINGS = {"lock_timeout": "200ms"}
 # The server drops a half-open LISTEN connection, and with it the worker's name, after 25 s.
 _LISTEN_SETTINGS = {
-    "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
+    "synchronous_commit": "off", "lock_timeout": "2s", "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
 }
 _LISTEN_TIMEOUT_S = 4.0
 
 
 class Links:
-    """``claim`` carries claims, heartbeats and signals; ``settle`` ends; ``listen`` LISTEN."""
+    """``claim`` carries claims and looks; ``settle`` ends; ``listen`` LISTEN and all the rest."""
 
     def __init__(self, dsn: str, listen_dsn: str | None, worker: str) -> None:
         name = f"pgjobs {worker}"

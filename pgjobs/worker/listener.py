@@ -1,11 +1,12 @@
-"""A worker's LISTEN connection: its registration, its mode, its wake-ups and its regular tick."""
+"""A worker's LISTEN connection: its registration, its mode, what it hears, its ticks."""
 
 import asyncio
 import logging
+import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
@@ -13,19 +14,31 @@ from pgjobs.connection.link import BROKEN, Link, persist
 from pgjobs.connection.notifications import Notifications
 from pgjobs.database import Database
 from pgjobs.errors import WorkerNameTaken
+from pgjobs.worker.claimer import Claimer
+from pgjobs.worker.floors import ALL_LEVELS
+from pgjobs.worker.heartbeat import Heartbeat
+from pgjobs.worker.held import Held
+from pgjobs.worker.mode import Mode
+from pgjobs.worker.wake import Wake
 
 log = logging.getLogger("pgjobs.listener")
 
-TICK_S = 10.0  # between ticks while no other worker is at work
+FULL_TICK_S = 10.0
 TICK_WHILE_OTHERS_WORK_S = 2.0  # a worker's death is noticed at the second tick
-FALLBACK_CLAIM_AFTER_S = (0.1, 0.4)  # by workers that the signal did not pick
+WATCH_S = 0.15  # while producers may be silent
+FALLBACK_LOOK_AFTER_S = (0.1, 0.2)  # by workers that the signal did not pick
+POLL_AGAIN_AFTER_REFUSAL_S = 1.0
+RETRY_REFUSED_AFTER_S = 0.4
+RECOVER_AT_ONCE = 1_000
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Listener:
-    """Registers the worker, hears notifications, and detects a dead connection.
+    """Registers the worker, hears signals, and detects a dead connection.
 
-    Losing this connection costs no job: handlers run on, and after reconnecting the worker claims
-    once, for what was notified meanwhile.
+    Losing this connection costs no job: handlers run on, and after reconnecting the worker looks
+    for what it did not hear. No other part of the worker waits for this connection.
     """
 
     def __init__(
@@ -33,14 +46,15 @@ class Listener:
         link: Link,
         schema: str,
         worker: str,
+        held: Held,
+        wake: Wake,
+        claimer: Claimer,
+        heartbeat: Heartbeat,
         *,
         queues: Sequence[str],
         job_types: Sequence[str],
         concurrency: int,
         version: str,
-        on_wake: Callable[[], None],
-        on_turn: Callable[[int], None],
-        on_cancel: Callable[[int], None],
     ) -> None:
         self._link = link
         self._notifications = Notifications(link, on_lost=self._connection_lost)
@@ -48,76 +62,86 @@ class Listener:
         self._worker = worker
         self._registration = (list(queues), list(job_types), concurrency, version)
         self._queues = frozenset(queues)
-        self._on_wake = on_wake
-        self._on_turn = on_turn
-        self._on_cancel = on_cancel
+        self._held = held
+        self._wake = wake
+        self._claimer = claimer
+        self._heartbeat = heartbeat
+        self._own_key = ""
+        self._first_started_at: datetime | None = None
+        self._has_predecessor = True
         self._lost = asyncio.Event()
-        self._registered = False
-        self._tick_changed = asyncio.Event()
-        self._next_tick = 0.0
-        self._fallback_claim: asyncio.TimerHandle | None = None
-        self.is_listening = False
-        self.peers = 0
+        self._changed = asyncio.Event()
+        self._next_tick = self._next_full_tick = self._next_watch = 0.0
+        self._others_work = True
+        self._seen: str | None = None  # what the last watch returned
+        self._fallback_look: asyncio.TimerHandle | None = None
+        self._polling_refused_until = 0.0
+        self.mode: Mode | None = None  # None: not registered, so the worker claims by the clock
+        self.wanted = Mode.LISTENING
 
     async def connect(self) -> None:
         """Connects and registers. Raises ``WorkerNameTaken`` if a living worker has the name."""
-        self.is_listening = self._registered = False
+        self.mode = None
         self._lost.clear()
         await self._notifications.listen(
             {
-                await self._database.channel("jobs"): self._on_notify_queue,
-                await self._database.channel("jobs_turn"): self._on_notify_turn,
+                await self._database.channel("jobs_signal"): self._on_notify_signal,
                 await self._database.channel("jobs_cancel"): self._on_notify_cancel,
             }
         )
-        await self._database.worker_start(self._worker, *self._registration)
-        self._registered = True
-        await self.start_listening()
-        # This worker missed all notifications until now: claim once.
-        self._on_wake()
+        row = await self._database.worker_start(self._worker, *self._registration)
+        self._own_key = str(row["listening_key"])
+        if self._first_started_at is None:
+            self._first_started_at = row["started_at"]
+        # This worker missed all signals until now.
+        self._seen = None
+        self._next_watch = self._next_full_tick = 0.0
+        await self._change_mode()
+
+    def want(self, mode: Mode) -> None:
+        """Asks for a mode; the worker goes on in the old one until ``mode`` changes."""
+        if mode is Mode.POLLING and self._now() < self._polling_refused_until:
+            return
+        if mode is not self.wanted:
+            self.wanted = mode
+            self._changed.set()
 
     async def run(self) -> None:
-        """Ticks regularly, reconnects when the connection is lost; never returns."""
-        clock = asyncio.get_running_loop().time
-        self._next_tick = clock()
+        """Changes modes, watches, ticks and reconnects; never returns."""
         while True:
-            # Notifications bring the next tick nearer; a lost connection makes it due at once.
-            while not self._lost.is_set() and clock() < self._next_tick:
-                self._tick_changed.clear()
+            self._changed.clear()
+            next_step = min(self._next_watch, self._next_tick, self._next_full_tick)
+            if not self._lost.is_set() and self.mode is self.wanted and self._now() < next_step:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout_at(self._next_tick):
-                        await self._tick_changed.wait()
+                    async with asyncio.timeout_at(next_step):
+                        await self._changed.wait()
             try:
-                self._next_tick = clock() + await persist(self._tick, "listening")
+                await persist(self._step, "listening")
             except asyncpg.PostgresError as error:
                 # A statement timeout, a failover, a changed password: try again.
-                pause = TICK_WHILE_OTHERS_WORK_S
-                log.error("listening: the server refused, again in %.0f s: %r", pause, error)
+                pause = RETRY_REFUSED_AFTER_S
+                log.warning("listening: the server refused, again in %.1f s: %r", pause, error)
                 await asyncio.sleep(pause)
 
-    async def _tick(self) -> float:
-        """One tick; returns the seconds until the next."""
+    async def _step(self) -> None:
         if self._lost.is_set():
             await self._reconnect()
-        tick = await self._database.worker_tick(self._worker)
-        if tick is None:
-            # Others took this worker for dead, for example while its process was stopped.
-            await self._database.worker_start(self._worker, *self._registration)
-            return TICK_WHILE_OTHERS_WORK_S
-        self.peers = tick["peers"]
-        due_in = tick["due_in"]
-        if due_in is not None and due_in <= timedelta(0):
-            self._on_wake()
-        return TICK_WHILE_OTHERS_WORK_S if tick["watch"] else TICK_S
+        if self.mode is not self.wanted:
+            await self._change_mode()
+        if self._now() >= self._next_watch:
+            await self._watch()
+        if self._now() >= min(self._next_tick, self._next_full_tick):
+            await self._tick()
 
     async def _reconnect(self) -> None:
         log.warning("listening: connection lost, connecting again")
         try:
             await self.connect()
+            self._wake.set()
         except WorkerNameTaken:
             # Most likely the server still keeps this worker's old session, which holds the name.
-            # Until the next tick registers again, only LISTEN matters.
-            self._on_wake()
+            # Until the next step registers again, only LISTEN matters.
+            self._wake.set()
             self._lost.set()
             await asyncio.sleep(TICK_WHILE_OTHERS_WORK_S)
         except BaseException:
@@ -125,60 +149,125 @@ class Listener:
             self._lost.set()
             raise
 
-    async def start_listening(self) -> bool:
-        """Mode listening: producers notify. False: a producer counts on this worker polling."""
-        # A connection that is new or lost hears nothing yet.
-        if not self.is_listening and self._registered and not self._lost.is_set():
-            self.is_listening = await self._database.worker_listen(self._worker)
-        return self.is_listening
+    async def _change_mode(self) -> None:
+        wanted = self.wanted
+        if await self._database.worker_mode(self._worker, wanted.value):
+            log.debug("worker %s is %s", self._worker, wanted.value)
+            self.mode = wanted
+        elif wanted is Mode.POLLING:
+            self._polling_refused_until = self._now() + POLL_AGAIN_AFTER_REFUSAL_S
+            self.wanted = self.mode or Mode.LISTENING
+        if wanted is Mode.LISTENING:
+            # Signals pick this worker from now on: claim what came before.
+            self._wake.set()
+        if wanted is not Mode.FULL:
+            self._next_watch = 0.0
 
-    async def start_polling(self) -> None:
-        """Mode polling: the worker claims every few milliseconds, and producers are silent."""
-        if self.is_listening:
-            self.is_listening = False
-            if not self._lost.is_set():
-                await self._database.worker_poll(self._worker)
+    async def _watch(self) -> None:
+        row = await self._database.worker_watch(
+            self._worker, self._claimer.floors.as_json(), self._seen
+        )
+        if row is None:
+            self._lost.set()
+            return
+        is_silent = row["may_be_silent"] or self.mode is Mode.POLLING
+        self._seen = row["seen"] if is_silent else None
+        self._next_watch = self._now() + WATCH_S if is_silent else math.inf
+        if row["due"] is not None:
+            self._claimer.may_be_due_from(row["due"])
+            if row["others_poll"] and self.mode is Mode.LISTENING:
+                self.want(Mode.POLLING)
+
+    async def _tick(self) -> None:
+        is_full = self._now() >= self._next_full_tick
+        if self._has_predecessor:
+            await self._recover_predecessor()
+        tick = await self._database.worker_tick(self._worker, is_full=is_full)
+        if tick is None:
+            # Others took this worker for dead, for example while its process was stopped.
+            self._lost.set()
+            return
+        now = self._now()
+        if is_full:
+            self._next_full_tick = now if tick["more"] else now + FULL_TICK_S
+            self._others_work = tick["others_work"]
+        self._next_tick = now + TICK_WHILE_OTHERS_WORK_S if self._others_work else math.inf
+        if tick["due"] is not None:
+            self._claimer.may_be_due_from(tick["due"])
+        if tick["may_be_silent"] and self._next_watch == math.inf:
+            self._next_watch = now
+
+    async def _recover_predecessor(self) -> None:
+        """The name was free, so its last holder is dead: takes back that holder's jobs."""
+        assert self._first_started_at is not None
+        recovered = RECOVER_AT_ONCE
+        while recovered == RECOVER_AT_ONCE:
+            recovered = await self._database.recover_own(
+                self._worker, self._first_started_at, RECOVER_AT_ONCE
+            )
+        self._has_predecessor = False
 
     async def close(self, *, leave: bool = True) -> None:
         """Disconnects. ``leave`` takes the worker off the register; else others find it dead."""
-        self.claim_made()
+        if self._fallback_look is not None:
+            self._fallback_look.cancel()
         if leave:
             with suppress(*BROKEN, asyncpg.PostgresError):
                 await self._database.worker_stop(self._worker)
         await self._link.close()
 
-    def claim_made(self) -> None:
-        """Cancels the fallback claim, since the worker claims now."""
-        self._tick_soon()
-        if self._fallback_claim is not None:
-            self._fallback_claim.cancel()
-            self._fallback_claim = None
-
-    def _tick_soon(self) -> None:
+    def work_seen(self) -> None:
         """Ticks soon, to notice the death of a worker that is at work now."""
-        soon = asyncio.get_running_loop().time() + TICK_WHILE_OTHERS_WORK_S
-        if self._next_tick > soon:
-            self._next_tick = soon
-            self._tick_changed.set()
+        if not self._others_work:
+            self._others_work = True
+            self._next_tick = self._now() + TICK_WHILE_OTHERS_WORK_S
+            self._changed.set()
 
-    def _on_notify_queue(self, payload: str) -> None:
-        if payload in self._queues and self._fallback_claim is None:
-            delay = random.uniform(*FALLBACK_CLAIM_AFTER_S)
-            self._fallback_claim = asyncio.get_running_loop().call_later(delay, self._on_wake)
-            self._tick_soon()
+    def _on_notify_signal(self, payload: str) -> None:
+        # Any session may notify anything.
+        first, _, rest = payload.partition(" ")
+        if first in ("polling", "started"):
+            if rest in self._queues:
+                self.work_seen()
+                if first == "polling":
+                    self._next_watch = 0.0
+                    self._changed.set()
+            return
+        levels, _, rest = rest.partition(" ")
+        run_at, _, queue = rest.partition(" ")
+        if queue not in self._queues or not (_is_number(levels) and _is_number(run_at)):
+            return
+        self.work_seen()
+        if run_at == "0":
+            # It is not known from when on jobs may be due.
+            self._next_full_tick = 0.0
+            self._changed.set()
+            return
+        with suppress(OverflowError):
+            self._claimer.floors.lower(
+                _EPOCH + timedelta(microseconds=int(run_at)), queue, int(levels) & ALL_LEVELS
+            )
+        if first == self._own_key:
+            self._wake.set()
+        elif self._fallback_look is None:
+            delay = random.uniform(*FALLBACK_LOOK_AFTER_S)
+            self._fallback_look = asyncio.get_running_loop().call_later(delay, self._fall_back)
 
-    def _on_notify_turn(self, payload: str) -> None:
-        handovers_left, _, worker = payload.partition(" ")
-        if worker == self._worker:
-            self._on_turn(int(handovers_left) if _is_number(handovers_left) else 0)
+    def _fall_back(self) -> None:
+        self._fallback_look = None
+        self._wake.nudge()
 
     def _on_notify_cancel(self, payload: str) -> None:
-        if _is_number(payload):
-            self._on_cancel(int(payload))
+        if _is_number(payload) and self._held.holds(int(payload)):
+            self._heartbeat.ask()
 
     def _connection_lost(self) -> None:
         self._lost.set()
-        self._tick_changed.set()
+        self._changed.set()
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
 
 
 def _is_number(text: str) -> bool:

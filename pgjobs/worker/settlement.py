@@ -11,6 +11,8 @@ import asyncpg
 from pgjobs.connection.link import BROKEN, persist
 from pgjobs.database import Database
 from pgjobs.errors import PgjobsError, SchemaMismatch
+from pgjobs.handler.run import Key
+from pgjobs.worker.held import Held
 from pgjobs.worker.outcome import End, Outcome
 
 log = logging.getLogger("pgjobs.worker")
@@ -33,34 +35,33 @@ MAX_TRIES_WHILE_CLOSING = 3
 class Settlement:
     """The ends of jobs that wait to be written, and the one connection that writes them.
 
-    ``on_all_written`` is called whenever all ends are written, ``on_given_up`` when an end cannot
-    be written: the worker then still holds that job.
+    An end that cannot be written is forgotten, too: the next heartbeat does not name its job, so
+    that the server gives the job back.
     """
 
     def __init__(
         self,
         database: Database,
         worker: str,
+        held: Held,
         *,
         keep_completed: bool,
-        on_all_written: Callable[[], None],
-        on_given_up: Callable[[], None],
     ) -> None:
         self._database = database
         self._worker = worker
+        self._held = held
         self._keep_completed = keep_completed
-        self._on_all_written = on_all_written
-        self._on_given_up = on_given_up
         self._waiting: list[Ended] = []
+        self._deferred: list[Ended] = []  # of the batch that is being written
         self._has_work = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._throttling = True
         self._closing = False
 
-    def add(self, job_id: int, attempt: int, outcome: Outcome) -> None:
+    def add(self, key: Key, outcome: Outcome) -> None:
         """Takes the end of a run; it is written soon."""
-        self._waiting.append((job_id, attempt, outcome))
+        self._waiting.append((*key, outcome))
         if len(self._waiting) >= 2 * MAX_BATCH_JOBS and self._throttling:
             self._room.clear()
         self._has_work.set()
@@ -74,21 +75,6 @@ class Settlement:
         """Waits while too many ends are unwritten: a crash would repeat those runs."""
         await self._room.wait()
 
-    @property
-    def has_room(self) -> bool:
-        """Whether ``wait_for_room`` returns at once."""
-        return self._room.is_set()
-
-    @property
-    def keys(self) -> set[tuple[int, int]]:
-        """Id and attempt of the jobs that have ended and are not written yet."""
-        return {(job_id, attempt) for job_id, attempt, _ in self._waiting}
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether everything is written."""
-        return not self._waiting
-
     def close(self) -> None:
         """Lets ``run`` return once everything is written, without waiting for a lost connection."""
         self._closing = True
@@ -100,14 +86,20 @@ class Settlement:
             await self._has_work.wait()
             self._has_work.clear()
             while self._waiting:
-                # Removed only when written: is_empty must not be true too early.
+                # Removed only when written: a heartbeat names all that is held.
                 batch = self._next_batch()
+                self._deferred = []
                 await self._write(batch)
-                del self._waiting[: len(batch)]
+                self._waiting[: len(batch)] = []
+                self._waiting += self._deferred
+                deferred = {(job_id, attempt) for job_id, attempt, _ in self._deferred}
+                self._held.forget(
+                    (job_id, attempt) for job_id, attempt, _ in batch
+                    if (job_id, attempt) not in deferred
+                )
                 self._room.set()
             if self._closing:
                 return
-            self._on_all_written()
 
     def _next_batch(self) -> Sequence[Ended]:
         characters = 0
@@ -140,7 +132,6 @@ class Settlement:
             written = await self._persist(write, group)
         except BROKEN as error:
             # Only while closing: another worker runs these jobs again.
-            self._on_given_up()
             log.error("%d ended jobs could not be written: %s", len(group), error)
         except (asyncpg.PostgresError, PgjobsError) as error:
             if len(group) > 1:
@@ -174,10 +165,9 @@ class Settlement:
     def _defer(self, ended: Ended) -> None:
         """Moves a job whose row is locked behind the other jobs."""
         if self._closing:
-            self._on_given_up()
             log.error("job %s: its row is locked, its end could not be written", ended[0])
         else:
-            self._waiting.append(ended)
+            self._deferred.append(ended)
 
     async def _fail_refused(self, ended: Ended, error: Exception) -> None:
         """Fails a job whose end the server refused; the refusal is the job's error."""
@@ -193,8 +183,7 @@ class Settlement:
         except asyncpg.LockNotAvailableError:
             self._defer(ended)
         except (*BROKEN, asyncpg.PostgresError, PgjobsError) as again:
-            # The next claim gives the job back, so it runs again.
-            self._on_given_up()
+            # The server gives the job back, so it runs again.
             log.error("job %s: failing it was refused: %s", job_id, again)
 
     async def _complete(self, group: Sequence[Ended]) -> list[int]:

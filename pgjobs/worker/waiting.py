@@ -1,28 +1,20 @@
-"""How a worker waits between two claims, in one of two modes.
-
-listening: NOTIFY wakes it. From about two hundred jobs per second on it changes to polling.
-polling: it claims every few milliseconds, and producers send no NOTIFY because of it. After
-``LISTEN_AFTER_IDLE_S`` without a job, or without a free slot, it changes to listening.
-"""
+"""How a worker waits between two claims; ``mode.py`` has the modes."""
 
 import asyncio
-import logging
+import random
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Any
 
-import asyncpg
-
-from pgjobs.connection.link import BROKEN
-from pgjobs.worker.claimer import Claimer
+from pgjobs.worker.claimer import RETRY_LOCKED_AFTER_S, Claimer
+from pgjobs.worker.held import Held
 from pgjobs.worker.listener import Listener
-
-log = logging.getLogger("pgjobs.worker")
+from pgjobs.worker.mode import Mode
+from pgjobs.worker.wake import Wake
 
 POLL_INTERVAL_S = 0.003
+MAX_POLL_INTERVAL_S = 0.01
+MAX_UNHEARD_INTERVAL_S = 0.1  # while the worker is in no mode, for want of a LISTEN connection
 LISTEN_AFTER_IDLE_S = 0.1
-MAX_HANDOVERS = 3  # of one turn, between workers without a free slot
+FULL_AFTER_S = 0.1
 
 # From about 200 jobs per second on, polling costs less than NOTIFY. The bound must not be much
 # higher: where each NOTIFY waits for a slow disk, producers reach only about 200 per second, so
@@ -32,85 +24,57 @@ JOBS_PER_WINDOW_TO_POLL = 10
 
 
 class Waiting:
-    """Waits until ``wake`` is set, by a notification, by an ended job or by the clock.
+    """Waits until the worker should claim again: for a slot, for a signal or by the clock."""
 
-    ``pass_on``: tells other workers of these queues to claim, with this many handovers left.
-    """
-
-    def __init__(
-        self,
-        wake: asyncio.Event,
-        listener: Listener,
-        claimer: Claimer,
-        *,
-        pass_on: Callable[[int], Awaitable[None]],
-    ) -> None:
+    def __init__(self, wake: Wake, listener: Listener, claimer: Claimer, held: Held) -> None:
         self._wake = wake
         self._listener = listener
         self._claimer = claimer
-        self._pass_on = pass_on
+        self._held = held
         self._rate = Rate()
-        self._handovers_left = 0  # of the turn that this worker was given last
 
-    def count(self, jobs: int) -> None:
-        """Counts the jobs of one claim."""
-        self._rate.count(jobs)
+    async def after_claim(self, found: int) -> None:
+        """Waits after a claim that found this many jobs."""
+        self._rate.count(found)
+        if self._rate.is_high:
+            self._listener.want(Mode.POLLING)
+        # A full claim may have left due jobs: claim again as soon as a slot is free.
+        self._held.wakes_at_end = self._held.claims_ahead = self._claimer.was_full
+        if self._claimer.was_full:
+            await self._for_a_slot()
+        elif self._listener.mode is Mode.LISTENING and self._listener.wanted is Mode.LISTENING:
+            await self._for_a_signal()
+        else:
+            await self._for_the_next_poll()
 
-    def on_turn(self, handovers_left: int) -> None:
-        """Wakes the worker: a signal picked it."""
-        # Any session may notify any number.
-        self._handovers_left = min(handovers_left, MAX_HANDOVERS)
-        self._wake.set()
+    async def _for_a_slot(self) -> None:
+        if not await self._wake.wait(FULL_AFTER_S):
+            self._listener.want(Mode.FULL)
+            await self._wake.wait()
 
-    async def for_a_slot(self, *, first: bool) -> None:
-        """Waits for a free slot; offers due jobs to other workers."""
-        handovers = MAX_HANDOVERS if first else self._handovers_left - 1
-        self._handovers_left = 0
-        if self._rate.is_high and self._listener.is_listening:
-            await self._or_log(self._listener.start_polling)
-        elif handovers > 0:
-            await self._or_log(lambda: self._offer(handovers))
-        polling = not self._listener.is_listening
-        woken = await self._wait(LISTEN_AFTER_IDLE_S if polling else None)
-        if not woken and await self._or_log(self._listener.start_listening):
-            # Producers were silent because this worker was polling.
-            await self._or_log(lambda: self._offer(MAX_HANDOVERS))
+    async def _for_a_signal(self) -> None:
+        # Let the jobs that were just claimed begin before the database is asked.
+        await asyncio.sleep(0)
+        while not self._wake.asks_for_claim:
+            self._wake.clear()
+            due_in = await self._claimer.look()
+            if due_in == 0:
+                # Another session has locked the job's row, or the job has just come.
+                await self._wake.wait(RETRY_LOCKED_AFTER_S)
+                return
+            if not await self._wake.wait(due_in):
+                return
 
-    async def for_jobs(self) -> None:
-        """Waits for due jobs."""
-        if self._listener.is_listening and not self._rate.is_high:
-            # Let the jobs that were just claimed begin before the database is asked.
-            await asyncio.sleep(0)
-            await self._wait(await self._claimer.until_due())
-        elif self._listener.is_listening:
-            await self._or_log(self._listener.start_polling)
-        elif self._rate.idle_for < LISTEN_AFTER_IDLE_S or not await self._or_log(
-            self._listener.start_listening
-        ):
-            # Listening is refused while a producer's transaction is open: ask less and less often.
-            pause = max(POLL_INTERVAL_S, self._rate.idle_for / 20)
-            await self._wait(min(pause, LISTEN_AFTER_IDLE_S))
-
-    async def _offer(self, handovers: int) -> None:
-        if self._listener.peers and await self._claimer.is_due():
-            await self._pass_on(handovers)
-
-    async def _wait(self, seconds: float | None) -> bool:
-        """Waits for the flag; False on timeout."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-                return True
-        return False
-
-    async def _or_log(self, action: Callable[[], Awaitable[Any]]) -> Any:
-        """Runs a statement; logs an error, because the listener reconnects."""
-        try:
-            return await action()
-        except (*BROKEN, asyncpg.PostgresError) as error:
-            log.warning("changing mode or waking other workers: %r", error)
-            await asyncio.sleep(LISTEN_AFTER_IDLE_S)
-            return None
+    async def _for_the_next_poll(self) -> None:
+        idle_s = self._rate.idle_s
+        if self._listener.mode is not Mode.POLLING or idle_s >= LISTEN_AFTER_IDLE_S:
+            self._listener.want(Mode.LISTENING)
+        longest_s = MAX_UNHEARD_INTERVAL_S
+        if self._listener.mode is Mode.POLLING:
+            longest_s = MAX_POLL_INTERVAL_S
+        pause_s = min(max(POLL_INTERVAL_S, self._rate.claim_interval_s, idle_s / 20), longest_s)
+        # At random, so that of two polling workers none is always the first.
+        await self._wake.wait(pause_s * random.uniform(0.5, 1.5))
 
 
 class Rate:
@@ -134,12 +98,21 @@ class Rate:
             self._last_job = now
 
     @property
-    def is_high(self) -> bool:
-        """Whether this window or the last one was full, and a job has just come."""
-        most = max(self._in_window, self._in_window_before)
-        return most >= JOBS_PER_WINDOW_TO_POLL and self.idle_for < 2 * RATE_WINDOW_S
+    def _jobs_per_window(self) -> int:
+        return max(self._in_window, self._in_window_before)
 
     @property
-    def idle_for(self) -> float:
+    def is_high(self) -> bool:
+        """Whether this window or the last one was full, and a job has just come."""
+        is_fresh = self.idle_s < 2 * RATE_WINDOW_S
+        return self._jobs_per_window >= JOBS_PER_WINDOW_TO_POLL and is_fresh
+
+    @property
+    def claim_interval_s(self) -> float:
+        """The interval of two claims per job, since another worker may poll too."""
+        return RATE_WINDOW_S / 2 / max(1, self._jobs_per_window)
+
+    @property
+    def idle_s(self) -> float:
         """Seconds since a claim gave a job."""
         return time.monotonic() - self._last_job

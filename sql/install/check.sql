@@ -25,7 +25,8 @@ begin
         ('jobs', 'r', '{id, queue, job_type, status, attempt, lease_until, crash_count,
             unique_scope}'::text[]),
         ('jobs_queues', 'r', '{queue, paused_at}'),
-        ('jobs_workers', 'r', '{worker, seen_at, queues, concurrency}'),
+        ('jobs_workers', 'r', '{worker, queues, concurrency, polling_key}'),
+        ('jobs_worker_ticks', 'r', '{worker, seen_at}'),
         ('jobs_stats', 'v', '{queue, job_type, status}'),
         ('jobs_list', 'v', '{id, queue, job_type, status}')
     ) as ours (relname, relkind, columns) using (relname)
@@ -85,7 +86,8 @@ begin
             c.relowner
         from pg_class c
         where c.relnamespace = quote_ident(v_schema)::regnamespace
-            and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_stats', 'jobs_list',
+            and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
+                'jobs_stats', 'jobs_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')
     ) o

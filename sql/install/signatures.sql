@@ -7,7 +7,7 @@ begin
     perform set_config('pgjobs.signatures', json_agg(s)::text, true)
     from (values
         -- begin of the generated list
-        ('_jobs_advisory_key', $$bigint$$, $$kind text, worker text$$),
+        ('_jobs_advisory_key', $$bigint$$, $$kind text, name text$$),
         ('_jobs_check_batch', $$void$$, $$
             worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),
@@ -19,7 +19,6 @@ begin
         ('_jobs_check_failure', $$void$$, $$
             errors text[], retries boolean[], retry_ins interval[]
         $$),
-        ('_jobs_check_floors', $$void$$, $$floors jsonb$$),
         ('_jobs_check_job', $$void$$, $$
             job_type text, queue text, priority integer, run_at timestamp with time zone,
             reference_type text, max_retries integer, unique_key text, unique_scope text,
@@ -31,7 +30,8 @@ begin
             TABLE(run_at timestamp with time zone, id bigint)
         $$, $$
             queue text, priority integer, job_types text[], due timestamp with time zone,
-            after_run_at timestamp with time zone, after_id bigint, chunk integer, wanted integer
+            after_run_at timestamp with time zone, after_id bigint, chunk integer, wanted integer,
+            takes_crashed boolean
         $$),
         ('_jobs_doctor_jobs', $$
             TABLE(check_name text, verdict text, detail text, advice text)
@@ -56,6 +56,8 @@ begin
             lost_at timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
+        ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
+        ('_jobs_is_locked', $$boolean$$, $$key bigint$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_lock', $$jobs$$, $$job_id bigint$$),
         ('_jobs_lock_fenced', $$jobs$$, $$
@@ -67,14 +69,39 @@ begin
         ('_jobs_lock_suspect', $$bigint[]$$, $$
             worker text, queue text, job_types text[], due timestamp with time zone
         $$),
+        ('_jobs_may_be_silent', $$boolean$$, $$worker text, queues text[]$$),
         ('_jobs_may_read', $$boolean$$, $$$$),
+        ('_jobs_next_due', $$timestamp with time zone$$, $$
+            queues text[], job_types text[] DEFAULT NULL::text[],
+            floors jsonb DEFAULT NULL::jsonb,
+            since timestamp with time zone DEFAULT 'infinity'::timestamp with time zone
+        $$),
         ('_jobs_next_level', $$integer$$, $$queue text, below integer, floors jsonb$$),
         ('_jobs_notify', $$trigger$$, $$$$),
-        ('_jobs_release_unknown', $$SETOF bigint$$, $$worker text, known_ids bigint[]$$),
-        ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
-        ('_jobs_signal', $$void$$, $$
-            queues text[], job_types text[] DEFAULT NULL::text[], hops integer DEFAULT 3
+        ('_jobs_reconcile', $$
+            TABLE(released bigint, is_settled boolean)
+        $$, $$
+            worker text, job_ids bigint[], attempts integer[], backend integer
         $$),
+        ('_jobs_recover', $$SETOF jobs$$, $$
+            gone text[], worker text DEFAULT NULL::text,
+            claimed_before timestamp with time zone DEFAULT 'infinity'::timestamp with time zone,
+            sparing text DEFAULT NULL::text, max_jobs integer DEFAULT NULL::integer
+        $$),
+        ('_jobs_recover_own', $$bigint$$, $$
+            worker text, claimed_before timestamp with time zone, max_jobs integer
+        $$),
+        ('_jobs_release_unnamed', $$bigint$$, $$
+            worker text, job_ids bigint[], attempts integer[],
+            claimed_before timestamp with time zone
+        $$),
+        ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
+        ('_jobs_session_holds', $$boolean$$, $$key bigint$$),
+        ('_jobs_signal', $$void$$, $$
+            queue text, run_at timestamp with time zone, levels integer DEFAULT 524287,
+            jobs bigint DEFAULT 1, job_types text[] DEFAULT NULL::text[]
+        $$),
+        ('_jobs_signal_jobs', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_types_present', $$text[]$$, $$queue text, priority integer$$),
         ('_jobs_unpack', $$
             TABLE(job_type text, payload jsonb, queue text, priority integer,
@@ -83,11 +110,23 @@ begin
             reference_key text, place bigint)
         $$, $$jobs jsonb$$),
         ('_jobs_valid_delays', $$boolean$$, $$delays interval[]$$),
-        ('_jobs_worker_listen', $$boolean$$, $$worker text$$),
-        ('_jobs_worker_poll', $$void$$, $$worker text$$),
+        ('_jobs_worker_beat', $$TABLE(job_id bigint, state text)$$, $$
+            worker text, job_ids bigint[], attempts integer[], lease interval,
+            answer_within interval
+        $$),
+        ('_jobs_worker_mode', $$boolean$$, $$worker text, mode text$$),
+        ('_jobs_worker_modes', $$TABLE(worker text, mode text)$$, $$$$),
         ('_jobs_worker_tick', $$
-            TABLE(watch boolean, due_in interval, peers bigint)
-        $$, $$worker text$$),
+            TABLE(others_work boolean, may_be_silent boolean, due timestamp with time zone,
+            more boolean)
+        $$, $$
+            worker text, is_full boolean DEFAULT true
+        $$),
+        ('_jobs_worker_watch', $$
+            TABLE(may_be_silent boolean, due timestamp with time zone, seen_now jsonb)
+        $$, $$
+            worker text, floors jsonb, seen jsonb DEFAULT NULL::jsonb
+        $$),
         ('_jobs_workers_gone', $$text[]$$, $$$$),
         ('jobs_cancel', $$SETOF jobs$$, $$
             job_id bigint, reason text DEFAULT NULL::text, worker text DEFAULT NULL::text,
@@ -97,7 +136,7 @@ begin
         ('jobs_claim', $$SETOF jobs$$, $$
             worker text, queues text[] DEFAULT '{default}'::text[], max_jobs integer DEFAULT 1,
             lease interval DEFAULT '00:01:00'::interval, job_types text[] DEFAULT NULL::text[],
-            floors jsonb DEFAULT NULL::jsonb
+            floors jsonb DEFAULT NULL::jsonb, suspects boolean DEFAULT true
         $$),
         ('jobs_cleanup', $$bigint$$, $$
             older_than interval DEFAULT '7 days'::interval,
@@ -149,13 +188,10 @@ begin
             finished_at timestamp with time zone, age interval, error text
         $$),
         ('jobs_next_due', $$timestamp with time zone$$, $$
-            queues text[], job_types text[] DEFAULT NULL::text[],
-            since timestamp with time zone DEFAULT NULL::timestamp with time zone
+            queues text[], job_types text[] DEFAULT NULL::text[]
         $$),
         ('jobs_pause', $$SETOF jobs_queues$$, $$queue text$$),
-        ('jobs_recover', $$SETOF jobs$$, $$
-            worker text DEFAULT NULL::text, sparing text DEFAULT NULL::text
-        $$),
+        ('jobs_recover', $$SETOF jobs$$, $$worker text DEFAULT NULL::text$$),
         ('jobs_release_many', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[],
             run_ats timestamp with time zone[] DEFAULT NULL::timestamp with time zone[]

@@ -176,19 +176,28 @@ create table if not exists jobs_queues (
         check (octet_length(queue) between 1 and 512)
 );
 
+-- Each statement that enqueues reads this table, so a row changes only when its worker starts or
+-- stops: dead versions that a held snapshot keeps would slow down every producer.
 create table if not exists jobs_workers (
     worker text collate "C" not null,
     started_at timestamptz not null default clock_timestamp(),
-    seen_at timestamptz not null default clock_timestamp(),
-    missed_at timestamptz,
-    polling boolean not null default false,
     queues text[] not null,
     job_types text[],
     concurrency int not null,
     version text,
     name_key bigint not null,
     listening_key bigint not null,
+    polling_key bigint not null,
     constraint jobs_workers_worker_is_the_key
+        primary key (worker)
+);
+
+create table if not exists jobs_worker_ticks (
+    worker text collate "C" not null,
+    seen_at timestamptz not null default clock_timestamp(),
+    missed_at timestamptz,
+    beats_until timestamptz,
+    constraint jobs_worker_ticks_worker_is_the_key
         primary key (worker)
 ) with (fillfactor = 50);
 
@@ -210,7 +219,8 @@ comment on column jobs.result is 'what the handler returned';
 comment on column jobs.error is 'latest failure or cancel reason';
 comment on column jobs.status is 'pending, processing, blocked, completed, failed or cancelled';
 comment on column jobs.retry_count is 'retries spent by failures';
-comment on column jobs.max_retries is 'retries allowed after failures; as many after losses';
+comment on column jobs.max_retries is
+    'retries allowed after failures; after losses as many, but at least 1 and at most 3';
 comment on column jobs.crash_count is 'how often the job lost its worker';
 comment on column jobs.backoff is
     'delay before each retry, the last repeats; null: 1 s doubling to 1 h';
@@ -236,12 +246,16 @@ comment on table jobs_queues is 'pgjobs: queues that were paused or resumed';
 comment on column jobs_queues.paused_at is 'since when claims skip the queue; null: open';
 comment on table jobs_workers is
     'pgjobs: one row per worker; the worker''s session holds the advisory locks';
-comment on column jobs_workers.seen_at is 'last start or tick';
-comment on column jobs_workers.missed_at is 'when the session was found gone';
-comment on column jobs_workers.polling is
-    'true: it claims by itself every few milliseconds, so that enqueueing need not notify it';
+comment on column jobs_workers.job_types is 'types with a handler; null: all';
 comment on column jobs_workers.name_key is
     'advisory lock that the living worker''s session holds';
 comment on column jobs_workers.listening_key is
-    'advisory lock that the listening worker''s session holds';
-comment on column jobs_workers.job_types is 'types with a handler; null: all';
+    'advisory lock that the session holds in mode listening; another key at each start';
+comment on column jobs_workers.polling_key is
+    'advisory lock that the session holds in mode polling; another key at each start';
+comment on table jobs_worker_ticks is
+    'pgjobs: when each worker was seen; apart from jobs_workers because it changes often';
+comment on column jobs_worker_ticks.seen_at is 'last start or tick';
+comment on column jobs_worker_ticks.missed_at is 'when the session was found gone';
+comment on column jobs_worker_ticks.beats_until is
+    'until then the worker''s heartbeats are fresh, so that no lease of its jobs counts as over';

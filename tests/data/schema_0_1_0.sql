@@ -48,7 +48,7 @@ begin
     perform set_config('pgjobs.signatures', json_agg(s)::text, true)
     from (values
         -- begin of the generated list
-        ('_jobs_advisory_key', $$bigint$$, $$kind text, worker text$$),
+        ('_jobs_advisory_key', $$bigint$$, $$kind text, name text$$),
         ('_jobs_check_batch', $$void$$, $$
             worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),
@@ -60,7 +60,6 @@ begin
         ('_jobs_check_failure', $$void$$, $$
             errors text[], retries boolean[], retry_ins interval[]
         $$),
-        ('_jobs_check_floors', $$void$$, $$floors jsonb$$),
         ('_jobs_check_job', $$void$$, $$
             job_type text, queue text, priority integer, run_at timestamp with time zone,
             reference_type text, max_retries integer, unique_key text, unique_scope text,
@@ -72,7 +71,8 @@ begin
             TABLE(run_at timestamp with time zone, id bigint)
         $$, $$
             queue text, priority integer, job_types text[], due timestamp with time zone,
-            after_run_at timestamp with time zone, after_id bigint, chunk integer, wanted integer
+            after_run_at timestamp with time zone, after_id bigint, chunk integer, wanted integer,
+            takes_crashed boolean
         $$),
         ('_jobs_doctor_jobs', $$
             TABLE(check_name text, verdict text, detail text, advice text)
@@ -97,6 +97,8 @@ begin
             lost_at timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
+        ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
+        ('_jobs_is_locked', $$boolean$$, $$key bigint$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_lock', $$jobs$$, $$job_id bigint$$),
         ('_jobs_lock_fenced', $$jobs$$, $$
@@ -108,14 +110,39 @@ begin
         ('_jobs_lock_suspect', $$bigint[]$$, $$
             worker text, queue text, job_types text[], due timestamp with time zone
         $$),
+        ('_jobs_may_be_silent', $$boolean$$, $$worker text, queues text[]$$),
         ('_jobs_may_read', $$boolean$$, $$$$),
+        ('_jobs_next_due', $$timestamp with time zone$$, $$
+            queues text[], job_types text[] DEFAULT NULL::text[],
+            floors jsonb DEFAULT NULL::jsonb,
+            since timestamp with time zone DEFAULT 'infinity'::timestamp with time zone
+        $$),
         ('_jobs_next_level', $$integer$$, $$queue text, below integer, floors jsonb$$),
         ('_jobs_notify', $$trigger$$, $$$$),
-        ('_jobs_release_unknown', $$SETOF bigint$$, $$worker text, known_ids bigint[]$$),
-        ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
-        ('_jobs_signal', $$void$$, $$
-            queues text[], job_types text[] DEFAULT NULL::text[], hops integer DEFAULT 3
+        ('_jobs_reconcile', $$
+            TABLE(released bigint, is_settled boolean)
+        $$, $$
+            worker text, job_ids bigint[], attempts integer[], backend integer
         $$),
+        ('_jobs_recover', $$SETOF jobs$$, $$
+            gone text[], worker text DEFAULT NULL::text,
+            claimed_before timestamp with time zone DEFAULT 'infinity'::timestamp with time zone,
+            sparing text DEFAULT NULL::text, max_jobs integer DEFAULT NULL::integer
+        $$),
+        ('_jobs_recover_own', $$bigint$$, $$
+            worker text, claimed_before timestamp with time zone, max_jobs integer
+        $$),
+        ('_jobs_release_unnamed', $$bigint$$, $$
+            worker text, job_ids bigint[], attempts integer[],
+            claimed_before timestamp with time zone
+        $$),
+        ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
+        ('_jobs_session_holds', $$boolean$$, $$key bigint$$),
+        ('_jobs_signal', $$void$$, $$
+            queue text, run_at timestamp with time zone, levels integer DEFAULT 524287,
+            jobs bigint DEFAULT 1, job_types text[] DEFAULT NULL::text[]
+        $$),
+        ('_jobs_signal_jobs', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_types_present', $$text[]$$, $$queue text, priority integer$$),
         ('_jobs_unpack', $$
             TABLE(job_type text, payload jsonb, queue text, priority integer,
@@ -124,11 +151,23 @@ begin
             reference_key text, place bigint)
         $$, $$jobs jsonb$$),
         ('_jobs_valid_delays', $$boolean$$, $$delays interval[]$$),
-        ('_jobs_worker_listen', $$boolean$$, $$worker text$$),
-        ('_jobs_worker_poll', $$void$$, $$worker text$$),
+        ('_jobs_worker_beat', $$TABLE(job_id bigint, state text)$$, $$
+            worker text, job_ids bigint[], attempts integer[], lease interval,
+            answer_within interval
+        $$),
+        ('_jobs_worker_mode', $$boolean$$, $$worker text, mode text$$),
+        ('_jobs_worker_modes', $$TABLE(worker text, mode text)$$, $$$$),
         ('_jobs_worker_tick', $$
-            TABLE(watch boolean, due_in interval, peers bigint)
-        $$, $$worker text$$),
+            TABLE(others_work boolean, may_be_silent boolean, due timestamp with time zone,
+            more boolean)
+        $$, $$
+            worker text, is_full boolean DEFAULT true
+        $$),
+        ('_jobs_worker_watch', $$
+            TABLE(may_be_silent boolean, due timestamp with time zone, seen_now jsonb)
+        $$, $$
+            worker text, floors jsonb, seen jsonb DEFAULT NULL::jsonb
+        $$),
         ('_jobs_workers_gone', $$text[]$$, $$$$),
         ('jobs_cancel', $$SETOF jobs$$, $$
             job_id bigint, reason text DEFAULT NULL::text, worker text DEFAULT NULL::text,
@@ -138,7 +177,7 @@ begin
         ('jobs_claim', $$SETOF jobs$$, $$
             worker text, queues text[] DEFAULT '{default}'::text[], max_jobs integer DEFAULT 1,
             lease interval DEFAULT '00:01:00'::interval, job_types text[] DEFAULT NULL::text[],
-            floors jsonb DEFAULT NULL::jsonb
+            floors jsonb DEFAULT NULL::jsonb, suspects boolean DEFAULT true
         $$),
         ('jobs_cleanup', $$bigint$$, $$
             older_than interval DEFAULT '7 days'::interval,
@@ -190,13 +229,10 @@ begin
             finished_at timestamp with time zone, age interval, error text
         $$),
         ('jobs_next_due', $$timestamp with time zone$$, $$
-            queues text[], job_types text[] DEFAULT NULL::text[],
-            since timestamp with time zone DEFAULT NULL::timestamp with time zone
+            queues text[], job_types text[] DEFAULT NULL::text[]
         $$),
         ('jobs_pause', $$SETOF jobs_queues$$, $$queue text$$),
-        ('jobs_recover', $$SETOF jobs$$, $$
-            worker text DEFAULT NULL::text, sparing text DEFAULT NULL::text
-        $$),
+        ('jobs_recover', $$SETOF jobs$$, $$worker text DEFAULT NULL::text$$),
         ('jobs_release_many', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[],
             run_ats timestamp with time zone[] DEFAULT NULL::timestamp with time zone[]
@@ -253,7 +289,8 @@ begin
         ('jobs', 'r', '{id, queue, job_type, status, attempt, lease_until, crash_count,
             unique_scope}'::text[]),
         ('jobs_queues', 'r', '{queue, paused_at}'),
-        ('jobs_workers', 'r', '{worker, seen_at, queues, concurrency}'),
+        ('jobs_workers', 'r', '{worker, queues, concurrency, polling_key}'),
+        ('jobs_worker_ticks', 'r', '{worker, seen_at}'),
         ('jobs_stats', 'v', '{queue, job_type, status}'),
         ('jobs_list', 'v', '{id, queue, job_type, status}')
     ) as ours (relname, relkind, columns) using (relname)
@@ -313,7 +350,8 @@ begin
             c.relowner
         from pg_class c
         where c.relnamespace = quote_ident(v_schema)::regnamespace
-            and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_stats', 'jobs_list',
+            and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
+                'jobs_stats', 'jobs_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')
     ) o
@@ -510,19 +548,28 @@ create table if not exists jobs_queues (
         check (octet_length(queue) between 1 and 512)
 );
 
+-- Each statement that enqueues reads this table, so a row changes only when its worker starts or
+-- stops: dead versions that a held snapshot keeps would slow down every producer.
 create table if not exists jobs_workers (
     worker text collate "C" not null,
     started_at timestamptz not null default clock_timestamp(),
-    seen_at timestamptz not null default clock_timestamp(),
-    missed_at timestamptz,
-    polling boolean not null default false,
     queues text[] not null,
     job_types text[],
     concurrency int not null,
     version text,
     name_key bigint not null,
     listening_key bigint not null,
+    polling_key bigint not null,
     constraint jobs_workers_worker_is_the_key
+        primary key (worker)
+);
+
+create table if not exists jobs_worker_ticks (
+    worker text collate "C" not null,
+    seen_at timestamptz not null default clock_timestamp(),
+    missed_at timestamptz,
+    beats_until timestamptz,
+    constraint jobs_worker_ticks_worker_is_the_key
         primary key (worker)
 ) with (fillfactor = 50);
 
@@ -544,7 +591,8 @@ comment on column jobs.result is 'what the handler returned';
 comment on column jobs.error is 'latest failure or cancel reason';
 comment on column jobs.status is 'pending, processing, blocked, completed, failed or cancelled';
 comment on column jobs.retry_count is 'retries spent by failures';
-comment on column jobs.max_retries is 'retries allowed after failures; as many after losses';
+comment on column jobs.max_retries is
+    'retries allowed after failures; after losses as many, but at least 1 and at most 3';
 comment on column jobs.crash_count is 'how often the job lost its worker';
 comment on column jobs.backoff is
     'delay before each retry, the last repeats; null: 1 s doubling to 1 h';
@@ -570,15 +618,19 @@ comment on table jobs_queues is 'pgjobs: queues that were paused or resumed';
 comment on column jobs_queues.paused_at is 'since when claims skip the queue; null: open';
 comment on table jobs_workers is
     'pgjobs: one row per worker; the worker''s session holds the advisory locks';
-comment on column jobs_workers.seen_at is 'last start or tick';
-comment on column jobs_workers.missed_at is 'when the session was found gone';
-comment on column jobs_workers.polling is
-    'true: it claims by itself every few milliseconds, so that enqueueing need not notify it';
+comment on column jobs_workers.job_types is 'types with a handler; null: all';
 comment on column jobs_workers.name_key is
     'advisory lock that the living worker''s session holds';
 comment on column jobs_workers.listening_key is
-    'advisory lock that the listening worker''s session holds';
-comment on column jobs_workers.job_types is 'types with a handler; null: all';
+    'advisory lock that the session holds in mode listening; another key at each start';
+comment on column jobs_workers.polling_key is
+    'advisory lock that the session holds in mode polling; another key at each start';
+comment on table jobs_worker_ticks is
+    'pgjobs: when each worker was seen; apart from jobs_workers because it changes often';
+comment on column jobs_worker_ticks.seen_at is 'last start or tick';
+comment on column jobs_worker_ticks.missed_at is 'when the session was found gone';
+comment on column jobs_worker_ticks.beats_until is
+    'until then the worker''s heartbeats are fresh, so that no lease of its jobs counts as over';
 
 
 -- The functions and views: made anew every time.
@@ -903,45 +955,47 @@ comment on function _jobs_may_read is
 -- Runs after every statement that inserts into jobs: COPY, plain INSERT, jobs_enqueue.
 --
 -- A commit with NOTIFY holds one lock of the whole cluster until it is on disk, so such commits
--- follow one after the other. So this trigger does not notify when a polling worker is certain to
--- claim after the producer's commit (docs/decisions/0004-notify-gate.md has the proof). The
--- producer takes the worker's listening lock as a shared lock until after the commit. A worker that
--- changes to mode listening must get that lock exclusively, and then claims once more. If the
--- producer does not get the lock, the worker is listening, so the producer notifies. The name lock
--- tells a living worker from a row that a dead worker left. One expression takes and releases the
--- name lock, because a query that is cancelled between two expressions would keep the lock. The
+-- follow one after the other. So this trigger is silent while a worker polls the queue and serves
+-- all the types (docs/decisions/0004-notify-gate.md has the proof that no job waits unseen). Before
+-- that the producer takes the queue's gate as a shared lock until after its commit: workers go on
+-- looking by themselves while somebody holds it. Silent jobs are due, and not for longer than
+-- 0.2 s, because polling workers look no further back. No transaction is silent where it could be
+-- prepared: PREPARE TRANSACTION fails after NOTIFY, and shall not fail only now and then. The
 -- trigger calls no function per row, because the trigger is most of the cost of a small enqueue.
 create or replace function _jobs_notify() returns trigger
 language plpgsql volatile security definer
 set search_path from current
 as $$
-declare
-    v_queues text[];
 begin
-    v_queues := array(
-        select a.queue
+    perform _jobs_signal(n.queue, n.run_at, n.levels, n.jobs, n.job_types)
+    from (
+        select a.queue, min(a.run_at) as run_at, bit_or(1 << a.priority + 9) as levels,
+            count(*) as jobs, array_agg(distinct a.job_type) as job_types
         from added a
         where a.status = 'pending'
         group by a.queue
-        having max(a.run_at) > clock_timestamp() or not exists (
-            select from jobs_workers w
-            where case
-                when w.polling and a.queue = any (w.queues)
-                    and (w.job_types is null or array_agg(a.job_type) <@ w.job_types)
-                    and pg_try_advisory_xact_lock_shared(w.listening_key)
-                then not case when pg_try_advisory_lock_shared(w.name_key)
-                    then pg_advisory_unlock_shared(w.name_key) else false end
-                else false
-            end));
-    if v_queues <> '{}' then
-        perform _jobs_signal(v_queues, array(select distinct a.job_type from added a));
-    end if;
+        having max(a.run_at) > clock_timestamp()
+            or min(a.run_at) < clock_timestamp() - interval '0.2 seconds'
+            or not exists (
+                select from jobs_workers w
+                where case
+                    when a.queue = any (w.queues)
+                        and (w.job_types is null or array_agg(a.job_type) <@ w.job_types)
+                        and current_setting('max_prepared_transactions') = '0'
+                        and _jobs_is_locked(w.polling_key)
+                        and pg_try_advisory_xact_lock_shared(
+                            hashtextextended('gate ' || a.queue, tg_relid::bigint))
+                    -- Again, because the worker may have stopped polling before the gate was held.
+                    then _jobs_is_locked(w.polling_key)
+                    else false
+                end)
+    ) n;
     return null;
 end
 $$;
 
 comment on function _jobs_notify is
-    'trigger: notifies per queue and statement, unless a polling worker is certain to claim';
+    'trigger: signals per queue and statement, unless a worker polls the queue';
 
 -- Only if it is missing: `create trigger` waits for all transactions that wrote to the table.
 do $trigger$
@@ -1019,17 +1073,20 @@ comment on function _jobs_valid_delays is
 -- The settings leave the planner no choice but index scans: on a table without statistics any other
 -- plan (a sequential scan, a bitmap and a sort) costs a thousand times more.
 --
--- floors: {"queue": {"priority": "run_at"}}, a lower bound of run_at per level, from a worker that
--- knows what it has claimed. While another session holds an old snapshot, vacuum cannot remove the
--- index entries of claimed jobs, and a claim without floors walks over all of them
--- (docs/decisions/0006-floors.md).
+-- floors and suspects are for pgjobs' own worker. floors: {"queue": {"priority": "run_at"}}, a lower
+-- bound of run_at per level, from a worker that knows what it has claimed. While another session
+-- holds an old snapshot, vacuum cannot remove the index entries of claimed jobs, and a claim without
+-- floors walks over all of them. A claim reads from 0.2 s below now at the latest, because a job may
+-- become visible a little after a later one (docs/decisions/0006-floors.md). suspects: false takes
+-- none.
 create or replace function jobs_claim(
     worker text,
     queues text[] default '{default}',
     max_jobs int default 1,
     lease interval default '1 minute',
     job_types text[] default null,
-    floors jsonb default null
+    floors jsonb default null,
+    suspects boolean default true
 ) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
@@ -1050,7 +1107,7 @@ declare
     v_is_paused boolean;
     v_has_crashed_jobs boolean;
     v_suspect bigint[];
-    v_took_suspect boolean := false;
+    v_takes_crashed boolean;
     v_level int;
     v_wanted_types text[] := case when cardinality(job_types) > 1
         then array(select distinct unnest(job_types)) else job_types end;
@@ -1063,9 +1120,6 @@ declare
     v_count bigint;
 begin
     perform _jobs_check_claim(worker, queues, max_jobs, lease, job_types);
-    if floors is not null then
-        perform _jobs_check_floors(floors);
-    end if;
     foreach v_queue in array coalesce(queues, '{default}') loop
         exit when v_left = 0;
         continue when v_queue = any (v_visited);
@@ -1077,17 +1131,18 @@ begin
         continue when v_is_paused;
         v_visited := v_visited || v_queue;
         -- The first level's statement takes the suspect too.
-        v_suspect := case when v_has_crashed_jobs and not v_took_suspect
+        v_suspect := case when v_has_crashed_jobs and suspects
             then _jobs_lock_suspect(worker, v_queue, job_types, v_now) else '{}' end;
-        v_took_suspect := v_took_suspect or v_suspect <> '{}';
+        v_takes_crashed := v_has_crashed_jobs and v_suspect = '{}'
+            and not _jobs_holds_crashed(worker, only_suspects => true);
         v_left := v_left - cardinality(v_suspect);
 
         v_level := 10;
         while v_left > 0 or v_suspect <> '{}' loop
             v_level := _jobs_next_level(v_queue, v_level, floors);
             exit when v_level is null;
-            v_after_run_at := coalesce(
-                (floors -> v_queue ->> v_level::text)::timestamptz, '-infinity');
+            v_after_run_at := least(v_now - interval '0.2 seconds', coalesce(
+                (floors -> v_queue ->> v_level::text)::timestamptz, '-infinity'));
             v_after_id := 0;
             v_types := coalesce(v_wanted_types, _jobs_types_present(v_queue, v_level));
             v_chunk := case when cardinality(v_types) = 1 then v_left else least(
@@ -1098,7 +1153,8 @@ begin
                 if cardinality(v_types) > 1 and v_left > 0 then
                     select b.run_at, b.id into v_bound_run_at, v_bound_id
                     from _jobs_claim_bound(v_queue, v_level, v_types, v_now,
-                                           v_after_run_at, v_after_id, v_chunk, v_left) b;
+                                           v_after_run_at, v_after_id, v_chunk, v_left,
+                                           v_takes_crashed) b;
                 end if;
                 -- One statement locks and updates: two cost a ninth more with cold caches.
                 return query
@@ -1123,10 +1179,11 @@ begin
                                 and (j.run_at, j.id) > (v_after_run_at, v_after_id)
                                 and (j.run_at, j.id) <= (coalesce(v_bound_run_at, v_now),
                                                          coalesce(v_bound_id, c_last_id))
-                                and not _jobs_is_suspect(j.crash_count, j.max_retries)
+                                and (j.crash_count = 0 or v_takes_crashed
+                                     and not _jobs_is_suspect(j.crash_count, j.max_retries))
                             order by j.run_at, j.id
                             limit v_left
-                            for update skip locked
+                            for no key update skip locked
                         ) due
                         -- More rows may be below the bound than when it was read.
                         limit v_left))
@@ -1151,55 +1208,18 @@ comment on function jobs_claim is
     'gives the worker up to max_jobs due jobs: queues in order, higher priority first, then run_at';
 
 -- functions/claim/jobs_next_due.sql
--- since: a job that was due earlier is ignored. A worker passes since after an empty claim, because
--- that claim has just walked over the older rows and their dead index entries.
 create or replace function jobs_next_due(
     queues text[],
-    job_types text[] default null,
-    since timestamptz default null
+    job_types text[] default null
 ) returns timestamptz
 language plpgsql stable security definer
 set search_path from current
-set enable_seqscan = off
-set enable_bitmapscan = off
-set enable_sort = off
-set jit = off
 as $$
-declare
-    v_queue text;
-    v_level int;
-    v_due timestamptz;
 begin
     if queues is null then
         raise exception using errcode = 'JQ003', message = 'queues is missing';
     end if;
-    foreach v_queue in array queues loop
-        continue when exists (select from jobs_queues q
-                              where q.queue = v_queue and q.paused_at is not null);
-        v_level := 10;
-        loop
-            v_level := _jobs_next_level(v_queue, v_level, null);
-            exit when v_level is null;
-            v_due := least(v_due, (
-                select min(first.run_at)
-                from unnest(coalesce(job_types, _jobs_types_present(v_queue, v_level)))
-                    t(job_type)
-                cross join lateral (
-                    select j.run_at from jobs j
-                    where j.status = 'pending'
-                        and j.queue = v_queue
-                        and j.priority = v_level
-                        and j.job_type = t.job_type
-                        and j.run_at >= coalesce(since, '-infinity')
-                        -- A due suspect waits for a worker without a suspect, not for a time.
-                        and (not _jobs_is_suspect(j.crash_count, j.max_retries)
-                             or j.run_at > clock_timestamp())
-                    order by j.run_at
-                    limit 1
-                ) first));
-        end loop;
-    end loop;
-    return v_due;
+    return _jobs_next_due(queues, job_types);
 end
 $$;
 
@@ -1279,29 +1299,6 @@ $$;
 
 comment on function _jobs_check_claim is 'internal: raises if an argument is invalid';
 
--- functions/claim/_jobs_check_floors.sql
-create or replace function _jobs_check_floors(floors jsonb) returns void
-language plpgsql stable
-set search_path from current
-as $$
-begin
-    if not exists (
-        select from jsonb_each(floors) q
-        cross join lateral jsonb_each_text(q.value) f
-        where f.key::int not between -9 and 9 or not isfinite(f.value::timestamptz)
-    ) then
-        return;
-    end if;
-    raise data_exception;
-exception
-    when data_exception then
-        raise exception using errcode = 'JQ003',
-            message = 'floors must be like {"queue": {"priority": "run_at"}}';
-end
-$$;
-
-comment on function _jobs_check_floors is 'internal: raises if floors are invalid';
-
 -- functions/claim/_jobs_claim_bound.sql
 -- A claim of several types may lock all due rows up to the bound. It reads at most chunk rows of
 -- each type. A type that fills its chunk may have more rows beyond it, so the bound is at most the
@@ -1315,7 +1312,8 @@ create or replace function _jobs_claim_bound(
     after_run_at timestamptz,
     after_id bigint,
     chunk int,
-    wanted int
+    wanted int,
+    takes_crashed boolean
 ) returns table (run_at timestamptz, id bigint)
 language sql volatile
 set search_path from current
@@ -1332,7 +1330,8 @@ with head as materialized (
             and j.job_type = t.job_type
             and (j.run_at, j.id) > (after_run_at, after_id)
             and j.run_at <= due
-            and not _jobs_is_suspect(j.crash_count, j.max_retries)
+            and (j.crash_count = 0 or takes_crashed
+                 and not _jobs_is_suspect(j.crash_count, j.max_retries))
         order by j.run_at, j.id
         limit chunk
     ) c
@@ -1350,6 +1349,22 @@ $$;
 comment on function _jobs_claim_bound is
     'internal: up to which row a claim of several types may lock without taking too many';
 
+-- functions/claim/_jobs_holds_crashed.sql
+create or replace function _jobs_holds_crashed(worker text, only_suspects boolean) returns boolean
+language sql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+select exists (
+    select from jobs j
+    where j.status = 'processing' and j.worker = _jobs_holds_crashed.worker and j.crash_count > 0
+        and (not only_suspects or _jobs_is_suspect(j.crash_count, j.max_retries)))
+$$;
+
+comment on function _jobs_holds_crashed is
+    'internal: whether a worker holds a job that was lost before';
+
 -- functions/claim/_jobs_is_suspect.sql
 -- PostgreSQL inlines this function into the queries of claims, so it has no settings of its own.
 -- Its body names nothing that a search_path could change.
@@ -1363,10 +1378,11 @@ comment on function _jobs_is_suspect is
 -- functions/claim/_jobs_lock_suspect.sql
 -- Two sessions cannot both win a suspect: the second skips locked rows.
 --
--- A suspect may kill its worker again. So a worker that sends one claim at a time holds at most
--- one suspect: other suspects run on other workers, or later, where that crash does not reach them.
--- The suspect comes first in its queue, because its backoff has put it behind all due jobs.
--- jobs_claim calls this only for a queue that has crashed jobs, which is rare.
+-- A suspect may kill its worker again, and a job that was lost once may be what killed it. So a
+-- worker that sends one claim at a time holds a suspect only without any other job that was lost:
+-- those run on other workers, or later, where that crash does not reach them. The suspect comes
+-- first in its queue, because its backoff has put it behind all due jobs. jobs_claim calls this only
+-- for a queue that has crashed jobs, which is rare.
 create or replace function _jobs_lock_suspect(
     worker text,
     queue text,
@@ -1377,11 +1393,7 @@ language plpgsql volatile
 set search_path from current
 as $$
 begin
-    if exists (
-        select from jobs j
-        where j.status = 'processing' and j.worker = _jobs_lock_suspect.worker
-            and _jobs_is_suspect(j.crash_count, j.max_retries)
-    ) then
+    if _jobs_holds_crashed(worker, only_suspects => false) then
         return '{}';
     end if;
     return array(
@@ -1393,12 +1405,71 @@ begin
             and _jobs_is_suspect(j.crash_count, j.max_retries)
         order by j.priority desc, j.run_at, j.id
         limit 1
-        for update skip locked);
+        for no key update skip locked);
 end
 $$;
 
 comment on function _jobs_lock_suspect is
-    'internal: locks the first due suspect of a queue, if the worker holds no suspect';
+    'internal: locks the first due suspect of a queue, if the worker holds no job that was lost';
+
+-- functions/claim/_jobs_next_due.sql
+-- floors: as for jobs_claim. since: reads each level from there on if that is lower than its floor.
+-- Like a claim, it reads from 0.2 s below now at the latest.
+create or replace function _jobs_next_due(
+    queues text[],
+    job_types text[] default null,
+    floors jsonb default null,
+    since timestamptz default 'infinity'
+) returns timestamptz
+language plpgsql stable security definer
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+declare
+    v_from timestamptz := least(since, clock_timestamp() - interval '0.2 seconds');
+    v_queue text;
+    v_level int;
+    v_floor timestamptz;
+    v_due timestamptz;
+begin
+    foreach v_queue in array queues loop
+        continue when exists (select from jobs_queues q
+                              where q.queue = v_queue and q.paused_at is not null);
+        v_level := 10;
+        loop
+            v_level := _jobs_next_level(v_queue, v_level, floors);
+            exit when v_level is null;
+            v_floor := least(v_from, coalesce(
+                (floors -> v_queue ->> v_level::text)::timestamptz, '-infinity'));
+            v_due := least(v_due, (
+                select min(first.run_at)
+                from unnest(coalesce(job_types, _jobs_types_present(v_queue, v_level)))
+                    t(job_type)
+                cross join lateral (
+                    select j.run_at from jobs j
+                    where j.status = 'pending'
+                        and j.queue = v_queue
+                        and j.priority = v_level
+                        and j.job_type = t.job_type
+                        and j.run_at >= v_floor
+                        -- A due job that was lost may wait for the end of another one, not for a
+                        -- time.
+                        and (j.crash_count = 0 or j.run_at > clock_timestamp())
+                    order by j.run_at
+                    limit 1
+                ) first));
+        end loop;
+    end loop;
+    return v_due;
+end
+$$;
+
+comment on function _jobs_next_due is
+    'internal: jobs_next_due for a worker that knows what it has claimed';
 
 -- functions/claim/_jobs_next_level.sql
 -- A probe for a level that has a floor would walk over the index entries of the jobs claimed there.
@@ -1591,9 +1662,7 @@ begin
     perform _jobs_check_failure(array[error], array[retry], array[retry_in]);
     perform _jobs_lock_fenced(job_id, worker, attempt);
     v_job := _jobs_end_attempt(job_id, error, retry, retry_in);
-    if v_job.status = 'pending' then
-        perform _jobs_signal(array[v_job.queue], array[v_job.job_type]);
-    end if;
+    perform _jobs_signal_jobs(array[job_id]);
     return next v_job;
 end
 $$;
@@ -1618,8 +1687,6 @@ as $$
 declare
     v_held bigint[];
     v_item record;
-    v_job jobs;
-    v_queues text[] := '{}';
 begin
     perform _jobs_check_batch(worker, job_ids, attempts, array[
         cardinality(errors), cardinality(retries), cardinality(retry_ins)]);
@@ -1633,14 +1700,11 @@ begin
         where u.job_id = any (v_held)
         order by u.job_id, u.attempt desc
     loop
-        v_job := _jobs_end_attempt(v_item.job_id, v_item.error, v_item.retry, v_item.retry_in);
-        if v_job.status = 'pending' then
-            v_queues := v_queues || v_job.queue;
-        end if;
+        perform _jobs_end_attempt(v_item.job_id, v_item.error, v_item.retry, v_item.retry_in);
         return next v_item.job_id;
     end loop;
     -- A sleeping worker has read the next due time before these jobs were pending.
-    perform _jobs_signal(v_queues);
+    perform _jobs_signal_jobs(v_held);
 end
 $$;
 
@@ -1668,7 +1732,6 @@ declare
     v_ids bigint[];
     v_run_ats timestamptz[];
     v_held bigint[];
-    v_queues text[];
 begin
     perform _jobs_check_batch(worker, job_ids, attempts, array[
         coalesce(cardinality(run_ats), cardinality(job_ids))]);
@@ -1697,8 +1760,7 @@ begin
         finished_at = case when j.cancel_requested_at is null then null else v_now end
     where j.id = any (v_held)
     returning j.id;
-    select array_agg(distinct j.queue) into v_queues from jobs j where j.id = any (v_held);
-    perform _jobs_signal(v_queues);
+    perform _jobs_signal_jobs(v_held);
 end
 $$;
 
@@ -1768,7 +1830,8 @@ comment on function _jobs_check_failure is
 --
 -- lost_at: when recovery found the worker lost; null: the attempt failed. A job is due at once
 -- after its first loss, because a loss is rarely the job's fault. After later losses it waits for
--- its backoff.
+-- its backoff. Even a job without retries may be lost once, because it may only have run beside the
+-- job that killed their worker; and no job may kill more than four workers.
 create or replace function _jobs_end_attempt(
     job_id bigint,
     error text default null,
@@ -1792,7 +1855,7 @@ begin
     select j.* into v_job from jobs j where j.id = job_id;
     v_status := case
         when v_job.cancel_requested_at is not null then 'cancelled'
-        when v_lost and v_job.crash_count < v_job.max_retries
+        when v_lost and v_job.crash_count < least(greatest(v_job.max_retries, 1), 3)
             or not v_lost and coalesce(retry, true) and v_job.retry_count < v_job.max_retries
             then 'pending'
         else 'failed'
@@ -1845,7 +1908,7 @@ begin
     if job_id is null then
         raise exception using errcode = 'JQ003', message = 'job_id is missing';
     end if;
-    select j.* into v_job from jobs j where j.id = job_id for update;
+    select j.* into v_job from jobs j where j.id = job_id for no key update;
     if not found then
         raise exception using errcode = 'JQ001', message = format('there is no job %s', job_id);
     end if;
@@ -1920,13 +1983,13 @@ begin
             select j.id from jobs j
             where j.id = any (v_ids) and j.worker = _jobs_lock_fenced_many.worker
                 and j.attempt = v_attempts[width_bucket(j.id, v_ids)] and j.finished_at is null
-            for update);
+            for no key update);
     end if;
     return array(
         select j.id from jobs j
         where j.id = any (v_ids) and j.worker = _jobs_lock_fenced_many.worker
             and j.attempt = v_attempts[width_bucket(j.id, v_ids)] and j.finished_at is null
-        for update skip locked);
+        for no key update skip locked);
 end
 $$;
 
@@ -2007,15 +2070,61 @@ comment on function jobs_heartbeat is
     'prolongs leases; says for each job whether it is held, lost, or to be cancelled';
 
 -- functions/lease/jobs_recover.sql
+create or replace function jobs_recover(worker text default null) returns setof jobs
+language plpgsql volatile security definer
+set search_path from current
+as $$
+begin
+    return query select r.* from _jobs_recover(_jobs_workers_gone(), worker) r;
+end
+$$;
+
+comment on function jobs_recover is
+    'takes back jobs whose lease is over or whose worker is gone, and all jobs of `worker`';
+
+-- functions/lease/_jobs_reconcile.sql
+-- backend: the process that served a claim whose answer was lost. While it lives it may still make
+-- that claim.
+create or replace function _jobs_reconcile(
+    worker text,
+    job_ids bigint[],
+    attempts int[],
+    backend int
+) returns table (released bigint, is_settled boolean)
+language plpgsql volatile security definer
+set search_path from current
+as $$
+#variable_conflict use_column
+begin
+    -- Read first: a claim that ends in between is undone or seen.
+    is_settled := backend is not null and not exists (
+        select from pg_stat_activity a where a.pid = backend);
+    released := _jobs_release_unnamed(worker, job_ids, attempts, 'infinity');
+    return next;
+end
+$$;
+
+comment on function _jobs_reconcile is
+    'internal: gives back what a worker does not name; is_settled: no lost claim can follow';
+
+-- functions/lease/_jobs_recover.sql
 -- Two sessions cannot both win: recovery locks rows with `skip locked`, and a session that locks a
 -- row later reads its new status. Recovery skips a job whose completion is under way, because the
 -- completion holds the row's lock.
 --
+-- gone: workers that were found dead. worker: takes all jobs that it claimed before claimed_before.
 -- sparing: a worker's tick leaves out the worker's own jobs. The worker may have hung for longer
 -- than its leases. If no other worker has taken the jobs meanwhile, the worker goes on with them.
-create or replace function jobs_recover(
+--
+-- A worker whose heartbeats are fresh keeps jobs whose leases are over: a heartbeat passes over a
+-- row that another session has locked, a handler's own transaction for example, and prolongs the
+-- lease once that lock is free.
+create or replace function _jobs_recover(
+    gone text[],
     worker text default null,
-    sparing text default null
+    claimed_before timestamptz default 'infinity',
+    sparing text default null,
+    max_jobs int default null
 ) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
@@ -2028,53 +2137,85 @@ set jit = off
 as $$
 declare
     v_now timestamptz := clock_timestamp();
-    v_gone text[] := _jobs_workers_gone();
+    v_fresh text[] := array(
+        select t.worker from jobs_worker_ticks t where t.beats_until > v_now);
     v_ids bigint[];
     v_id bigint;
-    v_job jobs;
-    v_queues text[] := '{}';
 begin
     v_ids := array(
         select j.id from jobs j
         where j.status = 'processing'
             and (sparing is null or j.worker is distinct from sparing)
-            and (j.lease_until < v_now
+            and (j.lease_until < v_now and (j.worker is null or j.worker <> all (v_fresh))
                  -- A job claimed since v_now was claimed by a new worker of that name.
-                 or (j.worker = any (v_gone) and j.updated_at < v_now)
-                 or j.worker = jobs_recover.worker)
-        for update skip locked);
+                 or (j.worker = any (gone) and coalesce(j.started_at, '-infinity') < v_now)
+                 or (j.worker = _jobs_recover.worker
+                     and coalesce(j.started_at, '-infinity') < claimed_before))
+        limit max_jobs
+        for no key update skip locked);
     foreach v_id in array v_ids loop
-        v_job := _jobs_end_attempt(v_id, lost_at => v_now);
-        if v_job.status = 'pending' then
-            v_queues := v_queues || v_job.queue;
-        end if;
-        return next v_job;
+        return next _jobs_end_attempt(v_id, lost_at => v_now);
     end loop;
-    perform _jobs_signal(v_queues);
+    perform _jobs_signal_jobs(v_ids);
+    -- A claim of a dead worker may have been undone while others passed over its rows.
+    perform _jobs_signal(q.queue, '-infinity')
+    from jobs_workers w cross join lateral unnest(w.queues) q(queue)
+    where w.worker = any (gone)
+    group by q.queue;
     delete from jobs_workers w
     where w.worker = any (array(
         select g.worker from jobs_workers g
-        where g.worker = any (v_gone)
-            and g.missed_at is not null
+        where g.worker = any (gone)
+            and not exists (select from jobs_worker_ticks t
+                            where t.worker = g.worker and t.missed_at is null)
             and not exists (select from jobs j
                             where j.status = 'processing' and j.worker = g.worker)
         for update of g skip locked));
+    delete from jobs_worker_ticks t
+    where t.worker = any (gone) and t.missed_at is not null
+        and not exists (select from jobs_workers w where w.worker = t.worker);
 end
 $$;
 
-comment on function jobs_recover is
-    'takes back jobs whose lease is over or whose worker is gone, and all jobs of `worker`';
+comment on function _jobs_recover is
+    'internal: jobs_recover, of at most max_jobs jobs';
 
--- functions/lease/_jobs_release_unknown.sql
--- Two sessions cannot both win: jobs_release_many locks the rows and reads the fence.
-create or replace function _jobs_release_unknown(
+-- functions/lease/_jobs_recover_own.sql
+-- A worker that has got a name knows that the last holder of that name is dead. It takes back that
+-- holder's jobs in parts, so that no statement takes long, until this returns less than max_jobs.
+create or replace function _jobs_recover_own(
     worker text,
-    known_ids bigint[]
-) returns setof bigint
+    claimed_before timestamptz,
+    max_jobs int
+) returns bigint
+language sql volatile security definer
+set search_path from current
+as $$
+select count(*) from _jobs_recover('{}', worker, claimed_before, max_jobs => max_jobs)
+$$;
+
+comment on function _jobs_recover_own is
+    'internal: takes back jobs that a worker of this name claimed before; returns how many';
+
+-- functions/lease/_jobs_release_unnamed.sql
+-- Two sessions cannot both win: jobs_release_many locks the rows and reads the fence.
+--
+-- A worker names all jobs that it knows to hold. A job that it holds and does not name was claimed
+-- by a statement whose answer was lost. claimed_before: leaves alone what was claimed later, since
+-- its answer may be on its way.
+create or replace function _jobs_release_unnamed(
+    worker text,
+    job_ids bigint[],
+    attempts int[],
+    claimed_before timestamptz
+) returns bigint
 language plpgsql volatile security definer
 set search_path from current
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 set jit = off
 as $$
 declare
@@ -2083,16 +2224,46 @@ declare
 begin
     select array_agg(j.id), array_agg(j.attempt) into v_ids, v_attempts
     from jobs j
-    where j.status = 'processing' and j.worker = _jobs_release_unknown.worker
-        and j.id <> all (known_ids);
-    if v_ids is not null then
-        return query select r from jobs_release_many(worker, v_ids, v_attempts) r;
+    where j.status = 'processing' and j.worker = _jobs_release_unnamed.worker
+        and j.started_at < claimed_before
+        and not exists (select from unnest(job_ids, attempts) n(id, attempt)
+                        where n.id = j.id and n.attempt = j.attempt);
+    if v_ids is null then
+        return 0;
     end if;
+    return (select count(*) from jobs_release_many(worker, v_ids, v_attempts));
 end
 $$;
 
-comment on function _jobs_release_unknown is
+comment on function _jobs_release_unnamed is
     'internal: gives back the jobs of claims whose answers never reached their worker';
+
+-- functions/lease/_jobs_worker_beat.sql
+-- Two sessions cannot both win: jobs_heartbeat and _jobs_release_unnamed lock the rows and read the
+-- fence.
+create or replace function _jobs_worker_beat(
+    worker text,
+    job_ids bigint[],
+    attempts int[],
+    lease interval,
+    answer_within interval
+) returns table (job_id bigint, state text)
+language plpgsql volatile security definer
+set search_path from current
+as $$
+#variable_conflict use_column
+begin
+    -- The next heartbeat comes after a third of the lease.
+    update jobs_worker_ticks t set beats_until = clock_timestamp() + lease / 2
+    where t.worker = _jobs_worker_beat.worker;
+    perform _jobs_release_unnamed(worker, job_ids, attempts, clock_timestamp() - answer_within);
+    return query
+    select h.job_id, h.state from jobs_heartbeat(worker, job_ids, attempts, lease) h;
+end
+$$;
+
+comment on function _jobs_worker_beat is
+    'internal: jobs_heartbeat of all that a worker holds; what else it holds is given back';
 
 -- functions/workers: the register of workers, their modes, and signals to them
 -- functions/workers/jobs_channel.sql
@@ -2119,6 +2290,9 @@ comment on function jobs_channel is
 -- functions/workers/jobs_worker_start.sql
 -- Two sessions cannot both win: the advisory lock of the name is exclusive, and a session keeps it
 -- until the session ends.
+--
+-- The keys of the modes are new at each start. A producer whose snapshot is older than this start
+-- finds the old keys, which nobody holds, and notifies.
 create or replace function jobs_worker_start(
     worker text,
     queues text[],
@@ -2131,11 +2305,14 @@ set search_path from current
 as $$
 #variable_conflict use_column
 declare
+    v_queues text[] := coalesce(jobs_worker_start.queues, '{default}');
+    v_name_key bigint;
     v_tries int := 5;
 begin
     perform _jobs_check_claim(worker, queues, job_types => job_types);
+    v_name_key := _jobs_advisory_key('name', jobs_worker_start.worker);
     -- Tries again: a session that checks whether a worker lives holds this lock for a moment.
-    while not pg_try_advisory_lock(_jobs_advisory_key('name', jobs_worker_start.worker)) loop
+    while not pg_try_advisory_lock(v_name_key) loop
         v_tries := v_tries - 1;
         if v_tries = 0 then
             raise exception using errcode = 'JQ006',
@@ -2144,21 +2321,25 @@ begin
         end if;
         perform pg_sleep(0.01);
     end loop;
+    insert into jobs_worker_ticks as t (worker) values (jobs_worker_start.worker)
+    on conflict (worker) do update
+    set seen_at = excluded.seen_at, missed_at = null, beats_until = null;
     return query
     insert into jobs_workers as w (
-        worker, queues, job_types, concurrency, version, name_key, listening_key)
-    values (jobs_worker_start.worker, coalesce(jobs_worker_start.queues, '{default}'),
-            jobs_worker_start.job_types, coalesce(jobs_worker_start.concurrency, 1),
-            jobs_worker_start.version, _jobs_advisory_key('name', jobs_worker_start.worker),
-            _jobs_advisory_key('listening', jobs_worker_start.worker))
+        worker, queues, job_types, concurrency, version, name_key, listening_key, polling_key)
+    select jobs_worker_start.worker, v_queues, jobs_worker_start.job_types,
+        coalesce(jobs_worker_start.concurrency, 1), jobs_worker_start.version, v_name_key,
+        hashtextextended(gen_random_uuid()::text, 0), hashtextextended(gen_random_uuid()::text, 0)
     on conflict (worker) do update
-    set started_at = excluded.started_at, seen_at = excluded.seen_at, missed_at = null,
-        polling = false, queues = excluded.queues, job_types = excluded.job_types,
-        concurrency = excluded.concurrency, version = excluded.version,
-        name_key = excluded.name_key, listening_key = excluded.listening_key
+    set started_at = excluded.started_at, queues = excluded.queues,
+        job_types = excluded.job_types, concurrency = excluded.concurrency,
+        version = excluded.version, name_key = excluded.name_key,
+        listening_key = excluded.listening_key, polling_key = excluded.polling_key
     returning w.*;
     -- Makes other workers watch this one.
-    perform _jobs_signal(coalesce(jobs_worker_start.queues, '{default}'));
+    perform pg_notify(jobs_channel('jobs_signal'), 'started ' || q.queue)
+    from unnest(v_queues) q(queue)
+    where pg_notification_queue_usage() < 0.5;
 end
 $$;
 
@@ -2170,6 +2351,7 @@ create or replace function jobs_worker_stop(worker text) returns void
 language sql volatile security definer
 set search_path from current
 begin atomic
+    delete from jobs_worker_ticks t where t.worker = jobs_worker_stop.worker;
     delete from jobs_workers w where w.worker = jobs_worker_stop.worker;
 end;
 
@@ -2177,99 +2359,231 @@ comment on function jobs_worker_stop is
     'takes a worker off the register; its name is free when its LISTEN connection closes';
 
 -- functions/workers/_jobs_advisory_key.sql
-create or replace function _jobs_advisory_key(kind text, worker text) returns bigint
+-- The seed is the table's oid, so that two schemas of one database never share a lock.
+create or replace function _jobs_advisory_key(kind text, name text) returns bigint
 language sql stable
 set search_path from current
-return hashtextextended(format('pgjobs.%s.%s.%s', kind, current_schema(), worker), 0);
+return hashtextextended(kind || ' ' || name, 'jobs'::regclass::oid::bigint);
 
 comment on function _jobs_advisory_key is
-    'internal: the key of an advisory lock of a worker; kind: name or listening';
+    'internal: the key of an advisory lock; kind: name (of a worker), gate or polling (of a queue)';
+
+-- functions/workers/_jobs_is_locked.sql
+-- One expression takes and releases the lock: a query that is cancelled between two expressions
+-- would keep the lock. PostgreSQL inlines this function, so it has no settings of its own.
+create or replace function _jobs_is_locked(key bigint) returns boolean
+language sql volatile
+return case when pg_try_advisory_lock_shared(key) then not pg_advisory_unlock_shared(key)
+    else true end;
+
+comment on function _jobs_is_locked is
+    'internal: whether another session holds this advisory lock exclusively';
+
+-- functions/workers/_jobs_may_be_silent.sql
+-- A producer is silent, that is, sends no signal, while a worker of its queue polls, and holds the
+-- queue's gate as a shared lock until its transaction has ended (_jobs_notify). Signals also end
+-- while the notification queue is half full (_jobs_signal).
+create or replace function _jobs_may_be_silent(worker text, queues text[])
+returns table (may_be_silent boolean, others_poll boolean)
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+    others_poll := exists (
+        select from jobs_workers w
+        where w.worker <> _jobs_may_be_silent.worker and w.queues && _jobs_may_be_silent.queues
+            and _jobs_is_locked(w.polling_key));
+    may_be_silent := others_poll or pg_notification_queue_usage() >= 0.5 or exists (
+        select from unnest(_jobs_may_be_silent.queues) q(queue)
+        cross join lateral (select _jobs_advisory_key('gate', q.queue)) g(key)
+        where case when pg_try_advisory_lock(g.key) then not pg_advisory_unlock(g.key)
+            else true end);
+    return next;
+end
+$$;
+
+comment on function _jobs_may_be_silent is
+    'internal: whether jobs of these queues may be or become claimable without a signal';
+
+-- functions/workers/_jobs_session_holds.sql
+-- A session gets a lock that it holds already, so only pg_locks tells. It shows a key in two halves.
+create or replace function _jobs_session_holds(key bigint) returns boolean
+language sql volatile
+set search_path from current
+return exists (
+    select from pg_locks l
+    where l.locktype = 'advisory' and l.pid = pg_backend_pid() and l.mode = 'ExclusiveLock'
+        and l.objsubid = 1 and (l.classid::bigint << 32 | l.objid::bigint) = key);
+
+comment on function _jobs_session_holds is
+    'internal: whether this session holds this advisory lock exclusively';
 
 -- functions/workers/_jobs_signal.sql
--- Sends the queue's name on channel jobs. Picks one listening worker that serves the queue, and
--- sends the worker's name on channel jobs_turn. The picked worker claims at once. The others claim
--- 0.1 to 0.4 s later, in case the picked one does not (pgjobs/worker/listener.py). If none were
--- picked, all workers would claim for one job. A worker without a free slot has another one picked,
--- hops times at most.
+-- Tells the workers of a queue that jobs have become claimable. Sends the queue's name on channel
+-- jobs, for everybody, and the news for workers on channel jobs_signal:
+--
+--     <listening_key of the picked worker, or 0> <levels> <run_at in microseconds> <queue>
+--
+-- A picked worker claims at once. It is in mode listening, so it has a free slot and claims at
+-- once. As many workers are picked as there are jobs, 16 at most. The other workers look 0.1 to
+-- 0.2 s later, in case a picked one hangs (pgjobs/worker/listener.py). levels has bit n for
+-- priority n - 9. run_at is the least of the jobs; -infinity is sent as 0.
 --
 -- While the server's notification queue is half full this function sends nothing, because a full
--- queue would make the caller's commit fail. Workers tick every 10 s anyway.
+-- queue would make the caller's commit fail. Workers see that and look by themselves.
 create or replace function _jobs_signal(
-    queues text[],
-    job_types text[] default null,
-    hops int default 3
+    queue text,
+    run_at timestamptz,
+    levels int default 524287,
+    jobs bigint default 1,
+    job_types text[] default null
 ) returns void
 language plpgsql volatile security definer
 set search_path from current
 set plan_cache_mode = force_generic_plan
 as $$
 begin
-    if pg_notification_queue_usage() < 0.5 then
-        perform pg_notify(jobs_channel('jobs'), q.queue),
-            case when turn.worker is not null
-                then pg_notify(jobs_channel('jobs_turn'), hops || ' ' || turn.worker) end
-        from (select distinct unnest(_jobs_signal.queues)) q(queue)
-        left join lateral (
-            select w.worker from jobs_workers w
-            where not w.polling and w.missed_at is null and q.queue = any (w.queues)
-                and (w.job_types is null or _jobs_signal.job_types is null
-                     or w.job_types && _jobs_signal.job_types)
-            order by random()
-            limit 1
-        ) turn on hops > 0;
+    if queue is null or pg_notification_queue_usage() >= 0.5 then
+        return;
     end if;
+    perform pg_notify(jobs_channel('jobs'), queue),
+        pg_notify(jobs_channel('jobs_signal'), format('%s %s %s %s',
+            coalesce(picked.listening_key, 0), levels,
+            case when isfinite(run_at) then (extract(epoch from run_at) * 1000000)::bigint
+                else 0 end, queue))
+    from (select) one left join lateral (
+        select w.listening_key from jobs_workers w
+        where _jobs_signal.queue = any (w.queues)
+            and (w.job_types is null or _jobs_signal.job_types is null
+                 or w.job_types && _jobs_signal.job_types)
+            and _jobs_is_locked(w.listening_key)
+        order by random()
+        limit least(jobs, 16)
+    ) picked on true;
 end
 $$;
 
 comment on function _jobs_signal is
-    'internal: tells the workers of these queues to claim, on commit: one at once, the others soon';
+    'internal: tells the workers of a queue, on commit, that jobs are claimable from run_at on';
 
--- functions/workers/_jobs_worker_listen.sql
--- From now on producers notify this worker. The worker does not get the lock while a producer that
--- was silent because of it has a transaction open: the worker polls on and tries again. After the
--- change the worker claims once more before it sleeps (docs/decisions/0004-notify-gate.md).
-create or replace function _jobs_worker_listen(worker text) returns boolean
-language plpgsql volatile security definer
+-- functions/workers/_jobs_signal_jobs.sql
+create or replace function _jobs_signal_jobs(job_ids bigint[]) returns void
+language plpgsql volatile
 set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
 as $$
 begin
-    if not pg_try_advisory_lock(_jobs_advisory_key('listening', worker)) then
-        return false;
-    end if;
-    update jobs_workers w set polling = false where w.worker = _jobs_worker_listen.worker;
-    return true;
+    perform _jobs_signal(n.queue, n.run_at, n.levels, n.jobs, n.job_types)
+    from (
+        select j.queue, min(j.run_at) as run_at, bit_or(1 << j.priority + 9) as levels,
+            count(*) as jobs, array_agg(distinct j.job_type) as job_types
+        from jobs j
+        where j.id = any (job_ids) and j.status = 'pending'
+        group by j.queue
+    ) n;
 end
 $$;
 
-comment on function _jobs_worker_listen is
-    'internal: the worker waits for NOTIFY from now on; false: it must poll for a producer';
+comment on function _jobs_signal_jobs is
+    'internal: signals those of these jobs that are pending, once per queue';
 
--- functions/workers/_jobs_worker_poll.sql
--- Signals the other workers of the queues: they begin to watch this worker (_jobs_worker_tick), and
--- help with the jobs that made it poll.
-create or replace function _jobs_worker_poll(worker text) returns void
+-- functions/workers/_jobs_worker_mode.sql
+-- Two sessions cannot both win the last place among the pollers of a queue: each place is an
+-- advisory lock that one session gets. This function never waits for a lock.
+--
+-- At most two workers poll a queue: two are enough to share its jobs, and each further one would
+-- only send more empty claims.
+create or replace function _jobs_worker_mode(worker text, mode text) returns boolean
 language plpgsql volatile security definer
 set search_path from current
 as $$
 declare
-    v_queues text[];
+    v_me jobs_workers;
+    v_key bigint;
+    v_places bigint[] := '{}';
 begin
-    update jobs_workers w set polling = true where w.worker = _jobs_worker_poll.worker
-    returning w.queues into v_queues;
-    perform pg_advisory_unlock(_jobs_advisory_key('listening', worker));
-    perform _jobs_signal(v_queues);
+    select w.* into v_me from jobs_workers w where w.worker = _jobs_worker_mode.worker;
+    if not found then
+        return false;
+    end if;
+    if mode = 'polling' then
+        if _jobs_session_holds(v_me.polling_key) then
+            return true;
+        end if;
+        for v_key in
+            select case when pg_try_advisory_lock(p.first) then p.first
+                        when pg_try_advisory_lock(p.second) then p.second end
+            from (select _jobs_advisory_key('polling 1', q.queue),
+                         _jobs_advisory_key('polling 2', q.queue)
+                  from (select distinct unnest(v_me.queues)) q(queue)) p(first, second)
+        loop
+            v_places := v_places || v_key;
+        end loop;
+        if array_position(v_places, null) is not null then
+            perform pg_advisory_unlock(p.place) from unnest(v_places) p(place)
+            where p.place is not null;
+            return false;
+        end if;
+        perform pg_advisory_lock(v_me.polling_key);
+        -- From now on producers are silent, so the other workers have to look by themselves.
+        perform pg_notify(jobs_channel('jobs_signal'), 'polling ' || q.queue)
+        from unnest(v_me.queues) q(queue)
+        where pg_notification_queue_usage() < 0.5;
+    elsif _jobs_session_holds(v_me.polling_key) then
+        perform pg_advisory_unlock(v_me.polling_key);
+        perform pg_advisory_unlock(p.place)
+        from unnest(v_me.queues) q(queue)
+        cross join lateral (values (_jobs_advisory_key('polling 1', q.queue)),
+                                   (_jobs_advisory_key('polling 2', q.queue))) p(place)
+        where _jobs_session_holds(p.place);
+    end if;
+    if mode = 'listening' and not _jobs_session_holds(v_me.listening_key) then
+        perform pg_advisory_lock(v_me.listening_key);
+    elsif mode <> 'listening' and _jobs_session_holds(v_me.listening_key) then
+        perform pg_advisory_unlock(v_me.listening_key);
+    end if;
+    return true;
 end
 $$;
 
-comment on function _jobs_worker_poll is
-    'internal: the worker claims every few milliseconds; producers need not notify it';
+comment on function _jobs_worker_mode is
+    'internal: changes to mode listening, polling or full; false: two workers poll already';
+
+-- functions/workers/_jobs_worker_modes.sql
+create or replace function _jobs_worker_modes() returns table (worker text, mode text)
+language sql volatile
+set search_path from current
+as $$
+with held as materialized (
+    select l.classid::bigint << 32 | l.objid::bigint as key
+    from pg_locks l
+    where l.locktype = 'advisory' and l.objsubid = 1 and l.granted and l.mode = 'ExclusiveLock'
+        and l.database = (select d.oid from pg_database d where d.datname = current_database())
+)
+select w.worker, case
+    when not exists (select from held h where h.key = w.name_key) then 'gone'
+    when exists (select from held h where h.key = w.polling_key) then 'polling'
+    when exists (select from held h where h.key = w.listening_key) then 'listening'
+    else 'full' end
+from jobs_workers w
+$$;
+
+comment on function _jobs_worker_modes is
+    'internal: the mode of each registered worker: listening, polling or full; gone: no session';
 
 -- functions/workers/_jobs_worker_tick.sql
--- A tick tests the connection, sets seen_at, recovers lost jobs and looks for due jobs. A worker
--- ticks every 10 s, and every 2 s while other workers work, so that the second tick notices
--- their death.
-create or replace function _jobs_worker_tick(worker text)
-returns table (watch boolean, due_in interval, peers bigint)
+-- A worker ticks every 10 s. A full tick sets seen_at, takes back jobs whose lease is over and looks
+-- for due jobs without floors. While other workers work, the worker also ticks every 2 s, not fully:
+-- such a tick only notices deaths, and reads no index of finished jobs. Any tick tests the
+-- connection.
+--
+-- A suspect that waits for a worker without one is reported as due, because no signal is sent when
+-- a worker may take its next suspect.
+create or replace function _jobs_worker_tick(worker text, is_full boolean default true)
+returns table (others_work boolean, may_be_silent boolean, due timestamptz, more boolean)
 language plpgsql volatile security definer
 set search_path from current
 set enable_seqscan = off
@@ -2277,40 +2591,105 @@ set enable_bitmapscan = off
 set enable_sort = off
 set jit = off
 as $$
+#variable_conflict use_column
 declare
+    c_max_jobs constant int := 1000;
     v_me jobs_workers;
+    v_gone text[];
+    v_recovered bigint := 0;
 begin
-    update jobs_workers w set seen_at = clock_timestamp(), missed_at = null
-    where w.worker = _jobs_worker_tick.worker
-    returning w.* into v_me;
-    if not found then
+    select w.* into v_me from jobs_workers w where w.worker = _jobs_worker_tick.worker;
+    if not found or not _jobs_session_holds(v_me.name_key) then
         return;
     end if;
-    perform from jobs_recover(sparing => v_me.worker);
-    return query
-    select exists (select from jobs j
-                   where j.status = 'processing' and j.worker <> v_me.worker)
-            or exists (select from jobs_workers w
-                       where w.worker <> v_me.worker and (w.polling or w.missed_at is not null)),
-        -- Long overdue jobs too: no signal is sent when a row's lock is released, or when a worker
-        -- that held a suspect may take the next one.
-        least(
-            jobs_next_due(v_me.queues, v_me.job_types),
-            -- In the order of ix_jobs_crashed: planned on an empty table, all indexes of pending
-            -- jobs cost the same.
-            (select min(c.run_at)
-             from (select j.run_at from jobs j
-                   where j.status = 'pending' and j.crash_count > 0 and j.queue = any (v_me.queues)
-                       and (v_me.job_types is null or j.job_type = any (v_me.job_types))
-                   order by j.queue, j.priority, j.run_at, j.id) c)
-        ) - clock_timestamp(),
-        (select count(*) from jobs_workers w
-         where w.worker <> v_me.worker and w.queues && v_me.queues);
+    if is_full then
+        update jobs_worker_ticks t set seen_at = clock_timestamp(), missed_at = null
+        where t.worker = v_me.worker;
+    end if;
+    v_gone := _jobs_workers_gone();
+    if is_full or v_gone <> '{}' then
+        v_recovered := (
+            select count(*)
+            from _jobs_recover(v_gone, sparing => v_me.worker, max_jobs => c_max_jobs));
+    end if;
+    more := v_recovered >= c_max_jobs;
+    select m.may_be_silent into may_be_silent from _jobs_may_be_silent(v_me.worker, v_me.queues) m;
+    others_work := may_be_silent
+        or exists (select from jobs_worker_ticks t
+                   where t.worker <> v_me.worker and t.missed_at is not null)
+        or is_full and exists (select from jobs j
+                               where j.status = 'processing' and j.worker <> v_me.worker);
+    due := least(
+        case when is_full then _jobs_next_due(v_me.queues, v_me.job_types) end,
+        -- In the order of ix_jobs_crashed: planned on an empty table, all indexes of pending jobs
+        -- cost the same.
+        (select min(c.run_at)
+         from (select j.run_at from jobs j
+               where j.status = 'pending' and j.crash_count > 0 and j.queue = any (v_me.queues)
+                   and (v_me.job_types is null or j.job_type = any (v_me.job_types))
+               order by j.queue, j.priority, j.run_at, j.id) c));
+    due := case when due <= clock_timestamp() then due end;
+    return next;
 end
 $$;
 
 comment on function _jobs_worker_tick is
-    'internal: tick; watch: tick again in 2 s; due_in: until a job is due; peers: how many';
+    'internal: recovers and looks for due jobs; due: the least run_at; others_work: tick in 2 s';
+
+-- functions/workers/_jobs_worker_watch.sql
+-- Finds jobs that silent producers have added and no polling worker has claimed, because it hangs,
+-- is full, has stopped or has gone past them. While producers may be silent each worker watches
+-- every 0.15 s.
+--
+-- seen: what the last call returned. It holds the time of that call and the transactions that were
+-- in progress then, each with the time of the last call before it was seen. A silent job's run_at is
+-- at most 0.2 s older than its insertion (_jobs_notify). So a job whose transaction has ended since
+-- the last call is not older than the call before it was seen, less 0.2 s: due jobs are looked for
+-- from there on. Without `seen` they are looked for without a bound.
+--
+-- The order matters: first is read whether producers may be silent, then the transactions, then the
+-- jobs. Where no producer may be silent any more, this last look finds what they have added.
+create or replace function _jobs_worker_watch(
+    worker text,
+    floors jsonb,
+    seen jsonb default null
+) returns table (may_be_silent boolean, others_poll boolean, due timestamptz, seen_now jsonb)
+language plpgsql volatile security definer
+set search_path from current
+as $$
+#variable_conflict use_column
+declare
+    c_tolerance constant interval := '0.2 seconds';
+    v_me jobs_workers;
+    v_now timestamptz;
+    v_last timestamptz := coalesce((seen ->> 'at')::timestamptz, '-infinity');
+    v_snapshot pg_snapshot;
+    v_since timestamptz;
+begin
+    select w.* into v_me from jobs_workers w where w.worker = _jobs_worker_watch.worker;
+    if not found then
+        return;
+    end if;
+    select m.may_be_silent, m.others_poll into may_be_silent, others_poll
+    from _jobs_may_be_silent(v_me.worker, v_me.queues) m;
+    v_now := clock_timestamp();
+    v_snapshot := pg_current_snapshot();
+    select least(v_last, min(o.value::timestamptz)) - c_tolerance into v_since
+    from jsonb_each_text(seen -> 'open') o
+    where pg_visible_in_snapshot(o.key::xid8, v_snapshot);
+    seen_now := jsonb_build_object('at', v_now, 'open', coalesce((
+        select jsonb_object_agg(x.xid::text, coalesce((seen -> 'open' ->> x.xid::text)::timestamptz,
+                                                      v_last))
+        from pg_snapshot_xip(v_snapshot) x(xid)), '{}'));
+    due := _jobs_next_due(v_me.queues, v_me.job_types, floors, v_since);
+    due := case when due <= clock_timestamp() then due end;
+    return next;
+end
+$$;
+
+comment on function _jobs_worker_watch is
+    'internal: whether producers may be silent, and the least run_at of due jobs that they may'
+    ' have added';
 
 -- functions/workers/_jobs_workers_gone.sql
 -- A living worker's session holds the advisory lock of the worker's name. A lock that is found free
@@ -2329,24 +2708,22 @@ declare
     v_gone text[] := '{}';
 begin
     for v_worker in
-        select w.worker, w.missed_at, w.name_key from jobs_workers w order by w.worker
+        select w.worker, w.name_key, t.missed_at, t.worker is null as unseen
+        from jobs_workers w left join jobs_worker_ticks t on t.worker = w.worker
+        where not _jobs_is_locked(w.name_key)
+        order by w.worker
     loop
-        -- In one expression: a query that is cancelled between two would keep the lock.
-        continue when not case when pg_try_advisory_lock_shared(v_worker.name_key)
-            then pg_advisory_unlock_shared(v_worker.name_key) else false end;
-        -- A session gets a lock that it holds already: ask pg_locks.
-        continue when exists (
-            select from pg_locks l
-            where l.locktype = 'advisory' and l.pid = pg_backend_pid()
-                and l.mode = 'ExclusiveLock' and l.objsubid = 1
-                and (l.classid::bigint << 32 | l.objid::bigint) = v_worker.name_key);
-        if v_worker.missed_at is null then
+        continue when _jobs_session_holds(v_worker.name_key);
+        if v_worker.unseen then
+            insert into jobs_worker_ticks as t (worker, missed_at) values (v_worker.worker, v_now)
+            on conflict do nothing;
+        elsif v_worker.missed_at is null then
             -- A session that has locked the row is at a tick, or marks the worker itself.
-            update jobs_workers w set missed_at = v_now
-            where w.worker = any (array(
-                select m.worker from jobs_workers m
+            update jobs_worker_ticks t set missed_at = v_now
+            where t.worker = any (array(
+                select m.worker from jobs_worker_ticks m
                 where m.worker = v_worker.worker and m.missed_at is null
-                for update skip locked));
+                for no key update skip locked));
         elsif v_worker.missed_at <= v_now - interval '2 seconds' then
             v_gone := v_gone || v_worker.worker;
         end if;
@@ -2479,12 +2856,13 @@ as $$
 declare
     c_producer constant text[] := '{_jobs_enqueue_together,jobs_enqueue,jobs_enqueue_many}';
     c_worker constant text[] := '{jobs_cancel,jobs_claim,jobs_complete,jobs_complete_many,'
-        'jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,jobs_recover,jobs_release_many,'
-        '_jobs_release_unknown,jobs_start,_jobs_signal,_jobs_worker_listen,_jobs_worker_poll,'
-        'jobs_worker_start,jobs_worker_stop,_jobs_worker_tick}';
+        'jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,_jobs_reconcile,'
+        'jobs_recover,_jobs_recover_own,jobs_release_many,jobs_start,_jobs_worker_beat,'
+        '_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
+        '_jobs_worker_watch}';
     c_observer constant text[] := '{jobs_doctor,_jobs_doctor_jobs,_jobs_doctor_notify,'
         '_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,jobs_list,jobs_queues,'
-        'jobs_stats,jobs_workers}';
+        'jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_workers}';
     c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retry,jobs_retry_many}';
     v_schema constant text := current_schema();
@@ -2577,7 +2955,7 @@ begin
     values (jobs_resume.queue, null)
     on conflict (queue) do update set paused_at = null
     returning q.*;
-    perform _jobs_signal(array[jobs_resume.queue]);
+    perform _jobs_signal(jobs_resume.queue, '-infinity', jobs => 16);
 end
 $$;
 
@@ -2622,7 +3000,7 @@ begin
                 message = format('job %s cannot be retried: another %s job holds its unique_key %L',
                                  job_id, v_job.job_type, v_job.unique_key);
     end;
-    perform _jobs_signal(array[v_job.queue]);
+    perform _jobs_signal_jobs(array[job_id]);
     return next v_job;
 end
 $$;
@@ -2670,7 +3048,7 @@ begin
                             or o.status = 'processing' and o.unique_scope = 'live')))
             order by j.finished_at
             limit coalesce(max_jobs, 10000)
-            for update of j skip locked
+            for no key update of j skip locked
         ) f);
     foreach v_id in array coalesce(v_ids, '{}') loop
         begin
@@ -3004,14 +3382,11 @@ language sql volatile
 set search_path from current
 as $$
 with registered as (
-    -- A worker's session holds the lock of its name; pg_locks shows the two halves of its bigint.
-    select w.*, clock_timestamp() - w.seen_at as unseen, exists (
-        select from pg_locks l
-        where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
-            and l.database = (select d.oid from pg_database d where d.datname = current_database())
-            and (l.classid::bigint << 32 | l.objid::bigint) = w.name_key
-        ) as connected
+    select w.*, clock_timestamp() - coalesce(t.seen_at, w.started_at) as unseen, m.mode,
+        m.mode <> 'gone' as connected
     from jobs_workers w
+    join _jobs_worker_modes() m on m.worker = w.worker
+    left join jobs_worker_ticks t on t.worker = w.worker
 ), due as (
     select j.queue, j.job_type, count(*) as jobs
     from jobs_list j
@@ -3027,7 +3402,7 @@ with registered as (
             and (r.job_types is null or d.job_type = any (r.job_types)))
 ), counts as (
     select count(*) as workers, count(*) filter (where r.connected) as connected,
-        count(*) filter (where r.connected and r.polling) as polling, min(r.unseen) as unseen,
+        count(*) filter (where r.mode = 'polling') as polling, min(r.unseen) as unseen,
         exists (select from due) as needed,
         -- Clients without a LISTEN connection, psql for one, claim without registering.
         (select count(*) from jobs_list j
@@ -3047,8 +3422,7 @@ from counts c
 union all
 select 'workers that are gone',
     case when count(*) > 0 then 'warn' else 'ok' end,
-    coalesce(string_agg(format('%s (seen %s ago%s)', r.worker, date_trunc('second', r.unseen),
-                               case when r.polling then ', was polling' else '' end),
+    coalesce(string_agg(format('%s (seen %s ago)', r.worker, date_trunc('second', r.unseen)),
                         ', ' order by r.worker), 'none'),
     'the tick of another worker takes their jobs back, or two calls of jobs_recover() 2 s apart'
 from registered r where not r.connected

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from pgjobs import App, RunningJob, Worker
+from pgjobs.worker.mode import Mode
 
 Working = Callable[..., AbstractAsyncContextManager[Worker]]
 
@@ -30,7 +31,7 @@ def working(app: App) -> Working:
         worker = of.worker(**options)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(worker.run())
-            await eventually(lambda: worker._listener.is_listening)
+            await eventually(lambda: worker._listener.mode is Mode.LISTENING)
             try:
                 yield worker
             finally:

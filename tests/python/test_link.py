@@ -130,4 +130,4 @@ async def test_a_listener_whose_new_connection_does_not_answer_tries_another(
         await deaf.wait()
         # This worker does not listen yet, and must not say that it does.
         assert not await worker._listener.start_listening()
-        await eventually(lambda: worker._listener.is_listening)
+        await eventually(lambda: worker._listener.mode is Mode.LISTENING)

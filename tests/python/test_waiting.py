@@ -73,5 +73,5 @@ async def test_from_ten_jobs_in_a_twentieth_of_a_second_a_worker_polls(
         await app.enqueue_many("t", [None] * jobs)
         await eventually(lambda: len(quick.began) == jobs)
         # The worker listens again: no job has come for a while.
-        await eventually(lambda: worker._listener.is_listening)
+        await eventually(lambda: worker._listener.mode is Mode.LISTENING)
     assert was_listening == ([True] if jobs >= 10 else [])

@@ -1,9 +1,10 @@
 -- Two sessions cannot both win a suspect: the second skips locked rows.
 --
--- A suspect may kill its worker again. So a worker that sends one claim at a time holds at most
--- one suspect: other suspects run on other workers, or later, where that crash does not reach them.
--- The suspect comes first in its queue, because its backoff has put it behind all due jobs.
--- jobs_claim calls this only for a queue that has crashed jobs, which is rare.
+-- A suspect may kill its worker again, and a job that was lost once may be what killed it. So a
+-- worker that sends one claim at a time holds a suspect only without any other job that was lost:
+-- those run on other workers, or later, where that crash does not reach them. The suspect comes
+-- first in its queue, because its backoff has put it behind all due jobs. jobs_claim calls this only
+-- for a queue that has crashed jobs, which is rare.
 create or replace function _jobs_lock_suspect(
     worker text,
     queue text,
@@ -14,11 +15,7 @@ language plpgsql volatile
 set search_path from current
 as $$
 begin
-    if exists (
-        select from jobs j
-        where j.status = 'processing' and j.worker = _jobs_lock_suspect.worker
-            and _jobs_is_suspect(j.crash_count, j.max_retries)
-    ) then
+    if _jobs_holds_crashed(worker, only_suspects => false) then
         return '{}';
     end if;
     return array(
@@ -30,9 +27,9 @@ begin
             and _jobs_is_suspect(j.crash_count, j.max_retries)
         order by j.priority desc, j.run_at, j.id
         limit 1
-        for update skip locked);
+        for no key update skip locked);
 end
 $$;
 
 comment on function _jobs_lock_suspect is
-    'internal: locks the first due suspect of a queue, if the worker holds no suspect';
+    'internal: locks the first due suspect of a queue, if the worker holds no job that was lost';

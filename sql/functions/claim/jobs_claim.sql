@@ -10,17 +10,20 @@
 -- The settings leave the planner no choice but index scans: on a table without statistics any other
 -- plan (a sequential scan, a bitmap and a sort) costs a thousand times more.
 --
--- floors: {"queue": {"priority": "run_at"}}, a lower bound of run_at per level, from a worker that
--- knows what it has claimed. While another session holds an old snapshot, vacuum cannot remove the
--- index entries of claimed jobs, and a claim without floors walks over all of them
--- (docs/decisions/0006-floors.md).
+-- floors and suspects are for pgjobs' own worker. floors: {"queue": {"priority": "run_at"}}, a lower
+-- bound of run_at per level, from a worker that knows what it has claimed. While another session
+-- holds an old snapshot, vacuum cannot remove the index entries of claimed jobs, and a claim without
+-- floors walks over all of them. A claim reads from 0.2 s below now at the latest, because a job may
+-- become visible a little after a later one (docs/decisions/0006-floors.md). suspects: false takes
+-- none.
 create or replace function jobs_claim(
     worker text,
     queues text[] default '{default}',
     max_jobs int default 1,
     lease interval default '1 minute',
     job_types text[] default null,
-    floors jsonb default null
+    floors jsonb default null,
+    suspects boolean default true
 ) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
@@ -41,7 +44,7 @@ declare
     v_is_paused boolean;
     v_has_crashed_jobs boolean;
     v_suspect bigint[];
-    v_took_suspect boolean := false;
+    v_takes_crashed boolean;
     v_level int;
     v_wanted_types text[] := case when cardinality(job_types) > 1
         then array(select distinct unnest(job_types)) else job_types end;
@@ -54,9 +57,6 @@ declare
     v_count bigint;
 begin
     perform _jobs_check_claim(worker, queues, max_jobs, lease, job_types);
-    if floors is not null then
-        perform _jobs_check_floors(floors);
-    end if;
     foreach v_queue in array coalesce(queues, '{default}') loop
         exit when v_left = 0;
         continue when v_queue = any (v_visited);
@@ -68,17 +68,18 @@ begin
         continue when v_is_paused;
         v_visited := v_visited || v_queue;
         -- The first level's statement takes the suspect too.
-        v_suspect := case when v_has_crashed_jobs and not v_took_suspect
+        v_suspect := case when v_has_crashed_jobs and suspects
             then _jobs_lock_suspect(worker, v_queue, job_types, v_now) else '{}' end;
-        v_took_suspect := v_took_suspect or v_suspect <> '{}';
+        v_takes_crashed := v_has_crashed_jobs and v_suspect = '{}'
+            and not _jobs_holds_crashed(worker, only_suspects => true);
         v_left := v_left - cardinality(v_suspect);
 
         v_level := 10;
         while v_left > 0 or v_suspect <> '{}' loop
             v_level := _jobs_next_level(v_queue, v_level, floors);
             exit when v_level is null;
-            v_after_run_at := coalesce(
-                (floors -> v_queue ->> v_level::text)::timestamptz, '-infinity');
+            v_after_run_at := least(v_now - interval '0.2 seconds', coalesce(
+                (floors -> v_queue ->> v_level::text)::timestamptz, '-infinity'));
             v_after_id := 0;
             v_types := coalesce(v_wanted_types, _jobs_types_present(v_queue, v_level));
             v_chunk := case when cardinality(v_types) = 1 then v_left else least(
@@ -89,7 +90,8 @@ begin
                 if cardinality(v_types) > 1 and v_left > 0 then
                     select b.run_at, b.id into v_bound_run_at, v_bound_id
                     from _jobs_claim_bound(v_queue, v_level, v_types, v_now,
-                                           v_after_run_at, v_after_id, v_chunk, v_left) b;
+                                           v_after_run_at, v_after_id, v_chunk, v_left,
+                                           v_takes_crashed) b;
                 end if;
                 -- One statement locks and updates: two cost a ninth more with cold caches.
                 return query
@@ -114,10 +116,11 @@ begin
                                 and (j.run_at, j.id) > (v_after_run_at, v_after_id)
                                 and (j.run_at, j.id) <= (coalesce(v_bound_run_at, v_now),
                                                          coalesce(v_bound_id, c_last_id))
-                                and not _jobs_is_suspect(j.crash_count, j.max_retries)
+                                and (j.crash_count = 0 or v_takes_crashed
+                                     and not _jobs_is_suspect(j.crash_count, j.max_retries))
                             order by j.run_at, j.id
                             limit v_left
-                            for update skip locked
+                            for no key update skip locked
                         ) due
                         -- More rows may be below the bound than when it was read.
                         limit v_left))

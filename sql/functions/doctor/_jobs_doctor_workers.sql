@@ -4,14 +4,11 @@ language sql volatile
 set search_path from current
 as $$
 with registered as (
-    -- A worker's session holds the lock of its name; pg_locks shows the two halves of its bigint.
-    select w.*, clock_timestamp() - w.seen_at as unseen, exists (
-        select from pg_locks l
-        where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
-            and l.database = (select d.oid from pg_database d where d.datname = current_database())
-            and (l.classid::bigint << 32 | l.objid::bigint) = w.name_key
-        ) as connected
+    select w.*, clock_timestamp() - coalesce(t.seen_at, w.started_at) as unseen, m.mode,
+        m.mode <> 'gone' as connected
     from jobs_workers w
+    join _jobs_worker_modes() m on m.worker = w.worker
+    left join jobs_worker_ticks t on t.worker = w.worker
 ), due as (
     select j.queue, j.job_type, count(*) as jobs
     from jobs_list j
@@ -27,7 +24,7 @@ with registered as (
             and (r.job_types is null or d.job_type = any (r.job_types)))
 ), counts as (
     select count(*) as workers, count(*) filter (where r.connected) as connected,
-        count(*) filter (where r.connected and r.polling) as polling, min(r.unseen) as unseen,
+        count(*) filter (where r.mode = 'polling') as polling, min(r.unseen) as unseen,
         exists (select from due) as needed,
         -- Clients without a LISTEN connection, psql for one, claim without registering.
         (select count(*) from jobs_list j
@@ -47,8 +44,7 @@ from counts c
 union all
 select 'workers that are gone',
     case when count(*) > 0 then 'warn' else 'ok' end,
-    coalesce(string_agg(format('%s (seen %s ago%s)', r.worker, date_trunc('second', r.unseen),
-                               case when r.polling then ', was polling' else '' end),
+    coalesce(string_agg(format('%s (seen %s ago)', r.worker, date_trunc('second', r.unseen)),
                         ', ' order by r.worker), 'none'),
     'the tick of another worker takes their jobs back, or two calls of jobs_recover() 2 s apart'
 from registered r where not r.connected

@@ -1,45 +1,47 @@
 -- Runs after every statement that inserts into jobs: COPY, plain INSERT, jobs_enqueue.
 --
 -- A commit with NOTIFY holds one lock of the whole cluster until it is on disk, so such commits
--- follow one after the other. So this trigger does not notify when a polling worker is certain to
--- claim after the producer's commit (docs/decisions/0004-notify-gate.md has the proof). The
--- producer takes the worker's listening lock as a shared lock until after the commit. A worker that
--- changes to mode listening must get that lock exclusively, and then claims once more. If the
--- producer does not get the lock, the worker is listening, so the producer notifies. The name lock
--- tells a living worker from a row that a dead worker left. One expression takes and releases the
--- name lock, because a query that is cancelled between two expressions would keep the lock. The
+-- follow one after the other. So this trigger is silent while a worker polls the queue and serves
+-- all the types (docs/decisions/0004-notify-gate.md has the proof that no job waits unseen). Before
+-- that the producer takes the queue's gate as a shared lock until after its commit: workers go on
+-- looking by themselves while somebody holds it. Silent jobs are due, and not for longer than
+-- 0.2 s, because polling workers look no further back. No transaction is silent where it could be
+-- prepared: PREPARE TRANSACTION fails after NOTIFY, and shall not fail only now and then. The
 -- trigger calls no function per row, because the trigger is most of the cost of a small enqueue.
 create or replace function _jobs_notify() returns trigger
 language plpgsql volatile security definer
 set search_path from current
 as $$
-declare
-    v_queues text[];
 begin
-    v_queues := array(
-        select a.queue
+    perform _jobs_signal(n.queue, n.run_at, n.levels, n.jobs, n.job_types)
+    from (
+        select a.queue, min(a.run_at) as run_at, bit_or(1 << a.priority + 9) as levels,
+            count(*) as jobs, array_agg(distinct a.job_type) as job_types
         from added a
         where a.status = 'pending'
         group by a.queue
-        having max(a.run_at) > clock_timestamp() or not exists (
-            select from jobs_workers w
-            where case
-                when w.polling and a.queue = any (w.queues)
-                    and (w.job_types is null or array_agg(a.job_type) <@ w.job_types)
-                    and pg_try_advisory_xact_lock_shared(w.listening_key)
-                then not case when pg_try_advisory_lock_shared(w.name_key)
-                    then pg_advisory_unlock_shared(w.name_key) else false end
-                else false
-            end));
-    if v_queues <> '{}' then
-        perform _jobs_signal(v_queues, array(select distinct a.job_type from added a));
-    end if;
+        having max(a.run_at) > clock_timestamp()
+            or min(a.run_at) < clock_timestamp() - interval '0.2 seconds'
+            or not exists (
+                select from jobs_workers w
+                where case
+                    when a.queue = any (w.queues)
+                        and (w.job_types is null or array_agg(a.job_type) <@ w.job_types)
+                        and current_setting('max_prepared_transactions') = '0'
+                        and _jobs_is_locked(w.polling_key)
+                        and pg_try_advisory_xact_lock_shared(
+                            hashtextextended('gate ' || a.queue, tg_relid::bigint))
+                    -- Again, because the worker may have stopped polling before the gate was held.
+                    then _jobs_is_locked(w.polling_key)
+                    else false
+                end)
+    ) n;
     return null;
 end
 $$;
 
 comment on function _jobs_notify is
-    'trigger: notifies per queue and statement, unless a polling worker is certain to claim';
+    'trigger: signals per queue and statement, unless a worker polls the queue';
 
 -- Only if it is missing: `create trigger` waits for all transactions that wrote to the table.
 do $trigger$

@@ -2,7 +2,8 @@
 --
 -- lost_at: when recovery found the worker lost; null: the attempt failed. A job is due at once
 -- after its first loss, because a loss is rarely the job's fault. After later losses it waits for
--- its backoff.
+-- its backoff. Even a job without retries may be lost once, because it may only have run beside the
+-- job that killed their worker; and no job may kill more than four workers.
 create or replace function _jobs_end_attempt(
     job_id bigint,
     error text default null,
@@ -26,7 +27,7 @@ begin
     select j.* into v_job from jobs j where j.id = job_id;
     v_status := case
         when v_job.cancel_requested_at is not null then 'cancelled'
-        when v_lost and v_job.crash_count < v_job.max_retries
+        when v_lost and v_job.crash_count < least(greatest(v_job.max_retries, 1), 3)
             or not v_lost and coalesce(retry, true) and v_job.retry_count < v_job.max_retries
             then 'pending'
         else 'failed'

@@ -11,7 +11,7 @@ begin
     if job_id is null then
         raise exception using errcode = 'JQ003', message = 'job_id is missing';
     end if;
-    select j.* into v_job from jobs j where j.id = job_id for update;
+    select j.* into v_job from jobs j where j.id = job_id for no key update;
     if not found then
         raise exception using errcode = 'JQ001', message = format('there is no job %s', job_id);
     end if;

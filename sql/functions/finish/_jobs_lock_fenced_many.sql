@@ -28,13 +28,13 @@ begin
             select j.id from jobs j
             where j.id = any (v_ids) and j.worker = _jobs_lock_fenced_many.worker
                 and j.attempt = v_attempts[width_bucket(j.id, v_ids)] and j.finished_at is null
-            for update);
+            for no key update);
     end if;
     return array(
         select j.id from jobs j
         where j.id = any (v_ids) and j.worker = _jobs_lock_fenced_many.worker
             and j.attempt = v_attempts[width_bucket(j.id, v_ids)] and j.finished_at is null
-        for update skip locked);
+        for no key update skip locked);
 end
 $$;
 

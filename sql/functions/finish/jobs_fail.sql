@@ -16,9 +16,7 @@ begin
     perform _jobs_check_failure(array[error], array[retry], array[retry_in]);
     perform _jobs_lock_fenced(job_id, worker, attempt);
     v_job := _jobs_end_attempt(job_id, error, retry, retry_in);
-    if v_job.status = 'pending' then
-        perform _jobs_signal(array[v_job.queue], array[v_job.job_type]);
-    end if;
+    perform _jobs_signal_jobs(array[job_id]);
     return next v_job;
 end
 $$;

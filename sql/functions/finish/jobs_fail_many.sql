@@ -14,8 +14,6 @@ as $$
 declare
     v_held bigint[];
     v_item record;
-    v_job jobs;
-    v_queues text[] := '{}';
 begin
     perform _jobs_check_batch(worker, job_ids, attempts, array[
         cardinality(errors), cardinality(retries), cardinality(retry_ins)]);
@@ -29,14 +27,11 @@ begin
         where u.job_id = any (v_held)
         order by u.job_id, u.attempt desc
     loop
-        v_job := _jobs_end_attempt(v_item.job_id, v_item.error, v_item.retry, v_item.retry_in);
-        if v_job.status = 'pending' then
-            v_queues := v_queues || v_job.queue;
-        end if;
+        perform _jobs_end_attempt(v_item.job_id, v_item.error, v_item.retry, v_item.retry_in);
         return next v_item.job_id;
     end loop;
     -- A sleeping worker has read the next due time before these jobs were pending.
-    perform _jobs_signal(v_queues);
+    perform _jobs_signal_jobs(v_held);
 end
 $$;
 

@@ -18,7 +18,6 @@ declare
     v_ids bigint[];
     v_run_ats timestamptz[];
     v_held bigint[];
-    v_queues text[];
 begin
     perform _jobs_check_batch(worker, job_ids, attempts, array[
         coalesce(cardinality(run_ats), cardinality(job_ids))]);
@@ -47,8 +46,7 @@ begin
         finished_at = case when j.cancel_requested_at is null then null else v_now end
     where j.id = any (v_held)
     returning j.id;
-    select array_agg(distinct j.queue) into v_queues from jobs j where j.id = any (v_held);
-    perform _jobs_signal(v_queues);
+    perform _jobs_signal_jobs(v_held);
 end
 $$;
 

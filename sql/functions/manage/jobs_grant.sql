@@ -8,12 +8,13 @@ as $$
 declare
     c_producer constant text[] := '{_jobs_enqueue_together,jobs_enqueue,jobs_enqueue_many}';
     c_worker constant text[] := '{jobs_cancel,jobs_claim,jobs_complete,jobs_complete_many,'
-        'jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,jobs_recover,jobs_release_many,'
-        '_jobs_release_unknown,jobs_start,_jobs_signal,_jobs_worker_listen,_jobs_worker_poll,'
-        'jobs_worker_start,jobs_worker_stop,_jobs_worker_tick}';
+        'jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,_jobs_reconcile,'
+        'jobs_recover,_jobs_recover_own,jobs_release_many,jobs_start,_jobs_worker_beat,'
+        '_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
+        '_jobs_worker_watch}';
     c_observer constant text[] := '{jobs_doctor,_jobs_doctor_jobs,_jobs_doctor_notify,'
         '_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,jobs_list,jobs_queues,'
-        'jobs_stats,jobs_workers}';
+        'jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_workers}';
     c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retry,jobs_retry_many}';
     v_schema constant text := current_schema();

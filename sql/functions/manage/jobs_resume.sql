@@ -10,7 +10,7 @@ begin
     values (jobs_resume.queue, null)
     on conflict (queue) do update set paused_at = null
     returning q.*;
-    perform _jobs_signal(array[jobs_resume.queue]);
+    perform _jobs_signal(jobs_resume.queue, '-infinity', jobs => 16);
 end
 $$;
 

@@ -36,7 +36,7 @@ begin
                 message = format('job %s cannot be retried: another %s job holds its unique_key %L',
                                  job_id, v_job.job_type, v_job.unique_key);
     end;
-    perform _jobs_signal(array[v_job.queue]);
+    perform _jobs_signal_jobs(array[job_id]);
     return next v_job;
 end
 $$;

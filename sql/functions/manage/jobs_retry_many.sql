@@ -37,7 +37,7 @@ begin
                             or o.status = 'processing' and o.unique_scope = 'live')))
             order by j.finished_at
             limit coalesce(max_jobs, 10000)
-            for update of j skip locked
+            for no key update of j skip locked
         ) f);
     foreach v_id in array coalesce(v_ids, '{}') loop
         begin

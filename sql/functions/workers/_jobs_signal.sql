@@ -1,37 +1,46 @@
--- Sends the queue's name on channel jobs. Picks one listening worker that serves the queue, and
--- sends the worker's name on channel jobs_turn. The picked worker claims at once. The others claim
--- 0.1 to 0.4 s later, in case the picked one does not (pgjobs/worker/listener.py). If none were
--- picked, all workers would claim for one job. A worker without a free slot has another one picked,
--- hops times at most.
+-- Tells the workers of a queue that jobs have become claimable. Sends the queue's name on channel
+-- jobs, for everybody, and the news for workers on channel jobs_signal:
+--
+--     <listening_key of the picked worker, or 0> <levels> <run_at in microseconds> <queue>
+--
+-- A picked worker claims at once. It is in mode listening, so it has a free slot and claims at
+-- once. As many workers are picked as there are jobs, 16 at most. The other workers look 0.1 to
+-- 0.2 s later, in case a picked one hangs (pgjobs/worker/listener.py). levels has bit n for
+-- priority n - 9. run_at is the least of the jobs; -infinity is sent as 0.
 --
 -- While the server's notification queue is half full this function sends nothing, because a full
--- queue would make the caller's commit fail. Workers tick every 10 s anyway.
+-- queue would make the caller's commit fail. Workers see that and look by themselves.
 create or replace function _jobs_signal(
-    queues text[],
-    job_types text[] default null,
-    hops int default 3
+    queue text,
+    run_at timestamptz,
+    levels int default 524287,
+    jobs bigint default 1,
+    job_types text[] default null
 ) returns void
 language plpgsql volatile security definer
 set search_path from current
 set plan_cache_mode = force_generic_plan
 as $$
 begin
-    if pg_notification_queue_usage() < 0.5 then
-        perform pg_notify(jobs_channel('jobs'), q.queue),
-            case when turn.worker is not null
-                then pg_notify(jobs_channel('jobs_turn'), hops || ' ' || turn.worker) end
-        from (select distinct unnest(_jobs_signal.queues)) q(queue)
-        left join lateral (
-            select w.worker from jobs_workers w
-            where not w.polling and w.missed_at is null and q.queue = any (w.queues)
-                and (w.job_types is null or _jobs_signal.job_types is null
-                     or w.job_types && _jobs_signal.job_types)
-            order by random()
-            limit 1
-        ) turn on hops > 0;
+    if queue is null or pg_notification_queue_usage() >= 0.5 then
+        return;
     end if;
+    perform pg_notify(jobs_channel('jobs'), queue),
+        pg_notify(jobs_channel('jobs_signal'), format('%s %s %s %s',
+            coalesce(picked.listening_key, 0), levels,
+            case when isfinite(run_at) then (extract(epoch from run_at) * 1000000)::bigint
+                else 0 end, queue))
+    from (select) one left join lateral (
+        select w.listening_key from jobs_workers w
+        where _jobs_signal.queue = any (w.queues)
+            and (w.job_types is null or _jobs_signal.job_types is null
+                 or w.job_types && _jobs_signal.job_types)
+            and _jobs_is_locked(w.listening_key)
+        order by random()
+        limit least(jobs, 16)
+    ) picked on true;
 end
 $$;
 
 comment on function _jobs_signal is
-    'internal: tells the workers of these queues to claim, on commit: one at once, the others soon';
+    'internal: tells the workers of a queue, on commit, that jobs are claimable from run_at on';

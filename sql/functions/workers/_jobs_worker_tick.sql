@@ -1,8 +1,12 @@
--- A tick tests the connection, sets seen_at, recovers lost jobs and looks for due jobs. A worker
--- ticks every 10 s, and every 2 s while other workers work, so that the second tick notices
--- their death.
-create or replace function _jobs_worker_tick(worker text)
-returns table (watch boolean, due_in interval, peers bigint)
+-- A worker ticks every 10 s. A full tick sets seen_at, takes back jobs whose lease is over and looks
+-- for due jobs without floors. While other workers work, the worker also ticks every 2 s, not fully:
+-- such a tick only notices deaths, and reads no index of finished jobs. Any tick tests the
+-- connection.
+--
+-- A suspect that waits for a worker without one is reported as due, because no signal is sent when
+-- a worker may take its next suspect.
+create or replace function _jobs_worker_tick(worker text, is_full boolean default true)
+returns table (others_work boolean, may_be_silent boolean, due timestamptz, more boolean)
 language plpgsql volatile security definer
 set search_path from current
 set enable_seqscan = off
@@ -10,37 +14,47 @@ set enable_bitmapscan = off
 set enable_sort = off
 set jit = off
 as $$
+#variable_conflict use_column
 declare
+    c_max_jobs constant int := 1000;
     v_me jobs_workers;
+    v_gone text[];
+    v_recovered bigint := 0;
 begin
-    update jobs_workers w set seen_at = clock_timestamp(), missed_at = null
-    where w.worker = _jobs_worker_tick.worker
-    returning w.* into v_me;
-    if not found then
+    select w.* into v_me from jobs_workers w where w.worker = _jobs_worker_tick.worker;
+    if not found or not _jobs_session_holds(v_me.name_key) then
         return;
     end if;
-    perform from jobs_recover(sparing => v_me.worker);
-    return query
-    select exists (select from jobs j
-                   where j.status = 'processing' and j.worker <> v_me.worker)
-            or exists (select from jobs_workers w
-                       where w.worker <> v_me.worker and (w.polling or w.missed_at is not null)),
-        -- Long overdue jobs too: no signal is sent when a row's lock is released, or when a worker
-        -- that held a suspect may take the next one.
-        least(
-            jobs_next_due(v_me.queues, v_me.job_types),
-            -- In the order of ix_jobs_crashed: planned on an empty table, all indexes of pending
-            -- jobs cost the same.
-            (select min(c.run_at)
-             from (select j.run_at from jobs j
-                   where j.status = 'pending' and j.crash_count > 0 and j.queue = any (v_me.queues)
-                       and (v_me.job_types is null or j.job_type = any (v_me.job_types))
-                   order by j.queue, j.priority, j.run_at, j.id) c)
-        ) - clock_timestamp(),
-        (select count(*) from jobs_workers w
-         where w.worker <> v_me.worker and w.queues && v_me.queues);
+    if is_full then
+        update jobs_worker_ticks t set seen_at = clock_timestamp(), missed_at = null
+        where t.worker = v_me.worker;
+    end if;
+    v_gone := _jobs_workers_gone();
+    if is_full or v_gone <> '{}' then
+        v_recovered := (
+            select count(*)
+            from _jobs_recover(v_gone, sparing => v_me.worker, max_jobs => c_max_jobs));
+    end if;
+    more := v_recovered >= c_max_jobs;
+    select m.may_be_silent into may_be_silent from _jobs_may_be_silent(v_me.worker, v_me.queues) m;
+    others_work := may_be_silent
+        or exists (select from jobs_worker_ticks t
+                   where t.worker <> v_me.worker and t.missed_at is not null)
+        or is_full and exists (select from jobs j
+                               where j.status = 'processing' and j.worker <> v_me.worker);
+    due := least(
+        case when is_full then _jobs_next_due(v_me.queues, v_me.job_types) end,
+        -- In the order of ix_jobs_crashed: planned on an empty table, all indexes of pending jobs
+        -- cost the same.
+        (select min(c.run_at)
+         from (select j.run_at from jobs j
+               where j.status = 'pending' and j.crash_count > 0 and j.queue = any (v_me.queues)
+                   and (v_me.job_types is null or j.job_type = any (v_me.job_types))
+               order by j.queue, j.priority, j.run_at, j.id) c));
+    due := case when due <= clock_timestamp() then due end;
+    return next;
 end
 $$;
 
 comment on function _jobs_worker_tick is
-    'internal: tick; watch: tick again in 2 s; due_in: until a job is due; peers: how many';
+    'internal: recovers and looks for due jobs; due: the least run_at; others_work: tick in 2 s';

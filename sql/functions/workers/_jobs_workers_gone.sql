@@ -14,24 +14,22 @@ declare
     v_gone text[] := '{}';
 begin
     for v_worker in
-        select w.worker, w.missed_at, w.name_key from jobs_workers w order by w.worker
+        select w.worker, w.name_key, t.missed_at, t.worker is null as unseen
+        from jobs_workers w left join jobs_worker_ticks t on t.worker = w.worker
+        where not _jobs_is_locked(w.name_key)
+        order by w.worker
     loop
-        -- In one expression: a query that is cancelled between two would keep the lock.
-        continue when not case when pg_try_advisory_lock_shared(v_worker.name_key)
-            then pg_advisory_unlock_shared(v_worker.name_key) else false end;
-        -- A session gets a lock that it holds already: ask pg_locks.
-        continue when exists (
-            select from pg_locks l
-            where l.locktype = 'advisory' and l.pid = pg_backend_pid()
-                and l.mode = 'ExclusiveLock' and l.objsubid = 1
-                and (l.classid::bigint << 32 | l.objid::bigint) = v_worker.name_key);
-        if v_worker.missed_at is null then
+        continue when _jobs_session_holds(v_worker.name_key);
+        if v_worker.unseen then
+            insert into jobs_worker_ticks as t (worker, missed_at) values (v_worker.worker, v_now)
+            on conflict do nothing;
+        elsif v_worker.missed_at is null then
             -- A session that has locked the row is at a tick, or marks the worker itself.
-            update jobs_workers w set missed_at = v_now
-            where w.worker = any (array(
-                select m.worker from jobs_workers m
+            update jobs_worker_ticks t set missed_at = v_now
+            where t.worker = any (array(
+                select m.worker from jobs_worker_ticks m
                 where m.worker = v_worker.worker and m.missed_at is null
-                for update skip locked));
+                for no key update skip locked));
         elsif v_worker.missed_at <= v_now - interval '2 seconds' then
             v_gone := v_gone || v_worker.worker;
         end if;

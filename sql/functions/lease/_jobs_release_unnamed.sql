@@ -1,0 +1,39 @@
+-- Two sessions cannot both win: jobs_release_many locks the rows and reads the fence.
+--
+-- A worker names all jobs that it knows to hold. A job that it holds and does not name was claimed
+-- by a statement whose answer was lost. claimed_before: leaves alone what was claimed later, since
+-- its answer may be on its way.
+create or replace function _jobs_release_unnamed(
+    worker text,
+    job_ids bigint[],
+    attempts int[],
+    claimed_before timestamptz
+) returns bigint
+language plpgsql volatile security definer
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    v_ids bigint[];
+    v_attempts int[];
+begin
+    select array_agg(j.id), array_agg(j.attempt) into v_ids, v_attempts
+    from jobs j
+    where j.status = 'processing' and j.worker = _jobs_release_unnamed.worker
+        and j.started_at < claimed_before
+        and not exists (select from unnest(job_ids, attempts) n(id, attempt)
+                        where n.id = j.id and n.attempt = j.attempt);
+    if v_ids is null then
+        return 0;
+    end if;
+    return (select count(*) from jobs_release_many(worker, v_ids, v_attempts));
+end
+$$;
+
+comment on function _jobs_release_unnamed is
+    'internal: gives back the jobs of claims whose answers never reached their worker';

@@ -1,0 +1,22 @@
+create or replace function _jobs_signal_jobs(job_ids bigint[]) returns void
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+    perform _jobs_signal(n.queue, n.run_at, n.levels, n.jobs, n.job_types)
+    from (
+        select j.queue, min(j.run_at) as run_at, bit_or(1 << j.priority + 9) as levels,
+            count(*) as jobs, array_agg(distinct j.job_type) as job_types
+        from jobs j
+        where j.id = any (job_ids) and j.status = 'pending'
+        group by j.queue
+    ) n;
+end
+$$;
+
+comment on function _jobs_signal_jobs is
+    'internal: signals those of these jobs that are pending, once per queue';
