@@ -76,6 +76,7 @@ class Listener:
         self._seen: str | None = None  # what the last watch returned
         self._fallback_look: asyncio.TimerHandle | None = None
         self._polling_refused_until = 0.0
+        self._stopping = False
         self.mode: Mode | None = None  # None: not registered, so the worker claims by the clock
         self.wanted = Mode.LISTENING
 
@@ -100,11 +101,15 @@ class Listener:
 
     def want(self, mode: Mode) -> None:
         """Asks for a mode; the worker goes on in the old one until ``mode`` changes."""
-        if mode is Mode.POLLING and self._now() < self._polling_refused_until:
-            return
-        if mode is not self.wanted:
+        is_refused = mode is Mode.POLLING and self._now() < self._polling_refused_until
+        if mode is not self.wanted and not self._stopping and not is_refused:
             self.wanted = mode
             self._changed.set()
+
+    def stop(self) -> None:
+        """Makes the worker full for good: no signal picks it, no producer relies on it."""
+        self.want(Mode.FULL)
+        self._stopping = True
 
     async def run(self) -> None:
         """Changes modes, watches, ticks and reconnects; never returns."""

@@ -55,19 +55,17 @@ class Waiting:
     async def _for_a_signal(self) -> None:
         # Let the jobs that were just claimed begin before the database is asked.
         await asyncio.sleep(0)
+        pause_s = RETRY_LOCKED_AFTER_S  # the claim has passed over a due job: its row is locked
         while not self._wake.asks_for_claim:
             self._wake.clear()
             due_in = await self._claimer.look()
-            if due_in == 0:
-                # Another session has locked the job's row, or the job has just come.
-                await self._wake.wait(RETRY_LOCKED_AFTER_S)
+            if not await self._wake.wait(pause_s if due_in == 0 else due_in):
                 return
-            if not await self._wake.wait(due_in):
-                return
+            pause_s = 0.0
 
     async def _for_the_next_poll(self) -> None:
         idle_s = self._rate.idle_s
-        if self._listener.mode is not Mode.POLLING or idle_s >= LISTEN_AFTER_IDLE_S:
+        if self._listener.wanted is Mode.FULL or idle_s >= LISTEN_AFTER_IDLE_S:
             self._listener.want(Mode.LISTENING)
         longest_s = MAX_UNHEARD_INTERVAL_S
         if self._listener.mode is Mode.POLLING:

@@ -25,7 +25,6 @@ from pgjobs.worker.held import Held
 from pgjobs.worker.interrupts import interrupts
 from pgjobs.worker.links import Links
 from pgjobs.worker.listener import Listener
-from pgjobs.worker.mode import Mode
 from pgjobs.worker.outcome import RELEASED, End
 from pgjobs.worker.settlement import Settlement
 from pgjobs.worker.waiting import Waiting
@@ -105,7 +104,7 @@ class Worker:
             log.info("worker %s stops: %d jobs are running", self.name, self._held.running)
         self._stopping = True
         self._claimer.stop()
-        self._listener.want(Mode.FULL)
+        self._listener.stop()
         self._settlement.stop_throttling()
         self._wake.set()
 
