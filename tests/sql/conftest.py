@@ -1,7 +1,7 @@
 """Fixtures of the tests of the SQL functions: jobs in any status, more sessions, listeners."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -140,6 +140,34 @@ async def listen(
 async def ears(listen: Callable[[str], Awaitable[Ears]]) -> Ears:
     """A session that listens on the channel of due jobs."""
     return await listen("public.jobs")
+
+
+@pytest.fixture
+async def signal_ears(listen: Callable[[str], Awaitable[Ears]]) -> Ears:
+    """A session that listens on the channel of pgjobs' own workers."""
+    return await listen("public.jobs_signal")
+
+
+@pytest.fixture
+def start_worker(
+    connect: Callable[[], Awaitable[Connection]],
+) -> Callable[..., Awaitable[Connection]]:
+    """Starts a worker in this mode and returns its LISTEN session."""
+
+    async def start(
+        name: str = "w",
+        mode: str = "listening",
+        queues: Sequence[str] = ("default",),
+        job_types: Sequence[str] | None = None,
+    ) -> Connection:
+        session = await connect()
+        await session.execute(
+            "select jobs_worker_start($1, $2, $3, 1)", name, list(queues), job_types
+        )
+        assert await session.fetchval("select _jobs_worker_mode($1, $2)", name, mode)
+        return session
+
+    return start
 
 
 @pytest.fixture

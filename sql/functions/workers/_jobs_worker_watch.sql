@@ -2,11 +2,16 @@
 -- is full, has stopped or has gone past them. While producers may be silent each worker watches
 -- every 0.15 s.
 --
--- seen: what the last call returned. It holds the time of that call and the transactions that were
--- in progress then, each with the time of the last call before it was seen. A silent job's run_at is
--- at most 0.2 s older than its insertion (_jobs_notify). So a job whose transaction has ended since
--- the last call is not older than the call before it was seen, less 0.2 s: due jobs are looked for
--- from there on. Without `seen` they are looked for without a bound.
+-- seen: what the last call returned. It holds the times of that call and of the call before, and the
+-- transactions that the last call saw in progress, each with a time before which it had not begun to
+-- write. A silent job's run_at is at most 0.2 s older than its insertion (_jobs_notify). So due jobs
+-- are looked for from the earliest such time of the transactions that have ended since the last
+-- call, less 0.2 s. Without `seen` they are looked for without a bound.
+--
+-- A snapshot does not show a transaction in progress that is younger than all that have ended. So
+-- each call takes a transaction number itself. The next call's snapshot shows all older ones in
+-- progress, so one that it does not show began to write after this call, hence the two times: what
+-- the last call did not see in progress began to write after the call before.
 --
 -- The order matters: first is read whether producers may be silent, then the transactions, then the
 -- jobs. Where no producer may be silent any more, this last look finds what they have added.
@@ -23,7 +28,7 @@ declare
     c_tolerance constant interval := '0.2 seconds';
     v_me jobs_workers;
     v_now timestamptz;
-    v_last timestamptz := coalesce((seen ->> 'at')::timestamptz, '-infinity');
+    v_before_last timestamptz := coalesce((seen ->> 'before')::timestamptz, '-infinity');
     v_snapshot pg_snapshot;
     v_since timestamptz;
 begin
@@ -34,14 +39,18 @@ begin
     select m.may_be_silent, m.others_poll into may_be_silent, others_poll
     from _jobs_may_be_silent(v_me.worker, v_me.queues) m;
     v_now := clock_timestamp();
+    perform pg_current_xact_id();
     v_snapshot := pg_current_snapshot();
-    select least(v_last, min(o.value::timestamptz)) - c_tolerance into v_since
+    select least(v_before_last, min(o.value::timestamptz)) - c_tolerance into v_since
     from jsonb_each_text(seen -> 'open') o
     where pg_visible_in_snapshot(o.key::xid8, v_snapshot);
-    seen_now := jsonb_build_object('at', v_now, 'open', coalesce((
-        select jsonb_object_agg(x.xid::text, coalesce((seen -> 'open' ->> x.xid::text)::timestamptz,
-                                                      v_last))
-        from pg_snapshot_xip(v_snapshot) x(xid)), '{}'));
+    seen_now := jsonb_build_object(
+        'at', v_now,
+        'before', coalesce((seen ->> 'at')::timestamptz, '-infinity'),
+        'open', coalesce((
+            select jsonb_object_agg(x.xid::text, coalesce(
+                (seen -> 'open' ->> x.xid::text)::timestamptz, v_before_last))
+            from pg_snapshot_xip(v_snapshot) x(xid)), '{}'));
     due := _jobs_next_due(v_me.queues, v_me.job_types, floors, v_since);
     due := case when due <= clock_timestamp() then due end;
     return next;
