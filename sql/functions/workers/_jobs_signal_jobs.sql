@@ -1,3 +1,5 @@
+-- Reads the jobs by their ids before it looks at the status, because a planner without statistics
+-- may prefer an index of pending jobs, and would read all of it.
 create or replace function _jobs_signal_jobs(job_ids bigint[]) returns void
 language plpgsql volatile
 set search_path from current
@@ -9,10 +11,14 @@ as $$
 begin
     perform _jobs_signal(n.queue, n.run_at, n.levels, n.jobs, n.job_types)
     from (
+        with named as materialized (
+            select j.queue, j.run_at, j.priority, j.job_type, j.status from jobs j
+            where j.id = any (job_ids)
+        )
         select j.queue, min(j.run_at) as run_at, bit_or(1 << j.priority + 9) as levels,
             count(*) as jobs, array_agg(distinct j.job_type) as job_types
-        from jobs j
-        where j.id = any (job_ids) and j.status = 'pending'
+        from named j
+        where j.status = 'pending'
         group by j.queue
     ) n;
 end

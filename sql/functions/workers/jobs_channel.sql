@@ -16,4 +16,4 @@ end
 $$;
 
 comment on function jobs_channel is
-    'the NOTIFY channel of a topic in this schema: jobs, jobs_cancel, or the internal jobs_turn';
+    'the NOTIFY channel of a topic in this schema: jobs, jobs_cancel, or the internal jobs_signal';
