@@ -69,7 +69,9 @@ begin
         ('_jobs_lock_suspect', $$bigint[]$$, $$
             worker text, queue text, job_types text[], due timestamp with time zone
         $$),
-        ('_jobs_may_be_silent', $$boolean$$, $$worker text, queues text[]$$),
+        ('_jobs_may_be_silent', $$
+            TABLE(may_be_silent boolean, others_poll boolean)
+        $$, $$worker text, queues text[]$$),
         ('_jobs_may_read', $$boolean$$, $$$$),
         ('_jobs_next_due', $$timestamp with time zone$$, $$
             queues text[], job_types text[] DEFAULT NULL::text[],
@@ -123,7 +125,8 @@ begin
             worker text, is_full boolean DEFAULT true
         $$),
         ('_jobs_worker_watch', $$
-            TABLE(may_be_silent boolean, due timestamp with time zone, seen_now jsonb)
+            TABLE(may_be_silent boolean, others_poll boolean, due timestamp with time zone,
+            seen_now jsonb)
         $$, $$
             worker text, floors jsonb, seen jsonb DEFAULT NULL::jsonb
         $$),

@@ -110,7 +110,9 @@ begin
         ('_jobs_lock_suspect', $$bigint[]$$, $$
             worker text, queue text, job_types text[], due timestamp with time zone
         $$),
-        ('_jobs_may_be_silent', $$boolean$$, $$worker text, queues text[]$$),
+        ('_jobs_may_be_silent', $$
+            TABLE(may_be_silent boolean, others_poll boolean)
+        $$, $$worker text, queues text[]$$),
         ('_jobs_may_read', $$boolean$$, $$$$),
         ('_jobs_next_due', $$timestamp with time zone$$, $$
             queues text[], job_types text[] DEFAULT NULL::text[],
@@ -164,7 +166,8 @@ begin
             worker text, is_full boolean DEFAULT true
         $$),
         ('_jobs_worker_watch', $$
-            TABLE(may_be_silent boolean, due timestamp with time zone, seen_now jsonb)
+            TABLE(may_be_silent boolean, others_poll boolean, due timestamp with time zone,
+            seen_now jsonb)
         $$, $$
             worker text, floors jsonb, seen jsonb DEFAULT NULL::jsonb
         $$),
@@ -2093,6 +2096,9 @@ create or replace function _jobs_reconcile(
 ) returns table (released bigint, is_settled boolean)
 language plpgsql volatile security definer
 set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
 as $$
 #variable_conflict use_column
 begin
@@ -2100,6 +2106,13 @@ begin
     is_settled := backend is not null and not exists (
         select from pg_stat_activity a where a.pid = backend);
     released := _jobs_release_unnamed(worker, job_ids, attempts, 'infinity');
+    -- A row that another session has locked is not given back yet.
+    is_settled := is_settled and not exists (
+        select from jobs j
+        where j.status = 'processing' and j.worker = _jobs_reconcile.worker
+            and j.started_at < 'infinity'
+            and not exists (select from unnest(job_ids, attempts) n(id, attempt)
+                            where n.id = j.id and n.attempt = j.attempt));
     return next;
 end
 $$;
@@ -2198,7 +2211,9 @@ comment on function _jobs_recover_own is
     'internal: takes back jobs that a worker of this name claimed before; returns how many';
 
 -- functions/lease/_jobs_release_unnamed.sql
--- Two sessions cannot both win: jobs_release_many locks the rows and reads the fence.
+-- Two sessions cannot both win: this function locks the rows, and jobs_release_many reads the fence
+-- under the locks. A row that another session has locked is skipped until the next heartbeat,
+-- because waiting for that row would let the leases of all other jobs run out.
 --
 -- A worker names all jobs that it knows to hold. A job that it holds and does not name was claimed
 -- by a statement whose answer was lost. claimed_before: leaves alone what was claimed later, since
@@ -2222,12 +2237,15 @@ declare
     v_ids bigint[];
     v_attempts int[];
 begin
-    select array_agg(j.id), array_agg(j.attempt) into v_ids, v_attempts
-    from jobs j
-    where j.status = 'processing' and j.worker = _jobs_release_unnamed.worker
-        and j.started_at < claimed_before
-        and not exists (select from unnest(job_ids, attempts) n(id, attempt)
-                        where n.id = j.id and n.attempt = j.attempt);
+    select array_agg(u.id), array_agg(u.attempt) into v_ids, v_attempts
+    from (
+        select j.id, j.attempt from jobs j
+        where j.status = 'processing' and j.worker = _jobs_release_unnamed.worker
+            and j.started_at < claimed_before
+            and not exists (select from unnest(job_ids, attempts) n(id, attempt)
+                            where n.id = j.id and n.attempt = j.attempt)
+        for no key update skip locked
+    ) u;
     if v_ids is null then
         return 0;
     end if;
@@ -2285,7 +2303,7 @@ end
 $$;
 
 comment on function jobs_channel is
-    'the NOTIFY channel of a topic in this schema: jobs, jobs_cancel, or the internal jobs_turn';
+    'the NOTIFY channel of a topic in this schema: jobs, jobs_cancel, or the internal jobs_signal';
 
 -- functions/workers/jobs_worker_start.sql
 -- Two sessions cannot both win: the advisory lock of the name is exclusive, and a session keeps it
@@ -2467,6 +2485,8 @@ comment on function _jobs_signal is
     'internal: tells the workers of a queue, on commit, that jobs are claimable from run_at on';
 
 -- functions/workers/_jobs_signal_jobs.sql
+-- Reads the jobs by their ids before it looks at the status, because a planner without statistics
+-- may prefer an index of pending jobs, and would read all of it.
 create or replace function _jobs_signal_jobs(job_ids bigint[]) returns void
 language plpgsql volatile
 set search_path from current
@@ -2478,10 +2498,14 @@ as $$
 begin
     perform _jobs_signal(n.queue, n.run_at, n.levels, n.jobs, n.job_types)
     from (
+        with named as materialized (
+            select j.queue, j.run_at, j.priority, j.job_type, j.status from jobs j
+            where j.id = any (job_ids)
+        )
         select j.queue, min(j.run_at) as run_at, bit_or(1 << j.priority + 9) as levels,
             count(*) as jobs, array_agg(distinct j.job_type) as job_types
-        from jobs j
-        where j.id = any (job_ids) and j.status = 'pending'
+        from named j
+        where j.status = 'pending'
         group by j.queue
     ) n;
 end
@@ -2641,11 +2665,16 @@ comment on function _jobs_worker_tick is
 -- is full, has stopped or has gone past them. While producers may be silent each worker watches
 -- every 0.15 s.
 --
--- seen: what the last call returned. It holds the time of that call and the transactions that were
--- in progress then, each with the time of the last call before it was seen. A silent job's run_at is
--- at most 0.2 s older than its insertion (_jobs_notify). So a job whose transaction has ended since
--- the last call is not older than the call before it was seen, less 0.2 s: due jobs are looked for
--- from there on. Without `seen` they are looked for without a bound.
+-- seen: what the last call returned. It holds the times of that call and of the call before, and the
+-- transactions that the last call saw in progress, each with a time before which it had not begun to
+-- write. A silent job's run_at is at most 0.2 s older than its insertion (_jobs_notify). So due jobs
+-- are looked for from the earliest such time of the transactions that have ended since the last
+-- call, less 0.2 s. Without `seen` they are looked for without a bound.
+--
+-- A snapshot does not show a transaction in progress that is younger than all that have ended. So
+-- each call takes a transaction number itself. The next call's snapshot shows all older ones in
+-- progress, so one that it does not show began to write after this call, hence the two times: what
+-- the last call did not see in progress began to write after the call before.
 --
 -- The order matters: first is read whether producers may be silent, then the transactions, then the
 -- jobs. Where no producer may be silent any more, this last look finds what they have added.
@@ -2662,7 +2691,7 @@ declare
     c_tolerance constant interval := '0.2 seconds';
     v_me jobs_workers;
     v_now timestamptz;
-    v_last timestamptz := coalesce((seen ->> 'at')::timestamptz, '-infinity');
+    v_before_last timestamptz := coalesce((seen ->> 'before')::timestamptz, '-infinity');
     v_snapshot pg_snapshot;
     v_since timestamptz;
 begin
@@ -2673,14 +2702,18 @@ begin
     select m.may_be_silent, m.others_poll into may_be_silent, others_poll
     from _jobs_may_be_silent(v_me.worker, v_me.queues) m;
     v_now := clock_timestamp();
+    perform pg_current_xact_id();
     v_snapshot := pg_current_snapshot();
-    select least(v_last, min(o.value::timestamptz)) - c_tolerance into v_since
+    select least(v_before_last, min(o.value::timestamptz)) - c_tolerance into v_since
     from jsonb_each_text(seen -> 'open') o
     where pg_visible_in_snapshot(o.key::xid8, v_snapshot);
-    seen_now := jsonb_build_object('at', v_now, 'open', coalesce((
-        select jsonb_object_agg(x.xid::text, coalesce((seen -> 'open' ->> x.xid::text)::timestamptz,
-                                                      v_last))
-        from pg_snapshot_xip(v_snapshot) x(xid)), '{}'));
+    seen_now := jsonb_build_object(
+        'at', v_now,
+        'before', coalesce((seen ->> 'at')::timestamptz, '-infinity'),
+        'open', coalesce((
+            select jsonb_object_agg(x.xid::text, coalesce(
+                (seen -> 'open' ->> x.xid::text)::timestamptz, v_before_last))
+            from pg_snapshot_xip(v_snapshot) x(xid)), '{}'));
     due := _jobs_next_due(v_me.queues, v_me.job_types, floors, v_since);
     due := case when due <= clock_timestamp() then due end;
     return next;
