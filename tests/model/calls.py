@@ -16,9 +16,8 @@ TYPES = {
     "attempt": "int", "error": "text", "retry": "boolean", "retry_in": "interval",
     "job_ids": "bigint[]", "attempts": "int[]", "results": "jsonb[]", "keep": "boolean",
     "errors": "text[]", "retries": "boolean[]", "retry_ins": "interval[]",
-    "run_ats": "timestamptz[]", "sparing": "text", "reason": "text",
+    "run_ats": "timestamptz[]", "gone": "text[]", "sparing": "text", "reason": "text",
     "failed_since": "timestamptz", "older_than": "interval", "statuses": "text[]",
-    "since": "timestamptz",
 }
 
 

@@ -92,7 +92,7 @@ class Model:
 
     @staticmethod
     def suspect(job: Row) -> bool:
-        """A job that lost its worker twice, or has one loss left, may kill its worker."""
+        """A job that lost its worker twice, or max_retries times, may kill its worker."""
         return bool(0 < job["crash_count"] >= min(job["max_retries"], 2))
 
     def due(self, queue: str, job_types: list[str] | None, now: datetime) -> list[Row]:
@@ -107,19 +107,22 @@ class Model:
         self, worker: str, queues: list[str], max_jobs: int, lease: timedelta,
         job_types: list[str] | None, now: Between,
     ) -> list[int]:
-        suspicion = any(
-            j["status"] == "processing" and j["worker"] == worker and self.suspect(j)
-            for j in self.jobs.values()
-        )
         claimed: list[Row] = []
         for queue in dict.fromkeys(queues):
-            due = [] if queue in self.paused else self.due(queue, job_types, now.high)
-            # One suspect at a time; its row comes before all others of its queue.
-            chosen = [] if suspicion else [j for j in due if self.suspect(j)][:1]
             if len(claimed) == max_jobs:
                 break
-            suspicion = suspicion or bool(chosen)
-            chosen += [j for j in due if not self.suspect(j)]
+            held = [
+                j for j in self.jobs.values()
+                if j["status"] == "processing" and j["worker"] == worker
+            ]
+            crashed = [j for j in held + claimed if j["crash_count"]]
+            due = [] if queue in self.paused else self.due(queue, job_types, now.high)
+            # A suspect is held beside no other job that was lost, and comes first in its queue.
+            chosen = [] if crashed else [j for j in due if self.suspect(j)][:1]
+            beside = not chosen and not any(self.suspect(j) for j in crashed)
+            chosen += [
+                j for j in due if not j["crash_count"] or (beside and not self.suspect(j))
+            ]
             claimed += chosen[: max_jobs - len(claimed)]
         for job in claimed:
             self._take(job, worker, lease, now)
@@ -143,11 +146,11 @@ class Model:
     def next_due(
         self, queues: list[str], job_types: list[str] | None, now: datetime
     ) -> datetime | None:
-        """When a claim could take a job. A due suspect waits for another one, not for a time."""
+        """When a claim could take a job. A due job that was lost may wait for another's end."""
         waiting = [
             job["run_at"] for queue in queues if queue not in self.paused
             for job in self.due(queue, job_types, FOREVER)
-            if not self.suspect(job) or job["run_at"] > now
+            if not job["crash_count"] or job["run_at"] > now
         ]
         return min(waiting, default=None)
 
@@ -201,7 +204,7 @@ class Model:
     @staticmethod
     def _lose(job: Row, now: Between) -> None:
         stopped = job["cancel_requested_at"] is not None
-        again = job["crash_count"] < job["max_retries"]
+        again = job["crash_count"] < min(max(job["max_retries"], 1), 3)
         status = "cancelled" if stopped else "pending" if again else "failed"
         if status == "failed":
             job["error"] = (

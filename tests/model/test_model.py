@@ -182,7 +182,10 @@ class FunctionsAndModel(TableMachine):
 
     @rule(worker=st.none() | WORKERS, sparing=st.none() | WORKERS)
     def recover(self, worker, sparing):
-        rows, now, state = self.call("jobs_recover", worker=worker, sparing=sparing)
+        if sparing is None:
+            rows, now, state = self.call("jobs_recover", worker=worker)
+        else:
+            rows, now, state = self.call("_jobs_recover", gone=[], worker=worker, sparing=sparing)
         rows.sort(key=lambda row: row["id"])
         self.expect(lambda: self.model.recover(worker, sparing, now), rows, state)
 
