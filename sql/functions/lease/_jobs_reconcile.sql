@@ -8,6 +8,9 @@ create or replace function _jobs_reconcile(
 ) returns table (released bigint, is_settled boolean)
 language plpgsql volatile security definer
 set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
 as $$
 #variable_conflict use_column
 begin
@@ -15,6 +18,13 @@ begin
     is_settled := backend is not null and not exists (
         select from pg_stat_activity a where a.pid = backend);
     released := _jobs_release_unnamed(worker, job_ids, attempts, 'infinity');
+    -- A row that another session has locked is not given back yet.
+    is_settled := is_settled and not exists (
+        select from jobs j
+        where j.status = 'processing' and j.worker = _jobs_reconcile.worker
+            and j.started_at < 'infinity'
+            and not exists (select from unnest(job_ids, attempts) n(id, attempt)
+                            where n.id = j.id and n.attempt = j.attempt));
     return next;
 end
 $$;

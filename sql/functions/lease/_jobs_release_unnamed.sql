@@ -1,4 +1,6 @@
--- Two sessions cannot both win: jobs_release_many locks the rows and reads the fence.
+-- Two sessions cannot both win: this function locks the rows, and jobs_release_many reads the fence
+-- under the locks. A row that another session has locked is skipped until the next heartbeat,
+-- because waiting for that row would let the leases of all other jobs run out.
 --
 -- A worker names all jobs that it knows to hold. A job that it holds and does not name was claimed
 -- by a statement whose answer was lost. claimed_before: leaves alone what was claimed later, since
@@ -22,12 +24,15 @@ declare
     v_ids bigint[];
     v_attempts int[];
 begin
-    select array_agg(j.id), array_agg(j.attempt) into v_ids, v_attempts
-    from jobs j
-    where j.status = 'processing' and j.worker = _jobs_release_unnamed.worker
-        and j.started_at < claimed_before
-        and not exists (select from unnest(job_ids, attempts) n(id, attempt)
-                        where n.id = j.id and n.attempt = j.attempt);
+    select array_agg(u.id), array_agg(u.attempt) into v_ids, v_attempts
+    from (
+        select j.id, j.attempt from jobs j
+        where j.status = 'processing' and j.worker = _jobs_release_unnamed.worker
+            and j.started_at < claimed_before
+            and not exists (select from unnest(job_ids, attempts) n(id, attempt)
+                            where n.id = j.id and n.attempt = j.attempt)
+        for no key update skip locked
+    ) u;
     if v_ids is null then
         return 0;
     end if;
