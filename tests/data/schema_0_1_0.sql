@@ -2098,6 +2098,9 @@ language plpgsql volatile security definer
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_sort = off
 set jit = off
 as $$
 #variable_conflict use_column
@@ -2107,12 +2110,17 @@ begin
         select from pg_stat_activity a where a.pid = backend);
     released := _jobs_release_unnamed(worker, job_ids, attempts, 'infinity');
     -- A row that another session has locked is not given back yet.
-    is_settled := is_settled and not exists (
-        select from jobs j
-        where j.status = 'processing' and j.worker = _jobs_reconcile.worker
-            and j.started_at < 'infinity'
-            and not exists (select from unnest(job_ids, attempts) n(id, attempt)
-                            where n.id = j.id and n.attempt = j.attempt));
+    is_settled := is_settled and 0 = (
+        select count(*)
+        from (
+            select from jobs j
+            where j.status = 'processing' and j.worker = _jobs_reconcile.worker
+                and j.started_at < 'infinity'
+                and not exists (select from unnest(job_ids, attempts) n(id, attempt)
+                                where n.id = j.id and n.attempt = j.attempt)
+            -- In the order of ix_jobs_status, as in _jobs_release_unnamed.
+            order by j.status, j.finished_at
+        ) u);
     return next;
 end
 $$;
@@ -2139,7 +2147,7 @@ create or replace function _jobs_recover(
     sparing text default null,
     max_jobs int default null
 ) returns setof jobs
-language plpgsql volatile security definer
+language plpgsql volatile
 set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
@@ -2224,13 +2232,14 @@ create or replace function _jobs_release_unnamed(
     attempts int[],
     claimed_before timestamptz
 ) returns bigint
-language plpgsql volatile security definer
+language plpgsql volatile
 set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_sort = off
 set jit = off
 as $$
 declare
@@ -2244,6 +2253,8 @@ begin
             and j.started_at < claimed_before
             and not exists (select from unnest(job_ids, attempts) n(id, attempt)
                             where n.id = j.id and n.attempt = j.attempt)
+        -- In the order of ix_jobs_status, or the planner may read the whole table by its key.
+        order by j.status, j.finished_at
         for no key update skip locked
     ) u;
     if v_ids is null then
@@ -2456,7 +2467,7 @@ create or replace function _jobs_signal(
     jobs bigint default 1,
     job_types text[] default null
 ) returns void
-language plpgsql volatile security definer
+language plpgsql volatile
 set search_path from current
 set plan_cache_mode = force_generic_plan
 as $$

@@ -63,7 +63,19 @@ CALLS = {
     "cleanup": "select jobs_cleanup(max_jobs => 10)",
     "enqueue": "select * from jobs_enqueue('t')",
     "enqueue a taken key": "select * from jobs_enqueue('t', unique_key => 'a')",
+    "next_due with floors": """select _jobs_next_due('{default,other}', '{t,u}',
+        '{"default": {"9": "2999-01-01", "0": "2999-01-01", "-5": "2999-01-01"}}')""",
+    "claim with floors": """select * from jobs_claim('me', '{default}', 10, job_types => '{t}',
+        floors => '{"default": {"0": "2000-01-01", "-5": "2000-01-01"}}')""",
+    "claim without suspects": "select * from jobs_claim('me', '{default}', 10, suspects => false)",
     "tick": "select * from _jobs_worker_tick('me')",
+    "light tick": "select * from _jobs_worker_tick('me', false)",
+    "watch": "select * from _jobs_worker_watch('me', '{}')",
+    "watch with floors": """select * from _jobs_worker_watch('me',
+        '{"default": {"9": "2999-01-01", "0": "2999-01-01", "-5": "2999-01-01"}}')""",
+    "beat": "select * from _jobs_worker_beat('me', '{mine}', {ones}, '1 minute', '1 s')",
+    "reconcile": "select * from _jobs_reconcile('me', '{mine}', {ones}, 1)",
+    "recover own": "select _jobs_recover_own('me', clock_timestamp(), 10)",
 }
 MAX_ROWS = 100  # a statement that scans more than the right range reads thousands
 MAX_BLOCKS = 1_000  # also for an index-only scan, which reads blocks but no rows
@@ -191,3 +203,47 @@ async def test_each_look_up_has_its_index_at_100_000_rows(conn):
         explained = await conn.fetch(f"explain select * from jobs where {condition}")
         plan = "\n".join(line[0] for line in explained)
         assert index in plan, plan
+
+
+# By a worker that has claimed all of 20,000 jobs; another session keeps their index entries.
+HELD_BACK = """
+insert into jobs (job_type, run_at) select t, clock_timestamp() - interval '1 hour'
+    from unnest('{t,u}'::text[]) t, generate_series(1, 10000);
+insert into jobs (job_type, run_at, crash_count)
+    select 't', clock_timestamp() - interval '1 hour', 1 from generate_series(1, 100);
+"""
+FLOORS = """jsonb_build_object('default', jsonb_build_object('0',
+    clock_timestamp() - interval '1 minute'))"""
+SEEN = """jsonb_build_object('at', clock_timestamp() - interval '0.15 s',
+    'before', clock_timestamp() - interval '0.3 s', 'open', '{}'::jsonb)"""
+AFTERWARDS = {
+    "next_due": f"select _jobs_next_due('{{default}}', '{{t,u}}', {FLOORS})",
+    "claim": f"select * from jobs_claim('me', floors => {FLOORS}, job_types => '{{t}}')",
+    "watch": f"select * from _jobs_worker_watch('me', {FLOORS}, {SEEN})",
+    "light tick": "select * from _jobs_worker_tick('me', false)",
+}
+
+
+@pytest.mark.parametrize("analysed", [False, True])
+async def test_a_worker_with_floors_reads_few_dead_index_entries_under_a_held_snapshot(
+    conn, connect, analysed
+):
+    """A worker that knows its types: the types of a level are found only by walking over it."""
+    await conn.execute("alter table jobs set (autovacuum_enabled = false)")
+    await conn.execute("select jobs_worker_start('me', '{default}', '{t,u}', 1)")
+    await conn.execute(HELD_BACK)
+    holder = await connect()
+    async with holder.transaction(isolation="repeatable_read"):
+        await holder.execute("select count(*) from jobs")
+        await conn.execute(
+            """update jobs set status = 'completed', attempt = 1,
+            finished_at = clock_timestamp()"""
+        )
+        await conn.execute("vacuum analyze jobs" if analysed else "vacuum jobs")
+        walked = await read(conn, "select jobs_next_due('{default}', '{t,u}')")
+        assert walked[2] > 500, "without floors it walks over the dead entries"
+        found = {}
+        for name, query in AFTERWARDS.items():
+            for _ in range(7):
+                found[name] = await read(conn, query)
+    assert not {n: c for n, c in found.items() if c[1] > MAX_ROWS or c[2] > 150}, found

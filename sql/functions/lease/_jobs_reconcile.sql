@@ -10,6 +10,9 @@ language plpgsql volatile security definer
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_sort = off
 set jit = off
 as $$
 #variable_conflict use_column
@@ -19,12 +22,17 @@ begin
         select from pg_stat_activity a where a.pid = backend);
     released := _jobs_release_unnamed(worker, job_ids, attempts, 'infinity');
     -- A row that another session has locked is not given back yet.
-    is_settled := is_settled and not exists (
-        select from jobs j
-        where j.status = 'processing' and j.worker = _jobs_reconcile.worker
-            and j.started_at < 'infinity'
-            and not exists (select from unnest(job_ids, attempts) n(id, attempt)
-                            where n.id = j.id and n.attempt = j.attempt));
+    is_settled := is_settled and 0 = (
+        select count(*)
+        from (
+            select from jobs j
+            where j.status = 'processing' and j.worker = _jobs_reconcile.worker
+                and j.started_at < 'infinity'
+                and not exists (select from unnest(job_ids, attempts) n(id, attempt)
+                                where n.id = j.id and n.attempt = j.attempt)
+            -- In the order of ix_jobs_status, as in _jobs_release_unnamed.
+            order by j.status, j.finished_at
+        ) u);
     return next;
 end
 $$;

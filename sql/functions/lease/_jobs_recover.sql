@@ -16,7 +16,7 @@ create or replace function _jobs_recover(
     sparing text default null,
     max_jobs int default null
 ) returns setof jobs
-language plpgsql volatile security definer
+language plpgsql volatile
 set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off

@@ -11,13 +11,14 @@ create or replace function _jobs_release_unnamed(
     attempts int[],
     claimed_before timestamptz
 ) returns bigint
-language plpgsql volatile security definer
+language plpgsql volatile
 set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_sort = off
 set jit = off
 as $$
 declare
@@ -31,6 +32,8 @@ begin
             and j.started_at < claimed_before
             and not exists (select from unnest(job_ids, attempts) n(id, attempt)
                             where n.id = j.id and n.attempt = j.attempt)
+        -- In the order of ix_jobs_status, or the planner may read the whole table by its key.
+        order by j.status, j.finished_at
         for no key update skip locked
     ) u;
     if v_ids is null then

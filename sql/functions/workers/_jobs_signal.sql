@@ -17,7 +17,7 @@ create or replace function _jobs_signal(
     jobs bigint default 1,
     job_types text[] default null
 ) returns void
-language plpgsql volatile security definer
+language plpgsql volatile
 set search_path from current
 set plan_cache_mode = force_generic_plan
 as $$
