@@ -17,12 +17,13 @@ PRODUCER = {"_jobs_enqueue_together", "jobs_enqueue", "jobs_enqueue_many"}
 WORKER = {
     "jobs_cancel", "jobs_claim", "jobs_complete", "jobs_complete_many", "jobs_fail",
     "jobs_fail_many", "jobs_heartbeat", "jobs_next_due", "jobs_recover", "jobs_release_many",
-    "jobs_start", "jobs_worker_start", "jobs_worker_stop", "_jobs_release_unknown", "_jobs_signal",
-    "_jobs_worker_listen", "_jobs_worker_poll", "_jobs_worker_tick",
+    "jobs_start", "jobs_worker_start", "jobs_worker_stop", "_jobs_next_due", "_jobs_reconcile",
+    "_jobs_recover_own", "_jobs_worker_beat", "_jobs_worker_mode", "_jobs_worker_tick",
+    "_jobs_worker_watch",
 }
 OBSERVER = {
     "jobs_doctor", "_jobs_doctor_jobs", "_jobs_doctor_notify", "_jobs_doctor_schema",
-    "_jobs_doctor_vacuum", "_jobs_doctor_workers",
+    "_jobs_doctor_vacuum", "_jobs_doctor_workers", "_jobs_worker_modes",
 }
 ADMIN = OBSERVER | {
     "jobs_cancel", "jobs_cleanup", "jobs_pause", "jobs_recover", "jobs_resume", "jobs_retry",
@@ -30,7 +31,7 @@ ADMIN = OBSERVER | {
 }
 EVERYBODY = {"jobs_channel", "jobs_version"}
 FUNCTIONS = {"producer": PRODUCER, "worker": WORKER, "observer": OBSERVER, "admin": ADMIN}
-VIEWS = {"jobs_list", "jobs_queues", "jobs_stats", "jobs_workers"}
+VIEWS = {"jobs_list", "jobs_queues", "jobs_stats", "jobs_worker_ticks", "jobs_workers"}
 RELATIONS = {"producer": set(), "worker": set(), "observer": VIEWS, "admin": VIEWS | {"jobs"}}
 # The functions that act as the owner: they read or change the tables for other roles.
 DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER) | {"_jobs_notify"}
@@ -38,7 +39,7 @@ DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER) | {"_jobs_notify"}
 
 # PostgreSQL cannot inline a function that has settings. It bound the names in these bodies when the
 # functions were made, so no search_path can change them.
-INLINED = {"_jobs_is_suspect"}
+INLINED = {"_jobs_is_locked", "_jobs_is_suspect"}
 
 
 async def names(conn: Connection, query: str, *args: Any) -> set[str]:
@@ -134,7 +135,9 @@ async def test_a_producer_that_logs_in_enqueues_and_wakes_listeners(
             "select from jobs_list",
             "insert into jobs (job_type) values ('a')",
             "select from jobs_claim('me')",
-            "select _jobs_signal('{default}')",
+            "select _jobs_signal('default', now())",
+            "select _jobs_signal_jobs('{1}')",
+            "select from _jobs_worker_modes()",
             "select from _jobs_lock(1)",
             "select jobs_grant('postgres', 'admin')",
         ):
@@ -164,12 +167,62 @@ async def test_a_worker_does_all_of_its_work_without_reading_the_table(
             "select jobs_complete_many('w', $1, $2, $3)", ids[:1], attempts[:1], [None]
         )
         assert len(done) == 1
-        await conn.execute("select from _jobs_worker_tick('w')")
+        for mode in ("listening", "polling", "full"):
+            assert await conn.fetchval("select _jobs_worker_mode('w', $1)", mode)
+        for statement in (
+            "_jobs_worker_tick('w')",
+            "_jobs_worker_tick('w', false)",
+            "_jobs_worker_watch('w', '{}')",
+        ):
+            assert len(await conn.fetch(f"select * from {statement}")) == 1
+        await conn.execute(
+            """select jobs_channel('jobs_signal'), _jobs_next_due('{default}', '{a}', '{}'),
+                _jobs_recover_own('w', now() - interval '1 hour', 1);
+            select from _jobs_reconcile('w', '{}', '{}', 1);
+            select from _jobs_worker_beat('w', '{}', '{}', '1 minute', '1 s')"""
+        )
         await conn.execute("select from jobs_worker_stop('w')")
         for statement in ("select from jobs", "select from jobs_enqueue('a')",
-                          "select from jobs_retry(1)", "select jobs_cleanup()"):
+                          "select from jobs_retry(1)", "select jobs_cleanup()",
+                          "select _jobs_signal('default', now())",
+                          "select _jobs_recover('{}')", "select from jobs_workers"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await conn.execute(statement)
+
+
+async def test_what_a_worker_gives_back_or_takes_back_is_signalled_to_listening_workers(
+    conn: Connection,
+    pgjobs_dsn: str,
+    make_role: MakeRole,
+) -> None:
+    """The worker's role may not signal by itself; the functions signal as their owner."""
+    role = await make_role("worker")
+    sessions = [await asyncpg.connect(pgjobs_dsn, user=role) for _ in range(2)]
+    listening, working = sessions
+    heard: list[str] = []
+    try:
+        await listening.add_listener("public.jobs_signal", lambda *args: heard.append(args[3]))
+        key = await listening.fetchval(
+            "select listening_key from jobs_worker_start('listening', '{default}', null, 1)"
+        )
+        assert await listening.fetchval("select _jobs_worker_mode('listening', 'listening')")
+        heard.clear()
+        await conn.execute("select jobs_enqueue('a') from generate_series(1, 4)")
+        await working.execute("select from jobs_claim('w', max_jobs => 4)")
+        signals = [
+            "select from jobs_release_many('w', '{1}', '{1}')",
+            "select from jobs_fail(2, 'e')",
+            "select from _jobs_worker_beat('w', '{}', '{}', '1 min', '-1 s')",
+        ]
+        for statement in signals:
+            await listening.execute("select 1")
+            heard.clear()
+            await working.execute(statement)
+            await listening.execute("select 1")
+            assert [payload.split()[0] for payload in heard] == [str(key)], statement
+    finally:
+        for session in sessions:
+            await session.close()
 
 
 async def test_an_observer_sees_jobs_but_not_their_payloads_and_errors(
@@ -186,6 +239,7 @@ async def test_an_observer_sees_jobs_but_not_their_payloads_and_errors(
         assert "secret" not in str(rows)
         assert await conn.fetchval("select count from jobs_stats") == 1
         assert await conn.fetch("select * from jobs_doctor()")
+        await conn.fetch("select * from _jobs_worker_modes()")
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await conn.execute("select payload from jobs")
         # A condition that would print its arguments gets no more than the observer may see.

@@ -113,21 +113,23 @@ async def test_a_worker_whose_session_is_gone_is_named(
     conn: Connection, ask: Ask, other: Connection
 ) -> None:
     await other.execute(
-        "select from jobs_worker_start('w', '{default}', null, 1); select _jobs_worker_poll('w')"
+        "select from jobs_worker_start('w', '{default}', null, 1);"
+        "select _jobs_worker_mode('w', 'polling')"
     )
     assert (await ask("workers that are gone"))[0] == "ok"
+    assert "1 connected, 1 of them polling" in (await ask("workers"))[1]
     await other.execute("select pg_advisory_unlock_all()")
     verdict, detail, _ = await ask("workers that are gone")
     assert verdict == "warn"
     assert detail.startswith("w (seen 00:00:0")
-    assert detail.endswith("ago, was polling)")
+    assert detail.endswith(" ago)")
 
 
 async def test_a_worker_that_does_not_tick_is_named(
     conn: Connection, ask: Ask, other: Connection
 ) -> None:
     await other.execute("select from jobs_worker_start('w', '{default}', null, 1)")
-    await conn.execute("update jobs_workers set seen_at = clock_timestamp() - interval '1 min'")
+    await conn.execute("update jobs_worker_ticks set seen_at = now() - interval '1 min'")
     verdict, detail, _ = await ask("workers that hang")
     assert verdict == "bad"
     assert detail.startswith("w (seen 00:01:0")

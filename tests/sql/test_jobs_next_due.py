@@ -46,18 +46,55 @@ async def test_a_paused_queue_does_not_count(conn, job):
     assert await conn.fetchval(DUE) is not None
 
 
-async def test_since_leaves_out_jobs_that_have_been_due_for_longer(conn, job, row):
-    await job(run_at=-HOUR)
-    recent = await job(run_at=timedelta(seconds=-1))
-    since = "select jobs_next_due('{default}', since => clock_timestamp() - interval '20 s')"
-    assert await conn.fetchval(since) == (await row(recent))["run_at"]
+FLOORS = """select _jobs_next_due('{default,other}', $1, floors => jsonb_build_object(
+    'default', jsonb_build_object('2', clock_timestamp() - interval '1 minute')),
+    since => clock_timestamp() - $2::interval)"""
 
 
-async def test_a_suspect_counts_only_while_its_run_at_is_in_the_future(conn, job, row):
-    suspect = await job(crash_count=2)
+@pytest.mark.parametrize("job_types", [None, ["t"], ["t", "u"]])
+async def test_a_worker_with_a_floor_does_not_read_what_is_due_before_it(
+    conn, job, row, job_types
+):
+    await job(priority=2, run_at=-HOUR)
+    assert await conn.fetchval(FLOORS, job_types, timedelta(0)) is None
+    above = await job(priority=2, run_at=-HOUR / 120)
+    assert await conn.fetchval(FLOORS, job_types, timedelta(0)) == (await row(above))["run_at"]
+
+
+@pytest.mark.parametrize("place", [{"priority": 3}, {"priority": -1}, {"queue": "other"}])
+async def test_a_floor_is_for_its_own_level_only(conn, job, row, place):
+    old = await job(run_at=-HOUR, **place)
+    assert await conn.fetchval(FLOORS, None, timedelta(0)) == (await row(old))["run_at"]
+
+
+async def test_since_lowers_floors_and_does_not_raise_them(conn, job, row):
+    oldest = await job(priority=2, run_at=-2 * HOUR)
+    old = await job(priority=2, run_at=-HOUR)
+    above = await job(priority=2, run_at=-HOUR / 120)
+    for since, found in [(3 * HOUR, oldest), (1.5 * HOUR, old), (timedelta(0), above)]:
+        assert await conn.fetchval(FLOORS, None, since) == (await row(found))["run_at"]
+
+
+async def test_a_job_that_became_visible_late_is_found_up_to_a_fifth_of_a_second_below_the_floor(
+    conn, job, row
+):
+    late = await job(run_at=timedelta(seconds=-0.1))
+    floors = """select _jobs_next_due('{default}', floors => jsonb_build_object(
+        'default', jsonb_build_object('0', clock_timestamp())))"""
+    assert await conn.fetchval(floors) == (await row(late))["run_at"]
+    await conn.execute("update jobs set run_at = clock_timestamp() - interval '1 s'")
+    assert await conn.fetchval(floors) is None
+
+
+@pytest.mark.parametrize("crash_count", [1, 2])
+async def test_a_job_that_was_lost_counts_only_while_its_run_at_is_in_the_future(
+    conn, job, row, crash_count
+):
+    """When it is due, it may wait for the end of another job that was lost, not for a time."""
+    lost = await job(crash_count=crash_count)
     assert await conn.fetchval(DUE) is None
     await conn.execute("update jobs set run_at = clock_timestamp() + interval '1 hour'")
-    assert await conn.fetchval(DUE) == (await row(suspect))["run_at"]
+    assert await conn.fetchval(DUE) == (await row(lost))["run_at"]
 
 
 async def test_null_queues_raise_and_an_empty_list_of_queues_gives_null(conn, job):

@@ -7,7 +7,7 @@ ALL = "select id from jobs_recover()"
 MINUTE = timedelta(minutes=1)
 REGISTER = "select jobs_worker_start($1, '{default}', null, 1)"
 # As if two seconds had passed since jobs_recover() found a worker's session gone.
-TWO_SECONDS_PASS = "update jobs_workers set missed_at = missed_at - interval '2 seconds'"
+TWO_SECONDS_PASS = "update jobs_worker_ticks set missed_at = missed_at - interval '2 seconds'"
 
 
 async def test_a_job_whose_lease_is_over_is_pending_again(job, ids, row):
@@ -56,9 +56,10 @@ async def test_a_job_waits_for_its_backoff_after_later_losses(conn, job, crash_c
 
 @pytest.mark.parametrize(
     ("crash_count", "max_retries", "status"),
-    [(0, 0, "failed"), (0, 1, "pending"), (1, 1, "failed"), (2, 3, "pending"), (3, 3, "failed")],
+    [(0, 0, "pending"), (1, 0, "failed"), (0, 1, "pending"), (1, 1, "failed"), (1, 2, "pending"),
+     (2, 2, "failed"), (2, 3, "pending"), (3, 3, "failed"), (2, 25, "pending"), (3, 25, "failed")],
 )
-async def test_a_job_that_was_lost_more_often_than_max_retries_ends_failed(
+async def test_a_job_ends_failed_when_it_is_lost_more_than_max_retries_or_three_times(
     conn, job, crash_count, max_retries, status
 ):
     await job("processing", crash_count=crash_count, max_retries=max_retries, lease_until=-MINUTE)
@@ -87,6 +88,7 @@ async def test_the_jobs_of_a_worker_whose_session_is_gone_are_recovered(conn, ot
     await conn.execute(TWO_SECONDS_PASS)
     assert sorted(await ids(ALL)) == [lost, leaseless]
     assert await conn.fetch("select * from jobs_workers") == []
+    assert await conn.fetch("select * from jobs_worker_ticks") == []
 
 
 async def test_two_recoveries_in_less_than_two_seconds_do_not_find_a_worker_dead(
@@ -97,7 +99,7 @@ async def test_two_recoveries_in_less_than_two_seconds_do_not_find_a_worker_dead
     await other.close()
     assert await ids(ALL) == []
     assert await ids(ALL) == []
-    assert await conn.fetchval("select missed_at is not null from jobs_workers")
+    assert await conn.fetchval("select missed_at is not null from jobs_worker_ticks")
 
 
 async def test_a_worker_that_reconnects_before_the_second_recovery_keeps_its_jobs(
@@ -111,15 +113,15 @@ async def test_a_worker_that_reconnects_before_the_second_recovery_keeps_its_job
     await back.execute(REGISTER, "them")
     await conn.execute(TWO_SECONDS_PASS)
     assert await ids(ALL) == []
-    assert await conn.fetchval("select missed_at from jobs_workers") is None
+    assert await conn.fetchval("select missed_at from jobs_worker_ticks") is None
 
 
 async def test_a_session_never_finds_its_own_worker_dead(conn, job, ids):
     await conn.execute(REGISTER, "me")
     await job("processing")
     assert await ids(ALL) == []
-    assert await conn.fetchval("select missed_at from jobs_workers") is None
-    await conn.execute("update jobs_workers set missed_at = '2000-01-01'")
+    assert await conn.fetchval("select missed_at from jobs_worker_ticks") is None
+    await conn.execute("update jobs_worker_ticks set missed_at = '2000-01-01'")
     assert await ids(ALL) == []
 
 
@@ -203,7 +205,7 @@ async def test_two_recoveries_that_find_the_same_workers_dead_do_not_deadlock(
 async def test_a_recovery_sends_one_signal_per_queue(conn, job, ears):
     for queue in "aab":
         await job("processing", queue=queue, lease_until=-MINUTE)
-    await job("processing", queue="c", lease_until=-MINUTE, max_retries=0)
+    await job("processing", queue="c", lease_until=-MINUTE, max_retries=0, crash_count=1)
     await ears.heard()
     await conn.execute(ALL)
     assert sorted(await ears.heard()) == ["a", "b"]
@@ -222,4 +224,43 @@ async def test_a_worker_whose_tick_recovers_jobs_spares_its_own_jobs(conn, job, 
     await job("processing", lease_until=-MINUTE)
     others = await job("processing", worker="you", lease_until=-MINUTE)
     unnamed = await job("processing", worker=None, lease_until=-MINUTE)
-    assert sorted(await ids("select id from jobs_recover(sparing => 'me')")) == [others, unnamed]
+    tick = "select id from _jobs_recover('{}', sparing => 'me')"
+    assert sorted(await ids(tick)) == [others, unnamed]
+
+
+async def test_the_workers_of_a_dead_workers_queues_are_told_to_look(
+    conn, other, ids, signal_ears
+):
+    """A claim of the dead worker may have been undone while others passed over its rows."""
+    await other.execute("select jobs_worker_start('them', '{a,b}', null, 1)")
+    await other.close()
+    await conn.execute(ALL)
+    await conn.execute(TWO_SECONDS_PASS)
+    await signal_ears.heard()
+    await conn.execute(ALL)
+    assert sorted(await signal_ears.heard()) == [f"0 {2**19 - 1} 0 a", f"0 {2**19 - 1} 0 b"]
+
+
+async def test_a_recovery_in_parts_takes_back_so_many_jobs_at_a_time(job, ids):
+    lost = [await job("processing", lease_until=-MINUTE) for _ in range(3)]
+    part = "select id from _jobs_recover('{}', max_jobs => 2)"
+    first, second = await ids(part), await ids(part)
+    assert (len(first), len(second)) == (2, 1)
+    assert sorted(first + second) == lost
+    assert await ids(part) == []
+
+
+async def test_a_worker_takes_back_the_jobs_of_the_last_holder_of_its_name_in_parts(
+    conn, job, row
+):
+    last = [await job("processing", started_at=-MINUTE) for _ in range(3)]
+    never = await job("processing", lease_until=None)  # started by an older release
+    own = await job("processing", started_at=MINUTE)
+    others = await job("processing", worker="you", started_at=-MINUTE)
+    part = "select _jobs_recover_own('me', clock_timestamp(), 3)"
+    assert [await conn.fetchval(part) for _ in range(3)] == [3, 1, 0]
+    for job_id in (*last, never):
+        after = await row(job_id)
+        assert (after["status"], after["crash_count"]) == ("pending", 1)
+    for job_id in (own, others):
+        assert (await row(job_id))["status"] == "processing"

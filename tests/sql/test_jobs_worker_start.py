@@ -1,4 +1,5 @@
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -7,12 +8,14 @@ from pgjobs.errors import InvalidArgument, WorkerNameTaken
 START = "select * from jobs_worker_start('w', '{default,q}', '{t}', 4, '1.2')"
 
 
-async def test_a_new_worker_is_registered_in_mode_listening(conn):
+async def test_a_new_worker_is_registered_and_has_been_seen(conn):
     row = await conn.fetchrow(START)
     assert row == await conn.fetchrow("select * from jobs_workers")
     assert (row["worker"], row["queues"], row["job_types"]) == ("w", ["default", "q"], ["t"])
     assert (row["concurrency"], row["version"]) == (4, "1.2")
-    assert (row["polling"], row["missed_at"]) == (False, None)
+    ticks = await conn.fetchrow("select * from jobs_worker_ticks")
+    assert (ticks["worker"], ticks["missed_at"], ticks["beats_until"]) == ("w", None, None)
+    assert row["started_at"] - timedelta(seconds=1) < ticks["seen_at"] <= row["started_at"]
 
 
 async def test_the_name_of_a_living_worker_is_refused(conn, other):
@@ -25,11 +28,20 @@ async def test_when_a_workers_session_has_ended_a_new_worker_takes_over_the_name
     conn, other
 ):
     await other.execute(START)
-    await other.execute("update jobs_workers set polling = true, missed_at = '2000-01-01'")
+    before = await conn.fetchrow("select * from jobs_workers")
+    await other.execute(
+        "update jobs_worker_ticks set missed_at = '2000-01-01', beats_until = '3000-01-01'"
+    )
     await other.close()
     row = await conn.fetchrow("select * from jobs_worker_start('w', null, null, null)")
     assert (row["queues"], row["job_types"], row["concurrency"]) == (["default"], None, 1)
-    assert (row["polling"], row["missed_at"], row["version"]) == (False, None, None)
+    assert row["version"] is None
+    ticks = await conn.fetchrow("select missed_at, beats_until from jobs_worker_ticks")
+    assert tuple(ticks) == (None, None)
+    # A producer whose snapshot is older takes the old keys, which nobody holds any more.
+    assert row["name_key"] == before["name_key"]
+    keys = [r[key] for r in (row, before) for key in ("listening_key", "polling_key")]
+    assert len(set(keys)) == 4
 
 
 async def test_a_rolled_back_registration_keeps_nothing_but_the_name(conn, other):
@@ -73,11 +85,15 @@ async def test_workers_with_different_names_do_not_conflict(conn, other):
     assert await conn.fetchval("select count(*) from jobs_workers") == 2
 
 
-async def test_a_start_sends_signals_so_that_other_workers_watch_the_new_worker(conn, ears):
+async def test_a_start_is_told_to_the_workers_of_its_queues_so_that_they_notice_its_death(
+    conn, ears, signal_ears
+):
     await conn.execute(START)
-    assert sorted(await ears.heard()) == ["default", "q"]
+    assert sorted(await signal_ears.heard()) == ["started default", "started q"]
+    # Clients that only listen for jobs hear nothing of it.
+    assert await ears.heard() == []
 
 
-async def test_a_start_without_queues_signals_the_default_queue(conn, ears):
+async def test_a_start_without_queues_is_told_to_the_default_queue(conn, signal_ears):
     await conn.execute("select jobs_worker_start('w', null, null, 1)")
-    assert await ears.heard() == ["default"]
+    assert await signal_ears.heard() == ["started default"]

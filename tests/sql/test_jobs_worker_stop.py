@@ -9,6 +9,7 @@ async def test_a_stop_deletes_the_row_and_the_end_of_the_session_frees_the_name(
     await other.execute(START)
     await other.execute("select jobs_worker_stop('w')")
     assert await conn.fetch("select * from jobs_workers") == []
+    assert await conn.fetch("select * from jobs_worker_ticks") == []
     with pytest.raises(WorkerNameTaken):
         await conn.execute(START)
     await other.close()

@@ -187,6 +187,18 @@ async def test_a_producer_that_signals_holds_no_gate(conn, other):
         assert not await other.fetchval(SILENT, ["default"])
 
 
+async def test_a_stranger_who_holds_the_gate_makes_producers_signal_and_workers_watch(
+    conn, other, connect, poll, ears
+):
+    await poll()
+    await other.execute("select pg_advisory_lock(_jobs_advisory_key('gate', 'default'))")
+    await conn.execute("set lock_timeout = '1s'")
+    await conn.execute(ENQUEUE)
+    assert await ears.heard() == ["default"]
+    observer = await connect()
+    assert await observer.fetchval(SILENT, ["default"])
+
+
 INSTRUMENTED = """create or replace function _jobs_is_locked(key bigint) returns boolean
     language plpgsql as $$
     declare

@@ -29,16 +29,16 @@ async def test_locks_that_a_stranger_takes_delay_jobs_and_lose_no_job(
 ) -> None:
     dead = await connect()
     await dead.execute("select from jobs_worker_start('w', '{default}', null, 1)")
-    await dead.execute("select _jobs_worker_poll('w')")
+    await dead.execute("select _jobs_worker_mode('w', 'polling')")
     await conn.execute("select from jobs_enqueue('a'); select from jobs_claim('w')")
     await dead.close()
     stranger = await asyncpg.connect(pgjobs_dsn, user=await make_role())
     try:
         # The key of the lock is a hash that anybody can compute.
         await stranger.execute(
-            "select pg_advisory_lock(hashtextextended('pgjobs.name.public.w', 0))"
+            "select pg_advisory_lock(hashtextextended('name w', 'jobs'::regclass::oid::bigint))"
         )
-        await conn.execute("update jobs_workers set missed_at = now() - interval '1 minute'")
+        await conn.execute("update jobs_worker_ticks set missed_at = now() - interval '1 minute'")
         assert await conn.fetch("select * from jobs_recover()") == []
         with pytest.raises(asyncpg.PostgresError, match="a living worker is named w"):
             await conn.execute("select from jobs_worker_start('w', '{default}', null, 1)")

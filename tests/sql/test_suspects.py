@@ -1,5 +1,7 @@
 from datetime import timedelta
 
+import pytest
+
 ALL = "select id from jobs_claim('me', max_jobs => 100)"
 
 
@@ -77,3 +79,71 @@ async def test_a_poison_job_ends_failed_and_the_jobs_beside_it_do_not(conn, job)
     statuses = await conn.fetch("select distinct status from jobs where id = any ($1)", beside)
     assert [row["status"] for row in statuses] == ["completed"]
     assert await conn.fetchval("select max(retry_count) from jobs") == 0
+
+
+async def test_a_suspect_is_not_claimed_beside_any_other_job_that_was_lost(conn, job, ids):
+    lost = await job("processing", crash_count=1)
+    suspect = await job(crash_count=2)
+    ordinary = await job()
+    assert await ids(ALL) == [ordinary]
+    assert await ids("select id from jobs_claim('another', max_jobs => 100)") == [suspect]
+    await conn.execute("select jobs_release_many('another', array[$1::bigint], '{1}')", suspect)
+    await conn.execute("select jobs_complete($1)", lost)
+    assert await ids(ALL) == [suspect]
+
+
+@pytest.mark.parametrize("job_types", [None, ["t"], ["t", "u"]])
+async def test_no_job_that_was_lost_is_claimed_beside_a_suspect(conn, job, ids, job_types):
+    suspect = await job(queue="a", crash_count=2)
+    lost = [await job(queue=queue, crash_count=1) for queue in "ab"]
+    ordinary = [await job(queue=queue) for queue in "ab"]
+    claim = "select id from jobs_claim($1, '{a,b}', 100, job_types => $2)"
+    assert await ids(claim, "me", job_types) == [suspect, *ordinary]
+    assert await ids(claim, "me", job_types) == []
+    await conn.execute("select jobs_complete($1)", suspect)
+    assert await ids(claim, "me", job_types) == lost
+
+
+async def test_a_claim_without_suspects_takes_jobs_that_were_lost_once(job, ids):
+    suspect = await job(crash_count=2)
+    lost = await job(crash_count=1)
+    claim = "select id from jobs_claim('me', max_jobs => 9, suspects => false)"
+    assert await ids(claim) == [lost]
+    assert await ids("select id from jobs_claim('another', max_jobs => 9)") == [suspect]
+
+
+async def test_a_job_without_retries_that_ran_once_beside_a_poison_job_does_not_end_failed(
+    conn, job
+):
+    """The worker dies with all that it holds whenever it runs the poison job."""
+    innocent, poison = await job(max_retries=0), await job(max_retries=3)
+    deaths = 0
+    while True:
+        # As if every delay of a retry had passed.
+        await conn.execute("update jobs set run_at = now() - interval '1 h' where worker is null")
+        claimed = [r["id"] for r in await conn.fetch(ALL)]
+        if not claimed:
+            break
+        if poison in claimed:
+            deaths += 1
+            await conn.execute("select jobs_recover('me')")
+        else:
+            await conn.execute("select jobs_complete(unnest($1::bigint[]))", claimed)
+    status = "select status from jobs where id = $1"
+    assert await conn.fetchval(status, innocent) == "completed"
+    assert await conn.fetchval(status, poison) == "failed"
+    assert deaths == 4
+
+
+@pytest.mark.parametrize(("max_retries", "deaths"), [(0, 2), (1, 2), (2, 3), (3, 4), (25, 4)])
+async def test_a_job_that_kills_each_of_its_workers_kills_four_at_most(
+    conn, job, max_retries, deaths
+):
+    poison = await job(max_retries=max_retries)
+    died = 0
+    while await conn.fetch(ALL):
+        died += 1
+        await conn.execute("select jobs_recover('me')")
+        await conn.execute("update jobs set run_at = now() - interval '1 h'")
+    assert await conn.fetchval("select status from jobs where id = $1", poison) == "failed"
+    assert died == deaths
