@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +138,26 @@ def dump(pg_program: Callable[[str], str]) -> Callable[..., str]:
         return "\n".join(line for line in done.stdout.splitlines() if "restrict" not in line)
 
     return run
+
+
+@pytest.fixture
+async def connect(pgjobs_dsn: str) -> AsyncIterator[Callable[[], Awaitable[asyncpg.Connection]]]:
+    """Opens further sessions on this test's database."""
+    opened: list[asyncpg.Connection] = []
+
+    async def open_session() -> asyncpg.Connection:
+        # A session that waits for a lock against our expectation fails, and does not hang.
+        settings = {"lock_timeout": "10s"}
+        opened.append(await asyncpg.connect(pgjobs_dsn, server_settings=settings))
+        return opened[-1]
+
+    yield open_session
+    for connection in opened:
+        # Not close(): a session that still waits for a lock would not answer.
+        connection.terminate()
+
+
+@pytest.fixture
+async def other(connect: Callable[[], Awaitable[asyncpg.Connection]]) -> asyncpg.Connection:
+    """A second session."""
+    return await connect()

@@ -113,25 +113,30 @@ class Claimer:
         self._unsettled_until = now + self._link.statement_timeout_s
 
     async def _reconcile(self) -> None:
-        """Gives back the jobs that the worker holds without knowing: it would never run them."""
-        if await self.release_unnamed():
-            self._unsettled_until = None
-        elif self._unsettled_until is not None:
-            loop = asyncio.get_running_loop()
-            if loop.time() > self._unsettled_until:
-                # The server has cancelled the abandoned claim by now.
-                self._unsettled_until = None
-            else:
-                loop.call_later(RECONCILE_AGAIN_AFTER_S, self._wake.set)
+        await self.release_unnamed()
+        if not self.is_settled:
+            asyncio.get_running_loop().call_later(RECONCILE_AGAIN_AFTER_S, self._wake.set)
 
-    async def release_unnamed(self) -> bool:
-        """Gives back what the worker holds and does not know; True: nothing can follow."""
+    async def release_unnamed(self) -> None:
+        """Gives back the jobs that the worker holds without knowing: it would never run them."""
         ids, attempts = self._held.keys
         row = await self._database.reconcile(self._worker, ids, attempts, self._lost_backend)
         if row["released"]:
             log.warning("claiming: gave back %d jobs that did not run here", row["released"])
-        is_settled: bool = row["is_settled"]
-        return is_settled
+        if self._unsettled_until is not None:
+            # At that time the server has cancelled the abandoned claim.
+            is_over = asyncio.get_running_loop().time() > self._unsettled_until
+            if row["is_settled"] or is_over:
+                self._unsettled_until = None
+
+    async def release_all(self) -> None:
+        """Gives back all that the worker still holds; waits a second for a claim under way."""
+        await self.release_unnamed()
+        for _ in range(10):
+            if self.is_settled:
+                return
+            await asyncio.sleep(0.1)
+            await self.release_unnamed()
 
     async def look(self) -> float | None:
         """Seconds until the next job is due; None: none is waiting."""

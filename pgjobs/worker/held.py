@@ -88,6 +88,9 @@ class Held:
         now = asyncio.get_running_loop().time()
         for row in rows:
             run = Run(row, now)
+            if run.key in self._runs:
+                self._meet(self._runs[run.key], run)
+                continue
             self._runs[run.key] = run
             if self._running < self._slots:
                 self._start(run)
@@ -99,6 +102,14 @@ class Held:
         if self._ahead and self._return_timer is None:
             loop = asyncio.get_running_loop()
             self._return_timer = loop.call_later(RETURN_AHEAD_AFTER_S, self._return_late)
+
+    def _meet(self, old: Run, new: Run) -> None:
+        """A crash of the server undid the claim of ``old``, and this worker has claimed again."""
+        if old.row["created_at"] != new.row["created_at"]:
+            # Another job has the id: its old one was never flushed, or not sent to a standby.
+            self.stop(old, Stop.LOST)
+            self._give_back(new)
+        # Else it is the same attempt of the same job, and its handler runs on.
 
     def _start(self, run: Run) -> None:
         self._running += 1
@@ -119,7 +130,9 @@ class Held:
             self._return_timer = loop.call_at(due, self._return_late)
 
     def end(self, run: Run, now: float) -> None:
-        """Frees the slot of a run, for the next one that waits."""
+        """Frees the slot of a run, for the next one that waits; a second call changes nothing."""
+        if run.phase is Phase.ENDED:
+            return
         run.phase = Phase.ENDED
         run.deadline = math.inf
         self._running -= 1
@@ -133,8 +146,11 @@ class Held:
     def forget(self, keys: Iterable[Key]) -> None:
         """Removes runs whose ends are written, or whose jobs the worker does not hold."""
         for key in keys:
-            run = self._runs.pop(key, None)
-            if run is not None and run.row["crash_count"]:
+            run = self._runs.get(key)
+            if run is None or run.phase is not Phase.ENDED:
+                continue
+            del self._runs[key]
+            if run.row["crash_count"]:
                 # The worker may claim the next job that was lost.
                 self._wake.set()
         if self.wakes_when_empty and not self._runs:

@@ -24,6 +24,7 @@ from pgjobs.worker.wake import Wake
 log = logging.getLogger("pgjobs.listener")
 
 FULL_TICK_S = 10.0
+MIN_BETWEEN_FULL_TICKS_S = 0.1  # that signals ask for
 TICK_WHILE_OTHERS_WORK_S = 2.0  # a worker's death is noticed at the second tick
 WATCH_S = 0.15  # while producers may be silent
 FALLBACK_LOOK_AFTER_S = (0.1, 0.2)  # by workers that the signal did not pick
@@ -72,6 +73,7 @@ class Listener:
         self._lost = asyncio.Event()
         self._changed = asyncio.Event()
         self._next_tick = self._next_full_tick = self._next_watch = 0.0
+        self._last_full_tick = 0.0
         self._others_work = True
         self._seen: str | None = None  # what the last watch returned
         self._fallback_look: asyncio.TimerHandle | None = None
@@ -194,6 +196,7 @@ class Listener:
             return
         now = self._now()
         if is_full:
+            self._last_full_tick = now
             self._next_full_tick = now if tick["more"] else now + FULL_TICK_S
             self._others_work = tick["others_work"]
         self._next_tick = now + TICK_WHILE_OTHERS_WORK_S if self._others_work else math.inf
@@ -245,7 +248,7 @@ class Listener:
         self.work_seen()
         if run_at == "0":
             # It is not known from when on jobs may be due.
-            self._next_full_tick = 0.0
+            self._next_full_tick = self._last_full_tick + MIN_BETWEEN_FULL_TICKS_S
             self._changed.set()
             return
         with suppress(OverflowError):

@@ -237,7 +237,7 @@ class Worker:
     async def _release_all(self) -> bool:
         """Gives back all jobs that this worker may still hold; False: it may hold some still."""
         try:
-            await self._claimer.release_unnamed()
+            await self._claimer.release_all()
         except (*BROKEN, asyncpg.PostgresError, PgjobsError) as error:
             log.error("this worker may still hold jobs, other workers take them back: %r", error)
             return False

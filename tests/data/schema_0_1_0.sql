@@ -1434,12 +1434,14 @@ set jit = off
 as $$
 declare
     v_from timestamptz := least(since, clock_timestamp() - interval '0.2 seconds');
+    v_wanted_types text[] := case when cardinality(job_types) > 1
+        then array(select distinct unnest(job_types)) else job_types end;
     v_queue text;
     v_level int;
     v_floor timestamptz;
     v_due timestamptz;
 begin
-    foreach v_queue in array queues loop
+    foreach v_queue in array array(select distinct unnest(queues)) loop
         continue when exists (select from jobs_queues q
                               where q.queue = v_queue and q.paused_at is not null);
         v_level := 10;
@@ -1450,7 +1452,7 @@ begin
                 (floors -> v_queue ->> v_level::text)::timestamptz, '-infinity'));
             v_due := least(v_due, (
                 select min(first.run_at)
-                from unnest(coalesce(job_types, _jobs_types_present(v_queue, v_level)))
+                from unnest(coalesce(v_wanted_types, _jobs_types_present(v_queue, v_level)))
                     t(job_type)
                 cross join lateral (
                     select j.run_at from jobs j
@@ -2107,7 +2109,7 @@ as $$
 begin
     -- Read first: a claim that ends in between is undone or seen.
     is_settled := backend is not null and not exists (
-        select from pg_stat_activity a where a.pid = backend);
+        select from pg_stat_activity a where a.pid = backend and a.pid <> pg_backend_pid());
     released := _jobs_release_unnamed(worker, job_ids, attempts, 'infinity');
     -- A row that another session has locked is not given back yet.
     is_settled := is_settled and 0 = (

@@ -1,9 +1,7 @@
 """Claims without an answer: the worker does not know the jobs, and they must run all the same."""
 
-import asyncio
-from datetime import UTC, datetime
 
-import asyncpg
+
 import pytest
 
 from pgjobs.database import Database
@@ -67,74 +65,63 @@ async def test_running_jobs_are_not_released_after_a_claim_without_an_answer(
     assert await spent(conn) == [("completed", 1, 0, 0), ("completed", 2, 0, 0)]
 
 
-async def test_a_claim_that_the_server_made_after_the_timeout_is_undone_by_the_second_release(
-    app, conn, quick, working, claims, until_status, monkeypatch
+async def test_a_claim_that_the_server_makes_after_it_was_given_up_is_undone(
+    app, conn, quick, claims, until_status, monkeypatch
 ):
-    monkeypatch.setattr("pgjobs.worker.claimer.SECOND_RELEASE_AFTER_S", 0.3)
-    made = asyncio.Event()
+    late = []
+    original = Database.reconcile
+
+    async def reconcile(self, *args):
+        row = dict(await original(self, *args))
+        if not late:
+            # The process that served the claim still lives, and makes the claim only now.
+            late.append(await Database(conn).claim(args[0], ["default"], 2))
+            return {**row, "is_settled": False}
+        return row
 
     async def given_up(claim):
         raise TimeoutError
 
-    async def too_late(claim):
-        # The server makes the claim only now, after the first release.
-        await claim()
-        made.set()
-        return []
+    monkeypatch.setattr(Database, "reconcile", reconcile)
+    await app.enqueue_many("t", [None] * 3)
+    claims(given_up)
+    await app.worker().run(until_empty=True)
+    assert len(late[0]) == 2
+    assert await spent(conn) == [("completed", 2, 0, 0)] * 2 + [("completed", 1, 0, 0)]
+
+
+async def test_a_claim_whose_answer_does_not_arrive_in_time_is_asked_for_again_smaller(
+    app, conn, quick, monkeypatch
+):
+    asked = []
+    original = Database.claim
+
+    async def claim(self, worker, queues, max_jobs, *rest, **options):
+        asked.append(max_jobs)
+        if max_jobs > 6:
+            raise TimeoutError
+        return await original(self, worker, queues, max_jobs, *rest, **options)
+
+    monkeypatch.setattr(Database, "claim", claim)
+    await app.enqueue_many("t", [None] * 20)
+    worker = app.worker(concurrency=100)
+    await worker.run(until_empty=True)
+    assert asked[:3] == [100, 25, 6]
+    assert max(asked[3:]) > 6  # the claims grow again
+    assert await spent(conn) == [("completed", 1, 0, 0)] * 20
+
+
+async def test_a_single_job_that_does_not_arrive_in_time_is_given_more_time(app, quick, claims):
+    async def given_up(claim):
+        raise TimeoutError
 
     job = await app.enqueue("t")
-    claims(given_up, too_late)
-    async with working():
-        await made.wait()
-        row = await until_status(job.id, "completed")
-    assert (row["attempt"], row["retry_count"], row["crash_count"]) == (2, 0, 0)
-
-
-async def test_a_release_that_the_server_refuses_is_tried_later_and_holds_up_no_claim(
-    app, conn, quick, working, claims, until_status, monkeypatch
-):
-    monkeypatch.setattr("pgjobs.worker.claimer.SECOND_RELEASE_AFTER_S", 0.3)
-    refusals = [asyncpg.QueryCanceledError("refused")] * 2  # also the second release
-    original = Database.release_unknown
-
-    async def release_unknown(self, *args):
-        if refusals:
-            raise refusals.pop()
-        return await original(self, *args)
-
-    monkeypatch.setattr(Database, "release_unknown", release_unknown)
-    lost = await app.enqueue("t")
-    claims(made_without_an_answer)
-    async with working(concurrency=1):
-        await until_status(lost.id, "completed")
-    assert await spent(conn) == [("completed", 2, 0, 0)]
-
-
-async def test_the_rows_of_a_claim_are_returned_if_the_full_claim_after_it_gets_no_answer(
-    app, conn, quick, claims, monkeypatch
-):
-    # The second claim passes floors and finds too few jobs, so a full claim follows it.
-    monkeypatch.setattr("pgjobs.worker.floors.FULL_CLAIM_EVERY_S_IN_BACKLOG", 60)
-    monkeypatch.setattr("pgjobs.worker.floors.FULL_CLAIM_EVERY_S", -1)
-    older = []
-
-    async def and_an_older_job_comes(claim):
-        rows = await claim()
-        older.append((await app.enqueue("t", run_at=datetime(2000, 1, 1, tzinfo=UTC))).id)
-        return rows
-
-    ids = await app.enqueue_many("t", [None] * 3)
-    worker = app.worker()
-    claimer = worker._claimer
-    known = [row["id"] for row in await claimer.claim(2)]
-    claims(and_an_older_job_comes, made_without_an_answer)
-    known += [row["id"] for row in await claimer.claim(2)]
-    assert known == ids
-    assert claimer.may_hold_unknown
-    monkeypatch.setattr(claimer, "_known_ids", lambda: set(known))
-    assert [(row["id"], row["attempt"]) for row in await claimer.claim(2)] == [(older[0], 2)]
-    await claimer.release_all()
-    await worker._links.claim.close()
+    claims(given_up, given_up)
+    worker = app.worker(concurrency=1)
+    before = worker._links.claim.timeout_s
+    await worker.run(until_empty=True)
+    assert worker._links.claim.timeout_s == 4 * before
+    assert [job_id for job_id, _ in quick.began] == [job.id]
 
 
 async def test_a_worker_that_stops_after_a_claim_without_an_answer_holds_no_job(

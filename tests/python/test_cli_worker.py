@@ -143,7 +143,8 @@ async def test_several_processes_work_and_a_dead_one_is_restarted(
     conn: Connection, start: Start
 ) -> None:
     parent = start("shop:app", "--processes", "2", "--name", "w")
-    names = "select array_agg(worker order by worker) from jobs_workers where missed_at is null"
+    names = """select array_agg(worker order by worker) from _jobs_worker_modes()
+        where mode <> 'gone'"""
     await until(conn, names, ["w-1", "w-2"])
     began = await conn.fetchval("select clock_timestamp()")
     await conn.execute("select from jobs_enqueue('quick')")

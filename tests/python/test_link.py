@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from pgjobs.connection.link import Link
+from pgjobs.worker.mode import Mode
 
 SLOW = "select length($1::text), pg_sleep(0.3)"
 
@@ -129,5 +130,5 @@ async def test_a_listener_whose_new_connection_does_not_answer_tries_another(
         )
         await deaf.wait()
         # This worker does not listen yet, and must not say that it does.
-        assert not await worker._listener.start_listening()
+        assert worker._listener.mode is None
         await eventually(lambda: worker._listener.mode is Mode.LISTENING)

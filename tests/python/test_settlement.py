@@ -181,7 +181,7 @@ async def test_the_lease_of_an_ended_job_is_prolonged_until_its_end_is_written(
     job = await app.enqueue("t")
     worker = app.worker(lease=timedelta(seconds=3))
     task = asyncio.create_task(worker.run(until_empty=True))
-    await eventually(lambda: worker._settlement.keys == {(job.id, 1)})
+    await eventually(lambda: worker._held.running == 0 and worker._held.holds(job.id))
 
     first = await conn.fetchval("select lease_until from jobs")
     await eventually(lambda: conn.fetchval("select lease_until > $1 from jobs", first))
@@ -202,7 +202,7 @@ async def test_a_large_result_on_a_slow_line_is_written_at_the_first_try(
 
         await app.enqueue_many("t", [2_000_000, 1])
         worker = app.worker()
-        worker._links.settle._timeout_s = 0.5
+        worker._links.settle.timeout_s = 0.5
         async with asyncio.timeout(20):
             await worker.run(until_empty=True)
     assert await statuses(conn) == {"completed": 2}
@@ -220,14 +220,10 @@ async def test_a_refused_end_and_a_lost_connection_do_not_hold_up_a_shutdown(
 
     monkeypatch.setattr(Database, "complete_many", refused)
     monkeypatch.setattr(Database, "fail_many", lost)
-    given_up = []
-    settlement = Settlement(
-        Database(await app.pool()), "w", keep_completed=True, on_all_written=lambda: None,
-        on_given_up=lambda: given_up.append(1),
-    )
-    settlement.add(1, 1, COMPLETED)
+    held = app.worker()._held
+    settlement = Settlement(Database(await app.pool()), "w", held, keep_completed=True)
+    settlement.add((1, 1), COMPLETED)
     settlement.close()
     async with asyncio.timeout(10):
         await settlement.run()
-    assert given_up == [1]
     assert "failing it was refused" in caplog.text

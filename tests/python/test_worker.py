@@ -8,6 +8,7 @@ import pytest
 from pgjobs import WorkerNameTaken
 from pgjobs.database import Database
 from pgjobs.testing import expire_lease
+from pgjobs.worker.outcome import RELEASED
 
 SECOND = timedelta(seconds=1)
 
@@ -31,43 +32,86 @@ async def test_a_worker_claims_as_many_jobs_as_it_has_free_slots(
     assert recorder.most == 4
 
 
-async def test_with_a_backlog_one_half_of_the_jobs_is_claimed_while_the_other_half_runs(
+async def test_with_a_backlog_of_short_jobs_a_worker_claims_ahead_of_its_slots(
     app, conn, quick, working, eventually, monkeypatch
 ):
-    claimed: list[tuple[int, int]] = []
+    asked: list[int] = []
     original = Database.claim
 
-    async def claim(self, worker, queues, max_jobs, *rest):
-        held = len(running._running) + len(running._claimed)
-        claimed.append((max_jobs, running.concurrency - max_jobs - held))
-        return await original(self, worker, queues, max_jobs, *rest)
+    async def claim(self, worker, queues, max_jobs, *rest, **options):
+        asked.append(max_jobs)
+        return await original(self, worker, queues, max_jobs, *rest, **options)
 
-    async with working(concurrency=400) as running:
+    async with working(concurrency=4):
         monkeypatch.setattr(Database, "claim", claim)
-        await app.enqueue_many("t", range(2000))
-        await eventually(lambda: len(quick.began) == 2000)
-    assert claimed[0][0] == 400
-    # A claim was sent while 200 claimed jobs had not begun; none was for more than the free slots.
-    assert (200, 0) in claimed
-    assert min(left for _, left in claimed) == 0
-    assert quick.most <= 400
-
-
-async def test_claimed_jobs_that_have_not_started_are_not_released_by_the_next_claim(
-    app, conn, working, eventually
-):
-    begun: list[int] = []
-
-    @app.job("t")
-    async def handler(job):
-        begun.append(job.id)
-        running._claimer.release_at_next_claim()  # the next claim releases jobs that are not known
-
-    async with working(concurrency=400) as running:
-        ids = await app.enqueue_many("t", range(2000))
-        await eventually(lambda: len(begun) >= 2000)
-    assert sorted(begun) == ids
+        await app.enqueue_many("t", [None] * 500)
+        await eventually(lambda: len(quick.began) == 500)
+    assert max(asked) > 4
+    assert quick.most <= 4
     assert await conn.fetchval("select max(attempt) from jobs") == 1
+
+
+async def test_a_job_that_was_claimed_ahead_and_gets_no_slot_is_given_back_and_spends_no_retry(
+    app, conn, quick, working, eventually, until_status
+):
+    go = asyncio.Event()
+
+    @app.job("long")
+    async def long(job):
+        await go.wait()
+
+    async with working(concurrency=2) as worker:
+        await app.enqueue_many("t", [None] * 100)
+        ids = await app.enqueue_many("long", [None] * 40)
+        await eventually(lambda: len(quick.began) == 100 and worker._held.running == 2)
+        await eventually(lambda: len(worker._held) == 2)
+        rows = await conn.fetch("select status, count(*) from jobs where id = any ($1) group by 1",
+                                ids)
+        assert {row["status"]: row["count"] for row in rows} == {"processing": 2, "pending": 38}
+        go.set()
+        for job_id in ids:
+            await until_status(job_id, "completed")
+    row = await conn.fetchrow("select max(retry_count), max(crash_count) from jobs")
+    assert tuple(row) == (0, 0)
+
+
+async def test_a_job_that_was_claimed_ahead_is_cancelled_before_it_begins(
+    app, conn, quick, working, eventually, until_status, monkeypatch
+):
+    monkeypatch.setattr("pgjobs.worker.held.RETURN_AHEAD_AFTER_S", 60)
+    go = asyncio.Event()
+
+    @app.job("long")
+    async def long(job):
+        await go.wait()
+
+    async with working(concurrency=2) as worker:
+        await app.enqueue_many("t", [None] * 100)
+        await app.enqueue_many("long", [None] * 40)
+        await eventually(lambda: len(quick.began) == 100 and worker._held.running == 2)
+        assert worker._held._ahead
+        run = worker._held._ahead[-1]
+        await conn.execute("select jobs_cancel($1)", run.key[0])
+        row = await until_status(run.key[0], "cancelled")
+        assert row["attempt"] == 1
+        go.set()
+
+
+async def test_a_suspect_or_grouped_job_without_a_slot_is_given_back_at_once(app, conn, quick):
+    ids = await app.enqueue_many("t", [None] * 3)
+    await conn.execute("update jobs set group_key = 'g' where id = $1", ids[1])
+    worker = app.worker(concurrency=1)
+    await worker._connect()
+    rows = await worker._claimer.claim(3)
+    worker._held.take(rows)
+    assert [run.key[0] for run in worker._held._ahead] == [ids[2]]
+    assert worker._settlement._waiting == [(ids[1], 1, RELEASED)]
+    worker._held.return_ahead()
+    await worker._held.all_ended()
+    await worker._release_all()
+    await worker._listener.close()
+    await worker._links.claim.close()
+    await worker._links.settle.close()
 
 
 async def test_a_worker_claims_only_job_types_that_it_has_handlers_for(
@@ -216,7 +260,7 @@ async def test_two_workers_share_the_jobs_and_run_none_twice(app, conn, quick, e
 async def test_an_old_job_that_another_session_had_locked_is_claimed_once_it_is_unlocked(
     conn, app, quick, working, until_status, pgjobs_dsn, monkeypatch
 ):
-    monkeypatch.setattr("pgjobs.worker.listener.TICK_S", 0.5)
+    monkeypatch.setattr("pgjobs.worker.listener.FULL_TICK_S", 0.5)
     job = await app.enqueue("t")
     await conn.execute("update jobs set run_at = run_at - interval '1 hour'")
     transaction = conn.transaction()

@@ -126,10 +126,10 @@ async def test_a_bug_in_pgjobs_ends_the_worker_and_releases_its_jobs(
     worker = app.worker()
     add = worker._settlement.add
 
-    def broken(job_id, attempt, outcome):
-        if job_id == ids[1]:
+    def broken(key, outcome):
+        if key[0] == ids[1]:
             raise RuntimeError("a fault")
-        add(job_id, attempt, outcome)
+        add(key, outcome)
 
     monkeypatch.setattr(worker._settlement, "add", broken)
     with pytest.raises(RuntimeError, match="a fault"):

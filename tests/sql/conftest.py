@@ -19,29 +19,6 @@ MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
-async def connect(pgjobs_dsn: str) -> AsyncIterator[Callable[[], Awaitable[Connection]]]:
-    """Opens further sessions on this test's database."""
-    opened: list[Connection] = []
-
-    async def open_session() -> Connection:
-        # A session that waits for a lock against our expectation fails, and does not hang.
-        settings = {"lock_timeout": "10s"}
-        opened.append(await asyncpg.connect(pgjobs_dsn, server_settings=settings))
-        return opened[-1]
-
-    yield open_session
-    for connection in opened:
-        # Not close(): a session that still waits for a lock would not answer.
-        connection.terminate()
-
-
-@pytest.fixture
-async def other(connect: Callable[[], Awaitable[Connection]]) -> Connection:
-    """A second session."""
-    return await connect()
-
-
-@pytest.fixture
 def job(conn: Connection) -> Callable[..., Awaitable[int]]:
     """Adds a job in any status and returns its id; a timedelta is counted from now."""
 

@@ -19,7 +19,7 @@ as $$
 begin
     -- Read first: a claim that ends in between is undone or seen.
     is_settled := backend is not null and not exists (
-        select from pg_stat_activity a where a.pid = backend);
+        select from pg_stat_activity a where a.pid = backend and a.pid <> pg_backend_pid());
     released := _jobs_release_unnamed(worker, job_ids, attempts, 'infinity');
     -- A row that another session has locked is not given back yet.
     is_settled := is_settled and 0 = (
