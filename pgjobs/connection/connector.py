@@ -11,14 +11,29 @@ from typing import Any
 
 import asyncpg
 import psycopg
+from asyncpg.transaction import Transaction
 
 from pgjobs.errors import InvalidArgument
+
+# What the statements and the SQL functions rely on, whatever the role or the database has as its
+# default. asyncpg itself asks for UTF-8. default_transaction_read_only stays as it is: an operator
+# may have set it on purpose.
+SESSION_SETTINGS = {
+    # A serializable claim, start or end of a job would fail whenever two workers meet.
+    "default_transaction_isolation": "read committed",
+    "quote_all_identifiers": "off",
+    "standard_conforming_strings": "on",
+    "timezone": "UTC",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+}
 
 
 class Connector:
     """Connects to one address; the first connection detects a pooler there.
 
-    ``settings`` hold for the session, or for each transaction if other clients share the session.
+    ``settings`` join those that each session has (``SESSION_SETTINGS``). They hold for the session,
+    or for each transaction if other clients share the session.
     ``private`` asks for a session of its own, and raises ``InvalidArgument`` if there is none.
     """
 
@@ -32,7 +47,7 @@ class Connector:
     ) -> None:
         self._dsn = dsn
         self._name = {"application_name": name[:63]}
-        self._settings = dict(settings or {})
+        self._settings = SESSION_SETTINGS | dict(settings or {})
         self._private = private
         self.is_pooled = False
 
@@ -53,7 +68,11 @@ class Connector:
         options |= {"connection_class": Pooled, "statement_cache_size": 0}
         pooled = await asyncpg.connect(self._dsn or None, server_settings=self._name, **options)
         assert isinstance(pooled, Pooled)
-        pooled.local_settings = self._settings
+        pooled.set_local = ";".join(
+            f"set local {name} = '{value}'"
+            for name, value in self._settings.items()
+            if name != "default_transaction_isolation"  # each transaction begins with its level
+        )
         return pooled
 
     async def _directly(self, options: dict[str, Any]) -> asyncpg.Connection | None:
@@ -88,16 +107,21 @@ class Pooled(asyncpg.Connection):
     Sync in between, at which a pooler could change the session.
     """
 
-    local_settings: Mapping[str, str]
+    set_local: str  # one statement for all settings, since each round trip counts
 
     async def fetch(self, *args: Any, **options: Any) -> Any:
         """As asyncpg's."""
-        if not self.local_settings or self.is_in_transaction():
+        if self.is_in_transaction():
             return await super().fetch(*args, **options)
         async with self.transaction():
-            for name, value in self.local_settings.items():
-                await self.execute(f"set local {name} = '{value}'")
+            await self.execute(self.set_local)
             return await super().fetch(*args, **options)
+
+    def transaction(self, *, isolation: Any = None, **options: Any) -> Transaction:
+        """As asyncpg's; read committed, unless the caller or an outer transaction says other."""
+        if isolation is None and not self.is_in_transaction():
+            isolation = "read_committed"
+        return super().transaction(isolation=isolation, **options)
 
     def get_reset_query(self) -> str:
         """Returns nothing to send: a session that is lent per transaction keeps no state."""
