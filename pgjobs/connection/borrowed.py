@@ -9,12 +9,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from asyncpg.transaction import Transaction
 
+from pgjobs.connection.connector import Direct
 from pgjobs.connection.link import BROKEN
 from pgjobs.connection.patience import lost
 from pgjobs.job.job import Row
@@ -45,8 +46,14 @@ async def close(pool: asyncpg.Pool) -> None:
 
 
 @asynccontextmanager
-async def borrowed(pool: asyncpg.Pool) -> AsyncIterator[PoolConnectionProxy]:
-    """A connection of the pool for the block; no error of giving it back reaches the block."""
+async def borrowed(
+    pool: asyncpg.Pool, *, leaves_state: bool = True
+) -> AsyncIterator[PoolConnectionProxy]:
+    """A connection of the app's pool; no error of giving it back reaches the block.
+
+    ``leaves_state``: False spares the reset, where the block sends one statement that leaves no
+    setting, lock or cursor in the session.
+    """
     connection = await pool.acquire()
     try:
         yield connection
@@ -56,7 +63,11 @@ async def borrowed(pool: asyncpg.Pool) -> AsyncIterator[PoolConnectionProxy]:
         # Not awaited: the caller may have been cancelled because the line is dead.
         _give_back(pool, connection)
         raise
-    await asyncio.wait([_give_back(pool, connection)], timeout=WAIT_FOR_RESET_S)
+    if leaves_state:
+        await asyncio.wait([_give_back(pool, connection)], timeout=WAIT_FOR_RESET_S)
+    else:
+        cast(Direct, connection).keeps_no_state()
+        await _reset(pool, connection)
 
 
 def _cut(connection: PoolConnectionProxy) -> None:
@@ -112,7 +123,10 @@ class Borrower:
         is_sent = False
         rows: Sequence[Row] | None = None
         try:
-            async with asyncio.timeout_at(self._give_up_at), borrowed(self._pool) as connection:
+            async with (
+                asyncio.timeout_at(self._give_up_at),
+                borrowed(self._pool, leaves_state=False) as connection,
+            ):
                 is_sent = self._adds
                 rows = await connection.fetch(query, *args)
         except BROKEN as error:

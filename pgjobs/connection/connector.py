@@ -79,7 +79,8 @@ class Connector:
         """Returns a connection with a session of its own; None: there is a pooler in between."""
         try:
             connection: asyncpg.Connection = await asyncpg.connect(
-                self._dsn or None, server_settings=self._name | self._settings, **options
+                self._dsn or None, server_settings=self._name | self._settings,
+                **options | {"connection_class": Direct},
             )
         except asyncpg.ProtocolViolationError as error:
             if "startup parameter" in str(error):  # PgBouncer takes only those that it knows
@@ -100,7 +101,23 @@ class Connector:
         return None
 
 
-class Pooled(asyncpg.Connection):
+class Direct(asyncpg.Connection):
+    """A connection whose session is its own."""
+
+    _has_state = True
+
+    def keeps_no_state(self) -> None:
+        """Spares the next reset its round trip: what ran since the last one left no state."""
+        self._has_state = False
+
+    def get_reset_query(self) -> str:
+        """As asyncpg's."""
+        query: str = super().get_reset_query() if self._has_state else ""
+        self._has_state = True
+        return query
+
+
+class Pooled(Direct):
     """A connection behind a pooler: each transaction sets what a session would have.
 
     Needs ``statement_cache_size=0``: asyncpg then parses and runs an unnamed statement without a

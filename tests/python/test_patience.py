@@ -222,6 +222,39 @@ async def test_no_fault_of_giving_the_connection_back_reaches_the_caller(
     assert await conn.fetchval("select count(*) > 0 from jobs")
 
 
+async def test_an_error_of_the_pool_after_the_answer_does_not_reach_the_caller(
+    app, conn, call, monkeypatch
+):
+    async def reset(self, *, timeout=None):  # noqa: ASYNC109 - asyncpg's argument
+        await self.execute("select pg_terminate_backend(pg_backend_pid())")
+
+    monkeypatch.setattr(asyncpg.Connection, "reset", reset)
+    assert await asyncio.wait_for(call(app), PATIENCE_S)
+    assert await conn.fetchval("select count(*) > 0 from jobs")
+
+
+async def test_a_call_by_the_pool_spares_the_reset_and_who_sets_something_does_not(
+    app, monkeypatch
+):
+    sent = []
+    original = asyncpg.Connection.execute
+
+    async def execute(self, query, *args):
+        sent.append(query)
+        return await original(self, query, *args)
+
+    await used(app)
+    monkeypatch.setattr(asyncpg.Connection, "execute", execute)
+    await app.enqueue("t", delay=HOUR)
+    assert sent == []
+    pool = await app.pool()
+    async with pool.acquire() as mine:
+        await mine.execute("set statement_timeout = '1h'")
+    await app.enqueue("t", delay=HOUR)
+    assert pool.get_size() == 1
+    assert await pool.fetchval("show statement_timeout") == "0"
+
+
 async def test_a_read_only_server_has_added_nothing_and_its_connection_is_not_kept(
     app, conn, call
 ):
