@@ -57,11 +57,12 @@ async def borrowed(
     connection = await pool.acquire()
     try:
         yield connection
-    except BaseException as error:
-        if isinstance(error, BROKEN):
-            _cut(connection)
+    except asyncio.CancelledError:
         # Not awaited: the caller may have been cancelled because the line is dead.
         _give_back(pool, connection)
+        raise
+    except BaseException:
+        await asyncio.wait([_give_back(pool, connection)], timeout=WAIT_FOR_RESET_S)
         raise
     if leaves_state:
         await asyncio.wait([_give_back(pool, connection)], timeout=WAIT_FOR_RESET_S)
@@ -128,7 +129,11 @@ class Borrower:
                 borrowed(self._pool, leaves_state=False) as connection,
             ):
                 is_sent = self._adds
-                rows = await connection.fetch(query, *args)
+                try:
+                    rows = await connection.fetch(query, *args)
+                except BROKEN:
+                    _cut(connection)  # it may be open, to a server that is read-only by now
+                    raise
         except BROKEN as error:
             # With the answer here, the time was over while the connection was given back.
             if rows is None:

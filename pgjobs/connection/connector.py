@@ -68,11 +68,8 @@ class Connector:
         options |= {"connection_class": Pooled, "statement_cache_size": 0}
         pooled = await asyncpg.connect(self._dsn or None, server_settings=self._name, **options)
         assert isinstance(pooled, Pooled)
-        pooled.set_local = ";".join(
-            f"set local {name} = '{value}'"
-            for name, value in self._settings.items()
-            if name != "default_transaction_isolation"  # each transaction begins with its level
-        )
+        settings = [f"set local {name} = '{value}'" for name, value in self._settings.items()]
+        pooled.begin = ";".join(["begin isolation level read committed", *settings])
         return pooled
 
     async def _directly(self, options: dict[str, Any]) -> asyncpg.Connection | None:
@@ -124,15 +121,27 @@ class Pooled(Direct):
     Sync in between, at which a pooler could change the session.
     """
 
-    set_local: str  # one statement for all settings, since each round trip counts
+    begin: str  # the transaction, its level and all settings: each round trip counts
 
     async def fetch(self, *args: Any, **options: Any) -> Any:
         """As asyncpg's."""
         if self.is_in_transaction():
             return await super().fetch(*args, **options)
-        async with self.transaction():
-            await self.execute(self.set_local)
-            return await super().fetch(*args, **options)
+        try:
+            await self.execute(self.begin)
+            try:
+                rows = await super().fetch(*args, **options)
+                await self.execute("commit")
+            except Exception:
+                if not self.is_closed():
+                    await self.execute("rollback")
+                raise
+        except asyncio.CancelledError:
+            # To roll back would be to wait for a server that may never answer. The pooler rolls
+            # back what a client leaves open.
+            self.terminate()
+            raise
+        return rows
 
     def transaction(self, *, isolation: Any = None, **options: Any) -> Transaction:
         """As asyncpg's; read committed, unless the caller or an outer transaction says other."""

@@ -268,7 +268,7 @@ async def test_each_transaction_has_the_settings_that_pgjobs_relies_on(
     assert levels == ["read committed"]
 
 
-async def test_all_settings_of_a_transaction_are_one_statement(
+async def test_a_transaction_and_all_its_settings_begin_by_one_statement(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[str] = []
@@ -282,9 +282,18 @@ async def test_all_settings_of_a_transaction_are_one_statement(
         await app.enqueue("t")
         monkeypatch.setattr(asyncpg.Connection, "execute", execute)
         await app.enqueue("t")
-    assert len(sent) == 3
-    assert sent[0].startswith("BEGIN ISOLATION LEVEL READ COMMITTED")
-    assert sent[2].startswith("COMMIT")
+    assert len(sent) == 2
+    assert sent[0].startswith("begin isolation level read committed;set local ")
+    assert sent[1] == "commit"
+
+
+async def test_an_error_of_a_statement_rolls_back_and_the_connection_goes_on(dsn: str) -> None:
+    async with App(dsn=dsn) as app:
+        for options in ({}, {"unique_key": "k"}):
+            with pytest.raises(InvalidArgument, match="priority"):
+                await app.enqueue("t", priority=99, **options)
+            assert (await app.enqueue("t", **options)).id > 0
+        assert (await app.pool()).get_size() == 1
 
 
 async def test_no_statement_setting_or_lock_stays_in_the_sessions_of_pgbouncer(

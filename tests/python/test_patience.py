@@ -5,6 +5,7 @@ import pickle
 import socket
 import time
 from datetime import UTC, datetime, timedelta
+from unittest.mock import AsyncMock
 
 import asyncpg
 import pytest
@@ -45,9 +46,11 @@ def call(request):
     return enqueue
 
 
-@pytest.fixture
-async def through(pgjobs_dsn):
-    """An app behind a proxy, and the proxy."""
+@pytest.fixture(params=["direct", "pooled"])
+async def through(pgjobs_dsn, request, monkeypatch):
+    """An app behind a proxy, and the proxy; "pooled": as if there were a pooler too."""
+    if request.param == "pooled":
+        monkeypatch.setattr(Connector, "_directly", AsyncMock(return_value=None))
     async with Proxy(pgjobs_dsn) as proxy:
         app = App(proxy.dsn)
         yield app, proxy
@@ -83,6 +86,7 @@ async def test_a_call_on_a_line_that_swallows_every_byte_gives_up(through, call)
     assert await call(app)
 
 
+@pytest.mark.parametrize("through", ["direct"], indirect=True)
 async def test_a_call_whose_answer_is_swallowed_may_have_added_its_job(through, conn, eventually):
     app, proxy = through
     await used(app)
@@ -109,6 +113,25 @@ async def test_a_cancelled_call_returns_although_the_line_swallows_every_byte(
     # The connection is closed behind the caller's back.
     if call.kind not in BY_THE_LINK:
         await eventually(lambda: pool.get_size() == 0)
+
+
+@pytest.mark.parametrize("options", [{}, {"delay": HOUR}], ids=["link", "pool"])
+async def test_a_call_that_is_cancelled_in_its_statement_does_not_wait_to_roll_back(
+    through, locked, options
+):
+    app, proxy = through
+    await locked.execute("rollback")
+    await used(app)
+    await locked.execute("begin; lock table jobs")
+    calling = asyncio.create_task(app.enqueue("t", **options))
+    await asyncio.sleep(0.2)
+    proxy.swallow("")
+    calling.cancel()
+    began = time.monotonic()
+    # A second cancellation, as wait_for() would send one, must not be needed.
+    assert (await asyncio.wait([calling], timeout=5))[0]
+    assert calling.cancelled()
+    assert time.monotonic() - began < 0.3
 
 
 @pytest.mark.parametrize("options", [{}, {"delay": HOUR}], ids=["link", "pool"])
@@ -308,9 +331,10 @@ async def test_a_job_whose_call_was_cancelled_behind_a_lock_is_not_added_later(
     assert await conn.fetchval("select count(*) from jobs where job_type = 't'") == 0
 
 
-async def test_with_conn_the_errors_are_those_of_the_driver(app, conn, pgjobs_dsn):
+async def test_with_conn_the_errors_are_those_of_the_driver(app, conn, pgjobs_dsn, eventually):
     mine = await asyncpg.connect(pgjobs_dsn)
     await conn.execute("select pg_terminate_backend($1)", mine.get_server_pid())
+    await eventually(mine.is_closed)
     for call in (app.enqueue("t", conn=mine), app.enqueue_many("t", [1], conn=mine)):
         with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)) as lost:
             await call

@@ -246,3 +246,18 @@ async def test_a_connection_that_breaks_in_the_block_gives_the_error_of_the_driv
     await app.enqueue("t", max_retries=0)
     await app.worker().run(until_empty=True)
     assert isinstance(errors[0], asyncpg.PostgresError | asyncpg.InterfaceError)
+
+
+async def test_an_error_of_the_handler_costs_no_connection(app, conn):
+    pids = []
+
+    @app.job("t")
+    async def handler(job):
+        async with job.transaction() as mine:
+            pids.append(mine.get_server_pid())
+            raise FileNotFoundError
+
+    await app.enqueue_many("t", [1, 2, 3], max_retries=0)
+    await app.worker(concurrency=1).run(until_empty=True)
+    assert len(pids) == 3
+    assert len(set(pids)) == 1
