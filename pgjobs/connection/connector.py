@@ -64,20 +64,30 @@ class Connector:
                     "LISTEN cannot be heard through a pooler in transaction mode: give the"
                     " database's own address by listen_dsn (--listen-dsn)"
                 )
-            return await asyncpg.connect(self._dsn or None, server_settings=self._name, **options)
+            private: asyncpg.Connection = await asyncpg.connect(
+                self._dsn or None, server_settings=self._name, **options
+            )
+            # The pooler may refuse them at the start, and keeps them for as long as the session.
+            settings = [f"set {setting}" for setting in _assigned(SESSION_SETTINGS)]
+            try:
+                await private.execute(";".join(settings))
+            except BaseException:
+                private.terminate()
+                raise
+            return private
         options |= {"connection_class": Pooled, "statement_cache_size": 0}
         pooled = await asyncpg.connect(self._dsn or None, server_settings=self._name, **options)
         assert isinstance(pooled, Pooled)
-        settings = [f"set local {name} = '{value}'" for name, value in self._settings.items()]
+        settings = [f"set local {setting}" for setting in _assigned(self._settings)]
         pooled.begin = ";".join(["begin isolation level read committed", *settings])
         return pooled
 
     async def _directly(self, options: dict[str, Any]) -> asyncpg.Connection | None:
         """Returns a connection with a session of its own; None: there is a pooler in between."""
+        options = options | {"connection_class": Direct}
         try:
             connection: asyncpg.Connection = await asyncpg.connect(
-                self._dsn or None, server_settings=self._name | self._settings,
-                **options | {"connection_class": Direct},
+                self._dsn or None, server_settings=self._name | self._settings, **options
             )
         except asyncpg.ProtocolViolationError as error:
             if "startup parameter" in str(error):  # PgBouncer takes only those that it knows
@@ -152,6 +162,10 @@ class Pooled(Direct):
     def get_reset_query(self) -> str:
         """Returns nothing to send: a session that is lent per transaction keeps no state."""
         return ""
+
+
+def _assigned(settings: Mapping[str, str]) -> list[str]:
+    return [f"{name} = '{value}'" for name, value in settings.items()]
 
 
 def shares_sessions(dsn: str) -> bool:

@@ -347,3 +347,18 @@ async def test_everything_works_through_session_mode(
     async with app, working(app.worker()):
         await app.enqueue_many("t", range(100))
         await eventually(conn, "select count(*) from jobs where status = 'completed'", 100)
+
+
+async def test_the_listening_session_behind_session_mode_has_the_settings_too(
+    bounced: Callable[..., Bouncer], pgjobs_dsn: str, conn: asyncpg.Connection
+) -> None:
+    database = await conn.fetchval("select quote_ident(current_database())")
+    await conn.execute(
+        f"alter database {database} set default_transaction_isolation = 'serializable'"
+    )
+    address = bounced(mode="session", size=20).dsn(pgjobs_dsn)
+    await reachable(address)
+    link = Link(address, name="listen", private=True)
+    (row,) = await link.fetch("select current_setting('transaction_isolation') as level")
+    assert row["level"] == "read committed"
+    await link.close()
