@@ -2,6 +2,7 @@
 
 from pgjobs.app import App, RunningJob, close, enqueue
 from pgjobs.errors import (
+    ConnectionLost,
     DuplicateJob,
     InvalidArgument,
     JobNotFound,
@@ -22,6 +23,7 @@ __all__ = [
     "App",
     "Backoff",
     "Cancel",
+    "ConnectionLost",
     "DuplicateJob",
     "Fail",
     "InvalidArgument",

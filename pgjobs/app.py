@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack, cast, ov
 
 import asyncpg
 
+from pgjobs.connection import borrowed, patience
+from pgjobs.connection.borrowed import Borrower
 from pgjobs.connection.connector import Connector
 from pgjobs.connection.dsn import redact, resolve
 from pgjobs.connection.executor import executor
 from pgjobs.connection.link import Link
+from pgjobs.connection.patience import give_up_at, sending_s
 from pgjobs.database import Database
 from pgjobs.errors import InvalidArgument
 from pgjobs.handler.held_job import HeldJob, Holder
@@ -36,8 +39,6 @@ Q = TypeVar("Q")
 R = TypeVar("R")
 
 Lifespan = Callable[["App"], AbstractAsyncContextManager[Mapping[str, Any] | None]]
-
-_ENQUEUE_TIMEOUT_S = 60  # for a statement of the producer; the pool has no timeout
 
 
 class RunningJob(HeldJob[P]):
@@ -157,7 +158,9 @@ class App:
         this moment (with a time zone), or ``delay``: not before this much later. ``reference``:
         type and id or key of an entity. ``unique_key``: if a job of this type holds the key, that
         job is returned instead; ``unique_scope``: how long a job holds it, ``live`` (until the job
-        ends) or ``kept`` (with its row). ``InvalidArgument``: no job was added.
+        ends) or ``kept`` (with its row). ``InvalidArgument``: no job was added. Without ``conn``,
+        ``ConnectionLost``: no answer came, at the latest after a minute; ``may_exist`` says whether
+        the job may have been added.
         """
         given = arguments.job_arguments(job_type, options)
         text = "{}" if payload is None else encode(payload, "the payload")
@@ -168,7 +171,8 @@ class App:
         assert self._producer is not None
         if self._producer.takes(given):
             return await self._producer.enqueue(given, text)
-        return await Database(self._pool, self.schema).enqueue(payload=text, **given)
+        borrower = Borrower(self._pool, give_up_at=give_up_at(text))
+        return await Database(borrower, self.schema).enqueue(payload=text, **given)
 
     async def enqueue_many(
         self,
@@ -182,12 +186,26 @@ class App:
         if not isinstance(payloads, Iterable) or isinstance(payloads, str | bytes | Mapping):
             raise InvalidArgument(f"payloads must be a list, not {payloads!r:.100}")
         given = arguments.job_arguments(job_type, options, BatchOptions)
-        database = Database(await self.pool() if conn is None else executor(conn), self.schema)
+        if conn is not None:
+            database = Database(executor(conn), self.schema)
+            text = await self._as_batch(given, payloads, database)
+        else:
+            pool, deadline = await self.pool(), give_up_at()
+            asking = Borrower(pool, give_up_at=deadline, adds=False)
+            text = await self._as_batch(given, payloads, Database(asking, self.schema))
+            borrower = Borrower(pool, give_up_at=deadline + sending_s(text))
+            database = Database(borrower, self.schema)
+        return await database.enqueue_many(text) if text else []
+
+    async def _as_batch(
+        self, given: dict[str, Any], payloads: Iterable[object], database: Database
+    ) -> str:
+        """The argument of ``jobs_enqueue_many``, JSON text; "" if there are no payloads."""
         if "run_at" in given:
             given["run_at"] = await database.moment(given["run_at"])
         item = arguments.as_item(given)
         items = [{**item, "payload": payload} for payload in payloads]
-        return await database.enqueue_many(encode(items, "a payload")) if items else []
+        return encode(items, "a payload") if items else ""
 
     def worker(
         self,
@@ -233,7 +251,7 @@ class App:
                 self._pool = await asyncpg.create_pool(
                     min_size=0, max_size=self._pool_size, connect=Connector(self.dsn, name=name)
                 )
-                link = Link(self.dsn, name=name, timeout_s=_ENQUEUE_TIMEOUT_S)
+                link = Link(self.dsn, name=name, timeout_s=patience.PATIENCE_S)
                 self._producer = Producer(link, self.schema)
                 self._loop = loop
         return self
@@ -252,7 +270,7 @@ class App:
             if producer is not None:
                 await producer.close()
             if pool is not None:
-                await pool.close()
+                await borrowed.close(pool)
 
     async def __aenter__(self) -> Self:
         return await self.open()

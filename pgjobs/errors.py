@@ -45,3 +45,16 @@ class WorkerNameTaken(PgjobsError, PostgresError):
     """A living worker has that name."""
 
     sqlstate = "JQ006"
+
+
+class ConnectionLost(PgjobsError, ConnectionError):
+    """Enqueueing got no answer: there was no connection, or it broke, or nothing came in time.
+
+    ``may_exist``: the statement was sent, so the job may have been added. False: it was not added,
+    and the call can be repeated. ``__cause__`` is the error of the driver. Also raised by
+    ``job.transaction()`` if the answer to its COMMIT is lost.
+    """
+
+    def __init__(self, message: str, *, may_exist: bool = True) -> None:
+        super().__init__(message)
+        self.may_exist = may_exist

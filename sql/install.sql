@@ -13,13 +13,18 @@
     \set schema public
 \endif
 
-begin;
+-- Read committed: after waiting for another installer this one must see what that one has done.
+begin isolation level read committed;
+-- Until the path is the schema, each name without a schema is one of PostgreSQL's.
+set local search_path to pg_catalog, pg_temp;
+\ir install/session.sql
 
 -- Two installers at the same moment: the second waits here, then installs the same again.
 -- \gset keeps psql from printing the results.
 set local lock_timeout = '60s';
 select pg_advisory_xact_lock(hashtextextended('pgjobs.install.' || :'schema', 0)) as locked
 \gset pgjobs_
+set local lock_timeout = '5s';
 
 -- Looked up, since `create schema if not exists` needs the right to create one in any case.
 select not exists (select from pg_namespace where nspname = :'schema') as missing \gset pgjobs_
@@ -28,7 +33,6 @@ select not exists (select from pg_namespace where nspname = :'schema') as missin
 \endif
 set local search_path to :"schema", pg_temp;
 
-\ir install/session.sql
 \ir install/signatures.sql
 \ir install/check.sql
 

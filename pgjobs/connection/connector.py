@@ -11,14 +11,29 @@ from typing import Any
 
 import asyncpg
 import psycopg
+from asyncpg.transaction import Transaction
 
 from pgjobs.errors import InvalidArgument
+
+# What the statements and the SQL functions rely on, whatever the role or the database has as its
+# default. asyncpg itself asks for UTF-8. default_transaction_read_only stays as it is: an operator
+# may have set it on purpose.
+SESSION_SETTINGS = {
+    # A serializable claim, start or end of a job would fail whenever two workers meet.
+    "default_transaction_isolation": "read committed",
+    "quote_all_identifiers": "off",
+    "standard_conforming_strings": "on",
+    "timezone": "UTC",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+}
 
 
 class Connector:
     """Connects to one address; the first connection detects a pooler there.
 
-    ``settings`` hold for the session, or for each transaction if other clients share the session.
+    ``settings`` join those that each session has (``SESSION_SETTINGS``). They hold for the session,
+    or for each transaction if other clients share the session.
     ``private`` asks for a session of its own, and raises ``InvalidArgument`` if there is none.
     """
 
@@ -32,7 +47,7 @@ class Connector:
     ) -> None:
         self._dsn = dsn
         self._name = {"application_name": name[:63]}
-        self.settings = dict(settings or {})
+        self.settings = SESSION_SETTINGS | dict(settings or {})
         self._private = private
         self.is_pooled = False
 
@@ -49,15 +64,27 @@ class Connector:
                     "LISTEN cannot be heard through a pooler in transaction mode: give the"
                     " database's own address by listen_dsn (--listen-dsn)"
                 )
-            return await asyncpg.connect(self._dsn or None, server_settings=self._name, **options)
+            private: asyncpg.Connection = await asyncpg.connect(
+                self._dsn or None, server_settings=self._name, **options
+            )
+            # The pooler may refuse them at the start, and keeps them for as long as the session.
+            settings = [f"set {setting}" for setting in _assigned(self.settings)]
+            try:
+                await private.execute(";".join(settings))
+            except BaseException:
+                private.terminate()
+                raise
+            return private
         options |= {"connection_class": Pooled, "statement_cache_size": 0}
         pooled = await asyncpg.connect(self._dsn or None, server_settings=self._name, **options)
         assert isinstance(pooled, Pooled)
-        pooled.local_settings = self.settings
+        settings = [f"set local {setting}" for setting in _assigned(self.settings)]
+        pooled.begin = ";".join(["begin isolation level read committed", *settings])
         return pooled
 
     async def _directly(self, options: dict[str, Any]) -> asyncpg.Connection | None:
         """Returns a connection with a session of its own; None: there is a pooler in between."""
+        options = options | {"connection_class": Direct}
         try:
             connection: asyncpg.Connection = await asyncpg.connect(
                 self._dsn or None, server_settings=self._name | self.settings, **options
@@ -81,27 +108,64 @@ class Connector:
         return None
 
 
-class Pooled(asyncpg.Connection):
+class Direct(asyncpg.Connection):
+    """A connection whose session is its own."""
+
+    _has_state = True
+
+    def keeps_no_state(self) -> None:
+        """Spares the next reset its round trip: what ran since the last one left no state."""
+        self._has_state = False
+
+    def get_reset_query(self) -> str:
+        """As asyncpg's."""
+        query: str = super().get_reset_query() if self._has_state else ""
+        self._has_state = True
+        return query
+
+
+class Pooled(Direct):
     """A connection behind a pooler: each transaction sets what a session would have.
 
     Needs ``statement_cache_size=0``: asyncpg then parses and runs an unnamed statement without a
     Sync in between, at which a pooler could change the session.
     """
 
-    local_settings: Mapping[str, str]
+    begin: str  # the transaction, its level and all settings: each round trip counts
 
     async def fetch(self, *args: Any, **options: Any) -> Any:
         """As asyncpg's."""
-        if not self.local_settings or self.is_in_transaction():
+        if self.is_in_transaction():
             return await super().fetch(*args, **options)
-        async with self.transaction():
-            for name, value in self.local_settings.items():
-                await self.execute(f"set local {name} = '{value}'")
-            return await super().fetch(*args, **options)
+        try:
+            await self.execute(self.begin)
+            try:
+                rows = await super().fetch(*args, **options)
+                await self.execute("commit")
+            except Exception:
+                if not self.is_closed():
+                    await self.execute("rollback")
+                raise
+        except asyncio.CancelledError:
+            # To roll back would be to wait for a server that may never answer. The pooler rolls
+            # back what a client leaves open.
+            self.terminate()
+            raise
+        return rows
+
+    def transaction(self, *, isolation: Any = None, **options: Any) -> Transaction:
+        """As asyncpg's; read committed, unless the caller or an outer transaction says other."""
+        if isolation is None and not self.is_in_transaction():
+            isolation = "read_committed"
+        return super().transaction(isolation=isolation, **options)
 
     def get_reset_query(self) -> str:
         """Returns nothing to send: a session that is lent per transaction keeps no state."""
         return ""
+
+
+def _assigned(settings: Mapping[str, str]) -> list[str]:
+    return [f"{name} = '{value}'" for name, value in settings.items()]
 
 
 def shares_sessions(dsn: str) -> bool:

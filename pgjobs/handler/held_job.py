@@ -8,8 +8,10 @@ from typing import Any, cast
 
 import asyncpg
 
+from pgjobs.connection.borrowed import borrowed, roll_back
+from pgjobs.connection.link import BROKEN
 from pgjobs.database import NULL_WHEN_CLAIMED, Database
-from pgjobs.errors import JobNotHeld
+from pgjobs.errors import ConnectionLost, JobNotHeld
 from pgjobs.handler.host import Host
 from pgjobs.handler.run import Run
 from pgjobs.job.job import NOT_DECODED, Job, P
@@ -64,17 +66,34 @@ class HeldJob(Job[P]):
 
         ``result`` is stored as the job's; a dict may still be filled inside the block. Leaving the
         block by an exception rolls everything back. Raises ``JobNotHeld``, and rolls the writes
-        back, if the job was lost meanwhile.
+        back, if the job was lost meanwhile; ``ConnectionLost`` if the answer to the COMMIT is lost,
+        so that nobody knows whether it took place.
         """
         if self._run.is_committed:
             raise JobNotHeld(f"job {self.id} is completed already: one transaction per job")
-        pool = await self._app.pool()
-        async with pool.acquire() as connection, connection.transaction():
-            yield cast(asyncpg.Connection, connection)
-            text = None if result is None else encode(result, "the result")
-            done = await Database(connection, self._app.schema).complete_many(
-                self._holder.worker, [self.id], [self.attempt], [text], self._holder.keep_completed
-            )
-            if not done:
-                raise JobNotHeld(f"job {self.id} is not held in attempt {self.attempt} any more")
-        self._run.is_committed = True
+        async with borrowed(await self._app.pool()) as connection:
+            transaction = connection.transaction()
+            try:
+                await transaction.start()
+                yield cast(asyncpg.Connection, connection)
+                text = None if result is None else encode(result, "the result")
+                done = await Database(connection, self._app.schema).complete_many(
+                    self._holder.worker, [self.id], [self.attempt], [text],
+                    self._holder.keep_completed,
+                )
+                if not done:
+                    raise JobNotHeld(
+                        f"job {self.id} is not held in attempt {self.attempt} any more"
+                    )
+            except BaseException:
+                await roll_back(connection, transaction)
+                raise
+            try:
+                await transaction.commit()
+            except BROKEN as error:
+                raise ConnectionLost(
+                    f"the answer to COMMIT was lost ({error!r}): the writes and the completion of"
+                    f" job {self.id} may be committed, or rolled back: look before you write again"
+                ) from error
+            # Now, and not after the connection is given back: that may fail or be cancelled.
+            self._run.is_committed = True

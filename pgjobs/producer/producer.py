@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import asyncpg
 
+from pgjobs.connection.alarm import Alarm
 from pgjobs.connection.link import BROKEN, Link
+from pgjobs.connection.patience import give_up_at, lost
 from pgjobs.database import Database
 from pgjobs.errors import PgjobsError
 from pgjobs.job.job import Job, Row
@@ -16,22 +20,43 @@ from pgjobs.producer.arguments import as_item
 
 # A larger statement gains nothing.
 MAX_BATCH_JOBS = 500
+# A statement that ends by itself, or that waits for its connection, is looked at again so often.
+_LOOK_AGAIN_S = 0.5
 
-Request = tuple[dict[str, Any], str, "asyncio.Future[Job[Any]]"]
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """A call that waits for a statement, or for the answer to it."""
+
+    arguments: dict[str, Any]
+    payload: str
+    done: "asyncio.Future[Job[Any]]"
+    give_up_at: float
+    is_sent: bool = False
+
+    def give_up(self, error: BaseException) -> None:
+        """Gives the caller, if there still is one, an error of its own."""
+        if not self.done.done():
+            is_lost = isinstance(error, BROKEN)
+            self.done.set_exception(lost(error, is_sent=self.is_sent) if is_lost else error)
 
 
 class Producer:
     """Calls that come in while a statement is under way share the next one.
 
-    Each call gets its own row or its own error, and returns only after the commit.
+    Each call gets its own row or its own error, and returns only after the commit. A call without
+    an answer gives up after ``PATIENCE_S``, wherever it stands then.
     """
 
     def __init__(self, link: Link, schema: str) -> None:
         self._link = link
         self._database = Database(link, schema)
         self._waiting: list[Request] = []
+        self._batch: Sequence[Request] = ()  # the calls that the task sends now
         self._sending: asyncio.Future[None] | None = None  # done when the statement has ended
         self._last_was_shared = False
+        self._alarm = Alarm(self._give_up)
+        self._lone_gives_up_at = math.inf  # of the call that is sent without a task
 
     @staticmethod
     def takes(arguments: dict[str, Any]) -> bool:
@@ -42,21 +67,33 @@ class Producer:
         return "unique_key" not in arguments and not isinstance(arguments.get("run_at"), timedelta)
 
     async def enqueue(self, arguments: dict[str, Any], payload: str) -> Job[Any]:
-        """Adds one job. ``arguments`` are those of ``Database.enqueue``, ``payload`` JSON text."""
+        """Adds one job. ``arguments`` are those of ``Database.enqueue``, ``payload`` JSON text.
+
+        Raises ``ConnectionLost`` if no answer comes.
+        """
         loop = asyncio.get_running_loop()
+        deadline = give_up_at(payload)
+        self._alarm.set(deadline)
         is_idle = self._sending is None or self._sending.done()
         if is_idle and not self._last_was_shared:
             # Most calls come one after the other. Send them here: a task costs 4 % of a statement.
             # When the last statement was shared, queue up, or each round needs two statements.
             self._sending = sent = loop.create_future()
+            self._lone_gives_up_at = deadline
+            is_sent = False
             try:
+                await self._link.connect()
+                is_sent = True
                 return await self._database.enqueue(payload=payload, **arguments)
+            except BROKEN as error:
+                raise lost(error, is_sent=is_sent) from error
             finally:
+                self._lone_gives_up_at = math.inf
                 sent.set_result(None)
                 if self._waiting:
                     self._sending = asyncio.create_task(self._send(), name="pgjobs producer")
         done: asyncio.Future[Job[Any]] = loop.create_future()
-        self._waiting.append((arguments, payload, done))
+        self._waiting.append(Request(arguments, payload, done, deadline))
         if is_idle:
             self._sending = asyncio.create_task(self._send(), name="pgjobs producer")
         return await done
@@ -65,51 +102,76 @@ class Producer:
         """Sends the waiting calls, then disconnects."""
         while self._sending is not None and not self._sending.done():
             await asyncio.wait([self._sending])
+        self._alarm.stop()
         await self._link.close()
 
     async def _send(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[:MAX_BATCH_JOBS], self._waiting[MAX_BATCH_JOBS:]
-            # A caller that was cancelled before its job was sent does not want the job any more.
-            batch = [request for request in batch if not request[2].done()]
-            self._last_was_shared = len(batch) > 1
+            self._batch = batch
             try:
+                await self._link.connect()
+                # A caller that was cancelled or gave up before its job was sent does not want the
+                # job any more.
+                batch = [request for request in batch if not request.done.done()]
+                self._last_was_shared = len(batch) > 1
                 if len(batch) < 2 or not await self._send_shared(batch):
                     for request in batch:
                         await self._send_one(request)
             except BaseException as error:
-                for _, _, done in batch:
-                    if not done.done():
-                        done.set_exception(error)
+                for request in batch:
+                    request.give_up(error)
                 if not isinstance(error, Exception):
                     raise
+            finally:
+                self._batch = ()
 
     async def _send_one(self, request: Request) -> None:
-        arguments, payload, done = request
         try:
-            job = await self._database.enqueue(payload=payload, **arguments)
+            await self._link.connect()
+            if request.done.done():
+                return
+            request.is_sent = True
+            job = await self._database.enqueue(payload=request.payload, **request.arguments)
         except Exception as error:  # noqa: BLE001 - the caller gets it
-            if not done.done():
-                done.set_exception(error)
+            request.give_up(error)
         else:
-            if not done.done():
-                done.set_result(job)
+            if not request.done.done():
+                request.done.set_result(job)
 
     async def _send_shared(self, batch: Sequence[Request]) -> bool:
         """Sends one statement for all; False: one call was refused, so no job was added."""
+        for request in batch:
+            request.is_sent = True
         try:
             rows: Sequence[Row] = await self._database.enqueue_together(
-                [_as_json(arguments, payload) for arguments, payload, _ in batch]
+                [_as_json(request.arguments, request.payload) for request in batch]
             )
         except BROKEN:
             # The commit may have happened; only the callers can decide to try again.
             raise
         except (asyncpg.PostgresError, PgjobsError):
+            for request in batch:
+                request.is_sent = False
             return False
-        for (_, _, done), row in zip(batch, rows, strict=True):
-            if not done.done():
-                done.set_result(Job.from_row(row))
+        for request, row in zip(batch, rows, strict=True):
+            if not request.done.done():
+                request.done.set_result(Job.from_row(row))
         return True
+
+    def _give_up(self, now: float) -> float:
+        """Ends the calls whose patience is over; returns when the next call's will be."""
+        for request in (*self._batch, *self._waiting):
+            if request.give_up_at <= now:
+                request.give_up(TimeoutError())
+        is_over = self._lone_gives_up_at <= now
+        if is_over or (self._batch and all(request.done.done() for request in self._batch)):
+            # Nobody waits for this statement. Dropping it lets the calls behind it have a turn.
+            self._link.drop()
+            return now + _LOOK_AGAIN_S
+        open_calls = (r.give_up_at for r in (*self._batch, *self._waiting) if not r.done.done())
+        # Not at once again, or a thousand calls of one moment would be looked at a thousand times.
+        return max(min(self._lone_gives_up_at, *open_calls, math.inf), now + _LOOK_AGAIN_S / 10)
 
 
 def _as_json(arguments: dict[str, Any], payload: str) -> str:

@@ -13,6 +13,8 @@ from psycopg import sql
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.migrations import Migration, MigrationList, MigrationStep, TransactionWrapper
 
+from pgjobs.schema.session import connect
+
 Connection = psycopg.Connection[Any]
 
 # Other sessions queue up behind a migration that waits for a table's lock. So a migration gives up
@@ -81,7 +83,7 @@ class _Backend(PostgresqlPsycopgBackend):
         super().__init__(address, "pgjobs_migrations")
 
     def connect(self, dburi: str) -> Connection:
-        return psycopg.connect(dburi, autocommit=True)
+        return connect(dburi)
 
     def init_connection(self, connection: Connection) -> None:
         path = sql.SQL("set search_path to {}, pg_temp").format(sql.Identifier(self.schema))

@@ -14,6 +14,7 @@ from pgjobs.connection.connector import shares_sessions
 from pgjobs.connection.dsn import resolve
 from pgjobs.errors import InvalidArgument, PgjobsError
 from pgjobs.schema.ledger import Ledger
+from pgjobs.schema.session import connect
 
 _INCLUDE = re.compile(r"^\\ir (\S+)$", re.MULTILINE)
 # The name of a channel has at most 63 bytes, and `.jobs` takes 5 of them. In a schema with a long
@@ -40,7 +41,7 @@ def migrate(dsn: str | None = None, schema: str = "public", *, down: int = 0) ->
     address = resolve(dsn)
     with (
         _pgjobs_errors(),
-        psycopg.connect(address, autocommit=True, prepare_threshold=None) as connection,
+        connect(address) as connection,
         _install_lock(connection, address, schema),
     ):
         _enter_schema(connection, schema)

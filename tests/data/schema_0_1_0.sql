@@ -13,21 +13,10 @@
     \set schema public
 \endif
 
-begin;
-
--- Two installers at the same moment: the second waits here, then installs the same again.
--- \gset keeps psql from printing the results.
-set local lock_timeout = '60s';
-select pg_advisory_xact_lock(hashtextextended('pgjobs.install.' || :'schema', 0)) as locked
-\gset pgjobs_
-
--- Looked up, since `create schema if not exists` needs the right to create one in any case.
-select not exists (select from pg_namespace where nspname = :'schema') as missing \gset pgjobs_
-\if :pgjobs_missing
-    create schema :"schema";
-\endif
-set local search_path to :"schema", pg_temp;
-
+-- Read committed: after waiting for another installer this one must see what that one has done.
+begin isolation level read committed;
+-- Until the path is the schema, each name without a schema is one of PostgreSQL's.
+set local search_path to pg_catalog, pg_temp;
 -- install/session.sql
 -- While we wait for a table's lock, its queries queue up behind us. So wait 5 s at most.
 set local lock_timeout = '5s';
@@ -35,8 +24,30 @@ set local lock_timeout = '5s';
 set local client_min_messages = warning;
 -- Functions may call each other, whatever the order of their files.
 set local check_function_bodies = off;
--- The style of the intervals that sql/install/signatures.sql lists.
+-- What the files rely on, whatever the role or the database has as its default. The files are
+-- UTF-8. sql/install/signatures.sql lists names without quotes, and intervals in this style.
+-- Functions keep their path as it is quoted now.
+set local client_encoding = utf8;
+set local quote_all_identifiers = off;
+set local standard_conforming_strings = on;
+set local timezone = 'UTC';
+set local datestyle = 'ISO, MDY';
 set local intervalstyle = postgres;
+
+
+-- Two installers at the same moment: the second waits here, then installs the same again.
+-- \gset keeps psql from printing the results.
+set local lock_timeout = '60s';
+select pg_advisory_xact_lock(hashtextextended('pgjobs.install.' || :'schema', 0)) as locked
+\gset pgjobs_
+set local lock_timeout = '5s';
+
+-- Looked up, since `create schema if not exists` needs the right to create one in any case.
+select not exists (select from pg_namespace where nspname = :'schema') as missing \gset pgjobs_
+\if :pgjobs_missing
+    create schema :"schema";
+\endif
+set local search_path to :"schema", pg_temp;
 
 -- install/signatures.sql
 -- The functions and views, as they have to be after an installation: name, result, arguments (or

@@ -17,6 +17,7 @@ import pytest
 import pgjobs
 import pgjobs.testing
 from pgjobs import App, InvalidArgument, RunningJob
+from pgjobs.connection.connector import SESSION_SETTINGS
 from pgjobs.connection.link import Link
 from pgjobs.embedded import _free_port
 from pgjobs.worker.worker import Worker
@@ -39,19 +40,22 @@ pool_mode = {mode}
 default_pool_size = {size}
 max_client_conn = 200
 logfile = {folder}/log
+{more}
 """
 
 
 class Bouncer:
     """One PgBouncer in front of the tests' server."""
 
-    def __init__(self, server: pgjobs.testing.Server, mode: str, size: int) -> None:
+    def __init__(
+        self, server: pgjobs.testing.Server, mode: str, size: int, more: str = ""
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pgjobs-bouncer-", dir="/tmp"))
         self.port = _free_port()
         self._file = self.folder / "pgbouncer.ini"
         self._file.write_text(_CONFIG.format(
             host=server.host, port=server.port, user=server.user, mode=mode, size=size,
-            listen_port=self.port, folder=self.folder,
+            listen_port=self.port, folder=self.folder, more=more,
         ))
         # PgBouncer refuses to run as root; then it runs as the user of the PostgreSQL server.
         self._user = Path(server.host).stat().st_uid if os.geteuid() == 0 else None
@@ -80,8 +84,8 @@ def bounced(
 ) -> Iterator[Callable[..., Bouncer]]:
     bouncers: list[Bouncer] = []
 
-    def start(mode: str = "transaction", size: int = 3) -> Bouncer:
-        bouncer = Bouncer(pgjobs_server, mode, size)
+    def start(mode: str = "transaction", size: int = 3, more: str = "") -> Bouncer:
+        bouncer = Bouncer(pgjobs_server, mode, size, more)
         bouncer.start()
         bouncers.append(bouncer)
         return bouncer
@@ -220,6 +224,78 @@ async def test_a_setting_of_a_claim_ends_with_its_transaction(dsn: str) -> None:
     await settling.close()
 
 
+@pytest.mark.parametrize(
+    "more", ["", f"ignore_startup_parameters = {','.join(SESSION_SETTINGS)}"],
+    ids=["refuses startup parameters", "ignores them"],
+)
+async def test_each_transaction_has_the_settings_that_pgjobs_relies_on(
+    bounced: Callable[..., Bouncer], pgjobs_dsn: str, conn: asyncpg.Connection, more: str
+) -> None:
+    for name, value in {
+        "default_transaction_isolation": "serializable", "timezone": "Asia/Kathmandu",
+        "intervalstyle": "sql_standard", "quote_all_identifiers": "on", "datestyle": "SQL, DMY",
+    }.items():
+        database = await conn.fetchval("select quote_ident(current_database())")
+        await conn.execute(f"alter database {database} set {name} = '{value}'")
+    dsn = bounced(more=more).dsn(pgjobs_dsn)
+    await reachable(dsn)
+    shown = """select current_setting('transaction_isolation'), current_setting('timezone'),
+        current_setting('intervalstyle'), current_setting('quote_all_identifiers'),
+        current_setting('datestyle')"""
+    wanted = ["read committed", "UTC", "postgres", "off", "ISO, MDY"]
+    levels: list[str] = []
+    app = App(dsn=dsn)
+
+    @app.job("t")
+    async def handle(job: RunningJob[int]) -> None:
+        async with job.transaction() as connection:
+            levels.append(await connection.fetchval("show transaction_isolation"))
+
+    async with app:
+        pool = await app.pool()
+        assert app._producer is not None
+        for executor in (pool, app._producer._link):
+            (row,) = await executor.fetch(shown)
+            assert list(row.values()) == wanted
+        await app.enqueue("t", 1)
+        await app.worker(listen_dsn=pgjobs_dsn).run(until_empty=True)
+        # The session that was lent has its own settings again.
+        assert await pool.fetchval("show intervalstyle") == "sql_standard"
+        async with pool.acquire() as mine, mine.transaction(isolation="serializable"):
+            assert await mine.fetchval("show transaction_isolation") == "serializable"
+            async with mine.transaction():
+                assert await mine.fetchval("select 1") == 1
+    assert levels == ["read committed"]
+
+
+async def test_a_transaction_and_all_its_settings_begin_by_one_statement(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    original = asyncpg.Connection.execute
+
+    async def execute(self: asyncpg.Connection, query: str, *args: object) -> str:
+        sent.append(query)
+        return await original(self, query, *args)
+
+    async with App(dsn=dsn) as app:
+        await app.enqueue("t")
+        monkeypatch.setattr(asyncpg.Connection, "execute", execute)
+        await app.enqueue("t")
+    assert len(sent) == 2
+    assert sent[0].startswith("begin isolation level read committed;set local ")
+    assert sent[1] == "commit"
+
+
+async def test_an_error_of_a_statement_rolls_back_and_the_connection_goes_on(dsn: str) -> None:
+    async with App(dsn=dsn) as app:
+        for options in ({}, {"unique_key": "k"}):
+            with pytest.raises(InvalidArgument, match="priority"):
+                await app.enqueue("t", priority=99, **options)
+            assert (await app.enqueue("t", **options)).id > 0
+        assert (await app.pool()).get_size() == 1
+
+
 async def test_no_statement_setting_or_lock_stays_in_the_sessions_of_pgbouncer(
     dsn: str, pgjobs_dsn: str, conn: asyncpg.Connection
 ) -> None:
@@ -271,3 +347,18 @@ async def test_everything_works_through_session_mode(
     async with app, working(app.worker()):
         await app.enqueue_many("t", range(100))
         await eventually(conn, "select count(*) from jobs where status = 'completed'", 100)
+
+
+async def test_the_listening_session_behind_session_mode_has_the_settings_too(
+    bounced: Callable[..., Bouncer], pgjobs_dsn: str, conn: asyncpg.Connection
+) -> None:
+    database = await conn.fetchval("select quote_ident(current_database())")
+    await conn.execute(
+        f"alter database {database} set default_transaction_isolation = 'serializable'"
+    )
+    address = bounced(mode="session", size=20).dsn(pgjobs_dsn)
+    await reachable(address)
+    link = Link(address, name="listen", private=True)
+    (row,) = await link.fetch("select current_setting('transaction_isolation') as level")
+    assert row["level"] == "read committed"
+    await link.close()

@@ -2,9 +2,10 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 
-from pgjobs import JobNotHeld
+from pgjobs import ConnectionLost, JobNotHeld
 
 
 @pytest.fixture
@@ -167,3 +168,96 @@ async def test_a_completion_that_fails_rolls_the_writes_back(app, conn, written)
     await app.worker().run(until_empty=True)
     assert await written() == []
     assert (await conn.fetchrow(STATUS, job.id))["status"] in ("pending", "failed")
+
+
+DIE = "select pg_terminate_backend(pg_backend_pid())"
+
+
+@pytest.mark.parametrize("reset", [DIE, "no sql", "select pg_sleep(60)"])
+async def test_no_fault_after_the_commit_reaches_the_handler(
+    app, conn, written, reset, monkeypatch
+):
+    monkeypatch.setattr("pgjobs.connection.borrowed.RESET_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("pgjobs.connection.borrowed.WAIT_FOR_RESET_S", 0.2)
+    ends = []
+
+    @app.job("t")
+    async def handler(job):
+        async with job.transaction(result=1) as mine:
+            await mine.execute(INSERT, job.id)
+            monkeypatch.setattr(asyncpg.Connection, "get_reset_query", lambda _: reset)
+        ends.append("reached")
+
+    job = await app.enqueue("t")
+    async with asyncio.timeout(5):
+        await app.worker().run(until_empty=True)
+    assert ends == ["reached"]
+    assert await written() == [job.id]
+    assert tuple(await conn.fetchrow(STATUS, job.id)) == ("completed", "1", 0, 1)
+
+
+async def test_a_lost_answer_to_the_commit_is_said(app, conn, written):
+    # The trigger kills the session in its COMMIT.
+    await conn.execute(
+        """
+        create function die() returns trigger language plpgsql as $$
+        begin
+            perform pg_terminate_backend(pg_backend_pid());
+            return null;
+        end $$;
+        create constraint trigger die after insert on ledger deferrable initially deferred
+            for each row execute function die();
+        """
+    )
+    errors = []
+
+    @app.job("t")
+    async def handler(job):
+        try:
+            async with job.transaction() as mine:
+                await mine.execute(INSERT, job.id)
+        except Exception as error:
+            errors.append(error)
+            raise
+
+    job = await app.enqueue("t", max_retries=0)
+    await app.worker().run(until_empty=True)
+    assert isinstance(errors[0], ConnectionLost)
+    assert errors[0].may_exist
+    assert "answer to COMMIT was lost" in str(errors[0])
+    assert isinstance(errors[0].__cause__, asyncpg.PostgresError | asyncpg.InterfaceError)
+    # This time the COMMIT did not take place.
+    assert await written() == []
+    assert (await conn.fetchrow(STATUS, job.id))["status"] == "failed"
+
+
+async def test_a_connection_that_breaks_in_the_block_gives_the_error_of_the_driver(app):
+    errors = []
+
+    @app.job("t")
+    async def handler(job):
+        try:
+            async with job.transaction() as mine:
+                await mine.execute(DIE)
+        except Exception as error:
+            errors.append(error)
+            raise
+
+    await app.enqueue("t", max_retries=0)
+    await app.worker().run(until_empty=True)
+    assert isinstance(errors[0], asyncpg.PostgresError | asyncpg.InterfaceError)
+
+
+async def test_an_error_of_the_handler_costs_no_connection(app, conn):
+    pids = []
+
+    @app.job("t")
+    async def handler(job):
+        async with job.transaction() as mine:
+            pids.append(mine.get_server_pid())
+            raise FileNotFoundError
+
+    await app.enqueue_many("t", [1, 2, 3], max_retries=0)
+    await app.worker(concurrency=1).run(until_empty=True)
+    assert len(pids) == 3
+    assert len(set(pids)) == 1

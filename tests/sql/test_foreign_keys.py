@@ -38,7 +38,7 @@ async def test_an_open_transaction_that_refers_to_jobs_hinders_no_function(
     conn, other, job, row, name
 ):
     jobs = {
-        "pending": await job(run_at=-MINUTE, crash_count=2, max_retries=5),
+        "pending": await job(run_at=-MINUTE),
         "held": await job("processing", started_at=-MINUTE),
         "failed": await job("failed"),
     }
@@ -50,3 +50,13 @@ async def test_an_open_transaction_that_refers_to_jobs_hinders_no_function(
         await conn.execute(STATEMENTS[name].format(**jobs))
         after = {job_id: await row(job_id) for job_id in jobs.values()}
         assert after != before
+
+
+async def test_an_open_transaction_that_refers_to_jobs_does_not_hide_a_suspect(
+    conn, other, job, ids
+):
+    suspect, ordinary = await job(crash_count=2), await job()
+    await conn.execute("create table files (job_id bigint references jobs)")
+    async with other.transaction():
+        await other.execute("insert into files select id from jobs")
+        assert await ids(STATEMENTS["jobs_claim"]) == [suspect, ordinary]

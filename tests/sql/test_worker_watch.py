@@ -86,10 +86,10 @@ async def test_a_silent_job_is_found_also_if_its_transaction_is_the_youngest_and
     first = await watch(FRESH)
     async with conn.transaction():
         silent = await conn.fetchval(ENQUEUE)
-        # No transaction has ended that is younger than this one, so no snapshot shows it.
-        second = await watch(first["seen"])
+        # A minute passes. No transaction that is younger has ended, so no snapshot shows this one.
         await conn.execute(AGE, silent)
-    third = await watch(aged(second["seen"]))
+        second = await watch(aged(first["seen"]))
+    third = await watch(second["seen"])
     assert third["due"] == (await row(silent))["run_at"]
 
 
