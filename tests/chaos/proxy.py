@@ -23,10 +23,14 @@ class Proxy:
         self._ends: set[asyncio.StreamWriter] = set()
 
     @property
+    def port(self) -> int:
+        """The port, on 127.0.0.1."""
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
     def dsn(self) -> str:
-        port = self._server.sockets[0].getsockname()[1]
         user, dbname = (quote(str(self._target[key]), safe="") for key in ("user", "dbname"))
-        return f"postgresql://{user}@127.0.0.1:{port}/{dbname}?sslmode=disable"
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{dbname}?sslmode=disable"
 
     def swallow(self, ending: str, *, only_answers: bool = False) -> int:
         """From now on nothing passes on connections whose application_name ends with ``ending``.
