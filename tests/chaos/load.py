@@ -7,6 +7,13 @@ from dataclasses import dataclass
 import asyncpg
 from chaos.processes import eventually
 
+from pgjobs import PgjobsError
+
+# What a call raises whose connection or server dies.
+REFUSALS = (
+    OSError, TimeoutError, PgjobsError, asyncpg.PostgresError, asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 ENDED = "select not exists (select from jobs where status in ('pending', 'processing'))"
 HOLDS = "select exists (select from jobs where status = 'processing' and worker = $1)"
 HOLDS_NOTHING = f"select not ({HOLDS})"
