@@ -12,6 +12,7 @@ import pytest
 from chaos.load import FULL, SHORT, Size
 from chaos.processes import Processes, Serve
 from chaos.report import Figures, Note, Row, page
+from chaos.standby import Follow, Standby
 from chaos.workload import LEDGER
 
 from pgjobs import migrate
@@ -61,18 +62,33 @@ def serve(pytestconfig: pytest.Config) -> Iterator[Serve]:
     with ExitStack() as stack:
 
         def start(settings: dict[str, str] | None = None) -> EmbeddedPostgres:
-            # Not pytest's folder: the system user that runs PostgreSQL for root cannot reach it.
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pgjobs-")))
-            folder.chmod(0o755)
-            server = stack.enter_context(
-                EmbeddedPostgres(
-                    folder / "cluster", settings=settings, bin=pytestconfig.getoption("--pg-bin")
-                )
-            )
-            migrate(server.dsn)
+            chosen = pytestconfig.getoption("--pg-bin")
+            folder = _folder(stack) / "cluster"
+            server = EmbeddedPostgres(folder, settings=settings, bin=chosen)
+            migrate(stack.enter_context(server).dsn)
             return server
 
         yield start
+
+
+@pytest.fixture
+def follow() -> Iterator[Follow]:
+    """follow(primary, conninfo=…): a standby of that server, for this test alone."""
+    with ExitStack() as stack:
+
+        def start(primary: EmbeddedPostgres, conninfo: str | None = None) -> Standby:
+            standby = Standby(primary, _folder(stack) / "cluster", conninfo=conninfo)
+            return stack.enter_context(standby)
+
+        yield start
+
+
+def _folder(stack: ExitStack) -> Path:
+    """A folder until the stack ends."""
+    # Not pytest's folder: the system user that runs PostgreSQL for root cannot reach it.
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pgjobs-")))
+    folder.chmod(0o755)
+    return folder
 
 
 @pytest.hookimpl(wrapper=True)

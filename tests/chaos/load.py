@@ -1,10 +1,19 @@
 """Adds jobs, and counts their runs in the ledger that the handlers write to."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import asyncpg
 from chaos.processes import eventually
 
+from pgjobs import PgjobsError
+
+# What a call raises whose connection or server dies.
+REFUSALS = (
+    OSError, TimeoutError, PgjobsError, asyncpg.PostgresError, asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 ENDED = "select not exists (select from jobs where status in ('pending', 'processing'))"
 HOLDS = "select exists (select from jobs where status = 'processing' and worker = $1)"
 HOLDS_NOTHING = f"select not ({HOLDS})"
@@ -72,6 +81,16 @@ async def add(
         jobs, seconds, job_type, every_tenth or job_type,
     )
     return [row["id"] for row in rows]
+
+
+@asynccontextmanager
+async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that ends with the block, also if the test fails or the server is gone."""
+    conn = await asyncpg.connect(dsn)
+    try:
+        yield conn
+    finally:
+        conn.terminate()
 
 
 async def begun(conn: asyncpg.Connection, runs: int, seconds: float = 120) -> float:

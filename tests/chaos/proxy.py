@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -12,21 +13,27 @@ from psycopg.conninfo import conninfo_to_dict
 class Proxy:
     """``async with Proxy(dsn) as proxy``: connect to ``proxy.dsn``.
 
-    ``speed``: bytes per second that pass to the server on each connection.
+    ``speed``: bytes per second that pass to the server on each connection. ``answers``: those that
+    come back from it; a test may change this speed at any time.
     """
 
-    def __init__(self, dsn: str, *, speed: float = math.inf) -> None:
+    def __init__(self, dsn: str, *, speed: float = math.inf, answers: float = math.inf) -> None:
         self._speed = speed
+        self.answers = answers
         self._target = conninfo_to_dict(dsn)
         self._swallowed: list[asyncio.Event] = []
         self._connections: list[tuple[bytes, asyncio.Event, asyncio.Event]] = []
         self._ends: set[asyncio.StreamWriter] = set()
 
     @property
+    def port(self) -> int:
+        """The port, on 127.0.0.1."""
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
     def dsn(self) -> str:
-        port = self._server.sockets[0].getsockname()[1]
         user, dbname = (quote(str(self._target[key]), safe="") for key in ("user", "dbname"))
-        return f"postgresql://{user}@127.0.0.1:{port}/{dbname}?sslmode=disable"
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{dbname}?sslmode=disable"
 
     def swallow(self, ending: str, *, only_answers: bool = False) -> int:
         """From now on nothing passes on connections whose application_name ends with ``ending``.
@@ -62,8 +69,8 @@ class Proxy:
         self._ends |= {send, reply}
         send.write(start)
         async with asyncio.TaskGroup() as both:
-            both.create_task(_pass_on(client, send, mute, deaf, self._speed))
-            both.create_task(_pass_on(server, reply, deaf, deaf))
+            both.create_task(_pass_on(client, send, mute, deaf, lambda: self._speed))
+            both.create_task(_pass_on(server, reply, deaf, deaf, lambda: self.answers))
 
 
 async def _pass_on(
@@ -71,11 +78,11 @@ async def _pass_on(
     target: asyncio.StreamWriter,
     swallowed: asyncio.Event,
     half_open: asyncio.Event,
-    speed: float = math.inf,
+    speed: Callable[[], float],
 ) -> None:
     with suppress(ConnectionError):
         while data := await source.read(65_536):
-            await asyncio.sleep(len(data) / speed)
+            await asyncio.sleep(len(data) / speed())
             if not swallowed.is_set():
                 target.write(data)
                 await target.drain()

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from pgjobs import App, RunningJob
@@ -21,7 +22,7 @@ app = App()
 Load = RunningJob[dict[str, float]]
 
 
-async def note(job: Load) -> UUID:
+async def note(job: RunningJob[Any]) -> UUID:
     """Writes the run to the ledger, in a transaction of its own that nothing rolls back.
 
     Writes one row per run, also if the connection is cut before the answer comes.
@@ -86,6 +87,12 @@ async def large(job: Load) -> str:
     """Returns a result of that many characters."""
     await note(job)
     return "x" * int(job.payload["characters"])
+
+
+@app.job("bulky")
+async def bulky(job: RunningJob[dict[str, str]]) -> dict[str, UUID]:
+    """Has a large payload; the result names the run that completed the job."""
+    return {"run": await note(job)}
 
 
 @app.job("poison")
