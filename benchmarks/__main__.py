@@ -59,7 +59,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(name: str, options: Options, *, quick: bool) -> bool:
     scenario = SCENARIOS[name]
-    wanted = [s for s in SYSTEMS if s in options.systems] if scenario.peers else ["pgjobs"]
+    wanted = ["pgjobs"]
+    if scenario.peers:
+        wanted = [s for s in SYSTEMS if s in options.systems and s in ("pgjobs", *scenario.peers)]
     versions, notes = available(wanted)
     options = replace(
         options, systems=list(versions),

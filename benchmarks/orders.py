@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
-Kind = Literal["noop", "burn", "probe"]
+Kind = Literal["noop", "await", "burn", "probe"]
 BURN = 0.001  # seconds of CPU
+AWAIT = 0.001  # seconds; pgjobs, pgqueuer and graphile-worker only
 EVERY = 500  # jobs per mark
 
 
@@ -15,7 +16,8 @@ EVERY = 500  # jobs per mark
 class Order:
     """One worker process.
 
-    ``kind``: the handler does nothing, burns 1 ms of CPU, or notes how late it was started.
+    ``kind``: the handler does nothing, awaits 1 ms, burns 1 ms of CPU, or notes how late it was
+    started.
     ``jobs``: how many are waiting. ``until_empty``: drain them and return, else work until stdin
     is closed.
     """
@@ -66,7 +68,7 @@ class Recorder:
         self.report = Report()
         self._first = first
         self.tick: Callable[[Mapping[str, Any]], None] = {
-            "noop": self._noop, "burn": self._burn, "probe": self._probe,
+            "noop": self._noop, "await": self._noop, "burn": self._burn, "probe": self._probe,
         }[kind]
 
     def finish(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pgjobs import App, RunningJob
 
-from ..orders import Order, Recorder
+from ..orders import AWAIT, Order, Recorder
 from .system import Payload, Producer, System
 
 QUEUES = ("default", "other")
@@ -55,10 +55,13 @@ class Pgjobs(System):
     async def work(self, order: Order, recorder: Recorder, stop: asyncio.Event) -> None:
         app = App(order.dsn)
         tick = recorder.tick
+        awaiting = order.kind == "await"
 
         @app.job(TYPE, timeout=timedelta(minutes=1))
         async def noop(job: RunningJob[dict[str, Any]]) -> None:
             tick(job.payload)
+            if awaiting:
+                await asyncio.sleep(AWAIT)
 
         @app.job("sleep", timeout=timedelta(minutes=1))
         async def sleep(job: RunningJob[dict[str, Any]]) -> None:
