@@ -65,6 +65,9 @@ SCENARIOS = {
     "held-snapshot": Scenario(
         "an old snapshot held open: the last sixth of the jobs against the first",
         held_snapshot.held_snapshot, 60_000, 24_000, peers=ALL),
+    "held-snapshot-lone": Scenario(
+        "an old snapshot held open: a lone job after many finished ones",
+        held_snapshot.lone, 200_000, 30_000, peers=("pgqueuer", "graphile-worker")),
     "big-table": Scenario(
         "claim and complete 100 jobs in a full table, against an empty one", big_table.big_table,
         1_000_000),

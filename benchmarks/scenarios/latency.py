@@ -30,7 +30,7 @@ async def latency(bench: Bench) -> None:
                     until_empty=False,
                 )
                 async with bench.worker(order) as worker, asyncio.timeout(600):
-                    delays, returned = await _probe(bench, system, database, [worker], jobs, pace)
+                    delays, returned = await probe(bench, system, database, [worker], jobs, pace)
             _add(bench, system.name, delays, setting, jobs)
             bench.table.add(
                 system.name, "of which enqueue, p50", statistics.median(returned) * 1e3, "ms",
@@ -57,7 +57,7 @@ async def herd(bench: Bench) -> None:
                 async with asyncio.timeout(600):
                     await _registered(bench, database, count)
                     before = await _claims(bench, database)
-                    delays, _ = await _probe(bench, system, database, workers, jobs, HERD_PACE)
+                    delays, _ = await probe(bench, system, database, workers, jobs, HERD_PACE)
                     claims = await _claims(bench, database) - before
             bench.table.add(
                 "pgjobs", "claims per job", claims / jobs, "", setting=setting, jobs=jobs
@@ -75,7 +75,7 @@ def _add(bench: Bench, name: str, delays: Sequence[float], setting: str, jobs: i
         bench.table.add(name, measure, value * 1e3, "ms", setting=setting, jobs=jobs)
 
 
-async def _probe(
+async def probe(
     bench: Bench, system: System, database: str, workers: list[Worker], jobs: int,
     pace: tuple[float, float],
 ) -> tuple[list[float], list[float]]:
