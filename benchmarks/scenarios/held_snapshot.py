@@ -59,7 +59,8 @@ async def _snapshot(bench: Bench, database: str) -> AsyncIterator[None]:
 
 async def lone(bench: Bench) -> None:
     """A worker of the best tuning runs the jobs; then a worker of the default tuning, which has
-    nothing else to do, gets one job after the other.
+    nothing else to do, gets one job after the other. If a system needs longer for a job than the
+    time between two jobs, its jobs queue up, and its figures are those of the queue.
     """
     jobs = bench.options.jobs or 0
     counts = [int(jobs * part) for part in FINISHED]

@@ -95,6 +95,9 @@ async def probe(
             due += random.uniform(*pace)
             await asyncio.sleep(due - time.monotonic())
         await asyncio.sleep(0.5)
+        async with bench.connect(database) as connection:
+            while await connection.fetchval(system.unfinished):
+                await asyncio.sleep(0.5)
     for first in firsts:
         first.cancel()
     await asyncio.gather(*firsts, return_exceptions=True)
