@@ -16,6 +16,7 @@ from . import (
     latency,
     mixed,
     producers,
+    spread,
     wal,
 )
 
@@ -59,6 +60,9 @@ SCENARIOS = {
     "herd": Scenario(
         "16 idle workers, one job every 20 ms", latency.herd, 500, 200,
         settings={"track_functions": "pl"}),
+    "spread": Scenario(
+        "two workers with free slots: how many of the jobs each runs", spread.spread, 1,
+        seconds=10, settings={"track_functions": "pl"}),
     "producers": Scenario(
         "16 producers that commit one job each, a worker beside them", producers.producers, 1, 1,
         seconds=10, quick_seconds=4),

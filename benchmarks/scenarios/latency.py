@@ -55,10 +55,13 @@ async def herd(bench: Bench) -> None:
                     await stack.enter_async_context(bench.worker(order)) for _ in range(count)
                 ]
                 async with asyncio.timeout(600):
-                    await _registered(bench, database, count)
-                    before = await _claims(bench, database)
+                    await registered(bench, database, count)
+                    # An idle session reports its statistics after 10 s: now those of the start are
+                    # included.
+                    await asyncio.sleep(11.5)
+                    before = await claims_made(bench, database)
                     delays, _ = await probe(bench, system, database, workers, jobs, HERD_PACE)
-                    claims = await _claims(bench, database) - before
+                    claims = await claims_made(bench, database) - before
             bench.table.add(
                 "pgjobs", "claims per job", claims / jobs, "", setting=setting, jobs=jobs
             )
@@ -107,15 +110,15 @@ async def probe(
     return delays, returned
 
 
-async def _registered(bench: Bench, database: str, count: int) -> None:
+async def registered(bench: Bench, database: str, count: int) -> None:
+    """Waits until so many workers of pgjobs run."""
     async with bench.connect(database) as connection:
         while await connection.fetchval("select count(*) from jobs_workers") < count:
             await asyncio.sleep(0.1)
-    # An idle session reports its statistics after 10 s: now those of the start are included.
-    await asyncio.sleep(11.5)
 
 
-async def _claims(bench: Bench, database: str) -> int:
+async def claims_made(bench: Bench, database: str) -> int:
+    """How many calls of jobs_claim the sessions have reported."""
     async with bench.connect(database) as connection:
         calls = await connection.fetchval(
             "select sum(calls) from pg_stat_user_functions where funcname = 'jobs_claim'"
