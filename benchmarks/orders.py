@@ -49,6 +49,7 @@ class Report:
     marks: list[tuple[int, float]] = field(default_factory=list)  # jobs started until then
     delays: list[float] = field(default_factory=list)  # probe: enqueue called → handler started
     starts: list[tuple[float, str]] = field(default_factory=list)  # probe: when, and its label
+    ends: list[tuple[float, str]] = field(default_factory=list)  # probe, jobs that sleep: the same
 
     @property
     def seconds(self) -> float:
@@ -74,6 +75,11 @@ class Recorder:
     def finish(self) -> None:
         """Notes that everything is committed; only the first call counts."""
         self.report.ended = self.report.ended or time.monotonic()
+
+    def end(self, payload: Mapping[str, Any]) -> None:
+        """Notes the end of a job that sleeps."""
+        if "label" in payload:
+            self.report.ends.append((time.monotonic(), payload["label"]))
 
     def _noop(self, _: Mapping[str, Any]) -> None:
         report = self.report

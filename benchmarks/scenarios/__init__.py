@@ -17,6 +17,7 @@ from . import (
     mixed,
     producers,
     spread,
+    tail,
     wal,
 )
 
@@ -63,6 +64,9 @@ SCENARIOS = {
     "spread": Scenario(
         "two workers with free slots: how many of the jobs each runs", spread.spread, 1,
         seconds=10, settings={"track_functions": "pl"}),
+    "tail": Scenario(
+        "random bursts for three workers: jobs that wait although a slot is free", tail.tail,
+        50_000),
     "producers": Scenario(
         "16 producers that commit one job each, a worker beside them", producers.producers, 1, 1,
         seconds=10, quick_seconds=4),

@@ -67,6 +67,7 @@ class Pgjobs(System):
         async def sleep(job: RunningJob[dict[str, Any]]) -> None:
             tick(job.payload)
             await asyncio.sleep(job.payload["seconds"])
+            recorder.end(job.payload)
 
         tuning = dict(order.tuning)
         worker = app.worker(queues=tuning.pop("queues", QUEUES), **tuning)
