@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS))
     parser.add_argument("--runs", type=int, help="5; for quick, 1")
     parser.add_argument("--jobs", type=int, help="of the scenario's largest measure")
-    parser.add_argument("--seconds", type=float, help="for producers, spread and idle")
+    parser.add_argument("--seconds", type=float, help="for producers, promptness, spread, idle")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: benchmarks/results")
     return parser
 

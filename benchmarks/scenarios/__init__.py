@@ -16,6 +16,7 @@ from . import (
     latency,
     mixed,
     producers,
+    promptness,
     spread,
     tail,
     wal,
@@ -67,6 +68,9 @@ SCENARIOS = {
     "tail": Scenario(
         "random bursts for three workers: jobs that wait although a slot is free", tail.tail,
         50_000),
+    "promptness": Scenario(
+        "the worst wait of a due job while one of two workers is free", promptness.promptness,
+        1_000, seconds=promptness.OPEN_FOR),
     "producers": Scenario(
         "16 producers that commit one job each, a worker beside them", producers.producers, 1, 1,
         seconds=10, quick_seconds=4),
@@ -75,7 +79,7 @@ SCENARIOS = {
         held_snapshot.held_snapshot, 60_000, 24_000, peers=ALL),
     "held-snapshot-lone": Scenario(
         "an old snapshot held open: a lone job after many finished ones",
-        held_snapshot.lone, 200_000, 30_000, peers=("pgqueuer", "graphile-worker")),
+        held_snapshot.lone, 200_000, peers=("pgqueuer", "graphile-worker")),
     "big-table": Scenario(
         "claim and complete 100 jobs in a full table, against an empty one", big_table.big_table,
         1_000_000),

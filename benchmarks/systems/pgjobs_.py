@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -68,6 +69,11 @@ class Pgjobs(System):
             tick(job.payload)
             await asyncio.sleep(job.payload["seconds"])
             recorder.end(job.payload)
+
+        @app.job("block", timeout=timedelta(minutes=1))
+        async def block(job: RunningJob[dict[str, Any]]) -> None:
+            tick(job.payload)
+            time.sleep(job.payload["seconds"])  # noqa: ASYNC251 - it blocks the event loop
 
         tuning = dict(order.tuning)
         worker = app.worker(queues=tuning.pop("queues", QUEUES), **tuning)
