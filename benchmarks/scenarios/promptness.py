@@ -25,6 +25,7 @@ SHORT_JOBS = 300  # one after the other: they make a worker poll
 LONE_SHARE = 0.25
 LONE_PAUSE = (0.32, 0.4)  # seconds after a job: no later job wakes a worker for it in time
 SHORT_PAUSE = (0.002, 0.02)
+LONE_AFTER_FLOW = 10  # jobs
 SETTLE = 0.2  # seconds until jobs that occupy the worker have surely started
 PAST = "1 minute"
 SHOWN = 10
@@ -108,7 +109,9 @@ class Lane:
 
 
 async def _beside_open_transactions(lane: Lane, _: int, jobs: int) -> None:
-    """All transactions are open at the same time. Half of them end after the last single job."""
+    """All transactions are open at the same time. Half of them end after the many single jobs, when
+    few come in.
+    """
     lane.busy = lane.busy or await lane.start("other")
     open_for = lane.bench.options.seconds or OPEN_FOR
 
@@ -121,6 +124,7 @@ async def _beside_open_transactions(lane: Lane, _: int, jobs: int) -> None:
         for _ in range(SITUATIONS):
             group.create_task(one())
         await _flow(lane.commit, max(jobs, int((open_for + OPENED_WITHIN / 2) * FLOW)))
+        await lane.commit_each([random.uniform(*LONE_PAUSE) for _ in range(LONE_AFTER_FLOW)])
 
 
 async def _beside_a_full_worker(lane: Lane, number: int, jobs: int) -> None:
