@@ -100,7 +100,7 @@ async def tail(bench: Bench) -> None:
         late = _late(committed, started, reports)
         with_slot = [job for job in late if job.free]
         with_slot.sort(key=lambda job: (job.pause > LATE, job.wait), reverse=True)
-        lines = [job.line(began) for job in with_slot[:SHOWN]]
+        lines = [job.line(began) for job in _apart(with_slot)[:SHOWN]]
         for measure, value, unit in (
             ("p50", statistics.median(waits) * 1e3, "ms"),
             ("worst wait", waits[-1] * 1e3, "ms"),
@@ -129,6 +129,15 @@ def _late(
             ]
             late.append(max(found, key=lambda job: (job.free > 0, job.pause)))
     return late
+
+
+def _apart(late: Sequence[Late]) -> list[Late]:
+    """The first of all jobs that were committed at about the same time: most have one cause."""
+    first: list[Late] = []
+    for job in late:
+        if all(abs(job.committed - other.committed) > LATE for other in first):
+            first.append(job)
+    return first
 
 
 async def _run(bench: Bench, jobs: int) -> tuple[dict[str, float], float, list[Report]]:
