@@ -39,11 +39,11 @@ async def few_slots(bench: Bench) -> None:
 
 
 def _tunings(name: str, slots: int) -> Mapping[str, Tuning]:
-    """The best tuning with so many slots, and if it locks more jobs than it runs, one without."""
+    """The best tuning with so many slots; if it locks many more jobs, one that locks few."""
     match name:
         case "graphile-worker":
             return {
-                "": tuned(slots, LOCAL_QUEUE), "no job in advance": tuned(slots, slots + 1),
+                "": tuned(slots, LOCAL_QUEUE), "small local queue": tuned(slots, slots + 1),
             }
         case "pgqueuer":
             # It fetches a batch before the last one has ended: up to twice as many jobs run.
