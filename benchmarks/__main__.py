@@ -52,14 +52,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS))
     parser.add_argument("--runs", type=int, help="5; for quick, 1")
     parser.add_argument("--jobs", type=int, help="of the scenario's largest measure")
-    parser.add_argument("--seconds", type=float, help="for producers and idle")
+    parser.add_argument("--seconds", type=float, help="for producers, promptness, spread, idle")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: benchmarks/results")
     return parser
 
 
 def _run(name: str, options: Options, *, quick: bool) -> bool:
     scenario = SCENARIOS[name]
-    wanted = [s for s in SYSTEMS if s in options.systems] if scenario.peers else ["pgjobs"]
+    wanted = ["pgjobs"]
+    if scenario.peers:
+        wanted = [s for s in SYSTEMS if s in options.systems and s in ("pgjobs", *scenario.peers)]
     versions, notes = available(wanted)
     options = replace(
         options, systems=list(versions),

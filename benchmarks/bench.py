@@ -61,9 +61,13 @@ class Worker:
 
     async def stop(self) -> Report:
         """Asks the process to end; returns its report."""
+        self.tell_to_stop()
+        return await self.report()
+
+    def tell_to_stop(self) -> None:
+        """Asks the process to end, and does not wait for that."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        return await self.report()
 
     async def kill(self) -> None:
         if self._process.returncode is None:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
-Kind = Literal["noop", "burn", "probe"]
+Kind = Literal["noop", "await", "burn", "probe"]
 BURN = 0.001  # seconds of CPU
+AWAIT = 0.001  # seconds; pgjobs, pgqueuer and graphile-worker only
 EVERY = 500  # jobs per mark
 
 
@@ -15,7 +16,8 @@ EVERY = 500  # jobs per mark
 class Order:
     """One worker process.
 
-    ``kind``: the handler does nothing, burns 1 ms of CPU, or notes how late it was started.
+    ``kind``: the handler does nothing, awaits 1 ms, burns 1 ms of CPU, or notes how late it was
+    started.
     ``jobs``: how many are waiting. ``until_empty``: drain them and return, else work until stdin
     is closed.
     """
@@ -47,6 +49,7 @@ class Report:
     marks: list[tuple[int, float]] = field(default_factory=list)  # jobs started until then
     delays: list[float] = field(default_factory=list)  # probe: enqueue called → handler started
     starts: list[tuple[float, str]] = field(default_factory=list)  # probe: when, and its label
+    ends: list[tuple[float, str]] = field(default_factory=list)  # probe, jobs that sleep: the same
 
     @property
     def seconds(self) -> float:
@@ -66,12 +69,17 @@ class Recorder:
         self.report = Report()
         self._first = first
         self.tick: Callable[[Mapping[str, Any]], None] = {
-            "noop": self._noop, "burn": self._burn, "probe": self._probe,
+            "noop": self._noop, "await": self._noop, "burn": self._burn, "probe": self._probe,
         }[kind]
 
     def finish(self) -> None:
         """Notes that everything is committed; only the first call counts."""
         self.report.ended = self.report.ended or time.monotonic()
+
+    def end(self, payload: Mapping[str, Any]) -> None:
+        """Notes the end of a job that sleeps."""
+        if "label" in payload:
+            self.report.ends.append((time.monotonic(), payload["label"]))
 
     def _noop(self, _: Mapping[str, Any]) -> None:
         report = self.report

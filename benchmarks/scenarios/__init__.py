@@ -1,28 +1,35 @@
 """The scenarios by name."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from ..bench import Bench
+from ..systems import SYSTEMS
 from . import (
     big_table,
     cleanup,
     drain,
     enqueue,
+    few_slots,
     held_snapshot,
     idle,
     latency,
     mixed,
     producers,
+    promptness,
+    spread,
+    tail,
     wal,
 )
+
+ALL = tuple(SYSTEMS)
 
 
 @dataclass(frozen=True)
 class Scenario:
     """``jobs``, ``seconds``: of the full run; ``quick_…``: of ``python -m benchmarks quick``.
 
-    ``peers``: whether other systems take part. ``quick_jobs`` of 0: not in the quick set.
+    ``peers``: the other systems that take part. ``quick_jobs`` of 0: not in the quick set.
     """
 
     title: str
@@ -31,33 +38,48 @@ class Scenario:
     quick_jobs: int = 0
     seconds: float = 0
     quick_seconds: float = 0
-    peers: bool = False
+    peers: Collection[str] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
 SCENARIOS = {
     "drain": Scenario(
-        "no-op jobs that wait, by one worker process", drain.drain, 100_000, 20_000, peers=True),
+        "no-op jobs that wait, by one worker process", drain.drain, 100_000, 20_000, peers=ALL),
     "processes": Scenario(
         "one worker process against two", drain.processes, 100_000, 20_000),
+    "few-slots": Scenario(
+        "a drain by 10 and by 16 slots", few_slots.few_slots, 20_000, 5_000,
+        peers=few_slots.PEERS),
     "enqueue-many": Scenario(
-        "calls of 1,000 jobs each, one after the other", enqueue.many, 20_000, 20_000, peers=True),
+        "calls of 1,000 jobs each, one after the other", enqueue.many, 20_000, 20_000, peers=ALL),
     "enqueue-concurrent": Scenario(
         "64 coroutines that enqueue one by one", enqueue.concurrent, 50_000, 20_000),
     "enqueue-sequential": Scenario(
         "one by one, against a bare INSERT", enqueue.sequential, 5_000, 1_500),
     "latency": Scenario(
         "idle worker: enqueue called until handler started", latency.latency, 400, 100,
-        peers=True),
+        peers=ALL),
     "herd": Scenario(
         "16 idle workers, one job every 20 ms", latency.herd, 500, 200,
         settings={"track_functions": "pl"}),
+    "spread": Scenario(
+        "two workers with free slots: how many of the jobs each runs", spread.spread, 1,
+        seconds=10, settings={"track_functions": "pl"}),
+    "tail": Scenario(
+        "random bursts for three workers: jobs that wait although a slot is free", tail.tail,
+        50_000),
+    "promptness": Scenario(
+        "the worst wait of a due job while one of two workers is free", promptness.promptness,
+        1_000, seconds=promptness.OPEN_FOR),
     "producers": Scenario(
         "16 producers that commit one job each, a worker beside them", producers.producers, 1, 1,
         seconds=10, quick_seconds=4),
     "held-snapshot": Scenario(
         "an old snapshot held open: the last sixth of the jobs against the first",
-        held_snapshot.held_snapshot, 60_000, 24_000, peers=True),
+        held_snapshot.held_snapshot, 60_000, 24_000, peers=ALL),
+    "held-snapshot-lone": Scenario(
+        "an old snapshot held open: a lone job after many finished ones",
+        held_snapshot.lone, 200_000, peers=("pgqueuer", "graphile-worker")),
     "big-table": Scenario(
         "claim and complete 100 jobs in a full table, against an empty one", big_table.big_table,
         1_000_000),
@@ -67,7 +89,7 @@ SCENARIOS = {
         "WAL that claim and completion write", wal.wal, 50_000, 10_000,
         settings={"full_page_writes": "off", "autovacuum": "off"}),
     "idle": Scenario(
-        "a worker without work", idle.idle, 1, 1, seconds=30, quick_seconds=12, peers=True,
+        "a worker without work", idle.idle, 1, 1, seconds=30, quick_seconds=12, peers=ALL,
         settings={"autovacuum": "off"}),
     "mixed": Scenario(
         "100 jobs of 1 s beside 10,000 short ones", mixed.mixed, 10_000, 10_000),

@@ -30,7 +30,7 @@ async def latency(bench: Bench) -> None:
                     until_empty=False,
                 )
                 async with bench.worker(order) as worker, asyncio.timeout(600):
-                    delays, returned = await _probe(bench, system, database, [worker], jobs, pace)
+                    delays, returned = await probe(bench, system, database, [worker], jobs, pace)
             _add(bench, system.name, delays, setting, jobs)
             bench.table.add(
                 system.name, "of which enqueue, p50", statistics.median(returned) * 1e3, "ms",
@@ -55,10 +55,13 @@ async def herd(bench: Bench) -> None:
                     await stack.enter_async_context(bench.worker(order)) for _ in range(count)
                 ]
                 async with asyncio.timeout(600):
-                    await _registered(bench, database, count)
-                    before = await _claims(bench, database)
-                    delays, _ = await _probe(bench, system, database, workers, jobs, HERD_PACE)
-                    claims = await _claims(bench, database) - before
+                    await registered(bench, database, count)
+                    # An idle session reports its statistics after 10 s: now those of the start are
+                    # included.
+                    await asyncio.sleep(11.5)
+                    before = await claims_made(bench, database)
+                    delays, _ = await probe(bench, system, database, workers, jobs, HERD_PACE)
+                    claims = await claims_made(bench, database) - before
             bench.table.add(
                 "pgjobs", "claims per job", claims / jobs, "", setting=setting, jobs=jobs
             )
@@ -75,7 +78,7 @@ def _add(bench: Bench, name: str, delays: Sequence[float], setting: str, jobs: i
         bench.table.add(name, measure, value * 1e3, "ms", setting=setting, jobs=jobs)
 
 
-async def _probe(
+async def probe(
     bench: Bench, system: System, database: str, workers: list[Worker], jobs: int,
     pace: tuple[float, float],
 ) -> tuple[list[float], list[float]]:
@@ -95,6 +98,9 @@ async def _probe(
             due += random.uniform(*pace)
             await asyncio.sleep(due - time.monotonic())
         await asyncio.sleep(0.5)
+        async with bench.connect(database) as connection:
+            while await connection.fetchval(system.unfinished):
+                await asyncio.sleep(0.5)
     for first in firsts:
         first.cancel()
     await asyncio.gather(*firsts, return_exceptions=True)
@@ -104,15 +110,15 @@ async def _probe(
     return delays, returned
 
 
-async def _registered(bench: Bench, database: str, count: int) -> None:
+async def registered(bench: Bench, database: str, count: int) -> None:
+    """Waits until so many workers of pgjobs run."""
     async with bench.connect(database) as connection:
         while await connection.fetchval("select count(*) from jobs_workers") < count:
             await asyncio.sleep(0.1)
-    # An idle session reports its statistics after 10 s: now those of the start are included.
-    await asyncio.sleep(11.5)
 
 
-async def _claims(bench: Bench, database: str) -> int:
+async def claims_made(bench: Bench, database: str) -> int:
+    """How many calls of jobs_claim the sessions have reported."""
     async with bench.connect(database) as connection:
         calls = await connection.fetchval(
             "select sum(calls) from pg_stat_user_functions where funcname = 'jobs_claim'"

@@ -21,6 +21,7 @@ from .system import NotAvailable, Payload, Producer, System
 PROGRAM = Path(__file__).parent / "graphile" / "program.mjs"
 INSTALL = "npm install --prefix benchmarks/systems/graphile"
 NODE = 22
+LOCAL_QUEUE = 500  # jobs that the process locks at once and then feeds to its slots
 
 
 @cache
@@ -79,7 +80,7 @@ class _Producer:
         )
 
 
-def _tuned(slots: int, local: int) -> dict[str, Any]:
+def tuned(slots: int, local: int) -> dict[str, Any]:
     """Batches claims and completions, as its docs advise; fewer connections cause a warning."""
     return {
         "concurrentJobs": slots, "localQueue": {"size": local}, "completeJobBatchDelay": 0,
@@ -93,12 +94,12 @@ class GraphileWorker(System):
     name = "graphile-worker"
     package = "graphile-worker"
     tunings = {
-        "best": _tuned(24, 500),
+        "best": tuned(24, LOCAL_QUEUE),
         "default": {},
         "c1": {"concurrentJobs": 1},
-        "c10": _tuned(10, 11),
-        "c50": _tuned(50, 51),
-        "c100": _tuned(100, 101),
+        "c10": tuned(10, 11),
+        "c50": tuned(50, 51),
+        "c100": tuned(100, 101),
     }
     unfinished = "select count(*) from graphile_worker.jobs"
 

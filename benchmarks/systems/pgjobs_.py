@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from pgjobs import App, RunningJob
 
-from ..orders import Order, Recorder
+from ..orders import AWAIT, Order, Recorder
 from .system import Payload, Producer, System
 
 QUEUES = ("default", "other")
@@ -55,15 +56,24 @@ class Pgjobs(System):
     async def work(self, order: Order, recorder: Recorder, stop: asyncio.Event) -> None:
         app = App(order.dsn)
         tick = recorder.tick
+        awaiting = order.kind == "await"
 
         @app.job(TYPE, timeout=timedelta(minutes=1))
         async def noop(job: RunningJob[dict[str, Any]]) -> None:
             tick(job.payload)
+            if awaiting:
+                await asyncio.sleep(AWAIT)
 
         @app.job("sleep", timeout=timedelta(minutes=1))
         async def sleep(job: RunningJob[dict[str, Any]]) -> None:
             tick(job.payload)
             await asyncio.sleep(job.payload["seconds"])
+            recorder.end(job.payload)
+
+        @app.job("block", timeout=timedelta(minutes=1))
+        async def block(job: RunningJob[dict[str, Any]]) -> None:
+            tick(job.payload)
+            time.sleep(job.payload["seconds"])  # noqa: ASYNC251 - it blocks the event loop
 
         tuning = dict(order.tuning)
         worker = app.worker(queues=tuning.pop("queues", QUEUES), **tuning)

@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-from ..orders import Order, Recorder
+from ..orders import AWAIT, Order, Recorder
 from .system import Payload, Producer, System
 
 
@@ -70,11 +70,13 @@ class PgQueuer(System):
         connection = await asyncpg.connect(order.dsn)
         manager = pgqueuer.PgQueuer.from_asyncpg_connection(connection)
         tick = recorder.tick
-        probing = order.kind == "probe"
+        probing, awaiting = order.kind == "probe", order.kind == "await"
 
         @manager.entrypoint("noop")
         async def noop(job: pgqueuer.Job) -> None:
             tick(json.loads(job.payload or b"{}") if probing else {})
+            if awaiting:
+                await asyncio.sleep(AWAIT)
 
         mode = QueueExecutionMode.drain if order.until_empty else QueueExecutionMode.continuous
         running = asyncio.create_task(manager.run(mode=mode, **order.tuning))

@@ -1,5 +1,7 @@
 // What benchmarks/systems/graphile_.py runs: install, work or enqueue, by the order in argv[2].
 
+import { setTimeout as sleep } from "node:timers/promises";
+
 import { Logger, makeWorkerUtils, run, runMigrations, runOnce } from "graphile-worker";
 
 const order = JSON.parse(process.argv[2]);
@@ -7,6 +9,7 @@ const order = JSON.parse(process.argv[2]);
 const now = () => Number(process.hrtime.bigint()) / 1e9;
 const report = { began: 0, ended: 0, handled: 0, marks: [], delays: [], starts: [] };
 const EVERY = 500;
+const AWAIT = 1; // milliseconds
 // Lines about each job would be part of what is measured; Python's loggers are at WARNING too.
 const logger = new Logger(() => (level, message) => {
   if (level === "error" || level === "warning") console.error(message);
@@ -21,6 +24,7 @@ async function noop(payload) {
   }
   report.handled += 1;
   if (order.kind === "probe" && payload?.sent) report.delays.push(started - payload.sent);
+  if (order.kind === "await") await sleep(AWAIT);
 }
 
 async function enqueue() {
