@@ -16,12 +16,14 @@ set jit = off
 as $$
 declare
     v_from timestamptz := least(since, clock_timestamp() - interval '0.2 seconds');
+    v_wanted_types text[] := case when cardinality(job_types) > 1
+        then array(select distinct unnest(job_types)) else job_types end;
     v_queue text;
     v_level int;
     v_floor timestamptz;
     v_due timestamptz;
 begin
-    foreach v_queue in array queues loop
+    foreach v_queue in array array(select distinct unnest(queues)) loop
         continue when exists (select from jobs_queues q
                               where q.queue = v_queue and q.paused_at is not null);
         v_level := 10;
@@ -32,7 +34,7 @@ begin
                 (floors -> v_queue ->> v_level::text)::timestamptz, '-infinity'));
             v_due := least(v_due, (
                 select min(first.run_at)
-                from unnest(coalesce(job_types, _jobs_types_present(v_queue, v_level)))
+                from unnest(coalesce(v_wanted_types, _jobs_types_present(v_queue, v_level)))
                     t(job_type)
                 cross join lateral (
                     select j.run_at from jobs j
