@@ -20,6 +20,7 @@ TABLES = frozenset(
     {
         "jobs",
         "jobs_queues",
+        "jobs_worker_ticks",
         "jobs_workers",
         "pgjobs_migrations",
         "pgjobs_migrations_lock",

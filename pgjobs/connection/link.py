@@ -129,8 +129,9 @@ class Link:
         return SERVER_TIMEOUT_FACTOR * self.timeout_s
 
     def be_more_patient(self) -> None:
-        """Gives statements twice the time, on the next connection."""
+        """Gives statements twice the time, at the server too: on a new connection."""
         self.timeout_s = min(2 * self.timeout_s, self._longest_timeout_s)
+        self.drop()
 
     def drop(self) -> None:
         """Closes the connection without telling the server."""

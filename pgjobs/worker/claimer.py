@@ -93,19 +93,25 @@ class Claimer:
                 self._worker, self._queues, count, self._lease, self._types,
                 self.floors.as_json(), suspects=self._held.has_free_slot,
             )
+        except asyncpg.QueryCanceledError:
+            self._answer_too_slow(count)
+            raise
         except BROKEN as error:
             self._answer_lost()
             if isinstance(error, TimeoutError):
-                # Perhaps the jobs are too large for the line.
-                if count == 1:
-                    self._link.be_more_patient()
-                self._max_jobs = max(1, count // SHRINK)
+                self._answer_too_slow(count)
             raise
         if self._max_jobs is not None:
             self._max_jobs = 2 * count if count < 2**16 else None
         self.floors.learn(rows, lowered)
         self.was_full = len(rows) == count
         return rows
+
+    def _answer_too_slow(self, count: int) -> None:
+        """Asks for less next time: perhaps the jobs are too large for the line."""
+        if count == 1:
+            self._link.be_more_patient()
+        self._max_jobs = max(1, count // SHRINK)
 
     def _answer_lost(self) -> None:
         self._lost_backend = self._link.last_backend

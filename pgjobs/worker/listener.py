@@ -171,15 +171,17 @@ class Listener:
             self._next_watch = 0.0
 
     async def _watch(self) -> None:
+        # A signal that comes meanwhile may ask for the next watch.
+        self._next_watch = math.inf
         row = await self._database.worker_watch(
             self._worker, self._claimer.floors.as_json(), self._seen
         )
         if row is None:
-            self._lost.set()
+            self._unregistered()
             return
-        is_silent = row["may_be_silent"] or self.mode is Mode.POLLING
-        self._seen = row["seen"] if is_silent else None
-        self._next_watch = self._now() + WATCH_S if is_silent else math.inf
+        self._seen = row["seen"]
+        if row["may_be_silent"] or self.mode is Mode.POLLING:
+            self._next_watch = min(self._next_watch, self._now() + WATCH_S)
         if row["due"] is not None:
             self._claimer.may_be_due_from(row["due"])
             if row["others_poll"] and self.mode is Mode.LISTENING:
@@ -187,23 +189,32 @@ class Listener:
 
     async def _tick(self) -> None:
         is_full = self._now() >= self._next_full_tick
+        if is_full:
+            # A signal that comes meanwhile may ask for the next full tick.
+            self._next_full_tick = math.inf
+            self._last_full_tick = self._now()
         if self._has_predecessor:
             await self._recover_predecessor()
         tick = await self._database.worker_tick(self._worker, is_full=is_full)
         if tick is None:
-            # Others took this worker for dead, for example while its process was stopped.
-            self._lost.set()
+            self._unregistered()
             return
         now = self._now()
         if is_full:
-            self._last_full_tick = now
-            self._next_full_tick = now if tick["more"] else now + FULL_TICK_S
+            after = now if tick["more"] else now + FULL_TICK_S
+            self._next_full_tick = min(self._next_full_tick, after)
             self._others_work = tick["others_work"]
         self._next_tick = now + TICK_WHILE_OTHERS_WORK_S if self._others_work else math.inf
         if tick["due"] is not None:
             self._claimer.may_be_due_from(tick["due"])
-        if tick["may_be_silent"] and self._next_watch == math.inf:
-            self._next_watch = now
+        if tick["may_be_silent"]:
+            self._next_watch = min(self._next_watch, now)
+
+    def _unregistered(self) -> None:
+        """Others took this worker for dead, for example while its process was stopped."""
+        # On a new connection: the session has locks of the old registration.
+        self._link.drop()
+        self._lost.set()
 
     async def _recover_predecessor(self) -> None:
         """The name was free, so its last holder is dead: takes back that holder's jobs."""
