@@ -223,7 +223,8 @@ async def test_a_producer_asks_again_whether_the_worker_polls_after_it_has_got_t
     conn.add_log_listener(lambda _conn, notice: gate_held.append(notice.message))
     await conn.execute(ENQUEUE)
     assert await ears.heard() == []
-    assert gate_held == ["f", "t"]
+    # The queue's place, then the worker before and after the gate.
+    assert gate_held == ["f", "f", "t"]
 
 
 async def test_a_worker_that_stops_polling_before_the_producer_has_the_gate_gets_a_signal(

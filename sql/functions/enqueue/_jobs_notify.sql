@@ -22,6 +22,9 @@ begin
         group by a.queue
         having max(a.run_at) > clock_timestamp()
             or min(a.run_at) < clock_timestamp() - interval '0.2 seconds'
+            -- First by the queue's two places (_jobs_worker_mode): there may be many workers.
+            or not (_jobs_is_locked(hashtextextended('polling 1 ' || a.queue, tg_relid::bigint))
+                or _jobs_is_locked(hashtextextended('polling 2 ' || a.queue, tg_relid::bigint)))
             or not exists (
                 select from jobs_workers w
                 where case

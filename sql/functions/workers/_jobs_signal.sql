@@ -31,12 +31,16 @@ begin
             case when isfinite(run_at) then (extract(epoch from run_at) * 1000000)::bigint
                 else 0 end, queue))
     from (select) one left join lateral (
-        select w.listening_key from jobs_workers w
-        where _jobs_signal.queue = any (w.queues)
-            and (w.job_types is null or _jobs_signal.job_types is null
-                 or w.job_types && _jobs_signal.job_types)
-            and _jobs_is_locked(w.listening_key)
-        order by random()
+        -- Ordered first, so that only as many locks are tried as it takes to find listening workers.
+        select w.listening_key
+        from (
+            select w.listening_key from jobs_workers w
+            where _jobs_signal.queue = any (w.queues)
+                and (w.job_types is null or _jobs_signal.job_types is null
+                     or w.job_types && _jobs_signal.job_types)
+            order by random()
+        ) w
+        where _jobs_is_locked(w.listening_key)
         limit least(jobs, 16)
     ) picked on true;
 end
