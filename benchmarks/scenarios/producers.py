@@ -21,7 +21,7 @@ TRIGGERS = {
     ALWAYS: """
         alter table jobs disable trigger jobs_notify;
         create function always_notify() returns trigger language plpgsql as
-            $$ begin perform _jobs_signal('{default}'); return null; end $$;
+            $$ begin perform _jobs_signal('default', clock_timestamp()); return null; end $$;
         create trigger always_notify after insert on jobs
             for each statement execute function always_notify();""",
 }
@@ -76,7 +76,7 @@ async def _signal(bench: Bench, database: str) -> None:
     """Signals the worker, as no producer does, so that it works as much as in other variants."""
     async with bench.connect(database) as connection:
         while True:
-            await connection.execute("select _jobs_signal('{default}')")
+            await connection.execute("select _jobs_signal('default', clock_timestamp())")
             await asyncio.sleep(0.05)
 
 

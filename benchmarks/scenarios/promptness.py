@@ -35,7 +35,8 @@ INSERT = """
             clock_timestamp() - $2::text::interval)"""
 OTHER = "insert into jobs (job_type, queue, payload) values ($1, 'other', $2::text::jsonb)"
 # No function of the schema tells it, and a later schema may not have the column.
-POLLING = "select to_jsonb(w) ->> 'polling' from jobs_workers w where 'other' = any (w.queues)"
+POLLING = """select (m.mode = 'polling')::text from jobs_workers w
+    join _jobs_worker_modes() m on m.worker = w.worker where 'other' = any (w.queues)"""
 
 
 @dataclass

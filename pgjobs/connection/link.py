@@ -63,7 +63,7 @@ class Link:
         self._settings = settings
         self._connector = Connector(dsn, name=name, settings=settings, private=private)
         self.timeout_s = timeout_s
-        self._longest_timeout_s = MAX_SLOW_LINE_FACTOR * timeout_s
+        self._first_timeout_s = timeout_s
         self.last_backend: int | None = None
         self._slow_line_factor = 1
         self._connection: asyncpg.Connection | None = None
@@ -130,8 +130,15 @@ class Link:
 
     def be_more_patient(self) -> None:
         """Gives statements twice the time, at the server too: on a new connection."""
-        self.timeout_s = min(2 * self.timeout_s, self._longest_timeout_s)
+        longest_s = MAX_SLOW_LINE_FACTOR * self._first_timeout_s
+        self.timeout_s = min(2 * self.timeout_s, longest_s)
         self.drop()
+
+    def answered_within(self, seconds: float) -> None:
+        """Takes the extra time back once the line is quick again."""
+        if self.timeout_s > self._first_timeout_s and seconds < self._first_timeout_s / 2:
+            self.timeout_s = self._first_timeout_s
+            self.drop()
 
     def drop(self) -> None:
         """Closes the connection without telling the server."""

@@ -18,6 +18,10 @@ class Phase(Enum):
     ENDED = "ended"  # its end is not written yet
 
 
+# To look up a member of an enum costs four times as much as a global.
+CLAIMED, RUNNING, ENDED = Phase
+
+
 class Stop(Enum):
     """Why a worker stops a run."""
 
@@ -36,7 +40,7 @@ class Run:
         self.row = row
         self.key: Key = (row["id"], row["attempt"])
         self.claimed_at = claimed_at  # by the event loop's clock, as `deadline`
-        self.phase = Phase.CLAIMED
+        self.phase: Phase = CLAIMED
         self.stop: Stop | None = None
         self.is_committed = False  # the handler's own transaction has completed the job
         self.deadline = math.inf

@@ -72,10 +72,12 @@ class Claimer:
         Never returns [] for an error: the loop would believe the queue empty, and sleep.
         """
         pause = RETRY_LOCKED_AFTER_S
-        while room and not self._stopping:
+        while not self._stopping:
             try:
                 if not self.is_settled:
                     await self._reconcile()
+                if not room:
+                    break
                 return await self._claim(min(room, self._max_jobs or room))
             except PgjobsError:
                 raise
@@ -88,6 +90,8 @@ class Claimer:
 
     async def _claim(self, count: int) -> Sequence[Row]:
         lowered = self.floors.lowered
+        clock = asyncio.get_running_loop().time
+        sent_at = clock()
         try:
             rows = await self._database.claim(
                 self._worker, self._queues, count, self._lease, self._types,
@@ -103,6 +107,7 @@ class Claimer:
             raise
         if self._max_jobs is not None:
             self._max_jobs = 2 * count if count < 2**16 else None
+            self._link.answered_within(clock() - sent_at)
         self.floors.learn(rows, lowered)
         self.was_full = len(rows) == count
         return rows

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from pgjobs.errors import InvalidArgument
 from pgjobs.handler.held_job import HeldJob
-from pgjobs.handler.run import Phase, Run, Stop
+from pgjobs.handler.run import RUNNING, Run, Stop
 from pgjobs.handler.signals import Cancel, Fail, Retry, Snooze
 from pgjobs.handler.task import Task
 from pgjobs.job.payload import encode
@@ -26,7 +26,7 @@ async def execute(task: Task[Any, Any], job: HeldJob[Any], run: Run) -> Outcome:
     """Runs the handler; raises only what stops the whole process."""
     if run.stop is not None:
         return _stopped(task, run)
-    run.phase = Phase.RUNNING
+    run.phase = RUNNING
     try:
         job._payload = task.decode(job._row["payload"])
     except (ValidationError, ValueError) as error:

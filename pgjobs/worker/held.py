@@ -4,11 +4,11 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any
 
 from pgjobs.connection.alarm import Alarm
-from pgjobs.handler.run import Key, Phase, Run, Stop
+from pgjobs.handler.run import ENDED, RUNNING, Key, Run, Stop
 from pgjobs.job.job import Row
 from pgjobs.worker.wake import Wake
 
@@ -18,6 +18,9 @@ log = logging.getLogger("pgjobs.worker")
 # as soon. What waits longer than the second is given back.
 AHEAD_S = 0.01
 RETURN_AHEAD_AFTER_S = 0.02
+MAX_AHEAD = 150  # more gain nothing: a statement for that many costs little per job
+# The loop claims for the first of these while the last of these begin.
+BEGIN_AT_ONCE = 200
 
 
 class Held:
@@ -42,9 +45,11 @@ class Held:
         self._runs: dict[Key, Run] = {}
         self._running = 0  # runs that have a slot
         self._ahead: deque[Run] = deque()
-        self._ends: deque[float] = deque(maxlen=1_000)
+        self._ends = Recent(AHEAD_S)
         self._alarm = Alarm(self._expire)
         self._return_timer: asyncio.TimerHandle | None = None
+        self._next_claim_at = 0
+        self._is_filling = False  # whether `_fill` is called again soon
         self.claims_ahead = False
         self.wakes_at_end = False  # whether the end of a run asks for a claim
         self.wakes_when_empty = False
@@ -75,13 +80,11 @@ class Held:
     def room(self) -> int:
         """How many jobs the worker may claim now: for free slots, and ahead of them."""
         free = self._slots - self._running - len(self._ahead)
-        return max(0, free + self._ends_lately() if self.claims_ahead else free)
+        return max(0, free + self._may_wait(asyncio.get_running_loop().time()))
 
-    def _ends_lately(self) -> int:
-        since = asyncio.get_running_loop().time() - AHEAD_S
-        while self._ends and self._ends[0] < since:
-            self._ends.popleft()
-        return len(self._ends)
+    def _may_wait(self, now: float) -> int:
+        """How many claimed jobs may wait for a slot."""
+        return min(MAX_AHEAD, self._ends.count(now)) if self.claims_ahead else 0
 
     def take(self, rows: Sequence[Row]) -> None:
         """Begins as many of the claimed jobs as there are slots; the others wait for a slot."""
@@ -92,22 +95,34 @@ class Held:
                 self._meet(self._runs[run.key], run)
                 continue
             self._runs[run.key] = run
-            if self._running < self._slots:
-                self._start(run)
-            elif row["crash_count"] or row["group_key"] is not None:
+            has_slot = self._running + len(self._ahead) < self._slots
+            if not has_slot and (row["crash_count"] or row["group_key"] is not None):
                 # Such a job must not wait here while it could run elsewhere.
                 self._return(run)
             else:
                 self._ahead.append(run)
-        if self._ahead and self._return_timer is None:
+        # The next claim goes out while half of the jobs are left.
+        self._next_claim_at = (self._slots + self._may_wait(now)) // 2
+        self._fill()
+
+    def _fill(self) -> None:
+        """Begins what waits while slots are free, not too many at once."""
+        for _ in range(min(len(self._ahead), self._slots - self._running, BEGIN_AT_ONCE)):
+            self._start(self._ahead.popleft())
+        self._is_filling = bool(self._ahead) and self._running < self._slots
+        if self._ahead:
             loop = asyncio.get_running_loop()
-            self._return_timer = loop.call_later(RETURN_AHEAD_AFTER_S, self._return_late)
+            if self._is_filling:
+                loop.call_soon(self._fill)
+            elif self._return_timer is None:
+                self._return_timer = loop.call_later(RETURN_AHEAD_AFTER_S, self._return_late)
 
     def _meet(self, old: Run, new: Run) -> None:
         """A crash of the server undid the claim of ``old``, and this worker has claimed again."""
         if old.row["created_at"] != new.row["created_at"]:
             # Another job has the id: its old one was never flushed, or not sent to a standby.
             self.stop(old, Stop.LOST)
+        if old.stop is Stop.LOST:
             self._give_back(new)
         # Else it is the same attempt of the same job, and its handler runs on.
 
@@ -117,7 +132,7 @@ class Held:
         run.task = asyncio.get_running_loop().create_task(self._begin(run))
 
     def _return(self, run: Run) -> None:
-        run.phase = Phase.ENDED
+        run.phase = ENDED
         self._give_back(run)
 
     def _return_late(self) -> None:
@@ -131,30 +146,35 @@ class Held:
 
     def end(self, run: Run, now: float) -> None:
         """Frees the slot of a run, for the next one that waits; a second call changes nothing."""
-        if run.phase is Phase.ENDED:
+        if run.phase is ENDED:
             return
-        run.phase = Phase.ENDED
+        run.phase = ENDED
         run.deadline = math.inf
         self._running -= 1
-        self._ends.append(now)
-        if self._ahead:
+        self._ends.add(now)
+        if self._ahead and not self._is_filling:
             self._start(self._ahead.popleft())
-        # The next claim goes out while half of what was claimed ahead is left.
-        if self.wakes_at_end and 2 * len(self._ahead) <= min(len(self._ends), self._slots):
+        if self.wakes_at_end and (
+            not self._ahead or self._running + len(self._ahead) <= self._next_claim_at
+        ):
             self._wake.set()
 
-    def forget(self, keys: Iterable[Key]) -> None:
-        """Removes runs whose ends are written, or whose jobs the worker does not hold."""
-        for key in keys:
-            run = self._runs.get(key)
-            if run is None or run.phase is not Phase.ENDED:
-                continue
+    def forget(self, written: Iterable[tuple[int, int, object]], but: Collection[object]) -> None:
+        """Removes the runs whose ends are written: of each its id, its attempt and its outcome."""
+        for ended in written:
+            if not but or ended not in but:
+                self.drop(ended[:2])
+        if self.wakes_when_empty and not self._runs:
+            self._wake.set()
+
+    def drop(self, key: Key) -> None:
+        """Removes a run that has ended."""
+        run = self._runs.get(key)
+        if run is not None and run.phase is ENDED:
             del self._runs[key]
             if run.row["crash_count"]:
                 # The worker may claim the next job that was lost.
                 self._wake.set()
-        if self.wakes_when_empty and not self._runs:
-            self._wake.set()
 
     def expire_at(self, run: Run, deadline: float) -> None:
         """Stops a run at ``deadline``, by the loop's clock."""
@@ -178,7 +198,7 @@ class Held:
 
     def stop(self, run: Run, why: Stop) -> None:
         """Cancels the handler of a run; ``why`` decides what becomes of its job."""
-        if run.phase is Phase.ENDED or run.stop not in (None, Stop.TIMEOUT):
+        if run.phase is ENDED or run.stop not in (None, Stop.TIMEOUT):
             return
         # A handler that did not end at its timeout is cancelled again for another reason.
         run.stop = why
@@ -187,7 +207,7 @@ class Held:
             # It waits for a slot. It gets one now, to report its end.
             self._ahead.remove(run)
             self._start(run)
-        elif run.phase is Phase.RUNNING:
+        elif run.phase is RUNNING:
             # A task that is cancelled before its first step could not report its end.
             run.task.cancel()
 
@@ -205,7 +225,7 @@ class Held:
 
     async def all_ended(self) -> None:
         """Waits until no handler runs."""
-        tasks = [run.task for run in self._runs.values() if run.phase is not Phase.ENDED]
+        tasks = [run.task for run in self._runs.values() if run.phase is not ENDED]
         if running := [task for task in tasks if task is not None]:
             await asyncio.wait(running)
 
@@ -215,3 +235,24 @@ class Held:
             if run.task is task:
                 return str(run)
         return f"task {task.get_name()}"
+
+
+class Recent:
+    """How many things happened lately: in the last whole window, or in this one if more."""
+
+    def __init__(self, window_s: float) -> None:
+        self._window_s = window_s
+        self._began = 0.0
+        self._now = 0
+        self.before = 0
+
+    def add(self, now: float) -> None:
+        """Counts one."""
+        if now - self._began >= self._window_s:
+            self.before = self._now if now - self._began < 2 * self._window_s else 0
+            self._began, self._now = now, 0
+        self._now += 1
+
+    def count(self, now: float) -> int:
+        """The larger count of the two windows; 0 if they are over."""
+        return 0 if now - self._began >= 2 * self._window_s else max(self.before, self._now)

@@ -205,6 +205,8 @@ class Listener:
             self._next_full_tick = min(self._next_full_tick, after)
             self._others_work = tick["others_work"]
         self._next_tick = now + TICK_WHILE_OTHERS_WORK_S if self._others_work else math.inf
+        if tick["more"]:
+            self._next_tick = now
         if tick["due"] is not None:
             self._claimer.may_be_due_from(tick["due"])
         if tick["may_be_silent"]:
@@ -281,8 +283,11 @@ class Listener:
             self._heartbeat.ask()
 
     def _connection_lost(self) -> None:
+        # No signal is heard any more, so the worker claims by the clock.
+        self.mode = None
         self._lost.set()
         self._changed.set()
+        self._wake.set()
 
     @staticmethod
     def _now() -> float:

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
@@ -20,8 +21,15 @@ log = logging.getLogger("pgjobs.worker")
 Ended = tuple[int, int, Outcome]  # job id, attempt, how
 Write = Callable[[Sequence[Ended]], Awaitable[list[int]]]
 
+# Few jobs per statement cost the server and the worker more per job. So after a batch of several
+# jobs the next one waits for a moment, unless many have ended already.
+GATHER_S = 0.004
+GATHER_AFTER_JOBS = 3
+GATHER_UP_TO_JOBS = 100
+
 # A statement for this many jobs is quick; if it is refused, ten halvings find the job.
 MAX_BATCH_JOBS = 1_000
+MAX_UNWRITTEN_JOBS = 4_000
 # The server closes the connection on a message over 1 GB: bound the sum of the results.
 MAX_BATCH_CHARACTERS = 32 * 2**20
 
@@ -58,11 +66,13 @@ class Settlement:
         self._room.set()
         self._throttling = True
         self._closing = False
+        self._closed = asyncio.Event()
+        self.gave_up = False  # whether an end could not be written
 
     def add(self, key: Key, outcome: Outcome) -> None:
         """Takes the end of a run; it is written soon."""
         self._waiting.append((*key, outcome))
-        if len(self._waiting) >= 2 * MAX_BATCH_JOBS and self._throttling:
+        if len(self._waiting) >= MAX_UNWRITTEN_JOBS and self._throttling:
             self._room.clear()
         self._has_work.set()
 
@@ -78,6 +88,7 @@ class Settlement:
     def close(self) -> None:
         """Lets ``run`` return once everything is written, without waiting for a lost connection."""
         self._closing = True
+        self._closed.set()
         self._has_work.set()
 
     async def run(self) -> None:
@@ -90,16 +101,20 @@ class Settlement:
                 batch = self._next_batch()
                 self._deferred = []
                 await self._write(batch)
-                self._waiting[: len(batch)] = []
+                del self._waiting[: len(batch)]
                 self._waiting += self._deferred
-                deferred = {(job_id, attempt) for job_id, attempt, _ in self._deferred}
-                self._held.forget(
-                    (job_id, attempt) for job_id, attempt, _ in batch
-                    if (job_id, attempt) not in deferred
-                )
+                self._held.forget(batch, but=self._deferred)
                 self._room.set()
+                await self._gather(len(batch))
             if self._closing:
                 return
+
+    async def _gather(self, written: int) -> None:
+        few_wait = len(self._waiting) < GATHER_UP_TO_JOBS
+        if written >= GATHER_AFTER_JOBS and few_wait and not self._closing:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GATHER_S):
+                    await self._closed.wait()
 
     def _next_batch(self) -> Sequence[Ended]:
         characters = 0
@@ -132,6 +147,7 @@ class Settlement:
             written = await self._persist(write, group)
         except BROKEN as error:
             # Only while closing: another worker runs these jobs again.
+            self.gave_up = True
             log.error("%d ended jobs could not be written: %s", len(group), error)
         except (asyncpg.PostgresError, PgjobsError) as error:
             if len(group) > 1:
@@ -165,6 +181,7 @@ class Settlement:
     def _defer(self, ended: Ended) -> None:
         """Moves a job whose row is locked behind the other jobs."""
         if self._closing:
+            self.gave_up = True
             log.error("job %s: its row is locked, its end could not be written", ended[0])
         else:
             self._deferred.append(ended)
@@ -184,6 +201,7 @@ class Settlement:
             self._defer(ended)
         except (*BROKEN, asyncpg.PostgresError, PgjobsError) as again:
             # The server gives the job back, so it runs again.
+            self.gave_up = True
             log.error("job %s: failing it was refused: %s", job_id, again)
 
     async def _complete(self, group: Sequence[Ended]) -> list[int]:

@@ -25,7 +25,7 @@ from pgjobs.worker.held import Held
 from pgjobs.worker.interrupts import interrupts
 from pgjobs.worker.links import Links
 from pgjobs.worker.listener import Listener
-from pgjobs.worker.outcome import RELEASED, End
+from pgjobs.worker.outcome import COMMITTED, LOST, RELEASED
 from pgjobs.worker.settlement import Settlement
 from pgjobs.worker.waiting import Waiting
 from pgjobs.worker.wake import Wake
@@ -210,15 +210,15 @@ class Worker:
             now = clock()
             # Before the settlement, so that the claim for this slot goes out before the write.
             self._held.end(run, now)
-            if outcome.end is End.LOST or outcome.end is End.COMMITTED:
-                self._held.forget([run.key])
+            if outcome is LOST or outcome is COMMITTED:
+                self._held.drop(run.key)
             else:
                 self._settlement.add(run.key, outcome)
             log_end(job, outcome, now - began)
         except Exception as error:  # noqa: BLE001
             # A bug in pgjobs itself: stop the worker and raise the error from run().
             self._held.end(run, clock())
-            self._held.forget([run.key])
+            self._held.drop(run.key)
             self._internal_error = error
             self.stop()
 
@@ -236,6 +236,8 @@ class Worker:
 
     async def _release_all(self) -> bool:
         """Gives back all jobs that this worker may still hold; False: it may hold some still."""
+        if not self._held and self._claimer.is_settled and not self._settlement.gave_up:
+            return True
         try:
             await self._claimer.release_all()
         except (*BROKEN, asyncpg.PostgresError, PgjobsError) as error:

@@ -1,9 +1,11 @@
 """Which jobs a worker claims and runs, and which jobs it leaves to others."""
 
 import asyncio
+import time
 from datetime import timedelta
 
 import pytest
+from chaos.proxy import Proxy
 
 from pgjobs import WorkerNameTaken
 from pgjobs.database import Database
@@ -112,6 +114,55 @@ async def test_a_suspect_or_grouped_job_without_a_slot_is_given_back_at_once(app
     await worker._listener.close()
     await worker._links.claim.close()
     await worker._links.settle.close()
+
+
+async def test_a_claim_that_a_crash_of_the_server_undid_is_made_again_for_the_same_run(
+    app, conn, recorder, working, until_status, eventually
+):
+    job = await app.enqueue("t")
+    async with working() as worker:
+        await eventually(lambda: recorder.running == 1)
+        # As after a crash: the claim was not flushed.
+        await conn.execute(
+            """update jobs set status = 'pending', worker = null, attempt = 0, lease_until = null,
+            started_at = null"""
+        )
+        await conn.execute("select _jobs_signal('default', '-infinity')")
+        row = await until_status(job.id, "processing")
+        await eventually(lambda: worker._held.running == 1)
+        recorder.go.set()
+        row = await until_status(job.id, "completed")
+    assert (row["attempt"], len(recorder.began)) == (1, 1)
+
+
+async def test_another_job_that_got_the_id_of_a_running_one_is_given_back_and_runs_later(
+    app, conn, recorder, working, until_status, eventually
+):
+    job = await app.enqueue("t")
+    async with working():
+        await eventually(lambda: recorder.running == 1)
+        # As after a failover to a standby that had not received the first job.
+        await conn.execute(
+            """update jobs set status = 'pending', worker = null, attempt = 0, lease_until = null,
+            started_at = null, created_at = created_at + interval '1 s'"""
+        )
+        await conn.execute("select _jobs_signal('default', '-infinity')")
+        await eventually(lambda: recorder.cancelled == [job.id])
+        recorder.go.set()
+        row = await until_status(job.id, "completed")
+    assert (row["attempt"], row["retry_count"], row["crash_count"]) == (2, 0, 0)
+    assert len(recorder.began) == 2
+
+
+async def test_a_worker_claims_while_its_listen_connection_cannot_be_made(
+    app, pgjobs_dsn, conn, quick, working, until_status, monkeypatch
+):
+    async with Proxy(pgjobs_dsn) as proxy, working(listen_dsn=proxy.dsn):
+        await proxy.close()
+        began = time.monotonic()
+        job = await app.enqueue("t")
+        await until_status(job.id, "completed")
+        assert time.monotonic() - began < 2
 
 
 async def test_a_worker_claims_only_job_types_that_it_has_handlers_for(
