@@ -158,7 +158,7 @@ async def test_a_worker_claims_while_its_listen_connection_cannot_be_made(
     app, pgjobs_dsn, conn, quick, working, until_status, monkeypatch
 ):
     async with Proxy(pgjobs_dsn) as proxy, working(listen_dsn=proxy.dsn):
-        await proxy.close()
+        await proxy.__aexit__()
         began = time.monotonic()
         job = await app.enqueue("t")
         await until_status(job.id, "completed")
