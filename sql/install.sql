@@ -94,6 +94,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/workers/_jobs_session_holds.sql
 \ir functions/workers/_jobs_signal.sql
 \ir functions/workers/_jobs_signal_jobs.sql
+\ir functions/workers/_jobs_worker_help.sql
 \ir functions/workers/_jobs_worker_mode.sql
 \ir functions/workers/_jobs_worker_modes.sql
 \ir functions/workers/_jobs_worker_tick.sql

@@ -67,3 +67,9 @@ class Workers(Statements):
             "select {schema}._jobs_worker_mode($1::text, $2::text) as value", worker, mode
         )
         return value
+
+    async def worker_help(self, worker: str, floors: str | None) -> None:
+        """Signals listening workers if due jobs are left that this worker has no slots for."""
+        await self._rows(
+            "select {schema}._jobs_worker_help($1::text, $2::text::jsonb)", worker, floors
+        )

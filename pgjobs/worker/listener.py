@@ -26,6 +26,7 @@ log = logging.getLogger("pgjobs.listener")
 FULL_TICK_S = 10.0
 MIN_BETWEEN_FULL_TICKS_S = 0.1  # that signals ask for
 TICK_WHILE_OTHERS_WORK_S = 2.0  # a worker's death is noticed at the second tick
+HELP_EVERY_S = 0.05  # while claims leave due jobs
 WATCH_S = 0.15  # while producers may be silent
 FALLBACK_LOOK_AFTER_S = (0.1, 0.2)  # by workers that the signal did not pick
 POLL_AGAIN_AFTER_REFUSAL_S = 1.0
@@ -79,6 +80,8 @@ class Listener:
         self._fallback_look: asyncio.TimerHandle | None = None
         self._polling_refused_until = 0.0
         self._stopping = False
+        self._needs_help = False
+        self._help_asked_at = 0.0
         self.mode: Mode | None = None  # None: not registered, so the worker claims by the clock
         self.wanted = Mode.LISTENING
 
@@ -108,6 +111,12 @@ class Listener:
             self.wanted = mode
             self._changed.set()
 
+    def ask_for_help(self) -> None:
+        """Has other workers claim, if due jobs are left that this one has no slots for."""
+        if not self._needs_help and self._now() >= self._help_asked_at + HELP_EVERY_S:
+            self._needs_help = True
+            self._changed.set()
+
     def stop(self) -> None:
         """Makes the worker full for good: no signal picks it, no producer relies on it."""
         self.want(Mode.FULL)
@@ -118,7 +127,8 @@ class Listener:
         while True:
             self._changed.clear()
             next_step = min(self._next_watch, self._next_tick, self._next_full_tick)
-            if not self._lost.is_set() and self.mode is self.wanted and self._now() < next_step:
+            is_due = self._lost.is_set() or self.mode is not self.wanted or self._needs_help
+            if not is_due and self._now() < next_step:
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(next_step):
                         await self._changed.wait()
@@ -135,6 +145,9 @@ class Listener:
             await self._reconnect()
         if self.mode is not self.wanted:
             await self._change_mode()
+        if self._needs_help:
+            self._needs_help, self._help_asked_at = False, self._now()
+            await self._database.worker_help(self._worker, self._claimer.floors.as_json())
         if self._now() >= self._next_watch:
             await self._watch()
         if self._now() >= min(self._next_tick, self._next_full_tick):

@@ -48,8 +48,11 @@ class Waiting:
             await self._for_the_next_poll()
 
     async def _for_a_slot(self) -> None:
+        self._listener.ask_for_help()
         if not await self._wake.wait(FULL_AFTER_S):
             self._listener.want(Mode.FULL)
+            # Producers were silent if this worker was polling.
+            self._listener.ask_for_help()
             await self._wake.wait()
 
     async def _for_a_signal(self) -> None:

@@ -116,6 +116,7 @@ begin
             worker text, job_ids bigint[], attempts integer[], lease interval,
             answer_within interval
         $$),
+        ('_jobs_worker_help', $$void$$, $$worker text, floors jsonb$$),
         ('_jobs_worker_mode', $$boolean$$, $$worker text, mode text$$),
         ('_jobs_worker_modes', $$TABLE(worker text, mode text)$$, $$$$),
         ('_jobs_worker_tick', $$

@@ -168,6 +168,7 @@ begin
             worker text, job_ids bigint[], attempts integer[], lease interval,
             answer_within interval
         $$),
+        ('_jobs_worker_help', $$void$$, $$worker text, floors jsonb$$),
         ('_jobs_worker_mode', $$boolean$$, $$worker text, mode text$$),
         ('_jobs_worker_modes', $$TABLE(worker text, mode text)$$, $$$$),
         ('_jobs_worker_tick', $$
@@ -2545,6 +2546,40 @@ $$;
 comment on function _jobs_signal_jobs is
     'internal: signals those of these jobs that are pending, once per queue';
 
+-- functions/workers/_jobs_worker_help.sql
+-- A worker calls this when a claim has filled all its slots, so that due jobs may be left, and when
+-- it is full. Without a listening worker there is nobody to help, and no job is looked for.
+create or replace function _jobs_worker_help(worker text, floors jsonb) returns void
+language plpgsql volatile security definer
+set search_path from current
+as $$
+declare
+    v_me jobs_workers;
+    v_queue text;
+    v_due timestamptz;
+begin
+    select w.* into v_me from jobs_workers w where w.worker = _jobs_worker_help.worker;
+    for v_queue in
+        select q.queue
+        from (select distinct unnest(v_me.queues)) q(queue)
+        where exists (
+            select from jobs_workers w
+            where w.worker <> v_me.worker and q.queue = any (w.queues)
+                and (w.job_types is null or v_me.job_types is null
+                     or w.job_types && v_me.job_types)
+                and _jobs_is_locked(w.listening_key))
+    loop
+        v_due := _jobs_next_due(array[v_queue], v_me.job_types, floors);
+        if v_due <= clock_timestamp() then
+            perform _jobs_signal(v_queue, v_due, jobs => 2, job_types => v_me.job_types);
+        end if;
+    end loop;
+end
+$$;
+
+comment on function _jobs_worker_help is
+    'internal: signals listening workers if due jobs are left that this worker has no slots for';
+
 -- functions/workers/_jobs_worker_mode.sql
 -- Two sessions cannot both win the last place among the pollers of a queue: each place is an
 -- advisory lock that one session gets. This function never waits for a lock.
@@ -2922,7 +2957,7 @@ declare
     c_worker constant text[] := '{jobs_cancel,jobs_claim,jobs_complete,jobs_complete_many,'
         'jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,_jobs_reconcile,'
         'jobs_recover,_jobs_recover_own,jobs_release_many,jobs_start,_jobs_worker_beat,'
-        '_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
+        '_jobs_worker_help,_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
         '_jobs_worker_watch}';
     c_observer constant text[] := '{jobs_doctor,_jobs_doctor_jobs,_jobs_doctor_notify,'
         '_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,jobs_list,jobs_queues,'

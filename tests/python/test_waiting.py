@@ -165,3 +165,20 @@ class Noting:
 
     def __getattr__(self, name):
         return getattr(self._database, name)
+
+
+async def test_a_full_worker_has_a_listening_one_claim_what_it_has_no_slots_for(
+    app, conn, recorder, working, eventually, monkeypatch
+):
+    monkeypatch.setattr("pgjobs.worker.listener.FALLBACK_LOOK_AFTER_S", (60, 60))
+    monkeypatch.setattr("pgjobs.worker.listener.FULL_TICK_S", 600)
+    monkeypatch.setattr("pgjobs.worker.listener.TICK_WHILE_OTHERS_WORK_S", 600)
+    async with working(concurrency=2) as one, working(concurrency=2) as two:
+        # One NOTIFY picks both workers, so add the jobs without a signal for the second.
+        await two._listener._database.worker_mode(two.name, "full")
+        await app.enqueue_many("t", [None] * 4)
+        await eventually(lambda: one._held.running == 2)
+        await two._listener._database.worker_mode(two.name, "listening")
+        one._listener.ask_for_help()
+        await eventually(lambda: recorder.running == 4)
+        recorder.go.set()
