@@ -59,6 +59,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/claim/_jobs_claim_bound.sql
 \ir functions/claim/_jobs_holds_crashed.sql
 \ir functions/claim/_jobs_is_suspect.sql
+\ir functions/claim/_jobs_lock_crashed.sql
 \ir functions/claim/_jobs_lock_suspect.sql
 \ir functions/claim/_jobs_next_due.sql
 \ir functions/claim/_jobs_next_level.sql

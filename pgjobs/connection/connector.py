@@ -50,6 +50,7 @@ class Connector:
         self.settings = SESSION_SETTINGS | dict(settings or {})
         self._private = private
         self.is_pooled = False
+        self._shares_sessions: bool | None = None
 
     async def __call__(self, *_: Any, **options: Any) -> asyncpg.Connection:
         """A new connection; the arguments are those of ``asyncpg.connect``, without the address."""
@@ -59,7 +60,12 @@ class Connector:
                 return connection
             self.is_pooled = True
         if self._private:
-            if await asyncio.to_thread(shares_sessions, self._dsn):
+            if self._shares_sessions is None:
+                try:
+                    self._shares_sessions = await asyncio.to_thread(shares_sessions, self._dsn)
+                except psycopg.Error as error:
+                    raise ConnectionError(f"the pooler does not answer: {error}") from error
+            if self._shares_sessions:
                 raise InvalidArgument(
                     "LISTEN cannot be heard through a pooler in transaction mode: give the"
                     " database's own address by listen_dsn (--listen-dsn)"
@@ -172,8 +178,8 @@ def shares_sessions(dsn: str) -> bool:
     """Whether the pooler at this address is in transaction mode, so that clients share sessions."""
     seen: tuple[set[int], set[int]] = set(), set()
     with (
-        psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as one,
-        psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as other,
+        psycopg.connect(dsn, autocommit=True, prepare_threshold=None, connect_timeout=5) as one,
+        psycopg.connect(dsn, autocommit=True, prepare_threshold=None, connect_timeout=5) as other,
     ):
         # In transaction mode two clients see the same pid, or one client sees two.
         for _ in range(4):

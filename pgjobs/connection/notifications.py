@@ -18,11 +18,12 @@ class Notifications:
         self._link = link
         self._on_lost = on_lost
         self._callbacks: dict[str, OnNotify] = {}
+        self._connection: object = None
 
     async def listen(self, callbacks: dict[str, OnNotify]) -> None:
         """Listens on each channel, on a new connection if the old one has ended."""
         self._callbacks = callbacks
-        connection = await self._link.connect()
+        connection = self._connection = await self._link.connect()
         # asyncpg keeps equal callables once: listening again on one connection adds none.
         connection.add_termination_listener(self._connection_ended)
         async with asyncio.timeout(STATEMENT_TIMEOUT_S):
@@ -32,5 +33,7 @@ class Notifications:
     def _on_notify(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
         self._callbacks[channel](str(payload))
 
-    def _connection_ended(self, _connection: object) -> None:
-        self._on_lost()
+    def _connection_ended(self, connection: object) -> None:
+        # asyncpg tells it a little later, when there may be a new connection already.
+        if connection is self._connection:
+            self._on_lost()

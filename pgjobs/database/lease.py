@@ -31,6 +31,7 @@ class Lease(Statements):
         attempts: Sequence[int],
         lease: timedelta,
         answer_within: timedelta,
+        registration: int | None = None,
     ) -> list[str]:
         """Sends a heartbeat of all that the worker holds; gives back what else it was given.
 
@@ -38,19 +39,24 @@ class Lease(Statements):
         """
         rows = await self._rows(
             """select state from {schema}._jobs_worker_beat(
-            $1::text, $2::bigint[], $3::int[], $4::interval, $5::interval)""",
-            worker, job_ids, attempts, lease, answer_within,
+            $1::text, $2::bigint[], $3::int[], $4::interval, $5::interval, $6::bigint)""",
+            worker, job_ids, attempts, lease, answer_within, registration,
         )
         return [row["state"] for row in rows]
 
     async def reconcile(
-        self, worker: str, job_ids: Sequence[int], attempts: Sequence[int], backend: int | None
+        self,
+        worker: str,
+        job_ids: Sequence[int],
+        attempts: Sequence[int],
+        backend: int | None,
+        registration: int | None = None,
     ) -> Row:
         """Gives back what the worker does not name; returns ``released`` and ``is_settled``."""
         rows = await self._rows(
             """select released, is_settled from {schema}._jobs_reconcile(
-            $1::text, $2::bigint[], $3::int[], $4::int)""",
-            worker, job_ids, attempts, backend,
+            $1::text, $2::bigint[], $3::int[], $4::int, $5::bigint)""",
+            worker, job_ids, attempts, backend, registration,
         )
         return rows[0]
 

@@ -78,7 +78,7 @@ class Claimer:
                     await self._reconcile()
                 if not room:
                     break
-                return await self._claim(min(room, self._max_jobs or room))
+                return await self._claim(room)
             except PgjobsError:
                 raise
             except (*BROKEN, asyncpg.PostgresError) as error:
@@ -88,17 +88,21 @@ class Claimer:
         self.was_full = True
         return ()
 
-    async def _claim(self, count: int) -> Sequence[Row]:
+    async def _claim(self, room: int) -> Sequence[Row]:
+        count = min(room, self._max_jobs or room)
         lowered = self.floors.lowered
         clock = asyncio.get_running_loop().time
         sent_at = clock()
         try:
             rows = await self._database.claim(
                 self._worker, self._queues, count, self._lease, self._types,
-                self.floors.as_json(), suspects=self._held.has_free_slot,
+                self.floors.for_claim(), suspects=self._held.has_free_slot,
             )
         except asyncpg.QueryCanceledError:
             self._answer_too_slow(count)
+            raise
+        except asyncio.CancelledError:
+            self._answer_lost()
             raise
         except BROKEN as error:
             self._answer_lost()
@@ -108,8 +112,10 @@ class Claimer:
         if self._max_jobs is not None:
             self._max_jobs = 2 * count if count < 2**16 else None
             self._link.answered_within(clock() - sent_at)
-        self.floors.learn(rows, lowered)
+        self.floors.claimed(rows, lowered)
         self.was_full = len(rows) == count
+        if self.was_full and count < room:
+            self._wake.set()
         return rows
 
     def _answer_too_slow(self, count: int) -> None:
@@ -122,6 +128,7 @@ class Claimer:
         self._lost_backend = self._link.last_backend
         now = asyncio.get_running_loop().time()
         self._unsettled_until = now + self._link.statement_timeout_s
+        self._held.doubt(4 * self._link.timeout_s + self._lease.total_seconds())
 
     async def _reconcile(self) -> None:
         await self.release_unnamed()
@@ -131,7 +138,9 @@ class Claimer:
     async def release_unnamed(self) -> None:
         """Gives back the jobs that the worker holds without knowing: it would never run them."""
         ids, attempts = self._held.keys
-        row = await self._database.reconcile(self._worker, ids, attempts, self._lost_backend)
+        row = await self._database.reconcile(
+            self._worker, ids, attempts, self._lost_backend, self._held.registration
+        )
         if row["released"]:
             log.warning("claiming: gave back %d jobs that did not run here", row["released"])
         if self._unsettled_until is not None:
@@ -154,14 +163,14 @@ class Claimer:
         lowered = self.floors.lowered
         try:
             due, now = await self._database.look(
-                self._queues, self._types, self.floors.as_json()
+                self._queues, self._types, self.floors.for_look()
             )
         except (*BROKEN, asyncpg.PostgresError) as error:
             log.warning("asking for a due time: %r", error)
             return RETRY_REFUSED_AFTER_S
+        self.floors.looked(due, now, lowered)
         if due is not None and due <= now:
             return 0.0
-        self.floors.emptied(now, lowered)
         return None if due is None else (due - now).total_seconds()
 
     def may_be_due_from(self, run_at: datetime) -> None:

@@ -44,7 +44,7 @@ class Heartbeat:
                 async with asyncio.timeout(self._lease.total_seconds() / 3):
                     await self._asked.wait()
             self._asked.clear()
-            if len(self._held):
+            if self._held.needs_heartbeat:
                 await self._send()
 
     async def _send(self) -> None:
@@ -52,7 +52,7 @@ class Heartbeat:
         answer_within = timedelta(seconds=2 * self._claims.timeout_s)
         try:
             states = await self._database.worker_beat(
-                self._worker, ids, attempts, self._lease, answer_within
+                self._worker, ids, attempts, self._lease, answer_within, self._held.registration
             )
         except (*BROKEN, asyncpg.PostgresError, PgjobsError) as error:
             log.warning("heartbeat failed, will retry: %r", error)

@@ -50,6 +50,9 @@ class Held:
         self._return_timer: asyncio.TimerHandle | None = None
         self._next_claim_at = 0
         self._is_filling = False  # whether `_fill` is called again soon
+        self.registration: int | None = None  # of the worker's name, since its last start
+        self._in_doubt_until = 0.0
+        self.is_closed = False
         self.claims_ahead = False
         self.wakes_at_end = False  # whether the end of a run asks for a claim
         self.wakes_when_empty = False
@@ -73,6 +76,16 @@ class Held:
         keys = sorted(self._runs)
         return [job_id for job_id, _ in keys], [attempt for _, attempt in keys]
 
+    def doubt(self, seconds: float) -> None:
+        """For this long the server may know jobs of this worker that are not in this register."""
+        now = asyncio.get_running_loop().time()
+        self._in_doubt_until = max(self._in_doubt_until, now + seconds)
+
+    @property
+    def needs_heartbeat(self) -> bool:
+        """Whether there is anything to name, or to have given back."""
+        return bool(self._runs) or asyncio.get_running_loop().time() < self._in_doubt_until
+
     def holds(self, job_id: int) -> bool:
         """Whether there is a run of that job."""
         return any(held == job_id for held, _ in self._runs)
@@ -95,6 +108,9 @@ class Held:
                 self._meet(self._runs[run.key], run)
                 continue
             self._runs[run.key] = run
+            if self.is_closed:
+                self._return(run)
+                continue
             has_slot = self._running + len(self._ahead) < self._slots
             if not has_slot and (row["crash_count"] or row["group_key"] is not None):
                 # Such a job must not wait here while it could run elsewhere.
@@ -152,7 +168,7 @@ class Held:
         run.deadline = math.inf
         self._running -= 1
         self._ends.add(now)
-        if self._ahead and not self._is_filling:
+        if self._ahead and not self._is_filling and self._running < self._slots:
             self._start(self._ahead.popleft())
         if self.wakes_at_end and (
             not self._ahead or self._running + len(self._ahead) <= self._next_claim_at
@@ -198,10 +214,14 @@ class Held:
 
     def stop(self, run: Run, why: Stop) -> None:
         """Cancels the handler of a run; ``why`` decides what becomes of its job."""
-        if run.phase is ENDED or run.stop not in (None, Stop.TIMEOUT):
+        if run.phase is ENDED:
             return
-        # A handler that did not end at its timeout is cancelled again for another reason.
-        run.stop = why
+        # A handler that did not end at its timeout is cancelled again for another reason, and one
+        # that did not end at all when the worker stops.
+        if run.stop in (None, Stop.TIMEOUT):
+            run.stop = why
+        elif why is not Stop.SHUTDOWN:
+            return
         log.info("%s is stopped: %s", run, why.value, extra={"job_id": run.key[0]})
         if run.task is None:
             # It waits for a slot. It gets one now, to report its end.
@@ -217,8 +237,9 @@ class Held:
         for run in list(self._runs.values()):
             self.stop(run, why)
 
-    def return_ahead(self) -> None:
-        """Gives back all that waits for a slot."""
+    def close(self) -> None:
+        """Gives back all that waits for a slot, and what is claimed from now on."""
+        self.is_closed = True
         self.claims_ahead = False
         while self._ahead:
             self._return(self._ahead.popleft())

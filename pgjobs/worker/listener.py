@@ -32,6 +32,7 @@ FALLBACK_LOOK_AFTER_S = (0.1, 0.2)  # by workers that the signal did not pick
 POLL_AGAIN_AFTER_REFUSAL_S = 1.0
 RETRY_REFUSED_AFTER_S = 0.4
 RECOVER_AT_ONCE = 1_000
+OLD_SESSION_ENDS_AFTER_S = 30.0  # by the server's keepalives after 25 s
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -69,6 +70,7 @@ class Listener:
         self._claimer = claimer
         self._heartbeat = heartbeat
         self._own_key = ""
+        self._name_taken_since: float | None = None
         self._first_started_at: datetime | None = None
         self._has_predecessor = True
         self._lost = asyncio.Event()
@@ -96,7 +98,9 @@ class Listener:
             }
         )
         row = await self._database.worker_start(self._worker, *self._registration)
+        self._held.registration = row["listening_key"]
         self._own_key = str(row["listening_key"])
+        self._name_taken_since = None
         if self._first_started_at is None:
             self._first_started_at = row["started_at"]
         # This worker missed all signals until now.
@@ -147,7 +151,7 @@ class Listener:
             await self._change_mode()
         if self._needs_help:
             self._needs_help, self._help_asked_at = False, self._now()
-            await self._database.worker_help(self._worker, self._claimer.floors.as_json())
+            await self._database.worker_help(self._worker, self._claimer.floors.for_look())
         if self._now() >= self._next_watch:
             await self._watch()
         if self._now() >= min(self._next_tick, self._next_full_tick):
@@ -161,6 +165,10 @@ class Listener:
         except WorkerNameTaken:
             # Most likely the server still keeps this worker's old session, which holds the name.
             # Until the next step registers again, only LISTEN matters.
+            self._name_taken_since = self._name_taken_since or self._now()
+            if self._now() > self._name_taken_since + OLD_SESSION_ENDS_AFTER_S:
+                # It is another worker, and two of one name would give back each other's jobs.
+                raise
             self._wake.set()
             self._lost.set()
             await asyncio.sleep(TICK_WHILE_OTHERS_WORK_S)
@@ -174,9 +182,13 @@ class Listener:
         if await self._database.worker_mode(self._worker, wanted.value):
             log.debug("worker %s is %s", self._worker, wanted.value)
             self.mode = wanted
-        elif wanted is Mode.POLLING:
+        elif wanted is not Mode.POLLING:
+            self._unregistered()
+            return
+        else:
             self._polling_refused_until = self._now() + POLL_AGAIN_AFTER_REFUSAL_S
-            self.wanted = self.mode or Mode.LISTENING
+            if self.wanted is Mode.POLLING:
+                self.wanted = self.mode or Mode.LISTENING
         if wanted is Mode.LISTENING:
             # Signals pick this worker from now on: claim what came before.
             self._wake.set()
@@ -186,9 +198,14 @@ class Listener:
     async def _watch(self) -> None:
         # A signal that comes meanwhile may ask for the next watch.
         self._next_watch = math.inf
-        row = await self._database.worker_watch(
-            self._worker, self._claimer.floors.as_json(), self._seen
-        )
+        lowered = self._claimer.floors.lowered
+        try:
+            row = await self._database.worker_watch(
+                self._worker, self._claimer.floors.for_look(), self._seen
+            )
+        except BaseException:
+            self._next_watch = 0.0
+            raise
         if row is None:
             self._unregistered()
             return
@@ -196,7 +213,8 @@ class Listener:
         if row["may_be_silent"] or self.mode is Mode.POLLING:
             self._next_watch = min(self._next_watch, self._now() + WATCH_S)
         if row["due"] is not None:
-            self._claimer.may_be_due_from(row["due"])
+            self._claimer.floors.looked(row["due"], row["due"], lowered)
+            self._wake.set()
             if row["others_poll"] and self.mode is Mode.LISTENING:
                 self.want(Mode.POLLING)
 
@@ -206,9 +224,14 @@ class Listener:
             # A signal that comes meanwhile may ask for the next full tick.
             self._next_full_tick = math.inf
             self._last_full_tick = self._now()
-        if self._has_predecessor:
-            await self._recover_predecessor()
-        tick = await self._database.worker_tick(self._worker, is_full=is_full)
+        try:
+            if self._has_predecessor:
+                await self._recover_predecessor()
+            tick = await self._database.worker_tick(self._worker, is_full=is_full)
+        except BaseException:
+            if is_full:
+                self._next_full_tick = 0.0
+            raise
         if tick is None:
             self._unregistered()
             return
@@ -245,7 +268,7 @@ class Listener:
         """Disconnects. ``leave`` takes the worker off the register; else others find it dead."""
         if self._fallback_look is not None:
             self._fallback_look.cancel()
-        if leave:
+        if leave and self.mode is not None:
             with suppress(*BROKEN, asyncpg.PostgresError):
                 await self._database.worker_stop(self._worker)
         await self._link.close()

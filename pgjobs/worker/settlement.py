@@ -38,6 +38,8 @@ MAX_BATCH_CHARACTERS = 32 * 2**20
 TRANSIENT_SQLSTATES = ("40", "53", "55", "57", "XX")
 RETRY_PAUSES_S = (0.2, 0.8, 3.0)  # before each further try, in one batch
 MAX_TRIES_WHILE_CLOSING = 3
+GIVEN_BACK_AFTER_S = 120.0  # at most, by a heartbeat
+RETRY_LOCKED_AFTER_S = 0.5  # each try holds up the other ends for up to 0.2 s
 
 
 class Settlement:
@@ -60,14 +62,14 @@ class Settlement:
         self._held = held
         self._keep_completed = keep_completed
         self._waiting: list[Ended] = []
-        self._deferred: list[Ended] = []  # of the batch that is being written
+        self._deferred: list[Ended] = []  # their rows are locked
+        self._retries_deferred = False
         self._has_work = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._throttling = True
         self._closing = False
         self._closed = asyncio.Event()
-        self.gave_up = False  # whether an end could not be written
 
     def add(self, key: Key, outcome: Outcome) -> None:
         """Takes the end of a run; it is written soon."""
@@ -89,7 +91,7 @@ class Settlement:
         """Lets ``run`` return once everything is written, without waiting for a lost connection."""
         self._closing = True
         self._closed.set()
-        self._has_work.set()
+        self._retry_deferred()
 
     async def run(self) -> None:
         """Writes until closed and empty."""
@@ -99,11 +101,13 @@ class Settlement:
             while self._waiting:
                 # Removed only when written: a heartbeat names all that is held.
                 batch = self._next_batch()
-                self._deferred = []
                 await self._write(batch)
                 del self._waiting[: len(batch)]
-                self._waiting += self._deferred
                 self._held.forget(batch, but=self._deferred)
+                if self._deferred and not self._retries_deferred:
+                    self._retries_deferred = True
+                    loop = asyncio.get_running_loop()
+                    loop.call_later(RETRY_LOCKED_AFTER_S, self._retry_deferred)
                 self._room.set()
                 await self._gather(len(batch))
             if self._closing:
@@ -147,7 +151,7 @@ class Settlement:
             written = await self._persist(write, group)
         except BROKEN as error:
             # Only while closing: another worker runs these jobs again.
-            self.gave_up = True
+            self._give_up()
             log.error("%d ended jobs could not be written: %s", len(group), error)
         except (asyncpg.PostgresError, PgjobsError) as error:
             if len(group) > 1:
@@ -178,10 +182,20 @@ class Settlement:
         await self._write_group(write, group[:half], pauses)
         await self._write_group(write, group[half:], pauses)
 
+    def _give_up(self) -> None:
+        """The server holds a job that the register forgets: a heartbeat has to tell it so."""
+        self._held.doubt(GIVEN_BACK_AFTER_S)
+
+    def _retry_deferred(self) -> None:
+        self._retries_deferred = False
+        self._waiting += self._deferred
+        self._deferred = []
+        self._has_work.set()
+
     def _defer(self, ended: Ended) -> None:
-        """Moves a job whose row is locked behind the other jobs."""
+        """Writes the end of a job whose row is locked later."""
         if self._closing:
-            self.gave_up = True
+            self._give_up()
             log.error("job %s: its row is locked, its end could not be written", ended[0])
         else:
             self._deferred.append(ended)
@@ -201,7 +215,7 @@ class Settlement:
             self._defer(ended)
         except (*BROKEN, asyncpg.PostgresError, PgjobsError) as again:
             # The server gives the job back, so it runs again.
-            self.gave_up = True
+            self._give_up()
             log.error("job %s: failing it was refused: %s", job_id, again)
 
     async def _complete(self, group: Sequence[Ended]) -> list[int]:

@@ -13,6 +13,7 @@ from pgjobs.worker.wake import Wake
 POLL_INTERVAL_S = 0.003
 MAX_POLL_INTERVAL_S = 0.01
 MAX_UNHEARD_INTERVAL_S = 0.1  # while the worker is in no mode, for want of a LISTEN connection
+FORGET_FLOORS_EVERY_S = 1.0  # likewise
 LISTEN_AFTER_IDLE_S = 0.1
 FULL_AFTER_S = 0.1
 
@@ -32,6 +33,7 @@ class Waiting:
         self._claimer = claimer
         self._held = held
         self._rate = Rate()
+        self._forgot_floors_at = 0.0
 
     async def after_claim(self, found: int) -> None:
         """Waits after a claim that found this many jobs."""
@@ -70,9 +72,13 @@ class Waiting:
         idle_s = self._rate.idle_s
         if self._listener.wanted is Mode.FULL or idle_s >= LISTEN_AFTER_IDLE_S:
             self._listener.want(Mode.LISTENING)
-        longest_s = MAX_UNHEARD_INTERVAL_S
-        if self._listener.mode is Mode.POLLING:
-            longest_s = MAX_POLL_INTERVAL_S
+        longest_s = MAX_POLL_INTERVAL_S
+        if self._listener.mode is None:
+            longest_s = MAX_UNHEARD_INTERVAL_S
+            if time.monotonic() > self._forgot_floors_at + FORGET_FLOORS_EVERY_S:
+                # No signal tells of jobs below the floors.
+                self._forgot_floors_at = time.monotonic()
+                self._claimer.floors.forget()
         pause_s = min(max(POLL_INTERVAL_S, self._rate.claim_interval_s, idle_s / 20), longest_s)
         # At random, so that of two polling workers none is always the first.
         await self._wake.wait(pause_s * random.uniform(0.5, 1.5))

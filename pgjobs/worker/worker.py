@@ -103,6 +103,7 @@ class Worker:
         if not self._stopping:
             log.info("worker %s stops: %d jobs are running", self.name, self._held.running)
         self._stopping = True
+        self._held.close()
         self._claimer.stop()
         self._listener.stop()
         self._settlement.stop_throttling()
@@ -161,7 +162,7 @@ class Worker:
                         if self._internal_error is not None:
                             raise self._internal_error
                     finally:
-                        self._held.return_ahead()
+                        self._held.close()
                         self._held.stop_all(Stop.SHUTDOWN)
                         await self._held.all_ended()
                     for task in background_tasks:
@@ -180,10 +181,14 @@ class Worker:
     async def _loop(self) -> None:
         while not self._stopping:
             await self._settlement.wait_for_room()
+            if self._stopping:
+                return
             # Cleared before the claim: the other order could lose a signal.
             self._wake.clear()
             rows = await self._claimer.claim(self._held.room())
             self._held.take(rows)
+            if self._stopping:
+                return
             if not self._until_empty:
                 await self._waiting.after_claim(len(rows))
             elif await self._is_drained(len(rows)):
@@ -219,6 +224,7 @@ class Worker:
             # A bug in pgjobs itself: stop the worker and raise the error from run().
             self._held.end(run, clock())
             self._held.drop(run.key)
+            self._held.doubt(self._lease.total_seconds())
             self._internal_error = error
             self.stop()
 
@@ -229,14 +235,14 @@ class Worker:
     async def _wait_for_running(self) -> None:
         """Lets running jobs end within the grace period."""
         deadline = asyncio.get_running_loop().time() + self._grace.total_seconds()
-        self._held.return_ahead()
+        self._held.close()
         self._held.wakes_at_end = True
         while self._held.running and await self._wake.wait_until(deadline):
             self._wake.clear()
 
     async def _release_all(self) -> bool:
         """Gives back all jobs that this worker may still hold; False: it may hold some still."""
-        if not self._held and self._claimer.is_settled and not self._settlement.gave_up:
+        if not self._held.needs_heartbeat and self._claimer.is_settled:
             return True
         try:
             await self._claimer.release_all()

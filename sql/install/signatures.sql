@@ -30,8 +30,7 @@ begin
             TABLE(run_at timestamp with time zone, id bigint)
         $$, $$
             queue text, priority integer, job_types text[], due timestamp with time zone,
-            after_run_at timestamp with time zone, after_id bigint, chunk integer, wanted integer,
-            takes_crashed boolean
+            after_run_at timestamp with time zone, after_id bigint, chunk integer, wanted integer
         $$),
         ('_jobs_doctor_jobs', $$
             TABLE(check_name text, verdict text, detail text, advice text)
@@ -60,6 +59,10 @@ begin
         ('_jobs_is_locked', $$boolean$$, $$key bigint$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_lock', $$jobs$$, $$job_id bigint$$),
+        ('_jobs_lock_crashed', $$bigint[]$$, $$
+            queue text, priority integer, job_types text[], due timestamp with time zone,
+            max_jobs integer
+        $$),
         ('_jobs_lock_fenced', $$jobs$$, $$
             job_id bigint, worker text, attempt integer
         $$),
@@ -83,7 +86,8 @@ begin
         ('_jobs_reconcile', $$
             TABLE(released bigint, is_settled boolean)
         $$, $$
-            worker text, job_ids bigint[], attempts integer[], backend integer
+            worker text, job_ids bigint[], attempts integer[], backend integer,
+            registration bigint DEFAULT NULL::bigint
         $$),
         ('_jobs_recover', $$SETOF jobs$$, $$
             gone text[], worker text DEFAULT NULL::text,
@@ -95,7 +99,7 @@ begin
         $$),
         ('_jobs_release_unnamed', $$bigint$$, $$
             worker text, job_ids bigint[], attempts integer[],
-            claimed_before timestamp with time zone
+            claimed_before timestamp with time zone, registration bigint DEFAULT NULL::bigint
         $$),
         ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
         ('_jobs_session_holds', $$boolean$$, $$key bigint$$),
@@ -114,7 +118,7 @@ begin
         ('_jobs_valid_delays', $$boolean$$, $$delays interval[]$$),
         ('_jobs_worker_beat', $$TABLE(job_id bigint, state text)$$, $$
             worker text, job_ids bigint[], attempts integer[], lease interval,
-            answer_within interval
+            answer_within interval, registration bigint DEFAULT NULL::bigint
         $$),
         ('_jobs_worker_help', $$void$$, $$worker text, floors jsonb$$),
         ('_jobs_worker_mode', $$boolean$$, $$worker text, mode text$$),

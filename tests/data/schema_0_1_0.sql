@@ -82,8 +82,7 @@ begin
             TABLE(run_at timestamp with time zone, id bigint)
         $$, $$
             queue text, priority integer, job_types text[], due timestamp with time zone,
-            after_run_at timestamp with time zone, after_id bigint, chunk integer, wanted integer,
-            takes_crashed boolean
+            after_run_at timestamp with time zone, after_id bigint, chunk integer, wanted integer
         $$),
         ('_jobs_doctor_jobs', $$
             TABLE(check_name text, verdict text, detail text, advice text)
@@ -112,6 +111,10 @@ begin
         ('_jobs_is_locked', $$boolean$$, $$key bigint$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_lock', $$jobs$$, $$job_id bigint$$),
+        ('_jobs_lock_crashed', $$bigint[]$$, $$
+            queue text, priority integer, job_types text[], due timestamp with time zone,
+            max_jobs integer
+        $$),
         ('_jobs_lock_fenced', $$jobs$$, $$
             job_id bigint, worker text, attempt integer
         $$),
@@ -135,7 +138,8 @@ begin
         ('_jobs_reconcile', $$
             TABLE(released bigint, is_settled boolean)
         $$, $$
-            worker text, job_ids bigint[], attempts integer[], backend integer
+            worker text, job_ids bigint[], attempts integer[], backend integer,
+            registration bigint DEFAULT NULL::bigint
         $$),
         ('_jobs_recover', $$SETOF jobs$$, $$
             gone text[], worker text DEFAULT NULL::text,
@@ -147,7 +151,7 @@ begin
         $$),
         ('_jobs_release_unnamed', $$bigint$$, $$
             worker text, job_ids bigint[], attempts integer[],
-            claimed_before timestamp with time zone
+            claimed_before timestamp with time zone, registration bigint DEFAULT NULL::bigint
         $$),
         ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
         ('_jobs_session_holds', $$boolean$$, $$key bigint$$),
@@ -166,7 +170,7 @@ begin
         ('_jobs_valid_delays', $$boolean$$, $$delays interval[]$$),
         ('_jobs_worker_beat', $$TABLE(job_id bigint, state text)$$, $$
             worker text, job_ids bigint[], attempts integer[], lease interval,
-            answer_within interval
+            answer_within interval, registration bigint DEFAULT NULL::bigint
         $$),
         ('_jobs_worker_help', $$void$$, $$worker text, floors jsonb$$),
         ('_jobs_worker_mode', $$boolean$$, $$worker text, mode text$$),
@@ -1096,7 +1100,7 @@ comment on function _jobs_valid_delays is
 -- holds an old snapshot, vacuum cannot remove the index entries of claimed jobs, and a claim without
 -- floors walks over all of them. A claim reads from 0.2 s below now at the latest, because a job may
 -- become visible a little after a later one (docs/decisions/0006-floors.md). suspects: false takes
--- none.
+-- no job that was lost before.
 create or replace function jobs_claim(
     worker text,
     queues text[] default '{default}',
@@ -1124,7 +1128,8 @@ declare
     v_queue text;
     v_is_paused boolean;
     v_has_crashed_jobs boolean;
-    v_suspect bigint[];
+    v_first bigint[];
+    v_crashed bigint[];
     v_takes_crashed boolean;
     v_level int;
     v_wanted_types text[] := case when cardinality(job_types) > 1
@@ -1148,21 +1153,27 @@ begin
         into v_is_paused, v_has_crashed_jobs;
         continue when v_is_paused;
         v_visited := v_visited || v_queue;
-        -- The first level's statement takes the suspect too.
-        v_suspect := case when v_has_crashed_jobs and suspects
+        -- What comes first: the suspect, in the first level's statement; then in each level the jobs
+        -- that were lost. They are read by an index of their own, without floors.
+        v_first := case when v_has_crashed_jobs and suspects
             then _jobs_lock_suspect(worker, v_queue, job_types, v_now) else '{}' end;
-        v_takes_crashed := v_has_crashed_jobs and v_suspect = '{}'
+        v_takes_crashed := v_has_crashed_jobs and suspects and v_first = '{}'
             and not _jobs_holds_crashed(worker, only_suspects => true);
-        v_left := v_left - cardinality(v_suspect);
+        v_left := v_left - cardinality(v_first);
 
         v_level := 10;
-        while v_left > 0 or v_suspect <> '{}' loop
+        while v_left > 0 or v_first <> '{}' loop
             v_level := _jobs_next_level(v_queue, v_level, floors);
             exit when v_level is null;
             v_after_run_at := least(v_now - interval '0.2 seconds', coalesce(
                 (floors -> v_queue ->> v_level::text)::timestamptz, '-infinity'));
             v_after_id := 0;
             v_types := coalesce(v_wanted_types, _jobs_types_present(v_queue, v_level));
+            if v_takes_crashed then
+                v_crashed := _jobs_lock_crashed(v_queue, v_level, v_types, v_now, v_left);
+                v_first := v_first || v_crashed;
+                v_left := v_left - cardinality(v_crashed);
+            end if;
             v_chunk := case when cardinality(v_types) = 1 then v_left else least(
                 v_left, 8 + 2 * least(v_left, 10000) / greatest(cardinality(v_types), 1)) end;
             loop
@@ -1171,8 +1182,7 @@ begin
                 if cardinality(v_types) > 1 and v_left > 0 then
                     select b.run_at, b.id into v_bound_run_at, v_bound_id
                     from _jobs_claim_bound(v_queue, v_level, v_types, v_now,
-                                           v_after_run_at, v_after_id, v_chunk, v_left,
-                                           v_takes_crashed) b;
+                                           v_after_run_at, v_after_id, v_chunk, v_left) b;
                 end if;
                 -- One statement locks and updates: two cost a ninth more with cold caches.
                 return query
@@ -1184,7 +1194,7 @@ begin
                         lease_until = v_now + coalesce(lease, '1 minute'),
                         updated_at = v_now,
                         started_at = v_now
-                    where j.id = any (v_suspect || array(
+                    where j.id = any (v_first || array(
                         select due.id
                         from unnest(v_types) t(job_type)
                         cross join lateral (
@@ -1197,8 +1207,7 @@ begin
                                 and (j.run_at, j.id) > (v_after_run_at, v_after_id)
                                 and (j.run_at, j.id) <= (coalesce(v_bound_run_at, v_now),
                                                          coalesce(v_bound_id, c_last_id))
-                                and (j.crash_count = 0 or v_takes_crashed
-                                     and not _jobs_is_suspect(j.crash_count, j.max_retries))
+                                and j.crash_count = 0
                             order by j.run_at, j.id
                             limit v_left
                             for no key update skip locked
@@ -1208,10 +1217,10 @@ begin
                     returning j.*
                 )
                 select c.* from claimed c
-                order by c.id <> all (v_suspect), c.run_at, c.id;
+                order by c.id <> all (v_first), c.run_at, c.id;
                 get diagnostics v_count = row_count;
-                v_left := v_left + cardinality(v_suspect) - v_count;
-                v_suspect := '{}';
+                v_left := v_left + cardinality(v_first) - v_count;
+                v_first := '{}';
                 exit when v_left = 0 or v_bound_run_at is null;
                 v_after_run_at := v_bound_run_at;
                 v_after_id := v_bound_id;
@@ -1330,8 +1339,7 @@ create or replace function _jobs_claim_bound(
     after_run_at timestamptz,
     after_id bigint,
     chunk int,
-    wanted int,
-    takes_crashed boolean
+    wanted int
 ) returns table (run_at timestamptz, id bigint)
 language sql volatile
 set search_path from current
@@ -1348,8 +1356,7 @@ with head as materialized (
             and j.job_type = t.job_type
             and (j.run_at, j.id) > (after_run_at, after_id)
             and j.run_at <= due
-            and (j.crash_count = 0 or takes_crashed
-                 and not _jobs_is_suspect(j.crash_count, j.max_retries))
+            and j.crash_count = 0
         order by j.run_at, j.id
         limit chunk
     ) c
@@ -1392,6 +1399,38 @@ return crash_count > 0 and crash_count >= least(max_retries, 2);
 
 comment on function _jobs_is_suspect is
     'internal: whether a job may kill its worker: lost twice, or max_retries times';
+
+-- functions/claim/_jobs_lock_crashed.sql
+-- Two sessions cannot both win a job: the second skips locked rows.
+create or replace function _jobs_lock_crashed(
+    queue text,
+    priority int,
+    job_types text[],
+    due timestamptz,
+    max_jobs int
+) returns bigint[]
+language sql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+select array(
+    select j.id from jobs j
+    where j.status = 'pending' and j.crash_count > 0
+        and j.queue = _jobs_lock_crashed.queue
+        and j.priority = _jobs_lock_crashed.priority
+        and j.run_at <= due
+        and j.job_type = any (job_types)
+        and not _jobs_is_suspect(j.crash_count, j.max_retries)
+    order by j.run_at, j.id
+    limit max_jobs
+    for no key update skip locked)
+$$;
+
+comment on function _jobs_lock_crashed is
+    'internal: locks due jobs of a level that were lost before and are no suspects';
 
 -- functions/claim/_jobs_lock_suspect.sql
 -- Two sessions cannot both win a suspect: the second skips locked rows.
@@ -2109,7 +2148,8 @@ create or replace function _jobs_reconcile(
     worker text,
     job_ids bigint[],
     attempts int[],
-    backend int
+    backend int,
+    registration bigint default null
 ) returns table (released bigint, is_settled boolean)
 language plpgsql volatile security definer
 set search_path from current
@@ -2125,7 +2165,7 @@ begin
     -- Read first: a claim that ends in between is undone or seen.
     is_settled := backend is not null and not exists (
         select from pg_stat_activity a where a.pid = backend and a.pid <> pg_backend_pid());
-    released := _jobs_release_unnamed(worker, job_ids, attempts, 'infinity');
+    released := _jobs_release_unnamed(worker, job_ids, attempts, 'infinity', registration);
     -- A row that another session has locked is not given back yet.
     is_settled := is_settled and 0 = (
         select count(*)
@@ -2242,12 +2282,14 @@ comment on function _jobs_recover_own is
 --
 -- A worker names all jobs that it knows to hold. A job that it holds and does not name was claimed
 -- by a statement whose answer was lost. claimed_before: leaves alone what was claimed later, since
--- its answer may be on its way.
+-- its answer may be on its way. registration: the listening_key of the worker that calls. Where
+-- another worker has got its name meanwhile, nothing is given back.
 create or replace function _jobs_release_unnamed(
     worker text,
     job_ids bigint[],
     attempts int[],
-    claimed_before timestamptz
+    claimed_before timestamptz,
+    registration bigint default null
 ) returns bigint
 language plpgsql volatile
 set search_path from current
@@ -2263,6 +2305,12 @@ declare
     v_ids bigint[];
     v_attempts int[];
 begin
+    if registration is not null and not exists (
+        select from jobs_workers w
+        where w.worker = _jobs_release_unnamed.worker and w.listening_key = registration)
+    then
+        return 0;
+    end if;
     select array_agg(u.id), array_agg(u.attempt) into v_ids, v_attempts
     from (
         select j.id, j.attempt from jobs j
@@ -2292,7 +2340,8 @@ create or replace function _jobs_worker_beat(
     job_ids bigint[],
     attempts int[],
     lease interval,
-    answer_within interval
+    answer_within interval,
+    registration bigint default null
 ) returns table (job_id bigint, state text)
 language plpgsql volatile security definer
 set search_path from current
@@ -2302,7 +2351,8 @@ begin
     -- The next heartbeat comes after a third of the lease.
     update jobs_worker_ticks t set beats_until = clock_timestamp() + lease / 2
     where t.worker = _jobs_worker_beat.worker;
-    perform _jobs_release_unnamed(worker, job_ids, attempts, clock_timestamp() - answer_within);
+    perform _jobs_release_unnamed(worker, job_ids, attempts, clock_timestamp() - answer_within,
+                                  registration);
     return query
     select h.job_id, h.state from jobs_heartbeat(worker, job_ids, attempts, lease) h;
 end
@@ -2470,10 +2520,9 @@ comment on function _jobs_session_holds is
 --
 --     <listening_key of the picked worker, or 0> <levels> <run_at in microseconds> <queue>
 --
--- A picked worker claims at once. It is in mode listening, so it has a free slot and claims at
--- once. As many workers are picked as there are jobs, 16 at most. The other workers look 0.1 to
+-- A picked worker is in mode listening, so it has a free slot and claims at once. As many workers are picked as there are jobs, 16 at most. The other workers look 0.1 to
 -- 0.2 s later, in case a picked one hangs (pgjobs/worker/listener.py). levels has bit n for
--- priority n - 9. run_at is the least of the jobs; -infinity is sent as 0.
+-- priority n - 9. run_at is the least of the jobs; one before 1970 is sent as 0.
 --
 -- While the server's notification queue is half full this function sends nothing, because a full
 -- queue would make the caller's commit fail. Workers see that and look by themselves.
@@ -2495,8 +2544,8 @@ begin
     perform pg_notify(jobs_channel('jobs'), queue),
         pg_notify(jobs_channel('jobs_signal'), format('%s %s %s %s',
             coalesce(picked.listening_key, 0), levels,
-            case when isfinite(run_at) then (extract(epoch from run_at) * 1000000)::bigint
-                else 0 end, queue))
+            case when run_at >= '1970-01-01 00:00:00+00' and isfinite(run_at)
+                then (extract(epoch from run_at) * 1000000)::bigint else 0 end, queue))
     from (select) one left join lateral (
         -- Ordered first, so that only as many locks are tried as it takes to find listening workers.
         select w.listening_key

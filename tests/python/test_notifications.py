@@ -33,7 +33,7 @@ async def test_notifications_of_strangers_cancel_no_job_and_stop_no_worker(
             for topic in ("jobs", "jobs_signal", "jobs_cancel"):
                 await conn.execute(f"select pg_notify('public.{topic}', $1)", payload)
         await asyncio.sleep(0.5)
-        assert set(worker._claimer.floors._levels["default"]) <= set(range(-9, 10))
+        assert set(worker._claimer.floors._reached["default"]) <= set(range(-9, 10))
         go_on.set()
         assert (await until_status(first.id, "completed"))["attempt"] == 1
         second = await app.enqueue("t")

@@ -104,12 +104,28 @@ async def test_no_job_that_was_lost_is_claimed_beside_a_suspect(conn, job, ids, 
     assert await ids(claim, "me", job_types) == lost
 
 
-async def test_a_claim_without_suspects_takes_jobs_that_were_lost_once(job, ids):
+async def test_a_claim_without_suspects_takes_no_job_that_was_lost(job, ids):
     suspect = await job(crash_count=2)
     lost = await job(crash_count=1)
+    other = await job()
     claim = "select id from jobs_claim('me', max_jobs => 9, suspects => false)"
-    assert await ids(claim) == [lost]
+    assert await ids(claim) == [other]
     assert await ids("select id from jobs_claim('another', max_jobs => 9)") == [suspect]
+    assert await ids("select id from jobs_claim('third', max_jobs => 9)") == [lost]
+
+
+async def test_a_job_that_was_lost_is_claimed_below_the_floors(job, ids):
+    lost = await job(crash_count=1, run_at=timedelta(hours=-1))
+    floors = """{"default": {"0": "2999-01-01"}}"""
+    claim = f"select id from jobs_claim('me', max_jobs => 9, floors => '{floors}')"
+    assert await ids(claim) == [lost]
+
+
+async def test_jobs_that_were_lost_keep_the_order_of_priorities(job, ids):
+    low, high = await job(crash_count=1, priority=-1), await job(priority=1)
+    middle, lost = await job(), await job(crash_count=1)
+    assert await ids("select id from jobs_claim('me', max_jobs => 2)") == [high, lost]
+    assert await ids("select id from jobs_claim('me', max_jobs => 9)") == [middle, low]
 
 
 async def test_a_job_without_retries_that_ran_once_beside_a_poison_job_does_not_end_failed(

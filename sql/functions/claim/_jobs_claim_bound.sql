@@ -10,8 +10,7 @@ create or replace function _jobs_claim_bound(
     after_run_at timestamptz,
     after_id bigint,
     chunk int,
-    wanted int,
-    takes_crashed boolean
+    wanted int
 ) returns table (run_at timestamptz, id bigint)
 language sql volatile
 set search_path from current
@@ -28,8 +27,7 @@ with head as materialized (
             and j.job_type = t.job_type
             and (j.run_at, j.id) > (after_run_at, after_id)
             and j.run_at <= due
-            and (j.crash_count = 0 or takes_crashed
-                 and not _jobs_is_suspect(j.crash_count, j.max_retries))
+            and j.crash_count = 0
         order by j.run_at, j.id
         limit chunk
     ) c

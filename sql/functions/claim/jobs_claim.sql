@@ -15,7 +15,7 @@
 -- holds an old snapshot, vacuum cannot remove the index entries of claimed jobs, and a claim without
 -- floors walks over all of them. A claim reads from 0.2 s below now at the latest, because a job may
 -- become visible a little after a later one (docs/decisions/0006-floors.md). suspects: false takes
--- none.
+-- no job that was lost before.
 create or replace function jobs_claim(
     worker text,
     queues text[] default '{default}',
@@ -43,7 +43,8 @@ declare
     v_queue text;
     v_is_paused boolean;
     v_has_crashed_jobs boolean;
-    v_suspect bigint[];
+    v_first bigint[];
+    v_crashed bigint[];
     v_takes_crashed boolean;
     v_level int;
     v_wanted_types text[] := case when cardinality(job_types) > 1
@@ -67,21 +68,27 @@ begin
         into v_is_paused, v_has_crashed_jobs;
         continue when v_is_paused;
         v_visited := v_visited || v_queue;
-        -- The first level's statement takes the suspect too.
-        v_suspect := case when v_has_crashed_jobs and suspects
+        -- What comes first: the suspect, in the first level's statement; then in each level the jobs
+        -- that were lost. They are read by an index of their own, without floors.
+        v_first := case when v_has_crashed_jobs and suspects
             then _jobs_lock_suspect(worker, v_queue, job_types, v_now) else '{}' end;
-        v_takes_crashed := v_has_crashed_jobs and v_suspect = '{}'
+        v_takes_crashed := v_has_crashed_jobs and suspects and v_first = '{}'
             and not _jobs_holds_crashed(worker, only_suspects => true);
-        v_left := v_left - cardinality(v_suspect);
+        v_left := v_left - cardinality(v_first);
 
         v_level := 10;
-        while v_left > 0 or v_suspect <> '{}' loop
+        while v_left > 0 or v_first <> '{}' loop
             v_level := _jobs_next_level(v_queue, v_level, floors);
             exit when v_level is null;
             v_after_run_at := least(v_now - interval '0.2 seconds', coalesce(
                 (floors -> v_queue ->> v_level::text)::timestamptz, '-infinity'));
             v_after_id := 0;
             v_types := coalesce(v_wanted_types, _jobs_types_present(v_queue, v_level));
+            if v_takes_crashed then
+                v_crashed := _jobs_lock_crashed(v_queue, v_level, v_types, v_now, v_left);
+                v_first := v_first || v_crashed;
+                v_left := v_left - cardinality(v_crashed);
+            end if;
             v_chunk := case when cardinality(v_types) = 1 then v_left else least(
                 v_left, 8 + 2 * least(v_left, 10000) / greatest(cardinality(v_types), 1)) end;
             loop
@@ -90,8 +97,7 @@ begin
                 if cardinality(v_types) > 1 and v_left > 0 then
                     select b.run_at, b.id into v_bound_run_at, v_bound_id
                     from _jobs_claim_bound(v_queue, v_level, v_types, v_now,
-                                           v_after_run_at, v_after_id, v_chunk, v_left,
-                                           v_takes_crashed) b;
+                                           v_after_run_at, v_after_id, v_chunk, v_left) b;
                 end if;
                 -- One statement locks and updates: two cost a ninth more with cold caches.
                 return query
@@ -103,7 +109,7 @@ begin
                         lease_until = v_now + coalesce(lease, '1 minute'),
                         updated_at = v_now,
                         started_at = v_now
-                    where j.id = any (v_suspect || array(
+                    where j.id = any (v_first || array(
                         select due.id
                         from unnest(v_types) t(job_type)
                         cross join lateral (
@@ -116,8 +122,7 @@ begin
                                 and (j.run_at, j.id) > (v_after_run_at, v_after_id)
                                 and (j.run_at, j.id) <= (coalesce(v_bound_run_at, v_now),
                                                          coalesce(v_bound_id, c_last_id))
-                                and (j.crash_count = 0 or v_takes_crashed
-                                     and not _jobs_is_suspect(j.crash_count, j.max_retries))
+                                and j.crash_count = 0
                             order by j.run_at, j.id
                             limit v_left
                             for no key update skip locked
@@ -127,10 +132,10 @@ begin
                     returning j.*
                 )
                 select c.* from claimed c
-                order by c.id <> all (v_suspect), c.run_at, c.id;
+                order by c.id <> all (v_first), c.run_at, c.id;
                 get diagnostics v_count = row_count;
-                v_left := v_left + cardinality(v_suspect) - v_count;
-                v_suspect := '{}';
+                v_left := v_left + cardinality(v_first) - v_count;
+                v_first := '{}';
                 exit when v_left = 0 or v_bound_run_at is null;
                 v_after_run_at := v_bound_run_at;
                 v_after_id := v_bound_id;

@@ -4,7 +4,8 @@ create or replace function _jobs_reconcile(
     worker text,
     job_ids bigint[],
     attempts int[],
-    backend int
+    backend int,
+    registration bigint default null
 ) returns table (released bigint, is_settled boolean)
 language plpgsql volatile security definer
 set search_path from current
@@ -20,7 +21,7 @@ begin
     -- Read first: a claim that ends in between is undone or seen.
     is_settled := backend is not null and not exists (
         select from pg_stat_activity a where a.pid = backend and a.pid <> pg_backend_pid());
-    released := _jobs_release_unnamed(worker, job_ids, attempts, 'infinity');
+    released := _jobs_release_unnamed(worker, job_ids, attempts, 'infinity', registration);
     -- A row that another session has locked is not given back yet.
     is_settled := is_settled and 0 = (
         select count(*)

@@ -4,12 +4,14 @@
 --
 -- A worker names all jobs that it knows to hold. A job that it holds and does not name was claimed
 -- by a statement whose answer was lost. claimed_before: leaves alone what was claimed later, since
--- its answer may be on its way.
+-- its answer may be on its way. registration: the listening_key of the worker that calls. Where
+-- another worker has got its name meanwhile, nothing is given back.
 create or replace function _jobs_release_unnamed(
     worker text,
     job_ids bigint[],
     attempts int[],
-    claimed_before timestamptz
+    claimed_before timestamptz,
+    registration bigint default null
 ) returns bigint
 language plpgsql volatile
 set search_path from current
@@ -25,6 +27,12 @@ declare
     v_ids bigint[];
     v_attempts int[];
 begin
+    if registration is not null and not exists (
+        select from jobs_workers w
+        where w.worker = _jobs_release_unnamed.worker and w.listening_key = registration)
+    then
+        return 0;
+    end if;
     select array_agg(u.id), array_agg(u.attempt) into v_ids, v_attempts
     from (
         select j.id, j.attempt from jobs j

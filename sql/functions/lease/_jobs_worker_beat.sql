@@ -5,7 +5,8 @@ create or replace function _jobs_worker_beat(
     job_ids bigint[],
     attempts int[],
     lease interval,
-    answer_within interval
+    answer_within interval,
+    registration bigint default null
 ) returns table (job_id bigint, state text)
 language plpgsql volatile security definer
 set search_path from current
@@ -15,7 +16,8 @@ begin
     -- The next heartbeat comes after a third of the lease.
     update jobs_worker_ticks t set beats_until = clock_timestamp() + lease / 2
     where t.worker = _jobs_worker_beat.worker;
-    perform _jobs_release_unnamed(worker, job_ids, attempts, clock_timestamp() - answer_within);
+    perform _jobs_release_unnamed(worker, job_ids, attempts, clock_timestamp() - answer_within,
+                                  registration);
     return query
     select h.job_id, h.state from jobs_heartbeat(worker, job_ids, attempts, lease) h;
 end

@@ -3,10 +3,9 @@
 --
 --     <listening_key of the picked worker, or 0> <levels> <run_at in microseconds> <queue>
 --
--- A picked worker claims at once. It is in mode listening, so it has a free slot and claims at
--- once. As many workers are picked as there are jobs, 16 at most. The other workers look 0.1 to
+-- A picked worker is in mode listening, so it has a free slot and claims at once. As many workers are picked as there are jobs, 16 at most. The other workers look 0.1 to
 -- 0.2 s later, in case a picked one hangs (pgjobs/worker/listener.py). levels has bit n for
--- priority n - 9. run_at is the least of the jobs; -infinity is sent as 0.
+-- priority n - 9. run_at is the least of the jobs; one before 1970 is sent as 0.
 --
 -- While the server's notification queue is half full this function sends nothing, because a full
 -- queue would make the caller's commit fail. Workers see that and look by themselves.
@@ -28,8 +27,8 @@ begin
     perform pg_notify(jobs_channel('jobs'), queue),
         pg_notify(jobs_channel('jobs_signal'), format('%s %s %s %s',
             coalesce(picked.listening_key, 0), levels,
-            case when isfinite(run_at) then (extract(epoch from run_at) * 1000000)::bigint
-                else 0 end, queue))
+            case when run_at >= '1970-01-01 00:00:00+00' and isfinite(run_at)
+                then (extract(epoch from run_at) * 1000000)::bigint else 0 end, queue))
     from (select) one left join lateral (
         -- Ordered first, so that only as many locks are tried as it takes to find listening workers.
         select w.listening_key
