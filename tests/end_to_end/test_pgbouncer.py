@@ -167,7 +167,8 @@ async def test_an_enqueue_through_pgbouncer_wakes_a_worker(
         return job.payload
 
     async with app, working(app.worker(listen_dsn=pgjobs_dsn)):
-        await eventually(conn, "select count(*) from jobs_workers where not polling", 1)
+        listening = "select count(*) from _jobs_worker_modes() where mode = 'listening'"
+        await eventually(conn, listening, 1)
         for n in range(5):
             await asyncio.sleep(0.2)
             began = time.monotonic()

@@ -4,6 +4,7 @@ import asyncio
 import time
 from datetime import timedelta
 
+import asyncpg
 import pytest
 from chaos.proxy import Proxy
 
@@ -346,3 +347,109 @@ async def test_a_worker_uses_three_connections_at_most(conn, app, quick, working
             " where datname = current_database() and application_name like 'pgjobs me%'"
         )
     assert mine <= 3
+
+
+async def test_after_a_claim_that_was_too_slow_all_free_slots_are_filled(
+    app, conn, recorder, working, eventually, monkeypatch
+):
+    original, refused = Database.claim, []
+
+    async def claim(self, *args, **options):
+        if not refused:
+            refused.append(1)
+            raise asyncpg.QueryCanceledError("too slow")
+        return await original(self, *args, **options)
+
+    await app.enqueue_many("t", [None] * 8)
+    monkeypatch.setattr(Database, "claim", claim)
+    async with working(concurrency=8):
+        await eventually(lambda: recorder.running == 8)
+        recorder.go.set()
+
+
+async def test_a_full_tick_that_the_server_refuses_is_tried_again(
+    app, conn, quick, working, eventually, monkeypatch
+):
+    original, refused, done = Database.worker_tick, [], []
+
+    async def worker_tick(self, worker, *, is_full=True):
+        if is_full and len(refused) < 2:
+            refused.append(1)
+            raise asyncpg.LockNotAvailableError("refused")
+        done.append(is_full)
+        return await original(self, worker, is_full=is_full)
+
+    monkeypatch.setattr(Database, "worker_tick", worker_tick)
+    async with working():
+        await eventually(lambda: True in done)
+    assert len(refused) == 2
+
+
+async def test_a_worker_that_is_cancelled_in_a_claim_does_not_leave_the_register(
+    app, conn, quick, eventually, monkeypatch
+):
+    begun = asyncio.Event()
+
+    async def claim(self, *args, **options):
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def reconcile(self, *args):
+        return {"released": 0, "is_settled": False}  # the server may still make the claim
+
+    monkeypatch.setattr(Database, "claim", claim)
+    monkeypatch.setattr(Database, "reconcile", reconcile)
+    task = asyncio.create_task(app.worker(name="w").run())
+    await begun.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert await conn.fetchval("select array_agg(worker) from jobs_workers") == ["w"]
+
+
+async def test_a_job_whose_row_was_locked_is_claimed_once_it_is_free_though_later_ones_ran(
+    app, conn, other, quick, working, until_status, monkeypatch
+):
+    monkeypatch.setattr("pgjobs.worker.listener.FULL_TICK_S", 600)
+    monkeypatch.setattr("pgjobs.worker.listener.TICK_WHILE_OTHERS_WORK_S", 600)
+    async with working():
+        locked = await app.enqueue("t", delay=0.3 * SECOND)
+        async with other.transaction():
+            await other.execute("select from jobs where id = $1 for update", locked.id)
+            await asyncio.sleep(0.5)
+            later = await app.enqueue("t")
+            await until_status(later.id, "completed")
+        await until_status(locked.id, "completed")
+
+
+async def test_a_resumed_queue_gives_its_older_jobs_though_a_newer_one_came_first(
+    app, conn, recorder, working, until_status, eventually
+):
+    older = await app.enqueue("t", queue="paused")
+    await conn.execute("select jobs_pause('paused')")
+    async with working(queues=["default", "paused"], concurrency=1):
+        await app.enqueue("t")
+        await eventually(lambda: recorder.running == 1)
+        await conn.execute("select jobs_resume('paused')")
+        newer = await app.enqueue("t", queue="paused")
+        recorder.go.set()
+        await until_status(older.id, "completed")
+        await until_status(newer.id, "completed")
+
+
+async def test_a_drain_leaves_no_job_that_was_lost_before(app, conn, quick):
+    ids = await app.enqueue_many("t", [None] * 4)
+    await conn.execute("update jobs set crash_count = 2 where id = $1", ids[1])
+    await conn.execute("update jobs set crash_count = 1 where id = $1", ids[2])
+    await app.worker().run(until_empty=True)
+    assert await conn.fetchval("select count(*) from jobs where status <> 'completed'") == 0
+
+
+async def test_a_job_that_was_due_before_1970_wakes_a_worker(
+    app, conn, quick, working, until_status
+):
+    async with working():
+        job_id = await conn.fetchval(
+            "insert into jobs (job_type, run_at) values ('t', '1900-01-01') returning id"
+        )
+        await until_status(job_id, "completed")

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from pgjobs import App
+from pgjobs.database import Database
 
 SECOND = timedelta(seconds=1)
 
@@ -138,3 +139,63 @@ async def test_a_bug_in_pgjobs_ends_the_worker_and_releases_its_jobs(
     assert [tuple(row) for row in rows] == [
         ("completed", None), ("pending", None), ("completed", None)
     ]
+
+
+async def test_a_worker_stops_while_too_many_ends_are_unwritten(app, conn, quick, monkeypatch):
+    monkeypatch.setattr("pgjobs.worker.settlement.MAX_UNWRITTEN_JOBS", 1)
+    written, original = asyncio.Event(), Database.complete_many
+
+    async def complete_many(self, *args):
+        await written.wait()
+        return await original(self, *args)
+
+    monkeypatch.setattr(Database, "complete_many", complete_many)
+    await app.enqueue_many("t", [None] * 3)
+    worker = app.worker(concurrency=1)
+    task = asyncio.create_task(worker.run())
+    while worker._settlement._room.is_set():
+        await asyncio.sleep(0.01)
+    worker.stop()
+    written.set()
+    async with asyncio.timeout(5):
+        await task
+
+
+async def test_what_is_claimed_while_the_worker_stops_is_given_back_and_does_not_begin(
+    app, conn, quick, monkeypatch
+):
+    original = Database.claim
+
+    async def claim(self, *args, **options):
+        rows = await original(self, *args, **options)
+        worker.stop()
+        return rows
+
+    monkeypatch.setattr(Database, "claim", claim)
+    await app.enqueue_many("t", [None] * 3)
+    worker = app.worker()
+    await worker.run()
+    assert quick.began == []
+    row = await conn.fetchrow("select status, max(retry_count), count(*) from jobs group by 1")
+    assert tuple(row) == ("pending", 0, 3)
+
+
+async def test_a_handler_that_swallowed_a_cancellation_is_cancelled_again_by_a_stop(
+    app, conn, working, eventually
+):
+    cancelled = []
+
+    @app.job("t")
+    async def handler(job):
+        while len(cancelled) < 2:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                cancelled.append(1)
+
+    job = await app.enqueue("t")
+    async with working(grace=timedelta(0)) as worker:
+        await eventually(lambda: worker._held.running == 1)
+        await conn.execute("select jobs_cancel($1)", job.id)
+        await eventually(lambda: cancelled == [1])
+    assert cancelled == [1, 1]
