@@ -268,7 +268,7 @@ class Listener:
         """Disconnects. ``leave`` takes the worker off the register; else others find it dead."""
         if self._fallback_look is not None:
             self._fallback_look.cancel()
-        if leave and self.mode is not None:
+        if leave and self._name_taken_since is None:
             with suppress(*BROKEN, asyncpg.PostgresError):
                 await self._database.worker_stop(self._worker)
         await self._link.close()

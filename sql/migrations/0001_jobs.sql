@@ -197,6 +197,7 @@ create table if not exists jobs_worker_ticks (
     seen_at timestamptz not null default clock_timestamp(),
     missed_at timestamptz,
     beats_until timestamptz,
+    leases_until timestamptz,
     constraint jobs_worker_ticks_worker_is_the_key
         primary key (worker)
 ) with (fillfactor = 50);
@@ -259,3 +260,5 @@ comment on column jobs_worker_ticks.seen_at is 'last start or tick';
 comment on column jobs_worker_ticks.missed_at is 'when the session was found gone';
 comment on column jobs_worker_ticks.beats_until is
     'until then the worker''s heartbeats are fresh, so that no lease of its jobs counts as over';
+comment on column jobs_worker_ticks.leases_until is
+    'until then lasts a lease that the worker''s last heartbeat prolonged';

@@ -83,7 +83,8 @@ async def _move_clock(conn: Any, by: timedelta) -> set[int]:
         await conn.execute(
             """update jobs_worker_ticks
             set seen_at = seen_at - $1::interval, missed_at = missed_at - $1::interval,
-                beats_until = beats_until - $1::interval""",
+                beats_until = beats_until - $1::interval,
+                leases_until = leases_until - $1::interval""",
             by,
         )
         rows = await conn.fetch("select id from jobs where status = 'processing'")

@@ -166,7 +166,7 @@ async def test_a_call_that_fails_by_an_upgrade_is_repeated_unless_it_is_in_a_tra
                 returns setof jobs language sql as 'select * from jobs where false'""",
             id="an argument",
         ),
-        pytest.param("drop function jobs_recover", id="a function"),
+        pytest.param("drop function jobs_worker_start", id="a function"),
         pytest.param(
             """drop function jobs_claim;
             create function jobs_claim(worker text, queues text[], max_jobs int, lease interval,

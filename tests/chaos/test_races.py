@@ -29,7 +29,6 @@ async def test_two_workers_claim_each_job_exactly_once(
     counts = await counted(ledger, jobs)
     figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice)
     assert (counts.lost, counts.twice, counts.retries, counts.crashes) == (0, 0, 0, 0)
-    assert await ledger.fetchval("select max(attempt) from jobs") == 1
     # It was a race: each worker ran a good part of the jobs.
     shares = await ledger.fetch("select count(*) as runs from ledger group by pid")
     assert min(row["runs"] for row in shares) > jobs // 10

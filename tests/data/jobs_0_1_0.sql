@@ -49,5 +49,8 @@ order by j.id;
 insert into jobs_queues (queue, paused_at) values ('closed', now()), ('opened again', null);
 
 -- A worker whose session has been gone for a while.
-insert into jobs_workers (worker, seen_at, missed_at, queues, concurrency, version, name_key, listening_key)
-values ('gone', now() - interval '1 hour', now() - interval '1 hour', '{default}', 10, '0.1.0', 1, 2);
+insert into jobs_workers (
+    worker, queues, concurrency, version, name_key, listening_key, polling_key)
+values ('gone', '{default}', 10, '0.1.0', 1, 2, 3);
+insert into jobs_worker_ticks (worker, seen_at, missed_at)
+values ('gone', now() - interval '1 hour', now() - interval '1 hour');

@@ -588,6 +588,7 @@ create table if not exists jobs_worker_ticks (
     seen_at timestamptz not null default clock_timestamp(),
     missed_at timestamptz,
     beats_until timestamptz,
+    leases_until timestamptz,
     constraint jobs_worker_ticks_worker_is_the_key
         primary key (worker)
 ) with (fillfactor = 50);
@@ -650,6 +651,8 @@ comment on column jobs_worker_ticks.seen_at is 'last start or tick';
 comment on column jobs_worker_ticks.missed_at is 'when the session was found gone';
 comment on column jobs_worker_ticks.beats_until is
     'until then the worker''s heartbeats are fresh, so that no lease of its jobs counts as over';
+comment on column jobs_worker_ticks.leases_until is
+    'until then lasts a lease that the worker''s last heartbeat prolonged';
 
 
 -- The functions and views: made anew every time.
@@ -2349,7 +2352,8 @@ as $$
 #variable_conflict use_column
 begin
     -- The next heartbeat comes after a third of the lease.
-    update jobs_worker_ticks t set beats_until = clock_timestamp() + lease / 2
+    update jobs_worker_ticks t
+    set beats_until = clock_timestamp() + lease / 2, leases_until = clock_timestamp() + lease
     where t.worker = _jobs_worker_beat.worker;
     perform _jobs_release_unnamed(worker, job_ids, attempts, clock_timestamp() - answer_within,
                                   registration);
@@ -2419,7 +2423,8 @@ begin
     end loop;
     insert into jobs_worker_ticks as t (worker) values (jobs_worker_start.worker)
     on conflict (worker) do update
-    set seen_at = excluded.seen_at, missed_at = null, beats_until = null;
+    set seen_at = excluded.seen_at, missed_at = null, beats_until = null,
+        leases_until = null;
     return query
     insert into jobs_workers as w (
         worker, queues, job_types, concurrency, version, name_key, listening_key, polling_key)
@@ -2716,8 +2721,8 @@ comment on function _jobs_worker_modes is
 -- functions/workers/_jobs_worker_tick.sql
 -- A worker ticks every 10 s. A full tick sets seen_at, takes back jobs whose lease is over and looks
 -- for due jobs without floors. While other workers work, the worker also ticks every 2 s, not fully:
--- such a tick only notices deaths, and reads no index of finished jobs. Any tick tests the
--- connection.
+-- such a tick only notices deaths, and workers whose heartbeats have just failed to come; else it
+-- reads no index of finished jobs. Any tick tests the connection.
 --
 -- A suspect that waits for a worker without one is reported as due, because no signal is sent when
 -- a worker may take its next suspect.
@@ -2746,7 +2751,12 @@ begin
         where t.worker = v_me.worker;
     end if;
     v_gone := _jobs_workers_gone();
-    if is_full or v_gone <> '{}' then
+    if is_full or v_gone <> '{}' or exists (
+        select from jobs_worker_ticks t
+        where t.worker <> v_me.worker
+            and t.leases_until < clock_timestamp()
+            and t.leases_until > clock_timestamp() - interval '6 seconds')
+    then
         v_recovered := (
             select count(*)
             from _jobs_recover(v_gone, sparing => v_me.worker, max_jobs => c_max_jobs));

@@ -162,3 +162,20 @@ async def test_a_tick_does_not_wait_for_the_row_of_another_worker(conn, other, c
         await sessions["a"].fetch(TICK, "a")
     missed = "select missed_at from jobs_worker_ticks where worker = 'b'"
     assert await conn.fetchval(missed) is None
+
+
+async def test_a_light_tick_recovers_the_jobs_of_a_worker_whose_heartbeats_have_stopped(
+    conn, other, job, row
+):
+    await conn.execute(START, "me", None)
+    await other.execute(START, "hung", None)
+    held = await job("processing", worker="hung", lease_until=-timedelta(seconds=1))
+    light = "select * from _jobs_worker_tick('me', is_full => false)"
+    await conn.execute(light)
+    assert (await row(held))["status"] == "processing"
+    await conn.execute(
+        """update jobs_worker_ticks set beats_until = now() - interval '2 s',
+            leases_until = now() - interval '1 s' where worker = 'hung'"""
+    )
+    await conn.execute(light)
+    assert (await row(held))["status"] == "pending"

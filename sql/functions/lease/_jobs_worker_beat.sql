@@ -14,7 +14,8 @@ as $$
 #variable_conflict use_column
 begin
     -- The next heartbeat comes after a third of the lease.
-    update jobs_worker_ticks t set beats_until = clock_timestamp() + lease / 2
+    update jobs_worker_ticks t
+    set beats_until = clock_timestamp() + lease / 2, leases_until = clock_timestamp() + lease
     where t.worker = _jobs_worker_beat.worker;
     perform _jobs_release_unnamed(worker, job_ids, attempts, clock_timestamp() - answer_within,
                                   registration);

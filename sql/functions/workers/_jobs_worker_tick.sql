@@ -1,7 +1,7 @@
 -- A worker ticks every 10 s. A full tick sets seen_at, takes back jobs whose lease is over and looks
 -- for due jobs without floors. While other workers work, the worker also ticks every 2 s, not fully:
--- such a tick only notices deaths, and reads no index of finished jobs. Any tick tests the
--- connection.
+-- such a tick only notices deaths, and workers whose heartbeats have just failed to come; else it
+-- reads no index of finished jobs. Any tick tests the connection.
 --
 -- A suspect that waits for a worker without one is reported as due, because no signal is sent when
 -- a worker may take its next suspect.
@@ -30,7 +30,12 @@ begin
         where t.worker = v_me.worker;
     end if;
     v_gone := _jobs_workers_gone();
-    if is_full or v_gone <> '{}' then
+    if is_full or v_gone <> '{}' or exists (
+        select from jobs_worker_ticks t
+        where t.worker <> v_me.worker
+            and t.leases_until < clock_timestamp()
+            and t.leases_until > clock_timestamp() - interval '6 seconds')
+    then
         v_recovered := (
             select count(*)
             from _jobs_recover(v_gone, sparing => v_me.worker, max_jobs => c_max_jobs));

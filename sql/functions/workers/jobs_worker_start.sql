@@ -33,7 +33,8 @@ begin
     end loop;
     insert into jobs_worker_ticks as t (worker) values (jobs_worker_start.worker)
     on conflict (worker) do update
-    set seen_at = excluded.seen_at, missed_at = null, beats_until = null;
+    set seen_at = excluded.seen_at, missed_at = null, beats_until = null,
+        leases_until = null;
     return query
     insert into jobs_workers as w (
         worker, queues, job_types, concurrency, version, name_key, listening_key, polling_key)
