@@ -34,11 +34,15 @@ class Stop(Enum):
 class Run:
     """One attempt of a claimed job: its row, its phase, and why it is being stopped."""
 
-    __slots__ = ("claimed_at", "deadline", "is_committed", "key", "phase", "row", "stop", "task")
+    __slots__ = (
+        "claimed_at", "deadline", "is_committed", "is_crashed", "key", "phase", "row", "stop",
+        "task",
+    )
 
     def __init__(self, row: Row, claimed_at: float) -> None:
         self.row = row
         self.key: Key = (row["id"], row["attempt"])
+        self.is_crashed = bool(row["crash_count"])  # lost before
         self.claimed_at = claimed_at  # by the event loop's clock, as `deadline`
         self.phase: Phase = CLAIMED
         self.stop: Stop | None = None

@@ -18,9 +18,11 @@ log = logging.getLogger("pgjobs.worker")
 # as soon. What waits longer than the second is given back.
 AHEAD_S = 0.01
 RETURN_AHEAD_AFTER_S = 0.02
-MAX_AHEAD = 150  # more gain nothing: a statement for that many costs little per job
+MAX_AHEAD = 300  # more gain nothing: a statement for that many costs little per job
 # The loop claims for the first of these while the last of these begin.
 BEGIN_AT_ONCE = 200
+# For that many jobs a claim is worth its cost, so it does not wait until half have ended.
+CLAIM_AT_ONCE_FROM = 400
 
 
 class Held:
@@ -102,23 +104,23 @@ class Held:
     def take(self, rows: Sequence[Row]) -> None:
         """Begins as many of the claimed jobs as there are slots; the others wait for a slot."""
         now = asyncio.get_running_loop().time()
+        free = self._slots - self._running - len(self._ahead)
         for row in rows:
             run = Run(row, now)
             if run.key in self._runs:
                 self._meet(self._runs[run.key], run)
                 continue
             self._runs[run.key] = run
-            if self.is_closed:
-                self._return(run)
-                continue
-            has_slot = self._running + len(self._ahead) < self._slots
-            if not has_slot and (row["crash_count"] or row["group_key"] is not None):
-                # Such a job must not wait here while it could run elsewhere.
+            free -= 1
+            # A job that was lost, or of a group, must not wait here while it could run elsewhere.
+            if self.is_closed or (free < 0 and (run.is_crashed or row["group_key"] is not None)):
                 self._return(run)
             else:
                 self._ahead.append(run)
         # The next claim goes out while half of the jobs are left.
         self._next_claim_at = (self._slots + self._may_wait(now)) // 2
+        if self.claims_ahead and self.room() >= CLAIM_AT_ONCE_FROM:
+            self._wake.set()
         self._fill()
 
     def _fill(self) -> None:
@@ -167,30 +169,34 @@ class Held:
         run.phase = ENDED
         run.deadline = math.inf
         self._running -= 1
-        self._ends.add(now)
-        if self._ahead and not self._is_filling and self._running < self._slots:
-            self._start(self._ahead.popleft())
+        ends, ahead = self._ends, self._ahead
+        if now < ends.until:
+            ends.now += 1
+        else:
+            ends.begin(now)
+        if ahead and not self._is_filling and self._running < self._slots:
+            self._start(ahead.popleft())
         if self.wakes_at_end and (
-            not self._ahead or self._running + len(self._ahead) <= self._next_claim_at
+            not ahead or self._running + len(ahead) <= self._next_claim_at
         ):
             self._wake.set()
 
     def forget(self, written: Iterable[tuple[int, int, object]], but: Collection[object]) -> None:
         """Removes the runs whose ends are written: of each its id, its attempt and its outcome."""
+        runs = self._runs
         for ended in written:
-            if not but or ended not in but:
-                self.drop(ended[:2])
+            run = runs.get((ended[0], ended[1]))
+            if run is not None and run.phase is ENDED and (not but or ended not in but):
+                del runs[run.key]
+                if run.is_crashed:
+                    # The worker may claim the next job that was lost.
+                    self._wake.set()
         if self.wakes_when_empty and not self._runs:
             self._wake.set()
 
     def drop(self, key: Key) -> None:
         """Removes a run that has ended."""
-        run = self._runs.get(key)
-        if run is not None and run.phase is ENDED:
-            del self._runs[key]
-            if run.row["crash_count"]:
-                # The worker may claim the next job that was lost.
-                self._wake.set()
+        self.forget([(*key, None)], but=())
 
     def expire_at(self, run: Run, deadline: float) -> None:
         """Stops a run at ``deadline``, by the loop's clock."""
@@ -259,21 +265,25 @@ class Held:
 
 
 class Recent:
-    """How many things happened lately: in the last whole window, or in this one if more."""
+    """How many things happened lately: in the last whole window, or in this one if more.
+
+    Whoever counts adds to ``now`` before ``until``, and else calls ``begin``: a call per job would
+    cost a hundredth of a short job.
+    """
+
+    __slots__ = ("_window_s", "before", "now", "until")
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
-        self._began = 0.0
-        self._now = 0
+        self.until = 0.0
+        self.now = 0
         self.before = 0
 
-    def add(self, now: float) -> None:
-        """Counts one."""
-        if now - self._began >= self._window_s:
-            self.before = self._now if now - self._began < 2 * self._window_s else 0
-            self._began, self._now = now, 0
-        self._now += 1
+    def begin(self, now: float) -> None:
+        """Begins a window, and counts one."""
+        self.before = self.now if now < self.until + self._window_s else 0
+        self.until, self.now = now + self._window_s, 1
 
     def count(self, now: float) -> int:
         """The larger count of the two windows; 0 if they are over."""
-        return 0 if now - self._began >= 2 * self._window_s else max(self.before, self._now)
+        return 0 if now >= self.until + self._window_s else max(self.before, self.now)

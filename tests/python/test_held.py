@@ -83,10 +83,13 @@ async def test_nothing_waits_ahead_where_nothing_has_ended_lately(register):
 
 def test_recent_counts_the_last_whole_window_or_this_one():
     recent = Recent(0.01)
-    for now in (100.0, 100.001, 100.002, 100.011):
-        recent.add(now)
+    recent.begin(100.0)
+    recent.now += 2
+    recent.begin(100.011)
     assert recent.count(100.012) == 3
     assert recent.count(100.05) == 0
+    recent.begin(100.05)
+    assert recent.count(100.05) == 1
 
 
 def test_a_floor_is_not_raised_by_a_statement_that_was_sent_before_it_was_lowered():
