@@ -7,8 +7,9 @@ full: no slot is free. No signal is sent to the worker.
 ===========  ===========  =====================================================================
 from         to           when
 ===========  ===========  =====================================================================
-listening    polling      it claimed ``JOBS_PER_WINDOW_TO_POLL`` jobs within ``RATE_WINDOW_S``, or
-                          another worker polls and leaves due jobs; at most two poll a queue
+listening,   polling      it claimed ``JOBS_PER_WINDOW_TO_POLL`` jobs within ``RATE_WINDOW_S``;
+full                      at most two workers poll a queue
+listening    polling      another worker polls and leaves due jobs
 polling      listening    no job came for ``LISTEN_AFTER_IDLE_S``
 listening,   full         no slot was free for ``FULL_AFTER_S``, or the worker stops
 polling

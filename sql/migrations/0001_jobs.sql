@@ -228,7 +228,7 @@ comment on column jobs.backoff is
 comment on column jobs.attempt is 'times claimed; attempt and worker are the fence';
 comment on column jobs.run_at is 'earliest start';
 comment on column jobs.expires_at is 'reserved: latest start';
-comment on column jobs.started_at is 'when the last attempt began';
+comment on column jobs.started_at is 'when the last attempt was claimed';
 comment on column jobs.batch_id is 'reserved: job that runs when the batch has ended';
 comment on column jobs.depends_on_left is 'reserved: jobs to wait for';
 comment on column jobs.marks is

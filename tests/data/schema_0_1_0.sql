@@ -619,7 +619,7 @@ comment on column jobs.backoff is
 comment on column jobs.attempt is 'times claimed; attempt and worker are the fence';
 comment on column jobs.run_at is 'earliest start';
 comment on column jobs.expires_at is 'reserved: latest start';
-comment on column jobs.started_at is 'when the last attempt began';
+comment on column jobs.started_at is 'when the last attempt was claimed';
 comment on column jobs.batch_id is 'reserved: job that runs when the batch has ended';
 comment on column jobs.depends_on_left is 'reserved: jobs to wait for';
 comment on column jobs.marks is
@@ -2783,7 +2783,7 @@ end
 $$;
 
 comment on function _jobs_worker_tick is
-    'internal: recovers and looks for due jobs; due: the least run_at; others_work: tick in 2 s';
+    'internal: recovers and looks for due jobs; due: the least run_at; more: tick again at once';
 
 -- functions/workers/_jobs_worker_watch.sql
 -- Finds jobs that silent producers have added and no polling worker has claimed, because it hangs,

@@ -62,4 +62,4 @@ end
 $$;
 
 comment on function _jobs_worker_tick is
-    'internal: recovers and looks for due jobs; due: the least run_at; others_work: tick in 2 s';
+    'internal: recovers and looks for due jobs; due: the least run_at; more: tick again at once';
