@@ -25,7 +25,7 @@ def interrupts(stop: Callable[[], None]) -> Iterator[None]:
         if heard_at is not None and loop.time() - heard_at < SAME_SIGNAL_WITHIN_S:
             return
         if heard_at is not None:
-            log.warning("second signal: exiting at once; other workers take the jobs back in some seconds")
+            log.warning("second signal: exiting at once; others take the jobs back in seconds")
             os._exit(128 + number)
         heard_at = loop.time()
         log.info("%s: stopping; signal again to exit now", signal.Signals(number).name)

@@ -178,6 +178,7 @@ class Worker:
         log.info("worker %s has stopped", self.name)
         if failure is not None:
             raise failure
+
     async def _loop(self) -> None:
         while not self._stopping:
             await self._settlement.wait_for_room()
@@ -187,12 +188,10 @@ class Worker:
             self._wake.clear()
             rows = await self._claimer.claim(self._held.room())
             self._held.take(rows)
-            if self._stopping:
+            if self._stopping or (self._until_empty and await self._is_drained(len(rows))):
                 return
             if not self._until_empty:
                 await self._waiting.after_claim(len(rows))
-            elif await self._is_drained(len(rows)):
-                return
 
     async def _is_drained(self, found: int) -> bool:
         """Whether nothing is due any more and everything is written; else waits for a change."""
