@@ -31,10 +31,9 @@ begin
                     when a.queue = any (w.queues)
                         and (w.job_types is null or array_agg(a.job_type) <@ w.job_types)
                         and current_setting('max_prepared_transactions') = '0'
-                        and _jobs_is_locked(w.polling_key)
                         and pg_try_advisory_xact_lock_shared(
                             hashtextextended('gate ' || a.queue, tg_relid::bigint))
-                    -- Again, because the worker may have stopped polling before the gate was held.
+                    -- After the gate: a worker that has stopped polling before has seen no gate.
                     then _jobs_is_locked(w.polling_key)
                     else false
                 end)
