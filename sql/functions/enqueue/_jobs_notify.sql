@@ -16,7 +16,7 @@ begin
     perform _jobs_signal(n.queue, n.run_at, n.levels, n.jobs, n.job_types)
     from (
         select a.queue, min(a.run_at) as run_at, bit_or(1 << a.priority + 9) as levels,
-            count(*) as jobs, array_agg(distinct a.job_type) as job_types
+            count(*) as jobs, array_agg(a.job_type) as job_types
         from added a
         where a.status = 'pending'
         group by a.queue
