@@ -19,7 +19,7 @@ log = logging.getLogger("pgjobs.worker")
 AHEAD_S = 0.01
 RETURN_AHEAD_AFTER_S = 0.02
 MAX_AHEAD = 300  # more gain nothing: a statement for that many costs little per job
-# The loop claims for the first of these while the last of these begin.
+# Jobs begin in groups of this size, so that the loop can send the next claim between two groups.
 BEGIN_AT_ONCE = 200
 # For that many jobs a claim is worth its cost, so it does not wait until half have ended.
 CLAIM_AT_ONCE_FROM = 400
@@ -54,7 +54,7 @@ class Held:
         self._is_filling = False  # whether `_fill` is called again soon
         self.registration: int | None = None  # of the worker's name, since its last start
         self._in_doubt_until = 0.0
-        self.is_closed = False
+        self._is_closed = False
         self.claims_ahead = False
         self.wakes_at_end = False  # whether the end of a run asks for a claim
         self.wakes_when_empty = False
@@ -113,7 +113,7 @@ class Held:
             self._runs[run.key] = run
             free -= 1
             # A job that was lost, or of a group, must not wait here while it could run elsewhere.
-            if self.is_closed or (free < 0 and (run.is_crashed or row["group_key"] is not None)):
+            if self._is_closed or (free < 0 and (run.is_crashed or row["group_key"] is not None)):
                 self._return(run)
             else:
                 self._ahead.append(run)
@@ -245,7 +245,7 @@ class Held:
 
     def close(self) -> None:
         """Gives back all that waits for a slot, and what is claimed from now on."""
-        self.is_closed = True
+        self._is_closed = True
         self.claims_ahead = False
         while self._ahead:
             self._return(self._ahead.popleft())

@@ -14,7 +14,7 @@ from pgjobs.connection.link import BROKEN, Link, persist
 from pgjobs.connection.notifications import Notifications
 from pgjobs.database import Database
 from pgjobs.errors import WorkerNameTaken
-from pgjobs.worker.claimer import Claimer
+from pgjobs.worker.claimer import RETRY_REFUSED_AFTER_S, Claimer
 from pgjobs.worker.floors import ALL_LEVELS
 from pgjobs.worker.heartbeat import Heartbeat
 from pgjobs.worker.held import Held
@@ -30,7 +30,6 @@ HELP_EVERY_S = 0.05  # while claims leave due jobs
 WATCH_S = 0.15  # while producers may be silent
 FALLBACK_LOOK_AFTER_S = (0.1, 0.2)  # by workers that the signal did not pick
 POLL_AGAIN_AFTER_REFUSAL_S = 1.0
-RETRY_REFUSED_AFTER_S = 0.4
 RECOVER_AT_ONCE = 1_000
 OLD_SESSION_ENDS_AFTER_S = 30.0  # by the server's keepalives after 25 s
 
@@ -138,6 +137,8 @@ class Listener:
                         await self._changed.wait()
             try:
                 await persist(self._step, "listening")
+            except WorkerNameTaken:
+                raise
             except asyncpg.PostgresError as error:
                 # A statement timeout, a failover, a changed password: try again.
                 pause = RETRY_REFUSED_AFTER_S

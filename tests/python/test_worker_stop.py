@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from pgjobs import App
+from pgjobs import App, WorkerNameTaken
 from pgjobs.database import Database
 
 SECOND = timedelta(seconds=1)
@@ -199,3 +199,28 @@ async def test_a_handler_that_swallowed_a_cancellation_is_cancelled_again_by_a_s
         await conn.execute("select jobs_cancel($1)", job.id)
         await eventually(lambda: cancelled == [1])
     assert cancelled == [1, 1]
+
+
+async def test_a_worker_whose_name_another_one_has_got_meanwhile_ends_and_says_so(
+    app, conn, connect, quick, eventually, monkeypatch
+):
+    monkeypatch.setattr("pgjobs.worker.listener.OLD_SESSION_ENDS_AFTER_S", -1)
+    worker = app.worker(name="w")
+    task = asyncio.create_task(worker.run())
+    await eventually(lambda: worker._listener.mode is not None)
+    other = await connect()
+    # Keeps the worker from connecting again before the other one has got the name.
+    monkeypatch.setattr(Database, "worker_start", taken)
+    await conn.execute(
+        """select pg_terminate_backend(pid) from pg_stat_activity
+        where application_name = 'pgjobs w listen' and datname = current_database()"""
+    )
+    async with asyncio.timeout(10):
+        with pytest.raises(WorkerNameTaken):
+            await task
+    await other.execute("select from jobs_worker_start('w', '{default}', null, 1)")
+    assert await conn.fetchval("select array_agg(worker) from jobs_workers") == ["w"]
+
+
+async def taken(*_args, **_options):
+    raise WorkerNameTaken("a living worker is named w")
