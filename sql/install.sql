@@ -31,10 +31,15 @@ select not exists (select from pg_namespace where nspname = :'schema') as missin
 \if :pgjobs_missing
     create schema :"schema";
 \endif
-set local search_path to :"schema", pg_temp;
+select set_config('pgjobs.schema', :'schema', true) as schema \gset pgjobs_
 
 \ir install/signatures.sql
 \ir install/check.sql
+set local search_path to :"schema", pg_temp;
+\ir functions/manage/_jobs_objects_of_strangers.sql
+set local search_path to pg_catalog, pg_temp;
+\ir install/strangers.sql
+set local search_path to :"schema", pg_temp;
 
 -- The tables: guarded by the catalogue, so that all of them can be run every time.
 \ir migrations/0001_jobs.sql
@@ -45,8 +50,11 @@ set local search_path to :"schema", pg_temp;
 -- functions/enqueue: how a job gets in, and how workers are notified
 \ir functions/enqueue/jobs_enqueue.sql
 \ir functions/enqueue/jobs_enqueue_many.sql
+\ir functions/enqueue/_jobs_check_ids.sql
 \ir functions/enqueue/_jobs_check_job.sql
 \ir functions/enqueue/_jobs_enqueue_together.sql
+\ir functions/enqueue/_jobs_ids_behind.sql
+\ir functions/enqueue/_jobs_key_holder.sql
 \ir functions/enqueue/_jobs_may_read.sql
 \ir functions/enqueue/_jobs_notify.sql
 \ir functions/enqueue/_jobs_unpack.sql
@@ -70,6 +78,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/finish/jobs_fail.sql
 \ir functions/finish/jobs_fail_many.sql
 \ir functions/finish/jobs_release_many.sql
+\ir functions/finish/_jobs_after.sql
 \ir functions/finish/_jobs_check_batch.sql
 \ir functions/finish/_jobs_check_failure.sql
 \ir functions/finish/_jobs_end_attempt.sql
@@ -112,6 +121,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/manage/jobs_version.sql
 \ir functions/manage/_jobs_check_max_jobs.sql
 \ir functions/manage/_jobs_check_queue.sql
+\ir functions/manage/_jobs_objects_of_strangers.sql
 -- functions/doctor: what is stuck and why
 \ir functions/doctor/jobs_doctor.sql
 \ir functions/doctor/_jobs_doctor_jobs.sql

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,9 @@ _INCLUDE = re.compile(r"^\\ir (\S+)$", re.MULTILINE)
 # name, jobs_channel puts a digest into the names of the channels with longer topics.
 _MAX_SCHEMA_BYTES = 58
 _PREPARE_FILES = ("install/session.sql", "install/signatures.sql")
+_STRANGERS_FILES = (
+    "functions/manage/_jobs_objects_of_strangers.sql", "install/strangers.sql",
+)
 _RETRY_LOCK_EVERY_S = 0.1
 _GIVE_UP_LOCK_AFTER_S = 60.0
 
@@ -44,8 +47,11 @@ def migrate(dsn: str | None = None, schema: str = "public", *, down: int = 0) ->
         connect(address) as connection,
         _install_lock(connection, address, schema),
     ):
-        _enter_schema(connection, schema)
+        _make_schema(connection, schema)
+        # Until here every name is one of PostgreSQL's.
         _run(connection, [*_PREPARE_FILES, "install/check.sql"])
+        _enter_schema(connection, schema)
+        _run(connection, _STRANGERS_FILES)
         with Ledger(address, schema, sql_folder() / "migrations") as ledger:
             if not down:
                 applied = ledger.apply()
@@ -89,7 +95,7 @@ def _install_files() -> list[str]:
     return [name for name in names if not name.startswith("migrations/")]
 
 
-def _run(connection: psycopg.Connection, names: list[str]) -> None:
+def _run(connection: psycopg.Connection, names: Sequence[str]) -> None:
     with connection.transaction():
         # Without parameters, psycopg sends many statements at once and does not replace "%".
         connection.execute("\n".join(_read(name) for name in names).encode())
@@ -100,10 +106,15 @@ def _tables_exist(connection: psycopg.Connection) -> bool:
     return row is not None and bool(row[0])
 
 
-def _enter_schema(connection: psycopg.Connection, schema: str) -> None:
+def _make_schema(connection: psycopg.Connection, schema: str) -> None:
     # `create schema if not exists` needs the right to create a schema even if it exists.
     if not connection.execute("select from pg_namespace where nspname = %s", [schema]).rowcount:
         connection.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
+    # The files read it.
+    connection.execute("select set_config('pgjobs.schema', %s, false)", [schema])
+
+
+def _enter_schema(connection: psycopg.Connection, schema: str) -> None:
     # Functions keep this path: `set search_path from current`.
     connection.execute(sql.SQL("set search_path to {}, pg_temp").format(sql.Identifier(schema)))
 

@@ -1,11 +1,13 @@
 -- Before anything is changed: each object of this schema that has one of our names must be ours.
 do $$
 declare
-    v_schema constant text := current_schema();
+    v_schema constant text := current_setting('pgjobs.schema');
+    v_jobs constant regclass := to_regclass(format('%I.jobs', v_schema));
     v_problem text;
     v_owner text;
 begin
-    if v_schema is null then
+    if not exists (select from pg_namespace n
+                   where n.nspname = v_schema and has_schema_privilege(n.oid, 'usage')) then
         raise exception 'the schema does not exist, or you may not use it'
             using errcode = 'JQ005', hint = 'Create it or grant usage.';
     end if;
@@ -48,11 +50,11 @@ begin
                 'ix_jobs_job_type', 'ix_jobs_status', 'ix_jobs_status_type',
                 'ix_jobs_reference_id', 'ix_jobs_reference_type', 'ix_jobs_reference',
                 'ix_jobs_reference_key')
-            and i.indrelid is distinct from to_regclass('jobs')
+            and i.indrelid is distinct from v_jobs
         limit 1;
     end if;
 
-    if v_problem is null and to_regclass('jobs') is null then
+    if v_problem is null and v_jobs is null then
         -- The owner of a domain decides what the columns of that domain may hold.
         select format('type %I.%I', v_schema, t.typname)
         into v_problem
@@ -60,7 +62,7 @@ begin
         where t.typnamespace = quote_ident(v_schema)::regnamespace
             and t.typname in ('jobs_reference_type', 'jobs_reference_key',
                 'jobs_unique_key', 'jobs_unique_scope', 'jobs_priority', 'jobs_count',
-                'jobs_crash_count', 'jobs_run_at', 'jobs_backoff')
+                'jobs_crash_count', 'jobs_moment', 'jobs_backoff')
         limit 1;
     end if;
 

@@ -8,6 +8,9 @@ begin
     from (values
         -- begin of the generated list
         ('_jobs_advisory_key', $$bigint$$, $$kind text, name text$$),
+        ('_jobs_after', $$timestamp with time zone$$, $$
+            moment timestamp with time zone, delay interval
+        $$),
         ('_jobs_check_batch', $$void$$, $$
             worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),
@@ -19,6 +22,7 @@ begin
         ('_jobs_check_failure', $$void$$, $$
             errors text[], retries boolean[], retry_ins interval[]
         $$),
+        ('_jobs_check_ids', $$void$$, $$$$),
         ('_jobs_check_job', $$void$$, $$
             job_type text, queue text, priority integer, run_at timestamp with time zone,
             reference_type text, max_retries integer, unique_key text, unique_scope text,
@@ -56,8 +60,10 @@ begin
         $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
+        ('_jobs_ids_behind', $$text$$, $$$$),
         ('_jobs_is_locked', $$boolean$$, $$key bigint$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
+        ('_jobs_key_holder', $$SETOF jobs$$, $$job_type text, unique_key text$$),
         ('_jobs_lock', $$jobs$$, $$job_id bigint$$),
         ('_jobs_lock_crashed', $$bigint[]$$, $$
             queue text, priority integer, job_types text[], due timestamp with time zone,
@@ -83,6 +89,7 @@ begin
         $$),
         ('_jobs_next_level', $$integer$$, $$queue text, below integer, floors jsonb$$),
         ('_jobs_notify', $$trigger$$, $$$$),
+        ('_jobs_objects_of_strangers', $$text$$, $$schema text, installer oid$$),
         ('_jobs_reconcile', $$
             TABLE(released bigint, is_settled boolean)
         $$, $$
@@ -189,11 +196,10 @@ begin
             reference_type jobs_reference_type, reference_id bigint,
             reference_key jobs_reference_key, group_key text, batch_id bigint,
             retry_count jobs_count, max_retries jobs_count, crash_count jobs_crash_count,
-            attempt jobs_count, run_at jobs_run_at, expires_at timestamp with time zone,
-            depends_on_left integer, worker text, lease_until timestamp with time zone,
-            cancel_requested_at timestamp with time zone, created_at timestamp with time zone,
-            updated_at timestamp with time zone, started_at timestamp with time zone,
-            finished_at timestamp with time zone, age interval, error text
+            attempt jobs_count, run_at jobs_moment, expires_at jobs_moment,
+            depends_on_left integer, worker text, lease_until jobs_moment,
+            cancel_requested_at jobs_moment, created_at jobs_moment, updated_at jobs_moment,
+            started_at jobs_moment, finished_at jobs_moment, age interval, error text
         $$),
         ('jobs_next_due', $$timestamp with time zone$$, $$
             queues text[], job_types text[] DEFAULT NULL::text[]

@@ -33,12 +33,13 @@ begin
     create domain jobs_crash_count as smallint
         constraint jobs_crash_count_is_not_negative
             check (value >= 0);
-    create domain jobs_run_at as timestamptz
-        constraint jobs_run_at_is_in_the_years_1_to_9999
+    create domain jobs_moment as timestamptz
+        constraint jobs_moments_are_in_the_years_1_to_9999
             check (value >= '0001-01-02 00:00:00+00' and value < '9999-12-31 00:00:00+00');
     create domain jobs_backoff as interval[]
         constraint jobs_backoff_holds_delays
-            check (cardinality(value) > 0 and array_position(value, null) is null
+            check (cardinality(value) > 0 and array_ndims(value) = 1
+                   and array_lower(value, 1) = 1 and array_position(value, null) is null
                    and interval '0' <= all (value) and interval '100 years' >= all (value));
 end
 $domains$;
@@ -52,18 +53,18 @@ $domains$;
 -- or pages would split.
 create table if not exists jobs (
     id bigint generated always as identity,
-    created_at timestamptz not null default clock_timestamp(),
+    created_at jobs_moment not null default clock_timestamp(),
     max_retries jobs_count not null default 3,
     priority jobs_priority not null default 0,
     crash_count jobs_crash_count not null default 0,
     retry_count jobs_count not null default 0,
     attempt jobs_count not null default 0,
-    run_at jobs_run_at not null default clock_timestamp(),
-    updated_at timestamptz not null default clock_timestamp(),
-    started_at timestamptz,
-    lease_until timestamptz,
-    cancel_requested_at timestamptz,
-    finished_at timestamptz,
+    run_at jobs_moment not null default clock_timestamp(),
+    updated_at jobs_moment not null default clock_timestamp(),
+    started_at jobs_moment,
+    lease_until jobs_moment,
+    cancel_requested_at jobs_moment,
+    finished_at jobs_moment,
     status text collate "C" not null default 'pending',
     worker text collate "C",
     progress jsonb,
@@ -82,7 +83,7 @@ create table if not exists jobs (
     group_key text collate "C",
     batch_id bigint,
     depends_on_left int,
-    expires_at timestamptz,
+    expires_at jobs_moment,
     unique_until timestamptz,
     marks smallint,
     constraint jobs_id_is_the_key
@@ -169,7 +170,7 @@ $indexes$;
 
 create table if not exists jobs_queues (
     queue text collate "C" not null,
-    paused_at timestamptz,
+    paused_at jobs_moment,
     constraint jobs_queues_queue_is_the_key
         primary key (queue),
     constraint jobs_queues_queue_has_a_name_of_at_most_512_bytes
@@ -180,7 +181,7 @@ create table if not exists jobs_queues (
 -- stops: dead versions that a held snapshot keeps would slow down every producer.
 create table if not exists jobs_workers (
     worker text collate "C" not null,
-    started_at timestamptz not null default clock_timestamp(),
+    started_at jobs_moment not null default clock_timestamp(),
     queues text[] not null,
     job_types text[],
     concurrency int not null,
@@ -194,10 +195,10 @@ create table if not exists jobs_workers (
 
 create table if not exists jobs_worker_ticks (
     worker text collate "C" not null,
-    seen_at timestamptz not null default clock_timestamp(),
-    missed_at timestamptz,
-    beats_until timestamptz,
-    leases_until timestamptz,
+    seen_at jobs_moment not null default clock_timestamp(),
+    missed_at jobs_moment,
+    beats_until jobs_moment,
+    leases_until jobs_moment,
     constraint jobs_worker_ticks_worker_is_the_key
         primary key (worker)
 ) with (fillfactor = 50);

@@ -1,7 +1,7 @@
 """Fixtures of the tests of the SQL functions: jobs in any status, more sessions, listeners."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -185,3 +185,13 @@ def acting_as(conn: Connection) -> Callable[[str], AbstractAsyncContextManager[N
             await conn.execute("reset role")
 
     return act
+
+
+@pytest.fixture
+def stranger(query: Callable[..., list[tuple[Any, ...]]]) -> Iterator[str]:
+    """A role that may create objects in the schema, as everybody could before PostgreSQL 15."""
+    query("create role pgjobs_stranger")
+    query("grant create on schema public to pgjobs_stranger")
+    yield "pgjobs_stranger"
+    query("drop owned by pgjobs_stranger cascade")
+    query("drop role pgjobs_stranger")

@@ -57,6 +57,20 @@ select 'privileges',
 from open_functions o,
     (select has_schema_privilege('public', current_schema(), 'create') as may_create) p
 union all
+select 'objects of other roles', case when s.objects is null then 'ok' else 'bad' end,
+    coalesce(s.objects || ': the functions of pgjobs might run them', 'none'),
+    format('drop them, or give them to %1$s: alter ... owner to %1$s', t.relowner::regrole)
+from pg_class t
+cross join lateral _jobs_objects_of_strangers(current_schema(), t.relowner) s(objects)
+where t.oid = 'jobs'::regclass
+union all
+select 'ids', case when i.mend is null then 'ok' else 'bad' end,
+    case when i.mend is null then 'the next ids are free'
+        else 'the sequence of jobs.id is behind: enqueueing fails, because rows have the next ids'
+        end,
+    i.mend
+from _jobs_ids_behind() i(mend)
+union all
 select 'version', 'ok', jobs_version(), null
 $$;
 

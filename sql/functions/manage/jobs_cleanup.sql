@@ -33,7 +33,7 @@ begin
             message = format('older_than must be from 0 to 1000 years, not %s', older_than);
     end if;
     perform _jobs_check_max_jobs(max_jobs);
-    v_before := clock_timestamp() - coalesce(older_than, '7 days');
+    v_before := _jobs_after(clock_timestamp(), -coalesce(older_than, '7 days'));
     for v_status in select distinct unnest(coalesce(statuses, '{completed}')) order by 1 loop
         v_ids := array(
             select j.id from jobs j

@@ -13,14 +13,16 @@ declare
         '_jobs_worker_help,_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
         '_jobs_worker_watch}';
     c_observer constant text[] := '{jobs_doctor,_jobs_doctor_jobs,_jobs_doctor_notify,'
-        '_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,jobs_list,jobs_queues,'
-        'jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_workers}';
+        '_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_ids_behind,jobs_list,'
+        '_jobs_objects_of_strangers,jobs_queues,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'
+        'jobs_workers}';
     c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retry,jobs_retry_many}';
     v_schema constant text := current_schema();
     v_owner constant oid := (select c.relowner from pg_class c where c.oid = 'jobs'::regclass);
     v_names text[] := case as_what when 'producer' then c_producer when 'worker' then c_worker
         when 'observer' then c_observer when 'admin' then c_admin end;
+    v_objects text;
     v_grant text;
 begin
     if v_names is null then
@@ -53,6 +55,15 @@ begin
             hint = format('Revoke it (revoke create on schema %I from public, %I), or install into '
                           'a schema of its own, by --schema.', v_schema, role_name);
     end if;
+    v_objects := _jobs_objects_of_strangers(v_schema, v_owner);
+    if v_objects is not null then
+        raise exception using errcode = 'JQ005',
+            message = format('schema %I holds objects of other roles, which the functions of pgjobs '
+                             'might run as %s, and nothing was granted: %s', v_schema,
+                             v_owner::regrole, v_objects),
+            hint = format('Drop them, or give them to %s (alter ... owner to), or install into a '
+                          'schema of its own, by --schema.', v_owner::regrole);
+    end if;
 
     for v_grant in
         select format('usage on schema %I', v_schema)
@@ -61,7 +72,7 @@ begin
         select format('execute on function %s', p.oid::regprocedure)
         from pg_proc p
         where p.pronamespace = quote_ident(v_schema)::regnamespace
-            and p.proname = any (v_names || '{jobs_channel,jobs_version}'::text[])
+            and p.proname = any (v_names || '{_jobs_after,jobs_channel,jobs_version}'::text[])
         union all
         select format('select on %s', c.oid::regclass)
         from pg_class c
