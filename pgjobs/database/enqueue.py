@@ -32,8 +32,8 @@ class Enqueue(Statements):
         jobs = await self._jobs(
             f"""select {JOB_COLUMNS} from {{schema}}.jobs_enqueue(
             $1::text, $2::text::jsonb, $3::text, $4::int,
-            coalesce($5::timestamptz, clock_timestamp() + $6::interval), $7::text, $8::bigint,
-            $9::int, $10::text, $11::text, $12::interval[], $13::text)""",
+            coalesce($5::timestamptz, {{schema}}._jobs_after(clock_timestamp(), $6::interval)),
+            $7::text, $8::bigint, $9::int, $10::text, $11::text, $12::interval[], $13::text)""",
             job_type, payload, queue, priority, *as_moment(run_at), reference_type, reference_id,
             max_retries, unique_key, unique_scope, backoff, reference_key,
         )
@@ -58,6 +58,6 @@ class Enqueue(Statements):
         if after is None:
             return at
         found: datetime | None = await self._value(
-            "select clock_timestamp() + $1::interval as value", after
+            "select {schema}._jobs_after(clock_timestamp(), $1::interval) as value", after
         )
         return found

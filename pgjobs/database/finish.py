@@ -88,7 +88,8 @@ class Finish(Statements):
         return await self._ids(
             """select jobs_release_many as id from {schema}.jobs_release_many(
             $1::text, $2::bigint[], $3::int[],
-            (select array_agg(coalesce(u.at, clock_timestamp() + u.after) order by u.place)
+            (select array_agg(coalesce(u.at, {schema}._jobs_after(clock_timestamp(), u.after))
+                order by u.place)
              from unnest($4::timestamptz[], $5::interval[])
                  with ordinality u(at, after, place)))""",
             worker, job_ids, attempts, [at for at, _ in moments], [after for _, after in moments],

@@ -45,7 +45,8 @@ class Manage(Statements):
         """Makes failed jobs pending now; returns their number."""
         value: int = await self._value(
             """select {schema}.jobs_retry_many($1::text[], $2::text[],
-            coalesce($3::timestamptz, clock_timestamp() + $4::interval), $5::int) as value""",
+            coalesce($3::timestamptz, {schema}._jobs_after(clock_timestamp(), $4::interval)),
+            $5::int) as value""",
             job_types, queues, *as_moment(failed_since), max_jobs,
         )
         return value

@@ -113,8 +113,10 @@ class Reading(Statements):
         value: int = await self._value(
             """select count(*) as value from {schema}.jobs_list
             where status = any ($1::text[]) and status <> 'pending'
-                and finished_at >= coalesce(clock_timestamp() - $2::interval, '-infinity')
-                and finished_at < coalesce(clock_timestamp() - $3::interval, 'infinity')""",
+                and finished_at >= coalesce(
+                    {schema}._jobs_after(clock_timestamp(), -$2::interval), '-infinity')
+                and finished_at < coalesce(
+                    {schema}._jobs_after(clock_timestamp(), -$3::interval), 'infinity')""",
             statuses, within, before,
         )
         return value

@@ -38,6 +38,7 @@ as $$
 declare
     c_last_id constant bigint := 9223372036854775807;
     v_now timestamptz := clock_timestamp();
+    v_lease_until timestamptz;
     v_left int := coalesce(max_jobs, 1);
     v_visited text[] := '{}';
     v_queue text;
@@ -58,6 +59,7 @@ declare
     v_count bigint;
 begin
     perform _jobs_check_claim(worker, queues, max_jobs, lease, job_types);
+    v_lease_until := _jobs_after(v_now, coalesce(lease, '1 minute'));
     foreach v_queue in array coalesce(queues, '{default}') loop
         exit when v_left = 0;
         continue when v_queue = any (v_visited);
@@ -105,8 +107,9 @@ begin
                     update jobs j
                     set status = 'processing',
                         worker = jobs_claim.worker,
-                        attempt = j.attempt + 1,
-                        lease_until = v_now + coalesce(lease, '1 minute'),
+                        -- No count that a row can hold makes the claim of the others fail.
+                        attempt = least(j.attempt, 2147483646) + 1,
+                        lease_until = v_lease_until,
                         updated_at = v_now,
                         started_at = v_now
                     where j.id = any (v_first || array(

@@ -24,8 +24,8 @@ begin
     update jobs j
     set status = 'processing',
         worker = jobs_start.worker,
-        attempt = j.attempt + 1,
-        lease_until = v_now + lease,
+        attempt = least(j.attempt, 2147483646) + 1,
+        lease_until = _jobs_after(v_now, lease),
         updated_at = v_now,
         started_at = v_now
     where j.id = job_id

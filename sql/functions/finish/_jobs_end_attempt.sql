@@ -49,7 +49,7 @@ begin
             when v_status = 'failed' then format('its worker was lost %s times, the last was %s',
                                                  j.crash_count + 1, coalesce(j.worker, 'unknown'))
             else j.error end,
-        run_at = coalesce(v_now + v_delay, j.run_at),
+        run_at = coalesce(_jobs_after(v_now, v_delay), j.run_at),
         -- Another job may hold the key by now: scope pending holds it until the job starts.
         unique_key = case when v_status = 'pending' and j.unique_scope = 'pending' then null
             else j.unique_key end,

@@ -15,7 +15,8 @@ as $$
 begin
     -- The next heartbeat comes after a third of the lease.
     update jobs_worker_ticks t
-    set beats_until = clock_timestamp() + lease / 2, leases_until = clock_timestamp() + lease
+    set beats_until = _jobs_after(clock_timestamp(), lease / 2),
+        leases_until = _jobs_after(clock_timestamp(), lease)
     where t.worker = _jobs_worker_beat.worker;
     perform _jobs_release_unnamed(worker, job_ids, attempts, clock_timestamp() - answer_within,
                                   registration);

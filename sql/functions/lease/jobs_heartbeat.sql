@@ -25,7 +25,8 @@ begin
     end if;
     perform _jobs_check_claim(worker, lease => lease);
     v_held := _jobs_lock_fenced_many(worker, job_ids, attempts, wait => false);
-    update jobs j set lease_until = clock_timestamp() + lease where j.id = any (v_held);
+    update jobs j set lease_until = _jobs_after(clock_timestamp(), lease)
+    where j.id = any (v_held);
     return query
     select u.job_id,
         case

@@ -10,7 +10,7 @@ begin
     return case
         when octet_length(current_schema()) + octet_length(topic) < 63
             then current_schema() || '.' || topic
-        else md5(current_schema()) || '.' || topic
+        else md5(current_schema()) || ':' || topic
     end;
 end
 $$;
