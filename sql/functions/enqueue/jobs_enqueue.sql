@@ -1,6 +1,10 @@
 -- Two sessions with one unique_key cannot both win: the partial unique index lets one insert pass
 -- and makes the other wait for that. Then the loser reads the winner's row. The winner's job
 -- may end between those two statements, so the loser tries again.
+--
+-- `on conflict` names no index, so that it heeds each unique index: also the one that
+-- `reindex concurrently` builds beside ix_jobs_unique_key, and the primary key, where the sequence
+-- of the ids may be behind.
 create or replace function jobs_enqueue(
     job_type text,
     payload jsonb default '{}',
@@ -17,9 +21,6 @@ create or replace function jobs_enqueue(
 ) returns setof jobs
 language plpgsql volatile security definer rows 1
 set search_path from current
-set enable_seqscan = off
-set enable_bitmapscan = off
-set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -41,21 +42,13 @@ begin
             jobs_enqueue.reference_id, coalesce(jobs_enqueue.max_retries, 3),
             jobs_enqueue.unique_key, coalesce(jobs_enqueue.unique_scope, 'live'),
             jobs_enqueue.backoff, jobs_enqueue.reference_key)
-        on conflict (job_type, unique_key)
-            where unique_key is not null
-                and (unique_scope in ('kept', 'period') or status in ('pending', 'blocked')
-                    or status = 'processing' and unique_scope = 'live')
-            do nothing
+        on conflict do nothing
         returning j.*;
         if found then
             return;
         end if;
-        select j.* into v_job
-        from jobs j
-        where j.job_type = jobs_enqueue.job_type
-            and j.unique_key = jobs_enqueue.unique_key
-            and (j.unique_scope in ('kept', 'period') or j.status in ('pending', 'blocked')
-                or j.status = 'processing' and j.unique_scope = 'live');
+        select h.* into v_job
+        from _jobs_key_holder(jobs_enqueue.job_type, jobs_enqueue.unique_key) h;
         if found then
             -- A producer that may not read jobs could otherwise read them by guessing keys.
             if not _jobs_may_read() then
@@ -68,10 +61,13 @@ begin
             return next v_job;
             return;
         end if;
+        perform _jobs_check_ids();
     end loop;
     raise exception using errcode = 'JQ004',
-        message = format('unique_key %L of %s changes too often; try again',
-                         jobs_enqueue.unique_key, jobs_enqueue.job_type);
+        message = case when jobs_enqueue.unique_key is null
+            then 'a unique index of the table jobs that pgjobs did not make refuses the job'
+            else format('unique_key %L of %s changes too often; try again',
+                        jobs_enqueue.unique_key, jobs_enqueue.job_type) end;
 end
 $$;
 

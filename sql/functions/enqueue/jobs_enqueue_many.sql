@@ -9,6 +9,7 @@ declare
     v_ids bigint[];
     v_item record;
     v_why text;
+    v_constraint text;
 begin
     if jsonb_typeof(jobs_enqueue_many.jobs) is distinct from 'array' then
         raise exception using errcode = 'JQ003', message = 'jobs must be an array of objects';
@@ -33,7 +34,10 @@ begin
         when sqlstate 'JQ003' or data_exception or integrity_constraint_violation
             or feature_not_supported or program_limit_exceeded
         then
-            get stacked diagnostics v_why = message_text;
+            get stacked diagnostics v_why = message_text, v_constraint = constraint_name;
+            if v_constraint = 'jobs_id_is_the_key' then
+                perform _jobs_check_ids();
+            end if;
             v_why := 'jobs: ' || v_why;
             -- Which object is wrong? The checks need no insert, so they wait for no other session.
             for v_item in
