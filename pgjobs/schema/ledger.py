@@ -23,6 +23,38 @@ _LOCK_TIMEOUT_MS = 50
 _RETRY_LOCK_EVERY_S = 0.2
 _GIVE_UP_LOCK_AFTER_S = 30.0
 
+# yoyo would make its tables step by step, and tell by their rows how far it has come. A restore of
+# the schema alone brings tables without rows. So all are made here, and yoyo changes none.
+_TABLES = b"""
+    create table if not exists pgjobs_migrations (
+        migration_hash varchar(64) primary key,
+        migration_id varchar(255),
+        applied_at_utc timestamp
+    );
+    create table if not exists pgjobs_migrations_log (
+        id varchar(36) primary key,
+        migration_hash varchar(64),
+        migration_id varchar(255),
+        operation varchar(10),
+        username varchar(255),
+        hostname varchar(255),
+        comment varchar(255),
+        created_at_utc timestamp
+    );
+    create table if not exists pgjobs_migrations_lock (
+        locked int primary key default 1,
+        ctime timestamp,
+        pid int not null
+    );
+    create table if not exists pgjobs_migrations_version (
+        version int primary key,
+        installed_at_utc timestamp
+    );
+    insert into pgjobs_migrations_version
+    select 2, clock_timestamp() at time zone 'UTC'
+    where not exists (select from pgjobs_migrations_version)
+"""
+
 
 class Ledger:
     """Applies the migrations of a folder to a schema and rolls them back.
@@ -33,7 +65,7 @@ class Ledger:
     def __init__(self, address: str, schema: str, folder: Path) -> None:
         self._migrations = _read_migrations(folder)
         self._backend = _Backend(address, schema)
-        self._backend.execute(self._backend.format_sql(_Backend.create_lock_table_sql))
+        self._backend.connection.execute(_TABLES)
         # yoyo's own lock is a row, which stays when its process is killed. This process holds the
         # advisory lock, so the process that wrote the row has ended.
         self._backend.break_lock()
@@ -47,6 +79,10 @@ class Ledger:
     def applied(self) -> list[str]:
         """Returns the ids of the applied migrations, the last one first."""
         return [m.id for m in self._backend.to_rollback(self._migrations)]
+
+    def forget(self) -> None:
+        """Empties the list of the applied migrations, for tables that are gone."""
+        self._backend.connection.execute("delete from pgjobs_migrations")
 
     def apply(self) -> list[str]:
         # Do not add post-apply hooks: yoyo runs them only if a migration is pending.
@@ -73,10 +109,6 @@ class _Backend(PostgresqlPsycopgBackend):
     log_table = "pgjobs_migrations_log"
     lock_table = "pgjobs_migrations_lock"
     version_table = "pgjobs_migrations_version"
-    # yoyo creates the table each time and ignores the error, which the server would log.
-    create_lock_table_sql = PostgresqlPsycopgBackend.create_lock_table_sql.replace(
-        "CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1
-    )
 
     def __init__(self, address: str, schema: str) -> None:
         self.schema = schema  # before the base class connects
@@ -90,6 +122,9 @@ class _Backend(PostgresqlPsycopgBackend):
         connection.execute(path)
         connection.execute(f"set lock_timeout = {_LOCK_TIMEOUT_MS}".encode())
         connection.execute("set client_min_messages = warning")
+
+    def ensure_internal_schema_updated(self) -> None:
+        """Changes nothing: the ledger has made the tables."""
 
     def copy(self) -> "_Backend":
         return _Backend(self.uri, self.schema)

@@ -54,6 +54,9 @@ def migrate(dsn: str | None = None, schema: str = "public", *, down: int = 0) ->
         _run(connection, _STRANGERS_FILES)
         with Ledger(address, schema, sql_folder() / "migrations") as ledger:
             if not down:
+                if not _tables_exist(connection):
+                    # The list may outlive the tables, in a restore of a few tables for example.
+                    ledger.forget()
                 applied = ledger.apply()
                 _run(connection, _install_files())
                 return applied

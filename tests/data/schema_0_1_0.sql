@@ -47,7 +47,7 @@ select not exists (select from pg_namespace where nspname = :'schema') as missin
 \if :pgjobs_missing
     create schema :"schema";
 \endif
-set local search_path to :"schema", pg_temp;
+select set_config('pgjobs.schema', :'schema', true) as schema \gset pgjobs_
 
 -- install/signatures.sql
 -- The functions and views, as they have to be after an installation: name, result, arguments (or
@@ -60,6 +60,9 @@ begin
     from (values
         -- begin of the generated list
         ('_jobs_advisory_key', $$bigint$$, $$kind text, name text$$),
+        ('_jobs_after', $$timestamp with time zone$$, $$
+            moment timestamp with time zone, delay interval
+        $$),
         ('_jobs_check_batch', $$void$$, $$
             worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),
@@ -71,6 +74,7 @@ begin
         ('_jobs_check_failure', $$void$$, $$
             errors text[], retries boolean[], retry_ins interval[]
         $$),
+        ('_jobs_check_ids', $$void$$, $$$$),
         ('_jobs_check_job', $$void$$, $$
             job_type text, queue text, priority integer, run_at timestamp with time zone,
             reference_type text, max_retries integer, unique_key text, unique_scope text,
@@ -108,8 +112,10 @@ begin
         $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
+        ('_jobs_ids_behind', $$text$$, $$$$),
         ('_jobs_is_locked', $$boolean$$, $$key bigint$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
+        ('_jobs_key_holder', $$SETOF jobs$$, $$job_type text, unique_key text$$),
         ('_jobs_lock', $$jobs$$, $$job_id bigint$$),
         ('_jobs_lock_crashed', $$bigint[]$$, $$
             queue text, priority integer, job_types text[], due timestamp with time zone,
@@ -135,6 +141,7 @@ begin
         $$),
         ('_jobs_next_level', $$integer$$, $$queue text, below integer, floors jsonb$$),
         ('_jobs_notify', $$trigger$$, $$$$),
+        ('_jobs_objects_of_strangers', $$text$$, $$schema text, installer oid$$),
         ('_jobs_reconcile', $$
             TABLE(released bigint, is_settled boolean)
         $$, $$
@@ -241,11 +248,10 @@ begin
             reference_type jobs_reference_type, reference_id bigint,
             reference_key jobs_reference_key, group_key text, batch_id bigint,
             retry_count jobs_count, max_retries jobs_count, crash_count jobs_crash_count,
-            attempt jobs_count, run_at jobs_run_at, expires_at timestamp with time zone,
-            depends_on_left integer, worker text, lease_until timestamp with time zone,
-            cancel_requested_at timestamp with time zone, created_at timestamp with time zone,
-            updated_at timestamp with time zone, started_at timestamp with time zone,
-            finished_at timestamp with time zone, age interval, error text
+            attempt jobs_count, run_at jobs_moment, expires_at jobs_moment,
+            depends_on_left integer, worker text, lease_until jobs_moment,
+            cancel_requested_at jobs_moment, created_at jobs_moment, updated_at jobs_moment,
+            started_at jobs_moment, finished_at jobs_moment, age interval, error text
         $$),
         ('jobs_next_due', $$timestamp with time zone$$, $$
             queues text[], job_types text[] DEFAULT NULL::text[]
@@ -284,11 +290,13 @@ $signatures$;
 -- Before anything is changed: each object of this schema that has one of our names must be ours.
 do $$
 declare
-    v_schema constant text := current_schema();
+    v_schema constant text := current_setting('pgjobs.schema');
+    v_jobs constant regclass := to_regclass(format('%I.jobs', v_schema));
     v_problem text;
     v_owner text;
 begin
-    if v_schema is null then
+    if not exists (select from pg_namespace n
+                   where n.nspname = v_schema and has_schema_privilege(n.oid, 'usage')) then
         raise exception 'the schema does not exist, or you may not use it'
             using errcode = 'JQ005', hint = 'Create it or grant usage.';
     end if;
@@ -331,11 +339,11 @@ begin
                 'ix_jobs_job_type', 'ix_jobs_status', 'ix_jobs_status_type',
                 'ix_jobs_reference_id', 'ix_jobs_reference_type', 'ix_jobs_reference',
                 'ix_jobs_reference_key')
-            and i.indrelid is distinct from to_regclass('jobs')
+            and i.indrelid is distinct from v_jobs
         limit 1;
     end if;
 
-    if v_problem is null and to_regclass('jobs') is null then
+    if v_problem is null and v_jobs is null then
         -- The owner of a domain decides what the columns of that domain may hold.
         select format('type %I.%I', v_schema, t.typname)
         into v_problem
@@ -343,7 +351,7 @@ begin
         where t.typnamespace = quote_ident(v_schema)::regnamespace
             and t.typname in ('jobs_reference_type', 'jobs_reference_key',
                 'jobs_unique_key', 'jobs_unique_scope', 'jobs_priority', 'jobs_count',
-                'jobs_crash_count', 'jobs_run_at', 'jobs_backoff')
+                'jobs_crash_count', 'jobs_moment', 'jobs_backoff')
         limit 1;
     end if;
 
@@ -386,6 +394,127 @@ begin
 end
 $$;
 
+set local search_path to :"schema", pg_temp;
+-- functions/manage/_jobs_objects_of_strangers.sql
+-- Our functions find by name what the schema holds, beside what PostgreSQL has. Where an operator or
+-- a function of the schema fits the types of a call better than PostgreSQL's own, the call gets that
+-- one, and runs it as the owner of pgjobs. So the schema may hold nothing that a stranger can change.
+-- A stranger is a role that is not the installer, a superuser or the owner of the database, to which
+-- the installer does not belong, and which cannot become the installer.
+--
+-- Left out are the members of an extension whose owner is no stranger, and tables, because our
+-- functions use no table but their own. A cast has neither schema nor owner. It counts as being
+-- where its function and its types are, and as belonging to their owners.
+--
+-- sql/install.sql makes this function before it relies on anything else in the schema, so that an
+-- upgrade replaces it in place: its arguments and its result stay as they are. Only names of
+-- PostgreSQL are on its path.
+create or replace function _jobs_objects_of_strangers(schema text, installer oid) returns text
+language sql stable
+set search_path to pg_catalog, pg_temp
+as $$
+with recursive above(role) as (
+    select installer
+    union
+    select m.roleid from above a join pg_auth_members m on m.member = a.role
+), stranger(role) as materialized (
+    select r.oid from pg_roles r
+    where not r.rolsuper
+        and r.oid not in (select a.role from above a)
+        and r.oid <> (select d.datdba from pg_database d where d.datname = current_database())
+        and not pg_has_role(r.oid, installer, 'member')
+), place(oid) as (
+    select n.oid from pg_namespace n where n.nspname = schema
+), object(class, id, owner) as (
+    select 'pg_proc'::regclass, p.oid, p.proowner from pg_proc p, place
+    where p.pronamespace = place.oid
+    union all
+    select 'pg_operator'::regclass, o.oid, o.oprowner from pg_operator o, place
+    where o.oprnamespace = place.oid
+    union all
+    -- Neither the array that comes with each type nor the rows of a table.
+    select 'pg_type'::regclass, t.oid, t.typowner from pg_type t, place
+    where t.typnamespace = place.oid
+        and not exists (select from pg_type e where e.typarray = t.oid)
+        and not exists (select from pg_class c where c.oid = t.typrelid and c.relkind <> 'c')
+    union all
+    select 'pg_cast'::regclass, c.oid, part.owner
+    from pg_cast c
+    cross join lateral (
+        select t.typnamespace as place, t.typowner as owner from pg_type t
+        where t.oid in (c.castsource, c.casttarget)
+        union all
+        select p.pronamespace, p.proowner from pg_proc p where p.oid = c.castfunc
+    ) part
+    where exists (select from place, pg_type t
+                  where t.oid in (c.castsource, c.casttarget) and t.typnamespace = place.oid)
+        or exists (select from place, pg_proc p
+                   where p.oid = c.castfunc and p.pronamespace = place.oid)
+    union all
+    select 'pg_opclass'::regclass, o.oid, o.opcowner from pg_opclass o, place
+    where o.opcnamespace = place.oid
+    union all
+    select 'pg_opfamily'::regclass, o.oid, o.opfowner from pg_opfamily o, place
+    where o.opfnamespace = place.oid
+    union all
+    select 'pg_collation'::regclass, c.oid, c.collowner from pg_collation c, place
+    where c.collnamespace = place.oid
+    union all
+    select 'pg_conversion'::regclass, c.oid, c.conowner from pg_conversion c, place
+    where c.connamespace = place.oid
+    union all
+    select 'pg_ts_config'::regclass, c.oid, c.cfgowner from pg_ts_config c, place
+    where c.cfgnamespace = place.oid
+    union all
+    select 'pg_ts_dict'::regclass, d.oid, d.dictowner from pg_ts_dict d, place
+    where d.dictnamespace = place.oid
+), strange(name, place) as (
+    select s.name, row_number() over (order by s.name)
+    from (
+        select distinct format('%s of %s', pg_describe_object(o.class, o.id, 0),
+                               quote_ident(pg_get_userbyid(o.owner))) as name
+        from object o
+        where o.owner in (select s.role from stranger s)
+            -- Whoever owns an extension may make own objects members of it.
+            and not exists (
+                select from pg_depend d
+                join pg_extension e on e.oid = d.refobjid
+                where d.classid = o.class and d.objid = o.id and d.deptype = 'e'
+                    and d.refclassid = 'pg_extension'::regclass
+                    and e.extowner not in (select s.role from stranger s))
+    ) s
+)
+select string_agg(s.name, ', ' order by s.place) filter (where s.place <= 10)
+    || case when count(*) > 10 then format(' and %s more', count(*) - 10) else '' end
+from strange s
+$$;
+
+comment on function _jobs_objects_of_strangers is
+    'internal: what another role owns in the schema and our functions might use; null: nothing';
+
+set local search_path to pg_catalog, pg_temp;
+-- install/strangers.sql
+-- Refuses a schema that holds what a stranger could let us run. Only names of PostgreSQL are on the
+-- path until that is known.
+do $strangers$
+declare
+    v_schema constant text := current_setting('pgjobs.schema');
+    v_objects text;
+begin
+    execute format('select %I._jobs_objects_of_strangers($1, $2)', v_schema)
+    into v_objects
+    using v_schema, (select r.oid from pg_roles r where r.rolname = current_user);
+    if v_objects is not null then
+        raise exception 'the schema % holds objects of other roles, which the functions of pgjobs'
+            ' might run, and nothing was changed: %', quote_ident(v_schema), v_objects
+            using errcode = 'JQ005', hint = format('Drop them, or give them to %I (alter ... owner'
+                ' to), or choose a schema of its own by --schema (or psql -v schema=...).',
+                current_user);
+    end if;
+end
+$strangers$;
+
+set local search_path to :"schema", pg_temp;
 
 -- The tables: guarded by the catalogue, so that all of them can be run every time.
 -- migrations/0001_jobs.sql
@@ -424,12 +553,13 @@ begin
     create domain jobs_crash_count as smallint
         constraint jobs_crash_count_is_not_negative
             check (value >= 0);
-    create domain jobs_run_at as timestamptz
-        constraint jobs_run_at_is_in_the_years_1_to_9999
+    create domain jobs_moment as timestamptz
+        constraint jobs_moments_are_in_the_years_1_to_9999
             check (value >= '0001-01-02 00:00:00+00' and value < '9999-12-31 00:00:00+00');
     create domain jobs_backoff as interval[]
         constraint jobs_backoff_holds_delays
-            check (cardinality(value) > 0 and array_position(value, null) is null
+            check (cardinality(value) > 0 and array_ndims(value) = 1
+                   and array_lower(value, 1) = 1 and array_position(value, null) is null
                    and interval '0' <= all (value) and interval '100 years' >= all (value));
 end
 $domains$;
@@ -443,18 +573,18 @@ $domains$;
 -- or pages would split.
 create table if not exists jobs (
     id bigint generated always as identity,
-    created_at timestamptz not null default clock_timestamp(),
+    created_at jobs_moment not null default clock_timestamp(),
     max_retries jobs_count not null default 3,
     priority jobs_priority not null default 0,
     crash_count jobs_crash_count not null default 0,
     retry_count jobs_count not null default 0,
     attempt jobs_count not null default 0,
-    run_at jobs_run_at not null default clock_timestamp(),
-    updated_at timestamptz not null default clock_timestamp(),
-    started_at timestamptz,
-    lease_until timestamptz,
-    cancel_requested_at timestamptz,
-    finished_at timestamptz,
+    run_at jobs_moment not null default clock_timestamp(),
+    updated_at jobs_moment not null default clock_timestamp(),
+    started_at jobs_moment,
+    lease_until jobs_moment,
+    cancel_requested_at jobs_moment,
+    finished_at jobs_moment,
     status text collate "C" not null default 'pending',
     worker text collate "C",
     progress jsonb,
@@ -473,7 +603,7 @@ create table if not exists jobs (
     group_key text collate "C",
     batch_id bigint,
     depends_on_left int,
-    expires_at timestamptz,
+    expires_at jobs_moment,
     unique_until timestamptz,
     marks smallint,
     constraint jobs_id_is_the_key
@@ -560,7 +690,7 @@ $indexes$;
 
 create table if not exists jobs_queues (
     queue text collate "C" not null,
-    paused_at timestamptz,
+    paused_at jobs_moment,
     constraint jobs_queues_queue_is_the_key
         primary key (queue),
     constraint jobs_queues_queue_has_a_name_of_at_most_512_bytes
@@ -571,7 +701,7 @@ create table if not exists jobs_queues (
 -- stops: dead versions that a held snapshot keeps would slow down every producer.
 create table if not exists jobs_workers (
     worker text collate "C" not null,
-    started_at timestamptz not null default clock_timestamp(),
+    started_at jobs_moment not null default clock_timestamp(),
     queues text[] not null,
     job_types text[],
     concurrency int not null,
@@ -585,10 +715,10 @@ create table if not exists jobs_workers (
 
 create table if not exists jobs_worker_ticks (
     worker text collate "C" not null,
-    seen_at timestamptz not null default clock_timestamp(),
-    missed_at timestamptz,
-    beats_until timestamptz,
-    leases_until timestamptz,
+    seen_at jobs_moment not null default clock_timestamp(),
+    missed_at jobs_moment,
+    beats_until jobs_moment,
+    leases_until jobs_moment,
     constraint jobs_worker_ticks_worker_is_the_key
         primary key (worker)
 ) with (fillfactor = 50);
@@ -720,6 +850,10 @@ $replace$;
 -- Two sessions with one unique_key cannot both win: the partial unique index lets one insert pass
 -- and makes the other wait for that. Then the loser reads the winner's row. The winner's job
 -- may end between those two statements, so the loser tries again.
+--
+-- `on conflict` names no index, so that it heeds each unique index: also the one that
+-- `reindex concurrently` builds beside ix_jobs_unique_key, and the primary key, where the sequence
+-- of the ids may be behind.
 create or replace function jobs_enqueue(
     job_type text,
     payload jsonb default '{}',
@@ -736,9 +870,6 @@ create or replace function jobs_enqueue(
 ) returns setof jobs
 language plpgsql volatile security definer rows 1
 set search_path from current
-set enable_seqscan = off
-set enable_bitmapscan = off
-set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -760,21 +891,13 @@ begin
             jobs_enqueue.reference_id, coalesce(jobs_enqueue.max_retries, 3),
             jobs_enqueue.unique_key, coalesce(jobs_enqueue.unique_scope, 'live'),
             jobs_enqueue.backoff, jobs_enqueue.reference_key)
-        on conflict (job_type, unique_key)
-            where unique_key is not null
-                and (unique_scope in ('kept', 'period') or status in ('pending', 'blocked')
-                    or status = 'processing' and unique_scope = 'live')
-            do nothing
+        on conflict do nothing
         returning j.*;
         if found then
             return;
         end if;
-        select j.* into v_job
-        from jobs j
-        where j.job_type = jobs_enqueue.job_type
-            and j.unique_key = jobs_enqueue.unique_key
-            and (j.unique_scope in ('kept', 'period') or j.status in ('pending', 'blocked')
-                or j.status = 'processing' and j.unique_scope = 'live');
+        select h.* into v_job
+        from _jobs_key_holder(jobs_enqueue.job_type, jobs_enqueue.unique_key) h;
         if found then
             -- A producer that may not read jobs could otherwise read them by guessing keys.
             if not _jobs_may_read() then
@@ -787,10 +910,13 @@ begin
             return next v_job;
             return;
         end if;
+        perform _jobs_check_ids();
     end loop;
     raise exception using errcode = 'JQ004',
-        message = format('unique_key %L of %s changes too often; try again',
-                         jobs_enqueue.unique_key, jobs_enqueue.job_type);
+        message = case when jobs_enqueue.unique_key is null
+            then 'a unique index of the table jobs that pgjobs did not make refuses the job'
+            else format('unique_key %L of %s changes too often; try again',
+                        jobs_enqueue.unique_key, jobs_enqueue.job_type) end;
 end
 $$;
 
@@ -809,6 +935,7 @@ declare
     v_ids bigint[];
     v_item record;
     v_why text;
+    v_constraint text;
 begin
     if jsonb_typeof(jobs_enqueue_many.jobs) is distinct from 'array' then
         raise exception using errcode = 'JQ003', message = 'jobs must be an array of objects';
@@ -833,7 +960,13 @@ begin
         when sqlstate 'JQ003' or data_exception or integrity_constraint_violation
             or feature_not_supported or program_limit_exceeded
         then
-            get stacked diagnostics v_why = message_text;
+            get stacked diagnostics v_why = message_text, v_constraint = constraint_name;
+            if v_constraint = 'jobs_id_is_the_key' then
+                perform _jobs_check_ids();
+                -- The sequence is behind no more: it has used up the id that was taken.
+                return query select a.id from _jobs_enqueue_together(jobs_enqueue_many.jobs) a;
+                return;
+            end if;
             v_why := 'jobs: ' || v_why;
             -- Which object is wrong? The checks need no insert, so they wait for no other session.
             for v_item in
@@ -861,6 +994,26 @@ $$;
 
 comment on function jobs_enqueue_many is
     'adds the jobs of a JSON array of objects, whose keys are the arguments of jobs_enqueue';
+
+-- functions/enqueue/_jobs_check_ids.sql
+create or replace function _jobs_check_ids() returns void
+language plpgsql stable
+set search_path from current
+as $$
+declare
+    v_mend text := _jobs_ids_behind();
+begin
+    if v_mend is not null then
+        raise exception using errcode = 'JQ005',
+            message = 'the sequence of jobs.id is behind the ids of the table, so the next ids are '
+                'taken, and nothing was added; as the owner of the table: ' || v_mend,
+            hint = 'Rows came in with their ids, by COPY or logical replication for example.';
+    end if;
+end
+$$;
+
+comment on function _jobs_check_ids is
+    'internal: raises if the sequence of jobs.id gives ids that other rows have';
 
 -- functions/enqueue/_jobs_check_job.sql
 -- The limits of a new job, for jobs_enqueue. The table's constraints are weaker: they alone check a
@@ -960,6 +1113,49 @@ $$;
 
 comment on function _jobs_enqueue_together is
     'internal: adds a batch of jobs and returns their rows, for jobs_enqueue_many and producers';
+
+-- functions/enqueue/_jobs_ids_behind.sql
+-- Behind is the sequence of jobs.id after rows came in with their ids: by a COPY or by logical
+-- replication, which leaves sequences as they are.
+create or replace function _jobs_ids_behind() returns text
+language plpgsql stable security definer
+set search_path from current
+as $$
+declare
+    v_sequence text := pg_get_serial_sequence('jobs', 'id');
+    v_next_id bigint;
+begin
+    if v_sequence is null then
+        return null;
+    end if;
+    execute format('select s.last_value + s.is_called::int from %s s', v_sequence) into v_next_id;
+    if v_next_id > coalesce((select max(j.id) from jobs j), 0) then
+        return null;
+    end if;
+    return format('select setval(%L, (select max(id) from %I.jobs))', v_sequence, current_schema());
+end
+$$;
+
+comment on function _jobs_ids_behind is
+    'internal: the statement that mends the sequence of jobs.id if it is behind; null: it is not';
+
+-- functions/enqueue/_jobs_key_holder.sql
+create or replace function _jobs_key_holder(job_type text, unique_key text) returns setof jobs
+language sql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+select j.*
+from jobs j
+where j.job_type = _jobs_key_holder.job_type
+    and j.unique_key = _jobs_key_holder.unique_key
+    and (j.unique_scope in ('kept', 'period') or j.status in ('pending', 'blocked')
+        or j.status = 'processing' and j.unique_scope = 'live')
+$$;
+
+comment on function _jobs_key_holder is 'internal: the job of this type that holds the unique_key';
 
 -- functions/enqueue/_jobs_may_read.sql
 -- Within a `security definer` function current_user is the function's owner. The caller is the role
@@ -1125,6 +1321,7 @@ as $$
 declare
     c_last_id constant bigint := 9223372036854775807;
     v_now timestamptz := clock_timestamp();
+    v_lease_until timestamptz;
     v_left int := coalesce(max_jobs, 1);
     v_visited text[] := '{}';
     v_queue text;
@@ -1145,6 +1342,7 @@ declare
     v_count bigint;
 begin
     perform _jobs_check_claim(worker, queues, max_jobs, lease, job_types);
+    v_lease_until := _jobs_after(v_now, coalesce(lease, '1 minute'));
     foreach v_queue in array coalesce(queues, '{default}') loop
         exit when v_left = 0;
         continue when v_queue = any (v_visited);
@@ -1192,8 +1390,9 @@ begin
                     update jobs j
                     set status = 'processing',
                         worker = jobs_claim.worker,
-                        attempt = j.attempt + 1,
-                        lease_until = v_now + coalesce(lease, '1 minute'),
+                        -- No count that a row can hold makes the claim of the others fail.
+                        attempt = least(j.attempt, 2147483646) + 1,
+                        lease_until = v_lease_until,
                         updated_at = v_now,
                         started_at = v_now
                     where j.id = any (v_first || array(
@@ -1282,8 +1481,8 @@ begin
     update jobs j
     set status = 'processing',
         worker = jobs_start.worker,
-        attempt = j.attempt + 1,
-        lease_until = v_now + lease,
+        attempt = least(j.attempt, 2147483646) + 1,
+        lease_until = _jobs_after(v_now, lease),
         updated_at = v_now,
         started_at = v_now
     where j.id = job_id
@@ -1828,6 +2027,18 @@ $$;
 comment on function jobs_release_many is
     'gives back the jobs that worker holds, and spends no retry; run_ats: new run_at of each';
 
+-- functions/finish/_jobs_after.sql
+-- A timestamptz plus an interval counts days and months by the calendar of the session's time zone:
+-- across a change of the clocks one day is 23 or 25 hours. Drivers write 24 hours as one day. So the
+-- sum is made in UTC, where a day has 24 hours; a month is one of the calendar. PostgreSQL inlines
+-- this function, so it has no settings of its own.
+create or replace function _jobs_after(moment timestamptz, delay interval) returns timestamptz
+language sql immutable
+return (moment at time zone 'UTC' + delay) at time zone 'UTC';
+
+comment on function _jobs_after is
+    'internal: a moment this much later, whatever the session''s time zone; a day has 24 hours';
+
 -- functions/finish/_jobs_check_batch.sql
 create or replace function _jobs_check_batch(
     worker text,
@@ -1938,7 +2149,7 @@ begin
             when v_status = 'failed' then format('its worker was lost %s times, the last was %s',
                                                  j.crash_count + 1, coalesce(j.worker, 'unknown'))
             else j.error end,
-        run_at = coalesce(v_now + v_delay, j.run_at),
+        run_at = coalesce(_jobs_after(v_now, v_delay), j.run_at),
         -- Another job may hold the key by now: scope pending holds it until the job starts.
         unique_key = case when v_status = 'pending' and j.unique_scope = 'pending' then null
             else j.unique_key end,
@@ -2059,13 +2270,15 @@ comment on function _jobs_lock_fenced_many is
 
 -- functions/finish/_jobs_retry_delay.sql
 -- So that jobs that failed together do not retry together, the delay has a jitter of 25 % either
--- way. The bound of an hour includes the jitter, so that jobs are spread at the bound too.
+-- way. The bound of an hour includes the jitter, so that jobs are spread at the bound too. A delay
+-- that is not valid counts as none: a run_at that no row can hold would make every recovery fail.
 create or replace function _jobs_retry_delay(backoff interval[], retry int) returns interval
 language sql volatile
 set search_path from current
 begin atomic
     select coalesce(
-        case when extract(year from b.delay) between 0 and 100 then b.delay end,
+        case when b.delay between '0' and '100 years' and extract(year from b.delay) between 0 and 100
+            then b.delay end,
         make_interval(
             secs => d.shortest + random() * (least(d.shortest / 3 * 5, 3600) - d.shortest)))
     from (values (0.75 * least(2 ^ least(retry - 1, 12), 3600))) d(shortest),
@@ -2104,7 +2317,8 @@ begin
     end if;
     perform _jobs_check_claim(worker, lease => lease);
     v_held := _jobs_lock_fenced_many(worker, job_ids, attempts, wait => false);
-    update jobs j set lease_until = clock_timestamp() + lease where j.id = any (v_held);
+    update jobs j set lease_until = _jobs_after(clock_timestamp(), lease)
+    where j.id = any (v_held);
     return query
     select u.job_id,
         case
@@ -2352,7 +2566,8 @@ as $$
 begin
     -- The next heartbeat comes after a third of the lease.
     update jobs_worker_ticks t
-    set beats_until = clock_timestamp() + lease / 2, leases_until = clock_timestamp() + lease
+    set beats_until = _jobs_after(clock_timestamp(), lease / 2),
+        leases_until = _jobs_after(clock_timestamp(), lease)
     where t.worker = _jobs_worker_beat.worker;
     perform _jobs_release_unnamed(worker, job_ids, attempts, clock_timestamp() - answer_within,
                                   registration);
@@ -2367,7 +2582,8 @@ comment on function _jobs_worker_beat is
 -- functions/workers: the register of workers, their modes, and signals to them
 -- functions/workers/jobs_channel.sql
 -- A channel's name has at most 63 bytes, a schema's name at most 58, which leaves room for `.jobs`
--- only. A longer topic of a long schema name gets a digest in place of the schema's name. It is
+-- only. A longer topic of a long schema name gets a digest in place of the schema's name, and a
+-- colon, because a schema may be named like a digest. It is
 -- PL/pgSQL, because each enqueue that notifies calls it twice, and PostgreSQL sets up an SQL
 -- function anew in each query.
 create or replace function jobs_channel(topic text) returns text
@@ -2378,7 +2594,7 @@ begin
     return case
         when octet_length(current_schema()) + octet_length(topic) < 63
             then current_schema() || '.' || topic
-        else md5(current_schema()) || '.' || topic
+        else md5(current_schema()) || ':' || topic
     end;
 end
 $$;
@@ -2524,9 +2740,10 @@ comment on function _jobs_session_holds is
 --
 --     <listening_key of the picked worker, or 0> <levels> <run_at in microseconds> <queue>
 --
--- A picked worker is in mode listening, so it has a free slot and claims at once. As many workers are picked as there are jobs, 16 at most. The other workers look 0.1 to
--- 0.2 s later, in case a picked one hangs (pgjobs/worker/listener.py). levels has bit n for
--- priority n - 9. run_at is the least of the jobs; one before 1970 is sent as 0.
+-- A picked worker is in mode listening, so it has a free slot and claims at once. As many workers
+-- are picked as there are jobs, 16 at most. The other workers look 0.1 to 0.2 s later, in case a
+-- picked one hangs (pgjobs/worker/listener.py). levels has bit n for priority n - 9. run_at is the
+-- least of the jobs; one before 1970 or after 9999 is sent as 0.
 --
 -- While the server's notification queue is half full this function sends nothing, because a full
 -- queue would make the caller's commit fail. Workers see that and look by themselves.
@@ -2542,13 +2759,14 @@ set search_path from current
 set plan_cache_mode = force_generic_plan
 as $$
 begin
-    if queue is null or pg_notification_queue_usage() >= 0.5 then
+    -- A longer name than a column allows does not fit into a notification.
+    if queue is null or octet_length(queue) > 512 or pg_notification_queue_usage() >= 0.5 then
         return;
     end if;
     perform pg_notify(jobs_channel('jobs'), queue),
         pg_notify(jobs_channel('jobs_signal'), format('%s %s %s %s',
             coalesce(picked.listening_key, 0), levels,
-            case when run_at >= '1970-01-01 00:00:00+00' and isfinite(run_at)
+            case when run_at >= '1970-01-01 00:00:00+00' and run_at < '9999-12-31 00:00:00+00'
                 then (extract(epoch from run_at) * 1000000)::bigint else 0 end, queue))
     from (select) one left join lateral (
         -- Ordered first, so that only as many locks are tried as it takes to find listening workers.
@@ -2984,7 +3202,7 @@ begin
             message = format('older_than must be from 0 to 1000 years, not %s', older_than);
     end if;
     perform _jobs_check_max_jobs(max_jobs);
-    v_before := clock_timestamp() - coalesce(older_than, '7 days');
+    v_before := _jobs_after(clock_timestamp(), -coalesce(older_than, '7 days'));
     for v_status in select distinct unnest(coalesce(statuses, '{completed}')) order by 1 loop
         v_ids := array(
             select j.id from jobs j
@@ -3018,14 +3236,16 @@ declare
         '_jobs_worker_help,_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
         '_jobs_worker_watch}';
     c_observer constant text[] := '{jobs_doctor,_jobs_doctor_jobs,_jobs_doctor_notify,'
-        '_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,jobs_list,jobs_queues,'
-        'jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_workers}';
+        '_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_ids_behind,jobs_list,'
+        '_jobs_objects_of_strangers,jobs_queues,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'
+        'jobs_workers}';
     c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retry,jobs_retry_many}';
     v_schema constant text := current_schema();
     v_owner constant oid := (select c.relowner from pg_class c where c.oid = 'jobs'::regclass);
     v_names text[] := case as_what when 'producer' then c_producer when 'worker' then c_worker
         when 'observer' then c_observer when 'admin' then c_admin end;
+    v_objects text;
     v_grant text;
 begin
     if v_names is null then
@@ -3058,6 +3278,15 @@ begin
             hint = format('Revoke it (revoke create on schema %I from public, %I), or install into '
                           'a schema of its own, by --schema.', v_schema, role_name);
     end if;
+    v_objects := _jobs_objects_of_strangers(v_schema, v_owner);
+    if v_objects is not null then
+        raise exception using errcode = 'JQ005',
+            message = format('schema %I holds objects of other roles, which the functions of pgjobs '
+                             'might run as %s, and nothing was granted: %s', v_schema,
+                             v_owner::regrole, v_objects),
+            hint = format('Drop them, or give them to %s (alter ... owner to), or install into a '
+                          'schema of its own, by --schema.', v_owner::regrole);
+    end if;
 
     for v_grant in
         select format('usage on schema %I', v_schema)
@@ -3066,7 +3295,7 @@ begin
         select format('execute on function %s', p.oid::regprocedure)
         from pg_proc p
         where p.pronamespace = quote_ident(v_schema)::regnamespace
-            and p.proname = any (v_names || '{jobs_channel,jobs_version}'::text[])
+            and p.proname = any (v_names || '{_jobs_after,jobs_channel,jobs_version}'::text[])
         union all
         select format('select on %s', c.oid::regclass)
         from pg_class c
@@ -3259,6 +3488,103 @@ $$;
 
 comment on function _jobs_check_queue is 'internal: raises if a queue''s name is invalid';
 
+-- functions/manage/_jobs_objects_of_strangers.sql
+-- Our functions find by name what the schema holds, beside what PostgreSQL has. Where an operator or
+-- a function of the schema fits the types of a call better than PostgreSQL's own, the call gets that
+-- one, and runs it as the owner of pgjobs. So the schema may hold nothing that a stranger can change.
+-- A stranger is a role that is not the installer, a superuser or the owner of the database, to which
+-- the installer does not belong, and which cannot become the installer.
+--
+-- Left out are the members of an extension whose owner is no stranger, and tables, because our
+-- functions use no table but their own. A cast has neither schema nor owner. It counts as being
+-- where its function and its types are, and as belonging to their owners.
+--
+-- sql/install.sql makes this function before it relies on anything else in the schema, so that an
+-- upgrade replaces it in place: its arguments and its result stay as they are. Only names of
+-- PostgreSQL are on its path.
+create or replace function _jobs_objects_of_strangers(schema text, installer oid) returns text
+language sql stable
+set search_path to pg_catalog, pg_temp
+as $$
+with recursive above(role) as (
+    select installer
+    union
+    select m.roleid from above a join pg_auth_members m on m.member = a.role
+), stranger(role) as materialized (
+    select r.oid from pg_roles r
+    where not r.rolsuper
+        and r.oid not in (select a.role from above a)
+        and r.oid <> (select d.datdba from pg_database d where d.datname = current_database())
+        and not pg_has_role(r.oid, installer, 'member')
+), place(oid) as (
+    select n.oid from pg_namespace n where n.nspname = schema
+), object(class, id, owner) as (
+    select 'pg_proc'::regclass, p.oid, p.proowner from pg_proc p, place
+    where p.pronamespace = place.oid
+    union all
+    select 'pg_operator'::regclass, o.oid, o.oprowner from pg_operator o, place
+    where o.oprnamespace = place.oid
+    union all
+    -- Neither the array that comes with each type nor the rows of a table.
+    select 'pg_type'::regclass, t.oid, t.typowner from pg_type t, place
+    where t.typnamespace = place.oid
+        and not exists (select from pg_type e where e.typarray = t.oid)
+        and not exists (select from pg_class c where c.oid = t.typrelid and c.relkind <> 'c')
+    union all
+    select 'pg_cast'::regclass, c.oid, part.owner
+    from pg_cast c
+    cross join lateral (
+        select t.typnamespace as place, t.typowner as owner from pg_type t
+        where t.oid in (c.castsource, c.casttarget)
+        union all
+        select p.pronamespace, p.proowner from pg_proc p where p.oid = c.castfunc
+    ) part
+    where exists (select from place, pg_type t
+                  where t.oid in (c.castsource, c.casttarget) and t.typnamespace = place.oid)
+        or exists (select from place, pg_proc p
+                   where p.oid = c.castfunc and p.pronamespace = place.oid)
+    union all
+    select 'pg_opclass'::regclass, o.oid, o.opcowner from pg_opclass o, place
+    where o.opcnamespace = place.oid
+    union all
+    select 'pg_opfamily'::regclass, o.oid, o.opfowner from pg_opfamily o, place
+    where o.opfnamespace = place.oid
+    union all
+    select 'pg_collation'::regclass, c.oid, c.collowner from pg_collation c, place
+    where c.collnamespace = place.oid
+    union all
+    select 'pg_conversion'::regclass, c.oid, c.conowner from pg_conversion c, place
+    where c.connamespace = place.oid
+    union all
+    select 'pg_ts_config'::regclass, c.oid, c.cfgowner from pg_ts_config c, place
+    where c.cfgnamespace = place.oid
+    union all
+    select 'pg_ts_dict'::regclass, d.oid, d.dictowner from pg_ts_dict d, place
+    where d.dictnamespace = place.oid
+), strange(name, place) as (
+    select s.name, row_number() over (order by s.name)
+    from (
+        select distinct format('%s of %s', pg_describe_object(o.class, o.id, 0),
+                               quote_ident(pg_get_userbyid(o.owner))) as name
+        from object o
+        where o.owner in (select s.role from stranger s)
+            -- Whoever owns an extension may make own objects members of it.
+            and not exists (
+                select from pg_depend d
+                join pg_extension e on e.oid = d.refobjid
+                where d.classid = o.class and d.objid = o.id and d.deptype = 'e'
+                    and d.refclassid = 'pg_extension'::regclass
+                    and e.extowner not in (select s.role from stranger s))
+    ) s
+)
+select string_agg(s.name, ', ' order by s.place) filter (where s.place <= 10)
+    || case when count(*) > 10 then format(' and %s more', count(*) - 10) else '' end
+from strange s
+$$;
+
+comment on function _jobs_objects_of_strangers is
+    'internal: what another role owns in the schema and our functions might use; null: nothing';
+
 -- functions/doctor: what is stuck and why
 -- functions/doctor/jobs_doctor.sql
 -- Runs with the rights of its caller, who is an observer at least, and says where those do not
@@ -3441,6 +3767,20 @@ select 'privileges',
         else format('revoke create on schema %I from public', current_schema()) end
 from open_functions o,
     (select has_schema_privilege('public', current_schema(), 'create') as may_create) p
+union all
+select 'objects of other roles', case when s.objects is null then 'ok' else 'bad' end,
+    coalesce(s.objects || ': the functions of pgjobs might run them', 'none'),
+    format('drop them, or give them to %1$s: alter ... owner to %1$s', t.relowner::regrole)
+from pg_class t
+cross join lateral _jobs_objects_of_strangers(current_schema(), t.relowner) s(objects)
+where t.oid = 'jobs'::regclass
+union all
+select 'ids', case when i.mend is null then 'ok' else 'bad' end,
+    case when i.mend is null then 'the next ids are free'
+        else 'the sequence of jobs.id is behind: enqueueing fails, because rows have the next ids'
+        end,
+    i.mend
+from _jobs_ids_behind() i(mend)
 union all
 select 'version', 'ok', jobs_version(), null
 $$;

@@ -111,9 +111,10 @@ async def test_a_row_against_all_constraints_does_not_stop_the_others(conn, bad)
         )
     await conn.execute("set session_replication_role = origin")
     await conn.execute(
-        f"""insert into jobs (job_type, status, worker, attempt, lease_until, finished_at) values
-            ('ok', 'pending', null, 0, null, null), ('ok', 'processing', 'dead', 1, {gone}, null),
-            ('ok', 'completed', null, 1, null, {gone})"""
+        f"""insert into jobs (queue, job_type, status, worker, attempt, lease_until, finished_at)
+        values ('other', 'ok', 'pending', null, 0, null, null),
+            ('other', 'ok', 'processing', 'dead', 1, {gone}, null),
+            ('other', 'ok', 'completed', null, 1, null, {gone})"""
     )
     recovered = await conn.fetch("select job_type from jobs_recover()")
     assert [job["job_type"] for job in recovered].count("ok") == 1

@@ -51,3 +51,36 @@ async def test_the_longest_schema_name_has_both_channels(conn, pgjobs_dsn, conne
     await conn.execute(f"select {schema}.jobs_claim('me'), {schema}.jobs_cancel(1)")
     await listener.execute("select 1")
     assert heard == [f"{channels[0]} default", f"{channels[1]} 1"]
+
+
+async def test_names_that_join_to_the_same_text_share_neither_a_lock_nor_a_channel(
+    conn, other, pgjobs_dsn
+):
+    for schema in ("a", "a.b", "a.jobs"):
+        migrate(pgjobs_dsn, schema=schema)
+    await conn.execute("select a.jobs_worker_start('b.c', '{default}', null, 1)")
+    await other.execute("""select "a.b".jobs_worker_start('c', '{default}', null, 1)""")
+    names, kinds = ["", "b", "1 b", "b.c", "1", "name b"], ["name", "gate", "polling 1", "polling 2"]
+    keys = [
+        await conn.fetchval(f'select "{schema}"._jobs_advisory_key($1, $2)', kind, name)
+        for schema in ("a", "a.b", "a.jobs") for kind in kinds for name in names
+    ]
+    assert len(set(keys)) == len(keys)
+    channels = [
+        await conn.fetchval(f'select "{schema}".jobs_channel($1)', topic)
+        for schema in ("a", "a.b", "a.jobs") for topic in ("jobs", "jobs_cancel", "jobs_signal")
+    ]
+    assert len(set(channels)) == len(channels)
+
+
+async def test_a_schema_that_is_named_like_the_digest_of_another_shares_no_channel(
+    conn, pgjobs_dsn
+):
+    long = "s" * 58
+    digest = await conn.fetchval("select md5($1)", long)
+    migrate(pgjobs_dsn, schema=long)
+    migrate(pgjobs_dsn, schema=digest)
+    names = await conn.fetchrow(
+        f"""select {long}.jobs_channel('jobs_cancel'), "{digest}".jobs_channel('jobs_cancel')"""
+    )
+    assert names[0] != names[1]

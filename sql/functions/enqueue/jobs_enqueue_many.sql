@@ -37,6 +37,9 @@ begin
             get stacked diagnostics v_why = message_text, v_constraint = constraint_name;
             if v_constraint = 'jobs_id_is_the_key' then
                 perform _jobs_check_ids();
+                -- The sequence is behind no more: it has used up the id that was taken.
+                return query select a.id from _jobs_enqueue_together(jobs_enqueue_many.jobs) a;
+                return;
             end if;
             v_why := 'jobs: ' || v_why;
             -- Which object is wrong? The checks need no insert, so they wait for no other session.
