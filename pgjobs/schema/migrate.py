@@ -51,7 +51,7 @@ def migrate(dsn: str | None = None, schema: str = "public", *, down: int = 0) ->
         # Until here every name is one of PostgreSQL's.
         _run(connection, [*_PREPARE_FILES, "install/check.sql"])
         _enter_schema(connection, schema)
-        _run(connection, _STRANGERS_FILES)
+        _run(connection, _STRANGERS_FILES, keep=False)
         with Ledger(address, schema, sql_folder() / "migrations") as ledger:
             if not down:
                 if not _tables_exist(connection):
@@ -98,8 +98,9 @@ def _install_files() -> list[str]:
     return [name for name in names if not name.startswith("migrations/")]
 
 
-def _run(connection: psycopg.Connection, names: Sequence[str]) -> None:
-    with connection.transaction():
+def _run(connection: psycopg.Connection, names: Sequence[str], *, keep: bool = True) -> None:
+    """Runs the files in one transaction; ``keep`` false: for the errors that they raise."""
+    with connection.transaction(force_rollback=not keep):
         # Without parameters, psycopg sends many statements at once and does not replace "%".
         connection.execute("\n".join(_read(name) for name in names).encode())
 
