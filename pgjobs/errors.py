@@ -36,7 +36,10 @@ class DuplicateJob(PgjobsError, PostgresError):
 
 
 class SchemaMismatch(PgjobsError, PostgresError):
-    """The tables are missing, not ours, or of another version than this code needs."""
+    """The tables are missing, not ours, of another version than this code needs, or damaged.
+
+    The message says what to do.
+    """
 
     sqlstate = "JQ005"
 

@@ -396,11 +396,11 @@ $$;
 
 set local search_path to :"schema", pg_temp;
 -- functions/manage/_jobs_objects_of_strangers.sql
--- Our functions find by name what the schema holds, beside what PostgreSQL has. Where an operator or
--- a function of the schema fits the types of a call better than PostgreSQL's own, the call gets that
--- one, and runs it as the owner of pgjobs. So the schema may hold nothing that a stranger can change.
--- A stranger is a role that is not the installer, a superuser or the owner of the database, to which
--- the installer does not belong, and which cannot become the installer.
+-- Our functions find by name what the schema holds, beside what PostgreSQL has. Where an operator
+-- or a function of the schema fits the types of a call better than PostgreSQL's own, the call gets
+-- that one, and runs it as the owner of pgjobs. So the schema may hold nothing that a stranger can
+-- change. A stranger is a role that is not the installer, a superuser or the owner of the database,
+-- to which the installer does not belong, and which cannot become the installer.
 --
 -- Left out are the members of an extension whose owner is no stranger, and tables, because our
 -- functions use no table but their own. A cast has neither schema nor owner. It counts as being
@@ -2028,10 +2028,10 @@ comment on function jobs_release_many is
     'gives back the jobs that worker holds, and spends no retry; run_ats: new run_at of each';
 
 -- functions/finish/_jobs_after.sql
--- A timestamptz plus an interval counts days and months by the calendar of the session's time zone:
--- across a change of the clocks one day is 23 or 25 hours. Drivers write 24 hours as one day. So the
--- sum is made in UTC, where a day has 24 hours; a month is one of the calendar. PostgreSQL inlines
--- this function, so it has no settings of its own.
+-- A timestamptz plus an interval counts days and months by the calendar of the session's time
+-- zone: across a change of the clocks one day is 23 or 25 hours. Drivers write 24 hours as one day.
+-- So the sum is made in UTC, where a day has 24 hours; a month is one of the calendar. PostgreSQL
+-- inlines this function, so it has no settings of its own.
 create or replace function _jobs_after(moment timestamptz, delay interval) returns timestamptz
 language sql immutable
 return (moment at time zone 'UTC' + delay) at time zone 'UTC';
@@ -2277,8 +2277,8 @@ language sql volatile
 set search_path from current
 begin atomic
     select coalesce(
-        case when b.delay between '0' and '100 years' and extract(year from b.delay) between 0 and 100
-            then b.delay end,
+        case when b.delay between '0' and '100 years'
+            and extract(year from b.delay) between 0 and 100 then b.delay end,
         make_interval(
             secs => d.shortest + random() * (least(d.shortest / 3 * 5, 3600) - d.shortest)))
     from (values (0.75 * least(2 ^ least(retry - 1, 12), 3600))) d(shortest),
@@ -2583,9 +2583,8 @@ comment on function _jobs_worker_beat is
 -- functions/workers/jobs_channel.sql
 -- A channel's name has at most 63 bytes, a schema's name at most 58, which leaves room for `.jobs`
 -- only. A longer topic of a long schema name gets a digest in place of the schema's name, and a
--- colon, because a schema may be named like a digest. It is
--- PL/pgSQL, because each enqueue that notifies calls it twice, and PostgreSQL sets up an SQL
--- function anew in each query.
+-- colon, because a schema may be named like a digest. It is PL/pgSQL, because each enqueue that
+-- notifies calls it twice, and PostgreSQL sets up an SQL function anew in each query.
 create or replace function jobs_channel(topic text) returns text
 language plpgsql stable
 set search_path from current
@@ -2766,7 +2765,8 @@ begin
     perform pg_notify(jobs_channel('jobs'), queue),
         pg_notify(jobs_channel('jobs_signal'), format('%s %s %s %s',
             coalesce(picked.listening_key, 0), levels,
-            case when run_at >= '1970-01-01 00:00:00+00' and run_at < '9999-12-31 00:00:00+00'
+            case when run_at >= '1970-01-01 00:00:00+00'
+                and run_at < '9999-12-31 00:00:00+00'
                 then (extract(epoch from run_at) * 1000000)::bigint else 0 end, queue))
     from (select) one left join lateral (
         -- Ordered first, so that only as many locks are tried as it takes to find listening workers.
@@ -3489,11 +3489,11 @@ $$;
 comment on function _jobs_check_queue is 'internal: raises if a queue''s name is invalid';
 
 -- functions/manage/_jobs_objects_of_strangers.sql
--- Our functions find by name what the schema holds, beside what PostgreSQL has. Where an operator or
--- a function of the schema fits the types of a call better than PostgreSQL's own, the call gets that
--- one, and runs it as the owner of pgjobs. So the schema may hold nothing that a stranger can change.
--- A stranger is a role that is not the installer, a superuser or the owner of the database, to which
--- the installer does not belong, and which cannot become the installer.
+-- Our functions find by name what the schema holds, beside what PostgreSQL has. Where an operator
+-- or a function of the schema fits the types of a call better than PostgreSQL's own, the call gets
+-- that one, and runs it as the owner of pgjobs. So the schema may hold nothing that a stranger can
+-- change. A stranger is a role that is not the installer, a superuser or the owner of the database,
+-- to which the installer does not belong, and which cannot become the installer.
 --
 -- Left out are the members of an extension whose owner is no stranger, and tables, because our
 -- functions use no table but their own. A cast has neither schema nor owner. It counts as being

@@ -34,7 +34,7 @@ async def behind(conn: asyncpg.Connection) -> None:
 async def test_enqueueing_names_the_statement_that_mends_a_sequence_that_is_behind(
     conn: asyncpg.Connection, behind: None, way: str
 ) -> None:
-    with pytest.raises(asyncpg.PostgresError, match="the sequence of jobs.id is behind") as caught:
+    with pytest.raises(asyncpg.PostgresError, match=r"sequence of jobs\.id is behind") as caught:
         await conn.fetch(WAYS[way])
     assert caught.value.sqlstate == "JQ005"
     assert str(caught.value).splitlines()[0].endswith(MEND)
@@ -88,5 +88,5 @@ async def test_an_id_that_is_taken_where_the_next_is_free_stops_nobody(
 async def test_a_unique_index_of_somebody_else_is_named_as_such(conn: asyncpg.Connection) -> None:
     await conn.execute("create unique index one_per_type on jobs (job_type)")
     await conn.execute("select jobs_enqueue('t')")
-    with pytest.raises(asyncpg.PostgresError, match="a unique index .* that pgjobs did not make"):
+    with pytest.raises(asyncpg.PostgresError, match=r"a unique index .* that pgjobs did not make"):
         await conn.execute("select jobs_enqueue('t')")

@@ -60,7 +60,8 @@ async def test_names_that_join_to_the_same_text_share_neither_a_lock_nor_a_chann
         migrate(pgjobs_dsn, schema=schema)
     await conn.execute("select a.jobs_worker_start('b.c', '{default}', null, 1)")
     await other.execute("""select "a.b".jobs_worker_start('c', '{default}', null, 1)""")
-    names, kinds = ["", "b", "1 b", "b.c", "1", "name b"], ["name", "gate", "polling 1", "polling 2"]
+    names = ["", "b", "1 b", "b.c", "1", "name b"]
+    kinds = ["name", "gate", "polling 1", "polling 2"]
     keys = [
         await conn.fetchval(f'select "{schema}"._jobs_advisory_key($1, $2)', kind, name)
         for schema in ("a", "a.b", "a.jobs") for kind in kinds for name in names

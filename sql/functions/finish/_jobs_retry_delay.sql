@@ -6,8 +6,8 @@ language sql volatile
 set search_path from current
 begin atomic
     select coalesce(
-        case when b.delay between '0' and '100 years' and extract(year from b.delay) between 0 and 100
-            then b.delay end,
+        case when b.delay between '0' and '100 years'
+            and extract(year from b.delay) between 0 and 100 then b.delay end,
         make_interval(
             secs => d.shortest + random() * (least(d.shortest / 3 * 5, 3600) - d.shortest)))
     from (values (0.75 * least(2 ^ least(retry - 1, 12), 3600))) d(shortest),

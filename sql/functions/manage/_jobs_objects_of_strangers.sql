@@ -1,8 +1,8 @@
--- Our functions find by name what the schema holds, beside what PostgreSQL has. Where an operator or
--- a function of the schema fits the types of a call better than PostgreSQL's own, the call gets that
--- one, and runs it as the owner of pgjobs. So the schema may hold nothing that a stranger can change.
--- A stranger is a role that is not the installer, a superuser or the owner of the database, to which
--- the installer does not belong, and which cannot become the installer.
+-- Our functions find by name what the schema holds, beside what PostgreSQL has. Where an operator
+-- or a function of the schema fits the types of a call better than PostgreSQL's own, the call gets
+-- that one, and runs it as the owner of pgjobs. So the schema may hold nothing that a stranger can
+-- change. A stranger is a role that is not the installer, a superuser or the owner of the database,
+-- to which the installer does not belong, and which cannot become the installer.
 --
 -- Left out are the members of an extension whose owner is no stranger, and tables, because our
 -- functions use no table but their own. A cast has neither schema nor owner. It counts as being

@@ -29,7 +29,8 @@ begin
     perform pg_notify(jobs_channel('jobs'), queue),
         pg_notify(jobs_channel('jobs_signal'), format('%s %s %s %s',
             coalesce(picked.listening_key, 0), levels,
-            case when run_at >= '1970-01-01 00:00:00+00' and run_at < '9999-12-31 00:00:00+00'
+            case when run_at >= '1970-01-01 00:00:00+00'
+                and run_at < '9999-12-31 00:00:00+00'
                 then (extract(epoch from run_at) * 1000000)::bigint else 0 end, queue))
     from (select) one left join lateral (
         -- Ordered first, so that only as many locks are tried as it takes to find listening workers.

@@ -1,8 +1,7 @@
 -- A channel's name has at most 63 bytes, a schema's name at most 58, which leaves room for `.jobs`
 -- only. A longer topic of a long schema name gets a digest in place of the schema's name, and a
--- colon, because a schema may be named like a digest. It is
--- PL/pgSQL, because each enqueue that notifies calls it twice, and PostgreSQL sets up an SQL
--- function anew in each query.
+-- colon, because a schema may be named like a digest. It is PL/pgSQL, because each enqueue that
+-- notifies calls it twice, and PostgreSQL sets up an SQL function anew in each query.
 create or replace function jobs_channel(topic text) returns text
 language plpgsql stable
 set search_path from current
