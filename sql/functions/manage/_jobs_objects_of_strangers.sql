@@ -24,6 +24,8 @@ with recursive above(role) as (
     where not r.rolsuper
         and r.oid not in (select a.role from above a)
         and r.oid <> (select d.datdba from pg_database d where d.datname = current_database())
+        -- Its only member is the owner of the database.
+        and r.rolname <> 'pg_database_owner'
         and not pg_has_role(r.oid, installer, 'member')
 ), place(oid) as (
     select n.oid from pg_namespace n where n.nspname = schema
