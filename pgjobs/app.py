@@ -26,9 +26,10 @@ from pgjobs.handler.run import Run
 from pgjobs.handler.task import Task
 from pgjobs.job.backoff import Backoff
 from pgjobs.job.job import Job, P
-from pgjobs.job.payload import encode
+from pgjobs.job.payload import NO_PAYLOAD, encode
 from pgjobs.producer import arguments
 from pgjobs.producer.arguments import BatchOptions, EnqueueOptions
+from pgjobs.producer.batch import Batch, batch_of
 from pgjobs.producer.producer import Producer
 from pgjobs.worker.worker import Worker
 
@@ -146,24 +147,36 @@ class App:
     async def enqueue(
         self,
         job_type: str,
-        payload: object = None,
+        payload: object = NO_PAYLOAD,
         *,
         conn: "Conn | None" = None,
         **options: Unpack[EnqueueOptions],
     ) -> Job[Any]:
         """Adds a job and returns it after the commit; with ``conn``, in conn's transaction.
 
-        ``payload``: a pydantic model, a dataclass or plain JSON data. Options: ``queue``,
-        ``priority`` (-9 to 9, higher first), ``max_retries``, ``backoff``. ``run_at``: not before
-        this moment (with a time zone), or ``delay``: not before this much later. ``reference``:
-        type and id or key of an entity. ``unique_key``: if a job of this type holds the key, that
-        job is returned instead; ``unique_scope``: how long a job holds it, ``live`` (until the job
-        ends) or ``kept`` (with its row). ``InvalidArgument``: no job was added. Without ``conn``,
-        ``ConnectionLost``: no answer came, at the latest after a minute; ``may_exist`` says whether
-        the job may have been added.
+        ``payload``: a pydantic model, a dataclass or plain JSON data. None is JSON null; a payload
+        that is left out is ``{}``. Options: ``queue``, ``priority`` (-9 to 9, higher first),
+        ``max_retries``, ``backoff``. ``run_at``: not before this moment (with a time zone), or
+        ``delay``: not before this much later. ``reference``: type and id or key of an entity.
+        ``unique_key``: if a job of this type holds the key, that job is returned instead;
+        ``unique_scope``: how long a job holds it, ``live`` (until the job ends) or ``kept`` (with
+        its row). ``InvalidArgument``: no job was added. Without ``conn``, ``ConnectionLost``: no
+        answer came, at the latest after a minute; ``may_exist`` says whether the job may have been
+        added.
         """
+        text = encode(payload, "the payload")
+        return await self.enqueue_text(job_type, text, conn=conn, **options)
+
+    async def enqueue_text(
+        self,
+        job_type: str,
+        text: str,
+        *,
+        conn: "Conn | None" = None,
+        **options: Unpack[EnqueueOptions],
+    ) -> Job[Any]:
+        """Adds a job as ``enqueue`` does; its payload is JSON text already."""
         given = arguments.job_arguments(job_type, options)
-        text = "{}" if payload is None else encode(payload, "the payload")
         if conn is not None:
             return await Database(executor(conn), self.schema).enqueue(payload=text, **given)
         await self.open()
@@ -183,29 +196,35 @@ class App:
         **options: Unpack[BatchOptions],
     ) -> list[int]:
         """Adds a job for each payload, all or none; ids in the same order. See ``enqueue``."""
-        if not isinstance(payloads, Iterable) or isinstance(payloads, str | bytes | Mapping):
-            raise InvalidArgument(f"payloads must be a list, not {payloads!r:.100}")
+        return await self.enqueue_batch(job_type, batch_of(payloads), conn=conn, **options)
+
+    async def enqueue_batch(
+        self,
+        job_type: str,
+        batch: Batch,
+        *,
+        conn: "Conn | None" = None,
+        **options: Unpack[BatchOptions],
+    ) -> list[int]:
+        """Adds the jobs of a batch, all or none; ids in the same order."""
         given = arguments.job_arguments(job_type, options, BatchOptions)
         if conn is not None:
             database = Database(executor(conn), self.schema)
-            text = await self._as_batch(given, payloads, database)
+            text = batch(await self._shared(given, database))
         else:
             pool, deadline = await self.pool(), give_up_at()
             asking = Borrower(pool, give_up_at=deadline, adds=False)
-            text = await self._as_batch(given, payloads, Database(asking, self.schema))
+            text = batch(await self._shared(given, Database(asking, self.schema)))
             borrower = Borrower(pool, give_up_at=deadline + sending_s(text))
             database = Database(borrower, self.schema)
         return await database.enqueue_many(text) if text else []
 
-    async def _as_batch(
-        self, given: dict[str, Any], payloads: Iterable[object], database: Database
-    ) -> str:
-        """The argument of ``jobs_enqueue_many``, JSON text; "" if there are no payloads."""
+    @staticmethod
+    async def _shared(given: dict[str, Any], database: Database) -> dict[str, Any]:
+        """What all items of a batch share; a delay is a moment by the database's clock."""
         if "run_at" in given:
             given["run_at"] = await database.moment(given["run_at"])
-        item = arguments.as_item(given)
-        items = [{**item, "payload": payload} for payload in payloads]
-        return encode(items, "a payload") if items else ""
+        return arguments.as_item(given)
 
     def worker(
         self,
@@ -303,7 +322,7 @@ _default = App()
 
 async def enqueue(
     job_type: str,
-    payload: object = None,
+    payload: object = NO_PAYLOAD,
     *,
     conn: "Conn | None" = None,
     **options: Unpack[EnqueueOptions],
