@@ -266,7 +266,7 @@ class App:
         async with self._opening:
             if self._pool is None or self._loop is not loop:
                 # The pool of a closed event loop cannot be closed any more.
-                name = f"pgjobs {os.path.basename(sys.argv[0]) or 'app'}"
+                name = f"pgjobs {_program() or 'app'}"
                 self._pool = await asyncpg.create_pool(
                     min_size=0, max_size=self._pool_size, connect=Connector(self.dsn, name=name)
                 )
@@ -315,6 +315,12 @@ class App:
         finally:
             if not was_open:
                 await self.close()
+
+
+def _program() -> str:
+    # An interpreter within another program may have no arguments.
+    argv: list[str] = getattr(sys, "argv", None) or [""]
+    return os.path.basename(argv[0])
 
 
 _default = App()
