@@ -54,8 +54,8 @@ class PayloadType:
         read = self.read(data)
         if is_of_type:
             self.compare(value, read, data)
-        else:
-            check(value, data)
+        elif not _is_plain(value):
+            _compare_objects(value, read, self._holds_untyped)
         return data
 
     def compare(self, written: object, read: object, data: bytes) -> None:
@@ -195,6 +195,36 @@ def _compare(written: Any, read: Any, untyped: bool, path: str = "") -> None:
                 " secret, or give the field a serializer"
             )
         raise ReadsDifferently(f"{where} is {_shown(written)}, and would be read as {_shown(read)}")
+
+
+def _compare_objects(written: Any, read: Any, untyped: bool) -> None:
+    """Compares the objects in plain data, which a type has read, with what it has made of them."""
+    kind: Any = type(written)
+    if _is_object(kind):
+        _compare(written, read, untyped)
+    elif isinstance(written, Mapping):
+        for key, item in written.items():
+            found = read.get(key, _MISSING) if isinstance(read, Mapping) else _field_of(read, key)
+            if found is _MISSING:
+                _check_parts(item)
+            else:
+                _compare_objects(item, found, untyped)
+    elif isinstance(written, list | tuple | deque) and isinstance(read, list | tuple | deque):
+        for item, found in zip(written, read, strict=False):
+            _compare_objects(item, found, untyped)
+    else:
+        _check_parts(written)
+
+
+def _field_of(read: Any, key: Any) -> Any:
+    """The field of a model or dataclass that was read from this key."""
+    kind: Any = type(read)
+    if not _is_object(kind) or not isinstance(key, str):
+        return _MISSING
+    if issubclass(kind, BaseModel):
+        aliases = (name for name, f in kind.model_fields.items() if f.validation_alias == key)
+        key = next(aliases, key)
+    return _field(read, key)
 
 
 def _are_same(written: Any, read: Any, untyped: bool, path: str) -> bool:

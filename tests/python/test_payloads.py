@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from pydantic import Base64Bytes, BaseModel, RootModel
+from pydantic import Base64Bytes, BaseModel, Field, RootModel
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 
 import pgjobs
@@ -25,6 +25,11 @@ class Settings(BaseModel):
 
 class Longer(Ingest):
     more: int = 2
+
+
+class Group(BaseModel):
+    one: Ingest | None = Field(default=None, alias="first")
+    all: list[Ingest] = []
 
 
 class Other(BaseModel):
@@ -168,6 +173,18 @@ async def test_a_task_refuses_a_payload_that_does_not_fit_its_type(app, conn, pa
     with pytest.raises(InvalidArgument):
         await handler.enqueue_many("abc")
     assert await stored(conn) == []
+
+
+@pytest.mark.parametrize("nested", [{"first": Longer(path="a")}, {"all": [Longer(path="a")]}])
+async def test_an_object_of_a_subclass_within_plain_data_is_refused_by_a_task_too(app, nested):
+    @app.job("t")
+    async def handler(job: Job[Group]) -> None: ...
+
+    with pytest.raises(InvalidArgument, match="would be read as Ingest"):
+        await handler.enqueue(nested)
+    same = Ingest(path="a")
+    job = await handler.enqueue({"first": same, "all": [same, {"path": "b"}]})
+    assert job.payload["all"][1] == {"path": "b"}
 
 
 async def test_a_task_without_a_payload_enqueues_an_empty_object_if_its_type_reads_it(app, conn):
