@@ -1041,8 +1041,8 @@ end
 $trigger$;
 
 -- functions/enqueue/_jobs_unpack.sql
--- jsonb_to_recordset gives null for a payload that is JSON null, and for one that is left out. So such
--- a payload is looked up in its object, where only the former is.
+-- jsonb_to_recordset gives null for a payload that is JSON null, and for one that is left out. So
+-- such a payload is looked up in its object, which holds only the former.
 create or replace function _jobs_unpack(jobs jsonb) returns table (
     job_type text,
     payload jsonb,
@@ -1061,9 +1061,9 @@ create or replace function _jobs_unpack(jobs jsonb) returns table (
 language sql immutable
 set search_path from current
 as $$
-select i.job_type, coalesce(i.payload, jobs -> (i.place - 1)::int -> 'payload'), i.queue, i.priority,
-    i.run_at, i.reference_type, i.reference_id, i.max_retries, i.unique_key, i.unique_scope,
-    i.backoff, i.reference_key, i.place
+select i.job_type, coalesce(i.payload, jobs -> (i.place - 1)::int -> 'payload'), i.queue,
+    i.priority, i.run_at, i.reference_type, i.reference_id, i.max_retries, i.unique_key,
+    i.unique_scope, i.backoff, i.reference_key, i.place
 from rows from (
     jsonb_to_recordset(jobs) as (
         job_type text, payload jsonb, queue text, priority int, run_at timestamptz,
