@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--chaos",
         metavar="PATH",
-        help="run tests/chaos at full size, a quarter of an hour, and write the report there",
+        help="run tests/chaos at full size, 20 minutes, and write the report there",
     )
 
 
