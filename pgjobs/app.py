@@ -5,20 +5,19 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack, cast, overload
 
 import asyncpg
 
-from pgjobs.connection import borrowed, patience
 from pgjobs.connection.borrowed import Borrower
-from pgjobs.connection.connector import Connector
 from pgjobs.connection.dsn import redact, resolve
 from pgjobs.connection.executor import executor
-from pgjobs.connection.link import Link
 from pgjobs.connection.patience import give_up_at, sending_s
+from pgjobs.connection.tether import tether
 from pgjobs.database import Database
 from pgjobs.errors import InvalidArgument
 from pgjobs.handler.held_job import HeldJob, Holder
@@ -29,7 +28,7 @@ from pgjobs.job.job import Job, P
 from pgjobs.job.payload import encode
 from pgjobs.producer import arguments
 from pgjobs.producer.arguments import BatchOptions, EnqueueOptions
-from pgjobs.producer.producer import Producer
+from pgjobs.producer.connections import Connections
 from pgjobs.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -67,7 +66,8 @@ class App:
     ``dsn``: where the database is; else PGJOBS_DSN, DATABASE_URL, or libpq's PG* variables.
     ``schema``: where pgjobs is installed. ``lifespan``: as in Starlette, makes an async context
     manager that surrounds a worker's run; its mapping becomes ``app.state``.
-    ``pool_size``: connections for ``job.transaction()`` and most calls without ``conn``.
+    ``pool_size``: connections for ``job.transaction()``, and as many for calls without ``conn``;
+    in each event loop that the app is used in.
     """
 
     def __init__(
@@ -81,16 +81,20 @@ class App:
         self._given_dsn = dsn
         self.schema = schema
         self.tasks: dict[str, Task[Any, Any]] = {}
-        self.state: Any = SimpleNamespace()
+        self._last_state: Any = SimpleNamespace()
         self._lifespan = lifespan
         self._pool_size = pool_size
-        self._pool: asyncpg.Pool | None = None
-        self._producer: Producer | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._opening = asyncio.Lock()
 
     def __repr__(self) -> str:
-        return f"<App {redact(self.dsn)} schema={self.schema} types={list(self.tasks)}>"
+        return f"<App {redact(self._given_dsn)} schema={self.schema} types={list(self.tasks)}>"
+
+    @property
+    def state(self) -> Any:
+        """What ``lifespan`` yielded for the worker's run that the caller is a part of.
+
+        Outside of such a run: for the run that began last.
+        """
+        return _states.get().get(self, self._last_state)
 
     @property
     def dsn(self) -> str:
@@ -166,12 +170,11 @@ class App:
         text = "{}" if payload is None else encode(payload, "the payload")
         if conn is not None:
             return await Database(executor(conn), self.schema).enqueue(payload=text, **given)
-        await self.open()
-        assert self._pool is not None
-        assert self._producer is not None
-        if self._producer.takes(given):
-            return await self._producer.enqueue(given, text)
-        borrower = Borrower(self._pool, give_up_at=give_up_at(text))
+        connections = self._connections()
+        if connections.producer.takes(given):
+            return await connections.producer.enqueue(given, text)
+        deadline = give_up_at(text)
+        borrower = Borrower(await connections.for_calls(), give_up_at=deadline)
         return await Database(borrower, self.schema).enqueue(payload=text, **given)
 
     async def enqueue_many(
@@ -190,7 +193,8 @@ class App:
             database = Database(executor(conn), self.schema)
             text = await self._as_batch(given, payloads, database)
         else:
-            pool, deadline = await self.pool(), give_up_at()
+            deadline = give_up_at()
+            pool = await self._connections().for_calls()
             asking = Borrower(pool, give_up_at=deadline, adds=False)
             text = await self._as_batch(given, payloads, Database(asking, self.schema))
             borrower = Borrower(pool, give_up_at=deadline + sending_s(text))
@@ -240,37 +244,33 @@ class App:
         return await asyncio.to_thread(migrate, self.dsn, self.schema)
 
     async def open(self) -> Self:
-        """Opens the connections for calls without ``conn``, as the first such call does."""
-        loop = asyncio.get_running_loop()
-        if self._pool is not None and self._loop is loop:
-            return self
-        async with self._opening:
-            if self._pool is None or self._loop is not loop:
-                # The pool of a closed event loop cannot be closed any more.
-                name = f"pgjobs {os.path.basename(sys.argv[0]) or 'app'}"
-                self._pool = await asyncpg.create_pool(
-                    min_size=0, max_size=self._pool_size, connect=Connector(self.dsn, name=name)
-                )
-                link = Link(self.dsn, name=name, timeout_s=patience.PATIENCE_S)
-                self._producer = Producer(link, self.schema)
-                self._loop = loop
+        """Makes the app ready in this event loop, as the first call without ``conn`` does."""
+        self._connections()
         return self
 
+    def _connections(self) -> Connections:
+        """The app's connections in the running event loop; each event loop has its own."""
+        kept = tether().kept
+        found: Connections | None = kept.get(self)
+        if found is None:
+            name = f"pgjobs {os.path.basename(sys.argv[0]) or 'app'}"
+            found = kept[self] = Connections(
+                self.dsn, self.schema, name=name, pool_size=self._pool_size
+            )
+        return found
+
     async def pool(self) -> asyncpg.Pool:
-        """Returns the pool of connections for handlers and most calls without ``conn``."""
-        await self.open()
-        assert self._pool is not None
-        return self._pool
+        """Returns this event loop's pool of connections for handlers and ``job.transaction()``."""
+        return await self._connections().for_handlers()
 
     async def close(self) -> None:
-        """Sends the jobs that wait to be enqueued and closes the connections."""
-        pool, producer = self._pool, self._producer
-        self._pool = self._producer = None
-        if self._loop is asyncio.get_running_loop():
-            if producer is not None:
-                await producer.close()
-            if pool is not None:
-                await borrowed.close(pool)
+        """Sends the jobs that wait to be enqueued and closes the connections of this event loop.
+
+        Those of another event loop are closed there, or when that loop ends.
+        """
+        found: Connections | None = tether().kept.pop(self, None)
+        if found is not None:
+            await found.close()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -285,19 +285,26 @@ class App:
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
         """Surrounds a worker's run with the lifespan given to the app."""
-        was_open = self._pool is not None and self._loop is asyncio.get_running_loop()
+        was_open = self in tether().kept
         try:
             if self._lifespan is None:
                 yield
             else:
-                async with self._lifespan(self) as state:
-                    self.state = SimpleNamespace(**(state or {}))
-                    yield
+                async with self._lifespan(self) as made:
+                    self._last_state = state = SimpleNamespace(**(made or {}))
+                    # The tasks and threads of this run inherit it.
+                    token = _states.set({**_states.get(), self: state})
+                    try:
+                        yield
+                    finally:
+                        _states.reset(token)
         finally:
             if not was_open:
                 await self.close()
 
 
+# By app: what its lifespan yielded for the run of a worker that this context is a part of.
+_states: ContextVar[Mapping[App, Any]] = ContextVar("pgjobs states", default=MappingProxyType({}))
 _default = App()
 
 

@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import sys
+import sysconfig
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -114,8 +115,7 @@ def load(target: str) -> "App":
     module_name, colon, path = target.partition(":")
     if not (module_name and colon and path):
         raise typer.BadParameter(f"{target!r} is not MODULE:APP: write it like myproject.jobs:app")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    _search_current_folder()
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -127,6 +127,8 @@ def load(target: str) -> "App":
     except Exception as error:
         raise _import_failed(module_name, error) from error
     for attribute in path.split("."):
+        if not hasattr(found, attribute) and module_name in sys.stdlib_module_names:
+            raise PgjobsError(f"{module_name} is a module of Python's own: rename your module")
         if not hasattr(found, attribute):
             apps = [key for key, value in vars(found).items() if isinstance(value, App)]
             raise PgjobsError(
@@ -137,6 +139,23 @@ def load(target: str) -> "App":
     if not isinstance(found, App):
         raise PgjobsError(f"{target} is not a pgjobs.App but of type {type(found).__name__}")
     return found
+
+
+def _search_current_folder() -> None:
+    """Puts the folder behind Python's own modules, none of which may be one of the folder's.
+
+    And before the installed packages: some of them have modules of common names, like tests.
+    """
+    folder = os.getcwd()
+    if sys.path[0] in ("", folder) and not sys.flags.safe_path:
+        del sys.path[0]  # `python -m` has put it there
+    if folder not in sys.path:
+        pythons_own = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
+        behind = [
+            place for place, path in enumerate(sys.path, 1)
+            if path in pythons_own or os.path.basename(path) == "lib-dynload"
+        ]
+        sys.path.insert(max(behind, default=0), folder)
 
 
 def _import_failed(module_name: str, error: Exception) -> PgjobsError:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -109,8 +109,10 @@ class Worker:
         self._settlement.stop_throttling()
         self._wake.set()
 
-    async def run(self, *, until_empty: bool = False) -> None:
+    async def run(self, *, until_empty: bool = False, signals: bool = True) -> None:
         """Works until stopped by ``stop``, SIGTERM or SIGINT; or until nothing is due.
+
+        ``signals``: False leaves SIGTERM and SIGINT to the program, which then calls ``stop``.
 
         Raises ``WorkerNameTaken`` if a living worker has its name, ``SchemaMismatch`` if the tables
         are missing, and the driver's error if the database cannot be reached at the start. Later,
@@ -119,7 +121,7 @@ class Worker:
         if not self._types:
             raise InvalidArgument("the app has no handlers: decorate one with @app.job(...)")
         self._until_empty = until_empty
-        with interrupts(self.stop):
+        with interrupts(self.stop) if signals else nullcontext():
             async with self.app.lifespan():
                 is_registered = False
                 try:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -53,9 +53,9 @@ def start(folder: Path, pgjobs_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     started: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str) -> "subprocess.Popen[str]":
+    def start(*arguments: str, flags: Sequence[str] = ()) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
-            [sys.executable, "-m", "pgjobs", "worker", "--dsn", pgjobs_dsn, *arguments],
+            [sys.executable, *flags, "-m", "pgjobs", "worker", "--dsn", pgjobs_dsn, *arguments],
             cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
         started.append(process)
@@ -179,6 +179,38 @@ if any(argument.startswith("--parent=") for argument in sys.argv):
     parent.send_signal(signal.SIGTERM)
     _, err = parent.communicate(timeout=20)
     assert parent.returncode == 0, err
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+async def test_modules_of_the_folder_are_found_and_never_taken_for_modules_of_python(
+    conn: Connection, start: Start, folder: Path, processes: str
+) -> None:
+    for name in ("json", "logging", "queue", "types", "asyncio", "colorsys"):
+        (folder / f"{name}.py").write_text("raise SystemExit('this is not the module of Python')")
+    package = folder / "myproject"
+    package.mkdir()
+    # colorsys is one that nothing has imported before.
+    (package / "jobs.py").write_text(f"import colorsys, json, queue\nimport shop\n{APP}")
+    start("myproject.jobs:app", "--processes", processes, flags=["-P"])  # as the script `pgjobs`
+    await conn.execute("select from jobs_enqueue('quick')")
+    await until(conn, "select status from jobs", "completed")
+
+
+def test_python_m_puts_the_folder_behind_pythons_own_modules_too(
+    start: Start, folder: Path
+) -> None:
+    (folder / "colorsys.py").write_text("raise SystemExit('this is not the module of Python')")
+    (folder / "jobs.py").write_text("import colorsys\nimport pgjobs\napp = pgjobs.App()\n")
+    _, err = start("jobs:app").communicate(timeout=30)
+    assert "the app has no handlers" in err
+
+
+def test_an_app_in_a_module_that_is_named_like_one_of_pythons_must_be_renamed(
+    start: Start, folder: Path
+) -> None:
+    (folder / "colorsys.py").write_text("import pgjobs\napp = pgjobs.App()\n")
+    _, err = start("colorsys:app").communicate(timeout=30)
+    assert "colorsys is a module of Python's own: rename your module" in err
 
 
 async def test_each_process_gets_the_arguments_of_the_command_as_they_were_given(

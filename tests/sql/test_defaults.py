@@ -95,8 +95,8 @@ async def test_a_worker_and_a_producer_have_their_own_settings(pgjobs_dsn: str, 
         worker = app.worker()
         links = worker._links
         pool = await app.pool()
-        assert app._producer is not None
-        for executor in (pool, app._producer._link, links.claim, links.settle, links.listen):
+        producer = app._connections().producer._link
+        for executor in (pool, producer, links.claim, links.settle, links.listen):
             for _ in range(2):  # the pool has reset its session in between
                 (found,) = await executor.fetch(shown)
                 assert dict(found) == {
