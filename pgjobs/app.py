@@ -123,12 +123,14 @@ class App:
         max_retries: int = 3,
         timeout: timedelta | None = None,
         backoff: Backoff | None = None,
+        run_in: str | None = None,
     ) -> Register:
         """Registers a handler: ``async def handler(job: Job[Payload]) -> Result``.
 
         The settings are for jobs enqueued through the handler (``await handler.enqueue(...)``);
-        ``timeout`` limits each run. A plain function runs in a thread.
-        Raises ``InvalidArgument`` if the type has a handler already.
+        ``timeout`` limits each run. ``run_in``: where a plain ``def`` runs, in a ``"thread"`` or in
+        a child ``"process"``, which a timeout can end. Raises ``InvalidArgument`` if the type has a
+        handler already.
         """
         if not isinstance(job_type, str) or not job_type:
             raise InvalidArgument("write the job type: @app.job('file_ingestion')")
@@ -141,7 +143,9 @@ class App:
         arguments.check_timeout(timeout)
 
         def register(handler: Callable[[RunningJob[Any]], Any], /) -> Task[Any, Any]:
-            task = Task[Any, Any](self, handler, str(job_type), timeout=timeout, **options)
+            task = Task[Any, Any](
+                self, handler, str(job_type), timeout=timeout, run_in=run_in, **options
+            )
             self.tasks[task.job_type] = task
             return task
 
@@ -221,6 +225,7 @@ class App:
         grace: timedelta = timedelta(seconds=30),
         keep_completed: bool = True,
         listen_dsn: str | None = None,
+        plain_concurrency: int = 20,
     ) -> Worker:
         """Makes a worker for this app's handlers: ``await app.worker().run()``.
 
@@ -229,11 +234,12 @@ class App:
         back at once. ``lease``: a worker that hangs for longer loses its jobs. ``grace``: the time
         that running jobs have at shutdown before they are given back. ``keep_completed``: False
         deletes completed jobs at once. ``listen_dsn``: a direct address for LISTEN where ``dsn`` is
-        a pooler.
+        a pooler. ``plain_concurrency``: plain functions at the same time, each in a thread or child
+        process, where it may hold a database connection of its own.
         """
         return Worker(
             self, queues=queues, concurrency=concurrency, name=name, lease=lease, grace=grace,
-            keep_completed=keep_completed,
+            keep_completed=keep_completed, plain_concurrency=plain_concurrency,
             listen_dsn=None if listen_dsn is None else resolve(listen_dsn),
         )
 

@@ -1,6 +1,5 @@
 """The handler of a job type."""
 
-import asyncio
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
@@ -36,6 +35,7 @@ class Task(Generic[Q, R]):
         job_type: str,
         *,
         timeout: timedelta | None = None,
+        run_in: str | None = None,
         **options: Unpack[BatchOptions],
     ) -> None:
         self.app = app
@@ -43,7 +43,8 @@ class Task(Generic[Q, R]):
         self.job_type = job_type
         self.timeout = timeout
         self.options = options
-        self._is_async = inspect.iscoroutinefunction(_function(handler))
+        self.is_async = inspect.iscoroutinefunction(_function(handler))
+        self.runs_in_child = _checked_place(run_in, self.is_async) == "process"
         payload_type = _payload_type(handler)
         self._adapter = None if payload_type is Any else TypeAdapter[Any](payload_type)
 
@@ -57,24 +58,6 @@ class Task(Generic[Q, R]):
     def decode(self, text: str) -> Any:
         """Returns the payload as the annotated type; raises pydantic's ``ValidationError``."""
         return from_json(text) if self._adapter is None else self._adapter.validate_json(text)
-
-    async def run(self, job: HeldJob[Q]) -> R:
-        """Runs the handler: a coroutine function in the event loop, a plain one in a thread."""
-        if self._is_async:
-            value: Any = await self.handler(job)  # type: ignore[misc]
-            return value  # type: ignore[no-any-return]
-        loop = asyncio.get_running_loop()
-        value = await loop.run_in_executor(job._holder.threads, self._call, job)
-        if inspect.isawaitable(value):
-            value = await value
-        return value  # type: ignore[no-any-return]
-
-    def _call(self, job: HeldJob[Q]) -> Any:
-        try:
-            return self.handler(job)
-        except (StopIteration, GeneratorExit) as error:
-            # A future cannot hold these errors, and its awaiter would wait for ever.
-            raise RuntimeError(f"the handler raised {type(error).__name__}") from error
 
     async def enqueue(
         self, payload: Q, *, conn: "Conn | None" = None, **options: Unpack[EnqueueOptions]
@@ -92,6 +75,17 @@ class Task(Generic[Q, R]):
         """Adds a job for each payload, all or none; ids in the same order."""
         chosen: BatchOptions = _chosen(self.options, options)
         return await self.app.enqueue_many(self.job_type, payloads, conn=conn, **chosen)
+
+
+def _checked_place(run_in: str | None, is_async: bool) -> str | None:
+    """Where a plain function runs, ``thread`` or ``process``; None for a coroutine function."""
+    if run_in not in (None, "thread", "process"):
+        raise InvalidArgument(f"run_in must be 'thread' or 'process', not {run_in!r}")
+    if is_async and run_in is not None:
+        raise InvalidArgument(
+            f"run_in={run_in!r} is for plain functions: write `def` in place of `async def`"
+        )
+    return None if is_async else run_in or "thread"
 
 
 def _chosen(own: Any, given: Any) -> Any:

@@ -38,6 +38,7 @@ class Interrupts:
         self._in_main_thread: set[object] = set()
         self._programs_own: dict[signal.Signals, Any] = {}
         self._heard_at: float | None = None
+        self.heard = threading.Event()  # set by the first signal, also while the loop is blocked
 
     @contextmanager
     def stopping(self, stop: Callable[[], None]) -> Iterator[None]:
@@ -78,6 +79,7 @@ class Interrupts:
         now = time.monotonic()
         if self._heard_at is None:
             self._heard_at = now
+            self.heard.set()
             name = signal.Signals(number).name
             for loop, stop in list(self._stops.values()):
                 with suppress(RuntimeError):  # the event loop is closed
@@ -104,8 +106,10 @@ class Interrupts:
         self._in_main_thread.clear()
         self._programs_own.clear()
         self._heard_at = None
+        self.heard = threading.Event()
 
 
 _of_this_process = Interrupts()
 interrupts = _of_this_process.stopping
+signal_heard = _of_this_process.heard
 os.register_at_fork(after_in_child=_of_this_process._forget)

@@ -31,6 +31,7 @@ WATCH_S = 0.15  # while producers may be silent
 FALLBACK_LOOK_AFTER_S = (0.1, 0.2)  # by workers that the signal did not pick
 POLL_AGAIN_AFTER_REFUSAL_S = 1.0
 RECOVER_AT_ONCE = 1_000
+LEAVES_WITHIN_S = 1.0
 TRY_NAME_AGAIN_AFTER_S = 0.5  # often, because others find a worker dead whose name is free for 2 s
 OLD_SESSION_ENDS_AFTER_S = 30.0  # by the server's keepalives after 25 s
 
@@ -275,7 +276,8 @@ class Listener:
             self._fallback_look.cancel()
         if leave and self._name_taken_since is None:
             with suppress(*BROKEN, asyncpg.PostgresError):
-                await self._database.worker_stop(self._worker)
+                async with asyncio.timeout(LEAVES_WITHIN_S):
+                    await self._database.worker_stop(self._worker)
         await self._link.close()
 
     def work_seen(self) -> None:

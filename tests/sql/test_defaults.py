@@ -10,7 +10,6 @@ import pytest
 
 from pgjobs import App
 from pgjobs.schema.migrate import migrate
-from pgjobs.testing import Server
 
 Psql = Callable[..., subprocess.CompletedProcess[str]]
 Query = Callable[..., list[tuple[Any, ...]]]
@@ -115,21 +114,6 @@ async def test_a_read_only_default_is_not_overridden(pgjobs_dsn: str, conn: Any)
         assert await (await app.pool()).fetchval("show transaction_read_only") == "on"
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         migrate(pgjobs_dsn, "other")
-
-
-@pytest.fixture
-def ascii_dsn(pgjobs_server: Server) -> Iterator[str]:
-    """The DSN of an empty database of encoding SQL_ASCII."""
-    maintenance = pgjobs_server.dsn(pgjobs_server.maintenance_dbname)
-    with psycopg.connect(maintenance, autocommit=True) as connection:
-        connection.execute(
-            "create database pgjobs_ascii template template0 encoding 'SQL_ASCII'"
-            " lc_collate 'C' lc_ctype 'C'"
-        )
-        try:
-            yield pgjobs_server.dsn("pgjobs_ascii")
-        finally:
-            connection.execute("drop database pgjobs_ascii with (force)")
 
 
 def test_a_database_without_an_encoding_is_migrated_twice_and_down(
