@@ -54,6 +54,13 @@ def worker(
             help="Jobs at the same time in each process; else 100.",
         ),
     ] = None,
+    plain_concurrency: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1,
+            help="Plain functions at the same time in each process, of the jobs above; else 20.",
+        ),
+    ] = None,
     processes: Annotated[
         int,
         typer.Option(
@@ -101,7 +108,8 @@ def worker(
 
         raise typer.Exit(supervise(processes, sys.argv[sys.argv.index("worker", 1) + 1 :]))
     options = {
-        "queues": queue, "concurrency": concurrency, "grace": grace, "listen_dsn": listen_dsn,
+        "queues": queue, "concurrency": concurrency, "plain_concurrency": plain_concurrency,
+        "grace": grace, "listen_dsn": listen_dsn,
         "name": f"{name}-{slot}" if name and slot else name,
     }
     given = {key: value for key, value in options.items() if value not in (None, "")}
@@ -172,7 +180,9 @@ def _import_failed(module_name: str, error: Exception) -> PgjobsError:
 
 
 async def _work(app: "App", options: dict[str, Any], parent: int | None) -> None:
+    from pgjobs.cli.deadline import Deadline
     from pgjobs.cli.schema import code_version
+    from pgjobs.worker.interrupts import signal_heard
 
     # A worker retries until the database answers. Here, at the start, an error ends the command.
     async with connected(app.dsn, app.schema) as database:
@@ -180,20 +190,29 @@ async def _work(app: "App", options: dict[str, Any], parent: int | None) -> None
             log.warning("the database has pgjobs %s, this worker is %s: run pgjobs migrate",
                         installed, code_version())
     running = app.worker(**options)
+    deadline = Deadline(signal_heard, running.grace.total_seconds())
     # The modules stay loaded for ever: the garbage collector need not visit them again and again.
     gc.freeze()
-    async with asyncio.TaskGroup() as tasks:
-        watch = tasks.create_task(_stop_if_orphaned(running, parent)) if parent else None
-        await running.run()
-        if watch is not None:
-            watch.cancel()
+    status = 1
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            watch = tasks.create_task(_stop_if_orphaned(running, parent)) if parent else None
+            await running.run()
+            if watch is not None:
+                watch.cancel()
+        status = 0
+    finally:
+        deadline.work_is_over(status)
 
 
 async def _stop_if_orphaned(running: "Worker", parent: int) -> None:
     """Stops the worker when its parent dies: a killed parent sends its workers no signal."""
+    from pgjobs.worker.interrupts import signal_heard
+
     while os.getppid() == parent:  # noqa: ASYNC110 - there is no event for the end of a parent
         await asyncio.sleep(1)
     log.warning("the parent process is gone: stopping")
+    signal_heard.set()
     running.stop()
 
 

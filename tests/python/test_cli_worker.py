@@ -38,9 +38,46 @@ async def slow(job: pgjobs.RunningJob[dict]) -> None:
 """
 
 
+STUCK = """
+import asyncio, contextlib, time
+import pgjobs
+
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    yield
+    await asyncio.sleep(600)
+
+app = pgjobs.App()
+app_that_never_closes = pgjobs.App(lifespan=lifespan)
+
+@app_that_never_closes.job("closes")
+async def closes(job):
+    pass
+
+@app.job("thread")
+def thread(job):
+    time.sleep(600)
+
+@app.job("to_thread")
+async def to_thread(job):
+    await asyncio.to_thread(time.sleep, 600)
+
+@app.job("swallows")
+async def swallows(job):
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(600)
+
+@app.job("blocks")
+async def blocks(job):
+    time.sleep(600)
+"""
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "shop.py").write_text(APP)
+    (tmp_path / "stuck.py").write_text(STUCK)
     (tmp_path / "empty.py").write_text("import pgjobs\nthe_app = pgjobs.App()\n")
     (tmp_path / "broken.py").write_text("import pgjobs\n\n1 / 0\n")
     (tmp_path / "needy.py").write_text("import a_package_that_is_missing\n")
@@ -124,6 +161,39 @@ async def test_a_worker_runs_jobs_of_the_given_database_and_stops_at_a_signal(
     assert re.search(r"INFO +shop +sold +\[price=3\]", err)
     assert re.search(r"pgjobs.worker  job 1 \(quick\) completed .*\[job_id=1 job_type=quick", err)
     assert "Traceback" not in err
+
+
+async def test_the_process_ends_soon_after_its_grace_whatever_keeps_it(
+    start: Start, conn: Connection
+) -> None:
+    # The status is 1 where the worker could not end its work in order.
+    stuck = {"closes": 1, "thread": 0, "to_thread": 0, "swallows": 0, "blocks": 1}
+    processes = {}
+    for what in stuck:
+        app = "app_that_never_closes" if what == "closes" else "app"
+        options = "--queue", what, "--grace", "0s", "--log-level", "warning"
+        processes[what] = start(f"stuck:{app}", *options)
+        await conn.execute("select from jobs_enqueue($1, queue => $1)", what)
+    begun = "select count(*) from jobs where attempt = 1 and status in ('processing', 'completed')"
+    await until(conn, begun, len(stuck))
+    await asyncio.sleep(0.5)  # the last handler begins
+    began = time.monotonic()
+    for process in processes.values():
+        process.send_signal(signal.SIGTERM)
+    for what, process in processes.items():
+        said = await asyncio.to_thread(process.communicate, timeout=30)
+        took = time.monotonic() - began
+        assert process.returncode == stuck[what], (what, said)
+        assert took < 16, (what, took)
+        if what in ("thread", "swallows"):
+            assert "still runs, and cannot be stopped" in said[1], what
+        if what != "thread":  # a thread of pgjobs does not keep its process
+            assert "but not its process: exiting" in said[1], what
+    rows = await conn.fetch("select job_type, status from jobs where job_type <> 'blocks'")
+    ended = {"closes": "completed"}
+    assert {tuple(row) for row in rows} == {
+        (what, ended.get(what, "pending")) for what in stuck if what != "blocks"
+    }
 
 
 async def test_a_job_that_does_not_end_within_the_grace_is_released(
