@@ -1,6 +1,5 @@
 """The handler of a job type."""
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
 from pydantic_core import from_json
 
+from pgjobs.errors import InvalidArgument
 from pgjobs.handler.annotation import check_handler, function_of, payload_type
 from pgjobs.handler.held_job import HeldJob
 from pgjobs.handler.host import Host
@@ -36,6 +36,7 @@ class Task(Generic[Q, R]):
         job_type: str,
         *,
         timeout: timedelta | None = None,
+        run_in: str | None = None,
         **options: Unpack[BatchOptions],
     ) -> None:
         self.app = app
@@ -44,7 +45,8 @@ class Task(Generic[Q, R]):
         self.timeout = timeout
         self.options = options
         check_handler(handler)
-        self._is_async = inspect.iscoroutinefunction(function_of(handler))
+        self.is_async = inspect.iscoroutinefunction(function_of(handler))
+        self.runs_in_child = _checked_place(run_in, self.is_async) == "process"
         self._payload_type = payload_type(handler)  # None: plain JSON data
 
     def __call__(self, job: HeldJob[Q]) -> Awaitable[R] | R:
@@ -61,24 +63,6 @@ class Task(Generic[Q, R]):
     def encode(self, payload: object, what: str = "the payload") -> str:
         """JSON text that ``decode`` returns this payload for; raises ``InvalidArgument``."""
         return encode(payload, what, self._payload_type)
-
-    async def run(self, job: HeldJob[Q]) -> R:
-        """Runs the handler: a coroutine function in the event loop, a plain one in a thread."""
-        if self._is_async:
-            value: Any = await self.handler(job)  # type: ignore[misc]
-            return value  # type: ignore[no-any-return]
-        loop = asyncio.get_running_loop()
-        value = await loop.run_in_executor(job._holder.threads, self._call, job)
-        if inspect.isawaitable(value):
-            value = await value
-        return value  # type: ignore[no-any-return]
-
-    def _call(self, job: HeldJob[Q]) -> Any:
-        try:
-            return self.handler(job)
-        except (StopIteration, GeneratorExit) as error:
-            # A future cannot hold these errors, and its awaiter would wait for ever.
-            raise RuntimeError(f"the handler raised {type(error).__name__}") from error
 
     async def enqueue(
         self,
@@ -111,6 +95,17 @@ class Task(Generic[Q, R]):
             self.encode(payload, f"payloads[{place}]")
             for place, payload in enumerate(several(payloads))
         ])
+
+
+def _checked_place(run_in: str | None, is_async: bool) -> str | None:
+    """Where a plain function runs, ``thread`` or ``process``; None for a coroutine function."""
+    if run_in not in (None, "thread", "process"):
+        raise InvalidArgument(f"run_in must be 'thread' or 'process', not {run_in!r}")
+    if is_async and run_in is not None:
+        raise InvalidArgument(
+            f"run_in={run_in!r} is for plain functions: write `def` in place of `async def`"
+        )
+    return None if is_async else run_in or "thread"
 
 
 def _chosen(own: Any, given: Any) -> Any:
