@@ -197,4 +197,4 @@ def test_what_can_be_called_with_a_job_is_registered(handler):
 
 
 def test_a_static_method_is_run_as_the_coroutine_function_that_it_is():
-    assert task(Handlers.__dict__["static"])._is_async
+    assert task(Handlers.__dict__["static"]).is_async

@@ -25,9 +25,10 @@ async def child_app(pgjobs_dsn):
 
 @pytest.fixture
 def run(child_app, conn):
-    async def go(job_type, payload=None, **options):
-        task = child_app.tasks[job_type]
-        job = await task.enqueue(payload, **options)
+    async def go(job_type, payload=None):
+        options = child_app.tasks[job_type].options
+        # By its name, so that the child is the first to check the payload.
+        job = await child_app.enqueue(job_type, payload, **options)
         await child_app.worker().run(until_empty=True)
         return await conn.fetchrow("select * from jobs where id = $1", job.id)
 
