@@ -5,20 +5,19 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack, cast, overload
 
 import asyncpg
 
-from pgjobs.connection import borrowed, patience
 from pgjobs.connection.borrowed import Borrower
-from pgjobs.connection.connector import Connector
 from pgjobs.connection.dsn import redact, resolve
 from pgjobs.connection.executor import executor
-from pgjobs.connection.link import Link
 from pgjobs.connection.patience import give_up_at, sending_s
+from pgjobs.connection.tether import tether
 from pgjobs.database import Database
 from pgjobs.errors import InvalidArgument
 from pgjobs.handler.held_job import HeldJob, Holder
@@ -26,10 +25,11 @@ from pgjobs.handler.run import Run
 from pgjobs.handler.task import Task
 from pgjobs.job.backoff import Backoff
 from pgjobs.job.job import Job, P
-from pgjobs.job.payload import encode
+from pgjobs.job.payload import NO_PAYLOAD, encode
 from pgjobs.producer import arguments
 from pgjobs.producer.arguments import BatchOptions, EnqueueOptions
-from pgjobs.producer.producer import Producer
+from pgjobs.producer.batch import Batch, batch_of
+from pgjobs.producer.connections import Connections
 from pgjobs.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ class App:
     ``dsn``: where the database is; else PGJOBS_DSN, DATABASE_URL, or libpq's PG* variables.
     ``schema``: where pgjobs is installed. ``lifespan``: as in Starlette, makes an async context
     manager that surrounds a worker's run; its mapping becomes ``app.state``.
-    ``pool_size``: connections for ``job.transaction()`` and most calls without ``conn``.
+    ``pool_size``: connections for ``job.transaction()``, and as many for calls without ``conn``;
+    in each event loop that the app is used in.
     """
 
     def __init__(
@@ -81,16 +82,20 @@ class App:
         self._given_dsn = dsn
         self.schema = schema
         self.tasks: dict[str, Task[Any, Any]] = {}
-        self.state: Any = SimpleNamespace()
+        self._last_state: Any = SimpleNamespace()
         self._lifespan = lifespan
         self._pool_size = pool_size
-        self._pool: asyncpg.Pool | None = None
-        self._producer: Producer | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._opening = asyncio.Lock()
 
     def __repr__(self) -> str:
-        return f"<App {redact(self.dsn)} schema={self.schema} types={list(self.tasks)}>"
+        return f"<App {redact(self._given_dsn)} schema={self.schema} types={list(self.tasks)}>"
+
+    @property
+    def state(self) -> Any:
+        """What ``lifespan`` yielded for the worker's run that the caller is a part of.
+
+        Outside of such a run: for the run that began last.
+        """
+        return _states.get().get(self, self._last_state)
 
     @property
     def dsn(self) -> str:
@@ -119,12 +124,14 @@ class App:
         max_retries: int = 3,
         timeout: timedelta | None = None,
         backoff: Backoff | None = None,
+        run_in: str | None = None,
     ) -> Register:
         """Registers a handler: ``async def handler(job: Job[Payload]) -> Result``.
 
         The settings are for jobs enqueued through the handler (``await handler.enqueue(...)``);
-        ``timeout`` limits each run. A plain function runs in a thread.
-        Raises ``InvalidArgument`` if the type has a handler already.
+        ``timeout`` limits each run. ``run_in``: where a plain ``def`` runs, in a ``"thread"`` or in
+        a child ``"process"``, which a timeout can end. Raises ``InvalidArgument`` if the type has a
+        handler already.
         """
         if not isinstance(job_type, str) or not job_type:
             raise InvalidArgument("write the job type: @app.job('file_ingestion')")
@@ -137,7 +144,9 @@ class App:
         arguments.check_timeout(timeout)
 
         def register(handler: Callable[[RunningJob[Any]], Any], /) -> Task[Any, Any]:
-            task = Task[Any, Any](self, handler, str(job_type), timeout=timeout, **options)
+            task = Task[Any, Any](
+                self, handler, str(job_type), timeout=timeout, run_in=run_in, **options
+            )
             self.tasks[task.job_type] = task
             return task
 
@@ -146,32 +155,43 @@ class App:
     async def enqueue(
         self,
         job_type: str,
-        payload: object = None,
+        payload: object = NO_PAYLOAD,
         *,
         conn: "Conn | None" = None,
         **options: Unpack[EnqueueOptions],
     ) -> Job[Any]:
         """Adds a job and returns it after the commit; with ``conn``, in conn's transaction.
 
-        ``payload``: a pydantic model, a dataclass or plain JSON data. Options: ``queue``,
-        ``priority`` (-9 to 9, higher first), ``max_retries``, ``backoff``. ``run_at``: not before
-        this moment (with a time zone), or ``delay``: not before this much later. ``reference``:
-        type and id or key of an entity. ``unique_key``: if a job of this type holds the key, that
-        job is returned instead; ``unique_scope``: how long a job holds it, ``live`` (until the job
-        ends) or ``kept`` (with its row). ``InvalidArgument``: no job was added. Without ``conn``,
-        ``ConnectionLost``: no answer came, at the latest after a minute; ``may_exist`` says whether
-        the job may have been added.
+        ``payload``: a pydantic model, a dataclass or plain JSON data. None is JSON null; a payload
+        that is left out is ``{}``. Options: ``queue``, ``priority`` (-9 to 9, higher first),
+        ``max_retries``, ``backoff``. ``run_at``: not before this moment (with a time zone), or
+        ``delay``: not before this much later. ``reference``: type and id or key of an entity.
+        ``unique_key``: if a job of this type holds the key, that job is returned instead;
+        ``unique_scope``: how long a job holds it, ``live`` (until the job ends) or ``kept`` (with
+        its row). ``InvalidArgument``: no job was added. Without ``conn``, ``ConnectionLost``: no
+        answer came, at the latest after a minute; ``may_exist`` says whether the job may have been
+        added.
         """
+        text = encode(payload, "the payload")
+        return await self.enqueue_text(job_type, text, conn=conn, **options)
+
+    async def enqueue_text(
+        self,
+        job_type: str,
+        text: str,
+        *,
+        conn: "Conn | None" = None,
+        **options: Unpack[EnqueueOptions],
+    ) -> Job[Any]:
+        """Adds a job as ``enqueue`` does; its payload is JSON text already."""
         given = arguments.job_arguments(job_type, options)
-        text = "{}" if payload is None else encode(payload, "the payload")
         if conn is not None:
             return await Database(executor(conn), self.schema).enqueue(payload=text, **given)
-        await self.open()
-        assert self._pool is not None
-        assert self._producer is not None
-        if self._producer.takes(given):
-            return await self._producer.enqueue(given, text)
-        borrower = Borrower(self._pool, give_up_at=give_up_at(text))
+        connections = self._connections()
+        if connections.producer.takes(given):
+            return await connections.producer.enqueue(given, text)
+        deadline = give_up_at(text)
+        borrower = Borrower(await connections.for_calls(), give_up_at=deadline)
         return await Database(borrower, self.schema).enqueue(payload=text, **given)
 
     async def enqueue_many(
@@ -183,29 +203,36 @@ class App:
         **options: Unpack[BatchOptions],
     ) -> list[int]:
         """Adds a job for each payload, all or none; ids in the same order. See ``enqueue``."""
-        if not isinstance(payloads, Iterable) or isinstance(payloads, str | bytes | Mapping):
-            raise InvalidArgument(f"payloads must be a list, not {payloads!r:.100}")
+        return await self.enqueue_batch(job_type, batch_of(payloads), conn=conn, **options)
+
+    async def enqueue_batch(
+        self,
+        job_type: str,
+        batch: Batch,
+        *,
+        conn: "Conn | None" = None,
+        **options: Unpack[BatchOptions],
+    ) -> list[int]:
+        """Adds the jobs of a batch, all or none; ids in the same order."""
         given = arguments.job_arguments(job_type, options, BatchOptions)
         if conn is not None:
             database = Database(executor(conn), self.schema)
-            text = await self._as_batch(given, payloads, database)
+            text = batch(await self._shared(given, database))
         else:
-            pool, deadline = await self.pool(), give_up_at()
+            deadline = give_up_at()
+            pool = await self._connections().for_calls()
             asking = Borrower(pool, give_up_at=deadline, adds=False)
-            text = await self._as_batch(given, payloads, Database(asking, self.schema))
+            text = batch(await self._shared(given, Database(asking, self.schema)))
             borrower = Borrower(pool, give_up_at=deadline + sending_s(text))
             database = Database(borrower, self.schema)
         return await database.enqueue_many(text) if text else []
 
-    async def _as_batch(
-        self, given: dict[str, Any], payloads: Iterable[object], database: Database
-    ) -> str:
-        """The argument of ``jobs_enqueue_many``, JSON text; "" if there are no payloads."""
+    @staticmethod
+    async def _shared(given: dict[str, Any], database: Database) -> dict[str, Any]:
+        """What all items of a batch share; a delay is a moment by the database's clock."""
         if "run_at" in given:
             given["run_at"] = await database.moment(given["run_at"])
-        item = arguments.as_item(given)
-        items = [{**item, "payload": payload} for payload in payloads]
-        return encode(items, "a payload") if items else ""
+        return arguments.as_item(given)
 
     def worker(
         self,
@@ -217,6 +244,7 @@ class App:
         grace: timedelta = timedelta(seconds=30),
         keep_completed: bool = True,
         listen_dsn: str | None = None,
+        plain_concurrency: int = 20,
     ) -> Worker:
         """Makes a worker for this app's handlers: ``await app.worker().run()``.
 
@@ -225,11 +253,12 @@ class App:
         back at once. ``lease``: a worker that hangs for longer loses its jobs. ``grace``: the time
         that running jobs have at shutdown before they are given back. ``keep_completed``: False
         deletes completed jobs at once. ``listen_dsn``: a direct address for LISTEN where ``dsn`` is
-        a pooler.
+        a pooler. ``plain_concurrency``: plain functions at the same time, each in a thread or child
+        process, where it may hold a database connection of its own.
         """
         return Worker(
             self, queues=queues, concurrency=concurrency, name=name, lease=lease, grace=grace,
-            keep_completed=keep_completed,
+            keep_completed=keep_completed, plain_concurrency=plain_concurrency,
             listen_dsn=None if listen_dsn is None else resolve(listen_dsn),
         )
 
@@ -240,37 +269,33 @@ class App:
         return await asyncio.to_thread(migrate, self.dsn, self.schema)
 
     async def open(self) -> Self:
-        """Opens the connections for calls without ``conn``, as the first such call does."""
-        loop = asyncio.get_running_loop()
-        if self._pool is not None and self._loop is loop:
-            return self
-        async with self._opening:
-            if self._pool is None or self._loop is not loop:
-                # The pool of a closed event loop cannot be closed any more.
-                name = f"pgjobs {os.path.basename(sys.argv[0]) or 'app'}"
-                self._pool = await asyncpg.create_pool(
-                    min_size=0, max_size=self._pool_size, connect=Connector(self.dsn, name=name)
-                )
-                link = Link(self.dsn, name=name, timeout_s=patience.PATIENCE_S)
-                self._producer = Producer(link, self.schema)
-                self._loop = loop
+        """Makes the app ready in this event loop, as the first call without ``conn`` does."""
+        self._connections()
         return self
 
+    def _connections(self) -> Connections:
+        """The app's connections in the running event loop; each event loop has its own."""
+        kept = tether().kept
+        found: Connections | None = kept.get(self)
+        if found is None:
+            name = f"pgjobs {_program() or 'app'}"
+            found = kept[self] = Connections(
+                self.dsn, self.schema, name=name, pool_size=self._pool_size
+            )
+        return found
+
     async def pool(self) -> asyncpg.Pool:
-        """Returns the pool of connections for handlers and most calls without ``conn``."""
-        await self.open()
-        assert self._pool is not None
-        return self._pool
+        """Returns this event loop's pool of connections for handlers and ``job.transaction()``."""
+        return await self._connections().for_handlers()
 
     async def close(self) -> None:
-        """Sends the jobs that wait to be enqueued and closes the connections."""
-        pool, producer = self._pool, self._producer
-        self._pool = self._producer = None
-        if self._loop is asyncio.get_running_loop():
-            if producer is not None:
-                await producer.close()
-            if pool is not None:
-                await borrowed.close(pool)
+        """Sends the jobs that wait to be enqueued and closes the connections of this event loop.
+
+        Those of another event loop are closed there, or when that loop ends.
+        """
+        found: Connections | None = tether().kept.pop(self, None)
+        if found is not None:
+            await found.close()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -285,25 +310,38 @@ class App:
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
         """Surrounds a worker's run with the lifespan given to the app."""
-        was_open = self._pool is not None and self._loop is asyncio.get_running_loop()
+        was_open = self in tether().kept
         try:
             if self._lifespan is None:
                 yield
             else:
-                async with self._lifespan(self) as state:
-                    self.state = SimpleNamespace(**(state or {}))
-                    yield
+                async with self._lifespan(self) as made:
+                    self._last_state = state = SimpleNamespace(**(made or {}))
+                    # The tasks and threads of this run inherit it.
+                    token = _states.set({**_states.get(), self: state})
+                    try:
+                        yield
+                    finally:
+                        _states.reset(token)
         finally:
             if not was_open:
                 await self.close()
 
 
+def _program() -> str:
+    # An interpreter within another program may have no arguments.
+    argv: list[str] = getattr(sys, "argv", None) or [""]
+    return os.path.basename(argv[0])
+
+
+# By app: what its lifespan yielded for the run of a worker that this context is a part of.
+_states: ContextVar[Mapping[App, Any]] = ContextVar("pgjobs states", default=MappingProxyType({}))
 _default = App()
 
 
 async def enqueue(
     job_type: str,
-    payload: object = None,
+    payload: object = NO_PAYLOAD,
     *,
     conn: "Conn | None" = None,
     **options: Unpack[EnqueueOptions],

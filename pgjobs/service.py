@@ -9,7 +9,7 @@ from pgjobs.connection.executor import executor
 from pgjobs.database import Database
 from pgjobs.errors import InvalidArgument, JobNotFound
 from pgjobs.job.job import Job
-from pgjobs.job.payload import encode
+from pgjobs.job.payload import NO_PAYLOAD, encode
 from pgjobs.producer.arguments import entity_columns
 
 if TYPE_CHECKING:
@@ -42,13 +42,16 @@ class JobService:
         job_type: str,
         reference_id: int | str | UUID | None = None,
         reference_type: str | None = None,
-        payload: object = None,
+        payload: object = NO_PAYLOAD,
         max_retries: int = 3,
     ) -> Job[Any]:
-        """Adds a pending job. Raises ``InvalidArgument``."""
+        """Adds a pending job. Raises ``InvalidArgument``.
+
+        A payload that is left out is ``{}``, and None is JSON null.
+        """
         return await self._database.enqueue(
             job_type,
-            None if payload is None else encode(payload, "the payload"),
+            encode(payload, "the payload"),
             max_retries=max_retries,
             reference_type=reference_type,
             **entity_columns(reference_id),

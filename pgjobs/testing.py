@@ -13,7 +13,7 @@ import importlib.util
 import itertools
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -48,7 +48,7 @@ class Server:
     host: str
     port: int | str
     user: str = "postgres"
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     options: str = ""
     maintenance_dbname: str = "postgres"
     template_dbname: str | None = None

@@ -81,6 +81,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/finish/_jobs_after.sql
 \ir functions/finish/_jobs_check_batch.sql
 \ir functions/finish/_jobs_check_failure.sql
+\ir functions/finish/_jobs_crash_many.sql
 \ir functions/finish/_jobs_end_attempt.sql
 \ir functions/finish/_jobs_lock.sql
 \ir functions/finish/_jobs_lock_fenced.sql

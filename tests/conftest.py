@@ -14,7 +14,7 @@ import pytest
 import pgjobs.testing
 from pgjobs.embedded import EmbeddedPostgres
 from pgjobs.schema import migrate
-from pgjobs.testing import FAST_SETTINGS
+from pgjobs.testing import FAST_SETTINGS, Server
 
 Psql = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--chaos",
         metavar="PATH",
-        help="run tests/chaos at full size, a quarter of an hour, and write the report there",
+        help="run tests/chaos at full size, 20 minutes, and write the report there",
     )
 
 
@@ -161,3 +161,18 @@ async def connect(pgjobs_dsn: str) -> AsyncIterator[Callable[[], Awaitable[async
 async def other(connect: Callable[[], Awaitable[asyncpg.Connection]]) -> asyncpg.Connection:
     """A second session."""
     return await connect()
+
+
+@pytest.fixture
+def ascii_dsn(pgjobs_server: Server) -> Iterator[str]:
+    """The DSN of an empty database of encoding SQL_ASCII."""
+    maintenance = pgjobs_server.dsn(pgjobs_server.maintenance_dbname)
+    with psycopg.connect(maintenance, autocommit=True) as connection:
+        connection.execute(
+            "create database pgjobs_ascii template template0 encoding 'SQL_ASCII'"
+            " lc_collate 'C' lc_ctype 'C'"
+        )
+        try:
+            yield pgjobs_server.dsn("pgjobs_ascii")
+        finally:
+            connection.execute("drop database pgjobs_ascii with (force)")

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from pgjobs.cli import demo, jobs, queues, schema, top, worker
 from pgjobs.cli.complaints import complaint
+from pgjobs.connection.dsn import without_passwords
 
 
 class Commands(TyperGroup):
@@ -26,8 +27,11 @@ class Commands(TyperGroup):
         except Exception as error:
             found = complaint(error)
             if found is None:
+                # Typer's errors repeat a wrong argument, which may be a DSN.
+                if isinstance(told := getattr(error, "message", None), str):
+                    error.message = without_passwords(told)  # type: ignore[attr-defined]
                 raise
-            print(f"pgjobs: {found.line}", file=sys.stderr)
+            print(f"pgjobs: {without_passwords(found.line)}", file=sys.stderr)
             raise typer.Exit(found.status) from None
 
 

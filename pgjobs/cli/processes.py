@@ -69,7 +69,10 @@ class _Parent:
 
     async def _run_once(self, slot: int) -> int:
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "pgjobs", "worker", f"--parent={os.getpid()}", f"--slot={slot}",
+            # -P: else a module of this folder that is named like one of Python's would be taken
+            # for Python's. `load` finds the folder's modules behind Python's own.
+            sys.executable, "-P", "-m", "pgjobs", "worker",
+            f"--parent={os.getpid()}", f"--slot={slot}",
             *self._arguments,
             # In the parent's session, Ctrl-C would reach the worker twice: from the terminal and
             # from the parent. The second signal ends a worker at once.

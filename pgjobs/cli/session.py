@@ -8,6 +8,7 @@ from typing import TypeVar
 import asyncpg
 
 from pgjobs.cli.complaints import unreachable
+from pgjobs.connection.driver import connect
 from pgjobs.connection.dsn import resolve
 from pgjobs.database import Database
 
@@ -21,8 +22,8 @@ async def connected(dsn: str | None, schema: str) -> AsyncIterator[Database]:
     """Opens a connection for one command and yields the functions of that schema."""
     address = resolve(dsn)
     try:
-        connection = await asyncpg.connect(
-            address or None,
+        connection = await connect(
+            address,
             timeout=_CONNECT_TIMEOUT_S,
             server_settings={"application_name": "pgjobs cli"},
             # A pooler in transaction mode may run a prepared statement in another session.

@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import sys
+import sysconfig
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,6 +52,13 @@ def worker(
             metavar="N",
             min=1,
             help="Jobs at the same time in each process; else 100.",
+        ),
+    ] = None,
+    plain_concurrency: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1,
+            help="Plain functions at the same time in each process, of the jobs above; else 20.",
         ),
     ] = None,
     processes: Annotated[
@@ -100,7 +108,8 @@ def worker(
 
         raise typer.Exit(supervise(processes, sys.argv[sys.argv.index("worker", 1) + 1 :]))
     options = {
-        "queues": queue, "concurrency": concurrency, "grace": grace, "listen_dsn": listen_dsn,
+        "queues": queue, "concurrency": concurrency, "plain_concurrency": plain_concurrency,
+        "grace": grace, "listen_dsn": listen_dsn,
         "name": f"{name}-{slot}" if name and slot else name,
     }
     given = {key: value for key, value in options.items() if value not in (None, "")}
@@ -114,8 +123,7 @@ def load(target: str) -> "App":
     module_name, colon, path = target.partition(":")
     if not (module_name and colon and path):
         raise typer.BadParameter(f"{target!r} is not MODULE:APP: write it like myproject.jobs:app")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    _search_current_folder()
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -127,6 +135,8 @@ def load(target: str) -> "App":
     except Exception as error:
         raise _import_failed(module_name, error) from error
     for attribute in path.split("."):
+        if not hasattr(found, attribute) and module_name in sys.stdlib_module_names:
+            raise PgjobsError(f"{module_name} is a module of Python's own: rename your module")
         if not hasattr(found, attribute):
             apps = [key for key, value in vars(found).items() if isinstance(value, App)]
             raise PgjobsError(
@@ -137,6 +147,23 @@ def load(target: str) -> "App":
     if not isinstance(found, App):
         raise PgjobsError(f"{target} is not a pgjobs.App but of type {type(found).__name__}")
     return found
+
+
+def _search_current_folder() -> None:
+    """Puts the folder behind Python's own modules, none of which may be one of the folder's.
+
+    And before the installed packages: some of them have modules of common names, like tests.
+    """
+    folder = os.getcwd()
+    if sys.path[0] in ("", folder) and not sys.flags.safe_path:
+        del sys.path[0]  # `python -m` has put it there
+    if folder not in sys.path:
+        pythons_own = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
+        behind = [
+            place for place, path in enumerate(sys.path, 1)
+            if path in pythons_own or os.path.basename(path) == "lib-dynload"
+        ]
+        sys.path.insert(max(behind, default=0), folder)
 
 
 def _import_failed(module_name: str, error: Exception) -> PgjobsError:
@@ -153,7 +180,9 @@ def _import_failed(module_name: str, error: Exception) -> PgjobsError:
 
 
 async def _work(app: "App", options: dict[str, Any], parent: int | None) -> None:
+    from pgjobs.cli.deadline import Deadline
     from pgjobs.cli.schema import code_version
+    from pgjobs.worker.interrupts import signal_heard
 
     # A worker retries until the database answers. Here, at the start, an error ends the command.
     async with connected(app.dsn, app.schema) as database:
@@ -161,20 +190,29 @@ async def _work(app: "App", options: dict[str, Any], parent: int | None) -> None
             log.warning("the database has pgjobs %s, this worker is %s: run pgjobs migrate",
                         installed, code_version())
     running = app.worker(**options)
+    deadline = Deadline(signal_heard, running.grace.total_seconds())
     # The modules stay loaded for ever: the garbage collector need not visit them again and again.
     gc.freeze()
-    async with asyncio.TaskGroup() as tasks:
-        watch = tasks.create_task(_stop_if_orphaned(running, parent)) if parent else None
-        await running.run()
-        if watch is not None:
-            watch.cancel()
+    status = 1
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            watch = tasks.create_task(_stop_if_orphaned(running, parent)) if parent else None
+            await running.run()
+            if watch is not None:
+                watch.cancel()
+        status = 0
+    finally:
+        deadline.work_is_over(status)
 
 
 async def _stop_if_orphaned(running: "Worker", parent: int) -> None:
     """Stops the worker when its parent dies: a killed parent sends its workers no signal."""
+    from pgjobs.worker.interrupts import signal_heard
+
     while os.getppid() == parent:  # noqa: ASYNC110 - there is no event for the end of a parent
         await asyncio.sleep(1)
     log.warning("the parent process is gone: stopping")
+    signal_heard.set()
     running.stop()
 
 

@@ -7,6 +7,8 @@ And an error of the reset would look like an error of a statement that was commi
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
@@ -27,6 +29,10 @@ RESET_TIMEOUT_S = 5.0
 # So long a borrower whose statement has its answer waits for the reset. Without any wait, the next
 # of many calls in a row would find the connection still in use, and open another one.
 WAIT_FOR_RESET_S = 1.0
+# So long a borrower waits for a connection before the log says that all are in use; and so long
+# before the log says it again.
+WARN_OF_EXHAUSTION_AFTER_S = 5.0
+WARN_AGAIN_AFTER_S = 60.0
 
 _resets: set["asyncio.Task[None]"] = set()  # the event loop itself holds tasks only weakly
 
@@ -54,7 +60,7 @@ async def borrowed(
     ``leaves_state``: False spares the reset, where the block sends one statement that leaves no
     setting, lock or cursor in the session.
     """
-    connection = await pool.acquire()
+    connection = await _acquired(pool)
     try:
         yield connection
     except asyncio.CancelledError:
@@ -69,6 +75,36 @@ async def borrowed(
     else:
         cast(Direct, connection).keeps_no_state()
         await _reset(pool, connection)
+
+
+async def _acquired(pool: asyncpg.Pool) -> PoolConnectionProxy:
+    loop = asyncio.get_running_loop()
+    warning = loop.call_later(WARN_OF_EXHAUSTION_AFTER_S, _exhaustion.look, pool)
+    try:
+        return await pool.acquire()
+    finally:
+        warning.cancel()
+
+
+class _Exhaustion:
+    """Says in the log that a pool is exhausted: once for all who wait at that time."""
+
+    def __init__(self) -> None:
+        self._said_at = -math.inf
+
+    def look(self, pool: asyncpg.Pool) -> None:
+        now = time.monotonic()
+        is_exhausted = pool.get_size() >= pool.get_max_size() and not pool.get_idle_size()
+        if is_exhausted and now - self._said_at > WARN_AGAIN_AFTER_S:
+            self._said_at = now
+            log.warning(
+                "all %d connections of the pool have been in use for %.0f s, and more are wanted:"
+                " end transactions sooner, run fewer jobs at once, or raise App(pool_size=...)",
+                pool.get_max_size(), WARN_OF_EXHAUSTION_AFTER_S,
+            )
+
+
+_exhaustion = _Exhaustion()
 
 
 def _cut(connection: PoolConnectionProxy) -> None:

@@ -13,6 +13,7 @@ import asyncpg
 import psycopg
 from asyncpg.transaction import Transaction
 
+from pgjobs.connection.driver import connect
 from pgjobs.errors import InvalidArgument
 
 # What the statements and the SQL functions rely on, whatever the role or the database has as its
@@ -70,9 +71,7 @@ class Connector:
                     "LISTEN cannot be heard through a pooler in transaction mode: give the"
                     " database's own address by listen_dsn (--listen-dsn)"
                 )
-            private: asyncpg.Connection = await asyncpg.connect(
-                self._dsn or None, server_settings=self._name, **options
-            )
+            private = await connect(self._dsn, server_settings=self._name, **options)
             # The pooler may refuse them at the start, and keeps them for as long as the session.
             settings = [f"set {setting}" for setting in _assigned(self.settings)]
             try:
@@ -82,7 +81,7 @@ class Connector:
                 raise
             return private
         options |= {"connection_class": Pooled, "statement_cache_size": 0}
-        pooled = await asyncpg.connect(self._dsn or None, server_settings=self._name, **options)
+        pooled = await connect(self._dsn, server_settings=self._name, **options)
         assert isinstance(pooled, Pooled)
         settings = [f"set local {setting}" for setting in _assigned(self.settings)]
         pooled.begin = ";".join(["begin isolation level read committed", *settings])
@@ -92,8 +91,8 @@ class Connector:
         """Returns a connection with a session of its own; None: there is a pooler in between."""
         options = options | {"connection_class": Direct}
         try:
-            connection: asyncpg.Connection = await asyncpg.connect(
-                self._dsn or None, server_settings=self._name | self.settings, **options
+            connection = await connect(
+                self._dsn, server_settings=self._name | self.settings, **options
             )
         except asyncpg.ProtocolViolationError as error:
             if "startup parameter" in str(error):  # PgBouncer takes only those that it knows

@@ -1,7 +1,13 @@
-"""Turns any DSN into an address that asyncpg and libpq (psycopg, psql) both understand."""
+"""Turns any DSN into an address that asyncpg and libpq (psycopg, psql) both understand.
+
+A driver that cannot read a DSN quotes the part at which it stumbled, which may be the password. So
+a driver only gets a DSN that was read here first, and no error of this file repeats a DSN.
+"""
 
 import os
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+import re
+from collections.abc import Iterable
+from urllib.parse import quote, unquote, unquote_plus, urlencode
 
 from psycopg import Error, pq
 from psycopg.conninfo import conninfo_to_dict
@@ -17,7 +23,34 @@ _COMMON = {
 }
 # Parameters of SQLAlchemy, which say nothing about the server.
 _SQLALCHEMY = {"prepared_statement_cache_size", "prepared_statement_name_func", "async_fallback"}
+# What redact() shows. Any other parameter may hold a secret: `options` sets any setting.
+_SHOWN = {"host", "port", "dbname", "user", "service", "application_name", "sslmode"}
+
+_HOST = r"(?:\[[\w:.%~-]*\]|[^\[\]:,@/?#\s]*)(?::\d{0,5})?"
+# Each of / ? # @ ends a part. Where one is left over, a password has it unescaped.
+_URL = re.compile(
+    r"postgres(?:ql)?(?:\+\w+)?://"
+    r"(?:(?P<user>[^:/?#@]*)(?P<password>:[^/?#@]*)?@)?"
+    rf"(?P<hosts>{_HOST}(?:,{_HOST})*)"
+    r"(?:/(?P<dbname>[^/?#@]*))?(?:\?(?P<query>[^#]*))?"
+)
+_PARAMETER = re.compile(r"([A-Za-z_][\w.]*)=(.*)")
+# asyncpg overlooks a line break within a URL, and libpq ends a text at its first zero.
+_NEVER_IN_URL = re.compile(r"[\x00-\x1f\x7f]|%(?![0-9A-Fa-f]{2})|%00")
+# In any text; the examples of this file stay readable.
+_PASSWORD_IN_URL = re.compile(r"(://[^:/@\s]*:)(?!password@)\S*(?=@)")
+_PASSWORD_BY_NAME = re.compile(r"(password=)(?!'\.\.\.')(?:'[^']*'?|[^\s&]+)")
+_SAFE_IN_LOGIN = "!$&'()*+,;=~"
+
 _EXAMPLE = "postgresql://user:password@host:5432/database"
+_UNREADABLE = (
+    f"the DSN cannot be read: write it like {_EXAMPLE}, and escape the characters / ? # @ % of the"
+    " password by %2F %3F %23 %40 %25"
+)
+_UNREADABLE_KEYWORDS = (
+    f"the DSN cannot be read: write it like {_EXAMPLE}, or like host=... user=... password='...',"
+    " where a value with spaces needs the quotes"
+)
 
 
 def resolve(dsn: str | None) -> str:
@@ -25,66 +58,98 @@ def resolve(dsn: str | None) -> str:
 
     Takes ``postgres://``, ``postgresql://``, either with ``+asyncpg`` or ``+psycopg``, and libpq's
     ``host=... dbname=...``. Parameters that only one driver knows are translated, or left out.
+    Raises ``InvalidArgument``, which repeats no part of the DSN.
     """
     if dsn is not None and not isinstance(dsn, str):
-        raise InvalidArgument(f"the DSN must be a string, not {dsn!r}: write it like {_EXAMPLE}")
+        raise InvalidArgument(
+            f"the DSN must be a string, not {type(dsn).__name__}: write it like {_EXAMPLE}"
+        )
     found = dsn or os.environ.get("PGJOBS_DSN") or os.environ.get("DATABASE_URL") or ""
     found = found.strip()
     if not found:
         return ""
     if "://" not in found.split("=", 1)[0]:
         return _from_keywords(found)
-    try:
-        parts = urlsplit(found)
-        parameters = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=False)
-    except ValueError as error:
-        raise InvalidArgument(f"the DSN cannot be read: write it like {_EXAMPLE}") from error
-    if parts.scheme.split("+")[0] not in ("postgres", "postgresql"):
+    if found.partition("://")[0].partition("+")[0] not in ("postgres", "postgresql"):
         raise InvalidArgument(
-            f"the DSN begins with {parts.scheme}://, which is not PostgreSQL: write it like"
-            f" {_EXAMPLE}"
+            f"the DSN does not begin with postgresql://, so its database is not PostgreSQL: write"
+            f" it like {_EXAMPLE}"
         )
-    return _address(parts.netloc, parts.path, _translated(parameters))
-
-
-def redact(dsn: str) -> str:
-    """Returns the DSN without its passwords, for logs and errors."""
-    if not dsn:
-        return ""
     try:
-        parts = urlsplit(resolve(dsn))
+        login, hosts, dbname, parameters = _parts(found)
+        return _address(login, hosts, dbname, _translated(parameters))
+    except UnicodeError:
+        # Not chained: this error keeps the text that cannot be decoded.
+        raise InvalidArgument(_UNREADABLE) from None
+
+
+def redact(dsn: str | None) -> str:
+    """Returns the address that ``resolve`` makes of the DSN, without secrets: for logs and errors.
+
+    Raises nothing.
+    """
+    try:
+        address = resolve(dsn)
     except InvalidArgument:
         return "(a DSN that cannot be read)"
-    login, at, host = parts.netloc.rpartition("@")
-    user, colon, password = login.partition(":")
-    netloc = f"{user}:***@{host}" if colon and password else f"{login}{at}{host}"
-    parameters = {
-        name: "***" if "password" in name else value
-        for name, value in parse_qsl(parts.query, keep_blank_values=True)
-    }
-    return _address(netloc, parts.path, parameters)
+    if not address:
+        return ""
+    (user, password), hosts, dbname, parameters = _parts(address)
+    shown = {name: value if name in _SHOWN else "***" for name, value in parameters}
+    return _address((user, password and "***"), hosts, dbname, shown)
+
+
+def without_passwords(text: str) -> str:
+    """Returns the text without the password of any DSN in it, also of one that cannot be read."""
+    return _PASSWORD_BY_NAME.sub(r"\1***", _PASSWORD_IN_URL.sub(r"\1***", text))
+
+
+# The user and the password; None: the DSN has none, not even an empty one.
+_Login = tuple[str | None, str | None]
+
+
+def _parts(url: str) -> tuple[_Login, str, str, list[tuple[str, str]]]:
+    """The login, the hosts with their ports, the database and the parameters, unescaped."""
+    found = _URL.fullmatch(url)
+    if found is None or _NEVER_IN_URL.search(url):
+        raise InvalidArgument(_UNREADABLE)
+    user, password, dbname, query = found.group("user", "password", "dbname", "query")
+    parameters = []
+    for text in filter(None, (query or "").split("&")):
+        parameter = _PARAMETER.fullmatch(text)
+        # With an @ in a parameter that nobody knows, the query is a part of a password.
+        if parameter is None or ("@" in text and parameter[1] not in _COMMON):
+            raise InvalidArgument(_UNREADABLE)
+        parameters.append((parameter[1], unquote_plus(parameter[2], errors="strict")))
+    login = _unescaped(user), _unescaped(password and password[1:])
+    return login, found["hosts"], _unescaped(dbname) or "", parameters
+
+
+def _unescaped(text: str | None) -> str | None:
+    return text and unquote(text, errors="strict")
 
 
 def _from_keywords(conninfo: str) -> str:
     try:
-        given = conninfo_to_dict(conninfo)
-    except (Error, UnicodeEncodeError):
-        # Not chained: libpq quotes what it could not read, and that may be the password.
-        raise InvalidArgument(f"the DSN cannot be read: write it like {_EXAMPLE}") from None
-    parameters = [(name, str(value)) for name, value in given.items() if value is not None]
-    return _address("", "", _translated(parameters))
+        given = conninfo_to_dict("" if "\0" in conninfo else conninfo)
+        parameters = [(name, str(value)) for name, value in given.items() if value is not None]
+        if parameters:
+            return _address((None, None), "", "", _translated(parameters))
+    except (Error, UnicodeError):
+        pass  # libpq quotes what it could not read, and that may be the password
+    raise InvalidArgument(_UNREADABLE_KEYWORDS)
 
 
-def _address(netloc: str, path: str, parameters: dict[str, str]) -> str:
+def _address(login: _Login, hosts: str, dbname: str, parameters: dict[str, str]) -> str:
+    user, password = (text and quote(text, safe=_SAFE_IN_LOGIN) for text in login)
+    at = "" if user is None else f"{user}@" if password is None else f"{user}:{password}@"
     # asyncpg overlooks a dbname among the parameters when there is a path, even an empty one.
-    dbname = parameters.pop("dbname", None)
-    path = path if dbname is None else f"/{quote(dbname, safe='')}"
+    dbname = quote(parameters.pop("dbname", dbname), safe="")
     query = urlencode(parameters, quote_via=quote, safe="/*")
-    # urlunsplit() would drop the slashes of an empty netloc, which a Unix socket's address has.
-    return f"postgresql://{netloc}{path or '/'}{'?' if query else ''}{query}"
+    return f"postgresql://{at}{hosts}/{dbname}{'?' if query else ''}{query}"
 
 
-def _translated(parameters: list[tuple[str, str]]) -> dict[str, str]:
+def _translated(parameters: Iterable[tuple[str, str]]) -> dict[str, str]:
     known_to_libpq = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
     result: dict[str, str] = {}
     settings: list[str] = []

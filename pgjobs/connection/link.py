@@ -80,7 +80,7 @@ class Link:
     async def _connected(self) -> asyncpg.Connection:
         # Under the lock: of two connections made at once, one would never be closed.
         if self._connection is None or self._connection.is_closed():
-            if self._settings is not None:
+            if self._settings is not None and "statement_timeout" not in self._settings:
                 timeout_ms = round(1_000 * self.statement_timeout_s)
                 self._connector.settings["statement_timeout"] = f"{timeout_ms}ms"
             async with asyncio.timeout(self.timeout_s):
@@ -108,6 +108,12 @@ class Link:
                     self._slow_line_factor = min(2 * self._slow_line_factor, MAX_SLOW_LINE_FACTOR)
                     raise TimeoutError("the server did not answer in time") from error
                 raise
+            except Exception as error:
+                # asyncpg raises anything, an AttributeError for example, if `drop` has just closed
+                # the connection.
+                if isinstance(error, asyncpg.PostgresError) or self._connection is not None:
+                    raise
+                raise TimeoutError("the connection was dropped") from error
             except asyncio.CancelledError:
                 # The statement may be half sent, so the connection is in an unknown state.
                 self.drop()
@@ -125,7 +131,7 @@ class Link:
 
     @property
     def statement_timeout_s(self) -> float:
-        """After this time the server ends a statement, if this link has settings."""
+        """After this time the server ends a statement, if the settings do not name another."""
         return SERVER_TIMEOUT_FACTOR * self.timeout_s
 
     def be_more_patient(self) -> None:

@@ -30,6 +30,30 @@ class Claim(Statements):
             worker, queues, max_jobs, lease, job_types, floors, suspects,
         )
 
+    async def claim_unread(
+        self,
+        worker: str,
+        queues: Sequence[str],
+        max_jobs: int,
+        lease: timedelta,
+        job_types: Sequence[str],
+    ) -> Sequence[Row]:
+        """As ``claim``, but returns ids and attempts only: what can always be read."""
+        return await self._rows(
+            """select id, attempt from {schema}.jobs_claim(
+            $1::text, $2::text[], $3::int, $4::interval, $5::text[])""",
+            worker, queues, max_jobs, lease, job_types,
+        )
+
+    async def claimed(self, worker: str, job_id: int, attempt: int) -> Row | None:
+        """Returns a claimed job with the columns of ``CLAIM_COLUMNS``; None: not held any more."""
+        rows = await self._rows(
+            f"""select {CLAIM_COLUMNS} from {{schema}}.jobs
+            where id = $1::bigint and worker = $2::text and attempt = $3::int""",
+            job_id, worker, attempt,
+        )
+        return rows[0] if rows else None
+
     async def next_due(
         self, queues: Sequence[str], job_types: Sequence[str] | None = None
     ) -> datetime | None:

@@ -76,6 +76,23 @@ class Finish(Statements):
             worker, job_ids, attempts, errors, retries, retry_ins,
         )
 
+    async def crash_many(
+        self,
+        worker: str,
+        job_ids: Sequence[int],
+        attempts: Sequence[int],
+        errors: Sequence[str],
+    ) -> list[int]:
+        """Counts a crash for the jobs that this worker still holds; returns the ids that changed.
+
+        Each job is pending again, or has failed.
+        """
+        return await self._ids(
+            """select _jobs_crash_many as id from {schema}._jobs_crash_many(
+            $1::text, $2::bigint[], $3::int[], $4::text[])""",
+            worker, job_ids, attempts, errors,
+        )
+
     async def release_many(
         self,
         worker: str,

@@ -1,7 +1,7 @@
 """A job that a worker holds, as its handler sees it."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import Executor as Threads
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,7 +13,7 @@ from pgjobs.connection.link import BROKEN
 from pgjobs.database import NULL_WHEN_CLAIMED, Database
 from pgjobs.errors import ConnectionLost, JobNotHeld
 from pgjobs.handler.host import Host
-from pgjobs.handler.run import Run
+from pgjobs.handler.run import Run, Stop
 from pgjobs.job.job import NOT_DECODED, Job, P
 from pgjobs.job.payload import encode
 
@@ -24,7 +24,6 @@ class Holder:
 
     worker: str
     keep_completed: bool
-    threads: Threads
 
 
 class HeldJob(Job[P]):
@@ -57,8 +56,28 @@ class HeldJob(Job[P]):
     @property
     def log_fields(self) -> dict[str, Any]:
         """``extra`` for a log line about this job."""
-        row = self._row
-        return {"job_id": row["id"], **{c: row[c] for c in ("job_type", "queue", "attempt")}}
+        return self._run.log_fields
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the handler should end soon.
+
+        True from the moment at which the worker begins to stop, the timeout is over, the job's
+        cancellation is requested, or the worker has lost the job. A coroutine function is cancelled
+        too, at the end of the grace or at once. A plain function in a thread has to ask.
+        """
+        return self._run.stopping
+
+    def raise_if_stopping(self) -> None:
+        """Ends the run here if the handler should end: raises ``asyncio.CancelledError``.
+
+        What becomes of the job depends on why: a worker that stops gives the job back, a timeout
+        fails it, a cancellation cancels it. No ``except Exception`` catches the error.
+        """
+        if self._run.stopping:
+            if self._run.stop is None:
+                self._run.stop = Stop.SHUTDOWN
+            raise asyncio.CancelledError(f"{self._run} is stopping: {self._run.stop.value}")
 
     @asynccontextmanager
     async def transaction(self, *, result: object = None) -> AsyncIterator[asyncpg.Connection]:

@@ -1,12 +1,12 @@
 """What tasks and held jobs use of the app: a Protocol, so they do not import it."""
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 import asyncpg
 
 from pgjobs.job.job import Job
 from pgjobs.producer.arguments import BatchOptions, EnqueueOptions
+from pgjobs.producer.batch import Batch
 
 if TYPE_CHECKING:
     from pgjobs.connection.executor import Conn
@@ -19,12 +19,12 @@ class Host(Protocol):
 
     async def pool(self) -> asyncpg.Pool: ...
 
-    async def enqueue(
-        self, job_type: str, payload: object = None, *, conn: "Conn | None" = None,
+    async def enqueue_text(
+        self, job_type: str, text: str, *, conn: "Conn | None" = None,
         **options: Unpack[EnqueueOptions],
     ) -> Job[Any]: ...
 
-    async def enqueue_many(
-        self, job_type: str, payloads: Iterable[object], *, conn: "Conn | None" = None,
+    async def enqueue_batch(
+        self, job_type: str, batch: Batch, *, conn: "Conn | None" = None,
         **options: Unpack[BatchOptions],
     ) -> list[int]: ...

@@ -2,7 +2,9 @@
 
 import asyncio
 import math
+from collections.abc import Callable
 from enum import Enum
+from typing import Any
 
 from pgjobs.job.job import Row
 
@@ -35,20 +37,37 @@ class Run:
     """One attempt of a claimed job: its row, its phase, and why it is being stopped."""
 
     __slots__ = (
-        "claimed_at", "deadline", "is_committed", "is_crashed", "key", "phase", "row", "stop",
-        "task",
+        "ask_to_stop", "claimed_at", "deadline", "halt", "is_asked_to_stop", "is_committed",
+        "is_crashed", "is_plain", "key", "phase", "row", "stop", "task",
     )
 
     def __init__(self, row: Row, claimed_at: float) -> None:
         self.row = row
         self.key: Key = (row["id"], row["attempt"])
         self.is_crashed = bool(row["crash_count"])  # lost before
+        self.is_plain = False  # its handler is a plain function, beside coroutine functions
         self.claimed_at = claimed_at  # by the event loop's clock, as `deadline`
         self.phase: Phase = CLAIMED
         self.stop: Stop | None = None
+        self.is_asked_to_stop = False  # the worker has begun to stop, and the grace runs
         self.is_committed = False  # the handler's own transaction has completed the job
         self.deadline = math.inf
         self.task: asyncio.Task[None] | None = None  # null while it waits for a slot
+        # Stops a plain function, whose task must wait for it; null: the task is cancelled.
+        self.halt: Callable[[], None] | None = None
+        # Tells a child process that the worker begins to stop; null: there is none.
+        self.ask_to_stop: Callable[[], None] | None = None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the handler should end soon."""
+        return self.is_asked_to_stop or self.stop is not None
+
+    @property
+    def log_fields(self) -> dict[str, Any]:
+        """``extra`` for a log line about this run."""
+        row = self.row
+        return {"job_id": row["id"], **{c: row[c] for c in ("job_type", "queue", "attempt")}}
 
     def __str__(self) -> str:
         return f"job {self.row['id']} ({self.row['job_type']})"

@@ -1,20 +1,20 @@
 """The handler of a job type."""
 
-import asyncio
-import functools
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
-from pydantic import TypeAdapter
 from pydantic_core import from_json
 
 from pgjobs.errors import InvalidArgument
+from pgjobs.handler.annotation import check_handler, function_of, payload_type
 from pgjobs.handler.held_job import HeldJob
 from pgjobs.handler.host import Host
 from pgjobs.job.job import Job
+from pgjobs.job.payload import NO_PAYLOAD, encode
 from pgjobs.producer.arguments import BatchOptions, EnqueueOptions
+from pgjobs.producer.batch import Batch, batch_of, batch_of_texts, several
 
 if TYPE_CHECKING:
     from pgjobs.connection.executor import Conn
@@ -36,6 +36,7 @@ class Task(Generic[Q, R]):
         job_type: str,
         *,
         timeout: timedelta | None = None,
+        run_in: str | None = None,
         **options: Unpack[BatchOptions],
     ) -> None:
         self.app = app
@@ -43,9 +44,10 @@ class Task(Generic[Q, R]):
         self.job_type = job_type
         self.timeout = timeout
         self.options = options
-        self._is_async = inspect.iscoroutinefunction(_function(handler))
-        payload_type = _payload_type(handler)
-        self._adapter = None if payload_type is Any else TypeAdapter[Any](payload_type)
+        check_handler(handler)
+        self.is_async = inspect.iscoroutinefunction(function_of(handler))
+        self.runs_in_child = _checked_place(run_in, self.is_async) == "process"
+        self._payload_type = payload_type(handler)  # None: plain JSON data
 
     def __call__(self, job: HeldJob[Q]) -> Awaitable[R] | R:
         """Calls the handler."""
@@ -56,73 +58,56 @@ class Task(Generic[Q, R]):
 
     def decode(self, text: str) -> Any:
         """Returns the payload as the annotated type; raises pydantic's ``ValidationError``."""
-        return from_json(text) if self._adapter is None else self._adapter.validate_json(text)
+        return from_json(text) if self._payload_type is None else self._payload_type.read(text)
 
-    async def run(self, job: HeldJob[Q]) -> R:
-        """Runs the handler: a coroutine function in the event loop, a plain one in a thread."""
-        if self._is_async:
-            value: Any = await self.handler(job)  # type: ignore[misc]
-            return value  # type: ignore[no-any-return]
-        loop = asyncio.get_running_loop()
-        value = await loop.run_in_executor(job._holder.threads, self._call, job)
-        if inspect.isawaitable(value):
-            value = await value
-        return value  # type: ignore[no-any-return]
-
-    def _call(self, job: HeldJob[Q]) -> Any:
-        try:
-            return self.handler(job)
-        except (StopIteration, GeneratorExit) as error:
-            # A future cannot hold these errors, and its awaiter would wait for ever.
-            raise RuntimeError(f"the handler raised {type(error).__name__}") from error
+    def encode(self, payload: object, what: str = "the payload") -> str:
+        """JSON text that ``decode`` returns this payload for; raises ``InvalidArgument``."""
+        return encode(payload, what, self._payload_type)
 
     async def enqueue(
-        self, payload: Q, *, conn: "Conn | None" = None, **options: Unpack[EnqueueOptions]
+        self,
+        payload: Q = NO_PAYLOAD,
+        *,
+        conn: "Conn | None" = None,
+        **options: Unpack[EnqueueOptions],
     ) -> Job[Q]:
         """Adds a job; an option that is None or left out is the handler's own.
 
-        See ``App.enqueue`` for the options, the return value and the errors.
+        ``payload``: of the handler's type, or plain data that the type reads, else
+        ``InvalidArgument``; left out, it is ``{}``. See ``App.enqueue`` for the options, the return
+        value and the errors.
         """
         chosen: EnqueueOptions = _chosen(self.options, options)
-        return await self.app.enqueue(self.job_type, payload, conn=conn, **chosen)
+        return await self.app.enqueue_text(self.job_type, self.encode(payload), conn=conn, **chosen)
 
     async def enqueue_many(
         self, payloads: Iterable[Q], *, conn: "Conn | None" = None, **options: Unpack[BatchOptions]
     ) -> list[int]:
         """Adds a job for each payload, all or none; ids in the same order."""
         chosen: BatchOptions = _chosen(self.options, options)
-        return await self.app.enqueue_many(self.job_type, payloads, conn=conn, **chosen)
+        batch = self._batch(payloads)
+        return await self.app.enqueue_batch(self.job_type, batch, conn=conn, **chosen)
+
+    def _batch(self, payloads: Iterable[object]) -> Batch:
+        if self._payload_type is None:
+            return batch_of(payloads)
+        return batch_of_texts([
+            self.encode(payload, f"payloads[{place}]")
+            for place, payload in enumerate(several(payloads))
+        ])
+
+
+def _checked_place(run_in: str | None, is_async: bool) -> str | None:
+    """Where a plain function runs, ``thread`` or ``process``; None for a coroutine function."""
+    if run_in not in (None, "thread", "process"):
+        raise InvalidArgument(f"run_in must be 'thread' or 'process', not {run_in!r}")
+    if is_async and run_in is not None:
+        raise InvalidArgument(
+            f"run_in={run_in!r} is for plain functions: write `def` in place of `async def`"
+        )
+    return None if is_async else run_in or "thread"
 
 
 def _chosen(own: Any, given: Any) -> Any:
     """The handler's own options, and over them the call's that are not None."""
     return own | {n: v for n, v in given.items() if v is not None or n not in own}
-
-
-def _function(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """The function behind a partial or an object that can be called."""
-    while isinstance(handler, functools.partial):
-        handler = handler.func
-    if inspect.isroutine(handler):
-        return handler
-    found: Callable[..., Any] = type(handler).__call__
-    return found
-
-
-def _payload_type(handler: Callable[..., Any]) -> Any:
-    """``P`` of the ``Job[P]`` that the handler's first argument is annotated with, else ``Any``."""
-    parameters = list(inspect.signature(handler).parameters.values())
-    name = getattr(handler, "__qualname__", repr(handler))
-    if not parameters:
-        raise InvalidArgument(
-            f"{name} takes no argument: write it as (job: Job[Payload])"
-        )
-    try:
-        hints = get_type_hints(_function(handler))
-    except NameError as error:
-        raise InvalidArgument(
-            f"the annotations of {name} cannot be read ({error}): "
-            "define the payload's type at the top level of a module"
-        ) from error
-    arguments = get_args(hints.get(parameters[0].name))
-    return arguments[0] if arguments and not isinstance(arguments[0], TypeVar) else Any

@@ -1,7 +1,6 @@
 """Enqueues jobs one by one; calls that come at once share a statement, and one flush to disk."""
 
 import asyncio
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pgjobs.database import Database
 from pgjobs.errors import PgjobsError
 from pgjobs.job.job import Job, Row
 from pgjobs.producer.arguments import as_item
+from pgjobs.producer.batch import with_payload
 
 # A larger statement gains nothing.
 MAX_BATCH_JOBS = 500
@@ -145,7 +145,7 @@ class Producer:
             request.is_sent = True
         try:
             rows: Sequence[Row] = await self._database.enqueue_together(
-                [_as_json(request.arguments, request.payload) for request in batch]
+                [with_payload(as_item(request.arguments), request.payload) for request in batch]
             )
         except BROKEN:
             # The commit may have happened; only the callers can decide to try again.
@@ -172,8 +172,3 @@ class Producer:
         open_calls = (r.give_up_at for r in (*self._batch, *self._waiting) if not r.done.done())
         # Not at once again, or a thousand calls of one moment would be looked at a thousand times.
         return max(min(self._lone_gives_up_at, *open_calls, math.inf), now + _LOOK_AGAIN_S / 10)
-
-
-def _as_json(arguments: dict[str, Any], payload: str) -> str:
-    """The object that _jobs_unpack reads; the payload is JSON text already."""
-    return f'{json.dumps(as_item(arguments))[:-1]}, "payload": {payload}}}'

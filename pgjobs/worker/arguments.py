@@ -10,11 +10,17 @@ from pgjobs.errors import InvalidArgument
 
 
 def check_worker(
-    queues: Collection[str], concurrency: int, name: str | None, lease: timedelta, grace: timedelta
+    queues: Collection[str],
+    concurrency: int,
+    plain_concurrency: int,
+    name: str | None,
+    lease: timedelta,
+    grace: timedelta,
 ) -> None:
     """Checks a worker's arguments."""
-    if not isinstance(concurrency, int) or concurrency < 1:
-        raise InvalidArgument(f"concurrency must be 1 or more, not {concurrency!r}")
+    for what, count in ("concurrency", concurrency), ("plain_concurrency", plain_concurrency):
+        if not isinstance(count, int) or count < 1:
+            raise InvalidArgument(f"{what} must be 1 or more, not {count!r}")
     if (
         not isinstance(queues, Collection)
         or isinstance(queues, str)

@@ -2,15 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 import asyncpg
 
 from pgjobs.connection.link import BROKEN, Link
 from pgjobs.database import Database
-from pgjobs.errors import PgjobsError
+from pgjobs.errors import InvalidArgument, PgjobsError
 from pgjobs.job.job import Row
+from pgjobs.worker.description import head, message, storable
 from pgjobs.worker.floors import Floors
 from pgjobs.worker.held import Held
 from pgjobs.worker.wake import Wake
@@ -40,6 +41,7 @@ class Claimer:
         *,
         queues: Sequence[str],
         job_types: Sequence[str],
+        plain_types: Collection[str],
         lease: timedelta,
     ) -> None:
         self._link = link
@@ -49,6 +51,7 @@ class Claimer:
         self._wake = wake
         self._queues = queues
         self._types = job_types
+        self._types_without_plain = [t for t in job_types if t not in plain_types]
         self._lease = lease
         self.floors = Floors(queues)
         self._max_jobs: int | None = None  # None: no claim has been too large for the line
@@ -56,6 +59,8 @@ class Claimer:
         self._unsettled_until: float | None = None
         self._stopping = False
         self.was_full = False  # whether the last claim gave all that it asked for
+        # Whether the last claim passed over plain functions, for want of a thread.
+        self.left_out_plain = False
 
     def stop(self) -> None:
         """Lets ``claim`` return at once from now on."""
@@ -90,12 +95,20 @@ class Claimer:
 
     async def _claim(self, room: int) -> Sequence[Row]:
         count = min(room, self._max_jobs or room)
+        types = self._types
+        plain_room = self._held.plain_room
+        self.left_out_plain = plain_room == 0
+        if self.left_out_plain:
+            types = self._types_without_plain
+        elif plain_room is not None:
+            # Each of the jobs may need a thread; the next claim goes out at once if all came.
+            count = min(count, plain_room)
         lowered = self.floors.lowered
         clock = asyncio.get_running_loop().time
         sent_at = clock()
         try:
             rows = await self._database.claim(
-                self._worker, self._queues, count, self._lease, self._types,
+                self._worker, self._queues, count, self._lease, types,
                 self.floors.for_claim(), suspects=self._held.has_free_slot,
             )
         except asyncpg.QueryCanceledError:
@@ -109,13 +122,53 @@ class Claimer:
             if isinstance(error, TimeoutError):
                 self._answer_too_slow(count)
             raise
+        except Exception as error:
+            if not _may_be_about_a_row(error):
+                raise
+            rows = await self._claim_unread(count, types, error)
         if self._max_jobs is not None:
             self._max_jobs = 2 * count if count < 2**16 else None
             self._link.answered_within(clock() - sent_at)
-        self.floors.claimed(rows, lowered)
+        if not self.left_out_plain:
+            self.floors.claimed(rows, lowered)
         self.was_full = len(rows) == count
         if self.was_full and count < room:
             self._wake.set()
+        return rows
+
+    async def _claim_unread(
+        self, count: int, types: Sequence[str], error: Exception
+    ) -> Sequence[Row]:
+        """Claims without reading, then reads the jobs one by one; fails those that it cannot read.
+
+        A row may hold what the server cannot send or the driver cannot decode. In a claim of
+        several jobs it would keep all of them from running, in every worker, again and again.
+        """
+        log.warning("claiming: a job cannot be read, reading one by one: %r", error)
+        # If the driver refused the answer, the server has made the claim.
+        await self.release_unnamed()
+        rows: list[Row] = []
+        # If this is cancelled or breaks, nobody knows of these jobs: see `_answer_lost`.
+        for claimed in await self._database.claim_unread(
+            self._worker, self._queues, count, self._lease, types
+        ):
+            job_id, attempt = claimed["id"], claimed["attempt"]
+            try:
+                row = await self._database.claimed(self._worker, job_id, attempt)
+                rows += [] if row is None else [row]
+            except BROKEN:
+                raise
+            except Exception as unreadable:
+                if not _may_be_about_a_row(unreadable):
+                    raise
+                # The driver's own errors say little without their names.
+                is_told = isinstance(unreadable, (asyncpg.PostgresError, PgjobsError))
+                why = message(unreadable) if is_told else head(unreadable)
+                text = storable(f"the job cannot be read: {why}")
+                log.error("job %s %s", job_id, text)
+                await self._database.fail_many(
+                    self._worker, [job_id], [attempt], [text], [False], [None]
+                )
         return rows
 
     def _answer_too_slow(self, count: int) -> None:
@@ -161,14 +214,14 @@ class Claimer:
     async def look(self) -> float | None:
         """Seconds until the next job is due; None: none is waiting."""
         lowered = self.floors.lowered
+        types = self._types_without_plain if self.left_out_plain else self._types
         try:
-            due, now = await self._database.look(
-                self._queues, self._types, self.floors.for_look()
-            )
+            due, now = await self._database.look(self._queues, types, self.floors.for_look())
         except (*BROKEN, asyncpg.PostgresError) as error:
             log.warning("asking for a due time: %r", error)
             return RETRY_REFUSED_AFTER_S
-        self.floors.looked(due, now, lowered)
+        if not self.left_out_plain:
+            self.floors.looked(due, now, lowered)
         if due is not None and due <= now:
             return 0.0
         return None if due is None else (due - now).total_seconds()
@@ -177,3 +230,10 @@ class Claimer:
         """Jobs were found due, from that run_at on: the next claim must read them."""
         self.floors.lower(run_at)
         self._wake.set()
+
+
+def _may_be_about_a_row(error: Exception) -> bool:
+    """Whether a claim may have failed for what one of its rows holds."""
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.sqlstate)[:2] not in ("40", "53", "55", "57")  # these pass
+    return isinstance(error, InvalidArgument) or not isinstance(error, PgjobsError)

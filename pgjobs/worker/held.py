@@ -1,10 +1,12 @@
 """The register of all that a worker holds: claimed, running, and ended but not written."""
 
 import asyncio
+import contextvars
 import logging
 import math
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
 from pgjobs.connection.alarm import Alarm
@@ -19,6 +21,8 @@ log = logging.getLogger("pgjobs.worker")
 AHEAD_S = 0.01
 RETURN_AHEAD_AFTER_S = 0.02
 MAX_AHEAD = 300  # more gain nothing: a statement for that many costs little per job
+# A job that was lost while its handler runs on must not run here beside that handler.
+RETURN_WHILE_OLD_RUN_LASTS = timedelta(seconds=5)
 # Jobs begin in groups of this size, so that the loop can send the next claim between two groups.
 BEGIN_AT_ONCE = 200
 # For that many jobs a claim is worth its cost, so it does not wait until half have ended.
@@ -29,7 +33,9 @@ class Held:
     """One run per job and attempt. A run is forgotten when its end is written.
 
     ``begin`` makes the coroutine of a run; the coroutine calls ``end`` and does not raise.
-    ``give_back`` is told of a run that has waited for a slot for too long.
+    ``give_back`` is told of a run that must not begin here, and for how long it must not begin
+    anywhere. ``plain_types``: job
+    types whose runs need one of the ``plain_slots``, too; empty if every run does, or none.
     """
 
     def __init__(
@@ -38,9 +44,15 @@ class Held:
         wake: Wake,
         *,
         begin: Callable[[Run], Coroutine[Any, Any, None]],
-        give_back: Callable[[Run], None],
+        give_back: Callable[[Run, timedelta | None], None],
+        plain_types: Collection[str] = (),
+        plain_slots: int = 0,
     ) -> None:
         self._slots = slots
+        self._plain_types = frozenset(plain_types)
+        self._plain_slots = plain_slots
+        self._lost_but_running: set[int] = set()  # job ids
+        self._plain = 0  # runs of these types that have not ended
         self._wake = wake
         self._begin = begin
         self._give_back = give_back
@@ -55,6 +67,7 @@ class Held:
         self.registration: int | None = None  # of the worker's name, since its last start
         self._in_doubt_until = 0.0
         self._is_closed = False
+        self._context: contextvars.Context | None = None
         self.claims_ahead = False
         self.wakes_at_end = False  # whether the end of a run asks for a claim
         self.wakes_when_empty = False
@@ -71,6 +84,15 @@ class Held:
     def has_free_slot(self) -> bool:
         """Whether a claimed job could begin at once."""
         return self._running < self._slots
+
+    @property
+    def plain_room(self) -> int | None:
+        """How many runs of the plain types may begin; None: no type needs a plain slot."""
+        return max(0, self._plain_slots - self._plain) if self._plain_types else None
+
+    def open(self) -> None:
+        """Runs that begin from now on see the context variables of the caller, not each other's."""
+        self._context = contextvars.copy_context()
 
     @property
     def keys(self) -> tuple[list[int], list[int]]:
@@ -112,6 +134,12 @@ class Held:
                 continue
             self._runs[run.key] = run
             free -= 1
+            if self._plain_types and row["job_type"] in self._plain_types:
+                run.is_plain = True
+                self._plain += 1
+            if run.key[1] > 1 and self._still_runs(run.key):
+                self._return(run, RETURN_WHILE_OLD_RUN_LASTS)
+                continue
             # A job that was lost, or of a group, must not wait here while it could run elsewhere.
             if self._is_closed or (free < 0 and (run.is_crashed or row["group_key"] is not None)):
                 self._return(run)
@@ -122,6 +150,14 @@ class Held:
         if self.claims_ahead and self.room() >= CLAIM_AT_ONCE_FROM:
             self._wake.set()
         self._fill()
+
+    def _still_runs(self, key: Key) -> bool:
+        """Whether the handler of an earlier attempt, which was lost, still runs here."""
+        job_id, attempt = key
+        last = self._runs.get((job_id, attempt - 1))
+        if last is not None:
+            self.stop(last, Stop.LOST)  # the heartbeat has not told it yet
+        return job_id in self._lost_but_running
 
     def _fill(self) -> None:
         """Begins what waits while slots are free, not too many at once."""
@@ -141,17 +177,20 @@ class Held:
             # Another job has the id: its old one was never flushed, or not sent to a standby.
             self.stop(old, Stop.LOST)
         if old.stop is Stop.LOST:
-            self._give_back(new)
+            self._give_back(new, None)
         # Else it is the same attempt of the same job, and its handler runs on.
 
     def _start(self, run: Run) -> None:
         self._running += 1
         # Not in a TaskGroup: its callback at each end costs a tenth of a short job.
-        run.task = asyncio.get_running_loop().create_task(self._begin(run))
+        context = None if self._context is None else self._context.copy()
+        run.task = asyncio.get_running_loop().create_task(self._begin(run), context=context)
 
-    def _return(self, run: Run) -> None:
+    def _return(self, run: Run, not_within: timedelta | None = None) -> None:
         run.phase = ENDED
-        self._give_back(run)
+        if run.is_plain:
+            self._plain -= 1
+        self._give_back(run, not_within)
 
     def _return_late(self) -> None:
         self._return_timer = None
@@ -169,6 +208,13 @@ class Held:
         run.phase = ENDED
         run.deadline = math.inf
         self._running -= 1
+        if run.is_plain:
+            self._plain -= 1
+            if self._plain == self._plain_slots - 1:
+                # The last claim may have left out the plain types.
+                self._wake.set()
+        if run.stop is Stop.LOST:
+            self._lost_but_running.discard(run.key[0])
         ends, ahead = self._ends, self._ahead
         if now < ends.until:
             ends.now += 1
@@ -228,11 +274,15 @@ class Held:
             run.stop = why
         elif why is not Stop.SHUTDOWN:
             return
+        if why is Stop.LOST:
+            self._lost_but_running.add(run.key[0])
         log.info("%s is stopped: %s", run, why.value, extra={"job_id": run.key[0]})
         if run.task is None:
             # It waits for a slot. It gets one now, to report its end.
             self._ahead.remove(run)
             self._start(run)
+        elif run.halt is not None:
+            run.halt()
         elif run.phase is RUNNING:
             # A task that is cancelled before its first step could not report its end.
             run.task.cancel()
@@ -244,17 +294,38 @@ class Held:
             self.stop(run, why)
 
     def close(self) -> None:
-        """Gives back all that waits for a slot, and what is claimed from now on."""
+        """Gives back all that waits for a slot, and what is claimed from now on.
+
+        From the first call on, handlers that ask are told that they should end.
+        """
         self._is_closed = True
         self.claims_ahead = False
         while self._ahead:
             self._return(self._ahead.popleft())
+        for run in self._runs.values():
+            if not run.is_asked_to_stop and run.phase is not ENDED:
+                run.is_asked_to_stop = True
+                if run.ask_to_stop is not None:
+                    run.ask_to_stop()
 
-    async def all_ended(self) -> None:
-        """Waits until no handler runs."""
+    async def all_ended(self, within_s: float) -> None:
+        """Waits until no handler runs, for a limited time."""
         tasks = [run.task for run in self._runs.values() if run.phase is not ENDED]
         if running := [task for task in tasks if task is not None]:
-            await asyncio.wait(running)
+            await asyncio.wait(running, timeout=within_s)
+
+    def abandon(self) -> bool:
+        """Empties the register, so that the server gives back what it has; False: nothing ran."""
+        running = [run for run in self._runs.values() if run.phase is not ENDED]
+        for run in running:
+            log.warning(
+                "%s still runs, and cannot be stopped: it is given back, and may run elsewhere"
+                " beside its handler until this process ends", run, extra=run.log_fields,
+            )
+        if self._runs:
+            self.doubt(RETURN_WHILE_OLD_RUN_LASTS.total_seconds())
+            self._runs.clear()
+        return bool(running)
 
     def describe(self, task: asyncio.Task[Any]) -> str:
         """Names the job that a task runs, for the log."""

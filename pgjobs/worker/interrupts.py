@@ -4,40 +4,112 @@ import asyncio
 import logging
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
 
 log = logging.getLogger("pgjobs.worker")
 
 # A supervisor may signal a process and its group: two mean one.
 SAME_SIGNAL_WITHIN_S = 0.5
 
+# What the interpreter does with them by itself.
+_DEFAULTS: dict[signal.Signals, Any] = {
+    signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler
+}
 
-@contextmanager
-def interrupts(stop: Callable[[], None]) -> Iterator[None]:
-    """Calls ``stop`` at the first signal; only in the main thread."""
-    loop = asyncio.get_running_loop()
-    taken: list[signal.Signals] = []
-    heard_at: float | None = None
 
-    def on_signal(number: int) -> None:
-        nonlocal heard_at
-        if heard_at is not None and loop.time() - heard_at < SAME_SIGNAL_WITHIN_S:
-            return
-        if heard_at is not None:
+class Interrupts:
+    """The workers of this process that a signal stops.
+
+    Python runs handlers of signals in the main thread only. So the signals are taken while a
+    worker runs in the main thread, and then stop the workers of all threads. The last worker of the
+    main thread puts the program's own handlers back.
+
+    The handlers are those of ``signal``, not of the event loop. An event loop hears of signals by a
+    socket that a forked child inherits: the child's SIGTERM would stop its parent's worker.
+    """
+
+    def __init__(self) -> None:
+        self._stops: dict[object, tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = {}
+        self._in_main_thread: set[object] = set()
+        self._programs_own: dict[signal.Signals, Any] = {}
+        self._heard_at: float | None = None
+        self.heard = threading.Event()  # set by the first signal, also while the loop is blocked
+
+    @contextmanager
+    def stopping(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Calls ``stop`` in the running event loop at the first signal."""
+        worker = object()
+        self._stops[worker] = asyncio.get_running_loop(), stop
+        if threading.current_thread() is threading.main_thread():
+            # Elsewhere, the owner of the event loop has to call stop().
+            self._in_main_thread.add(worker)
+            self._take()
+        try:
+            yield
+        finally:
+            self._stops.pop(worker, None)
+            if worker in self._in_main_thread:
+                self._in_main_thread.discard(worker)
+                if not self._in_main_thread:
+                    self._put_back()
+
+    def _take(self) -> None:
+        for number in _DEFAULTS:
+            own = signal.getsignal(number)
+            # None: it is no handler of Python's, so nobody could put it back.
+            if own != self._on_signal and own is not None:
+                with suppress(ValueError):  # this interpreter is not the process's main one
+                    signal.signal(number, self._on_signal)
+                    self._programs_own[number] = own
+
+    def _put_back(self) -> None:
+        self._heard_at = None
+        for number, own in self._programs_own.items():
+            # The program may have set another handler meanwhile.
+            if signal.getsignal(number) == self._on_signal:
+                signal.signal(number, own)
+        self._programs_own.clear()
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._heard_at is None:
+            self._heard_at = now
+            self.heard.set()
+            name = signal.Signals(number).name
+            for loop, stop in list(self._stops.values()):
+                with suppress(RuntimeError):  # the event loop is closed
+                    loop.call_soon_threadsafe(self._stop, name, stop)
+        elif now - self._heard_at >= SAME_SIGNAL_WITHIN_S:
             log.warning("second signal: exiting at once; others take the jobs back in seconds")
             os._exit(128 + number)
-        heard_at = loop.time()
-        log.info("%s: stopping; signal again to exit now", signal.Signals(number).name)
+
+    @staticmethod
+    def _stop(name: str, stop: Callable[[], None]) -> None:
+        log.info("%s: stopping; signal again to exit now", name)
         stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # Where signals cannot be handled, the owner of the event loop has to call stop().
-        with suppress(ValueError, NotImplementedError, RuntimeError):
-            loop.add_signal_handler(number, on_signal, number)
-            taken.append(number)
-    try:
-        yield
-    finally:
-        for one in taken:
-            loop.remove_signal_handler(one)
+    def _forget(self) -> None:
+        """In a forked child: its signals are its own, and its parent's workers do not run in it."""
+        for number, default in _DEFAULTS.items():
+            if signal.getsignal(number) == self._on_signal:
+                signal.signal(number, default)
+        # Python 3.12 does this too. The socket is the parent's, whose event loop would take the
+        # child's signal for its own.
+        with suppress(ValueError):
+            signal.set_wakeup_fd(-1)
+        self._stops.clear()
+        self._in_main_thread.clear()
+        self._programs_own.clear()
+        self._heard_at = None
+        self.heard = threading.Event()
+
+
+_of_this_process = Interrupts()
+interrupts = _of_this_process.stopping
+signal_heard = _of_this_process.heard
+os.register_at_fork(after_in_child=_of_this_process._forget)

@@ -5,8 +5,10 @@ from pgjobs.connection.link import Link
 # A claim need not be flushed to disk: the flush of a later completion covers it too, and a claim
 # that a crash of the server undoes is made again. So a claim costs no disk write.
 _CLAIM_SETTINGS = {"synchronous_commit": "off", "lock_timeout": "4s"}
-# A row that another session has locked must not delay the ends of other jobs (see Settlement).
-_SETTLE_SETTINGS = {"lock_timeout": "200ms"}
+# A row that another session has locked, or whose trigger is slow, must not delay the ends of other
+# jobs: Settlement halves the batch ten times to find that row. The flush at the commit is not
+# counted in the statement's time.
+_SETTLE_SETTINGS = {"lock_timeout": "200ms", "statement_timeout": "2s"}
 # The server drops a half-open LISTEN connection, and with it the worker's name, after 25 s.
 _LISTEN_SETTINGS = {
     "synchronous_commit": "off", "lock_timeout": "2s", "tcp_keepalives_idle": "10",

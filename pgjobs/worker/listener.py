@@ -31,6 +31,8 @@ WATCH_S = 0.15  # while producers may be silent
 FALLBACK_LOOK_AFTER_S = (0.1, 0.2)  # by workers that the signal did not pick
 POLL_AGAIN_AFTER_REFUSAL_S = 1.0
 RECOVER_AT_ONCE = 1_000
+LEAVES_WITHIN_S = 1.0
+TRY_NAME_AGAIN_AFTER_S = 0.5  # often, because others find a worker dead whose name is free for 2 s
 OLD_SESSION_ENDS_AFTER_S = 30.0  # by the server's keepalives after 25 s
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -148,6 +150,9 @@ class Listener:
     async def _step(self) -> None:
         if self._lost.is_set():
             await self._reconnect()
+            if self._lost.is_set():
+                # The name is taken. To change the mode would be to wait for the old session's lock.
+                return
         if self.mode is not self.wanted:
             await self._change_mode()
         if self._needs_help:
@@ -172,7 +177,7 @@ class Listener:
                 raise
             self._wake.set()
             self._lost.set()
-            await asyncio.sleep(TICK_WHILE_OTHERS_WORK_S)
+            await asyncio.sleep(TRY_NAME_AGAIN_AFTER_S)
         except BaseException:
             self._link.drop()
             self._lost.set()
@@ -271,7 +276,8 @@ class Listener:
             self._fallback_look.cancel()
         if leave and self._name_taken_since is None:
             with suppress(*BROKEN, asyncpg.PostgresError):
-                await self._database.worker_stop(self._worker)
+                async with asyncio.timeout(LEAVES_WITHIN_S):
+                    await self._database.worker_stop(self._worker)
         await self._link.close()
 
     def work_seen(self) -> None:

@@ -137,6 +137,7 @@ class Settlement:
             End.FAILED: self._fail,
             End.RELEASED: self._release,
             End.CANCELLED: self._cancel,
+            End.CRASHED: self._crash,
         }
         pauses = iter(RETRY_PAUSES_S)
         for end, write in writes.items():
@@ -236,6 +237,12 @@ class Settlement:
         ids, attempts, outcomes = zip(*group, strict=True)
         return await self._database.release_many(
             self._worker, ids, attempts, [o.after for o in outcomes]
+        )
+
+    async def _crash(self, group: Sequence[Ended]) -> list[int]:
+        ids, attempts, outcomes = zip(*group, strict=True)
+        return await self._database.crash_many(
+            self._worker, ids, attempts, [o.error for o in outcomes]
         )
 
     async def _cancel(self, group: Sequence[Ended]) -> list[int]:

@@ -6,7 +6,7 @@ import time
 
 from pgjobs.worker.claimer import RETRY_LOCKED_AFTER_S, Claimer
 from pgjobs.worker.held import Held
-from pgjobs.worker.listener import Listener
+from pgjobs.worker.listener import HELP_EVERY_S, Listener
 from pgjobs.worker.mode import Mode
 from pgjobs.worker.wake import Wake
 
@@ -16,6 +16,7 @@ MAX_UNHEARD_INTERVAL_S = 0.1  # while the worker is in no mode, for want of a LI
 FORGET_FLOORS_EVERY_S = 1.0  # likewise
 LISTEN_AFTER_IDLE_S = 0.1
 FULL_AFTER_S = 0.1
+MAX_THREAD_PAUSE_S = 0.5  # between claims while no thread is free
 
 # From about 200 jobs per second on, polling costs less than NOTIFY. The bound must not be much
 # higher: where each NOTIFY waits for a slow disk, producers reach only about 200 per second, so
@@ -34,10 +35,15 @@ class Waiting:
         self._held = held
         self._rate = Rate()
         self._forgot_floors_at = 0.0
+        self._thread_pause_s = HELP_EVERY_S
 
     async def after_claim(self, found: int) -> None:
         """Waits after a claim that found this many jobs."""
         self._rate.count(found)
+        if self._claimer.left_out_plain:
+            await self._for_a_thread()
+            return
+        self._thread_pause_s = HELP_EVERY_S
         if self._rate.is_high:
             self._listener.want(Mode.POLLING)
         # A full claim may have left due jobs: claim again as soon as a slot is free.
@@ -48,6 +54,19 @@ class Waiting:
             await self._for_a_signal()
         else:
             await self._for_the_next_poll()
+
+    async def _for_a_thread(self) -> None:
+        """Waits while no thread is free for plain functions, but slots are free for others.
+
+        Signals still pick this worker, so it asks for help for the jobs that it cannot take.
+        """
+        self._held.wakes_at_end = self._held.claims_ahead = False
+        self._listener.want(Mode.LISTENING)  # no producer may rely on this worker
+        self._listener.ask_for_help()
+        if await self._wake.wait(self._thread_pause_s):
+            self._thread_pause_s = HELP_EVERY_S
+        else:
+            self._thread_pause_s = min(2 * self._thread_pause_s, MAX_THREAD_PAUSE_S)
 
     async def _for_a_slot(self) -> None:
         self._listener.ask_for_help()

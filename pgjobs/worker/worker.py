@@ -3,8 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -19,19 +18,28 @@ from pgjobs.handler.run import Run, Stop
 from pgjobs.handler.task import Task
 from pgjobs.worker.arguments import check_worker, default_name
 from pgjobs.worker.claimer import Claimer
-from pgjobs.worker.execution import execute, log_end
+from pgjobs.worker.description import describe
+from pgjobs.worker.execution import execute
+from pgjobs.worker.functions import Functions, check_importable
 from pgjobs.worker.heartbeat import Heartbeat
 from pgjobs.worker.held import Held
 from pgjobs.worker.interrupts import interrupts
 from pgjobs.worker.links import Links
 from pgjobs.worker.listener import Listener
-from pgjobs.worker.outcome import COMMITTED, LOST, RELEASED
+from pgjobs.worker.outcome import COMMITTED, LOST, End, Outcome, log_end
 from pgjobs.worker.settlement import Settlement
 from pgjobs.worker.waiting import Waiting
 from pgjobs.worker.wake import Wake
 from pgjobs.worker.watchdog import Watchdog
 
 log = logging.getLogger("pgjobs.worker")
+
+
+# What a worker that stops waits for, after the grace or after `stop` was called.
+CLAIM_ENDS_WITHIN_S = 1.0
+STOPPED_HANDLERS_END_WITHIN_S = 2.0
+ENDS_ARE_WRITTEN_WITHIN_S = 3.0
+RELEASED_WITHIN_S = 1.0
 
 
 class WorkerApp(Host, Protocol):
@@ -64,28 +72,38 @@ class Worker:
         grace: timedelta,
         keep_completed: bool,
         listen_dsn: str | None,
+        plain_concurrency: int,
     ) -> None:
-        check_worker(queues, concurrency, name, lease, grace)
+        check_worker(queues, concurrency, plain_concurrency, name, lease, grace)
         self.app = app
         self.name = name or default_name()
         self.queues = list(dict.fromkeys(queues))
         self.concurrency = concurrency
-        self.threads = ThreadPoolExecutor(concurrency, thread_name_prefix="pgjobs")
-        self._holder = Holder(self.name, keep_completed, self.threads)
+        self._holder = Holder(self.name, keep_completed)
+        self._functions = Functions(self.name)
         self._lease = lease
-        self._grace = grace
+        self.grace = grace
         self._types = list(app.tasks)
         self._until_empty = False
         self._stopping = False
-        self._internal_error: Exception | None = None
+        self._stopped_at: float | None = None
+        self._stop_begun = asyncio.Event()
+        self._is_torn_down = False
+        self.left_running = False  # whether handlers ran on when ``run`` returned
+        plain = [t for t, task in app.tasks.items() if not task.is_async]
+        if len(plain) == len(app.tasks):
+            concurrency, plain = min(concurrency, plain_concurrency), []
 
         schema, name = app.schema, self.name
         self._links = links = Links(app.dsn, listen_dsn, name)
         self._wake = Wake()
-        self._held = Held(concurrency, self._wake, begin=self._run, give_back=self._give_back)
+        self._held = Held(
+            concurrency, self._wake, begin=self._run, give_back=self._give_back,
+            plain_types=plain, plain_slots=plain_concurrency,
+        )
         self._claimer = Claimer(
             links.claim, schema, name, self._held, self._wake,
-            queues=self.queues, job_types=self._types, lease=lease,
+            queues=self.queues, job_types=self._types, plain_types=plain, lease=lease,
         )
         self._heartbeat = Heartbeat(links.listen, schema, name, lease, self._held, links.claim)
         self._listener = Listener(
@@ -102,25 +120,32 @@ class Worker:
         """Begins a graceful stop: no more claims; running jobs have the grace period to end."""
         if not self._stopping:
             log.info("worker %s stops: %d jobs are running", self.name, self._held.running)
+            self._stopped_at = asyncio.get_running_loop().time()
         self._stopping = True
+        self._stop_begun.set()
         self._held.close()
         self._claimer.stop()
         self._listener.stop()
         self._settlement.stop_throttling()
         self._wake.set()
 
-    async def run(self, *, until_empty: bool = False) -> None:
+    async def run(self, *, until_empty: bool = False, signals: bool = True) -> None:
         """Works until stopped by ``stop``, SIGTERM or SIGINT; or until nothing is due.
+
+        ``signals``: False leaves SIGTERM and SIGINT to the program, which then calls ``stop``.
 
         Raises ``WorkerNameTaken`` if a living worker has its name, ``SchemaMismatch`` if the tables
         are missing, and the driver's error if the database cannot be reached at the start. Later,
-        lost connections are made again, with a warning.
+        lost connections are made again, with a warning. Returns at most about eight seconds after
+        the grace, whatever handlers, threads and the database do.
         """
         if not self._types:
             raise InvalidArgument("the app has no handlers: decorate one with @app.job(...)")
+        check_importable(self.app.tasks.values())
         self._until_empty = until_empty
-        with interrupts(self.stop):
+        with interrupts(self.stop) if signals else nullcontext():
             async with self.app.lifespan():
+                self._held.open()
                 is_registered = False
                 try:
                     await self._connect()
@@ -128,12 +153,9 @@ class Worker:
                     with Watchdog(self._lease / 3, self._held.describe):
                         await self._work()
                 finally:
+                    self._functions.close()
                     # If jobs may still be held, other workers must find this one dead.
-                    leave = is_registered and await self._release_all()
-                    await self._listener.close(leave=leave)
-                    await self._links.claim.close()
-                    await self._links.settle.close()
-                    self.threads.shutdown(wait=False, cancel_futures=True)
+                    await self._disconnect(leave=is_registered and await self._release_all())
 
     async def _connect(self) -> None:
         # Wait for all even if one fails: a later connection would never be closed.
@@ -149,22 +171,21 @@ class Worker:
         )
         failure: BaseException | None = None
         async with asyncio.TaskGroup() as settling:
-            settling.create_task(self._settlement.run())
+            settlement = settling.create_task(self._settlement.run())
             try:
                 async with asyncio.TaskGroup() as background:
                     background_tasks = [
                         background.create_task(self._listener.run()),
                         background.create_task(self._heartbeat.run()),
+                        background.create_task(self._cut_late_claim()),
                     ]
                     try:
                         await self._loop()
                         await self._wait_for_running()
-                        if self._internal_error is not None:
-                            raise self._internal_error
                     finally:
                         self._held.close()
                         self._held.stop_all(Stop.SHUTDOWN)
-                        await self._held.all_ended()
+                        await self._held.all_ended(STOPPED_HANDLERS_END_WITHIN_S)
                     for task in background_tasks:
                         task.cancel()
             except BaseExceptionGroup as group:
@@ -173,8 +194,12 @@ class Worker:
                     failure = failure.exceptions[0]
             except asyncio.CancelledError as cancelled:
                 failure = cancelled
+            # Nobody here cancels the settlement: all tasks of the event loop were, for example by
+            # the SystemExit of a task that a handler made.
+            self._is_torn_down = settlement.cancelled()
             # Whatever happened, first write the ends of jobs and the releases.
             self._settlement.close()
+            asyncio.get_running_loop().call_later(ENDS_ARE_WRITTEN_WITHIN_S, settlement.cancel)
         log.info("worker %s has stopped", self.name)
         if failure is not None:
             raise failure
@@ -202,38 +227,55 @@ class Worker:
         await self._wake.wait()
         return False
 
+    async def _cut_late_claim(self) -> None:
+        """Ends the claim that is under way when the worker stops, if its answer does not come."""
+        await self._stop_begun.wait()
+        await asyncio.sleep(CLAIM_ENDS_WITHIN_S)
+        self._links.claim.drop()
+
     async def _run(self, run: Run) -> None:
-        clock = asyncio.get_running_loop().time
-        began = clock()
+        began = asyncio.get_running_loop().time()
         try:
-            job = self.app.held_job(run, self._holder)
-            task = self.app.tasks[run.row["job_type"]]
-            if task.timeout is not None:
-                self._held.expire_at(run, began + task.timeout.total_seconds())
-            outcome = await execute(task, job, run)
-            now = clock()
+            outcome = await self._outcome(run)
+        except BaseException as error:
+            log.exception("%s: an error of pgjobs itself", run, extra=run.log_fields)
+            outcome = Outcome(End.FAILED, error=describe(error))
+        try:
+            now = asyncio.get_running_loop().time()
             # Before the settlement, so that the claim for this slot goes out before the write.
             self._held.end(run, now)
             if outcome is LOST or outcome is COMMITTED:
                 self._held.drop(run.key)
             else:
                 self._settlement.add(run.key, outcome)
-            log_end(job, outcome, now - began)
-        except Exception as error:  # noqa: BLE001
-            # A bug in pgjobs itself: stop the worker and raise the error from run().
-            self._held.end(run, clock())
+            log_end(run, outcome, now - began)
+        except Exception:
+            log.exception("%s: its end is not written, the server gives the job back", run)
+            self._held.end(run, began)
             self._held.drop(run.key)
             self._held.doubt(self._lease.total_seconds())
-            self._internal_error = error
-            self.stop()
 
-    def _give_back(self, run: Run) -> None:
+    async def _outcome(self, run: Run) -> Outcome:
+        task = self.app.tasks[run.row["job_type"]]
+        if task.runs_in_child:
+            return await self._functions.in_child(task, run, lambda: self._set_timeout(run, task))
+        self._set_timeout(run, task)
+        job = self.app.held_job(run, self._holder)
+        return await execute(task, job, run, self._functions.in_thread)
+
+    def _set_timeout(self, run: Run, task: Task[Any, Any]) -> None:
+        if task.timeout is not None:
+            now = asyncio.get_running_loop().time()
+            self._held.expire_at(run, now + task.timeout.total_seconds())
+
+    def _give_back(self, run: Run, not_within: timedelta | None) -> None:
         self._claimer.floors.lower(run.row["run_at"], run.row["queue"])
-        self._settlement.add(run.key, RELEASED)
+        self._settlement.add(run.key, Outcome(End.RELEASED, after=not_within))
 
     async def _wait_for_running(self) -> None:
         """Lets running jobs end within the grace period."""
-        deadline = asyncio.get_running_loop().time() + self._grace.total_seconds()
+        now = asyncio.get_running_loop().time()
+        deadline = (self._stopped_at or now) + self.grace.total_seconds()
         self._held.close()
         self._held.wakes_at_end = True
         while self._held.running and await self._wake.wait_until(deadline):
@@ -241,11 +283,20 @@ class Worker:
 
     async def _release_all(self) -> bool:
         """Gives back all jobs that this worker may still hold; False: it may hold some still."""
-        if not self._held.needs_heartbeat and self._claimer.is_settled:
+        if self._is_torn_down:
+            # Whatever ran may have ended this process, and must count as lost.
+            return False
+        self.left_running = self._held.abandon()
+        if not self.left_running and not self._held.needs_heartbeat and self._claimer.is_settled:
             return True
         try:
-            await self._claimer.release_all()
+            async with asyncio.timeout(RELEASED_WITHIN_S):
+                await self._claimer.release_all()
         except (*BROKEN, asyncpg.PostgresError, PgjobsError) as error:
             log.error("this worker may still hold jobs, other workers take them back: %r", error)
             return False
         return self._claimer.is_settled
+
+    async def _disconnect(self, *, leave: bool) -> None:
+        claim, settle = self._links.claim, self._links.settle
+        await asyncio.gather(self._listener.close(leave=leave), claim.close(), settle.close())

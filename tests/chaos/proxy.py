@@ -20,6 +20,7 @@ class Proxy:
     def __init__(self, dsn: str, *, speed: float = math.inf, answers: float = math.inf) -> None:
         self._speed = speed
         self.answers = answers
+        self.swallows_new = False  # whether new connections are accepted and never served
         self._target = conninfo_to_dict(dsn)
         self._swallowed: list[asyncio.Event] = []
         self._connections: list[tuple[bytes, asyncio.Event, asyncio.Event]] = []
@@ -64,10 +65,14 @@ class Proxy:
         else:
             server, send = await asyncio.open_connection(host, int(str(port)))
         mute, deaf = asyncio.Event(), asyncio.Event()
+        if self.swallows_new:
+            mute.set()
+            deaf.set()
         start = await client.read(65_536)  # the startup packet names the application
         self._connections.append((start, mute, deaf))
         self._ends |= {send, reply}
-        send.write(start)
+        if not self.swallows_new:
+            send.write(start)
         async with asyncio.TaskGroup() as both:
             both.create_task(_pass_on(client, send, mute, deaf, lambda: self._speed))
             both.create_task(_pass_on(server, reply, deaf, deaf, lambda: self.answers))

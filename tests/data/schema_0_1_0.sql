@@ -88,6 +88,9 @@ begin
             queue text, priority integer, job_types text[], due timestamp with time zone,
             after_run_at timestamp with time zone, after_id bigint, chunk integer, wanted integer
         $$),
+        ('_jobs_crash_many', $$SETOF bigint$$, $$
+            worker text, job_ids bigint[], attempts integer[], errors text[]
+        $$),
         ('_jobs_doctor_jobs', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
@@ -1239,6 +1242,8 @@ end
 $trigger$;
 
 -- functions/enqueue/_jobs_unpack.sql
+-- jsonb_to_recordset gives null for a payload that is JSON null, and for one that is left out. So
+-- such a payload is looked up in its object, which holds only the former.
 create or replace function _jobs_unpack(jobs jsonb) returns table (
     job_type text,
     payload jsonb,
@@ -1257,13 +1262,17 @@ create or replace function _jobs_unpack(jobs jsonb) returns table (
 language sql immutable
 set search_path from current
 as $$
-select i.*
+select i.job_type, coalesce(i.payload, jobs -> (i.place - 1)::int -> 'payload'), i.queue,
+    i.priority, i.run_at, i.reference_type, i.reference_id, i.max_retries, i.unique_key,
+    i.unique_scope, i.backoff, i.reference_key, i.place
 from rows from (
     jsonb_to_recordset(jobs) as (
         job_type text, payload jsonb, queue text, priority int, run_at timestamptz,
         reference_type text, reference_id bigint, max_retries int, unique_key text,
         unique_scope text, backoff interval[], reference_key text)
-) with ordinality i
+) with ordinality i(
+    job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
+    unique_key, unique_scope, backoff, reference_key, place)
 $$;
 
 comment on function _jobs_unpack is 'internal: the objects of a batch as rows, numbered from 1';
@@ -2099,10 +2108,48 @@ $$;
 comment on function _jobs_check_failure is
     'internal: raises if an argument of a failure is invalid';
 
+-- functions/finish/_jobs_crash_many.sql
+-- Two sessions cannot both win: _jobs_lock_fenced_many locks the rows in the order of their ids, so
+-- that two batches never deadlock, and reads the fence under the locks.
+--
+-- A worker calls this for jobs whose child process died: their worker itself lives on, so that
+-- recovery would never find them.
+create or replace function _jobs_crash_many(
+    worker text,
+    job_ids bigint[],
+    attempts int[],
+    errors text[]
+) returns setof bigint
+language plpgsql volatile security definer
+set search_path from current
+as $$
+declare
+    v_held bigint[];
+    v_item record;
+begin
+    perform _jobs_check_batch(worker, job_ids, attempts, array[cardinality(errors)]);
+    v_held := _jobs_lock_fenced_many(worker, job_ids, attempts);
+    for v_item in
+        -- If an id is given with two attempts, the worker holds the later attempt.
+        select distinct on (u.job_id) u.*
+        from unnest(job_ids, attempts, errors) u(job_id, attempt, error)
+        where u.job_id = any (v_held)
+        order by u.job_id, u.attempt desc
+    loop
+        perform _jobs_end_attempt(v_item.job_id, v_item.error, lost_at => clock_timestamp());
+        return next v_item.job_id;
+    end loop;
+    perform _jobs_signal_jobs(v_held);
+end
+$$;
+
+comment on function _jobs_crash_many is
+    'internal: counts a crash for the jobs that worker holds in these attempts; returns their ids';
+
 -- functions/finish/_jobs_end_attempt.sql
 -- The caller has locked the row and checked the attempt, so no other session can end the attempt.
 --
--- lost_at: when recovery found the worker lost; null: the attempt failed. A job is due at once
+-- lost_at: when the worker, or the job's child process, was found lost; null: the attempt failed. A job is due at once
 -- after its first loss, because a loss is rarely the job's fault. After later losses it waits for
 -- its backoff. Even a job without retries may be lost once, because it may only have run beside the
 -- job that killed their worker; and no job may kill more than four workers.
@@ -2147,7 +2194,7 @@ begin
         crash_count = least(j.crash_count + v_lost::int, 32767),
         retry_count = j.retry_count + (v_status = 'pending' and not v_lost)::int,
         error = case
-            when not v_lost then _jobs_end_attempt.error
+            when not v_lost or _jobs_end_attempt.error is not null then _jobs_end_attempt.error
             when v_status = 'failed' then format('its worker was lost %s times, the last was %s',
                                                  j.crash_count + 1, coalesce(j.worker, 'unknown'))
             else j.error end,
@@ -3234,9 +3281,9 @@ declare
     c_producer constant text[] := '{_jobs_enqueue_together,jobs_enqueue,jobs_enqueue_many}';
     c_worker constant text[] := '{jobs_cancel,jobs_claim,jobs_complete,jobs_complete_many,'
         'jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,_jobs_reconcile,'
-        'jobs_recover,_jobs_recover_own,jobs_release_many,jobs_start,_jobs_worker_beat,'
-        '_jobs_worker_help,_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
-        '_jobs_worker_watch}';
+        '_jobs_crash_many,jobs_recover,_jobs_recover_own,jobs_release_many,jobs_start,'
+        '_jobs_worker_beat,_jobs_worker_help,_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,'
+        '_jobs_worker_tick,_jobs_worker_watch}';
     c_observer constant text[] := '{jobs_doctor,_jobs_doctor_jobs,_jobs_doctor_notify,'
         '_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_ids_behind,jobs_list,'
         '_jobs_objects_of_strangers,jobs_queues,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'

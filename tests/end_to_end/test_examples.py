@@ -31,7 +31,7 @@ PRINTED = {
 def test_every_example_is_tested() -> None:
     modules = {path.stem for path in EXAMPLES.glob("*.py")}
     folders = {path.name for path in EXAMPLES.iterdir() if path.is_dir()} - {"__pycache__"}
-    assert modules == {*PRINTED, "fastapi_app"}
+    assert modules == {*PRINTED, "fastapi_app", "worker_in_web_process"}
     assert folders == {"ingest", "other_language", "plproxy"}
 
 

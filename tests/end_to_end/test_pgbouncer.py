@@ -254,8 +254,7 @@ async def test_each_transaction_has_the_settings_that_pgjobs_relies_on(
 
     async with app:
         pool = await app.pool()
-        assert app._producer is not None
-        for executor in (pool, app._producer._link):
+        for executor in (pool, app._connections().producer._link):
             (row,) = await executor.fetch(shown)
             assert list(row.values()) == wanted
         await app.enqueue("t", 1)
@@ -294,7 +293,7 @@ async def test_an_error_of_a_statement_rolls_back_and_the_connection_goes_on(dsn
             with pytest.raises(InvalidArgument, match="priority"):
                 await app.enqueue("t", priority=99, **options)
             assert (await app.enqueue("t", **options)).id > 0
-        assert (await app.pool()).get_size() == 1
+        assert (await app._connections().for_calls()).get_size() == 1
 
 
 async def test_no_statement_setting_or_lock_stays_in_the_sessions_of_pgbouncer(

@@ -249,3 +249,19 @@ async def test_a_pool_closed_by_a_crash_is_replaced(app, conn):
                 continue
             break
         assert job.id > 0
+
+
+@pytest.mark.parametrize("argv", [None, [], [""], ["/usr/bin/prog"]])
+async def test_an_interpreter_without_arguments_enqueues_too(pgjobs_dsn, conn, monkeypatch, argv):
+    if argv is None:
+        monkeypatch.delattr("sys.argv")
+    else:
+        monkeypatch.setattr("sys.argv", argv)
+    async with App(dsn=pgjobs_dsn) as app:
+        await app.enqueue("t")
+        await app.enqueue_many("t", [1])
+        name = await conn.fetchval(
+            "select min(application_name) from pg_stat_activity"
+            " where datname = current_database() and application_name like 'pgjobs %'"
+        )
+    assert name == ("pgjobs prog" if argv == ["/usr/bin/prog"] else "pgjobs app")

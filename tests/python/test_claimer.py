@@ -1,10 +1,13 @@
 """Claims without an answer: the worker does not know the jobs, and they must run all the same."""
 
-
+import asyncio
 
 import pytest
 
+from pgjobs import App
 from pgjobs.database import Database
+from pgjobs.database.statements import CLAIM_COLUMNS
+from pgjobs.schema.migrate import migrate
 
 LOST = ConnectionResetError("the answer was lost")
 
@@ -28,7 +31,8 @@ def claims(monkeypatch):
 
 
 async def made_without_an_answer(claim):
-    await claim()
+    while not await claim():
+        await asyncio.sleep(0.01)
     raise LOST
 
 
@@ -147,3 +151,48 @@ async def test_a_worker_that_stops_after_a_claim_without_an_answer_holds_no_job(
     row = await conn.fetchrow("select * from jobs where id = $1", job.id)
     assert (row["status"], row["worker"], row["retry_count"]) == ("pending", None, 0)
     assert await conn.fetchval("select count(*) from jobs_workers") == 0
+
+
+async def test_a_job_that_cannot_be_read_fails_and_its_neighbours_run(ascii_dsn, eventually):
+    migrate(ascii_dsn)
+    ran = []
+    async with App(dsn=ascii_dsn) as app:
+        conn = await app.pool()
+
+        @app.job("t")
+        async def handler(job):
+            ran.append(job.id)
+
+        before = await app.enqueue_many("t", [{}] * 3)
+        odd = "insert into jobs (job_type, group_key) values ('t', e'\\xff') returning id"
+        unreadable = [await conn.fetchval(odd) for _ in range(2)]
+        after = await app.enqueue_many("t", [{}] * 3)
+        worker = app.worker(concurrency=4)
+        running = asyncio.create_task(worker.run())
+        await eventually(lambda: len(ran) == 6)
+        worker.stop()
+        await running
+        rows = await conn.fetch(
+            "select id, status, retry_count, crash_count, error from jobs"
+            " where status <> 'completed' order by id"
+        )
+    assert sorted(ran) == before + after
+    assert [row["id"] for row in rows] == unreadable
+    for row in rows:
+        assert tuple(row)[1:4] == ("failed", 0, 0)
+        assert row["error"].startswith("the job cannot be read: invalid byte sequence")
+
+
+async def test_a_job_that_the_server_cannot_send_fails_and_its_neighbours_run(
+    app, conn, quick, working, until_status, monkeypatch
+):
+    # As for a payload of more than a gigabyte as text: the server refuses the whole statement.
+    columns = CLAIM_COLUMNS.replace("payload::text", "(100 / (payload ->> 'n')::int)::text payload")
+    monkeypatch.setattr("pgjobs.database.claim.CLAIM_COLUMNS", columns)
+    ids = await app.enqueue_many("t", [{"n": n} for n in (1, 0, 2)])
+    async with working():
+        row = await until_status(ids[1], "failed")
+        for job_id in ids[0], ids[2]:
+            await until_status(job_id, "completed")
+    assert row["error"] == "the job cannot be read: division by zero"
+    assert (row["retry_count"], row["crash_count"]) == (0, 0)

@@ -44,6 +44,14 @@ async def job(conn: Connection, job_id: int = 1) -> Any:
     return row
 
 
+@pytest.mark.parametrize(("given", "payload"), [((), "{}"), (("{}",), "{}"), (("null",), "null")])
+async def test_enqueue_keeps_null_and_an_empty_object_apart(
+    conn: Connection, run_in_thread: Any, given: tuple[str, ...], payload: str
+) -> None:
+    await run_in_thread("enqueue", "t", *given)
+    assert (await job(conn))["payload"] == payload
+
+
 async def test_enqueue_adds_a_job_with_all_its_options(
     conn: Connection, run_in_thread: Any
 ) -> None:

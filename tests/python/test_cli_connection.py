@@ -75,6 +75,31 @@ def test_a_dsn_that_cannot_be_read(pgjobs: Pgjobs) -> None:
         assert SECRET not in done.stderr
 
 
+@pytest.mark.parametrize("separator", "/#?@%")
+def test_a_password_that_is_not_escaped_is_not_shown(pgjobs: Pgjobs, separator: str) -> None:
+    for command in ("stats", "migrate"):
+        done = pgjobs(command, "--dsn", f"postgresql://app:tiger{separator}blood@127.0.0.1/shop")
+        assert done.returncode == 2
+        assert "escape the characters / ? # @ % of the password" in done.stderr
+        assert "tiger" not in done.stderr
+        assert "blood" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("stats", "{}"), ("{}",), ("list", "--limit", "{}"), ("worker", "{}"), ("show", "{}"),
+     ("worker", "shop:app", "--grace", "{}"), ("enqueue", "a", "--delay", "{}")],
+    ids=" ".join,
+)
+def test_a_dsn_in_a_wrong_place_is_shown_without_its_password(
+    pgjobs: Pgjobs, arguments: tuple[str, ...]
+) -> None:
+    done = pgjobs(*(text.format("postgresql://app:tiger/blood@h/d") for text in arguments))
+    assert done.returncode in (1, 2)
+    assert "tiger" not in done.stderr
+    assert "blood" not in done.stderr
+
+
 def test_the_environment_names_the_database(
     pgjobs: Pgjobs, pgjobs_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

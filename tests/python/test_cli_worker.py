@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -38,9 +38,46 @@ async def slow(job: pgjobs.RunningJob[dict]) -> None:
 """
 
 
+STUCK = """
+import asyncio, contextlib, time
+import pgjobs
+
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    yield
+    await asyncio.sleep(600)
+
+app = pgjobs.App()
+app_that_never_closes = pgjobs.App(lifespan=lifespan)
+
+@app_that_never_closes.job("closes")
+async def closes(job):
+    pass
+
+@app.job("thread")
+def thread(job):
+    time.sleep(600)
+
+@app.job("to_thread")
+async def to_thread(job):
+    await asyncio.to_thread(time.sleep, 600)
+
+@app.job("swallows")
+async def swallows(job):
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(600)
+
+@app.job("blocks")
+async def blocks(job):
+    time.sleep(600)
+"""
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "shop.py").write_text(APP)
+    (tmp_path / "stuck.py").write_text(STUCK)
     (tmp_path / "empty.py").write_text("import pgjobs\nthe_app = pgjobs.App()\n")
     (tmp_path / "broken.py").write_text("import pgjobs\n\n1 / 0\n")
     (tmp_path / "needy.py").write_text("import a_package_that_is_missing\n")
@@ -53,9 +90,9 @@ def start(folder: Path, pgjobs_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     started: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str) -> "subprocess.Popen[str]":
+    def start(*arguments: str, flags: Sequence[str] = ()) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
-            [sys.executable, "-m", "pgjobs", "worker", "--dsn", pgjobs_dsn, *arguments],
+            [sys.executable, *flags, "-m", "pgjobs", "worker", "--dsn", pgjobs_dsn, *arguments],
             cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
         started.append(process)
@@ -126,6 +163,39 @@ async def test_a_worker_runs_jobs_of_the_given_database_and_stops_at_a_signal(
     assert "Traceback" not in err
 
 
+async def test_the_process_ends_soon_after_its_grace_whatever_keeps_it(
+    start: Start, conn: Connection
+) -> None:
+    # The status is 1 where the worker could not end its work in order.
+    stuck = {"closes": 1, "thread": 0, "to_thread": 0, "swallows": 0, "blocks": 1}
+    processes = {}
+    for what in stuck:
+        app = "app_that_never_closes" if what == "closes" else "app"
+        options = "--queue", what, "--grace", "0s", "--log-level", "warning"
+        processes[what] = start(f"stuck:{app}", *options)
+        await conn.execute("select from jobs_enqueue($1, queue => $1)", what)
+    begun = "select count(*) from jobs where attempt = 1 and status in ('processing', 'completed')"
+    await until(conn, begun, len(stuck))
+    await asyncio.sleep(0.5)  # the last handler begins
+    began = time.monotonic()
+    for process in processes.values():
+        process.send_signal(signal.SIGTERM)
+    for what, process in processes.items():
+        said = await asyncio.to_thread(process.communicate, timeout=30)
+        took = time.monotonic() - began
+        assert process.returncode == stuck[what], (what, said)
+        assert took < 16, (what, took)
+        if what in ("thread", "swallows"):
+            assert "still runs, and cannot be stopped" in said[1], what
+        if what != "thread":  # a thread of pgjobs does not keep its process
+            assert "but not its process: exiting" in said[1], what
+    rows = await conn.fetch("select job_type, status from jobs where job_type <> 'blocks'")
+    ended = {"closes": "completed"}
+    assert {tuple(row) for row in rows} == {
+        (what, ended.get(what, "pending")) for what in stuck if what != "blocks"
+    }
+
+
 async def test_a_job_that_does_not_end_within_the_grace_is_released(
     conn: Connection, start: Start
 ) -> None:
@@ -179,6 +249,38 @@ if any(argument.startswith("--parent=") for argument in sys.argv):
     parent.send_signal(signal.SIGTERM)
     _, err = parent.communicate(timeout=20)
     assert parent.returncode == 0, err
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+async def test_modules_of_the_folder_are_found_and_never_taken_for_modules_of_python(
+    conn: Connection, start: Start, folder: Path, processes: str
+) -> None:
+    for name in ("json", "logging", "queue", "types", "asyncio", "colorsys"):
+        (folder / f"{name}.py").write_text("raise SystemExit('this is not the module of Python')")
+    package = folder / "myproject"
+    package.mkdir()
+    # colorsys is one that nothing has imported before.
+    (package / "jobs.py").write_text(f"import colorsys, json, queue\nimport shop\n{APP}")
+    start("myproject.jobs:app", "--processes", processes, flags=["-P"])  # as the script `pgjobs`
+    await conn.execute("select from jobs_enqueue('quick')")
+    await until(conn, "select status from jobs", "completed")
+
+
+def test_python_m_puts_the_folder_behind_pythons_own_modules_too(
+    start: Start, folder: Path
+) -> None:
+    (folder / "colorsys.py").write_text("raise SystemExit('this is not the module of Python')")
+    (folder / "jobs.py").write_text("import colorsys\nimport pgjobs\napp = pgjobs.App()\n")
+    _, err = start("jobs:app").communicate(timeout=30)
+    assert "the app has no handlers" in err
+
+
+def test_an_app_in_a_module_that_is_named_like_one_of_pythons_must_be_renamed(
+    start: Start, folder: Path
+) -> None:
+    (folder / "colorsys.py").write_text("import pgjobs\napp = pgjobs.App()\n")
+    _, err = start("colorsys:app").communicate(timeout=30)
+    assert "colorsys is a module of Python's own: rename your module" in err
 
 
 async def test_each_process_gets_the_arguments_of_the_command_as_they_were_given(

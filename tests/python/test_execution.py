@@ -166,6 +166,21 @@ async def test_raising_snooze_spends_no_retry(run):
     assert timedelta(minutes=50) < row["run_at"] - row["updated_at"] <= HOUR + HOUR / 60
 
 
+async def test_the_microseconds_of_a_retry_s_delay_count(run):
+    after = timedelta(hours=1, microseconds=1)
+    row = await run(raising(Retry(after)))
+    assert row["run_at"] - row["updated_at"] == after
+
+
+async def test_a_snooze_of_a_microsecond_makes_the_job_due_at_once(run):
+    async def handler(job):
+        if job.attempt == 1:
+            raise Snooze(timedelta(microseconds=1))
+
+    row = await run(handler)
+    assert (row["status"], row["attempt"], row["retry_count"]) == ("completed", 2, 0)
+
+
 async def test_raising_fail_is_final(run):
     row = await run(raising(Fail("the file is broken")))
     assert (row["status"], row["error"]) == ("failed", "the file is broken")

@@ -109,7 +109,7 @@ async def test_a_cancelled_call_returns_although_the_line_swallows_every_byte(
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(call(app), 0.1)
     assert time.monotonic() - began < 0.4
-    pool = await app.pool()
+    pool = await app._connections().for_calls()
     # The connection is closed behind the caller's back.
     if call.kind not in BY_THE_LINK:
         await eventually(lambda: pool.get_size() == 0)
@@ -164,7 +164,10 @@ async def test_a_call_behind_a_statement_that_hangs_has_its_own_patience(app, lo
 
 
 async def test_a_call_that_waits_for_the_exhausted_pool_was_not_sent(pgjobs_dsn, conn):
-    async with App(pgjobs_dsn, pool_size=1) as app, (await app.pool()).acquire():
+    async with (
+        App(pgjobs_dsn, pool_size=1) as app,
+        (await app._connections().for_calls()).acquire(),
+    ):
         for call in (app.enqueue("t", unique_key="k"), app.enqueue_many("t", [1])):
             began = time.monotonic()
             with pytest.raises(ConnectionLost, match="not added: try again") as lost:
@@ -270,7 +273,7 @@ async def test_a_call_by_the_pool_spares_the_reset_and_who_sets_something_does_n
     monkeypatch.setattr(asyncpg.Connection, "execute", execute)
     await app.enqueue("t", delay=HOUR)
     assert sent == []
-    pool = await app.pool()
+    pool = await app._connections().for_calls()
     async with pool.acquire() as mine:
         await mine.execute("set statement_timeout = '1h'")
     await app.enqueue("t", delay=HOUR)
@@ -351,7 +354,7 @@ async def test_what_the_database_refuses_is_no_lost_connection(app, call):
 async def test_calls_in_a_row_need_one_connection_of_the_pool(app):
     for n in range(20):
         await app.enqueue("t", unique_key=f"{n}")
-    assert (await app.pool()).get_size() == 1
+    assert (await app._connections().for_calls()).get_size() == 1
 
 
 def test_the_error_survives_another_process():

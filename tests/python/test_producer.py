@@ -105,7 +105,6 @@ async def test_a_lost_connection_is_an_error_for_every_caller_and_no_job_is_sent
     assert all(isinstance(outcome, Exception) for outcome in outcomes)
     assert await conn.fetchval("select count(*) from jobs where job_type = 't'") == 0
     # No statement was sent again: only the caller may repeat a call.
-    assert app._producer is not None
     await conn.execute("drop trigger die on jobs")
     assert (await app.enqueue("t", "again")).payload == "again"
 
@@ -118,7 +117,7 @@ async def test_after_the_server_closed_the_connection_the_next_call_reconnects(
         "select pg_terminate_backend(pid) from pg_stat_activity"
         " where datname = current_database() and pid <> pg_backend_pid()"
     )
-    link = app._producer._link
+    link = app._connections().producer._link
     await eventually(link._connection.is_closed)
     assert (await app.enqueue("t", 1)).payload == 1
 

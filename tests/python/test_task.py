@@ -1,12 +1,11 @@
 import dataclasses
 import functools
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from pgjobs import App, Backoff, InvalidArgument, Job, JobStatus, RunningJob
+from pgjobs import App, Backoff, Job, JobStatus, RunningJob
 from pgjobs.job.job import Column
 
 HOUR = timedelta(hours=1)
@@ -43,35 +42,11 @@ def test_dataclasses_and_plain_types_are_payloads_too():
     assert task(of_dict).decode('{"a": "1"}') == {"a": 1}
 
 
-@pytest.mark.parametrize("annotation", [None, Job, Job[Any], Any, int])
-def test_without_a_payload_type_the_payload_is_plain_json(annotation):
-    async def handler(job):
-        pass
-
-    if annotation is not None:
-        handler.__annotations__["job"] = annotation
-    assert task(handler).decode('{"a": [1, null]}') == {"a": [1, None]}
-
-
 def test_a_payload_that_does_not_fit_is_refused():
     async def handler(job: Job[Ingest]): ...
 
     with pytest.raises(ValidationError):
         task(handler).decode('{"pages": 1}')
-
-
-def test_a_handler_without_argument_is_refused_at_once():
-    async def handler(): ...
-
-    with pytest.raises(InvalidArgument, match="takes no argument"):
-        task(handler)
-
-
-def test_an_annotation_that_cannot_be_read_is_refused_at_once():
-    async def handler(job: "Job[Unknown]"): ...  # noqa: F821
-
-    with pytest.raises(InvalidArgument, match="top level of a module"):
-        task(handler)
 
 
 def test_a_registered_handler_can_still_be_called():

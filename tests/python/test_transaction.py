@@ -1,11 +1,13 @@
 """``job.transaction()``: the handler's writes and the job's completion in one commit."""
 
 import asyncio
+from datetime import timedelta
 
 import asyncpg
 import pytest
 
-from pgjobs import ConnectionLost, JobNotHeld
+from pgjobs import App, ConnectionLost, JobNotHeld
+from pgjobs.connection import borrowed
 
 
 @pytest.fixture
@@ -261,3 +263,44 @@ async def test_an_error_of_the_handler_costs_no_connection(app, conn):
     await app.worker(concurrency=1).run(until_empty=True)
     assert len(pids) == 3
     assert len(set(pids)) == 1
+
+
+async def test_calls_without_conn_within_transactions_never_wait_for_the_pool_of_the_transactions(
+    pgjobs_dsn, conn
+):
+    async with App(pgjobs_dsn, pool_size=2) as app:
+        begun = asyncio.Barrier(2)
+
+        @app.job("t", max_retries=0)
+        async def handler(job):
+            async with job.transaction():
+                await begun.wait()  # all connections of the pool are in use
+                await app.enqueue("u")
+                await app.enqueue("u", unique_key=f"{job.id}")
+                await app.enqueue_many("u", [1, 2], delay=timedelta(hours=1))
+
+        await app.enqueue_many("t", range(10))
+        await asyncio.wait_for(app.worker().run(until_empty=True), 20)
+    rows = await conn.fetch("select job_type, status, count(*) from jobs group by 1, 2 order by 1")
+    assert [tuple(row) for row in rows] == [("t", "completed", 10), ("u", "pending", 40)]
+
+
+async def test_the_log_says_once_that_transactions_wait_for_an_exhausted_pool(
+    pgjobs_dsn, monkeypatch, caplog
+):
+    monkeypatch.setattr(borrowed, "WARN_OF_EXHAUSTION_AFTER_S", 0.1)
+    monkeypatch.setattr(borrowed, "_exhaustion", borrowed._Exhaustion())
+
+    async with App(pgjobs_dsn, pool_size=1) as app:
+
+        @app.job("t")
+        async def handler(job):
+            async with job.transaction():
+                await asyncio.sleep(0.3)
+
+        await app.enqueue_many("t", range(3))
+        await app.worker().run(until_empty=True)
+    warnings = [record.message for record in caplog.records if record.name == "pgjobs.pool"]
+    assert len(warnings) == 1
+    assert "all 1 connections of the pool" in warnings[0]
+    assert "pool_size" in warnings[0]

@@ -1,13 +1,16 @@
 """How a worker ends: the grace, the jobs that it releases, and the lifespan around its run."""
 
 import asyncio
+import contextlib
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
+from chaos.proxy import Proxy
 
-from pgjobs import App, WorkerNameTaken
+from pgjobs import App, Fail, WorkerNameTaken
 from pgjobs.database import Database
+from pgjobs.testing import make_due
 
 SECOND = timedelta(seconds=1)
 
@@ -120,25 +123,148 @@ async def test_an_error_in_the_lifespan_is_raised_by_run(pgjobs_dsn):
     await app.close()
 
 
-async def test_a_bug_in_pgjobs_ends_the_worker_and_releases_its_jobs(
-    app, conn, quick, monkeypatch
+async def test_a_handler_that_answers_a_shutdown_with_an_error_is_given_back(
+    app, conn, eventually
 ):
-    ids = await app.enqueue_many("t", [None] * 3)
-    worker = app.worker()
-    add = worker._settlement.add
+    began = []
 
-    def broken(key, outcome):
-        if key[0] == ids[1]:
-            raise RuntimeError("a fault")
-        add(key, outcome)
+    @app.job("wraps", max_retries=0)
+    async def wraps(job):
+        began.append(job.id)
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError as error:
+            raise RuntimeError("the request was aborted") from error
 
-    monkeypatch.setattr(worker._settlement, "add", broken)
-    with pytest.raises(RuntimeError, match="a fault"):
-        await worker.run()
-    rows = await conn.fetch("select status, worker from jobs order by id")
-    assert [tuple(row) for row in rows] == [
-        ("completed", None), ("pending", None), ("completed", None)
-    ]
+    @app.job("fails", max_retries=0)
+    async def fails(job):
+        began.append(job.id)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise Fail("while closing")
+
+    @app.job("group", max_retries=0)
+    async def group(job):
+        began.append(job.id)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise BaseExceptionGroup("all at once", [KeyboardInterrupt(), ValueError()])
+
+    for job_type in app.tasks:
+        await app.enqueue(job_type, max_retries=0)
+    worker = app.worker(grace=timedelta(0))
+    task = asyncio.create_task(worker.run())
+    await eventually(lambda: len(began) == 3)
+    worker.stop()
+    await task
+    rows = await conn.fetch("select status, retry_count, error from jobs")
+    assert {tuple(row) for row in rows} == {("pending", 0, None)}
+
+
+async def test_a_handler_that_swallows_every_cancellation_is_given_back_in_bounded_time(
+    app, conn, eventually, caplog
+):
+    began, over = [], asyncio.Event()
+
+    @app.job("t")
+    async def stubborn(job):
+        began.append(job.id)
+        while not over.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await over.wait()
+
+    job = await app.enqueue("t")
+    worker = app.worker(grace=timedelta(0))
+    task = asyncio.create_task(worker.run())
+    await eventually(lambda: began)
+    worker.stop()
+    async with asyncio.timeout(10):
+        await task
+    row = await conn.fetchrow("select status, retry_count, crash_count from jobs")
+    assert tuple(row) == ("pending", 0, 0)
+    assert worker.left_running
+    assert f"job {job.id} (t) still runs, and cannot be stopped" in caplog.text
+    over.set()
+
+
+async def test_an_error_of_pgjobs_itself_fails_its_job_alone(
+    app, conn, quick, working, until_status, monkeypatch, caplog
+):
+    ids = await app.enqueue_many("t", [None] * 3, max_retries=0)
+    held_job = app.held_job
+
+    def broken(run, holder):
+        if run.key[0] == ids[1]:
+            raise LookupError("a fault")
+        return held_job(run, holder)
+
+    monkeypatch.setattr(app, "held_job", broken)
+    async with working():
+        row = await until_status(ids[1], "failed")
+        await until_status((await app.enqueue("t")).id, "completed")
+    assert row["error"].startswith("LookupError: a fault")
+    assert f"job {ids[1]} (t): an error of pgjobs itself" in caplog.text
+    rows = await conn.fetch("select status from jobs order by id")
+    assert [row["status"] for row in rows] == ["completed", "failed", "completed", "completed"]
+
+
+async def test_a_job_whose_end_cannot_be_taken_is_named_no_longer(
+    app, conn, quick, working, until_status, eventually, monkeypatch
+):
+    broken = []
+
+    async with working() as worker:
+        add = worker._settlement.add
+
+        def break_once(key, outcome):
+            if not broken:
+                broken.append(key)
+                raise RuntimeError("a fault")
+            add(key, outcome)
+
+        monkeypatch.setattr(worker._settlement, "add", break_once)
+        job = await app.enqueue("t")
+        await eventually(lambda: broken)
+        # As the next heartbeat does, some time after the claim.
+        assert (worker._held.keys, worker._held.needs_heartbeat) == (([], []), True)
+        await worker._claimer.release_unnamed()
+        row = await until_status(job.id, "completed")
+    assert (row["attempt"], row["crash_count"], row["retry_count"]) == (2, 0, 0)
+
+
+async def test_a_handler_whose_task_exits_the_process_counts_as_lost(pgjobs_dsn, conn):
+    app = App(dsn=pgjobs_dsn)
+
+    @app.job("t")
+    async def handler(job):
+        async def child():
+            raise SystemExit(7)
+
+        made = asyncio.create_task(child())
+        await asyncio.sleep(60)
+        await made
+
+    def process() -> None:
+        asyncio.run(app.worker(name="w").run())
+
+    await app.enqueue("t")
+    await app.close()
+    for crashes in range(1, 4):
+        with pytest.raises(SystemExit):
+            await asyncio.to_thread(process)
+        # A worker that starts under the same name takes back what its predecessor held.
+        async with App(dsn=pgjobs_dsn) as other:
+            other.job("other")(handler.handler)
+            worker = other.worker(name="w")
+            task = asyncio.create_task(worker.run())
+            async with asyncio.timeout(10):
+                while await conn.fetchval("select crash_count from jobs") < crashes:
+                    await asyncio.sleep(0.02)
+            worker.stop()
+            await task
+        await make_due(conn)
 
 
 async def test_a_worker_stops_while_too_many_ends_are_unwritten(app, conn, quick, monkeypatch):
@@ -224,3 +350,29 @@ async def test_a_worker_whose_name_another_one_has_got_meanwhile_ends_and_says_s
 
 async def taken(*_args, **_options):
     raise WorkerNameTaken("a living worker is named w")
+
+
+@pytest.mark.parametrize("grace_s", [0, 1])
+async def test_a_worker_whose_database_swallows_every_byte_ends_in_bounded_time(
+    pgjobs_dsn, eventually, grace_s
+):
+    began, over = [], asyncio.Event()
+    async with Proxy(pgjobs_dsn) as proxy:
+        app = App(proxy.dsn)
+
+        @app.job("t")
+        async def handler(job):
+            began.append(job.id)
+            await over.wait()
+
+        await app.enqueue_many("t", [{}] * 3)
+        worker = app.worker(grace=timedelta(seconds=grace_s))
+        task = asyncio.create_task(worker.run())
+        await eventually(lambda: len(began) == 3)
+        proxy.swallows_new = True
+        proxy.swallow("")
+        over.set()
+        worker.stop()
+        async with asyncio.timeout(grace_s + 11):
+            await task
+        await app.close()

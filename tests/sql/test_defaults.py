@@ -10,7 +10,6 @@ import pytest
 
 from pgjobs import App
 from pgjobs.schema.migrate import migrate
-from pgjobs.testing import Server
 
 Psql = Callable[..., subprocess.CompletedProcess[str]]
 Query = Callable[..., list[tuple[Any, ...]]]
@@ -95,8 +94,8 @@ async def test_a_worker_and_a_producer_have_their_own_settings(pgjobs_dsn: str, 
         worker = app.worker()
         links = worker._links
         pool = await app.pool()
-        assert app._producer is not None
-        for executor in (pool, app._producer._link, links.claim, links.settle, links.listen):
+        producer = app._connections().producer._link
+        for executor in (pool, producer, links.claim, links.settle, links.listen):
             for _ in range(2):  # the pool has reset its session in between
                 (found,) = await executor.fetch(shown)
                 assert dict(found) == {
@@ -115,21 +114,6 @@ async def test_a_read_only_default_is_not_overridden(pgjobs_dsn: str, conn: Any)
         assert await (await app.pool()).fetchval("show transaction_read_only") == "on"
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         migrate(pgjobs_dsn, "other")
-
-
-@pytest.fixture
-def ascii_dsn(pgjobs_server: Server) -> Iterator[str]:
-    """The DSN of an empty database of encoding SQL_ASCII."""
-    maintenance = pgjobs_server.dsn(pgjobs_server.maintenance_dbname)
-    with psycopg.connect(maintenance, autocommit=True) as connection:
-        connection.execute(
-            "create database pgjobs_ascii template template0 encoding 'SQL_ASCII'"
-            " lc_collate 'C' lc_ctype 'C'"
-        )
-        try:
-            yield pgjobs_server.dsn("pgjobs_ascii")
-        finally:
-            connection.execute("drop database pgjobs_ascii with (force)")
 
 
 def test_a_database_without_an_encoding_is_migrated_twice_and_down(

@@ -33,6 +33,10 @@ async def test_an_explicit_null_means_the_default(conn):
     assert job["unique_scope"] == "live"
 
 
+async def test_a_payload_of_json_null_is_json_null(conn):
+    assert await conn.fetchval("select payload from jobs_enqueue('t', 'null')") == "null"
+
+
 async def test_every_argument_reaches_its_column(conn):
     job = await conn.fetchrow(
         """select * from jobs_enqueue('t', '{"n": 1}', queue => 'slow', priority => -9,

@@ -39,7 +39,7 @@ async def test_every_field_reaches_its_column_and_a_null_or_absent_field_means_t
         "run_at": "2030-01-01T00:00:00Z", "reference_type": "file", "reference_id": 42,
         "max_retries": 0, "unique_key": "k", "unique_scope": "kept", "backoff": ["1 s", "00:01:00"],
     }
-    empty = dict.fromkeys(full, None) | {"job_type": "t"}
+    empty = dict.fromkeys(full.keys() - {"payload"}, None) | {"job_type": "t"}
     await conn.execute(MANY, json.dumps([full, empty]))
     first, second = await conn.fetch("select * from jobs order by unique_key nulls last")
     assert (first["payload"], first["queue"], first["priority"]) == ("[1]", "q", 9)
@@ -126,3 +126,21 @@ async def test_a_batch_of_one_is_not_compiled_by_jit(conn):
     )
     assert expected == 1
     assert "jit=off" in settings
+
+
+@pytest.mark.parametrize("more", [[], [{"job_type": "u"}], [{"job_type": "u", "unique_key": "k"}]])
+async def test_a_payload_of_null_is_json_null_and_an_absent_one_is_an_empty_object(conn, more):
+    for item, payload in (({"payload": None}, "null"), ({}, "{}"), ({"payload": {}}, "{}")):
+        jobs = [*more, {"job_type": "t", **item}]
+        await conn.execute("truncate jobs")
+        await conn.execute(MANY, json.dumps(jobs))
+        assert await conn.fetchval("select payload from jobs where job_type = 't'") == payload
+
+
+async def test_in_a_large_batch_each_payload_of_null_is_its_own(conn):
+    jobs = [
+        {"job_type": "t", **([{"payload": None}, {}, {"payload": n}][n % 3])} for n in range(300)
+    ]
+    await conn.execute(MANY, json.dumps(jobs))
+    rows = await conn.fetch("select payload from jobs order by id")
+    assert [row["payload"] for row in rows] == [["null", "{}", str(n)][n % 3] for n in range(300)]

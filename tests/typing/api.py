@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, assert_type
 
 import asyncpg
-from pydantic import BaseModel
+from pydantic import BaseModel, PositiveInt
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 import pgjobs
@@ -62,6 +62,16 @@ async def untyped(job: Job[Any]) -> None:
     assert_type(job.payload, Any)
 
 
+@app.job("nothing")
+async def nothing(job: Job[None]) -> None:
+    assert_type(job.payload, None)
+
+
+@app.job("constrained")
+async def constrained(job: Job[PositiveInt]) -> None:
+    assert_type(job.payload, int)
+
+
 assert_type(ingest, Task[Ingest, Ingested])
 assert_type(running, Task[Ingest, None])
 assert_type(plain, Task[Ingest, int])
@@ -76,6 +86,10 @@ async def enqueueing(
     assert_type(await app.enqueue("t", {"a": 1}), Job[Any])
     assert_type(await pgjobs.enqueue("t"), Job[Any])
     await untyped.enqueue({"anything": 1})
+    await untyped.enqueue()
+    await nothing.enqueue(None)
+    await constrained.enqueue(5)
+    assert_type(await app.enqueue("t", None), Job[Any])
     await plain.enqueue(Ingest(path="a"), conn=conn)
     await plain.enqueue(Ingest(path="a"), conn=pool)
     await plain.enqueue(Ingest(path="a"), conn=session)
@@ -88,6 +102,7 @@ async def enqueueing(
 
 async def refused(job: Job[Ingest]) -> None:
     await ingest.enqueue({"path": "a"})  # type: ignore[arg-type]  # pyright: ignore
+    await ingest.enqueue(None)  # type: ignore[arg-type]  # pyright: ignore
     await ingest.enqueue(Ingested(1))  # type: ignore[arg-type]  # pyright: ignore
     await ingest.enqueue_many([1])  # type: ignore[list-item]  # pyright: ignore
     await ingest.enqueue(Ingest(path="a"), conn="dsn")  # type: ignore[arg-type]  # pyright: ignore

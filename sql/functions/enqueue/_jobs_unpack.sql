@@ -1,3 +1,5 @@
+-- jsonb_to_recordset gives null for a payload that is JSON null, and for one that is left out. So
+-- such a payload is looked up in its object, which holds only the former.
 create or replace function _jobs_unpack(jobs jsonb) returns table (
     job_type text,
     payload jsonb,
@@ -16,13 +18,17 @@ create or replace function _jobs_unpack(jobs jsonb) returns table (
 language sql immutable
 set search_path from current
 as $$
-select i.*
+select i.job_type, coalesce(i.payload, jobs -> (i.place - 1)::int -> 'payload'), i.queue,
+    i.priority, i.run_at, i.reference_type, i.reference_id, i.max_retries, i.unique_key,
+    i.unique_scope, i.backoff, i.reference_key, i.place
 from rows from (
     jsonb_to_recordset(jobs) as (
         job_type text, payload jsonb, queue text, priority int, run_at timestamptz,
         reference_type text, reference_id bigint, max_retries int, unique_key text,
         unique_scope text, backoff interval[], reference_key text)
-) with ordinality i
+) with ordinality i(
+    job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
+    unique_key, unique_scope, backoff, reference_key, place)
 $$;
 
 comment on function _jobs_unpack is 'internal: the objects of a batch as rows, numbered from 1';

@@ -1,6 +1,6 @@
 -- The caller has locked the row and checked the attempt, so no other session can end the attempt.
 --
--- lost_at: when recovery found the worker lost; null: the attempt failed. A job is due at once
+-- lost_at: when the worker, or the job's child process, was found lost; null: the attempt failed. A job is due at once
 -- after its first loss, because a loss is rarely the job's fault. After later losses it waits for
 -- its backoff. Even a job without retries may be lost once, because it may only have run beside the
 -- job that killed their worker; and no job may kill more than four workers.
@@ -45,7 +45,7 @@ begin
         crash_count = least(j.crash_count + v_lost::int, 32767),
         retry_count = j.retry_count + (v_status = 'pending' and not v_lost)::int,
         error = case
-            when not v_lost then _jobs_end_attempt.error
+            when not v_lost or _jobs_end_attempt.error is not null then _jobs_end_attempt.error
             when v_status = 'failed' then format('its worker was lost %s times, the last was %s',
                                                  j.crash_count + 1, coalesce(j.worker, 'unknown'))
             else j.error end,

@@ -1,0 +1,48 @@
+"""Many jobs as one JSON text, the argument of ``jobs_enqueue_many``."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from pgjobs.errors import InvalidArgument
+from pgjobs.job.payload import MAX_BYTES, encode
+
+# From what all jobs share (``as_item``) to the text; "" if there are no jobs.
+Batch = Callable[[dict[str, Any]], str]
+
+
+def batch_of(payloads: Iterable[object]) -> Batch:
+    """A job for each payload, which may be a model, a dataclass or plain data."""
+    several(payloads)
+
+    def text(item: dict[str, Any]) -> str:
+        items = [{**item, "payload": payload} for payload in payloads]
+        return encode(items, "a payload") if items else ""
+
+    return text
+
+
+def batch_of_texts(texts: Sequence[str]) -> Batch:
+    """A job for each payload, which is JSON text already."""
+
+    def text(item: dict[str, Any]) -> str:
+        items = ",".join(with_payload(item, payload) for payload in texts)
+        if (size := len(items.encode())) > MAX_BYTES:
+            raise InvalidArgument(
+                f"the payloads have {size:,} bytes, more than {MAX_BYTES:,}: enqueue fewer at once"
+            )
+        return f"[{items}]" if items else ""
+
+    return text
+
+
+def several(payloads: Iterable[object]) -> Iterable[object]:
+    """Checks that these are the payloads of several jobs, and returns them."""
+    if not isinstance(payloads, Iterable) or isinstance(payloads, str | bytes | Mapping):
+        raise InvalidArgument(f"payloads must be a list, not {payloads!r:.100}")
+    return payloads
+
+
+def with_payload(item: dict[str, Any], payload: str) -> str:
+    """The object of one job; the payload is JSON text already."""
+    return f'{json.dumps(item)[:-1]}, "payload": {payload}}}'

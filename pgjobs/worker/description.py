@@ -1,0 +1,109 @@
+"""Describes any exception as text of bounded length that PostgreSQL can store."""
+
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+
+_MAX_CHARACTERS = 8_000
+_MAX_HEAD_CHARACTERS = 1_000
+_MAX_FRAMES = 60  # per exception; of a deeper stack, the frames nearest to the error
+_MAX_EXCEPTIONS = 8  # of a chain or a group; a chain of 50,000 takes minutes to format
+_MAX_NOTES = 8
+_PACKAGES_BEFORE_THE_HANDLER = ("pgjobs.worker", "pgjobs.handler")
+
+_BY_CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
+_BY_CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
+
+
+def describe(error: BaseException) -> str:
+    """Type and message in the first line, for lists; then the traceback from the handler."""
+    try:
+        trace = "".join(reversed(list(_chain(error))))
+    except BaseException as odd:  # noqa: BLE001 - attributes of an exception may raise anything
+        trace = f"its traceback could not be formatted: {type(odd).__name__}"
+    if len(trace) > _MAX_CHARACTERS:
+        half = _MAX_CHARACTERS // 2
+        trace = f"{trace[:half]}\n... {len(trace) - 2 * half} characters ...\n{trace[-half:]}"
+    return storable(f"{head(error)}\n\n{trace}".strip())
+
+
+def head(error: BaseException, max_characters: int = _MAX_HEAD_CHARACTERS) -> str:
+    """Type and message of an exception; its ``__str__`` may raise."""
+    kind = type(error)
+    name = kind.__qualname__
+    if kind.__module__ not in ("builtins", "__main__"):
+        name = f"{kind.__module__}.{name}"
+    text = message(error)
+    return f"{name}: {text}"[:max_characters] if text else name
+
+
+def message(error: BaseException) -> str:
+    """What ``str(error)`` gives, or a text that says that it raised."""
+    try:
+        # A subclass of str could answer to any method in its own way.
+        return str.__str__(str(error))
+    except BaseException as odd:  # noqa: BLE001
+        return f"<its __str__ raised {type(odd).__name__}>"
+
+
+def storable(text: str) -> str:
+    """Text that PostgreSQL can hold: no NUL, no lone surrogates."""
+    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
+
+
+def _chain(error: BaseException) -> Iterator[str]:
+    """The exceptions of a chain as text, the last one first, and what stands between them."""
+    seen = {id(error)}
+    current = error
+    while True:
+        yield _one(current, depth=0)
+        cause, context = current.__cause__, current.__context__
+        if cause is not None:
+            between, before = _BY_CAUSE, cause
+        elif context is not None and not current.__suppress_context__:
+            between, before = _BY_CONTEXT, context
+        else:
+            return
+        if id(before) in seen:
+            return
+        yield between
+        if len(seen) == _MAX_EXCEPTIONS:
+            yield "... earlier exceptions ...\n"
+            return
+        seen.add(id(before))
+        current = before
+
+
+def _one(error: BaseException, depth: int) -> str:
+    """One exception: its frames, its head, its notes, and the exceptions of its group."""
+    frames = error.__traceback__
+    while frames is not None and _package(frames) in _PACKAGES_BEFORE_THE_HANDLER:
+        frames = frames.tb_next
+    lines = []
+    if frames is not None:
+        lines = ["Traceback (most recent call last):\n", *traceback.format_tb(_last(frames))]
+    lines.append(f"{head(error, 2 * _MAX_CHARACTERS)}\n")
+    notes = getattr(error, "__notes__", ())
+    if isinstance(notes, list):
+        lines += [f"{note}\n" for note in notes[:_MAX_NOTES] if isinstance(note, str)]
+    if isinstance(error, BaseExceptionGroup) and depth < 2:
+        for number, one in enumerate(error.exceptions[:_MAX_EXCEPTIONS], 1):
+            inner = _one(one, depth + 1)[:_MAX_CHARACTERS]
+            lines.append(f"  {number} of {len(error.exceptions)}:\n")
+            lines += [f"    {line}\n" for line in inner.splitlines()]
+    return "".join(lines)
+
+
+def _last(frames: TracebackType) -> TracebackType:
+    """The part of a traceback with its last frames."""
+    count, one = 0, frames
+    while one.tb_next is not None:
+        count, one = count + 1, one.tb_next
+    for _ in range(count + 1 - _MAX_FRAMES):
+        assert frames.tb_next is not None
+        frames = frames.tb_next
+    return frames
+
+
+def _package(frames: TracebackType) -> object:
+    return frames.tb_frame.f_globals.get("__package__")

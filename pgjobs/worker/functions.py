@@ -1,0 +1,127 @@
+"""Plain functions: each runs in a thread, or in a child process that a thread waits for."""
+
+import asyncio
+import contextvars
+import logging
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
+
+from pgjobs.errors import InvalidArgument
+from pgjobs.handler.run import RUNNING, Run
+from pgjobs.handler.task import Task
+from pgjobs.worker.execution import of_raised
+from pgjobs.worker.outcome import End, Outcome, of_stop
+from pgjobs.worker.threads import Threads
+
+if TYPE_CHECKING:
+    from pgjobs.worker.children import Child
+
+log = logging.getLogger("pgjobs.worker")
+
+
+def check_importable(tasks: Iterable[Task[Any, Any]]) -> None:
+    """Raises ``InvalidArgument`` for a task that a child process would not find."""
+    for task in tasks:
+        if task.runs_in_child:
+            found: Any = sys.modules.get(getattr(task.handler, "__module__", ""))
+            for part in getattr(task.handler, "__qualname__", "<lambda>").split("."):
+                found = getattr(found, part, None)
+            if found is not task:
+                raise InvalidArgument(
+                    f"the handler of {task.job_type} runs in a child process, which imports it:"
+                    " decorate it with @app.job at the top level of a module"
+                )
+
+
+class Functions:
+    """Runs the plain functions of one worker.
+
+    A thread cannot be ended from outside. So whoever waits for a plain function waits until its
+    thread is free, whatever becomes of the job.
+    """
+
+    def __init__(self, worker: str) -> None:
+        self._worker = worker
+        self._threads = Threads()
+        self._idle: list[Child] = []
+
+    async def in_thread(self, function: Callable[[], Any], run: Run) -> Any:
+        """Calls the function in a thread; returns what it returns, and raises what it raises."""
+        run.halt = lambda: log.warning(
+            "%s: its function runs on in its thread, and the job is held until the function ends",
+            run, extra=run.log_fields,
+        )
+        return await self._call(function)
+
+    async def _call(self, function: Callable[[], Any]) -> Any:
+        loop = asyncio.get_running_loop()
+        context = contextvars.copy_context()
+        done: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
+
+        def tell(answer: tuple[Any, BaseException | None]) -> None:
+            if not done.done():
+                done.set_result(answer)
+
+        def call() -> None:
+            answer: tuple[Any, BaseException | None]
+            try:
+                answer = (context.run(function), None)
+            except BaseException as error:  # noqa: BLE001 - the caller gets it
+                answer = (None, error)
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(tell, answer)
+
+        self._threads.start(call)
+        value, error = await done
+        if error is not None:
+            raise error
+        return value
+
+    async def in_child(
+        self, task: Task[Any, Any], run: Run, on_begin: Callable[[], None]
+    ) -> Outcome:
+        """Runs the task's function in a child process."""
+        # Here, since few apps use child processes.
+        from pgjobs.worker.child import Order
+        from pgjobs.worker.children import Child
+
+        if run.stop is not None:
+            return of_stop(run, task.timeout)
+        run.phase = RUNNING
+        loop = asyncio.get_running_loop()
+        order = Order(
+            task.handler.__module__, task.handler.__qualname__,
+            dict(cast(Mapping[str, Any], run.row)), self._worker,
+            logging.getLogger().getEffectiveLevel(),
+        )
+
+        def call() -> Outcome:
+            child = self._idle.pop() if self._idle else Child()
+            run.halt, run.ask_to_stop = child.stop, child.ask_to_stop
+            if run.stopping:
+                child.stop()
+            try:
+                return child.run(order, lambda: loop.call_soon_threadsafe(on_begin))
+            finally:
+                run.halt = run.ask_to_stop = lambda: None
+                if child.is_reusable:
+                    self._idle.append(child)
+                else:
+                    child.close()
+
+        run.halt = run.ask_to_stop = lambda: None
+        try:
+            outcome: Outcome = await self._call(call)
+        except BaseException as error:  # noqa: BLE001 - a child could not be started
+            return of_raised(task, run, error)
+        if run.stop is not None and outcome.end is not End.COMPLETED:
+            return of_stop(run, task.timeout)
+        return outcome
+
+    def close(self) -> None:
+        """Ends the idle threads and children; a function that still runs is left alone."""
+        self._threads.close()
+        while self._idle:
+            self._idle.pop().close()

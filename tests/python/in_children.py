@@ -1,0 +1,75 @@
+"""Handlers that run in child processes: tests import this module, and so do the children."""
+
+import ctypes
+import logging
+import os
+import signal
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pgjobs import App, RunningJob
+
+app = App()
+SECOND = timedelta(seconds=1)
+
+
+@app.job("double", run_in="process")
+def double(job: RunningJob[int]) -> dict[str, int]:
+    return {"doubled": 2 * job.payload, "pid": os.getpid(), "attempt": job.attempt}
+
+
+@app.job("raise", run_in="process", max_retries=0)
+def raise_error(job: RunningJob[str]) -> None:
+    raise LookupError(job.payload)
+
+
+@app.job("exit", run_in="process", max_retries=0)
+def leave(job: RunningJob[int]) -> None:
+    raise SystemExit(job.payload)
+
+
+@app.job("die", run_in="process")
+def die(job: RunningJob[str]) -> None:
+    if job.payload == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif job.payload == "faulted":
+        ctypes.string_at(0)
+    os._exit(3)
+
+
+@app.job("endless", run_in="process", timeout=SECOND / 5, max_retries=0)
+def endless(job: RunningJob[Any]) -> None:
+    while True:
+        pass
+
+
+@app.job("stubborn", run_in="process", timeout=SECOND / 5, max_retries=0)
+def stubborn(job: RunningJob[Any]) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(60)
+
+
+@app.job("clean", run_in="process", timeout=SECOND / 5, max_retries=0)
+def clean(job: RunningJob[str]) -> None:
+    """Removes its file when it is stopped."""
+    Path(job.payload).touch()
+    try:
+        time.sleep(60)
+    finally:
+        Path(job.payload).unlink()
+
+
+@app.job("wait", run_in="process")
+def wait(job: RunningJob[str]) -> str:
+    """Ends soon after it is asked to; its file says that it runs."""
+    Path(job.payload).write_text(str(os.getpid()))
+    while True:
+        job.raise_if_stopping()
+        time.sleep(0.01)
+
+
+@app.job("log", run_in="process")
+def speak(job: RunningJob[str]) -> None:
+    logging.getLogger("in a child").warning("says %s", job.payload)

@@ -1,0 +1,187 @@
+"""Plain functions that run in child processes of the worker."""
+
+import asyncio
+import os
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from python import in_children
+
+from pgjobs import App, InvalidArgument
+from pgjobs.worker import children
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+async def child_app(pgjobs_dsn):
+    in_children.app.connect_to(pgjobs_dsn)
+    async with in_children.app as app:
+        yield app
+
+
+@pytest.fixture
+def run(child_app, conn):
+    async def go(job_type, payload=None):
+        options = child_app.tasks[job_type].options
+        # By its name, so that the child is the first to check the payload.
+        job = await child_app.enqueue(job_type, payload, **options)
+        await child_app.worker().run(until_empty=True)
+        return await conn.fetchrow("select * from jobs where id = $1", job.id)
+
+    return go
+
+
+async def test_a_function_in_a_child_process_has_its_payload_and_gives_a_result(run):
+    row = await run("double", 21)
+    result = eval(row["result"])
+    assert (row["status"], result["doubled"], result["attempt"]) == ("completed", 42, 1)
+    assert result["pid"] != os.getpid()
+
+
+async def test_a_child_process_runs_many_jobs_and_is_then_replaced(child_app, conn, monkeypatch):
+    monkeypatch.setattr(children, "MAX_JOBS_PER_CHILD", 3)
+    await child_app.enqueue_many("double", list(range(7)))
+    await child_app.worker(concurrency=1).run(until_empty=True)
+    pids = await conn.fetch(
+        "select count(*) from jobs where status = 'completed' group by result ->> 'pid' order by 1"
+    )
+    assert [row[0] for row in pids] == [1, 3, 3]
+
+
+async def test_a_payload_that_is_not_valid_fails_in_the_child_process(run):
+    row = await run("double", "many")
+    assert (row["status"], row["attempt"]) == ("failed", 1)
+    assert row["error"].startswith("the payload is not valid: 1 validation error")
+
+
+@pytest.mark.parametrize(
+    ("job_type", "payload", "error"),
+    [("raise", "no such file", "LookupError: no such file"), ("exit", 3, "SystemExit: 3")],
+)
+async def test_an_error_in_a_child_process_fails_the_job(run, job_type, payload, error):
+    row = await run(job_type, payload)
+    head, trace = row["error"].split("\n\n", 1)
+    assert (row["status"], row["crash_count"], head) == ("failed", 0, error)
+    assert trace.splitlines()[1].endswith(("in raise_error", "in leave"))
+
+
+@pytest.mark.parametrize(
+    ("payload", "how"),
+    [("killed", "was killed by SIGKILL"), ("faulted", "was killed by SIGSEGV"),
+     ("left", "exited with 3")],
+)
+async def test_the_death_of_a_child_process_is_a_crash_of_its_job_alone(
+    child_app, conn, working, until_status, payload, how
+):
+    child_app.job("beside")(lambda job: None)
+    try:
+        async with working(child_app, concurrency=4):
+            job = await child_app.enqueue("die", payload, max_retries=0)
+            for _ in range(10):
+                beside = await child_app.enqueue("beside")
+            row = await until_status(job.id, "failed")
+            await until_status(beside.id, "completed")
+    finally:
+        del child_app.tasks["beside"]
+    # Even a job without retries may be lost once.
+    assert (row["crash_count"], row["attempt"], row["retry_count"]) == (2, 2, 0)
+    assert row["error"] == f"its child process {how}"
+    beside = "select count(*) from jobs where job_type = 'beside' and (attempt <> 1 or error <> '')"
+    assert await conn.fetchval(beside) == 0
+
+
+@pytest.mark.parametrize("job_type", ["endless", "stubborn"])
+async def test_a_timeout_ends_a_function_in_a_child_process(run, job_type):
+    async with asyncio.timeout(10):
+        row = await run(job_type)
+    assert (row["status"], row["crash_count"]) == ("failed", 0)
+    assert row["error"] == "TimeoutError: still running after 0:00:00.200000"
+
+
+async def test_a_function_that_is_stopped_in_a_child_process_may_clean_up(run, tmp_path):
+    row = await run("clean", str(tmp_path / "file"))
+    assert row["error"] == "TimeoutError: still running after 0:00:00.200000"
+    assert not list(tmp_path.iterdir())
+
+
+async def test_a_cancelled_job_ends_its_child_process(
+    child_app, conn, working, until_status, eventually, tmp_path
+):
+    async with working(child_app):
+        job = await child_app.enqueue("wait", str(tmp_path / "file"))
+        await eventually((tmp_path / "file").exists)
+        await conn.execute("select from jobs_cancel($1)", job.id)
+        await until_status(job.id, "cancelled")
+    assert not _is_alive(tmp_path / "file")
+
+
+async def test_a_function_in_a_child_process_sees_that_its_worker_stops(
+    child_app, conn, eventually, tmp_path
+):
+    await child_app.enqueue("wait", str(tmp_path / "file"))
+    worker = child_app.worker(grace=60 * SECOND)
+    task = asyncio.create_task(worker.run())
+    await eventually((tmp_path / "file").exists)
+    worker.stop()
+    async with asyncio.timeout(10):
+        await task
+    assert not worker.left_running
+    assert tuple(await conn.fetchrow("select status, retry_count from jobs")) == ("pending", 0)
+
+
+async def test_log_records_of_a_child_process_reach_the_handlers_of_the_worker(run, caplog):
+    await run("log", "hello")
+    assert ("in a child", 30, "says hello") in caplog.record_tuples
+
+
+async def test_a_child_process_ends_when_its_worker_is_killed(
+    pgjobs_dsn, child_app, eventually, tmp_path
+):
+    await child_app.enqueue("wait", str(tmp_path / "file"))
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-c",
+        "import asyncio; from python.in_children import app; asyncio.run(app.worker().run())",
+        env={**os.environ, "PGJOBS_DSN": pgjobs_dsn, "PYTHONPATH": _path()},
+    )
+    await eventually((tmp_path / "file").exists)
+    os.kill(worker.pid, signal.SIGKILL)
+    await worker.wait()
+    await eventually(lambda: not _is_alive(tmp_path / "file"))
+
+
+def _path() -> str:
+    here = Path(__file__).parents[2]
+    return os.pathsep.join([str(here), str(here / "tests")])
+
+
+def _is_alive(file: Path) -> bool:
+    try:
+        status = Path(f"/proc/{int(file.read_text())}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rsplit(")", 1)[1].split()[0] != "Z"
+
+
+async def test_a_handler_that_a_child_process_cannot_import_is_refused(pgjobs_dsn):
+    app = App(dsn=pgjobs_dsn)
+
+    @app.job("t", run_in="process")
+    def inner(job):
+        pass
+
+    with pytest.raises(InvalidArgument, match=r"decorate it with @app\.job at the top"):
+        await app.worker().run()
+    for run_in in ("process", "thread"):
+        with pytest.raises(InvalidArgument, match="write `def` in place of `async def`"):
+
+            @app.job(f"async {run_in}", run_in=run_in)
+            async def handler(job):
+                pass
+
+    with pytest.raises(InvalidArgument, match="run_in must be 'thread' or 'process'"):
+        app.job("u", run_in="moon")(lambda job: None)
+    await app.close()
