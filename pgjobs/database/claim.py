@@ -48,9 +48,9 @@ class Claim(Statements):
     async def claimed(self, worker: str, job_id: int, attempt: int) -> Row | None:
         """Returns a claimed job with the columns of ``CLAIM_COLUMNS``; None: not held any more."""
         rows = await self._rows(
-            f"""select {CLAIM_COLUMNS} from {{schema}}.jobs
-            where id = $1::bigint and worker = $2::text and attempt = $3::int""",
-            job_id, worker, attempt,
+            f"""select {CLAIM_COLUMNS} from {{schema}}._jobs_claimed(
+            $1::text, $2::bigint, $3::int)""",
+            worker, job_id, attempt,
         )
         return rows[0] if rows else None
 

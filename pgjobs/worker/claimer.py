@@ -235,5 +235,6 @@ class Claimer:
 def _may_be_about_a_row(error: Exception) -> bool:
     """Whether a claim may have failed for what one of its rows holds."""
     if isinstance(error, asyncpg.PostgresError):
-        return str(error.sqlstate)[:2] not in ("40", "53", "55", "57")  # these pass
+        # Data, a limit of the server, a row that is damaged on the disk.
+        return str(error.sqlstate)[:2] in ("22", "54", "XX")
     return isinstance(error, InvalidArgument) or not isinstance(error, PgjobsError)

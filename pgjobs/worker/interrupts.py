@@ -38,6 +38,7 @@ class Interrupts:
         self._in_main_thread: set[object] = set()
         self._programs_own: dict[signal.Signals, Any] = {}
         self._heard_at: float | None = None
+        self._pid = os.getpid()
         self.heard = threading.Event()  # set by the first signal, also while the loop is blocked
 
     @contextmanager
@@ -76,6 +77,11 @@ class Interrupts:
         self._programs_own.clear()
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:
+            # A child that was forked a moment ago, and has not forgotten its parent's workers yet.
+            self._forget()
+            os.kill(os.getpid(), number)
+            return
         now = time.monotonic()
         if self._heard_at is None:
             self._heard_at = now
@@ -106,6 +112,7 @@ class Interrupts:
         self._in_main_thread.clear()
         self._programs_own.clear()
         self._heard_at = None
+        self._pid = os.getpid()
         self.heard = threading.Event()
 
 

@@ -36,6 +36,9 @@ begin
             queue text, priority integer, job_types text[], due timestamp with time zone,
             after_run_at timestamp with time zone, after_id bigint, chunk integer, wanted integer
         $$),
+        ('_jobs_claimed', $$SETOF jobs$$, $$
+            worker text, job_id bigint, attempt integer
+        $$),
         ('_jobs_crash_many', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[], errors text[]
         $$),

@@ -88,6 +88,9 @@ begin
             queue text, priority integer, job_types text[], due timestamp with time zone,
             after_run_at timestamp with time zone, after_id bigint, chunk integer, wanted integer
         $$),
+        ('_jobs_claimed', $$SETOF jobs$$, $$
+            worker text, job_id bigint, attempt integer
+        $$),
         ('_jobs_crash_many', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[], errors text[]
         $$),
@@ -1585,6 +1588,22 @@ $$;
 
 comment on function _jobs_claim_bound is
     'internal: up to which row a claim of several types may lock without taking too many';
+
+-- functions/claim/_jobs_claimed.sql
+-- A worker reads its jobs by this one by one, if it could not read the answer of a claim: some row
+-- holds what the server cannot send or the driver cannot decode.
+create or replace function _jobs_claimed(worker text, job_id bigint, attempt int)
+returns setof jobs
+language sql stable security definer
+set search_path from current
+as $$
+select j.* from jobs j
+where j.id = job_id and j.worker = _jobs_claimed.worker and j.attempt = _jobs_claimed.attempt
+    and j.status = 'processing'
+$$;
+
+comment on function _jobs_claimed is
+    'internal: the job, if worker holds it in that attempt';
 
 -- functions/claim/_jobs_holds_crashed.sql
 create or replace function _jobs_holds_crashed(worker text, only_suspects boolean) returns boolean
@@ -3279,11 +3298,11 @@ set search_path from current
 as $$
 declare
     c_producer constant text[] := '{_jobs_enqueue_together,jobs_enqueue,jobs_enqueue_many}';
-    c_worker constant text[] := '{jobs_cancel,jobs_claim,jobs_complete,jobs_complete_many,'
-        'jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,_jobs_reconcile,'
-        '_jobs_crash_many,jobs_recover,_jobs_recover_own,jobs_release_many,jobs_start,'
-        '_jobs_worker_beat,_jobs_worker_help,_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,'
-        '_jobs_worker_tick,_jobs_worker_watch}';
+    c_worker constant text[] := '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
+        'jobs_complete_many,jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,'
+        '_jobs_reconcile,_jobs_crash_many,jobs_recover,_jobs_recover_own,jobs_release_many,'
+        'jobs_start,_jobs_worker_beat,_jobs_worker_help,_jobs_worker_mode,jobs_worker_start,'
+        'jobs_worker_stop,_jobs_worker_tick,_jobs_worker_watch}';
     c_observer constant text[] := '{jobs_doctor,_jobs_doctor_jobs,_jobs_doctor_notify,'
         '_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_ids_behind,jobs_list,'
         '_jobs_objects_of_strangers,jobs_queues,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'

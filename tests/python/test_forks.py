@@ -86,6 +86,22 @@ print(asyncio.run(during((lambda: asyncio.to_thread(act)) if {thread} else in_th
 """) == [{"SIGTERM": "-15", "SIGINT": "1"}[number]]
 
 
+def test_a_signal_ends_a_child_that_has_not_forgotten_its_parents_workers_yet(run):
+    assert run("""
+from pgjobs.worker.interrupts import Interrupts
+
+child = os.fork()
+if not child:
+    parents = Interrupts()
+    parents._pid = os.getppid()
+    parents._take()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+""") == ["-15"]
+
+
 def test_a_childs_signal_does_not_reach_a_handler_of_its_parents_event_loop(run):
     assert run("""
 told = []

@@ -33,7 +33,7 @@ def register():
         held.end(run, asyncio.get_running_loop().time())
         held.drop(run.key)
 
-    held = Held(1, Wake(), begin=begin, give_back=lambda run: given_back.append(run.key[0]))
+    held = Held(1, Wake(), begin=begin, give_back=lambda run, _: given_back.append(run.key[0]))
     return held, running, given_back, go
 
 
@@ -49,7 +49,7 @@ async def test_runs_that_are_stopped_while_they_wait_take_no_further_slot(regist
     assert held.running == 1
     held.close()
     go.set()
-    await held.all_ended()
+    await held.all_ended(1)
 
 
 async def test_a_closed_register_gives_back_what_waits_and_what_comes(register):
@@ -59,7 +59,7 @@ async def test_a_closed_register_gives_back_what_waits_and_what_comes(register):
     held.take([row(3)])
     assert given_back == [2, 3]
     go.set()
-    await held.all_ended()
+    await held.all_ended(1)
 
 
 async def test_a_job_of_the_same_id_and_attempt_is_the_same_run(register):
@@ -71,7 +71,7 @@ async def test_a_job_of_the_same_id_and_attempt_is_the_same_run(register):
     held.take([row(1, created_at=datetime(2021, 1, 1, tzinfo=UTC))])
     assert given_back == [1]
     go.set()
-    await held.all_ended()
+    await held.all_ended(1)
     assert running == []
 
 

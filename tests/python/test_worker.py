@@ -110,7 +110,7 @@ async def test_a_suspect_or_grouped_job_without_a_slot_is_given_back_at_once(app
     assert [run.key[0] for run in worker._held._ahead] == [ids[2]]
     assert worker._settlement._waiting == [(ids[1], 1, RELEASED)]
     worker._held.close()
-    await worker._held.all_ended()
+    await worker._held.all_ended(1)
     await worker._release_all()
     await worker._listener.close()
     await worker._links.claim.close()

@@ -20,6 +20,7 @@ WORKER = {
     "jobs_start", "jobs_worker_start", "jobs_worker_stop", "_jobs_next_due", "_jobs_reconcile",
     "_jobs_recover_own", "_jobs_worker_beat", "_jobs_worker_help", "_jobs_worker_mode",
     "_jobs_worker_tick", "_jobs_worker_watch", "_jobs_crash_many",
+    "_jobs_claimed",
 }
 OBSERVER = {
     "jobs_doctor", "_jobs_doctor_jobs", "_jobs_doctor_notify", "_jobs_doctor_schema",
@@ -184,6 +185,7 @@ async def test_a_worker_does_all_of_its_work_without_reading_the_table(
                 _jobs_recover_own('w', now() - interval '1 hour', 1);
             select from _jobs_reconcile('w', '{}', '{}', 1);
             select from _jobs_crash_many('w', '{}', '{}', '{}');
+            select from _jobs_claimed('w', 1, 1);
             select from _jobs_worker_beat('w', '{}', '{}', '1 minute', '1 s')"""
         )
         await conn.execute("select from jobs_worker_stop('w')")

@@ -7,11 +7,11 @@ set search_path from current
 as $$
 declare
     c_producer constant text[] := '{_jobs_enqueue_together,jobs_enqueue,jobs_enqueue_many}';
-    c_worker constant text[] := '{jobs_cancel,jobs_claim,jobs_complete,jobs_complete_many,'
-        'jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,_jobs_reconcile,'
-        '_jobs_crash_many,jobs_recover,_jobs_recover_own,jobs_release_many,jobs_start,'
-        '_jobs_worker_beat,_jobs_worker_help,_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,'
-        '_jobs_worker_tick,_jobs_worker_watch}';
+    c_worker constant text[] := '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
+        'jobs_complete_many,jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,'
+        '_jobs_reconcile,_jobs_crash_many,jobs_recover,_jobs_recover_own,jobs_release_many,'
+        'jobs_start,_jobs_worker_beat,_jobs_worker_help,_jobs_worker_mode,jobs_worker_start,'
+        'jobs_worker_stop,_jobs_worker_tick,_jobs_worker_watch}';
     c_observer constant text[] := '{jobs_doctor,_jobs_doctor_jobs,_jobs_doctor_notify,'
         '_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_ids_behind,jobs_list,'
         '_jobs_objects_of_strangers,jobs_queues,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'
