@@ -6,8 +6,11 @@ import logging
 import os
 import time
 from datetime import timedelta
+from multiprocessing import get_context
 from typing import Any
 from uuid import UUID, uuid4
+
+import psycopg
 
 from pgjobs import App, RunningJob
 from pgjobs.connection.link import persist
@@ -101,6 +104,49 @@ async def poison(job: Load) -> None:
     await note(job)
     await asyncio.sleep(0.05)
     os._exit(1)
+
+
+@app.job("fork")
+async def fork(job: Load) -> None:
+    """Forks a child that it ends, and one that lives on when the worker has died."""
+    await note(job)
+    forking = get_context("fork")
+    ended = forking.Process(target=time.sleep, args=(600,))
+    ended.start()
+    ended.terminate()
+    await asyncio.to_thread(ended.join)
+    if job.attempt == 1:
+        forking.Process(target=time.sleep, args=(60,), daemon=True).start()
+        await asyncio.sleep(job.payload["seconds"])
+
+
+def take_plainly(job: Load) -> dict[str, UUID]:
+    """Takes the seconds of its payload, and says when it ends, whatever is asked of it."""
+    run = uuid4()
+    with psycopg.connect(os.environ["PGJOBS_DSN"], autocommit=True) as conn:
+        conn.execute("insert into ledger values (%s, %s, %s, %s)",
+                     (run, job.id, job.attempt, os.getpid()))
+        time.sleep(job.payload["seconds"])
+        conn.execute("update ledger set stopped_at = clock_timestamp() where run = %s", (run,))
+    return {"run": run}
+
+
+@app.job("thread")
+def in_thread(job: Load) -> dict[str, UUID]:
+    return take_plainly(job)
+
+
+@app.job("overdue", timeout=timedelta(seconds=0.2))
+def overdue(job: Load) -> None:
+    """Outlives its timeout, and fails at its first attempt."""
+    take_plainly(job)
+    if job.attempt == 1:
+        job.raise_if_stopping()
+
+
+@app.job("process", run_in="process")
+def in_process(job: Load) -> dict[str, UUID]:
+    return take_plainly(job)
 
 
 def main() -> None:
