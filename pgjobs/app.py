@@ -10,6 +10,7 @@ from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack, cast, overload
+from weakref import ref
 
 import asyncpg
 
@@ -85,6 +86,9 @@ class App:
         self._last_state: Any = SimpleNamespace()
         self._lifespan = lifespan
         self._pool_size = pool_size
+        # The event loop of the last call, and the app's connections there: to look them up costs
+        # a thirtieth of a small enqueue.
+        self._latest: tuple[ref[asyncio.AbstractEventLoop], ref[Connections]] | None = None
 
     def __repr__(self) -> str:
         return f"<App {redact(self._given_dsn)} schema={self.schema} types={list(self.tasks)}>"
@@ -172,24 +176,25 @@ class App:
         answer came, at the latest after a minute; ``may_exist`` says whether the job may have been
         added.
         """
-        text = encode(payload, "the payload")
-        return await self.enqueue_text(job_type, text, conn=conn, **options)
+        return await self.enqueue_text(job_type, encode(payload, "the payload"), conn, options)
 
-    async def enqueue_text(
-        self,
-        job_type: str,
-        text: str,
-        *,
-        conn: "Conn | None" = None,
-        **options: Unpack[EnqueueOptions],
-    ) -> Job[Any]:
+    def enqueue_text(
+        self, job_type: str, text: str, conn: "Conn | None", options: EnqueueOptions
+    ) -> Awaitable[Job[Any]]:
         """Adds a job as ``enqueue`` does; its payload is JSON text already."""
+        # No coroutine of its own: each costs a small enqueue half a hundredth.
         given = arguments.job_arguments(job_type, options)
         if conn is not None:
-            return await Database(executor(conn), self.schema).enqueue(payload=text, **given)
+            return Database(executor(conn), self.schema).enqueue(payload=text, **given)
         connections = self._connections()
         if connections.producer.takes(given):
-            return await connections.producer.enqueue(given, text)
+            return connections.producer.enqueue(given, text)
+        return self._enqueue_by_itself(connections, given, text)
+
+    async def _enqueue_by_itself(
+        self, connections: Connections, given: dict[str, Any], text: str
+    ) -> Job[Any]:
+        """Adds a job by a statement that it shares with no other call."""
         deadline = give_up_at(text)
         borrower = Borrower(await connections.for_calls(), give_up_at=deadline)
         return await Database(borrower, self.schema).enqueue(payload=text, **given)
@@ -203,15 +208,10 @@ class App:
         **options: Unpack[BatchOptions],
     ) -> list[int]:
         """Adds a job for each payload, all or none; ids in the same order. See ``enqueue``."""
-        return await self.enqueue_batch(job_type, batch_of(payloads), conn=conn, **options)
+        return await self.enqueue_batch(job_type, batch_of(payloads), conn, options)
 
     async def enqueue_batch(
-        self,
-        job_type: str,
-        batch: Batch,
-        *,
-        conn: "Conn | None" = None,
-        **options: Unpack[BatchOptions],
+        self, job_type: str, batch: Batch, conn: "Conn | None", options: BatchOptions
     ) -> list[int]:
         """Adds the jobs of a batch, all or none; ids in the same order."""
         given = arguments.job_arguments(job_type, options, BatchOptions)
@@ -275,6 +275,11 @@ class App:
 
     def _connections(self) -> Connections:
         """The app's connections in the running event loop; each event loop has its own."""
+        loop = asyncio.get_running_loop()
+        if self._latest is not None and self._latest[0]() is loop:
+            latest = self._latest[1]()
+            if latest is not None:
+                return latest
         kept = tether().kept
         found: Connections | None = kept.get(self)
         if found is None:
@@ -282,6 +287,7 @@ class App:
             found = kept[self] = Connections(
                 self.dsn, self.schema, name=name, pool_size=self._pool_size
             )
+        self._latest = ref(loop), ref(found)
         return found
 
     async def pool(self) -> asyncpg.Pool:
@@ -293,6 +299,7 @@ class App:
 
         Those of another event loop are closed there, or when that loop ends.
         """
+        self._latest = None
         found: Connections | None = tether().kept.pop(self, None)
         if found is not None:
             await found.close()

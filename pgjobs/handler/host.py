@@ -1,6 +1,7 @@
 """What tasks and held jobs use of the app: a Protocol, so they do not import it."""
 
-from typing import TYPE_CHECKING, Any, Protocol, Unpack
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import asyncpg
 
@@ -19,12 +20,10 @@ class Host(Protocol):
 
     async def pool(self) -> asyncpg.Pool: ...
 
-    async def enqueue_text(
-        self, job_type: str, text: str, *, conn: "Conn | None" = None,
-        **options: Unpack[EnqueueOptions],
-    ) -> Job[Any]: ...
+    def enqueue_text(
+        self, job_type: str, text: str, conn: "Conn | None", options: EnqueueOptions
+    ) -> Awaitable[Job[Any]]: ...
 
     async def enqueue_batch(
-        self, job_type: str, batch: Batch, *, conn: "Conn | None" = None,
-        **options: Unpack[BatchOptions],
+        self, job_type: str, batch: Batch, conn: "Conn | None", options: BatchOptions
     ) -> list[int]: ...

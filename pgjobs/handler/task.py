@@ -78,7 +78,7 @@ class Task(Generic[Q, R]):
         value and the errors.
         """
         chosen: EnqueueOptions = _chosen(self.options, options)
-        return await self.app.enqueue_text(self.job_type, self.encode(payload), conn=conn, **chosen)
+        return await self.app.enqueue_text(self.job_type, self.encode(payload), conn, chosen)
 
     async def enqueue_many(
         self, payloads: Iterable[Q], *, conn: "Conn | None" = None, **options: Unpack[BatchOptions]
@@ -86,7 +86,7 @@ class Task(Generic[Q, R]):
         """Adds a job for each payload, all or none; ids in the same order."""
         chosen: BatchOptions = _chosen(self.options, options)
         batch = self._batch(payloads)
-        return await self.app.enqueue_batch(self.job_type, batch, conn=conn, **chosen)
+        return await self.app.enqueue_batch(self.job_type, batch, conn, chosen)
 
     def _batch(self, payloads: Iterable[object]) -> Batch:
         if self._payload_type is None:

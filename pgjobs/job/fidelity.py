@@ -83,7 +83,8 @@ def check(value: Any, data: bytes) -> None:
     ``data`` is the value's JSON text.
     """
     kind: Any = type(value)
-    if not (_is_certain(kind) or _is_plain(value)):
+    is_builtin = kind in _CONTAINERS or kind in _ATOMS
+    if not (_is_plain(value) if is_builtin else _is_certain(kind)):
         _check_parts(value, data)
 
 
@@ -101,8 +102,10 @@ def _is_plain(value: Any) -> bool:
     kind = type(value)
     if kind not in _CONTAINERS:
         return kind in _ATOMS
+    # CPython tracks no dict that holds only numbers and text.
+    if kind is dict and not gc.is_tracked(value):
+        return True
     if kind is list and not any(map(gc.is_tracked, value)):
-        # CPython tracks no dict that holds only numbers and text.
         return True
     try:
         # It refuses the first object that is not a builtin. The bytes are not used.

@@ -10,7 +10,14 @@ from pgjobs.handler.held_job import HeldJob
 from pgjobs.handler.run import RUNNING, Run, Stop
 from pgjobs.handler.task import Task
 from pgjobs.worker.description import head
-from pgjobs.worker.outcome import Outcome, of_error, of_payload_error, of_stop, of_value
+from pgjobs.worker.outcome import (
+    COMPLETED,
+    Outcome,
+    of_error,
+    of_payload_error,
+    of_stop,
+    of_value,
+)
 
 log = logging.getLogger("pgjobs.worker")
 
@@ -24,8 +31,10 @@ async def execute(
     if run.stop is not None:
         return of_stop(run, task.timeout)
     run.phase = RUNNING
-    if (unreadable := read_payload(task, job)) is not None:
-        return unreadable
+    try:
+        job._payload = task.decode(job._row["payload"])
+    except BaseException as error:  # noqa: BLE001 - a validator of the payload may raise anything
+        return of_payload_error(error)
     try:
         if task.is_async:
             value = await task.handler(job)
@@ -40,8 +49,10 @@ async def execute(
 
 def call(task: Task[Any, Any], job: HeldJob[Any], run: Run) -> Outcome:
     """Runs a plain function here: in a child process."""
-    if (unreadable := read_payload(task, job)) is not None:
-        return unreadable
+    try:
+        job._payload = task.decode(job._row["payload"])
+    except BaseException as error:  # noqa: BLE001 - as above
+        return of_payload_error(error)
     try:
         value = task.handler(job)
         if inspect.isawaitable(value):
@@ -53,15 +64,6 @@ def call(task: Task[Any, Any], job: HeldJob[Any], run: Run) -> Outcome:
 
 async def _result(value: Awaitable[Any]) -> Any:
     return await value
-
-
-def read_payload(task: Task[Any, Any], job: HeldJob[Any]) -> Outcome | None:
-    """Decodes the job's payload; returns the outcome if that fails."""
-    try:
-        job._payload = task.decode(job._row["payload"])
-    except BaseException as error:  # noqa: BLE001 - a validator of the payload may raise anything
-        return of_payload_error(error)
-    return None
 
 
 def of_raised(task: Task[Any, Any], run: Run, error: BaseException) -> Outcome:
@@ -77,6 +79,8 @@ def of_raised(task: Task[Any, Any], run: Run, error: BaseException) -> Outcome:
 
 def of_returned(task: Task[Any, Any], run: Run, value: object) -> Outcome:
     """The outcome of a handler that returned, perhaps too late."""
+    if value is None and run.stop is None and not run.is_committed:
+        return COMPLETED
     outcome = of_stop(run, task.timeout) if run.is_committed else of_value(value)
     if run.stop is Stop.TIMEOUT:
         log.warning(

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
 from typing import Any, Protocol
@@ -81,6 +81,7 @@ class Worker:
         self.concurrency = concurrency
         self._holder = Holder(self.name, keep_completed)
         self._functions = Functions(self.name)
+        self._in_thread = self._functions.in_thread
         self._lease = lease
         self.grace = grace
         self._types = list(app.tasks)
@@ -236,7 +237,14 @@ class Worker:
     async def _run(self, run: Run) -> None:
         began = asyncio.get_running_loop().time()
         try:
-            outcome = await self._outcome(run)
+            task = self.app.tasks[run.row["job_type"]]
+            if task.runs_in_child:
+                outcome = await self._in_child(task, run)
+            else:
+                if task.timeout is not None:
+                    self._held.expire_at(run, began + task.timeout.total_seconds())
+                job = self.app.held_job(run, self._holder)
+                outcome = await execute(task, job, run, self._in_thread)
         except BaseException as error:
             log.exception("%s: an error of pgjobs itself", run, extra=run.log_fields)
             outcome = Outcome(End.FAILED, error=describe(error))
@@ -255,18 +263,13 @@ class Worker:
             self._held.drop(run.key)
             self._held.doubt(self._lease.total_seconds())
 
-    async def _outcome(self, run: Run) -> Outcome:
-        task = self.app.tasks[run.row["job_type"]]
-        if task.runs_in_child:
-            return await self._functions.in_child(task, run, lambda: self._set_timeout(run, task))
-        self._set_timeout(run, task)
-        job = self.app.held_job(run, self._holder)
-        return await execute(task, job, run, self._functions.in_thread)
+    def _in_child(self, task: Task[Any, Any], run: Run) -> Awaitable[Outcome]:
+        def begin_timeout() -> None:
+            if task.timeout is not None:
+                now = asyncio.get_running_loop().time()
+                self._held.expire_at(run, now + task.timeout.total_seconds())
 
-    def _set_timeout(self, run: Run, task: Task[Any, Any]) -> None:
-        if task.timeout is not None:
-            now = asyncio.get_running_loop().time()
-            self._held.expire_at(run, now + task.timeout.total_seconds())
+        return self._functions.in_child(task, run, begin_timeout)
 
     def _give_back(self, run: Run, not_within: timedelta | None) -> None:
         self._claimer.floors.lower(run.row["run_at"], run.row["queue"])
