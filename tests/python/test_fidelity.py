@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pydantic
 import pytest
@@ -38,6 +39,7 @@ from pgjobs.job.payload import encode
 
 T = TypeVar("T")
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+REPEATED = datetime(2020, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=1)
 
 
 class Colour(enum.Enum):
@@ -133,6 +135,17 @@ class Dog(BaseModel):
 
 class Pet(BaseModel):
     pet: Annotated[Cat | Dog, Field(discriminator="kind")]
+
+
+class Unchecked(BaseModel):
+    """pydantic checks no default."""
+
+    colour: Colour = "red"  # type: ignore[assignment]
+    numbers: set[int] = [1]  # type: ignore[assignment]
+    path: Path = "a"  # type: ignore[assignment]
+    url: AnyUrl = "https://example.org"  # type: ignore[assignment]
+    wait: timedelta = 5  # type: ignore[assignment]
+    of: Parent = {"a": 2}  # type: ignore[assignment]
 
 
 class Text(BaseModel):
@@ -267,6 +280,7 @@ READ_BACK = [
     Open(at=NOON, of=[1]), Box[int](x=1), Box(x=1), Box(x=Box[int](x=1)), Pet(pet=Dog()),
     Text(raw=b"abc"), Both64(raw=b"\xff"), Many(),
     Many(by_colour={Colour.RED: 1}, by_number={1: "a"}, numbers={1, 2}, letters=frozenset("ab")),
+    Unchecked(), [Unchecked()], Many(at=REPEATED), REPEATED,
     TextOrMoment(at="x"), Tree(kids=[Tree(), Tree(kids=[Tree()])]), Stripped(a=" x "), busy(),
     Row(1, [Row(2)]), Point(2.0), Unreadable(), Pair(1, "a"), RootModel[list[int]]([1]), Child(),
     [Parent(), {"of": Child()}], OrderedDict(a=1), deque([1]), {1: 2}, (1, 2), {1}, frozenset("a"),
