@@ -34,6 +34,7 @@ _URL = re.compile(
     rf"(?P<hosts>{_HOST}(?:,{_HOST})*)"
     r"(?:/(?P<dbname>[^/?#@]*))?(?:\?(?P<query>[^#]*))?"
 )
+_HOST_AND_PORT = re.compile(r"(\[.*\]|[^:]*):?(\d*)")
 _PARAMETER = re.compile(r"([A-Za-z_][\w.]*)=(.*)")
 # asyncpg overlooks a line break within a URL, and libpq ends a text at its first zero.
 _NEVER_IN_URL = re.compile(r"[\x00-\x1f\x7f]|%(?![0-9A-Fa-f]{2})|%00")
@@ -114,13 +115,15 @@ def _parts(url: str) -> tuple[_Login, str, str, list[tuple[str, str]]]:
     if found is None or _NEVER_IN_URL.search(url):
         raise InvalidArgument(_UNREADABLE)
     user, password, dbname, query = found.group("user", "password", "dbname", "query")
+    # SQLAlchemy, whose URLs may name a driver, writes a space as +. libpq takes a + as it is.
+    unescape = unquote_plus if "+" in url.partition("://")[0] else unquote
     parameters = []
     for text in filter(None, (query or "").split("&")):
         parameter = _PARAMETER.fullmatch(text)
         # With an @ in a parameter that nobody knows, the query is a part of a password.
         if parameter is None or ("@" in text and parameter[1] not in _COMMON):
             raise InvalidArgument(_UNREADABLE)
-        parameters.append((parameter[1], unquote_plus(parameter[2], errors="strict")))
+        parameters.append((parameter[1], unescape(parameter[2], errors="strict")))
     login = _unescaped(user), _unescaped(password and password[1:])
     return login, found["hosts"], _unescaped(dbname) or "", parameters
 
@@ -141,12 +144,42 @@ def _from_keywords(conninfo: str) -> str:
 
 
 def _address(login: _Login, hosts: str, dbname: str, parameters: dict[str, str]) -> str:
+    # Of what is given twice, libpq takes the parameter, and asyncpg the part before the parameters.
+    if login != (None, None):
+        login = parameters.pop("user", login[0]), parameters.pop("password", login[1])
+    hosts = _hosts(hosts, parameters)
     user, password = (text and quote(text, safe=_SAFE_IN_LOGIN) for text in login)
     at = "" if user is None else f"{user}@" if password is None else f"{user}:{password}@"
     # asyncpg overlooks a dbname among the parameters when there is a path, even an empty one.
     dbname = quote(parameters.pop("dbname", dbname), safe="")
     query = urlencode(parameters, quote_via=quote, safe="/*")
     return f"postgresql://{at}{hosts}/{dbname}{'?' if query else ''}{query}"
+
+
+def _hosts(hosts: str, parameters: dict[str, str]) -> str:
+    """The hosts with their ports; takes those that are parameters, where asyncpg would not."""
+    named = parameters.get("host", "").split(",")
+    if not any(map(_is_ipv6, named)) and not (hosts and {"host", "port"} & parameters.keys()):
+        return hosts
+    given = [_HOST_AND_PORT.fullmatch(host) for host in hosts.split(",")]
+    names = named if any(named) else [unquote(found[1].strip("[]")) for found in given if found]
+    parameters.pop("host", None)
+    ports = [found[2] or "" for found in given if found]
+    if "port" in parameters:
+        ports = parameters.pop("port").split(",")
+    if len(ports) == 1:
+        ports *= len(names)
+    if len(ports) != len(names):
+        raise InvalidArgument(f"the DSN has {len(names)} hosts, but {len(ports)} ports")
+    return ",".join(
+        (f"[{quote(name, safe=':')}]" if _is_ipv6(name) else quote(name, safe=""))
+        + (port and f":{port}")
+        for name, port in zip(names, ports, strict=True)
+    )
+
+
+def _is_ipv6(host: str) -> bool:
+    return ":" in host and not host.startswith("/")
 
 
 def _translated(parameters: Iterable[tuple[str, str]]) -> dict[str, str]:

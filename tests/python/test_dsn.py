@@ -52,6 +52,22 @@ def test_the_argument_comes_before_the_environment(monkeypatch: pytest.MonkeyPat
         ("postgresql://h/?dbname=d%2Fe", "postgresql://h/d%2Fe"),
         ("postgresql://h/d?ssl=true", "postgresql://h/d?sslmode=require"),
         ("postgresql://h/d?prepared_statement_cache_size=0", "postgresql://h/d"),
+        # A parameter goes before the same in the part before it, for libpq; asyncpg would not do so.
+        (
+            "postgresql://u:p@localhost/d?host=/cloudsql/a:b:c",
+            "postgresql://u:p@%2Fcloudsql%2Fa%3Ab%3Ac/d",
+        ),
+        ("postgresql://u:p@h:1/d?port=2&user=v&password=q", "postgresql://v:q@h:2/d"),
+        ("postgresql://[::1],h:1/d?port=2", "postgresql://[::1]:2,h:2/d"),
+        # asyncpg would read no IPv6 address there.
+        ("host=::1,h port=1,2 dbname=d", "postgresql://[::1]:1,h:2/d"),
+        ("postgresql:///d?host=fe80::1%25eth0", "postgresql://[fe80::1%25eth0]/d"),
+        # A + is a space for SQLAlchemy, and a + for libpq.
+        ("postgresql://h/d?user=u&password=a+b", "postgresql://h/d?user=u&password=a%2Bb"),
+        (
+            "postgresql+asyncpg://h/d?application_name=a+b",
+            "postgresql://h/d?application_name=a%20b",
+        ),
         # Known to libpq alone; asyncpg would send it to the server as a setting.
         ("postgresql://h/d?connect_timeout=5&keepalives=1", "postgresql://h/d"),
         # Known to asyncpg alone, as a setting of the server; libpq would refuse it.
@@ -64,7 +80,14 @@ def test_the_argument_comes_before_the_environment(monkeypatch: pytest.MonkeyPat
 def test_an_address_is_rewritten_for_both_drivers(given: str, expected: str) -> None:
     assert resolve(given) == expected
     assert resolve(expected) == expected
+    others = dict.fromkeys(signature(_parse_connect_dsn_and_args).parameters) | {"dsn": expected}
+    _parse_connect_dsn_and_args(**others)
     psycopg.conninfo.make_conninfo(expected)
+
+
+def test_hosts_and_ports_that_do_not_match_are_refused() -> None:
+    with pytest.raises(InvalidArgument, match="the DSN has 2 hosts, but 3 ports"):
+        resolve("postgresql://a:1,b:2/d?port=1,2,3")
 
 
 def test_the_keywords_of_libpq_become_an_address() -> None:
