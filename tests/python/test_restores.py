@@ -77,6 +77,18 @@ def test_a_ledger_whose_tables_are_gone_is_begun_again(empty_dsn: str, query: Qu
     assert query("select id from jobs_enqueue('t')") == [(1,)]
 
 
+@pytest.mark.parametrize("left_out", ["jobs_queues", "jobs_workers", "jobs_worker_ticks"])
+def test_a_restore_that_left_a_table_out_is_migrated(
+    empty_dsn: str, query: Query, left_out: str
+) -> None:
+    migrate(empty_dsn)
+    query("select from jobs_enqueue('kept')")
+    query(f"drop table {left_out} cascade")
+    assert migrate(empty_dsn) == ["0001_jobs"]
+    assert migrate(empty_dsn) == []
+    assert query("select job_type from jobs") == [("kept",)]
+
+
 def test_a_ledger_of_a_later_yoyo_is_read(empty_dsn: str, query: Query) -> None:
     migrate(empty_dsn)
     query("insert into pgjobs_migrations_version values (99, now())")
