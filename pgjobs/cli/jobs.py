@@ -176,7 +176,8 @@ def retry(
     async def retry_failed(database: Database) -> int:
         failed_since = None if since is None else await database.moment(-since)
         total, count = 0, _RETRY_BATCH
-        while count == _RETRY_BATCH:
+        # A batch may hold jobs that it does not retry: only one of two jobs with the same key.
+        while count:
             count = await database.retry_many(job_type, queue, failed_since, _RETRY_BATCH)
             total += count
         return total

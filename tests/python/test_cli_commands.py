@@ -159,6 +159,19 @@ async def test_retry_failed_takes_filters(
         assert said.stdout == f"{expected} jobs are pending again\n"
 
 
+async def test_retry_failed_goes_on_after_a_batch_with_two_jobs_of_one_key(
+    conn: Connection, run_in_thread: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgjobs.cli.jobs._RETRY_BATCH", 2)
+    await conn.execute(
+        """insert into jobs (job_type, unique_key, status, finished_at)
+        select 'a', k, 'failed', clock_timestamp() + interval '1 s' * n
+        from unnest(array['k', 'k', null, null]) with ordinality u (k, n)"""
+    )
+    said = await run_in_thread("retry", "--failed")
+    assert said.stdout == "3 jobs are pending again\n"
+
+
 async def test_pause_and_resume(conn: Connection, run_in_thread: Any) -> None:
     await conn.execute("select from jobs_enqueue('a')")
     said = await run_in_thread("pause", "default")

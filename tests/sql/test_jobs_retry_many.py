@@ -92,5 +92,7 @@ async def test_two_calls_that_retry_the_same_keys_do_not_deadlock(conn, other, j
             for n in numbers:
                 await job("failed", unique_key=f"k{n}", finished_at=timedelta(seconds=n - 99))
         query = "select jobs_retry_many(max_jobs => 10)"
-        first, second = await asyncio.gather(conn.fetchval(query), other.fetchval(query))
-        assert first + second == 10
+        counts = await asyncio.gather(conn.fetchval(query), other.fetchval(query))
+        # One call may choose a job whose key the other one takes in the meantime.
+        counts.append(await conn.fetchval("select jobs_retry_many()"))
+        assert sum(counts) == 10
