@@ -157,6 +157,30 @@ def test_members_of_an_extension_pass_unless_a_stranger_owns_the_extension(
     query("alter extension plpgsql drop type evil")
 
 
+def test_extensions_of_the_administrator_of_a_managed_database_refuse_nothing(
+    empty_dsn: str, query: Query, stranger: str
+) -> None:
+    query("create role pgjobs_cloud createrole; create role pgjobs_app")
+    try:
+        query("grant create on schema public to pgjobs_cloud, pgjobs_app")
+        query("set role pgjobs_cloud; create type member as enum ()")
+        query("alter extension plpgsql add type member")
+        as_app = f"{empty_dsn}&options=-c%20role%3Dpgjobs_app"
+        extension = "update pg_extension set extowner = '{}'::regrole where extname = 'plpgsql'"
+        # A superuser has rights that an administrator could gain by a member of an extension.
+        for owner, address in (
+            (stranger, as_app), (stranger, empty_dsn), ("pgjobs_cloud", empty_dsn)
+        ):
+            query(extension.format(owner))
+            with pytest.raises(SchemaMismatch, match=r"type public\.member of pgjobs_cloud"):
+                migrate(address)
+        assert migrate(as_app) == ["0001_jobs"]
+    finally:
+        query("alter extension plpgsql drop type member")
+        for role in ("pgjobs_cloud", "pgjobs_app"):
+            query(f"drop owned by {role} cascade; drop role {role}")
+
+
 def test_an_extension_in_the_schema_does_not_refuse_the_installation(
     empty_dsn: str, query: Query, stranger: str
 ) -> None:

@@ -79,13 +79,17 @@ with recursive above(role) as (
                                quote_ident(pg_get_userbyid(o.owner))) as name
         from object o
         where o.owner in (select s.role from stranger s)
-            -- Whoever owns an extension may make own objects members of it.
+            -- Whoever owns an extension may make own objects members of it. Users of a managed
+            -- database are no superusers: there an administrator, who may create roles, owns the
+            -- extensions.
             and not exists (
                 select from pg_depend d
                 join pg_extension e on e.oid = d.refobjid
                 where d.classid = o.class and d.objid = o.id and d.deptype = 'e'
                     and d.refclassid = 'pg_extension'::regclass
-                    and e.extowner not in (select s.role from stranger s))
+                    and (e.extowner not in (select s.role from stranger s)
+                        or (select r.rolcreaterole from pg_roles r where r.oid = e.extowner)
+                            and not (select r.rolsuper from pg_roles r where r.oid = installer)))
     ) s
 )
 select string_agg(s.name, ', ' order by s.place) filter (where s.place <= 10)
