@@ -483,13 +483,17 @@ with recursive above(role) as (
                                quote_ident(pg_get_userbyid(o.owner))) as name
         from object o
         where o.owner in (select s.role from stranger s)
-            -- Whoever owns an extension may make own objects members of it.
+            -- Whoever owns an extension may make own objects members of it. Users of a managed
+            -- database are no superusers: there an administrator, who may create roles, owns the
+            -- extensions.
             and not exists (
                 select from pg_depend d
                 join pg_extension e on e.oid = d.refobjid
                 where d.classid = o.class and d.objid = o.id and d.deptype = 'e'
                     and d.refclassid = 'pg_extension'::regclass
-                    and e.extowner not in (select s.role from stranger s))
+                    and (e.extowner not in (select s.role from stranger s)
+                        or (select r.rolcreaterole from pg_roles r where r.oid = e.extowner)
+                            and not (select r.rolsuper from pg_roles r where r.oid = installer)))
     ) s
 )
 select string_agg(s.name, ', ' order by s.place) filter (where s.place <= 10)
@@ -887,6 +891,13 @@ begin
         jobs_enqueue.job_type, jobs_enqueue.queue, jobs_enqueue.priority, jobs_enqueue.run_at,
         jobs_enqueue.reference_type, jobs_enqueue.max_retries, jobs_enqueue.unique_key,
         jobs_enqueue.unique_scope, jobs_enqueue.backoff, jobs_enqueue.reference_key);
+    -- Without the index each job with the key would be added, as after a restore of a part of a dump.
+    if jobs_enqueue.unique_key is not null and to_regclass('ix_jobs_unique_key') is null then
+        raise exception using errcode = 'JQ005',
+            message = 'the index ix_jobs_unique_key is missing, so no job can hold a unique_key, and '
+                'nothing was added',
+            hint = 'pgjobs sql | psql -v schema=... makes it again.';
+    end if;
     for v_try in 1..100 loop
         return query
         insert into jobs as j (
@@ -921,10 +932,10 @@ begin
         perform _jobs_check_ids();
     end loop;
     raise exception using errcode = 'JQ004',
-        message = case when jobs_enqueue.unique_key is null
-            then 'a unique index of the table jobs that pgjobs did not make refuses the job'
-            else format('unique_key %L of %s changes too often; try again',
-                        jobs_enqueue.unique_key, jobs_enqueue.job_type) end;
+        message = format('a unique index or a trigger of the table jobs that pgjobs did not make '
+            'refuses the job of type %s%s', jobs_enqueue.job_type,
+            format(', or its unique_key %L changed hands too often: then try again',
+                   jobs_enqueue.unique_key));
 end
 $$;
 
@@ -3638,13 +3649,17 @@ with recursive above(role) as (
                                quote_ident(pg_get_userbyid(o.owner))) as name
         from object o
         where o.owner in (select s.role from stranger s)
-            -- Whoever owns an extension may make own objects members of it.
+            -- Whoever owns an extension may make own objects members of it. Users of a managed
+            -- database are no superusers: there an administrator, who may create roles, owns the
+            -- extensions.
             and not exists (
                 select from pg_depend d
                 join pg_extension e on e.oid = d.refobjid
                 where d.classid = o.class and d.objid = o.id and d.deptype = 'e'
                     and d.refclassid = 'pg_extension'::regclass
-                    and e.extowner not in (select s.role from stranger s))
+                    and (e.extowner not in (select s.role from stranger s)
+                        or (select r.rolcreaterole from pg_roles r where r.oid = e.extowner)
+                            and not (select r.rolsuper from pg_roles r where r.oid = installer)))
     ) s
 )
 select string_agg(s.name, ', ' order by s.place) filter (where s.place <= 10)

@@ -1,4 +1,4 @@
-"""Rows that came in with their ids, while the sequence of the ids stayed behind."""
+"""What a new row's id or key meets: taken ids, indexes and triggers of others, a lost index."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -85,8 +85,30 @@ async def test_an_id_that_is_taken_where_the_next_is_free_stops_nobody(
     assert min(row[0] for row in await conn.fetch(WAYS[way])) == 10
 
 
-async def test_a_unique_index_of_somebody_else_is_named_as_such(conn: asyncpg.Connection) -> None:
-    await conn.execute("create unique index one_per_type on jobs (job_type)")
+@pytest.mark.parametrize("key", ["null", "'k'"])
+@pytest.mark.parametrize("way", ["index", "trigger"])
+async def test_an_index_or_trigger_of_somebody_else_is_named_as_such(
+    conn: asyncpg.Connection, key: str, way: str
+) -> None:
     await conn.execute("select jobs_enqueue('t')")
-    with pytest.raises(asyncpg.PostgresError, match=r"a unique index .* that pgjobs did not make"):
-        await conn.execute("select jobs_enqueue('t')")
+    if way == "index":
+        await conn.execute("create unique index one_per_type on jobs (job_type)")
+    else:
+        await conn.execute(
+            "create function refuse() returns trigger language plpgsql as 'begin return null; end';"
+            " create trigger refuse before insert on jobs for each row execute function refuse()"
+        )
+    with pytest.raises(asyncpg.PostgresError, match=r"index or a trigger .* pgjobs did not make"):
+        await conn.execute(f"select jobs_enqueue('t', unique_key => {key})")
+
+
+async def test_a_key_is_refused_while_no_index_could_keep_it_unique(
+    conn: asyncpg.Connection,
+) -> None:
+    await conn.execute("drop index ix_jobs_unique_key")
+    await conn.execute("select jobs_enqueue('t')")
+    for way in ("enqueue with a key", "enqueue_many with a key"):
+        with pytest.raises(asyncpg.PostgresError, match="ix_jobs_unique_key is missing") as caught:
+            await conn.execute(WAYS[way])
+        assert caught.value.sqlstate == "JQ005"
+    assert await conn.fetchval("select count(*) from jobs") == 1
