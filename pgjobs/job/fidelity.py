@@ -23,6 +23,7 @@ _KEPT_CLASSES = 1_000  # a program may make classes without end
 _ATOMS = frozenset({str, int, float, bool, type(None), bytes})
 _CONTAINERS = frozenset({dict, list, tuple, set, frozenset})
 _JSON = _ATOMS - {bytes} | {dict, list}
+_MOST_DIMENSIONS = 2  # of which `all()` takes one at a time
 _MISSING = object()
 
 
@@ -255,7 +256,20 @@ def _are_same(written: Any, read: Any, untyped: bool, path: str) -> bool:
         return _are_same_lists(written, read, untyped, path)
     if has_no_equality and hasattr(written, "__dict__"):
         return _are_same_mappings(vars(written), vars(read), untyped, path)
-    return bool(written == read or (written != written and read != read))
+    return _are_equal(written, read) or not (
+        _are_equal(written, written) or _are_equal(read, read)  # NaN
+    )
+
+
+def _are_equal(written: Any, read: Any) -> bool:
+    answer: Any = written == read
+    # An array answers for each item, and a table for each item of each column.
+    for _ in range(_MOST_DIMENSIONS):
+        try:
+            return bool(answer)
+        except (ValueError, RuntimeError):
+            answer = answer.all()
+    return bool(answer)
 
 
 def _are_same_mappings(written: Any, read: Any, untyped: bool, path: str) -> bool:
