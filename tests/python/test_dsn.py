@@ -52,7 +52,7 @@ def test_the_argument_comes_before_the_environment(monkeypatch: pytest.MonkeyPat
         ("postgresql://h/?dbname=d%2Fe", "postgresql://h/d%2Fe"),
         ("postgresql://h/d?ssl=true", "postgresql://h/d?sslmode=require"),
         ("postgresql://h/d?prepared_statement_cache_size=0", "postgresql://h/d"),
-        # A parameter goes before the same in the part before it, for libpq; asyncpg would not do so.
+        # Of what is given twice, libpq takes the parameter, and asyncpg would not.
         (
             "postgresql://u:p@localhost/d?host=/cloudsql/a:b:c",
             "postgresql://u:p@%2Fcloudsql%2Fa%3Ab%3Ac/d",
