@@ -86,9 +86,9 @@ class App:
         self._last_state: Any = SimpleNamespace()
         self._lifespan = lifespan
         self._pool_size = pool_size
-        # The event loop of the last call, and the app's connections there: to look them up costs
-        # a thirtieth of a small enqueue.
-        self._latest: tuple[ref[asyncio.AbstractEventLoop], ref[Connections]] | None = None
+        # The event loop and the process of the last call, and the app's connections there: to look
+        # them up costs a thirtieth of a small enqueue.
+        self._latest: tuple[ref[asyncio.AbstractEventLoop], int, ref[Connections]] | None = None
 
     def __repr__(self) -> str:
         return f"<App {redact(self._given_dsn)} schema={self.schema} types={list(self.tasks)}>"
@@ -276,9 +276,9 @@ class App:
     def _connections(self) -> Connections:
         """The app's connections in the running event loop; each event loop has its own."""
         loop = asyncio.get_running_loop()
-        if self._latest is not None and self._latest[0]() is loop:
-            latest = self._latest[1]()
-            if latest is not None:
+        if self._latest is not None:
+            of_loop, of_process, of_both = self._latest
+            if of_loop() is loop and of_process == os.getpid() and (latest := of_both()):
                 return latest
         kept = tether().kept
         found: Connections | None = kept.get(self)
@@ -287,7 +287,7 @@ class App:
             found = kept[self] = Connections(
                 self.dsn, self.schema, name=name, pool_size=self._pool_size
             )
-        self._latest = ref(loop), ref(found)
+        self._latest = ref(loop), os.getpid(), ref(found)
         return found
 
     async def pool(self) -> asyncpg.Pool:

@@ -26,7 +26,7 @@ from pgjobs.worker.held import Held
 from pgjobs.worker.interrupts import interrupts
 from pgjobs.worker.links import Links
 from pgjobs.worker.listener import Listener
-from pgjobs.worker.outcome import COMMITTED, LOST, End, Outcome, log_end
+from pgjobs.worker.outcome import COMMITTED, LOST, RELEASED, End, Outcome, log_end
 from pgjobs.worker.settlement import Settlement
 from pgjobs.worker.waiting import Waiting
 from pgjobs.worker.wake import Wake
@@ -271,9 +271,9 @@ class Worker:
 
         return self._functions.in_child(task, run, begin_timeout)
 
-    def _give_back(self, run: Run, not_within: timedelta | None) -> None:
+    def _give_back(self, run: Run) -> None:
         self._claimer.floors.lower(run.row["run_at"], run.row["queue"])
-        self._settlement.add(run.key, Outcome(End.RELEASED, after=not_within))
+        self._settlement.add(run.key, RELEASED)
 
     async def _wait_for_running(self) -> None:
         """Lets running jobs end within the grace period."""
