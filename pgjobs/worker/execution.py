@@ -41,6 +41,8 @@ async def execute(
         else:
             value = await in_thread(lambda: task.handler(job), run)
             if inspect.isawaitable(value):
+                if run.stop is not None:
+                    raise asyncio.CancelledError
                 value = await value
     except BaseException as error:  # noqa: BLE001 - also SystemExit: only this job fails
         return of_raised(task, run, error)
