@@ -4,12 +4,12 @@ import asyncio
 import contextvars
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from pgjobs.errors import InvalidArgument
+from pgjobs.errors import InvalidArgument, PgjobsError
 from pgjobs.handler.run import RUNNING, Run
 from pgjobs.handler.signals import Snooze
 from pgjobs.handler.task import Task
@@ -20,13 +20,16 @@ from pgjobs.worker.threads import Threads
 if TYPE_CHECKING:
     from pgjobs.worker.children import Child
 
+CHILD_NAME = "pgjobs child"  # of each child process
 RETURN_IF_NOT_BEGUN_FOR = timedelta(seconds=5)
 
 log = logging.getLogger("pgjobs.worker")
 
 
-def check_importable(tasks: Iterable[Task[Any, Any]]) -> None:
+def check_importable(tasks: Collection[Task[Any, Any]]) -> None:
     """Raises ``InvalidArgument`` for a task that a child process would not find."""
+    if any(task.runs_in_child for task in tasks):
+        _refuse_in_a_child()
     for task in tasks:
         if task.runs_in_child:
             found: Any = sys.modules.get(getattr(task.handler, "__module__", ""))
@@ -46,6 +49,17 @@ def _not_begun(run: Run, error: Exception) -> Snooze:
         extra=run.log_fields,
     )
     return Snooze(RETURN_IF_NOT_BEGUN_FOR)
+
+
+def _refuse_in_a_child() -> None:
+    import multiprocessing
+
+    if multiprocessing.current_process().name == CHILD_NAME:
+        # The child imports the main module, would run this worker, and never come to its job.
+        raise PgjobsError(
+            "a worker cannot run in a child process of a worker: code that starts a worker must"
+            " stand under `if __name__ == '__main__'`"
+        )
 
 
 class Functions:
@@ -91,8 +105,8 @@ class Functions:
 
         try:
             self._threads.start(call)
-        except RuntimeError as error:
-            raise _not_begun(run, error) from error
+        except RuntimeError as refused:
+            raise _not_begun(run, refused) from refused
         value, error = await done
         if error is not None:
             raise error

@@ -245,7 +245,7 @@ class Worker:
                     self._held.expire_at(run, began + task.timeout.total_seconds())
                 job = self.app.held_job(run, self._holder)
                 outcome = await execute(task, job, run, self._in_thread)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - only this job fails
             # Not by `log.exception`: to format the error may raise, or take minutes.
             text = describe(error)
             log.error("%s: an error of pgjobs itself: %s", run, text, extra=run.log_fields)

@@ -333,3 +333,26 @@ async def test_a_job_for_which_the_system_has_no_place_left_is_given_back(
         "select status, retry_count, error, run_at > now() + interval '3 s' as later from jobs"
     )
     assert tuple(row) == ("pending", 0, None, True)
+
+
+async def test_a_program_whose_child_would_start_the_worker_again_is_told_so(
+    pgjobs_dsn, conn, tmp_path
+):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import asyncio\nfrom pgjobs import App\napp = App()\n\n"
+        "@app.job('t', run_in='process')\ndef t(job):\n    pass\n\n"
+        "asyncio.run(app.worker().run(until_empty=True))\n"
+    )
+    await conn.execute("select from jobs_enqueue('t', max_retries => 0)")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(program), env={**os.environ, "PGJOBS_DSN": pgjobs_dsn,
+                                           "PYTHONPATH": _path()},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(20):
+        _, text = await process.communicate()
+    row = await conn.fetchrow("select status, error from jobs")
+    assert row["status"] == "failed"
+    assert "must stand under `if __name__ == '__main__'`" in row["error"]
+    assert b"a worker cannot run in a child process of a worker" in text

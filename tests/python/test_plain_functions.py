@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
+from pydantic import BaseModel, field_validator
 
 from pgjobs import App, Backoff, InvalidArgument, RunningJob
 from pgjobs.worker import held
@@ -329,3 +330,30 @@ def test_a_call_for_which_there_is_no_thread_left_does_not_run_later(monkeypatch
     assert done.wait(5)
     threads.close()
     assert ran == ["later"]
+
+
+async def test_a_payload_of_a_plain_function_is_read_in_its_thread(
+    app, conn, working, until_status
+):
+    threads = []
+
+    class Slow(BaseModel):
+        x: int
+
+        @field_validator("x")
+        @classmethod
+        def wait(cls, x: int) -> int:
+            threads.append(threading.current_thread().name)
+            return x
+
+    @app.job("t", max_retries=0)
+    def handler(job: RunningJob[Slow]) -> None:
+        threads.append(threading.current_thread().name)
+
+    async with working():
+        [good] = await conn.fetchrow("select id from jobs_enqueue('t', '{\"x\": 1}')")
+        await until_status(good, "completed")
+        [bad] = await conn.fetchrow("select id from jobs_enqueue('t', '{}')")
+        row = await until_status(bad, "failed")
+    assert threads == ["pgjobs function"] * 2
+    assert row["error"].startswith("the payload is not valid: 1 validation error")
