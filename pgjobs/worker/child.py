@@ -23,6 +23,7 @@ from pgjobs.worker.description import describe
 from pgjobs.worker.execution import call
 from pgjobs.worker.outcome import End, Outcome
 
+NAME = "pgjobs child"  # of each child process
 # What the worker may ask of the child.
 END_SOON, END_NOW = b"soon", b"now"
 

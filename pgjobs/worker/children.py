@@ -10,7 +10,6 @@ from contextlib import suppress
 
 from pgjobs.worker import child
 from pgjobs.worker.child import Began, Order, Record
-from pgjobs.worker.functions import CHILD_NAME
 from pgjobs.worker.outcome import End, Outcome
 
 log = logging.getLogger("pgjobs.worker")
@@ -29,7 +28,7 @@ class Child:
         # Apart from the orders: a payload of 200 MB may be on its way when the worker stops.
         childs_requests, self._requests = spawning.Pipe(duplex=False)
         self._process = spawning.Process(
-            target=child.main, args=(childs_end, childs_requests), name=CHILD_NAME, daemon=True
+            target=child.main, args=(childs_end, childs_requests), name=child.NAME, daemon=True
         )
         self._process.start()
         childs_end.close()

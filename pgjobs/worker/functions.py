@@ -20,7 +20,6 @@ from pgjobs.worker.threads import Threads
 if TYPE_CHECKING:
     from pgjobs.worker.children import Child
 
-CHILD_NAME = "pgjobs child"  # of each child process
 RETURN_IF_NOT_BEGUN_FOR = timedelta(seconds=5)
 
 log = logging.getLogger("pgjobs.worker")
@@ -54,7 +53,9 @@ def _not_begun(run: Run, error: Exception) -> Snooze:
 def _refuse_in_a_child() -> None:
     import multiprocessing
 
-    if multiprocessing.current_process().name == CHILD_NAME:
+    from pgjobs.worker.child import NAME
+
+    if multiprocessing.current_process().name == NAME:
         # The child imports the main module, would run this worker, and never come to its job.
         raise PgjobsError(
             "a worker cannot run in a child process of a worker: code that starts a worker must"

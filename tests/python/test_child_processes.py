@@ -292,12 +292,21 @@ async def test_a_worker_leaves_no_child_process_behind(child_app, eventually):
     await eventually(lambda: not children_of_this_process())
 
 
-async def test_a_large_payload_is_not_mixed_with_a_request_to_stop(child_app, conn, eventually):
+async def test_a_large_payload_is_not_mixed_with_a_request_to_stop(
+    child_app, conn, eventually, monkeypatch
+):
+    sending = threading.Event()
+    run = children.Child.run
+
+    def tell(*arguments):
+        sending.set()
+        return run(*arguments)
+
+    monkeypatch.setattr(children.Child, "run", tell)
     await child_app.enqueue("length", "x" * 20_000_000)
     worker = child_app.worker()
     task = asyncio.create_task(worker.run())
-    await eventually(lambda: worker._held.running)
-    await asyncio.sleep(0.1)
+    await eventually(sending.is_set)
     worker.stop()
     async with asyncio.timeout(20):
         await task
