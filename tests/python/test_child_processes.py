@@ -307,6 +307,7 @@ async def test_a_large_payload_is_not_mixed_with_a_request_to_stop(
     worker = child_app.worker()
     task = asyncio.create_task(worker.run())
     await eventually(sending.is_set)
+    await asyncio.sleep(0.05)  # the payload is on its way, and the child is starting
     worker.stop()
     async with asyncio.timeout(20):
         await task
