@@ -245,9 +245,11 @@ class Worker:
                     self._held.expire_at(run, began + task.timeout.total_seconds())
                 job = self.app.held_job(run, self._holder)
                 outcome = await execute(task, job, run, self._in_thread)
-        except BaseException as error:
-            log.exception("%s: an error of pgjobs itself", run, extra=run.log_fields)
-            outcome = Outcome(End.FAILED, error=describe(error))
+        except BaseException as error:  # noqa: BLE001 - only this job fails
+            # Not by `log.exception`: to format the error may raise, or take minutes.
+            text = describe(error)
+            log.error("%s: an error of pgjobs itself: %s", run, text, extra=run.log_fields)
+            outcome = Outcome(End.FAILED, error=text)
         try:
             now = asyncio.get_running_loop().time()
             # Before the settlement, so that the claim for this slot goes out before the write.
