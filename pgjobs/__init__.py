@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from pgjobs.app import App, RunningJob, close, enqueue
+from pgjobs.app import App, Lifespan, RunningJob, close, enqueue
 from pgjobs.errors import (
     ConnectionLost,
     DuplicateJob,
@@ -37,6 +37,7 @@ __all__ = [
     "JobService",
     "JobStatus",
     "JobType",
+    "Lifespan",
     "PgjobsError",
     "Retry",
     "RunningJob",

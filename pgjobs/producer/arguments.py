@@ -2,7 +2,7 @@
 
 import operator
 from datetime import datetime, timedelta
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 from uuid import UUID
 
 from pgjobs.database import Moment
@@ -26,7 +26,7 @@ class EnqueueOptions(BatchOptions, total=False):
     """What one job may be enqueued with."""
 
     unique_key: str | None
-    unique_scope: str | None
+    unique_scope: Literal["live", "kept"] | None
 
 
 # An option that has its default is left out of an item: each key costs the server a little per job.
