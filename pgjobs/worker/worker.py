@@ -65,7 +65,7 @@ class Worker:
         self,
         app: WorkerApp,
         *,
-        queues: Sequence[str],
+        queues: Sequence[str] | None,
         concurrency: int,
         name: str | None,
         lease: timedelta,
@@ -74,6 +74,9 @@ class Worker:
         listen_dsn: str | None,
         plain_concurrency: int,
     ) -> None:
+        if queues is None:
+            queues = [task.options.get("queue") or "default" for task in app.tasks.values()]
+            queues = queues or ["default"]
         check_worker(queues, concurrency, plain_concurrency, name, lease, grace)
         self.app = app
         self.name = name or default_name()
