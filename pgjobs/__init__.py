@@ -1,6 +1,8 @@
 """A job queue inside PostgreSQL, for Python."""
 
-from pgjobs.app import App, RunningJob, close, enqueue
+from typing import TYPE_CHECKING, Any
+
+from pgjobs.app import App, Lifespan, RunningJob, close, enqueue
 from pgjobs.errors import (
     ConnectionLost,
     DuplicateJob,
@@ -15,9 +17,11 @@ from pgjobs.handler.signals import Cancel, Fail, Retry, Snooze
 from pgjobs.handler.task import Task
 from pgjobs.job.backoff import Backoff
 from pgjobs.job.job import Job, JobStatus, JobType
-from pgjobs.schema.migrate import migrate
 from pgjobs.service import JobService
 from pgjobs.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from pgjobs.schema.migrate import migrate
 
 __all__ = [
     "App",
@@ -33,6 +37,7 @@ __all__ = [
     "JobService",
     "JobStatus",
     "JobType",
+    "Lifespan",
     "PgjobsError",
     "Retry",
     "RunningJob",
@@ -45,3 +50,12 @@ __all__ = [
     "enqueue",
     "migrate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Only who installs needs psycopg and yoyo. To load them takes as long as all the rest.
+    if name == "migrate":
+        from pgjobs.schema.migrate import migrate
+
+        return migrate
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,7 @@
 """The app: its handlers, its database, and the workers that bring them together."""
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -35,6 +36,8 @@ from pgjobs.worker.worker import Worker
 
 if TYPE_CHECKING:
     from pgjobs.connection.executor import Conn
+
+log = logging.getLogger("pgjobs.app")
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -86,9 +89,10 @@ class App:
         self._last_state: Any = SimpleNamespace()
         self._lifespan = lifespan
         self._pool_size = pool_size
-        # The event loop of the last call, and the app's connections there: to look them up costs
-        # a thirtieth of a small enqueue.
-        self._latest: tuple[ref[asyncio.AbstractEventLoop], ref[Connections]] | None = None
+        self._unknown_types: set[str] = set()
+        # The event loop and the process of the last call, and the app's connections there: to look
+        # them up costs a thirtieth of a small enqueue.
+        self._latest: tuple[ref[asyncio.AbstractEventLoop], int, ref[Connections]] | None = None
 
     def __repr__(self) -> str:
         return f"<App {redact(self._given_dsn)} schema={self.schema} types={list(self.tasks)}>"
@@ -132,8 +136,8 @@ class App:
     ) -> Register:
         """Registers a handler: ``async def handler(job: Job[Payload]) -> Result``.
 
-        The settings are for jobs enqueued through the handler (``await handler.enqueue(...)``);
-        ``timeout`` limits each run. ``run_in``: where a plain ``def`` runs, in a ``"thread"`` or in
+        The settings are for jobs that this app enqueues, unless the call gives others; ``timeout``
+        limits each run. ``run_in``: where a plain ``def`` runs, in a ``"thread"`` or in
         a child ``"process"``, which a timeout can end. Raises ``InvalidArgument`` if the type has a
         handler already.
         """
@@ -176,7 +180,23 @@ class App:
         answer came, at the latest after a minute; ``may_exist`` says whether the job may have been
         added.
         """
-        return await self.enqueue_text(job_type, encode(payload, "the payload"), conn, options)
+        text = encode(payload, "the payload")
+        if self.tasks:
+            options = self._with_handlers_options(job_type, options)
+        return await self.enqueue_text(job_type, text, conn, options)
+
+    def _with_handlers_options(self, job_type: str, given: Any) -> Any:
+        """The options of the handler of that type, and over them those that the call gives."""
+        task = self.tasks.get(job_type)
+        if task is not None:
+            return given if task.has_default_options else task.chosen(given)
+        if isinstance(job_type, str) and job_type not in self._unknown_types:
+            self._unknown_types.add(job_type)
+            log.warning(
+                "jobs of type %s are enqueued, and this app has no handler for them, but for %s",
+                job_type, list(self.tasks),
+            )
+        return given
 
     def enqueue_text(
         self, job_type: str, text: str, conn: "Conn | None", options: EnqueueOptions
@@ -208,6 +228,8 @@ class App:
         **options: Unpack[BatchOptions],
     ) -> list[int]:
         """Adds a job for each payload, all or none; ids in the same order. See ``enqueue``."""
+        if self.tasks:
+            options = self._with_handlers_options(job_type, options)
         return await self.enqueue_batch(job_type, batch_of(payloads), conn, options)
 
     async def enqueue_batch(
@@ -237,7 +259,7 @@ class App:
     def worker(
         self,
         *,
-        queues: Sequence[str] = ("default",),
+        queues: Sequence[str] | None = None,
         concurrency: int = 100,
         name: str | None = None,
         lease: timedelta = timedelta(minutes=1),
@@ -248,9 +270,10 @@ class App:
     ) -> Worker:
         """Makes a worker for this app's handlers: ``await app.worker().run()``.
 
-        ``queues``: in order of preference. ``concurrency``: jobs at the same time. ``name``: must
-        differ from any living worker's; a worker that restarts under its old name takes its jobs
-        back at once. ``lease``: a worker that hangs for longer loses its jobs. ``grace``: the time
+        ``queues``: in order of preference; None: those of the handlers. ``concurrency``: jobs at
+        the same time. ``name``: must differ from any living worker's; a worker that restarts under
+        its old name takes its jobs back at once. ``lease``: a worker that hangs for longer loses
+        its jobs. ``grace``: the time
         that running jobs have at shutdown before they are given back. ``keep_completed``: False
         deletes completed jobs at once. ``listen_dsn``: a direct address for LISTEN where ``dsn`` is
         a pooler. ``plain_concurrency``: plain functions at the same time, each in a thread or child
@@ -276,9 +299,9 @@ class App:
     def _connections(self) -> Connections:
         """The app's connections in the running event loop; each event loop has its own."""
         loop = asyncio.get_running_loop()
-        if self._latest is not None and self._latest[0]() is loop:
-            latest = self._latest[1]()
-            if latest is not None:
+        if self._latest is not None:
+            of_loop, of_process, of_both = self._latest
+            if of_loop() is loop and of_process == os.getpid() and (latest := of_both()):
                 return latest
         kept = tether().kept
         found: Connections | None = kept.get(self)
@@ -287,7 +310,7 @@ class App:
             found = kept[self] = Connections(
                 self.dsn, self.schema, name=name, pool_size=self._pool_size
             )
-        self._latest = ref(loop), ref(found)
+        self._latest = ref(loop), os.getpid(), ref(found)
         return found
 
     async def pool(self) -> asyncpg.Pool:

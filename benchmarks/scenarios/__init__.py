@@ -7,6 +7,7 @@ from ..bench import Bench
 from ..systems import SYSTEMS
 from . import (
     big_table,
+    children,
     cleanup,
     drain,
     enqueue,
@@ -47,6 +48,8 @@ SCENARIOS = {
         "no-op jobs that wait, by one worker process", drain.drain, 100_000, 20_000, peers=ALL),
     "processes": Scenario(
         "one worker process against two", drain.processes, 100_000, 20_000),
+    "children": Scenario(
+        "plain functions that compute: one child process against two", children.children, 400),
     "few-slots": Scenario(
         "a drain by 10 and by 16 slots", few_slots.few_slots, 20_000, 5_000,
         peers=few_slots.PEERS),

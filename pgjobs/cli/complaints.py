@@ -7,14 +7,9 @@ import asyncpg
 import psycopg
 
 from pgjobs.connection.dsn import redact
+from pgjobs.connection.executor import NOT_INSTALLED
 from pgjobs.errors import InvalidArgument, JobNotFound, PgjobsError, SchemaMismatch
 
-_NOT_INSTALLED = (
-    asyncpg.UndefinedTableError,
-    asyncpg.UndefinedColumnError,
-    asyncpg.UndefinedFunctionError,
-    asyncpg.InvalidSchemaNameError,
-)
 _LOGIN_REFUSED = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError)
 
 
@@ -40,8 +35,8 @@ def complaint(error: BaseException) -> Complaint | None:
         return Complaint(f"{_line(error)}: pgjobs list shows which there are")
     if isinstance(error, SchemaMismatch):
         return Complaint(_line(error))
-    if isinstance(error, _NOT_INSTALLED):
-        return Complaint(f"{_line(error)}: is pgjobs installed there? Install it by pgjobs migrate")
+    if isinstance(error, NOT_INSTALLED):
+        return Complaint(f"run pgjobs migrate: pgjobs is not installed there ({_line(error)})")
     if isinstance(error, asyncpg.InsufficientPrivilegeError | psycopg.errors.InsufficientPrivilege):
         return Complaint(
             f"{_line(error)}: connect as the owner, or let the owner grant it by pgjobs grant ROLE"

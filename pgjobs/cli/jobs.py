@@ -73,7 +73,7 @@ def enqueue(
     text = sys.stdin.read() if payload == "-" else payload
     try:
         json.loads(text, parse_constant=_refuse)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise typer.BadParameter(
             f'the payload is not JSON ({error}): quote it like \'{{"file_path": "a.pdf"}}\''
         ) from None
@@ -243,7 +243,17 @@ def _for_each(
 
 
 def _data(job: Job[Any]) -> dict[str, Any]:
-    return {name: getattr(job, name) for name in _FIELDS}
+    return {name: _shown(job, name) for name in _FIELDS}
+
+
+def _shown(job: Job[Any], name: str) -> Any:
+    """The field; as text if Python cannot read or write what PostgreSQL's jsonb may hold."""
+    try:
+        value = getattr(job, name)
+        json.dumps({name: value}, indent=2, default=str)
+    except (RecursionError, ValueError):  # nested too deeply, or an integer of too many digits
+        return job._value(name)
+    return value
 
 
 def _reference(row: Row) -> str:

@@ -6,16 +6,21 @@ from typing import Annotated
 
 import typer
 
-_UNITS = {
-    "ms": timedelta(milliseconds=1), "s": timedelta(seconds=1), "m": timedelta(minutes=1),
-    "min": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1),
-    "w": timedelta(weeks=1),
+# As people write them, and as PostgreSQL does.
+_NAMES = {
+    timedelta(milliseconds=1): "ms millisecond milliseconds",
+    timedelta(seconds=1): "s sec secs second seconds",
+    timedelta(minutes=1): "m min mins minute minutes",
+    timedelta(hours=1): "h hour hours",
+    timedelta(days=1): "d day days",
+    timedelta(weeks=1): "w week weeks",
 }
-_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|min|[smhdw])")
+_UNITS = {name: unit for unit, names in _NAMES.items() for name in names.split()}
+_PART = re.compile(rf"\s*(\d+(?:\.\d+)?)\s*({'|'.join(sorted(_UNITS, reverse=True))})(?![a-z])")
 
 
 def duration(text: str) -> timedelta:
-    """Parses ``90``, ``90s``, ``1h30m``, ``7d`` or ``500ms``; a plain number is in seconds."""
+    """Parses ``90``, ``90s``, ``1h30m``, ``7d``, ``30 days``; a plain number is in seconds."""
     try:
         if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text):
             return timedelta(seconds=float(text))

@@ -42,7 +42,10 @@ def worker(
     ],
     queue: Annotated[
         list[str] | None,
-        typer.Option("--queue", "-q", metavar="Q", help="In order of preference; else default."),
+        typer.Option(
+            "--queue", "-q", metavar="Q",
+            help="In order of preference; else the queues of the app's handlers.",
+        ),
     ] = None,
     concurrency: Annotated[
         int | None,

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
-import psycopg
 from asyncpg.transaction import Transaction
 
 from pgjobs.connection.driver import connect
@@ -62,6 +61,9 @@ class Connector:
             self.is_pooled = True
         if self._private:
             if self._shares_sessions is None:
+                # Here, since psycopg takes a third of the time that importing pgjobs does.
+                import psycopg
+
                 try:
                     self._shares_sessions = await asyncio.to_thread(shares_sessions, self._dsn)
                 except psycopg.Error as error:
@@ -175,6 +177,8 @@ def _assigned(settings: Mapping[str, str]) -> list[str]:
 
 def shares_sessions(dsn: str) -> bool:
     """Whether the pooler at this address is in transaction mode, so that clients share sessions."""
+    import psycopg
+
     seen: tuple[set[int], set[int]] = set(), set()
     with (
         psycopg.connect(dsn, autocommit=True, prepare_threshold=None, connect_timeout=5) as one,

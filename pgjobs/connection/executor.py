@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     )
 
 
+# What a statement of pgjobs raises where pgjobs is not installed, or in another version.
+NOT_INSTALLED = (
+    asyncpg.UndefinedFunctionError, asyncpg.UndefinedColumnError, asyncpg.UndefinedTableError,
+    asyncpg.InvalidSchemaNameError,
+)
+
+
 class Executor(Protocol):
     """An asyncpg connection or pool, or an object with the same ``fetch``."""
 
@@ -80,7 +87,7 @@ def unwrapped(error: Any) -> BaseException:
         state = getattr(seen, "sqlstate", None)
         if isinstance(state, str):
             own = PostgresError.new({"C": state, "M": _message(seen), "S": "ERROR"})
-            if isinstance(own, PgjobsError):
+            if isinstance(own, (PgjobsError, *NOT_INSTALLED)):
                 return own
             if isinstance(own, asyncpg.DataError):
                 return InvalidArgument(str(own))

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from pgjobs.connection.executor import Executor
+from pgjobs.connection.executor import NOT_INSTALLED, Executor
 from pgjobs.errors import InvalidArgument, SchemaMismatch
 from pgjobs.job.job import Job, Row
 
@@ -65,12 +65,11 @@ class Statements:
             return await self._fetch(_in_schema(query, self.schema), *args)
         except (asyncpg.DataError, UnicodeEncodeError) as error:
             raise InvalidArgument(str(error)) from error
-        except (
-            asyncpg.UndefinedFunctionError, asyncpg.UndefinedColumnError,
-            asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError,
-        ) as error:
+        except NOT_INSTALLED as error:
+            # The advice first: what follows may have several lines.
             raise SchemaMismatch(
-                f"{error}; run `pgjobs migrate --schema {self.schema}` with this version of pgjobs"
+                f"run `pgjobs migrate --schema {self.schema}`: pgjobs is not installed there, or"
+                f" another version of it: {error}"
             ) from error
 
     async def _fetch(self, query: str, *args: Any) -> Sequence[Row]:

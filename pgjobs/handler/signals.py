@@ -15,7 +15,7 @@ class Retry(Signal):
 
     def __init__(self, after: timedelta | None = None, reason: str = "asked to be retried") -> None:
         super().__init__(reason)
-        self.after = None if after is None else _delay(after)
+        self.after = None if after is None else checked_delay(after)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.after, str(self))
@@ -26,7 +26,7 @@ class Snooze(Signal):
 
     def __init__(self, after: timedelta) -> None:
         super().__init__(f"snoozed for {after}")
-        self.after = _delay(after)
+        self.after = checked_delay(after)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.after,)
@@ -40,7 +40,8 @@ class Cancel(Signal):
     """Cancels the job, with this reason, because its work is no longer wanted."""
 
 
-def _delay(after: timedelta) -> timedelta:
+def checked_delay(after: timedelta) -> timedelta:
+    """The delay, if it is one that a job may have; else raises ``InvalidArgument``."""
     # A negative delay would run the job again and again at once.
     if not isinstance(after, timedelta) or not timedelta(0) <= after <= timedelta(days=36_500):
         raise InvalidArgument(f"a delay must be a timedelta from 0 to 100 years, not {after!r}")

@@ -13,7 +13,7 @@ from pgjobs.handler.held_job import HeldJob
 from pgjobs.handler.host import Host
 from pgjobs.job.job import Job
 from pgjobs.job.payload import NO_PAYLOAD, encode
-from pgjobs.producer.arguments import BatchOptions, EnqueueOptions
+from pgjobs.producer.arguments import DEFAULTS, BatchOptions, EnqueueOptions
 from pgjobs.producer.batch import Batch, batch_of, batch_of_texts, several
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ class Task(Generic[Q, R]):
         self.job_type = job_type
         self.timeout = timeout
         self.options = options
+        self.has_default_options = all(
+            value is None or value == DEFAULTS.get(name) for name, value in options.items()
+        )
         check_handler(handler)
         self.is_async = inspect.iscoroutinefunction(function_of(handler))
         self.runs_in_child = _checked_place(run_in, self.is_async) == "process"
@@ -77,16 +80,21 @@ class Task(Generic[Q, R]):
         ``InvalidArgument``; left out, it is ``{}``. See ``App.enqueue`` for the options, the return
         value and the errors.
         """
-        chosen: EnqueueOptions = _chosen(self.options, options)
+        chosen: EnqueueOptions = self.chosen(options)
         return await self.app.enqueue_text(self.job_type, self.encode(payload), conn, chosen)
 
     async def enqueue_many(
         self, payloads: Iterable[Q], *, conn: "Conn | None" = None, **options: Unpack[BatchOptions]
     ) -> list[int]:
         """Adds a job for each payload, all or none; ids in the same order."""
-        chosen: BatchOptions = _chosen(self.options, options)
+        chosen: BatchOptions = self.chosen(options)
         batch = self._batch(payloads)
         return await self.app.enqueue_batch(self.job_type, batch, conn, chosen)
+
+    def chosen(self, given: Any) -> Any:
+        """The handler's own options, and over them the call's that are not None."""
+        own: dict[str, Any] = dict(self.options)
+        return own | {n: v for n, v in given.items() if v is not None or n not in own}
 
     def _batch(self, payloads: Iterable[object]) -> Batch:
         if self._payload_type is None:
@@ -106,8 +114,3 @@ def _checked_place(run_in: str | None, is_async: bool) -> str | None:
             f"run_in={run_in!r} is for plain functions: write `def` in place of `async def`"
         )
     return None if is_async else run_in or "thread"
-
-
-def _chosen(own: Any, given: Any) -> Any:
-    """The handler's own options, and over them the call's that are not None."""
-    return own | {n: v for n, v in given.items() if v is not None or n not in own}

@@ -11,7 +11,7 @@ from pgjobs.errors import InvalidArgument
 class Backoff:
     """The delay before each retry; the last one repeats.
 
-    Without one, retries wait 1 s, doubling to 1 h, with a jitter of a quarter either way.
+    Without one, retries wait 5 s, 30 s, 3 min, 18 min, then 1 h, each a quarter more or less.
     """
 
     delays: tuple[timedelta, ...]

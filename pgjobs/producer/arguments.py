@@ -2,7 +2,7 @@
 
 import operator
 from datetime import datetime, timedelta
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 from uuid import UUID
 
 from pgjobs.database import Moment
@@ -26,11 +26,11 @@ class EnqueueOptions(BatchOptions, total=False):
     """What one job may be enqueued with."""
 
     unique_key: str | None
-    unique_scope: str | None
+    unique_scope: Literal["live", "kept"] | None
 
 
 # An option that has its default is left out of an item: each key costs the server a little per job.
-_DEFAULTS = {"queue": "default", "priority": 0, "max_retries": 3}
+DEFAULTS = {"queue": "default", "priority": 0, "max_retries": 3}
 
 # Options that go to the database as they are: JSON would let a number pass for a string.
 _PLAIN: dict[str, type] = {
@@ -62,7 +62,7 @@ def job_arguments(job_type: str, options: Any, known: type = EnqueueOptions) -> 
 
 def as_item(arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments as an object of ``jobs_enqueue_many``, without the payload."""
-    item = {name: value for name, value in arguments.items() if value != _DEFAULTS.get(name)}
+    item = {name: value for name, value in arguments.items() if value != DEFAULTS.get(name)}
     if "backoff" in item:
         item["backoff"] = [f"{delay.total_seconds():f} s" for delay in item["backoff"]]
     if "run_at" in item:

@@ -1,16 +1,19 @@
 """What runs in a child process: the handlers with ``run_in="process"``, one job at a time."""
 
 import importlib
+import json
 import logging
 import logging.handlers
 import os
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from pgjobs.handler.held_job import Holder
@@ -19,6 +22,10 @@ from pgjobs.handler.task import Task
 from pgjobs.worker.description import describe
 from pgjobs.worker.execution import call
 from pgjobs.worker.outcome import End, Outcome
+
+NAME = "pgjobs child"  # of each child process
+# What the worker may ask of the child.
+END_SOON, END_NOW = b"soon", b"now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,13 @@ class Began:
     """What the child sends before it calls the handler."""
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the child sends for each log record: its fields, as plain data."""
+
+    fields: dict[str, Any]
+
+
 class _Stopped(BaseException):
     """SIGTERM came. No ``except Exception`` of a handler catches it, and each ``finally`` runs."""
 
@@ -46,22 +60,72 @@ class _Line:
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._unsent: deque[bytes] = deque()
+        self._is_sending = False
 
     def receive(self) -> Order:
-        """The next order; passes over a request to stop that came after the last job's end."""
-        while not isinstance(order := self._pipe.recv(), Order):
-            pass
+        """The next order."""
+        order = self._pipe.recv()
+        assert isinstance(order, Order)
         return order
 
-    def send(self, message: Began | Outcome | logging.LogRecord) -> None:
+    def send(self, message: Began | Outcome | Record) -> None:
+        """Sends a message after those that were sent before."""
+        self._unsent.append(bytes(ForkingPickler.dumps(message)))
         with self._lock:
-            self._pipe.send(message)
+            if self._is_sending:
+                return  # a ``__del__`` logs in the middle of a message, which is sent first
+            self._is_sending = True
+            try:
+                while self._unsent:
+                    self._pipe.send_bytes(self._unsent.popleft())
+            finally:
+                self._is_sending = False
+
+    def close(self) -> None:
+        """Closes this process's copy."""
+        self._pipe.close()
+
+
+class _Requests:
+    """What the worker asks of the child: to end soon, or now."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._has_come = False
 
     @property
-    def has_message(self) -> bool:
-        """Whether the worker has sent anything during the job: that the job should stop."""
-        return self._pipe.poll()
+    def has_come(self) -> bool:
+        """Whether the worker has asked for anything."""
+        try:
+            return self._has_come or self._pipe.poll()
+        except OSError:  # the handler has closed the pipe
+            return True
+
+    def on_sigterm(self, *_: object) -> None:
+        """Ends the function, if the worker wants that.
+
+        A service manager sends SIGTERM to the worker and to its children, whose jobs have the
+        worker's grace.
+        """
+        if self._end_now():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            raise _Stopped
+
+    def _end_now(self) -> bool:
+        try:
+            while self._pipe.poll():
+                self._has_come = True
+                if self._pipe.recv_bytes() == END_NOW:
+                    return True
+        except (EOFError, OSError):
+            return True
+        return False
+
+    def close(self) -> None:
+        """Closes this process's copy."""
+        self._pipe.close()
 
 
 class _ToWorker(logging.handlers.QueueHandler):
@@ -72,44 +136,79 @@ class _ToWorker(logging.handlers.QueueHandler):
         self._line = line
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        self._line.send(record)
+        self._line.send(Record({name: _plain(value) for name, value in vars(record).items()}))
+
+    def take_root(self) -> None:
+        """Makes this the only handler of the root logger, also if a module has configured it."""
+        logging.getLogger().handlers[:] = [self]
+
+
+def _plain(value: object) -> Any:
+    """The value of a log record's field as data that any process can read."""
+    if type(value) in (str, int, float, bool, type(None)):
+        return value
+    try:
+        return json.loads(json.dumps(value, default=_text))
+    except Exception:  # noqa: BLE001 - a cycle, or a key that is no text
+        return _text(value)
+
+
+def _text(value: object) -> str:
+    try:
+        return f"{value!r}"
+    except Exception as odd:  # noqa: BLE001
+        return f"<its __repr__ raised {type(odd).__name__}>"
 
 
 class _RunInChild(Run):
     """A run whose worker is another process."""
 
-    __slots__ = ("_line",)
+    __slots__ = ("_requests",)
 
-    def __init__(self, row: Mapping[str, Any], line: _Line) -> None:
+    def __init__(self, row: Mapping[str, Any], requests: _Requests) -> None:
         super().__init__(row, 0.0)
-        self._line = line
+        self._requests = requests
 
     @property
     def stopping(self) -> bool:
-        return self.stop is not None or self._line.has_message
+        return self.stop is not None or self._requests.has_come
 
 
-def main(pipe: Connection) -> None:
+def main(pipe: Connection, requests_pipe: Connection) -> None:
     """Runs jobs until the worker closes the pipe, or is gone."""
+    line, requests = _Line(pipe), _Requests(requests_pipe)
+    to_worker = _ToWorker(line)
     # The terminal sends Ctrl-C to all processes; the worker decides what becomes of its children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _raise_stopped)
+    signal.signal(signal.SIGTERM, requests.on_sigterm)
     threading.Thread(target=_end_with_worker, name="pgjobs parent", daemon=True).start()
-    line = _Line(pipe)
-    logging.getLogger().addHandler(_ToWorker(line))
+
+    def leave_to_parent() -> None:
+        line.close()
+        requests.close()
+        logging.getLogger().removeHandler(to_worker)
+
+    # A process that a handler starts must neither answer for this child nor outlive it as its pipe.
+    os.register_at_fork(after_in_child=leave_to_parent)
+    for own in (pipe, requests_pipe):
+        os.set_inheritable(own.fileno(), False)
+    to_worker.take_root()
     try:
         while True:
             order = line.receive()
             logging.getLogger().setLevel(order.log_level)
-            line.send(_run(order, line))
+            line.send(_run(order, line, requests, to_worker))
     except (EOFError, OSError, _Stopped):
         return
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _run(order: Order, line: _Line) -> Outcome:
+def _run(order: Order, line: _Line, requests: _Requests, to_worker: _ToWorker) -> Outcome:
     try:
         task = _found(order.module, order.name)
-        run = _RunInChild(order.row, line)
+        to_worker.take_root()
+        run = _RunInChild(order.row, requests)
         app: Any = task.app
         job = app.held_job(run, Holder(order.worker, keep_completed=True))
         line.send(Began())
@@ -126,11 +225,6 @@ def _found(module: str, name: str) -> Task[Any, Any]:
         found = getattr(found, part)
     assert isinstance(found, Task)
     return found
-
-
-def _raise_stopped(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise _Stopped
 
 
 def _end_with_worker() -> None:

@@ -94,15 +94,7 @@ class Claimer:
         return ()
 
     async def _claim(self, room: int) -> Sequence[Row]:
-        count = min(room, self._max_jobs or room)
-        types = self._types
-        plain_room = self._held.plain_room
-        self.left_out_plain = plain_room == 0
-        if self.left_out_plain:
-            types = self._types_without_plain
-        elif plain_room is not None:
-            # Each of the jobs may need a thread; the next claim goes out at once if all came.
-            count = min(count, plain_room)
+        count, types = self._wanted(room)
         lowered = self.floors.lowered
         clock = asyncio.get_running_loop().time
         sent_at = clock()
@@ -125,7 +117,11 @@ class Claimer:
         except Exception as error:
             if not _may_be_about_a_row(error):
                 raise
-            rows = await self._claim_unread(count, types, error)
+            try:
+                rows = await self._claim_unread(count, types, error)
+            except BaseException:
+                self._answer_lost()
+                raise
         if self._max_jobs is not None:
             self._max_jobs = 2 * count if count < 2**16 else None
             self._link.answered_within(clock() - sent_at)
@@ -135,6 +131,18 @@ class Claimer:
         if self.was_full and count < room:
             self._wake.set()
         return rows
+
+    def _wanted(self, room: int) -> tuple[int, Sequence[str]]:
+        """How many jobs to ask for, and of which types."""
+        count = min(room, self._max_jobs or room)
+        plain_room = self._held.plain_room
+        self.left_out_plain = plain_room == 0
+        if self.left_out_plain:
+            return count, self._types_without_plain
+        if plain_room is not None:
+            # Each of the jobs may need a thread; the next claim goes out at once if all came.
+            count = min(count, plain_room)
+        return count, self._types
 
     async def _claim_unread(
         self, count: int, types: Sequence[str], error: Exception
@@ -148,7 +156,6 @@ class Claimer:
         # If the driver refused the answer, the server has made the claim.
         await self.release_unnamed()
         rows: list[Row] = []
-        # If this is cancelled or breaks, nobody knows of these jobs: see `_answer_lost`.
         for claimed in await self._database.claim_unread(
             self._worker, self._queues, count, self._lease, types
         ):
@@ -234,7 +241,9 @@ class Claimer:
 
 def _may_be_about_a_row(error: Exception) -> bool:
     """Whether a claim may have failed for what one of its rows holds."""
+    if isinstance(error, PgjobsError):
+        return isinstance(error, InvalidArgument)
     if isinstance(error, asyncpg.PostgresError):
         # Data, a limit of the server, a row that is damaged on the disk.
         return str(error.sqlstate)[:2] in ("22", "54", "XX")
-    return isinstance(error, InvalidArgument) or not isinstance(error, PgjobsError)
+    return True  # the driver's own

@@ -20,21 +20,25 @@ def describe(error: BaseException) -> str:
     try:
         trace = "".join(reversed(list(_chain(error))))
     except BaseException as odd:  # noqa: BLE001 - attributes of an exception may raise anything
-        trace = f"its traceback could not be formatted: {type(odd).__name__}"
-    if len(trace) > _MAX_CHARACTERS:
-        half = _MAX_CHARACTERS // 2
-        trace = f"{trace[:half]}\n... {len(trace) - 2 * half} characters ...\n{trace[-half:]}"
+        trace = f"its traceback could not be formatted: {_class_name(type(odd))}"
     return storable(f"{head(error)}\n\n{trace}".strip())
 
 
 def head(error: BaseException, max_characters: int = _MAX_HEAD_CHARACTERS) -> str:
     """Type and message of an exception; its ``__str__`` may raise."""
-    kind = type(error)
-    name = kind.__qualname__
-    if kind.__module__ not in ("builtins", "__main__"):
-        name = f"{kind.__module__}.{name}"
-    text = message(error)
+    name, text = _class_name(type(error)), message(error)
     return f"{name}: {text}"[:max_characters] if text else name
+
+
+def _class_name(kind: type) -> str:
+    """The full name of a class; its metaclass may answer by raising."""
+    try:
+        name, module = kind.__qualname__, kind.__module__
+        # A subclass of str could answer to any method in its own way.
+        name = str.__str__(name)
+        return name if module in ("builtins", "__main__") else f"{str.__str__(module)}.{name}"
+    except BaseException:  # noqa: BLE001
+        return "<a class that has no name>"
 
 
 def message(error: BaseException) -> str:
@@ -43,11 +47,14 @@ def message(error: BaseException) -> str:
         # A subclass of str could answer to any method in its own way.
         return str.__str__(str(error))
     except BaseException as odd:  # noqa: BLE001
-        return f"<its __str__ raised {type(odd).__name__}>"
+        return f"<its __str__ raised {_class_name(type(odd))}>"
 
 
 def storable(text: str) -> str:
-    """Text that PostgreSQL can hold: no NUL, no lone surrogates."""
+    """Text of bounded length that PostgreSQL can hold: no NUL, no lone surrogates."""
+    if len(text) > _MAX_CHARACTERS:
+        half = _MAX_CHARACTERS // 2
+        text = f"{text[:half]}\n... {len(text) - 2 * half} characters ...\n{text[-half:]}"
     return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 

@@ -31,16 +31,19 @@ async def execute(
     if run.stop is not None:
         return of_stop(run, task.timeout)
     run.phase = RUNNING
-    try:
-        job._payload = task.decode(job._row["payload"])
-    except BaseException as error:  # noqa: BLE001 - a validator of the payload may raise anything
-        return of_payload_error(error)
+    if task.is_async and (refused := _read_payload(task, job)) is not None:
+        return refused
     try:
         if task.is_async:
             value = await task.handler(job)
         else:
-            value = await in_thread(lambda: task.handler(job), run)
+            # The payload, too: a class of the same author reads it, and may block the loop as well.
+            value = await in_thread(lambda: _read_payload(task, job) or task.handler(job), run)
+            if type(value) is Outcome:
+                return value
             if inspect.isawaitable(value):
+                if run.stop is not None:
+                    raise asyncio.CancelledError
                 value = await value
     except BaseException as error:  # noqa: BLE001 - also SystemExit: only this job fails
         return of_raised(task, run, error)
@@ -49,10 +52,8 @@ async def execute(
 
 def call(task: Task[Any, Any], job: HeldJob[Any], run: Run) -> Outcome:
     """Runs a plain function here: in a child process."""
-    try:
-        job._payload = task.decode(job._row["payload"])
-    except BaseException as error:  # noqa: BLE001 - as above
-        return of_payload_error(error)
+    if (refused := _read_payload(task, job)) is not None:
+        return refused
     try:
         value = task.handler(job)
         if inspect.isawaitable(value):
@@ -60,6 +61,15 @@ def call(task: Task[Any, Any], job: HeldJob[Any], run: Run) -> Outcome:
     except BaseException as error:  # noqa: BLE001 - also SystemExit: only this job fails
         return of_raised(task, run, error)
     return of_returned(task, run, value)
+
+
+def _read_payload(task: Task[Any, Any], job: HeldJob[Any]) -> Outcome | None:
+    """Gives the job its payload; returns the outcome if that cannot be read."""
+    try:
+        job._payload = task.decode(job._row["payload"])
+    except BaseException as error:  # noqa: BLE001 - a validator of the payload may raise anything
+        return of_payload_error(error)
+    return None
 
 
 async def _result(value: Awaitable[Any]) -> Any:

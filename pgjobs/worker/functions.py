@@ -4,12 +4,14 @@ import asyncio
 import contextvars
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from pgjobs.errors import InvalidArgument
+from pgjobs.errors import InvalidArgument, PgjobsError
 from pgjobs.handler.run import RUNNING, Run
+from pgjobs.handler.signals import Snooze
 from pgjobs.handler.task import Task
 from pgjobs.worker.execution import of_raised
 from pgjobs.worker.outcome import End, Outcome, of_stop
@@ -18,11 +20,15 @@ from pgjobs.worker.threads import Threads
 if TYPE_CHECKING:
     from pgjobs.worker.children import Child
 
+RETURN_IF_NOT_BEGUN_FOR = timedelta(seconds=5)
+
 log = logging.getLogger("pgjobs.worker")
 
 
-def check_importable(tasks: Iterable[Task[Any, Any]]) -> None:
+def check_importable(tasks: Collection[Task[Any, Any]]) -> None:
     """Raises ``InvalidArgument`` for a task that a child process would not find."""
+    if any(task.runs_in_child for task in tasks):
+        _refuse_in_a_child()
     for task in tasks:
         if task.runs_in_child:
             found: Any = sys.modules.get(getattr(task.handler, "__module__", ""))
@@ -33,6 +39,28 @@ def check_importable(tasks: Iterable[Task[Any, Any]]) -> None:
                     f"the handler of {task.job_type} runs in a child process, which imports it:"
                     " decorate it with @app.job at the top level of a module"
                 )
+
+
+def _not_begun(run: Run, error: Exception) -> Snooze:
+    """Gives back a job for whose function the system has no thread or process left."""
+    log.error(
+        "%s is given back, since its function could not begin: %s", run, error,
+        extra=run.log_fields,
+    )
+    return Snooze(RETURN_IF_NOT_BEGUN_FOR)
+
+
+def _refuse_in_a_child() -> None:
+    import multiprocessing
+
+    from pgjobs.worker.child import NAME
+
+    if multiprocessing.current_process().name == NAME:
+        # The child imports the main module, would run this worker, and never come to its job.
+        raise PgjobsError(
+            "a worker cannot run in a child process of a worker: code that starts a worker must"
+            " stand under `if __name__ == '__main__'`"
+        )
 
 
 class Functions:
@@ -53,9 +81,12 @@ class Functions:
             "%s: its function runs on in its thread, and the job is held until the function ends",
             run, extra=run.log_fields,
         )
-        return await self._call(function)
+        try:
+            return await self._call(function, run)
+        finally:
+            run.halt = None  # if the function has returned a coroutine, that one can be cancelled
 
-    async def _call(self, function: Callable[[], Any]) -> Any:
+    async def _call(self, function: Callable[[], Any], run: Run) -> Any:
         loop = asyncio.get_running_loop()
         context = contextvars.copy_context()
         done: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
@@ -73,7 +104,10 @@ class Functions:
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(tell, answer)
 
-        self._threads.start(call)
+        try:
+            self._threads.start(call)
+        except RuntimeError as refused:
+            raise _not_begun(run, refused) from refused
         value, error = await done
         if error is not None:
             raise error
@@ -98,10 +132,15 @@ class Functions:
         )
 
         def call() -> Outcome:
-            child = self._idle.pop() if self._idle else Child()
+            try:
+                child = self._idle_child() or Child()
+            except OSError as error:
+                raise _not_begun(run, error) from error
             run.halt, run.ask_to_stop = child.stop, child.ask_to_stop
-            if run.stopping:
+            if run.stop is not None:
                 child.stop()
+            elif run.stopping:
+                child.ask_to_stop()
             try:
                 return child.run(order, lambda: loop.call_soon_threadsafe(on_begin))
             finally:
@@ -113,12 +152,21 @@ class Functions:
 
         run.halt = run.ask_to_stop = lambda: None
         try:
-            outcome: Outcome = await self._call(call)
-        except BaseException as error:  # noqa: BLE001 - a child could not be started
+            outcome: Outcome = await self._call(call, run)
+        except BaseException as error:  # noqa: BLE001 - of pgjobs' own
             return of_raised(task, run, error)
         if run.stop is not None and outcome.end is not End.COMPLETED:
             return of_stop(run, task.timeout)
         return outcome
+
+    def _idle_child(self) -> "Child | None":
+        with suppress(IndexError):
+            while True:
+                child = self._idle.pop()
+                if child.is_reusable:
+                    return child
+                child.close()  # something has killed it since its last job
+        return None
 
     def close(self) -> None:
         """Ends the idle threads and children; a function that still runs is left alone."""

@@ -6,7 +6,6 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
-from datetime import timedelta
 from typing import Any
 
 from pgjobs.connection.alarm import Alarm
@@ -21,8 +20,7 @@ log = logging.getLogger("pgjobs.worker")
 AHEAD_S = 0.01
 RETURN_AHEAD_AFTER_S = 0.02
 MAX_AHEAD = 300  # more gain nothing: a statement for that many costs little per job
-# A job that was lost while its handler runs on must not run here beside that handler.
-RETURN_WHILE_OLD_RUN_LASTS = timedelta(seconds=5)
+DOUBT_WHEN_ABANDONED_S = 5.0
 # Jobs begin in groups of this size, so that the loop can send the next claim between two groups.
 BEGIN_AT_ONCE = 200
 # For that many jobs a claim is worth its cost, so it does not wait until half have ended.
@@ -33,8 +31,7 @@ class Held:
     """One run per job and attempt. A run is forgotten when its end is written.
 
     ``begin`` makes the coroutine of a run; the coroutine calls ``end`` and does not raise.
-    ``give_back`` is told of a run that must not begin here, and for how long it must not begin
-    anywhere. ``plain_types``: job
+    ``give_back`` is told of a run that does not begin here. ``plain_types``: job
     types whose runs need one of the ``plain_slots``, too; empty if every run does, or none.
     """
 
@@ -44,7 +41,7 @@ class Held:
         wake: Wake,
         *,
         begin: Callable[[Run], Coroutine[Any, Any, None]],
-        give_back: Callable[[Run, timedelta | None], None],
+        give_back: Callable[[Run], None],
         plain_types: Collection[str] = (),
         plain_slots: int = 0,
     ) -> None:
@@ -52,6 +49,7 @@ class Held:
         self._plain_types = frozenset(plain_types)
         self._plain_slots = plain_slots
         self._lost_but_running: set[int] = set()  # job ids
+        self._behind: dict[int, Run] = {}  # by job id, until the handler of its last run has ended
         self._plain = 0  # runs of these types that have not ended
         self._wake = wake
         self._begin = begin
@@ -137,8 +135,10 @@ class Held:
             if self._plain_types and row["job_type"] in self._plain_types:
                 run.is_plain = True
                 self._plain += 1
-            if run.key[1] > 1 and self._still_runs(run.key):
-                self._return(run, RETURN_WHILE_OLD_RUN_LASTS)
+            if run.key[1] > 1 and not self._is_closed and self._still_runs(run.key):
+                # It was lost, and must not run beside its old handler. It is safe here: no other
+                # worker may run it meanwhile.
+                self._behind[run.key[0]] = run
                 continue
             # A job that was lost, or of a group, must not wait here while it could run elsewhere.
             if self._is_closed or (free < 0 and (run.is_crashed or row["group_key"] is not None)):
@@ -177,7 +177,7 @@ class Held:
             # Another job has the id: its old one was never flushed, or not sent to a standby.
             self.stop(old, Stop.LOST)
         if old.stop is Stop.LOST:
-            self._give_back(new, None)
+            self._give_back(new)
         # Else it is the same attempt of the same job, and its handler runs on.
 
     def _start(self, run: Run) -> None:
@@ -186,11 +186,11 @@ class Held:
         context = None if self._context is None else self._context.copy()
         run.task = asyncio.get_running_loop().create_task(self._begin(run), context=context)
 
-    def _return(self, run: Run, not_within: timedelta | None = None) -> None:
+    def _return(self, run: Run) -> None:
         run.phase = ENDED
         if run.is_plain:
             self._plain -= 1
-        self._give_back(run, not_within)
+        self._give_back(run)
 
     def _return_late(self) -> None:
         self._return_timer = None
@@ -213,9 +213,11 @@ class Held:
             if self._plain == self._plain_slots - 1:
                 # The last claim may have left out the plain types.
                 self._wake.set()
+        ends, ahead = self._ends, self._ahead
         if run.stop is Stop.LOST:
             self._lost_but_running.discard(run.key[0])
-        ends, ahead = self._ends, self._ahead
+            if (behind := self._behind.pop(run.key[0], None)) is not None:
+                ahead.appendleft(behind)
         if now < ends.until:
             ends.now += 1
         else:
@@ -279,7 +281,10 @@ class Held:
         log.info("%s is stopped: %s", run, why.value, extra={"job_id": run.key[0]})
         if run.task is None:
             # It waits for a slot. It gets one now, to report its end.
-            self._ahead.remove(run)
+            if self._behind.get(run.key[0]) is run:
+                del self._behind[run.key[0]]
+            else:
+                self._ahead.remove(run)
             self._start(run)
         elif run.halt is not None:
             run.halt()
@@ -302,6 +307,8 @@ class Held:
         self.claims_ahead = False
         while self._ahead:
             self._return(self._ahead.popleft())
+        while self._behind:
+            self._return(self._behind.popitem()[1])
         for run in self._runs.values():
             if not run.is_asked_to_stop and run.phase is not ENDED:
                 run.is_asked_to_stop = True
@@ -323,7 +330,7 @@ class Held:
                 " beside its handler until this process ends", run, extra=run.log_fields,
             )
         if self._runs:
-            self.doubt(RETURN_WHILE_OLD_RUN_LASTS.total_seconds())
+            self.doubt(DOUBT_WHEN_ABANDONED_S)
             self._runs.clear()
         return bool(running)
 

@@ -38,7 +38,7 @@ class Interrupts:
         self._in_main_thread: set[object] = set()
         self._programs_own: dict[signal.Signals, Any] = {}
         self._heard_at: float | None = None
-        self._pid = os.getpid()
+        self._masks = threading.local()
         self.heard = threading.Event()  # set by the first signal, also while the loop is blocked
 
     @contextmanager
@@ -77,11 +77,6 @@ class Interrupts:
         self._programs_own.clear()
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if os.getpid() != self._pid:
-            # A child that was forked a moment ago, and has not forgotten its parent's workers yet.
-            self._forget()
-            os.kill(os.getpid(), number)
-            return
         now = time.monotonic()
         if self._heard_at is None:
             self._heard_at = now
@@ -99,8 +94,20 @@ class Interrupts:
         log.info("%s: stopping; signal again to exit now", name)
         stop()
 
-    def _forget(self) -> None:
+    def before_fork(self) -> None:
+        """Delays signals: Python would drop one that reaches a child before ``in_child``."""
+        self._masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFAULTS)
+
+    def in_parent(self) -> None:
+        """Takes signals again."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.before)
+
+    def in_child(self) -> None:
         """In a forked child: its signals are its own, and its parent's workers do not run in it."""
+        self._forget()
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.before)
+
+    def _forget(self) -> None:
         for number, default in _DEFAULTS.items():
             if signal.getsignal(number) == self._on_signal:
                 signal.signal(number, default)
@@ -112,11 +119,14 @@ class Interrupts:
         self._in_main_thread.clear()
         self._programs_own.clear()
         self._heard_at = None
-        self._pid = os.getpid()
         self.heard = threading.Event()
 
 
 _of_this_process = Interrupts()
 interrupts = _of_this_process.stopping
 signal_heard = _of_this_process.heard
-os.register_at_fork(after_in_child=_of_this_process._forget)
+os.register_at_fork(
+    before=_of_this_process.before_fork,
+    after_in_parent=_of_this_process.in_parent,
+    after_in_child=_of_this_process.in_child,
+)

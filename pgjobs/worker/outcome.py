@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from pgjobs.errors import InvalidArgument
 from pgjobs.handler.run import Run, Stop
-from pgjobs.handler.signals import Cancel, Fail, Retry, Snooze
+from pgjobs.handler.signals import Cancel, Fail, Retry, Snooze, checked_delay
 from pgjobs.job.payload import encode
 from pgjobs.worker.description import describe, head, message, storable
 
@@ -75,9 +75,10 @@ def of_error(run: Run, error: BaseException) -> Outcome:
         return COMMITTED
     match error:
         case Retry():
-            return Outcome(End.FAILED, error=storable(message(error)), after=error.after)
+            after = None if error.after is None else checked_delay(error.after)
+            return Outcome(End.FAILED, error=storable(message(error)), after=after)
         case Snooze():
-            return Outcome(End.RELEASED, after=error.after)
+            return Outcome(End.RELEASED, after=checked_delay(error.after))
         case Fail():
             return Outcome(End.FAILED, error=storable(message(error)), retry=False)
         case Cancel():

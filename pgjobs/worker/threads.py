@@ -19,15 +19,17 @@ class Threads:
         self._lock = threading.Lock()
 
     def start(self, call: Callable[[], None]) -> None:
-        """Begins a call at once, in a thread of its own. The call must not raise."""
+        """Begins a call at once, in a thread of its own. The call must not raise.
+
+        Raises ``RuntimeError`` if the system has no thread left.
+        """
         with self._lock:
-            self._busy += 1
-            starts = self._busy > self._started
-            if starts:
+            if self._busy == self._started:
+                # This may raise. So nothing is counted before, and the call is not in the queue.
+                threading.Thread(target=self._run, name="pgjobs function", daemon=True).start()
                 self._started += 1
+            self._busy += 1
         self._calls.put(call)
-        if starts:
-            threading.Thread(target=self._run, name="pgjobs function", daemon=True).start()
 
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:

@@ -56,12 +56,18 @@ class Waiting:
             await self._for_the_next_poll()
 
     async def _for_a_thread(self) -> None:
-        """Waits while no thread is free for plain functions, but slots are free for others.
+        """Waits while no thread is free for plain functions.
 
-        Signals still pick this worker, so it asks for help for the jobs that it cannot take.
+        While slots are free for others, signals still pick this worker. So it asks for help for the
+        jobs that it cannot take.
         """
-        self._held.wakes_at_end = self._held.claims_ahead = False
-        self._listener.want(Mode.LISTENING)  # no producer may rely on this worker
+        # A full claim may have left due jobs of coroutine functions.
+        self._held.wakes_at_end = self._held.claims_ahead = self._claimer.was_full
+        if self._held.has_free_slot or self._listener.wanted is Mode.POLLING:
+            self._listener.want(Mode.LISTENING)  # no producer may rely on this worker
+        if not self._held.has_free_slot:
+            await self._for_a_slot()
+            return
         self._listener.ask_for_help()
         if await self._wake.wait(self._thread_pause_s):
             self._thread_pause_s = HELP_EVERY_S

@@ -26,7 +26,7 @@ from pgjobs.worker.held import Held
 from pgjobs.worker.interrupts import interrupts
 from pgjobs.worker.links import Links
 from pgjobs.worker.listener import Listener
-from pgjobs.worker.outcome import COMMITTED, LOST, End, Outcome, log_end
+from pgjobs.worker.outcome import COMMITTED, LOST, RELEASED, End, Outcome, log_end
 from pgjobs.worker.settlement import Settlement
 from pgjobs.worker.waiting import Waiting
 from pgjobs.worker.wake import Wake
@@ -65,7 +65,7 @@ class Worker:
         self,
         app: WorkerApp,
         *,
-        queues: Sequence[str],
+        queues: Sequence[str] | None,
         concurrency: int,
         name: str | None,
         lease: timedelta,
@@ -74,6 +74,9 @@ class Worker:
         listen_dsn: str | None,
         plain_concurrency: int,
     ) -> None:
+        if queues is None:
+            queues = [task.options.get("queue") or "default" for task in app.tasks.values()]
+            queues = queues or ["default"]
         check_worker(queues, concurrency, plain_concurrency, name, lease, grace)
         self.app = app
         self.name = name or default_name()
@@ -245,9 +248,11 @@ class Worker:
                     self._held.expire_at(run, began + task.timeout.total_seconds())
                 job = self.app.held_job(run, self._holder)
                 outcome = await execute(task, job, run, self._in_thread)
-        except BaseException as error:
-            log.exception("%s: an error of pgjobs itself", run, extra=run.log_fields)
-            outcome = Outcome(End.FAILED, error=describe(error))
+        except BaseException as error:  # noqa: BLE001 - only this job fails
+            # Not by `log.exception`: to format the error may raise, or take minutes.
+            text = describe(error)
+            log.error("%s: an error of pgjobs itself: %s", run, text, extra=run.log_fields)
+            outcome = Outcome(End.FAILED, error=text)
         try:
             now = asyncio.get_running_loop().time()
             # Before the settlement, so that the claim for this slot goes out before the write.
@@ -271,9 +276,9 @@ class Worker:
 
         return self._functions.in_child(task, run, begin_timeout)
 
-    def _give_back(self, run: Run, not_within: timedelta | None) -> None:
+    def _give_back(self, run: Run) -> None:
         self._claimer.floors.lower(run.row["run_at"], run.row["queue"])
-        self._settlement.add(run.key, Outcome(End.RELEASED, after=not_within))
+        self._settlement.add(run.key, RELEASED)
 
     async def _wait_for_running(self) -> None:
         """Lets running jobs end within the grace period."""

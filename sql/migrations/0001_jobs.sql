@@ -225,7 +225,7 @@ comment on column jobs.max_retries is
     'retries allowed after failures; after losses as many, but at least 1 and at most 3';
 comment on column jobs.crash_count is 'how often the job lost its worker';
 comment on column jobs.backoff is
-    'delay before each retry, the last repeats; null: 1 s doubling to 1 h';
+    'delay before each retry, the last repeats; null: 5 s, 30 s, 3 min, 18 min, then 1 h';
 comment on column jobs.attempt is 'times claimed; attempt and worker are the fence';
 comment on column jobs.run_at is 'earliest start';
 comment on column jobs.expires_at is 'reserved: latest start';

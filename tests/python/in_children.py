@@ -73,3 +73,70 @@ def wait(job: RunningJob[str]) -> str:
 @app.job("log", run_in="process")
 def speak(job: RunningJob[str]) -> None:
     logging.getLogger("in a child").warning("says %s", job.payload)
+
+
+class OnlyHere:
+    """What another process cannot read; to pickle it logs once more."""
+
+    def __reduce__(self) -> Any:
+        logging.getLogger("in a child").warning("while it is pickled")
+        raise TypeError
+
+
+@app.job("log odd", run_in="process")
+def speak_oddly(job: RunningJob[Any]) -> None:
+    odd: list[Any] = [OnlyHere()]
+    logging.getLogger("in a child").warning("odd", extra={"odd": odd, "plain": {"a": [1]}})
+
+
+class LogsWhenEncoded:
+    """Reading it in another process raises."""
+
+    def __reduce__(self) -> Any:
+        return int, ("no number",)
+
+
+@app.job("log unreadable", run_in="process")
+def speak_unreadably(job: RunningJob[Any]) -> str:
+    logging.getLogger("in a child").warning("odd", extra={"odd": LogsWhenEncoded()})
+    time.sleep(0.1)
+    return "its own result"
+
+
+@app.job("reconfigure", run_in="process")
+def reconfigure(job: RunningJob[Any]) -> None:
+    logging.basicConfig(force=True)
+
+
+@app.job("fork", run_in="process")
+def fork(job: RunningJob[Any]) -> str:
+    """Both processes return."""
+    if child := os.fork():
+        os.waitpid(child, 0)
+    return "child" if child == 0 else "parent"
+
+
+@app.job("leave one behind", run_in="process")
+def leave_one_behind(job: RunningJob[Any]) -> None:
+    """Dies; a process that lives on has all that it had."""
+    os.system("sleep 20 &")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.job("close all", run_in="process", timeout=SECOND, max_retries=0)
+def close_all(job: RunningJob[str]) -> None:
+    Path(job.payload).write_text(str(os.getpid()))
+    os.closerange(3, 256)
+    time.sleep(60)
+
+
+@app.job("signalled", run_in="process", max_retries=0)
+def signalled(job: RunningJob[Any]) -> str:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.1)
+    return "went on"
+
+
+@app.job("length", run_in="process")
+def length(job: RunningJob[str]) -> int:
+    return len(job.payload)

@@ -1,4 +1,6 @@
 import asyncio
+import subprocess
+import sys
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -265,3 +267,42 @@ async def test_an_interpreter_without_arguments_enqueues_too(pgjobs_dsn, conn, m
             " where datname = current_database() and application_name like 'pgjobs %'"
         )
     assert name == ("pgjobs prog" if argv == ["/usr/bin/prog"] else "pgjobs app")
+
+
+async def test_a_job_enqueued_by_its_type_has_the_settings_of_its_handler(app, conn):
+    app.job("t", queue="slow", priority=2, max_retries=7)(lambda job: None)
+    job = await app.enqueue("t")
+    assert (job.queue, job.priority, job.max_retries) == ("slow", 2, 7)
+    job = await app.enqueue("t", queue="quick", max_retries=None)
+    assert (job.queue, job.priority, job.max_retries) == ("quick", 2, 7)
+    await app.enqueue_many("t", [{}], priority=3)
+    row = await conn.fetchrow("select queue, priority, max_retries from jobs where priority = 3")
+    assert tuple(row) == ("slow", 3, 7)
+
+
+async def test_an_app_with_handlers_warns_once_of_a_type_that_it_does_not_know(app, caplog):
+    await app.enqueue("anything")
+    assert not caplog.records
+    app.job("t")(lambda job: None)
+    for _ in range(2):
+        await app.enqueue("tt")
+        await app.enqueue("t")
+    assert [r.getMessage() for r in caplog.records] == [
+        "jobs of type tt are enqueued, and this app has no handler for them, but for ['t']"
+    ]
+
+
+async def test_a_worker_serves_the_queues_of_its_handlers(app):
+    app.job("a", queue="slow")(lambda job: None)
+    app.job("b")(lambda job: None)
+    app.job("c", queue="slow")(lambda job: None)
+    assert app.worker().queues == ["slow", "default"]
+    assert app.worker(queues=["other"]).queues == ["other"]
+
+
+def test_importing_pgjobs_loads_neither_psycopg_nor_yoyo():
+    code = (
+        "import sys, pgjobs; assert not {'psycopg', 'yoyo', 'multiprocessing'} & set(sys.modules)"
+        "; from pgjobs import migrate, App; assert 'yoyo' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -269,3 +269,19 @@ async def test_grant_lets_a_role_enqueue(
         await run_in_thread("list", "--dsn", as_role, status=1)
     finally:
         await conn.execute(f"drop owned by {role}; drop role {role}")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    ["repeat('[', 5000) || repeat(']', 5000)", "'1' || repeat('0', 5000)",
+     "repeat('[', 300) || repeat(']', 300)"],
+)
+async def test_show_prints_what_python_cannot_read(
+    conn: Connection, run_in_thread: Any, payload: str
+) -> None:
+    text = await conn.fetchval(f"select payload::text from jobs_enqueue('a', ({payload})::jsonb)")
+    shown = (await run_in_thread("show", "1")).stdout
+    assert "job_type " in shown
+    assert text[:20] in shown or "[\n" in shown
+    data = json.loads((await run_in_thread("show", "1", "--json")).stdout)
+    assert data["payload"] == text or data["payload"] == json.loads(text)

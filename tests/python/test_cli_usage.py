@@ -4,9 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from pgjobs.cli.commands import cli
+from pgjobs.cli.options import duration
 from pgjobs.schema.migrate import script
 
 Run = Callable[..., Result]
@@ -106,3 +108,18 @@ def test_every_command_is_in_the_documentation() -> None:
     page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
     headings = {line.removeprefix("## pgjobs ") for line in page.splitlines()}
     assert {command.name for command in cli.registered_commands} <= headings
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("1h30m", 5_400), ("500ms", 0.5), ("30 days", 2_592_000),
+     ("1 hour 5 minutes", 3_900), ("2 weeks", 1_209_600), ("1.5 min", 90)],
+)
+def test_a_duration_is_read_as_people_and_postgresql_write_it(text, seconds):
+    assert duration(text).total_seconds() == seconds
+
+
+@pytest.mark.parametrize("text", ["30 dayss", "days", "1 h 5", "5 monthes", "1x", ""])
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(typer.BadParameter, match="is not a duration"):
+        duration(text)

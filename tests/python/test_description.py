@@ -1,10 +1,11 @@
 """Any exception becomes text of bounded length, in bounded time."""
 
 import time
+from typing import Any
 
 import pytest
 
-from pgjobs.worker.description import describe
+from pgjobs.worker.description import describe, head, storable
 
 
 def raised(error):
@@ -114,3 +115,23 @@ def test_text_of_a_subclass_of_str_is_bounded_too():
             return Long("x" * 1_000)
 
     assert len(describe(Speaks())) < 10_000
+
+
+class NamelessClass(type):
+    def __getattribute__(cls, name: str) -> Any:
+        if name in ("__qualname__", "__name__", "__module__"):
+            raise SystemExit(name)
+        return super().__getattribute__(name)
+
+
+class Nameless(Exception, metaclass=NamelessClass):
+    pass
+
+
+def test_an_exception_whose_class_does_not_tell_its_name_is_described():
+    assert head(Nameless("text")) == "<a class that has no name>: text"
+    assert describe(Nameless("text")).startswith("<a class that has no name>: text")
+
+
+def test_every_text_of_an_error_is_bounded():
+    assert len(storable("x" * 1_000_000)) < 10_000

@@ -304,3 +304,26 @@ async def test_the_traceback_of_a_plain_function_begins_in_the_function(run):
 
     trace = (await run(plain))["error"].split("\n\n", 1)[1]
     assert trace.splitlines()[1].endswith("in plain")
+
+
+class OddDelay(Retry):
+    def __init__(self, after: Any) -> None:
+        Exception.__init__(self, "odd")
+        self.after = after
+
+
+@pytest.mark.parametrize("after", ["soon", timedelta.max, -HOUR])
+async def test_a_delay_that_no_job_may_have_fails_its_own_job_alone(run, after):
+    row = await run(raising(OddDelay(after)), max_retries=0)
+    assert row["status"] == "failed"
+    assert row["error"].startswith("pgjobs.errors.InvalidArgument: a delay must be a timedelta")
+
+
+async def test_an_exception_that_lies_about_its_class_is_a_failure(run):
+    class Odd(Exception):
+        @property
+        def __class__(self):
+            raise SystemExit("odd")
+
+    row = await run(raising(Odd()), max_retries=0)
+    assert (row["status"], row["error"].splitlines()[0]) == ("failed", "SystemExit: odd")

@@ -33,7 +33,7 @@ def register():
         held.end(run, asyncio.get_running_loop().time())
         held.drop(run.key)
 
-    held = Held(1, Wake(), begin=begin, give_back=lambda run, _: given_back.append(run.key[0]))
+    held = Held(1, Wake(), begin=begin, give_back=lambda run: given_back.append(run.key[0]))
     return held, running, given_back, go
 
 

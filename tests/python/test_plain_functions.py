@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
+from pydantic import BaseModel, field_validator
 
 from pgjobs import App, Backoff, InvalidArgument, RunningJob
-from pgjobs.worker import held
 from pgjobs.worker.threads import Threads
 
 SECOND = timedelta(seconds=1)
@@ -164,9 +164,8 @@ async def test_a_function_that_outlives_the_grace_is_given_back_in_the_last_stat
 
 
 async def test_a_lost_job_does_not_run_here_beside_its_old_function(
-    app, conn, gate, working, eventually, until_status, monkeypatch
+    app, conn, gate, working, eventually, until_status
 ):
-    monkeypatch.setattr(held, "RETURN_WHILE_OLD_RUN_LASTS", SECOND / 5)
     app.job("t")(gate)
     async with working() as worker:
         job = await app.enqueue("t", {})
@@ -179,14 +178,15 @@ async def test_a_lost_job_does_not_run_here_beside_its_old_function(
         worker._heartbeat.ask()
 
         async def was_claimed_again():
-            return await conn.fetchval("select attempt from jobs") >= 3
+            return await conn.fetchval("select attempt from jobs") == 2
 
         await eventually(was_claimed_again)
+        await eventually(lambda: worker._held.keys == ([job.id, job.id], [1, 2]))
         assert gate.attempts == [1]
         gate.go.set()
         row = await until_status(job.id, "completed")
-    assert gate.most == 1
-    assert (row["crash_count"], row["retry_count"]) == (1, 0)
+    assert (gate.attempts, gate.most) == ([1, 2], 1)
+    assert (row["attempt"], row["crash_count"], row["retry_count"]) == (2, 1, 0)
 
 
 async def test_at_most_so_many_plain_functions_run_at_once(app, conn, gate, working, eventually):
@@ -284,3 +284,75 @@ def test_a_thread_that_never_ends_does_not_keep_the_interpreter_from_ending():
     assert ended.wait(5)
     thread.join(5)
     assert not thread.is_alive()
+
+
+async def test_coroutines_follow_each_other_at_once_while_no_thread_is_free(
+    app, conn, gate, working, eventually
+):
+    app.job("plain")(gate)
+
+    @app.job("async")
+    async def coroutine(job):
+        pass
+
+    async with working(concurrency=2, plain_concurrency=1):
+        await app.enqueue("plain", {})
+        await eventually(lambda: gate.running)
+        began = time.monotonic()
+        await app.enqueue_many("async", [{}] * 50)
+        left = "select count(*) = 0 from jobs where job_type = 'async' and status <> 'completed'"
+        await eventually(lambda: conn.fetchval(left))
+        assert time.monotonic() - began < 3
+        gate.go.set()
+
+
+async def test_a_coroutine_that_a_plain_function_returns_can_be_stopped(
+    app, working, until_status
+):
+    async def wait():
+        await asyncio.sleep(60)
+
+    app.job("t", timeout=SECOND / 10, max_retries=0)(lambda job: wait())
+    async with working():
+        row = await until_status((await app.enqueue("t", {}, max_retries=0)).id, "failed")
+    assert row["error"] == "TimeoutError: still running after 0:00:00.100000"
+
+
+def test_a_call_for_which_there_is_no_thread_left_does_not_run_later(monkeypatch):
+    threads, ran = Threads(), []
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", lambda _: (_ for _ in ()).throw(RuntimeError()))
+        with pytest.raises(RuntimeError):
+            threads.start(lambda: ran.append("refused"))
+    done = threading.Event()
+    threads.start(lambda: (ran.append("later"), done.set()))
+    assert done.wait(5)
+    threads.close()
+    assert ran == ["later"]
+
+
+async def test_a_payload_of_a_plain_function_is_read_in_its_thread(
+    app, conn, working, until_status
+):
+    threads = []
+
+    class Slow(BaseModel):
+        x: int
+
+        @field_validator("x")
+        @classmethod
+        def wait(cls, x: int) -> int:
+            threads.append(threading.current_thread().name)
+            return x
+
+    @app.job("t", max_retries=0)
+    def handler(job: RunningJob[Slow]) -> None:
+        threads.append(threading.current_thread().name)
+
+    async with working():
+        [good] = await conn.fetchrow("select id from jobs_enqueue('t', '{\"x\": 1}')")
+        await until_status(good, "completed")
+        [bad] = await conn.fetchrow("select id from jobs_enqueue('t', '{}')")
+        row = await until_status(bad, "failed")
+    assert threads == ["pgjobs function"] * 2
+    assert row["error"].startswith("the payload is not valid: 1 validation error")

@@ -42,9 +42,9 @@ async def test_retry_false_ends_the_job_at_once_and_retry_null_means_true(conn, 
 
 
 @pytest.mark.parametrize(
-    ("retry_count", "seconds"), [(0, 1), (1, 2), (2, 4), (9, 512), (12, 3600), (2_000_000, 3600)]
+    ("retry_count", "seconds"), [(0, 5), (1, 30), (2, 180), (3, 1080), (4, 3600), (2_000_000, 3600)]
 )
-async def test_the_default_backoff_is_a_second_doubling_to_an_hour_with_jitter(
+async def test_the_default_backoff_grows_from_five_seconds_to_an_hour_with_jitter(
     conn, job, retry_count, seconds
 ):
     delays = [
@@ -56,7 +56,7 @@ async def test_the_default_backoff_is_a_second_doubling_to_an_hour_with_jitter(
         ).total_seconds()
         for _ in range(20)
     ]
-    assert 0.75 * seconds <= min(delays) <= max(delays) <= min(1.25 * seconds, 3600)
+    assert 0.75 * seconds <= min(delays) <= max(delays) <= 1.25 * seconds
     assert len(set(delays)) > 1
 
 

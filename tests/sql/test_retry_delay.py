@@ -4,13 +4,13 @@ from datetime import timedelta
 async def test_the_default_delay_is_bounded_for_any_number_of_retries(conn):
     for retry in [1, 13, 2_147_483_647]:
         delay = await conn.fetchval("select _jobs_retry_delay(null, $1)", retry)
-        assert timedelta(seconds=0.75) <= delay <= timedelta(hours=1)
+        assert timedelta(seconds=3.75) <= delay <= timedelta(hours=1.25)
 
 
 async def test_jitter_spreads_jobs_that_failed_together(conn):
-    delays = await conn.fetch("select _jobs_retry_delay(null, 5) from generate_series(1, 1000)")
+    delays = await conn.fetch("select _jobs_retry_delay(null, 2) from generate_series(1, 1000)")
     seconds = sorted(delay[0].total_seconds() for delay in delays)
-    assert 12 <= seconds[0] < 13 < 19 < seconds[-1] <= 20
+    assert 22.5 <= seconds[0] < 24 < 36 < seconds[-1] <= 37.5
 
 
 async def test_a_backoff_list_is_exact_and_its_last_delay_repeats(conn):

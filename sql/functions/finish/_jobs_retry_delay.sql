@@ -1,6 +1,6 @@
--- So that jobs that failed together do not retry together, the delay has a jitter of 25 % either
--- way. The bound of an hour includes the jitter, so that jobs are spread at the bound too. A delay
--- that is not valid counts as none: a run_at that no row can hold would make every recovery fail.
+-- By default 5 s, six times as long for each further retry, up to an hour. So that jobs that failed
+-- together do not retry together, the default has a jitter of a quarter either way. A delay that is
+-- not valid counts as none: a run_at that no row can hold would make every recovery fail.
 create or replace function _jobs_retry_delay(backoff interval[], retry int) returns interval
 language sql volatile
 set search_path from current
@@ -8,11 +8,9 @@ begin atomic
     select coalesce(
         case when b.delay between '0' and '100 years'
             and extract(year from b.delay) between 0 and 100 then b.delay end,
-        make_interval(
-            secs => d.shortest + random() * (least(d.shortest / 3 * 5, 3600) - d.shortest)))
-    from (values (0.75 * least(2 ^ least(retry - 1, 12), 3600))) d(shortest),
-        (values (backoff[least(retry, cardinality(backoff))])) b(delay);
+        make_interval(secs => least(5 * 6 ^ least(retry - 1, 4), 3600) * (0.75 + random() / 2)))
+    from (values (backoff[least(retry, cardinality(backoff))])) b(delay);
 end;
 
 comment on function _jobs_retry_delay is
-    'internal: the delay before retry 1, 2, ...: from backoff, or 1 s doubling to 1 h';
+    'internal: the delay before retry 1, 2, ...: from backoff, or 5 s to 1 h';
