@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
@@ -124,7 +125,7 @@ class Worker:
         """Begins a graceful stop: no more claims; running jobs have the grace period to end."""
         if not self._stopping:
             log.info("worker %s stops: %d jobs are running", self.name, self._held.running)
-            self._stopped_at = asyncio.get_running_loop().time()
+            self._stopped_at = time.monotonic()
         self._stopping = True
         self._stop_begun.set()
         self._held.close()
@@ -283,7 +284,8 @@ class Worker:
     async def _wait_for_running(self) -> None:
         """Lets running jobs end within the grace period."""
         now = asyncio.get_running_loop().time()
-        deadline = (self._stopped_at or now) + self.grace.total_seconds()
+        gone_s = 0.0 if self._stopped_at is None else time.monotonic() - self._stopped_at
+        deadline = now + self.grace.total_seconds() - gone_s
         self._held.close()
         self._held.wakes_at_end = True
         while self._held.running and await self._wake.wait_until(deadline):

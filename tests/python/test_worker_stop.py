@@ -376,3 +376,16 @@ async def test_a_worker_whose_database_swallows_every_byte_ends_in_bounded_time(
         async with asyncio.timeout(grace_s + 11):
             await task
         await app.close()
+
+
+def test_a_worker_may_be_stopped_before_it_runs_and_outside_of_an_event_loop(pgjobs_dsn):
+    app = App(dsn=pgjobs_dsn)
+    app.job("t")(lambda job: None)
+    worker = app.worker()
+    worker.stop()
+
+    async def run() -> None:
+        async with asyncio.timeout(10):
+            await worker.run()
+
+    asyncio.run(run())
