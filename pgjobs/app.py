@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pgjobs.app")
 
+MAX_WARNINGS = 1_000  # of types without a handler; a program may make up types without end
+
 Q = TypeVar("Q")
 R = TypeVar("R")
 
@@ -187,10 +189,12 @@ class App:
 
     def _with_handlers_options(self, job_type: str, given: Any) -> Any:
         """The options of the handler of that type, and over them those that the call gives."""
+        if not isinstance(job_type, str):
+            return given  # refused later
         task = self.tasks.get(job_type)
         if task is not None:
             return given if task.has_default_options else task.chosen(given)
-        if isinstance(job_type, str) and job_type not in self._unknown_types:
+        if job_type not in self._unknown_types and len(self._unknown_types) < MAX_WARNINGS:
             self._unknown_types.add(job_type)
             log.warning(
                 "jobs of type %s are enqueued, and this app has no handler for them, but for %s",

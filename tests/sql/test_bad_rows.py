@@ -140,4 +140,4 @@ async def test_a_delay_that_is_not_valid_counts_as_none(conn):
     delays = ["{200000 years}", "{1 year 2000000000 days}", "{-3000 years}", "{-1 day}"]
     for backoff in delays:
         delay = await conn.fetchval("select _jobs_retry_delay($1::text::interval[], 1)", backoff)
-        assert timedelta(seconds=0.75) <= delay <= timedelta(seconds=1.25)
+        assert timedelta(seconds=3.75) <= delay <= timedelta(seconds=6.25)
