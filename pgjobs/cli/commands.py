@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -37,6 +37,7 @@ class Commands(TyperGroup):
 
 cli = typer.Typer(
     cls=Commands,
+    invoke_without_command=True,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -51,12 +52,19 @@ cli = typer.Typer(
     "PGHOST, PGDATABASE and so on. Put a password in the environment or in ~/.pgpass, because "
     "everybody on the machine can see a command's arguments."
 )
-def root() -> None:
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version of this command.", is_eager=True)
+    ] = False,
+) -> None:
     """A job queue inside PostgreSQL.
 
     Begin with [bold]pgjobs demo[/bold], or in your own database with [bold]pgjobs migrate[/bold].
     When something is stuck, run [bold]pgjobs doctor[/bold].
     """
+    if version:
+        print(f"pgjobs {schema.code_version()}")
+        raise typer.Exit
 
 
 _PANELS: dict[str, dict[str, Callable[..., None]]] = {

@@ -14,7 +14,7 @@ from pgjobs.cli.output import as_dict, cell, first_line, print_json, print_lines
 from pgjobs.cli.session import ask
 from pgjobs.database import JOB_COLUMNS, Database
 from pgjobs.errors import JobNotFound, PgjobsError
-from pgjobs.job.job import Job, Row
+from pgjobs.job.job import Job, JobStatus, Row
 from pgjobs.producer.arguments import reference_columns
 
 _FIELDS = [column.strip().removesuffix("::text") for column in JOB_COLUMNS.split(",")]
@@ -94,6 +94,9 @@ def list_jobs(
     ] = None,
     job_type: JobTypes = None,
     queue: Queues = None,
+    about: Annotated[
+        str | None, typer.Option("--reference", metavar="TYPE:ID", help="Jobs about this entity.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most N jobs.")] = 20,
     dsn: Dsn = None,
     schema: Schema = "public",
@@ -105,10 +108,18 @@ def list_jobs(
 
     [bold]pgjobs list --status failed --limit 1000 --json | jq .[].id[/bold]
 
+    [bold]pgjobs list --reference order:4711[/bold]
+
     The age of a job counts from the moment when it became due, was claimed, or ended. A job that is
     not due yet has a negative age.
     """
-    rows = ask(dsn, schema, lambda database: database.listing(status, job_type, queue, limit))
+    if unknown := set(status or ()) - {*JobStatus}:
+        raise typer.BadParameter(
+            f"there is no status {', '.join(sorted(unknown))}: choose of {', '.join(JobStatus)}"
+        )
+    columns = {} if about is None else reference_columns(reference(about))
+    rows = ask(dsn, schema, lambda database: database.listing(
+        status, job_type, queue, limit, **columns))
     if as_json:
         print_json([as_dict(row) for row in rows])
     elif not rows:

@@ -51,6 +51,8 @@ class _Parent:
         while True:
             began = time.monotonic()
             status = await self._run_once(slot)
+            if status == 0 and "--until-empty" in self._arguments:
+                return 0
             if self._stopping.is_set():
                 # The signal itself ends a worker that had no handler for it yet, and no jobs.
                 return 0 if status == -self._last_signal else status

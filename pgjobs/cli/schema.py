@@ -44,7 +44,9 @@ def migrate(
     from pgjobs.connection.dsn import resolve
     from pgjobs.schema.migrate import migrate as run
 
-    if down and not yes and sys.stdin.isatty():
+    if down and not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("a rollback loses data: give --yes where nobody can be asked")
         typer.confirm(
             "A rollback loses data. Rolling back the first migration drops all jobs. Go on?",
             abort=True,

@@ -82,6 +82,26 @@ def worker(
             help="How long running jobs may take to end at shutdown; else 30s.",
         ),
     ] = None,
+    lease: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=duration,
+            metavar="DURATION",
+            help="A worker that hangs for longer loses its jobs; else 1m.",
+        ),
+    ] = None,
+    delete_completed: Annotated[
+        bool, typer.Option("--delete-completed", help="Delete each job when it is completed.")
+    ] = False,
+    until_empty: Annotated[
+        bool, typer.Option("--until-empty", help="End when no job is due and none runs.")
+    ] = False,
+    modules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import", metavar="MODULE", help="Import this module too, for its handlers."
+        ),
+    ] = None,
     listen_dsn: Annotated[
         str | None,
         typer.Option(metavar="DSN", help="A direct address for LISTEN, if --dsn is a pooler."),
@@ -105,6 +125,8 @@ def worker(
     """
     _log_to_stderr(log_level)
     app = load(target)
+    for module in modules or ():
+        imported(module)
     app.connect_to(dsn, schema)
     if processes > 1 and parent is None:
         from pgjobs.cli.processes import supervise
@@ -112,11 +134,12 @@ def worker(
         raise typer.Exit(supervise(processes, sys.argv[sys.argv.index("worker", 1) + 1 :]))
     options = {
         "queues": queue, "concurrency": concurrency, "plain_concurrency": plain_concurrency,
-        "grace": grace, "listen_dsn": listen_dsn,
+        "grace": grace, "lease": lease, "listen_dsn": listen_dsn,
+        "keep_completed": False if delete_completed else None,
         "name": f"{name}-{slot}" if name and slot else name,
     }
     given = {key: value for key, value in options.items() if value not in (None, "")}
-    asyncio.run(_work(app, given, parent))
+    asyncio.run(_work(app, given, parent, until_empty=until_empty))
 
 
 def load(target: str) -> "App":
@@ -126,17 +149,7 @@ def load(target: str) -> "App":
     module_name, colon, path = target.partition(":")
     if not (module_name and colon and path):
         raise typer.BadParameter(f"{target!r} is not MODULE:APP: write it like myproject.jobs:app")
-    _search_current_folder()
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise _import_failed(module_name, error) from error
-        raise PgjobsError(
-            f"there is no module {error.name}: looked on Python's path and in {os.getcwd()}"
-        ) from error
-    except Exception as error:
-        raise _import_failed(module_name, error) from error
+    found: Any = imported(module_name)
     for attribute in path.split("."):
         if not hasattr(found, attribute) and module_name in sys.stdlib_module_names:
             raise PgjobsError(f"{module_name} is a module of Python's own: rename your module")
@@ -169,6 +182,21 @@ def _search_current_folder() -> None:
         sys.path.insert(max(behind, default=0), folder)
 
 
+def imported(module_name: str) -> Any:
+    """Imports a module; also searches the current folder."""
+    _search_current_folder()
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise _import_failed(module_name, error) from error
+        raise PgjobsError(
+            f"there is no module {error.name}: looked on Python's path and in {os.getcwd()}"
+        ) from error
+    except Exception as error:
+        raise _import_failed(module_name, error) from error
+
+
 def _import_failed(module_name: str, error: Exception) -> PgjobsError:
     """Says in one line where the import failed, and why."""
     traceback = error.__traceback__
@@ -182,7 +210,9 @@ def _import_failed(module_name: str, error: Exception) -> PgjobsError:
     )
 
 
-async def _work(app: "App", options: dict[str, Any], parent: int | None) -> None:
+async def _work(
+    app: "App", options: dict[str, Any], parent: int | None, *, until_empty: bool
+) -> None:
     from pgjobs.cli.deadline import Deadline
     from pgjobs.cli.schema import code_version
     from pgjobs.worker.interrupts import signal_heard
@@ -200,7 +230,7 @@ async def _work(app: "App", options: dict[str, Any], parent: int | None) -> None
     try:
         async with asyncio.TaskGroup() as tasks:
             watch = tasks.create_task(_stop_if_orphaned(running, parent)) if parent else None
-            await running.run()
+            await running.run(until_empty=until_empty)
             if watch is not None:
                 watch.cancel()
         status = 0

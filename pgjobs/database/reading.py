@@ -59,6 +59,9 @@ class Reading(Statements):
         job_types: Sequence[str] | None = None,
         queues: Sequence[str] | None = None,
         limit: int = 20,
+        reference_type: str | None = None,
+        reference_id: int | None = None,
+        reference_key: str | None = None,
     ) -> Sequence[Row]:
         """Returns rows of ``jobs_list``, the newest first."""
         return await self._rows(
@@ -69,8 +72,11 @@ class Reading(Statements):
             where ($1::text[] is null or status = any ($1::text[]))
                 and ($2::text[] is null or job_type = any ($2::text[]))
                 and ($3::text[] is null or queue = any ($3::text[]))
+                and ($5::text is null or reference_type = $5::text)
+                and ($6::bigint is null or reference_id = $6::bigint)
+                and ($7::text is null or reference_key = $7::text)
             order by id desc limit $4::bigint""",
-            statuses, job_types, queues, limit,
+            statuses, job_types, queues, limit, reference_type, reference_id, reference_key,
         )
 
     async def processing(self, limit: int = 20) -> Sequence[Row]:

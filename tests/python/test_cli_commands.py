@@ -101,8 +101,11 @@ async def test_list_filters_and_shows_the_newest_first(
     assert [row["id"] for row in found] == [2]
     found = json.loads((await run_in_thread("list", "-n", "1", "--json")).stdout)
     assert [row["id"] for row in found] == [3]
-    assert (await run_in_thread("list", "-s", "nonsense")).stdout == "no such jobs\n"
-    assert json.loads((await run_in_thread("list", "-s", "nonsense", "--json")).stdout) == []
+    assert (await run_in_thread("list", "-s", "cancelled")).stdout == "no such jobs\n"
+    assert json.loads((await run_in_thread("list", "-s", "cancelled", "--json")).stdout) == []
+    found = json.loads((await run_in_thread("list", "--reference", "file:3", "--json")).stdout)
+    assert [row["id"] for row in found] == [3]
+    assert (await run_in_thread("list", "--reference", "file:x")).stdout == "no such jobs\n"
     shown = (await run_in_thread("show", "3")).stdout
     assert "\x1b" not in shown
     assert "no [bold]disk" in shown

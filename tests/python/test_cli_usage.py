@@ -1,5 +1,6 @@
 """Wrong arguments, failures, the help, and the commands that install."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +48,8 @@ def run(pgjobs_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Run:
         (["grant", "nobody", "king"], "producer"),
         (["grant", "nobody_of_that_name", "producer"], "there is no role"),
         (["worker", "nonsense"], "MODULE:APP"),
+        (["list", "--status", "nonsense"], "there is no status nonsense"),
+        (["migrate", "--down", "1"], "--yes"),
         (["list", "--dsn", "mysql://root:s3kr1t@host/db"], "not PostgreSQL"),
         (["nonsense"], "nonsense"),
     ],
@@ -86,9 +89,9 @@ def test_migrate_installs_and_rolls_back(empty_dsn: str, run: Run) -> None:
     said = run("migrate", "--dsn", empty_dsn, "--schema", "queue")
     assert said.stdout == "schema queue is up to date, pgjobs 0.1.0\n"
     run("enqueue", "a", "--dsn", empty_dsn, "--schema", "queue")
-    said = run("migrate", "--dsn", empty_dsn, "--schema", "queue", "--down", "1")
+    said = run("migrate", "--dsn", empty_dsn, "--schema", "queue", "--down", "1", "--yes")
     assert said.stdout == "rolled back 0001_jobs\n"
-    said = run("migrate", "--dsn", empty_dsn, "--schema", "queue", "--down", "1")
+    said = run("migrate", "--dsn", empty_dsn, "--schema", "queue", "--down", "1", "--yes")
     assert said.stdout == "nothing to roll back in schema queue\n"
     run("migrate", "--dsn", empty_dsn, "--schema", "x" * 59, status=2)
 
@@ -123,3 +126,7 @@ def test_a_duration_is_read_as_people_and_postgresql_write_it(text, seconds):
 def test_what_is_no_duration_is_refused(text):
     with pytest.raises(typer.BadParameter, match="is not a duration"):
         duration(text)
+
+
+def test_the_command_tells_its_version():
+    assert re.fullmatch(r"pgjobs \d+\.\d+\.\d+\n", CliRunner().invoke(cli, ["--version"]).stdout)

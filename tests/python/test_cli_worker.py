@@ -164,6 +164,25 @@ async def test_a_worker_runs_jobs_of_the_given_database_and_stops_at_a_signal(
     assert "Traceback" not in err
 
 
+async def test_a_worker_ends_when_the_queue_is_empty_and_deletes_what_is_completed(
+    start: Start, conn: Connection, folder: Path
+) -> None:
+    (folder / "more.py").write_text(
+        "from shop import app\n\n@app.job('more', queue='other')\nasync def more(job): pass\n"
+    )
+    for processes in ("1", "2"):
+        await conn.execute("select from jobs_enqueue('quick')")
+        await conn.execute("select from jobs_enqueue('more', queue => 'other')")
+        process = start(
+            "shop:app", "--import", "more", "--until-empty", "--delete-completed", "--lease", "5s",
+            "--processes", processes,
+        )
+        _, err = await asyncio.to_thread(process.communicate, timeout=30)
+        assert process.returncode == 0, err
+        assert "queues ['default', 'other']" in err
+        assert await conn.fetchval("select count(*) from jobs") == 0
+
+
 async def test_the_process_ends_soon_after_its_grace_whatever_keeps_it(
     start: Start, conn: Connection
 ) -> None:
