@@ -167,6 +167,7 @@ class Listener:
         log.warning("listening: connection lost, connecting again")
         try:
             await self.connect()
+            log.info("listening: connected again")
             self._wake.set()
         except WorkerNameTaken:
             # Most likely the server still keeps this worker's old session, which holds the name.

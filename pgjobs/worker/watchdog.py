@@ -4,9 +4,11 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from datetime import timedelta
 
 log = logging.getLogger("pgjobs.worker")
+
+
+STALL_AFTER_S = 1.0
 
 
 class Watchdog:
@@ -17,9 +19,9 @@ class Watchdog:
     """
 
     def __init__(
-        self, stall_after: timedelta, describe: Callable[[asyncio.Task[object]], str]
+        self, describe: Callable[[asyncio.Task[object]], str], stall_after_s: float = STALL_AFTER_S
     ) -> None:
-        self._stall_after_s = stall_after.total_seconds()
+        self._stall_after_s = stall_after_s
         self._describe = describe
         self._loop = asyncio.get_running_loop()
         self._alive = threading.Event()

@@ -155,7 +155,7 @@ class Worker:
                 try:
                     await self._connect()
                     is_registered = True
-                    with Watchdog(self._lease / 3, self._held.describe):
+                    with Watchdog(self._held.describe):
                         await self._work()
                 finally:
                     self._functions.close()

@@ -1,4 +1,5 @@
 import logging
+import time
 
 import pytest
 
@@ -67,3 +68,28 @@ async def test_no_log_line_and_no_error_shows_the_password(dsn, caplog):
     with pytest.raises(ConnectionLost) as refused_too:
         await app.enqueue("t")
     assert "hush" not in f"{caplog.text} {refused.value!r} {refused_too.value!r} {app!r}"
+
+
+async def test_a_handler_that_blocks_the_event_loop_is_named_after_a_second(
+    app, working, until_status, caplog
+):
+    @app.job("t")
+    async def handler(job):
+        time.sleep(1.7)  # noqa: ASYNC251 - the fault itself
+
+    async with working():
+        job = await app.enqueue("t")
+        await until_status(job.id, "completed")
+    assert f"the event loop has been blocked for 1 s by job {job.id} (t)" in caplog.text
+
+
+async def test_a_listener_that_has_connected_again_says_so(app, conn, working, eventually, caplog):
+    caplog.set_level("INFO", "pgjobs.listener")
+    app.job("t")(lambda job: None)
+    cut = (
+        "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+        " where datname = current_database() and application_name like '% listen'"
+    )
+    async with working():
+        assert await conn.fetchval(cut) == 1
+        await eventually(lambda: "listening: connected again" in caplog.text)
