@@ -18,10 +18,10 @@ from pgjobs.handler.task import Task
 from pgjobs.job.backoff import Backoff
 from pgjobs.job.job import Job, JobStatus, JobType
 from pgjobs.service import JobService
-from pgjobs.worker.worker import Worker
 
 if TYPE_CHECKING:
     from pgjobs.schema.migrate import migrate
+    from pgjobs.worker.worker import Worker
 
 __all__ = [
     "App",
@@ -58,4 +58,8 @@ def __getattr__(name: str) -> Any:
         from pgjobs.schema.migrate import migrate
 
         return migrate
+    if name == "Worker":
+        from pgjobs.worker.worker import Worker
+
+        return Worker
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from datetime import timedelta
-from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack, cast, overload
 from weakref import ref
@@ -32,10 +31,10 @@ from pgjobs.producer import arguments
 from pgjobs.producer.arguments import BatchOptions, EnqueueOptions
 from pgjobs.producer.batch import Batch, batch_of
 from pgjobs.producer.connections import Connections
-from pgjobs.worker.worker import Worker
 
 if TYPE_CHECKING:
     from pgjobs.connection.executor import Conn
+    from pgjobs.worker.worker import Worker
 
 log = logging.getLogger("pgjobs.app")
 
@@ -115,6 +114,8 @@ class App:
     @property
     def version(self) -> str:
         """The installed version of pgjobs."""
+        from importlib.metadata import PackageNotFoundError, version
+
         try:
             return version("pgjobs-queue")
         except PackageNotFoundError:
@@ -271,7 +272,7 @@ class App:
         keep_completed: bool = True,
         listen_dsn: str | None = None,
         plain_concurrency: int = 20,
-    ) -> Worker:
+    ) -> "Worker":
         """Makes a worker for this app's handlers: ``await app.worker().run()``.
 
         ``queues``: in order of preference; None: those of the handlers. ``concurrency``: jobs at
@@ -283,6 +284,9 @@ class App:
         a pooler. ``plain_concurrency``: plain functions at the same time, each in a thread or child
         process, where it may hold a database connection of its own.
         """
+        # Here, since who only enqueues need not load it.
+        from pgjobs.worker.worker import Worker
+
         return Worker(
             self, queues=queues, concurrency=concurrency, name=name, lease=lease, grace=grace,
             keep_completed=keep_completed, plain_concurrency=plain_concurrency,
