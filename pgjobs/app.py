@@ -31,6 +31,7 @@ from pgjobs.producer import arguments
 from pgjobs.producer.arguments import BatchOptions, EnqueueOptions
 from pgjobs.producer.batch import Batch, batch_of
 from pgjobs.producer.connections import Connections
+from pgjobs.verbs import Verbs
 
 if TYPE_CHECKING:
     from pgjobs.connection.executor import Conn
@@ -66,7 +67,7 @@ class Register(Protocol):
     def __call__(self, handler: Callable[[RunningJob[Q]], R], /) -> Task[Q, R]: ...
 
 
-class App:
+class App(Verbs):
     """Handlers by job type, and the database that their jobs are in.
 
     ``dsn``: where the database is; else PGJOBS_DSN, DATABASE_URL, or libpq's PG* variables.
@@ -253,6 +254,12 @@ class App:
             borrower = Borrower(pool, give_up_at=deadline + sending_s(text))
             database = Database(borrower, self.schema)
         return await database.enqueue_many(text) if text else []
+
+    async def _database(self, conn: "Conn | None") -> Database:
+        if conn is not None:
+            return Database(executor(conn), self.schema)
+        pool = await self._connections().for_calls()
+        return Database(Borrower(pool, give_up_at=give_up_at(), adds=False), self.schema)
 
     @staticmethod
     async def _shared(given: dict[str, Any], database: Database) -> dict[str, Any]:

@@ -20,6 +20,32 @@ class Reading(Statements):
         )
         return jobs[0] if jobs else None
 
+    async def find(
+        self,
+        statuses: Sequence[str] | None,
+        job_types: Sequence[str] | None,
+        queues: Sequence[str] | None,
+        limit: int,
+        before: int | None = None,
+        reference_type: str | None = None,
+        reference_id: int | None = None,
+        reference_key: str | None = None,
+    ) -> list[Job[Any]]:
+        """Returns jobs with an id below ``before``, the newest first."""
+        return await self._jobs(
+            f"""select {JOB_COLUMNS} from {{schema}}.jobs
+            where ($1::text[] is null or status = any ($1::text[]))
+                and ($2::text[] is null or job_type = any ($2::text[]))
+                and ($3::text[] is null or queue = any ($3::text[]))
+                and ($5::bigint is null or id < $5::bigint)
+                and ($6::text is null or reference_type = $6::text)
+                and ($7::bigint is null or reference_id = $7::bigint)
+                and ($8::text is null or reference_key = $8::text)
+            order by id desc limit $4::bigint""",
+            statuses, job_types, queues, limit, before, reference_type, reference_id,
+            reference_key,
+        )
+
     async def pending(self, job_type: str | None, limit: int | None) -> list[Job[Any]]:
         """Returns pending jobs, due or not."""
         return await self._jobs(

@@ -125,6 +125,11 @@ class Job(Generic[P]):
         return JobStatus(value) if value in _KNOWN_STATUSES else value
 
     @property
+    def retries_left(self) -> int:
+        """How often the job is retried after further failures."""
+        return max(0, self.max_retries - self.retry_count)
+
+    @property
     def result(self) -> Any:
         """What the handler returned, as plain JSON data."""
         return _decoded(self._value("result"))

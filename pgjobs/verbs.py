@@ -1,0 +1,84 @@
+"""What a program does with jobs that exist: look at them, cancel them, retry them."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from pgjobs.database import Database
+from pgjobs.errors import InvalidArgument, JobNotFound
+from pgjobs.job.job import Job, JobStatus
+from pgjobs.producer.arguments import reference_columns
+
+if TYPE_CHECKING:
+    from pgjobs.connection.executor import Conn
+
+Names = str | Iterable[str] | None
+
+
+class Verbs:
+    """The methods of an app for jobs that exist. With ``conn`` they act in its transaction."""
+
+    async def _database(self, conn: "Conn | None") -> Database:
+        raise NotImplementedError
+
+    async def get(self, job_id: int, *, conn: "Conn | None" = None) -> Job[Any]:
+        """Returns the job with that id; raises ``JobNotFound``."""
+        job = await (await self._database(conn)).get(job_id)
+        if job is None:
+            raise JobNotFound(f"there is no job {job_id}")
+        return job
+
+    async def cancel(
+        self, job_id: int, reason: str | None = None, *, conn: "Conn | None" = None
+    ) -> Job[Any]:
+        """Cancels a pending job; asks the worker of a running one to stop it.
+
+        A running job is returned as it is: it ends cancelled soon after. Raises ``JobNotFound``,
+        and ``JobNotHeld`` if the job has finished otherwise.
+        """
+        return await (await self._database(conn)).cancel(job_id, reason)
+
+    async def retry(self, job_id: int, *, conn: "Conn | None" = None) -> Job[Any]:
+        """Makes a finished job pending now, with its counts at 0.
+
+        Raises ``JobNotFound``, ``JobNotHeld`` if the job has not finished, and ``DuplicateJob`` if
+        another job holds its unique key.
+        """
+        return await (await self._database(conn)).retry(job_id)
+
+    async def list(
+        self,
+        *,
+        status: Names = None,
+        job_type: Names = None,
+        queue: Names = None,
+        reference: tuple[str, int | str | UUID] | None = None,
+        limit: int = 100,
+        before: int | None = None,
+        conn: "Conn | None" = None,
+    ) -> list[Job[Any]]:
+        """Returns jobs, the newest first; ``before``: the id of the last job of the page before.
+
+        ``status``, ``job_type``, ``queue``: one name or several. ``reference``: type and id or key
+        of an entity.
+        """
+        statuses = _names("status", status)
+        if unknown := set(statuses or ()) - {*JobStatus}:
+            raise InvalidArgument(
+                f"there is no status {', '.join(sorted(unknown))}: choose of {', '.join(JobStatus)}"
+            )
+        if not isinstance(limit, int) or limit < 1:
+            raise InvalidArgument(f"limit must be 1 or more, not {limit!r}")
+        columns = {} if reference is None else reference_columns(reference)
+        return await (await self._database(conn)).find(
+            statuses, _names("job_type", job_type), _names("queue", queue), limit, before, **columns
+        )
+
+
+def _names(what: str, given: Names) -> "list[str] | None":
+    if given is None:
+        return None
+    names = [given] if isinstance(given, str) else [*given]
+    if not all(isinstance(name, str) for name in names):
+        raise InvalidArgument(f"{what} must be a name or a list of names, not {given!r}")
+    return [str(name) for name in names]
