@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
 
 from pgjobs.connection.borrowed import borrowed, roll_back
+from pgjobs.connection.executor import executor
 from pgjobs.connection.link import BROKEN
 from pgjobs.database import NULL_WHEN_CLAIMED, Database
 from pgjobs.errors import ConnectionLost, JobNotHeld
@@ -16,6 +17,9 @@ from pgjobs.handler.host import Host
 from pgjobs.handler.run import Run, Stop
 from pgjobs.job.job import NOT_DECODED, Job, P
 from pgjobs.job.payload import encode
+
+if TYPE_CHECKING:
+    from pgjobs.connection.executor import Conn
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,21 @@ class HeldJob(Job[P]):
             if self._run.stop is None:
                 self._run.stop = Stop.SHUTDOWN
             raise asyncio.CancelledError(f"{self._run} is stopping: {self._run.stop.value}")
+
+    async def complete(self, result: object = None, *, conn: "Conn") -> None:
+        """Completes the job in the transaction of ``conn``, together with the handler's writes.
+
+        ``conn``: an asyncpg connection, or an SQLAlchemy ``AsyncSession`` or ``AsyncConnection``,
+        which the handler commits. If the handler rolls back and raises, the job has failed as
+        usual. Raises ``JobNotHeld`` if the job was lost meanwhile: then do not commit.
+        """
+        text = None if result is None else encode(result, "the result")
+        done = await Database(executor(conn), self._app.schema).complete_many(
+            self._holder.worker, [self.id], [self.attempt], [text], self._holder.keep_completed
+        )
+        if not done:
+            raise JobNotHeld(f"job {self.id} is not held in attempt {self.attempt} any more")
+        self._run.may_be_committed = True
 
     @asynccontextmanager
     async def transaction(self, *, result: object = None) -> AsyncIterator[asyncpg.Connection]:

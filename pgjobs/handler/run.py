@@ -38,7 +38,7 @@ class Run:
 
     __slots__ = (
         "ask_to_stop", "claimed_at", "deadline", "halt", "is_asked_to_stop", "is_committed",
-        "is_crashed", "is_plain", "key", "phase", "row", "stop", "task",
+        "is_crashed", "is_plain", "key", "may_be_committed", "phase", "row", "stop", "task",
     )
 
     def __init__(self, row: Row, claimed_at: float) -> None:
@@ -50,6 +50,7 @@ class Run:
         self.phase: Phase = CLAIMED
         self.stop: Stop | None = None
         self.is_asked_to_stop = False  # the worker has begun to stop, and the grace runs
+        self.may_be_committed = False  # `job.complete` has ended the job in some transaction
         self.is_committed = False  # the handler's own transaction has completed the job
         self.deadline = math.inf
         self.task: asyncio.Task[None] | None = None  # null while it waits for a slot

@@ -38,6 +38,8 @@ class Outcome:
     error: str = ""
     retry: bool = True
     after: timedelta | None = None
+    # The handler has completed the job in a transaction of its own, and may have committed.
+    may_be_committed: bool = False
 
 
 COMMITTED = Outcome(End.COMMITTED)

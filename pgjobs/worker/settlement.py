@@ -259,7 +259,9 @@ class Settlement:
 def _log_discarded(group: Sequence[Ended], written: set[int]) -> None:
     for job_id, attempt, outcome in group:
         if job_id not in written:
-            log.warning(
+            is_meant = outcome.may_be_committed and outcome.end is End.COMPLETED
+            log.log(
+                logging.DEBUG if is_meant else logging.WARNING,
                 "job %s: the end of attempt %s (%s) is discarded: the job is not held",
                 job_id, attempt, outcome.end.value, extra={"job_id": job_id, "attempt": attempt},
             )

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -254,6 +255,8 @@ class Worker:
             text = describe(error)
             log.error("%s: an error of pgjobs itself: %s", run, text, extra=run.log_fields)
             outcome = Outcome(End.FAILED, error=text)
+        if run.may_be_committed:
+            outcome = replace(outcome, may_be_committed=True)
         try:
             now = asyncio.get_running_loop().time()
             # Before the settlement, so that the claim for this slot goes out before the write.

@@ -1,10 +1,13 @@
 """``job.transaction()``: the handler's writes and the job's completion in one commit."""
 
 import asyncio
+import contextlib
 from datetime import timedelta
 
 import asyncpg
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from pgjobs import App, ConnectionLost, JobNotHeld
 from pgjobs.connection import borrowed
@@ -304,3 +307,73 @@ async def test_the_log_says_once_that_transactions_wait_for_an_exhausted_pool(
     assert len(warnings) == 1
     assert "all 1 connections of the pool" in warnings[0]
     assert "pool_size" in warnings[0]
+
+
+@pytest.fixture
+async def sessions(pgjobs_dsn):
+    """Makes SQLAlchemy sessions on the test's database."""
+    engine = create_async_engine(pgjobs_dsn.replace("postgresql://", "postgresql+asyncpg://"))
+    yield async_sessionmaker(engine)
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("keep", [True, False])
+async def test_a_job_is_completed_in_the_session_of_an_orm_quietly(
+    app, conn, written, sessions, caplog, keep
+):
+    caplog.set_level("INFO", "pgjobs")
+    inside = []
+
+    @app.job("t")
+    async def handler(job):
+        async with sessions() as session, session.begin():
+            await session.execute(text("insert into ledger values (:id)"), {"id": job.id})
+            await job.complete({"n": 1}, conn=session)
+            inside.append((await written(), (await conn.fetchrow(STATUS, job.id))["status"]))
+        return {"ignored": True}
+
+    job = await app.enqueue("t")
+    await app.worker(keep_completed=keep).run(until_empty=True)
+    assert inside == [([], "processing")]
+    assert await written() == [job.id]
+    row = await conn.fetchrow(STATUS, job.id)
+    assert row is None if not keep else tuple(row) == ("completed", '{"n": 1}', 0, 1)
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+
+
+async def test_a_session_that_is_rolled_back_undoes_the_completion(app, conn, written, sessions):
+    @app.job("t", max_retries=0)
+    async def handler(job):
+        async with sessions() as session, session.begin():
+            await session.execute(text("insert into ledger values (:id)"), {"id": job.id})
+            await job.complete(conn=session)
+            raise ValueError("not after all")
+
+    job = await app.enqueue("t")
+    await app.worker().run(until_empty=True)
+    row = await conn.fetchrow("select status, error from jobs where id = $1", job.id)
+    assert (row["status"], await written()) == ("failed", [])
+    assert row["error"].startswith("ValueError: not after all")
+
+
+async def test_a_job_that_was_lost_cannot_be_completed_in_a_session(
+    app, conn, written, sessions, caplog
+):
+    raised = []
+
+    @app.job("t")
+    async def handler(job):
+        await conn.execute("update jobs set attempt = attempt + 1")
+        with contextlib.suppress(JobNotHeld):
+            async with sessions() as session, session.begin():
+                await session.execute(text("insert into ledger values (:id)"), {"id": job.id})
+                try:
+                    await job.complete(conn=session)
+                except JobNotHeld:
+                    raised.append(job.id)
+                    raise
+        await conn.execute("update jobs set attempt = attempt - 1")
+
+    job = await app.enqueue("t")
+    await app.worker().run(until_empty=True)
+    assert (raised, await written()) == ([job.id], [])
