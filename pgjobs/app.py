@@ -199,7 +199,7 @@ class App(Verbs):
         if job_type not in self._unknown_types and len(self._unknown_types) < MAX_WARNINGS:
             self._unknown_types.add(job_type)
             log.warning(
-                "jobs of type %s are enqueued, and this app has no handler for them, but for %s",
+                "jobs of type %r are enqueued, and this app has no handler for them, but for %s",
                 job_type, list(self.tasks),
             )
         return given

@@ -288,7 +288,7 @@ async def test_an_app_with_handlers_warns_once_of_a_type_that_it_does_not_know(a
         await app.enqueue("tt")
         await app.enqueue("t")
     assert [r.getMessage() for r in caplog.records] == [
-        "jobs of type tt are enqueued, and this app has no handler for them, but for ['t']"
+        "jobs of type 'tt' are enqueued, and this app has no handler for them, but for ['t']"
     ]
 
 
