@@ -1,5 +1,6 @@
 """What a program does with jobs that exist: look at them, cancel them, retry them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 Names = str | Iterable[str] | None
 
 
-class Verbs:
+class Verbs(ABC):
     """The methods of an app for jobs that exist. With ``conn`` they act in its transaction."""
 
-    async def _database(self, conn: "Conn | None") -> Database:
-        raise NotImplementedError
+    @abstractmethod
+    async def _database(self, conn: "Conn | None") -> Database: ...
 
     async def get(self, job_id: int, *, conn: "Conn | None" = None) -> Job[Any]:
         """Returns the job with that id; raises ``JobNotFound``."""
