@@ -46,6 +46,8 @@ def job_arguments(job_type: str, options: Any, known: type = EnqueueOptions) -> 
     if job_type is None:
         raise InvalidArgument("job_type is missing")
     arguments: dict[str, Any] = {"job_type": _checked("job_type", job_type, str)}
+    if not options:
+        return arguments
     for name, value in options.items():
         if name not in known.__annotations__:
             raise TypeError(f"unknown option {name!r}: not in {', '.join(known.__annotations__)}")

@@ -1,6 +1,5 @@
 """Many jobs as one JSON text, the argument of ``jobs_enqueue_many``."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -26,7 +25,8 @@ def batch_of_texts(texts: Sequence[str]) -> Batch:
     """A job for each payload, which is JSON text already."""
 
     def text(item: dict[str, Any]) -> str:
-        items = ",".join(with_payload(item, payload) for payload in texts)
+        shared = encode(item, "an option")
+        items = ",".join(with_payload(shared, payload) for payload in texts)
         if (size := len(items.encode())) > MAX_BYTES:
             raise InvalidArgument(
                 f"the payloads have {size:,} bytes, more than {MAX_BYTES:,}: enqueue fewer at once"
@@ -43,6 +43,6 @@ def several(payloads: Iterable[object]) -> Iterable[object]:
     return payloads
 
 
-def with_payload(item: dict[str, Any], payload: str) -> str:
-    """The object of one job; the payload is JSON text already."""
-    return f'{json.dumps(item)[:-1]}, "payload": {payload}}}'
+def with_payload(item: str, payload: str) -> str:
+    """The object of one job, as JSON text. ``item``: the object without its payload."""
+    return f'{item[:-1]},"payload":{payload}}}'

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import asyncpg
+from pydantic_core import PydanticSerializationError, to_json
 
 from pgjobs.connection.alarm import Alarm
 from pgjobs.connection.link import BROKEN, Link
@@ -141,16 +142,18 @@ class Producer:
 
     async def _send_shared(self, batch: Sequence[Request]) -> bool:
         """Sends one statement for all; False: one call was refused, so no job was added."""
-        for request in batch:
-            request.is_sent = True
         try:
-            rows: Sequence[Row] = await self._database.enqueue_together(
-                [with_payload(as_item(request.arguments), request.payload) for request in batch]
-            )
+            items = [
+                with_payload(to_json(as_item(request.arguments)).decode(), request.payload)
+                for request in batch
+            ]
+            for request in batch:
+                request.is_sent = True
+            rows: Sequence[Row] = await self._database.enqueue_together(items)
         except BROKEN:
             # The commit may have happened; only the callers can decide to try again.
             raise
-        except (asyncpg.PostgresError, PgjobsError):
+        except (asyncpg.PostgresError, PgjobsError, PydanticSerializationError):
             for request in batch:
                 request.is_sent = False
             return False

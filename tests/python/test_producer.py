@@ -130,15 +130,22 @@ async def test_closing_an_app_sends_the_waiting_calls(app, conn):
     assert await conn.fetchval("select count(*) from jobs") == 600
 
 
-@pytest.mark.parametrize("odd", [{"queue": 7}, {"priority": "3"}, {"max_retries": "1"}], ids=repr)
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"queue": 7}, {"priority": "3"}, {"max_retries": "1"}, {"queue": "\ud800"},
+        {"queue": "a\0"}, {"priority": 2**70},
+    ],
+    ids=ascii,
+)
 async def test_a_call_that_is_refused_alone_is_refused_among_others(app, odd):
     with pytest.raises(InvalidArgument):
         await app.enqueue("t", **odd)
-    good, bad, _ = await asyncio.gather(
+    _, bad, neighbour = await asyncio.gather(
         app.enqueue("t"), app.enqueue("t", **odd), app.enqueue("t"), return_exceptions=True
     )
-    assert not isinstance(good, Exception)
     assert isinstance(bad, InvalidArgument)
+    assert not isinstance(neighbour, BaseException)
 
 
 async def test_jobs_with_a_moment_or_a_backoff_share_a_statement_too(app, conn):
