@@ -72,6 +72,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/claim/_jobs_lock_suspect.sql
 \ir functions/claim/_jobs_next_due.sql
 \ir functions/claim/_jobs_next_level.sql
+\ir functions/claim/_jobs_types_pending.sql
 \ir functions/claim/_jobs_types_present.sql
 -- functions/finish: how a run ends: completed, failed, given back
 \ir functions/finish/jobs_complete.sql

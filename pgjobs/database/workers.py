@@ -36,15 +36,17 @@ class Workers(Statements):
         """Takes a worker off the register."""
         await self._rows("select {schema}.jobs_worker_stop($1::text)", worker)
 
-    async def worker_tick(self, worker: str, *, is_full: bool = True) -> Row | None:
+    async def worker_tick(
+        self, worker: str, is_full: bool = True, queues: Sequence[str] | None = None
+    ) -> Row | None:
         """Sends a tick; returns ``others_work``, ``may_be_silent``, ``due``, ``more``.
 
         None: the worker is not registered any more.
         """
         rows = await self._rows(
             """select others_work, may_be_silent, due, more
-            from {schema}._jobs_worker_tick($1::text, $2::boolean)""",
-            worker, is_full,
+            from {schema}._jobs_worker_tick($1::text, $2::boolean, $3::text[])""",
+            worker, is_full, queues,
         )
         return rows[0] if rows else None
 

@@ -19,6 +19,7 @@ from pgjobs.worker.floors import ALL_LEVELS
 from pgjobs.worker.heartbeat import Heartbeat
 from pgjobs.worker.held import Held
 from pgjobs.worker.mode import Mode
+from pgjobs.worker.rounds import Rounds
 from pgjobs.worker.wake import Wake
 
 log = logging.getLogger("pgjobs.listener")
@@ -66,6 +67,7 @@ class Listener:
         self._worker = worker
         self._registration = (list(queues), list(job_types), concurrency, version)
         self._queues = frozenset(queues)
+        self._rounds = Rounds(queues, job_types)
         self._held = held
         self._wake = wake
         self._claimer = claimer
@@ -105,6 +107,7 @@ class Listener:
         if self._first_started_at is None:
             self._first_started_at = row["started_at"]
         # This worker missed all signals until now.
+        self._rounds.hear_of_all()
         self._seen = None
         self._next_watch = self._next_full_tick = 0.0
         await self._change_mode()
@@ -231,12 +234,14 @@ class Listener:
             # A signal that comes meanwhile may ask for the next full tick.
             self._next_full_tick = math.inf
             self._last_full_tick = self._now()
+        queues = self._rounds.next() if is_full else None
         try:
             if self._has_predecessor:
                 await self._recover_predecessor()
-            tick = await self._database.worker_tick(self._worker, is_full=is_full)
+            tick = await self._database.worker_tick(self._worker, is_full=is_full, queues=queues)
         except BaseException:
             if is_full:
+                self._rounds.hear_of_all()
                 self._next_full_tick = 0.0
             raise
         if tick is None:
@@ -305,6 +310,7 @@ class Listener:
         self.work_seen()
         if run_at == "0":
             # It is not known from when on jobs may be due.
+            self._rounds.hear(queue)
             self._next_full_tick = self._last_full_tick + MIN_BETWEEN_FULL_TICKS_S
             self._changed.set()
             return

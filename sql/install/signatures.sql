@@ -91,7 +91,8 @@ begin
         ('_jobs_next_due', $$timestamp with time zone$$, $$
             queues text[], job_types text[] DEFAULT NULL::text[],
             floors jsonb DEFAULT NULL::jsonb,
-            since timestamp with time zone DEFAULT 'infinity'::timestamp with time zone
+            since timestamp with time zone DEFAULT 'infinity'::timestamp with time zone,
+            before timestamp with time zone DEFAULT 'infinity'::timestamp with time zone
         $$),
         ('_jobs_next_level', $$integer$$, $$queue text, below integer, floors jsonb$$),
         ('_jobs_notify', $$trigger$$, $$$$),
@@ -121,7 +122,11 @@ begin
             jobs bigint DEFAULT 1, job_types text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_signal_jobs', $$void$$, $$job_ids bigint[]$$),
-        ('_jobs_types_present', $$text[]$$, $$queue text, priority integer$$),
+        ('_jobs_types_pending', $$text[]$$, $$$$),
+        ('_jobs_types_present', $$text[]$$, $$
+            queue text, priority integer,
+            until timestamp with time zone DEFAULT 'infinity'::timestamp with time zone
+        $$),
         ('_jobs_unpack', $$
             TABLE(job_type text, payload jsonb, queue text, priority integer,
             run_at timestamp with time zone, reference_type text, reference_id bigint,
@@ -140,7 +145,7 @@ begin
             TABLE(others_work boolean, may_be_silent boolean, due timestamp with time zone,
             more boolean)
         $$, $$
-            worker text, is_full boolean DEFAULT true
+            worker text, is_full boolean DEFAULT true, queues text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_worker_watch', $$
             TABLE(may_be_silent boolean, others_poll boolean, due timestamp with time zone,

@@ -143,7 +143,8 @@ begin
         ('_jobs_next_due', $$timestamp with time zone$$, $$
             queues text[], job_types text[] DEFAULT NULL::text[],
             floors jsonb DEFAULT NULL::jsonb,
-            since timestamp with time zone DEFAULT 'infinity'::timestamp with time zone
+            since timestamp with time zone DEFAULT 'infinity'::timestamp with time zone,
+            before timestamp with time zone DEFAULT 'infinity'::timestamp with time zone
         $$),
         ('_jobs_next_level', $$integer$$, $$queue text, below integer, floors jsonb$$),
         ('_jobs_notify', $$trigger$$, $$$$),
@@ -173,7 +174,11 @@ begin
             jobs bigint DEFAULT 1, job_types text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_signal_jobs', $$void$$, $$job_ids bigint[]$$),
-        ('_jobs_types_present', $$text[]$$, $$queue text, priority integer$$),
+        ('_jobs_types_pending', $$text[]$$, $$$$),
+        ('_jobs_types_present', $$text[]$$, $$
+            queue text, priority integer,
+            until timestamp with time zone DEFAULT 'infinity'::timestamp with time zone
+        $$),
         ('_jobs_unpack', $$
             TABLE(job_type text, payload jsonb, queue text, priority integer,
             run_at timestamp with time zone, reference_type text, reference_id bigint,
@@ -192,7 +197,7 @@ begin
             TABLE(others_work boolean, may_be_silent boolean, due timestamp with time zone,
             more boolean)
         $$, $$
-            worker text, is_full boolean DEFAULT true
+            worker text, is_full boolean DEFAULT true, queues text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_worker_watch', $$
             TABLE(may_be_silent boolean, others_poll boolean, due timestamp with time zone,
@@ -1315,6 +1320,9 @@ comment on function _jobs_valid_delays is
 -- The claim moves the bound on until it has max_jobs. So it reads about as many rows as it takes,
 -- whatever waits in other types, levels and queues or in the future.
 --
+-- Of many types it first asks whether anything is due in the level, by one probe per type: the bound
+-- and the update would cost two.
+--
 -- The settings leave the planner no choice but index scans: on a table without statistics any other
 -- plan (a sequential scan, a bitmap and a sort) costs a thousand times more.
 --
@@ -1345,6 +1353,8 @@ set jit = off
 as $$
 declare
     c_last_id constant bigint := 9223372036854775807;
+    c_few_types constant int := 8;
+    c_few_queues constant int := 8;
     v_now timestamptz := clock_timestamp();
     v_lease_until timestamptz;
     v_left int := coalesce(max_jobs, 1);
@@ -1356,8 +1366,10 @@ declare
     v_crashed bigint[];
     v_takes_crashed boolean;
     v_level int;
-    v_wanted_types text[] := case when cardinality(job_types) > 1
-        then array(select distinct unnest(job_types)) else job_types end;
+    v_wanted_types text[] := case
+        when cardinality(job_types) > 1 then array(select distinct unnest(job_types))
+        when job_types is null and cardinality(queues) > c_few_queues then _jobs_types_pending()
+        else job_types end;
     v_types text[];
     v_after_run_at timestamptz;
     v_after_id bigint;
@@ -1393,11 +1405,27 @@ begin
             v_after_run_at := least(v_now - interval '0.2 seconds', coalesce(
                 (floors -> v_queue ->> v_level::text)::timestamptz, '-infinity'));
             v_after_id := 0;
-            v_types := coalesce(v_wanted_types, _jobs_types_present(v_queue, v_level));
+            v_types := coalesce(v_wanted_types, _jobs_types_present(v_queue, v_level, v_now));
             if v_takes_crashed then
                 v_crashed := _jobs_lock_crashed(v_queue, v_level, v_types, v_now, v_left);
                 v_first := v_first || v_crashed;
                 v_left := v_left - cardinality(v_crashed);
+            end if;
+            if cardinality(v_types) not between 1 and c_few_types and v_first = '{}' then
+                continue when not exists (
+                    select from unnest(v_types) t(job_type)
+                    cross join lateral (
+                        select from jobs j
+                        where j.status = 'pending'
+                            and j.queue = v_queue
+                            and j.priority = v_level
+                            and j.job_type = t.job_type
+                            and j.run_at >= v_after_run_at
+                            and j.run_at <= v_now
+                            and j.crash_count = 0
+                        order by j.run_at, j.id
+                        limit 1
+                    ) due);
             end if;
             v_chunk := case when cardinality(v_types) = 1 then v_left else least(
                 v_left, 8 + 2 * least(v_left, 10000) / greatest(cardinality(v_types), 1)) end;
@@ -1713,12 +1741,14 @@ comment on function _jobs_lock_suspect is
 
 -- functions/claim/_jobs_next_due.sql
 -- floors: as for jobs_claim. since: reads each level from there on if that is lower than its floor.
--- Like a claim, it reads from 0.2 s below now at the latest.
+-- Like a claim, it reads from 0.2 s below now at the latest. before: what is due later does not
+-- matter, and null comes back for it.
 create or replace function _jobs_next_due(
     queues text[],
     job_types text[] default null,
     floors jsonb default null,
-    since timestamptz default 'infinity'
+    since timestamptz default 'infinity',
+    before timestamptz default 'infinity'
 ) returns timestamptz
 language plpgsql stable security definer
 set search_path from current
@@ -1729,12 +1759,17 @@ set enable_sort = off
 set jit = off
 as $$
 declare
+    c_few_queues constant int := 8;
     v_from timestamptz := least(since, clock_timestamp() - interval '0.2 seconds');
-    v_wanted_types text[] := case when cardinality(job_types) > 1
-        then array(select distinct unnest(job_types)) else job_types end;
+    v_wanted_types text[] := case
+        when cardinality(job_types) > 1 then array(select distinct unnest(job_types))
+        when job_types is null and cardinality(queues) > c_few_queues then _jobs_types_pending()
+        else job_types end;
+    v_types text[];
     v_queue text;
     v_level int;
     v_floor timestamptz;
+    v_before timestamptz := before;
     v_due timestamptz;
 begin
     foreach v_queue in array array(select distinct unnest(queues)) loop
@@ -1746,10 +1781,11 @@ begin
             exit when v_level is null;
             v_floor := least(v_from, coalesce(
                 (floors -> v_queue ->> v_level::text)::timestamptz, '-infinity'));
+            v_types := coalesce(
+                v_wanted_types, _jobs_types_present(v_queue, v_level, v_before));
             v_due := least(v_due, (
                 select min(first.run_at)
-                from unnest(coalesce(v_wanted_types, _jobs_types_present(v_queue, v_level)))
-                    t(job_type)
+                from unnest(v_types) t(job_type)
                 cross join lateral (
                     select j.run_at from jobs j
                     where j.status = 'pending'
@@ -1757,12 +1793,14 @@ begin
                         and j.priority = v_level
                         and j.job_type = t.job_type
                         and j.run_at >= v_floor
+                        and j.run_at < v_before
                         -- A due job that was lost may wait for the end of another one, not for a
                         -- time.
                         and (j.crash_count = 0 or j.run_at > clock_timestamp())
                     order by j.run_at
                     limit 1
                 ) first));
+            v_before := least(v_before, v_due);
         end loop;
     end loop;
     return v_due;
@@ -1803,13 +1841,49 @@ $$;
 comment on function _jobs_next_level is
     'internal: the next priority below this one that may have pending jobs; null: none';
 
+-- functions/claim/_jobs_types_pending.sql
+-- For a claim of many queues, whatever their types: one list for all queues costs less than a list
+-- for each. Like _jobs_types_present it goes from type to type by one index probe each.
+create or replace function _jobs_types_pending() returns text[]
+language sql stable
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set enable_incremental_sort = off
+set jit = off
+as $$
+with recursive pending(job_type) as (
+    (
+        select j.job_type from jobs j
+        where j.status = 'pending'
+        order by j.status, j.job_type
+        limit 1
+    )
+    union all
+    select n.job_type
+    from pending p
+    cross join lateral (
+        select j.job_type from jobs j
+        where j.status = 'pending' and j.job_type > p.job_type
+        order by j.status, j.job_type
+        limit 1
+    ) n
+)
+select coalesce(array_agg(p.job_type), '{}') from pending p
+$$;
+
+comment on function _jobs_types_pending is
+    'internal: the types of the pending jobs of all queues';
+
 -- functions/claim/_jobs_types_present.sql
 -- Goes from type to type by one index probe each, instead of reading all rows. The order has to be
 -- that of ix_jobs_claim: ix_jobs_status_type has the types in order too, but the types of all
 -- queues.
 create or replace function _jobs_types_present(
     queue text,
-    priority int
+    priority int,
+    until timestamptz default 'infinity'
 ) returns text[]
 language sql stable
 set search_path from current
@@ -1819,29 +1893,31 @@ set enable_sort = off
 set enable_incremental_sort = off
 set jit = off
 as $$
-with recursive present(job_type) as (
+with recursive present(job_type, run_at) as (
     (
-        select j.job_type from jobs j
+        select j.job_type, j.run_at from jobs j
         where j.status = 'pending' and j.queue = _jobs_types_present.queue
             and j.priority = _jobs_types_present.priority
         order by j.job_type, j.run_at, j.id
         limit 1
     )
     union all
-    select (
-        select j.job_type from jobs j
+    select n.job_type, n.run_at
+    from present p
+    cross join lateral (
+        select j.job_type, j.run_at from jobs j
         where j.status = 'pending' and j.queue = _jobs_types_present.queue
             and j.priority = _jobs_types_present.priority and j.job_type > p.job_type
         order by j.job_type, j.run_at, j.id
-        limit 1)
-    from present p
-    where p.job_type is not null
+        limit 1
+    ) n
 )
-select coalesce(array_agg(p.job_type), '{}') from present p where p.job_type is not null
+select coalesce(array_agg(p.job_type), '{}') from present p
+where p.run_at <= _jobs_types_present.until
 $$;
 
 comment on function _jobs_types_present is
-    'internal: the types of the pending jobs of one queue and priority';
+    'internal: the types that have a job pending up to that run_at in one queue and priority';
 
 -- functions/finish: how a run ends: completed, failed, given back
 -- functions/finish/jobs_complete.sql
@@ -2917,8 +2993,9 @@ begin
                      or w.job_types && v_me.job_types)
                 and _jobs_is_locked(w.listening_key))
     loop
-        v_due := _jobs_next_due(array[v_queue], v_me.job_types, floors);
-        if v_due <= clock_timestamp() then
+        v_due := _jobs_next_due(
+            array[v_queue], v_me.job_types, floors, before => clock_timestamp());
+        if v_due is not null then
             perform _jobs_signal(v_queue, v_due, jobs => 2, job_types => v_me.job_types);
         end if;
     end loop;
@@ -3018,10 +3095,15 @@ comment on function _jobs_worker_modes is
 -- such a tick only notices deaths, and workers whose heartbeats have just failed to come; else it
 -- reads no index of finished jobs. Any tick tests the connection.
 --
+-- queues: of the worker's, those in which a full tick looks for due jobs; null: all.
+--
 -- A suspect that waits for a worker without one is reported as due, because no signal is sent when
 -- a worker may take its next suspect.
-create or replace function _jobs_worker_tick(worker text, is_full boolean default true)
-returns table (others_work boolean, may_be_silent boolean, due timestamptz, more boolean)
+create or replace function _jobs_worker_tick(
+    worker text,
+    is_full boolean default true,
+    queues text[] default null
+) returns table (others_work boolean, may_be_silent boolean, due timestamptz, more boolean)
 language plpgsql volatile security definer
 set search_path from current
 set enable_seqscan = off
@@ -3063,7 +3145,9 @@ begin
         or is_full and exists (select from jobs j
                                where j.status = 'processing' and j.worker <> v_me.worker);
     due := least(
-        case when is_full then _jobs_next_due(v_me.queues, v_me.job_types) end,
+        case when is_full then _jobs_next_due(
+            coalesce(_jobs_worker_tick.queues, v_me.queues), v_me.job_types,
+            before => clock_timestamp()) end,
         -- In the order of ix_jobs_crashed: planned on an empty table, all indexes of pending jobs
         -- cost the same.
         (select min(c.run_at)
@@ -3133,8 +3217,8 @@ begin
             select jsonb_object_agg(x.xid::text, coalesce(
                 (seen -> 'open' ->> x.xid::text)::timestamptz, v_before_last))
             from pg_snapshot_xip(v_snapshot) x(xid)), '{}'));
-    due := _jobs_next_due(v_me.queues, v_me.job_types, floors, v_since);
-    due := case when due <= clock_timestamp() then due end;
+    due := _jobs_next_due(
+        v_me.queues, v_me.job_types, floors, v_since, before => clock_timestamp());
     return next;
 end
 $$;

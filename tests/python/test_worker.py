@@ -372,12 +372,12 @@ async def test_a_full_tick_that_the_server_refuses_is_tried_again(
 ):
     original, refused, done = Database.worker_tick, [], []
 
-    async def worker_tick(self, worker, *, is_full=True):
+    async def worker_tick(self, worker, is_full=True, queues=None):
         if is_full and len(refused) < 2:
             refused.append(1)
             raise asyncpg.LockNotAvailableError("refused")
         done.append(is_full)
-        return await original(self, worker, is_full=is_full)
+        return await original(self, worker, is_full, queues)
 
     monkeypatch.setattr(Database, "worker_tick", worker_tick)
     async with working():

@@ -22,9 +22,11 @@ insert into jobs (job_type, queue, run_at)
     select 't', 'other', clock_timestamp() - interval '1 hour' from generate_series(1, 10000);
 insert into jobs (job_type, queue, run_at)
     select 't', 'default', clock_timestamp() - interval '30 minutes' from generate_series(1, 100);
+insert into jobs (job_type, queue, run_at)
+    select 't', 'later', clock_timestamp() + interval '1 hour' from generate_series(1, 5000);
 insert into jobs (job_type, status, finished_at, reference_type, reference_id)
     select 't', 'completed', clock_timestamp() - interval '8 days', 'file', n
-    from generate_series(1, 39500) n;
+    from generate_series(1, 34500) n;
 insert into jobs (job_type, status, finished_at, error)
     select 't', 'failed', clock_timestamp() - interval '8 days', 'e' from generate_series(1, 300);
 insert into jobs (job_type, status, worker, attempt, lease_until)
@@ -37,13 +39,23 @@ insert into jobs (job_type, reference_type, reference_key)
 insert into jobs (job_type, reference_type) select 'rare', 'rare' from generate_series(1, 59);
 """
 
+MANY = "array['t', 'u', 'v1', 'v2', 'v3', 'v4', 'v5', 'v6', 'v7', 'v8']"
+
 # Each statement changes or returns one row, or ten rows.
 CALLS = {
     "claim one type": "select * from jobs_claim('me', '{default}', 10, job_types => '{t}')",
     "claim two types": "select * from jobs_claim('me', '{default}', 10, job_types => '{t,u}')",
     "claim any type": "select * from jobs_claim('me', '{default,other}', 10)",
     "claim of an empty queue": "select * from jobs_claim('me', '{empty}', 10)",
+    "claim many types": f"select * from jobs_claim('me', '{{default}}', 10, job_types => {MANY})",
+    "claim many types, none due":
+        f"select * from jobs_claim('me', '{{empty,later}}', 10, job_types => {MANY})",
+    "claim many queues": f"select * from jobs_claim('me', {MANY} || '{{later,default}}', 10)",
     "next_due": "select jobs_next_due('{default,other}', '{t,u}')",
+    "next_due many types": f"select jobs_next_due('{{default,other}}', {MANY})",
+    "next_due many queues": f"select jobs_next_due({MANY} || '{{default,other}}')",
+    "due many types": f"""select _jobs_next_due('{{default,other,later}}', {MANY},
+        before => clock_timestamp())""",
     "next_due any type": "select jobs_next_due('{default,other}')",
     "start": "select * from jobs_start({pending}, 'me')",
     "complete": "select * from jobs_complete({one})",
@@ -218,6 +230,9 @@ SEEN = """jsonb_build_object('at', clock_timestamp() - interval '0.15 s',
     'before', clock_timestamp() - interval '0.3 s', 'open', '{}'::jsonb)"""
 AFTERWARDS = {
     "next_due": f"select _jobs_next_due('{{default}}', '{{t,u}}', {FLOORS})",
+    "next_due many types": f"select _jobs_next_due('{{default}}', {MANY}, {FLOORS})",
+    "claim many types":
+        f"select * from jobs_claim('me', floors => {FLOORS}, job_types => {MANY})",
     "claim": f"select * from jobs_claim('me', floors => {FLOORS}, job_types => '{{t}}')",
     "watch": f"select * from _jobs_worker_watch('me', {FLOORS}, {SEEN})",
     "light tick": "select * from _jobs_worker_tick('me', false)",

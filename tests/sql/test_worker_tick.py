@@ -60,6 +60,15 @@ async def test_a_job_that_was_lost_and_is_due_is_reported_by_each_tick(
     assert (await conn.fetchrow(tick, "me"))["due"] == (await row(lost))["run_at"]
 
 
+async def test_a_tick_for_some_queues_looks_at_those_alone(conn, job, row):
+    tick = "select due from _jobs_worker_tick('me', queues => $1)"
+    await conn.execute("select from jobs_worker_start('me', '{a,b}', null, 1)")
+    due = await job(queue="b")
+    assert await conn.fetchval(tick, ["a"]) is None
+    for queues in (["b"], ["a", "b"], None):
+        assert await conn.fetchval(tick, queues) == (await row(due))["run_at"]
+
+
 @pytest.mark.parametrize("tick", [TICK, LIGHT])
 async def test_the_tick_of_a_worker_without_a_row_or_without_its_name_returns_no_row(conn, tick):
     assert await conn.fetch(tick, "me") == []

@@ -251,8 +251,8 @@ async def test_a_producer_that_ends_while_jobs_are_looked_for_is_found_by_the_ne
     await conn.execute(
         """alter function _jobs_next_due rename to _original;
         create function _jobs_next_due(queues text[], job_types text[], floors jsonb,
-            since timestamptz) returns timestamptz language plpgsql as $$
-        declare v_due timestamptz := _original(queues, job_types, floors, since);
+            since timestamptz, before timestamptz) returns timestamptz language plpgsql as $$
+        declare v_due timestamptz := _original(queues, job_types, floors, since, before);
         begin
             perform pg_advisory_lock_shared(4711);
             perform pg_advisory_unlock_shared(4711);

@@ -7,6 +7,9 @@
 -- The claim moves the bound on until it has max_jobs. So it reads about as many rows as it takes,
 -- whatever waits in other types, levels and queues or in the future.
 --
+-- Of many types it first asks whether anything is due in the level, by one probe per type: the bound
+-- and the update would cost two.
+--
 -- The settings leave the planner no choice but index scans: on a table without statistics any other
 -- plan (a sequential scan, a bitmap and a sort) costs a thousand times more.
 --
@@ -37,6 +40,8 @@ set jit = off
 as $$
 declare
     c_last_id constant bigint := 9223372036854775807;
+    c_few_types constant int := 8;
+    c_few_queues constant int := 8;
     v_now timestamptz := clock_timestamp();
     v_lease_until timestamptz;
     v_left int := coalesce(max_jobs, 1);
@@ -48,8 +53,10 @@ declare
     v_crashed bigint[];
     v_takes_crashed boolean;
     v_level int;
-    v_wanted_types text[] := case when cardinality(job_types) > 1
-        then array(select distinct unnest(job_types)) else job_types end;
+    v_wanted_types text[] := case
+        when cardinality(job_types) > 1 then array(select distinct unnest(job_types))
+        when job_types is null and cardinality(queues) > c_few_queues then _jobs_types_pending()
+        else job_types end;
     v_types text[];
     v_after_run_at timestamptz;
     v_after_id bigint;
@@ -85,11 +92,27 @@ begin
             v_after_run_at := least(v_now - interval '0.2 seconds', coalesce(
                 (floors -> v_queue ->> v_level::text)::timestamptz, '-infinity'));
             v_after_id := 0;
-            v_types := coalesce(v_wanted_types, _jobs_types_present(v_queue, v_level));
+            v_types := coalesce(v_wanted_types, _jobs_types_present(v_queue, v_level, v_now));
             if v_takes_crashed then
                 v_crashed := _jobs_lock_crashed(v_queue, v_level, v_types, v_now, v_left);
                 v_first := v_first || v_crashed;
                 v_left := v_left - cardinality(v_crashed);
+            end if;
+            if cardinality(v_types) not between 1 and c_few_types and v_first = '{}' then
+                continue when not exists (
+                    select from unnest(v_types) t(job_type)
+                    cross join lateral (
+                        select from jobs j
+                        where j.status = 'pending'
+                            and j.queue = v_queue
+                            and j.priority = v_level
+                            and j.job_type = t.job_type
+                            and j.run_at >= v_after_run_at
+                            and j.run_at <= v_now
+                            and j.crash_count = 0
+                        order by j.run_at, j.id
+                        limit 1
+                    ) due);
             end if;
             v_chunk := case when cardinality(v_types) = 1 then v_left else least(
                 v_left, 8 + 2 * least(v_left, 10000) / greatest(cardinality(v_types), 1)) end;

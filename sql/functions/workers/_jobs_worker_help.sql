@@ -20,8 +20,9 @@ begin
                      or w.job_types && v_me.job_types)
                 and _jobs_is_locked(w.listening_key))
     loop
-        v_due := _jobs_next_due(array[v_queue], v_me.job_types, floors);
-        if v_due <= clock_timestamp() then
+        v_due := _jobs_next_due(
+            array[v_queue], v_me.job_types, floors, before => clock_timestamp());
+        if v_due is not null then
             perform _jobs_signal(v_queue, v_due, jobs => 2, job_types => v_me.job_types);
         end if;
     end loop;

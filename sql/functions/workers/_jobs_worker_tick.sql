@@ -3,10 +3,15 @@
 -- such a tick only notices deaths, and workers whose heartbeats have just failed to come; else it
 -- reads no index of finished jobs. Any tick tests the connection.
 --
+-- queues: of the worker's, those in which a full tick looks for due jobs; null: all.
+--
 -- A suspect that waits for a worker without one is reported as due, because no signal is sent when
 -- a worker may take its next suspect.
-create or replace function _jobs_worker_tick(worker text, is_full boolean default true)
-returns table (others_work boolean, may_be_silent boolean, due timestamptz, more boolean)
+create or replace function _jobs_worker_tick(
+    worker text,
+    is_full boolean default true,
+    queues text[] default null
+) returns table (others_work boolean, may_be_silent boolean, due timestamptz, more boolean)
 language plpgsql volatile security definer
 set search_path from current
 set enable_seqscan = off
@@ -48,7 +53,9 @@ begin
         or is_full and exists (select from jobs j
                                where j.status = 'processing' and j.worker <> v_me.worker);
     due := least(
-        case when is_full then _jobs_next_due(v_me.queues, v_me.job_types) end,
+        case when is_full then _jobs_next_due(
+            coalesce(_jobs_worker_tick.queues, v_me.queues), v_me.job_types,
+            before => clock_timestamp()) end,
         -- In the order of ix_jobs_crashed: planned on an empty table, all indexes of pending jobs
         -- cost the same.
         (select min(c.run_at)

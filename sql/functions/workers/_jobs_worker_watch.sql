@@ -51,8 +51,8 @@ begin
             select jsonb_object_agg(x.xid::text, coalesce(
                 (seen -> 'open' ->> x.xid::text)::timestamptz, v_before_last))
             from pg_snapshot_xip(v_snapshot) x(xid)), '{}'));
-    due := _jobs_next_due(v_me.queues, v_me.job_types, floors, v_since);
-    due := case when due <= clock_timestamp() then due end;
+    due := _jobs_next_due(
+        v_me.queues, v_me.job_types, floors, v_since, before => clock_timestamp());
     return next;
 end
 $$;

@@ -1,0 +1,33 @@
+-- For a claim of many queues, whatever their types: one list for all queues costs less than a list
+-- for each. Like _jobs_types_present it goes from type to type by one index probe each.
+create or replace function _jobs_types_pending() returns text[]
+language sql stable
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set enable_incremental_sort = off
+set jit = off
+as $$
+with recursive pending(job_type) as (
+    (
+        select j.job_type from jobs j
+        where j.status = 'pending'
+        order by j.status, j.job_type
+        limit 1
+    )
+    union all
+    select n.job_type
+    from pending p
+    cross join lateral (
+        select j.job_type from jobs j
+        where j.status = 'pending' and j.job_type > p.job_type
+        order by j.status, j.job_type
+        limit 1
+    ) n
+)
+select coalesce(array_agg(p.job_type), '{}') from pending p
+$$;
+
+comment on function _jobs_types_pending is
+    'internal: the types of the pending jobs of all queues';
