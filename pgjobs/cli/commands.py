@@ -1,44 +1,70 @@
 """The command ``pgjobs`` with all its commands; an expected error becomes one readable line."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from pgjobs.cli import demo, jobs, queues, schema, top, worker
-from pgjobs.cli.complaints import complaint
+from pgjobs.cli.complaints import complaint, usage_complaint
 from pgjobs.connection.dsn import without_passwords
 
 
-class Commands(TyperGroup):
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
     """Exits with 1 and one line on stderr if a command failed, with 2 if its input was wrong."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        # The reader of the output has closed the pipe, as in `pgjobs list | head`.
+        sys.stderr.close()
+        raise typer.Exit(1) from None
+    except Exception as error:
+        found = usage_complaint(error) or complaint(error)
+        if found is None:
+            raise
+        print(f"pgjobs: {without_passwords(found.line)}", file=sys.stderr)
+        raise typer.Exit(found.status) from None
+
+
+class Command(TyperCommand):
+    """A command whose help names no types of Python: flags take no value, and a metavar says more.
+    """
+
+    def get_params(self, ctx: Any) -> Any:
+        return _without_types(super().get_params(ctx))
+
+
+class Commands(TyperGroup):
+    """All commands; tells their errors in one line."""
+
+    def get_params(self, ctx: Any) -> Any:
+        return _without_types(super().get_params(ctx))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with _errors_in_one_line():
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _errors_in_one_line():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-        except BrokenPipeError:
-            # The reader of the output has closed the pipe, as in `pgjobs list | head`.
-            sys.stderr.close()
-            raise typer.Exit(1) from None
-        except Exception as error:
-            found = complaint(error)
-            if found is None:
-                # Typer's errors repeat a wrong argument, which may be a DSN.
-                if isinstance(told := getattr(error, "message", None), str):
-                    error.message = without_passwords(told)  # type: ignore[attr-defined]
-                raise
-            print(f"pgjobs: {without_passwords(found.line)}", file=sys.stderr)
-            raise typer.Exit(found.status) from None
+
+
+def _without_types(parameters: Any) -> Any:
+    for parameter in parameters:
+        if parameter.param_type_name == "argument" or getattr(parameter, "is_flag", False):
+            parameter.display_type_rich = lambda ctx: None
+    return parameters
 
 
 cli = typer.Typer(
     cls=Commands,
     invoke_without_command=True,
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     # A traceback with the values of local variables would show passwords.
@@ -53,6 +79,7 @@ cli = typer.Typer(
     "everybody on the machine can see a command's arguments."
 )
 def root(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version of this command.", is_eager=True)
     ] = False,
@@ -65,6 +92,9 @@ def root(
     if version:
         print(f"pgjobs {schema.code_version()}")
         raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
+        raise typer.Exit(2)
 
 
 _PANELS: dict[str, dict[str, Callable[..., None]]] = {
@@ -83,4 +113,4 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
 }
 for _panel, _commands in _PANELS.items():
     for _name, _command in _commands.items():
-        cli.command(_name, rich_help_panel=_panel)(_command)
+        cli.command(_name, cls=Command, rich_help_panel=_panel)(_command)

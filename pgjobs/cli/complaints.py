@@ -2,15 +2,20 @@
 
 import socket
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 import psycopg
+import typer
 
 from pgjobs.connection.dsn import redact
 from pgjobs.connection.executor import NOT_INSTALLED
 from pgjobs.errors import InvalidArgument, JobNotFound, PgjobsError, SchemaMismatch
 
 _LOGIN_REFUSED = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError)
+
+# Which package Typer's errors come from differs between its releases.
+_CALLED_WRONGLY: Any = typer.BadParameter.__base__
 
 
 class Unreachable(PgjobsError):
@@ -47,6 +52,21 @@ def complaint(error: BaseException) -> Complaint | None:
     if isinstance(error, PgjobsError | asyncpg.PostgresError | psycopg.Error):
         return Complaint(_line(error))
     return None
+
+
+def usage_complaint(error: BaseException) -> Complaint | None:
+    """Returns the complaint about a command that was called wrongly."""
+    if not isinstance(error, _CALLED_WRONGLY):
+        return None
+    text: str = getattr(error, "message", "")
+    if isinstance(error, typer.BadParameter) and text:
+        # Told by one of our own parsers, which names the value; an option gives it a meaning.
+        options = getattr(error.param, "opts", [""])
+        return Complaint(f"{options[0]}: {text}" if options[0].startswith("-") else text, 2)
+    told: Any = error
+    text = told.format_message().rstrip(".")
+    command = "pgjobs" if told.ctx is None else told.ctx.command_path
+    return Complaint(f"{text[:1].lower()}{text[1:]}: see {command} --help", 2)
 
 
 def unreachable(address: str, error: BaseException) -> Unreachable:

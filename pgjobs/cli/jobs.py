@@ -9,18 +9,32 @@ from typing import Annotated, Any
 import typer
 
 from pgjobs.cli.complaints import complaint
-from pgjobs.cli.options import AsJson, Dsn, JobTypes, Queues, Schema, duration, moment, reference
-from pgjobs.cli.output import as_dict, cell, first_line, print_json, print_lines, print_rich, table
+from pgjobs.cli.options import (
+    AsJson,
+    Dsn,
+    Id,
+    Ids,
+    JobTypes,
+    Queues,
+    Schema,
+    at_least,
+    duration,
+    moment,
+    one_of,
+    reference,
+    whole_number,
+)
+from pgjobs.cli.output import as_dict, first_line, print_json, print_lines, print_rich
 from pgjobs.cli.session import ask
+from pgjobs.cli.table import table
 from pgjobs.database import JOB_COLUMNS, Database
 from pgjobs.errors import JobNotFound, PgjobsError
 from pgjobs.job.job import Job, JobStatus, Row
 from pgjobs.producer.arguments import reference_columns
 
 _FIELDS = [column.strip().removesuffix("::text") for column in JOB_COLUMNS.split(",")]
+_JSON_FIELDS = {"payload", "result", "headers", "progress"}
 _RETRY_BATCH = 10_000
-
-Id = Annotated[int, typer.Argument(metavar="ID", help="The job's id.")]
 
 
 def enqueue(
@@ -28,9 +42,12 @@ def enqueue(
     payload: Annotated[
         str, typer.Argument(metavar="JSON", help="The payload; - reads it from stdin.")
     ] = "{}",
-    queue: Annotated[str | None, typer.Option("--queue", "-q", metavar="Q")] = None,
+    queue: Annotated[
+        str | None, typer.Option("--queue", "-q", metavar="Q", help="Else the queue default.")
+    ] = None,
     priority: Annotated[
-        int | None, typer.Option(metavar="N", help="From -9 to 9; higher runs first.")
+        int | None,
+        typer.Option(parser=whole_number, metavar="N", help="From -9 to 9; higher runs first."),
     ] = None,
     delay: Annotated[
         timedelta | None,
@@ -45,7 +62,10 @@ def enqueue(
     about: Annotated[
         str | None, typer.Option("--reference", metavar="TYPE:ID", help="The entity of the job.")
     ] = None,
-    max_retries: Annotated[int | None, typer.Option(metavar="N")] = None,
+    max_retries: Annotated[
+        int | None,
+        typer.Option(parser=whole_number, metavar="N", help="Retries after failures; else 3."),
+    ] = None,
     unique_key: Annotated[
         str | None,
         typer.Option(metavar="KEY", help="If a job holds this key, print that job and add none."),
@@ -53,7 +73,8 @@ def enqueue(
     unique_scope: Annotated[
         str | None,
         typer.Option(
-            metavar="live|kept", help="Hold the key until the job ends, or until it is deleted."
+            parser=one_of("scope", ("live", "kept")), metavar="live|kept",
+            help="Hold the key until the job ends, or until it is deleted."
         ),
     ] = None,
     dsn: Dsn = None,
@@ -90,14 +111,20 @@ def enqueue(
 def list_jobs(
     status: Annotated[
         list[str] | None,
-        typer.Option("--status", "-s", metavar="STATUS", help="Only this status; may be repeated."),
+        typer.Option(
+            "--status", "-s", parser=one_of("status", JobStatus), metavar="STATUS",
+            help="Only this status; may be repeated.",
+        ),
     ] = None,
     job_type: JobTypes = None,
     queue: Queues = None,
     about: Annotated[
         str | None, typer.Option("--reference", metavar="TYPE:ID", help="Jobs about this entity.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most N jobs.")] = 20,
+    limit: Annotated[
+        int,
+        typer.Option("--limit", "-n", parser=at_least(1), metavar="N", help="At most N jobs."),
+    ] = "20",  # type: ignore[assignment]  # typer parses the default as if it were typed
     dsn: Dsn = None,
     schema: Schema = "public",
     as_json: AsJson = False,
@@ -110,13 +137,9 @@ def list_jobs(
 
     [bold]pgjobs list --reference order:4711[/bold]
 
-    The age of a job counts from the moment when it became due, was claimed, or ended. A job that is
-    not due yet has a negative age.
+    The age of a job counts from the moment when it became due, was claimed, or ended. Of a job that
+    is not due yet, the age says when it will be: in 13h.
     """
-    if unknown := set(status or ()) - {*JobStatus}:
-        raise typer.BadParameter(
-            f"there is no status {', '.join(sorted(unknown))}: choose of {', '.join(JobStatus)}"
-        )
     columns = {} if about is None else reference_columns(reference(about))
     rows = ask(dsn, schema, lambda database: database.listing(
         status, job_type, queue, limit, **columns))
@@ -126,7 +149,7 @@ def list_jobs(
         print_lines("no such jobs")
     else:
         print_rich(table(
-            ">id queue type status >prio >tries >age worker reference error",
+            ">id queue !type !status >prio >tries >age worker reference ~error",
             ([r["id"], r["queue"], r["job_type"], r["status"], r["priority"],
               f"{r['attempt']}/{r['max_retries'] + 1}", r["age"], r["worker"],
               _reference(r), first_line(r["error"])]
@@ -151,18 +174,16 @@ def show(job_id: Id, dsn: Dsn = None, schema: Schema = "public", as_json: AsJson
     if as_json:
         print_json(_data(job))
         return
-    grid = table("field value", [])
-    grid.show_header = False
-    for name, value in _data(job).items():
-        if value is not None:
-            is_json = name in ("payload", "result")
-            text = json.dumps(value, indent=2, ensure_ascii=False) if is_json else value
-            grid.add_row(cell(name), cell(text))
-    print_rich(grid)
+    fields = (
+        (name, _as_text(value) if name in _JSON_FIELDS else value)
+        for name, value in _data(job).items()
+        if value is not None and (value or name != "headers")
+    )
+    print_rich(table("!field =value", fields, headings=False))
 
 
 def retry(
-    job_ids: Annotated[list[int] | None, typer.Argument(metavar="ID")] = None,
+    job_ids: Ids = None,  # type: ignore[assignment]  # typer makes an empty list of it
     failed: Annotated[bool, typer.Option("--failed", help="All failed jobs.")] = False,
     job_type: JobTypes = None,
     queue: Queues = None,
@@ -172,6 +193,7 @@ def retry(
     ] = None,
     dsn: Dsn = None,
     schema: Schema = "public",
+    as_json: AsJson = False,
 ) -> None:
     """Runs finished jobs again, now and with all their retries.
 
@@ -194,34 +216,42 @@ def retry(
         return total
 
     if failed:
-        print_lines(f"{ask(dsn, schema, retry_failed)} jobs are pending again")
+        total = ask(dsn, schema, retry_failed)
+        if as_json:
+            print_json({"retried": total})
+        else:
+            print_lines(f"{total} jobs are pending again")
         return
 
-    async def retry_one(database: Database, job_id: int) -> str:
-        job = await database.retry(job_id)
+    def told(job: Job[Any]) -> str:
         return f"job {job.id} is {job.status} again"
 
-    _for_each(dsn, schema, job_ids or (), retry_one)
+    _for_each(dsn, schema, job_ids, Database.retry, told, as_json=as_json)
 
 
 def cancel(
-    job_ids: Annotated[list[int], typer.Argument(metavar="ID")],
-    reason: Annotated[str | None, typer.Option(help="Written to the error of the job.")] = None,
+    job_ids: Ids,
+    reason: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Written to the error of the job.")
+    ] = None,
     dsn: Dsn = None,
     schema: Schema = "public",
+    as_json: AsJson = False,
 ) -> None:
     """Cancels jobs; asks the worker of a running job to stop it.
 
     [bold]pgjobs cancel 42 --reason "the file is gone"[/bold]
     """
 
-    async def cancel_one(database: Database, job_id: int) -> str:
-        job = await database.cancel(job_id, reason)
+    async def cancel_one(database: Database, job_id: int) -> Job[Any]:
+        return await database.cancel(job_id, reason)
+
+    def told(job: Job[Any]) -> str:
         if job.status == "processing":
             return f"job {job.id} is running: {job.worker} was asked to stop it"
         return f"job {job.id} is {job.status}"
 
-    _for_each(dsn, schema, job_ids, cancel_one)
+    _for_each(dsn, schema, job_ids, cancel_one, told, as_json=as_json)
 
 
 def _refuse(constant: str) -> None:
@@ -232,25 +262,40 @@ def _for_each(
     dsn: str | None,
     schema: str,
     job_ids: Iterable[int],
-    change: Callable[[Database, int], Awaitable[str]],
+    change: Callable[[Database, int], Awaitable[Job[Any]]],
+    told: Callable[[Job[Any]], str],
+    *,
+    as_json: bool,
 ) -> None:
-    """Changes each job and prints what ``change`` returns; goes on after a job that fails."""
+    """Changes each job, and tells or prints it; goes on after a job that fails."""
+    changed: list[dict[str, Any]] = []
 
     async def change_all(database: Database) -> bool:
         all_changed = True
         for job_id in job_ids:
             try:
-                print_lines(await change(database, job_id))
+                job = await change(database, job_id)
             except PgjobsError as error:
                 found = complaint(error)
                 if found is None or found.status != 1:
                     raise
                 print(f"pgjobs: {found.line}", file=sys.stderr)
                 all_changed = False
+            else:
+                changed.append(_data(job))
+                if not as_json:
+                    print_lines(told(job))
         return all_changed
 
-    if not ask(dsn, schema, change_all):
+    all_changed = ask(dsn, schema, change_all)
+    if as_json:
+        print_json(changed)
+    if not all_changed:
         raise typer.Exit(1)
+
+
+def _as_text(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def _data(job: Job[Any]) -> dict[str, Any]:

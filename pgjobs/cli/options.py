@@ -1,6 +1,8 @@
 """Options that several commands share, and the parsers of option values."""
 
 import re
+import sys
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -32,6 +34,45 @@ def duration(text: str) -> timedelta:
     raise typer.BadParameter(f"{text!r} is not a duration: write it like 90s, 10m, 1h30m or 7d")
 
 
+def whole_number(text: str) -> int:
+    """Parses a whole number; the database knows the limits of its columns."""
+    if not re.fullmatch(r"-?[0-9]{1,9}", text):
+        raise typer.BadParameter(f"{text!r} is not a whole number of at most nine digits")
+    return int(text)
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Makes a parser of whole numbers from ``least`` upwards."""
+
+    def number(text: str) -> int:
+        if (found := whole_number(text)) < least:
+            raise typer.BadParameter(f"{found} is too small: the least is {least}")
+        return found
+
+    return number
+
+
+def one_of(noun: str, choices: Iterable[str]) -> Callable[[str], str]:
+    """Makes a parser of a word that must be among ``choices``."""
+    known = list(choices)
+
+    def word(text: str) -> str:
+        if text not in known:
+            raise typer.BadParameter(f"there is no {noun} {text}: choose of {', '.join(known)}")
+        return text
+
+    return word
+
+
+def job_id(text: str) -> int:
+    """Parses the id of a job."""
+    if not (re.fullmatch(r"[0-9]{1,19}", text) and 0 < int(text) < 2**63):
+        raise typer.BadParameter(
+            f"{text!r} is not the id of a job: pgjobs list shows the ids, which are numbers"
+        )
+    return int(text)
+
+
 def moment(text: str) -> datetime:
     """Parses an ISO 8601 moment; the time zone is required."""
     try:
@@ -53,12 +94,31 @@ def reference(text: str) -> tuple[str, int | str]:
     return kind, int(entity) if re.fullmatch(r"-?[0-9]+", entity) else entity
 
 
+def ask_first(warning: str, *, yes: bool) -> None:
+    """Ends the command unless the user agrees; where nobody can be asked, --yes must agree."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise typer.BadParameter(f"{warning}: give --yes if you mean it; nobody can be asked here")
+    # The question goes to stderr: stdout may be read as JSON.
+    typer.confirm(f"{warning}. Go on?", abort=True, err=True)
+
+
 Dsn = Annotated[
     str | None,
     typer.Option("--dsn", metavar="DSN", help="The database; else PGJOBS_DSN or DATABASE_URL."),
 ]
+Id = Annotated[
+    int, typer.Argument(parser=job_id, metavar="ID", help="The job's id.", show_default=False)
+]
+Ids = Annotated[
+    list[int], typer.Argument(parser=job_id, metavar="ID...", help="The ids of jobs.")
+]
 Schema = Annotated[
     str, typer.Option("--schema", metavar="S", help="The schema in which pgjobs is installed.")
+]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can be asked.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Queues = Annotated[

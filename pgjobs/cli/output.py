@@ -1,11 +1,12 @@
-"""Prints aligned tables for people and one JSON document for programs.
+"""Prints lines and tables for people, and one JSON document for programs.
 
 Each function that needs Rich imports it, so that `pgjobs sql` and `--json` start faster.
 """
 
 import json
+import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,14 +14,9 @@ from pgjobs.job.job import Row
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.table import Table
-    from rich.text import Text
 
-_STYLES = {
-    "pending": "cyan", "processing": "blue", "completed": "green", "failed": "red",
-    "cancelled": "dim", "ok": "green", "warn": "yellow", "bad": "bold red",
-}
 _UNCUT_WIDTH = 10_000
+_LONGEST_LINE = 300
 
 
 def console() -> "Console":
@@ -49,65 +45,23 @@ def print_lines(*lines: str) -> None:
         print(printable(line))
 
 
-def table(columns: str, rows: Iterable[Sequence[object]], title: str | None = None) -> "Table":
-    """Makes a table. ``columns``: their names in one string; ``>`` aligns a column to the right."""
-    from rich.table import Table
-
-    made = Table(
-        box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold",
-        title=title, title_justify="left", title_style="bold",
-    )
-    for name in columns.split():
-        right = name.startswith(">")
-        made.add_column(
-            name.lstrip(">").replace("_", " "),
-            justify="right" if right else "left",
-            no_wrap=right,
-            overflow="fold",
-        )
-    for row in rows:
-        made.add_row(*map(cell, row))
-    return made
-
-
-def cell(value: object) -> "RenderableType":
-    """Returns a value as plain text: a value from the database is never read as markup."""
-    from rich.text import Text
-
-    if isinstance(value, Text):
-        return value
-    if value is None:
-        return ""
-    if isinstance(value, timedelta):
-        return Text(short_duration(value))
-    if isinstance(value, datetime):
-        return Text(f"{value.astimezone():%Y-%m-%d %H:%M:%S}")
-    text = printable(str(value))
-    return Text(text, style=_STYLES.get(text, ""))
-
-
-def styled(text: str, style: str) -> "Text":
-    from rich.text import Text
-
-    return Text(printable(text), style=style)
-
-
 def printable(text: str) -> str:
     """Replaces control characters, which could move the cursor or colour the terminal."""
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def first_line(text: str | None, length: int = 60) -> str:
-    """Returns the first line, cut to ``length`` characters."""
-    head = (text or "").strip().split("\n", 1)[0]
-    return head if len(head) <= length else f"{head[: length - 1]}…"
+def first_line(text: str | None) -> str:
+    return (text or "").strip().split("\n", 1)[0][:_LONGEST_LINE]
 
 
-def short_duration(value: timedelta) -> str:
-    """Formats a duration in up to two units: ``0.3s``, ``12s``, ``4m10s``, ``2h05m``, ``3d4h``."""
+def told_duration(value: timedelta) -> str:
+    """Tells a duration in up to two units: ``0.3s``, ``12s``, ``4m10s``, ``2h05m``, ``3d4h``.
+
+    A negative one, of what is due later, is rounded down: ``in 13h``, ``in 2h05m``, ``in 4m``.
+    """
     seconds = value.total_seconds()
     if seconds < 0:
-        return f"-{short_duration(-value)}"
+        return "in " + re.sub(r"^(\d+m|\d\d+[dh]).*", r"\1", told_duration(-value))
     if seconds < 10:
         return f"{seconds:.1f}s"
     minutes, seconds = divmod(int(seconds), 60)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pgjobs.cli.options import AsJson, Dsn, Schema, duration
-from pgjobs.cli.output import as_dict, print_json, print_lines, print_rich, styled, table
+from pgjobs.cli.options import AsJson, Dsn, Schema, Yes, ask_first, duration
+from pgjobs.cli.output import as_dict, print_json, print_lines, print_rich
 from pgjobs.cli.session import ask
+from pgjobs.cli.table import styled, table
 from pgjobs.database import Database
 from pgjobs.job.job import JobStatus, Row
 
@@ -19,26 +20,54 @@ if TYPE_CHECKING:
 # A batch of this size ends soon and shows progress; a larger batch would not be faster.
 _CLEANUP_BATCH = 10_000
 
-Queue = Annotated[str, typer.Argument(metavar="QUEUE")]
+_SHORTER = {"processing": "running"}  # so that all columns have room in 80
+
+Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.")]
 
 
-def pause(queue: Queue, dsn: Dsn = None, schema: Schema = "public") -> None:
+def pause(
+    queue: Queue, yes: Yes = False, dsn: Dsn = None, schema: Schema = "public",
+    as_json: AsJson = False,
+) -> None:
     """Pauses a queue: workers claim no more of its jobs; running jobs finish.
 
     [bold]pgjobs pause emails[/bold]
+
+    Asks before it pauses a queue that no job is in, no worker serves and nobody has paused before.
     """
+
+    _ask_if_unknown(queue, dsn, schema, yes)
     since = ask(dsn, schema, lambda database: database.pause(queue))
     assert since is not None
-    print_lines(f"queue {queue} is paused since {since.astimezone():%Y-%m-%d %H:%M:%S}")
+    if as_json:
+        print_json({"queue": queue, "paused_at": since})
+    else:
+        print_lines(f"queue {queue} is paused since {since.astimezone():%Y-%m-%d %H:%M:%S}")
 
 
-def resume(queue: Queue, dsn: Dsn = None, schema: Schema = "public") -> None:
+def resume(
+    queue: Queue, yes: Yes = False, dsn: Dsn = None, schema: Schema = "public",
+    as_json: AsJson = False,
+) -> None:
     """Opens a paused queue again, and signals its workers.
 
     [bold]pgjobs resume emails[/bold]
+
+    Asks before it opens a queue that no job is in, no worker serves and nobody has paused before.
     """
+
+    _ask_if_unknown(queue, dsn, schema, yes)
     ask(dsn, schema, lambda database: database.resume(queue))
-    print_lines(f"queue {queue} is open")
+    if as_json:
+        print_json({"queue": queue, "paused_at": None})
+    else:
+        print_lines(f"queue {queue} is open")
+
+
+def _ask_if_unknown(queue: str, dsn: str | None, schema: str, yes: bool) -> None:
+    """Guards against a typing error, which would pause a queue that nobody uses."""
+    if not (yes or ask(dsn, schema, lambda database: database.knows_queue(queue))):
+        ask_first(f"no job is in queue {queue}, and no worker serves it", yes=yes)
 
 
 def cleanup(
@@ -62,6 +91,7 @@ def cleanup(
     ] = None,
     dsn: Dsn = None,
     schema: Schema = "public",
+    as_json: AsJson = False,
 ) -> None:
     """Deletes finished jobs, in batches that do not block other sessions.
 
@@ -87,7 +117,11 @@ def cleanup(
                 bar.update(task, completed=deleted)
         return deleted
 
-    print_lines(f"{ask(dsn, schema, delete)} jobs deleted")
+    deleted = ask(dsn, schema, delete)
+    if as_json:
+        print_json({"deleted": deleted})
+    else:
+        print_lines(f"{deleted} jobs deleted")
 
 
 def stats(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -> None:
@@ -110,8 +144,13 @@ def stats(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -
         print_rich(queue_table(rows, paused))
 
 
-def queue_table(rows: Iterable[Row], paused: set[str], title: str | None = None) -> "Table":
-    """Turns the rows of jobs_stats into one line per queue and type, one column per status."""
+def queue_table(
+    rows: Iterable[Row], paused: set[str], title: str | None = None, max_lines: int | None = None
+) -> "Table":
+    """Turns the rows of jobs_stats into one line per queue and type, one column per status.
+
+    ``max_lines``: those with the most unfinished jobs.
+    """
     lines: dict[tuple[str, str], dict[str, Any]] = {}
     # Blocked jobs are rare: their column is shown only where there are some.
     statuses = [status.value for status in JobStatus if status is not JobStatus.BLOCKED]
@@ -121,17 +160,27 @@ def queue_table(rows: Iterable[Row], paused: set[str], title: str | None = None)
         line["oldest"] = row["oldest_due"] or line.get("oldest")
         if row["status"] not in statuses:
             statuses.append(row["status"])
-    names = " ".join(f">{status}" for status in statuses)
+    shown = sorted(lines)
+    if max_lines is not None and len(lines) > max_lines:
+        shown = sorted(sorted(shown, key=lambda key: _unfinished(lines[key]))[-max_lines:])
+        title = f"{title} ({max_lines} of {len(lines)} lines; pgjobs stats has all)"
+    names = " ".join(f">{_SHORTER.get(status, status)}" for status in statuses)
     return table(
-        f"queue type {names} >oldest_due",
+        # The state stands beside the queue, in a column without a name.
+        f"queue !- !type {names} >oldest",
         (
             [
-                styled(f"{queue} (paused)", "yellow") if queue in paused else queue,
+                queue,
+                styled("(paused)", "yellow") if queue in paused else None,
                 job_type,
-                *(line.get(status, 0) for status in statuses),
-                line["oldest"],
+                *(lines[queue, job_type].get(status, 0) for status in statuses),
+                lines[queue, job_type]["oldest"],
             ]
-            for (queue, job_type), line in sorted(lines.items())
+            for queue, job_type in shown
         ),
         title,
     )
+
+
+def _unfinished(line: dict[str, Any]) -> int:
+    return sum(line.get(status, 0) for status in ("pending", "processing"))

@@ -2,34 +2,32 @@
 
 import re
 import sys
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from pgjobs.cli.complaints import unreachable
-from pgjobs.cli.options import AsJson, Dsn, Schema
-from pgjobs.cli.output import as_dict, print_json, print_lines, print_rich, table
+from pgjobs.cli.options import AsJson, Dsn, Schema, Yes, ask_first, at_least, one_of
+from pgjobs.cli.output import as_dict, print_json, print_lines, print_rich
 from pgjobs.cli.session import ask
+from pgjobs.cli.table import table
 from pgjobs.database import Database
 
-
-class Rights(StrEnum):
-    """The sets of rights that a role can get."""
-
-    PRODUCER = "producer"
-    WORKER = "worker"
-    OBSERVER = "observer"
-    ADMIN = "admin"
+_RIGHTS = ("producer", "worker", "observer", "admin")
 
 
 def migrate(
     dsn: Dsn = None,
     schema: Schema = "public",
     down: Annotated[
-        int, typer.Option("--down", metavar="N", min=0, help="Roll back the last N migrations.")
-    ] = 0,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --down: do not ask.")] = False,
+        int,
+        typer.Option(
+            "--down", parser=at_least(0), metavar="N", show_default=False,
+            help="Roll back the last N migrations.",
+        ),
+    ] = "0",  # type: ignore[assignment]  # typer parses the default as if it were typed
+    yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Installs or upgrades pgjobs; a second run changes nothing.
 
@@ -44,12 +42,9 @@ def migrate(
     from pgjobs.connection.dsn import resolve
     from pgjobs.schema.migrate import migrate as run
 
-    if down and not yes:
-        if not sys.stdin.isatty():
-            raise typer.BadParameter("a rollback loses data: give --yes where nobody can be asked")
-        typer.confirm(
-            "A rollback loses data. Rolling back the first migration drops all jobs. Go on?",
-            abort=True,
+    if down:
+        ask_first(
+            "a rollback loses data, and that of the first migration drops all jobs", yes=yes
         )
     try:
         names = run(dsn, schema, down=down)
@@ -57,6 +52,10 @@ def migrate(
         if error.sqlstate is not None:
             raise
         raise unreachable(resolve(dsn), error) from error
+    done = "rolled_back" if down else "applied"
+    if as_json:
+        print_json({"schema": schema, done: names, "version": None if down else code_version()})
+        return
     print_lines(*(f"{'rolled back' if down else 'applied'} {name}" for name in names))
     if not down:
         print_lines(f"schema {schema} is up to date, pgjobs {code_version()}")
@@ -64,23 +63,31 @@ def migrate(
         print_lines(f"nothing to roll back in schema {schema}")
 
 
-def sql() -> None:
+def sql(as_json: AsJson = False) -> None:
     """Prints the whole installation as one script for psql.
 
     [bold]pgjobs sql | psql -v schema=public[/bold]
     """
     from pgjobs.schema.migrate import script
 
-    sys.stdout.write(script())
+    if as_json:
+        print_json({"version": code_version(), "script": script()})
+    else:
+        sys.stdout.write(script())
 
 
 def grant(
     role: Annotated[str, typer.Argument(metavar="ROLE", help="A role of the database.")],
     rights: Annotated[
-        Rights, typer.Argument(metavar="producer|worker|observer|admin", show_default=False)
+        str,
+        typer.Argument(
+            parser=one_of("set of rights", _RIGHTS), metavar="RIGHTS",
+            help=f"One of {', '.join(_RIGHTS)}.",
+        ),
     ],
     dsn: Dsn = None,
     schema: Schema = "public",
+    as_json: AsJson = False,
 ) -> None:
     """Lets a role use the queue; the owner of the tables needs no grant.
 
@@ -95,8 +102,11 @@ def grant(
     Grants add up: a worker whose handlers enqueue further jobs needs the grant of a producer too.
     Grant again after an upgrade, because a release may bring new functions.
     """
-    ask(dsn, schema, lambda database: database.grant(role, rights.value))
-    print_lines(f"{role} is {rights} in schema {schema}")
+    ask(dsn, schema, lambda database: database.grant(role, rights))
+    if as_json:
+        print_json({"role": role, "rights": rights, "schema": schema})
+    else:
+        print_lines(f"{role} is {rights} in schema {schema}")
 
 
 def doctor(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -> None:
@@ -115,13 +125,18 @@ def doctor(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) 
         print_json(rows)
     else:
         print_rich(table(
-            "verdict check detail what_to_do",
-            ([r["verdict"], r["check_name"], r["detail"], r["advice"]] for r in rows),
+            "!verdict !check =detail_and_what_to_do",
+            ([row["verdict"], row["check_name"], _told(row)] for row in rows),
         ))
     bad = [row["check_name"] for row in rows if row["verdict"] == "bad"]
     if bad:
         print(f"pgjobs: bad: {', '.join(bad)}", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _told(row: dict[str, Any]) -> str:
+    """The advice begins a line of its own: beside the detail, both would be narrow."""
+    return f"{row['detail']}\n→ {row['advice']}" if row["advice"] else row["detail"]
 
 
 def code_version() -> str:

@@ -116,16 +116,36 @@ class Reading(Statements):
         )
 
     async def workers(self) -> Sequence[Row]:
-        """Returns the registered workers; ``unseen``: time since the last tick."""
+        """Returns the registered workers; ``unseen``: time since the last tick.
+
+        ``taken``: how many of its slots are taken. A worker may hold a few jobs more, which wait
+        for a slot.
+        """
         return await self._rows(
             """select w.worker, w.started_at,
             clock_timestamp() - coalesce(t.seen_at, w.started_at) as unseen, t.missed_at, m.mode,
-            w.queues, w.job_types, w.concurrency, w.version
+            w.queues, w.job_types, w.concurrency, w.version,
+            least(coalesce(r.jobs, 0), w.concurrency) as taken
             from {schema}.jobs_workers w
+            left join (
+                select j.worker, count(*) as jobs from {schema}.jobs_list j
+                where j.status = 'processing' group by j.worker) r on r.worker = w.worker
             left join {schema}.jobs_worker_ticks t on t.worker = w.worker
             left join {schema}._jobs_worker_modes() m on m.worker = w.worker
             order by w.worker"""
         )
+
+    async def knows_queue(self, queue: str) -> bool:
+        """Whether a job is in the queue, a worker serves it, or it was paused once."""
+        value: bool = await self._value(
+            """select exists (select from {schema}.jobs_queues q where q.queue = $1::text)
+                or exists (select from {schema}.jobs_workers w where $1::text = any (w.queues))
+                or exists (select from {schema}.jobs j
+                    where j.status = 'pending' and j.queue = $1::text)
+                or exists (select from {schema}.jobs j where j.queue = $1::text) as value""",
+            queue,
+        )
+        return value
 
     async def paused(self) -> dict[str, datetime]:
         """Returns the paused queues, and since when each is paused."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -89,8 +90,9 @@ async def test_list_filters_and_shows_the_newest_first(
         select from jobs_fail(3, E'no [bold]disk\\n\\x1b[31mtrace')"""
     )
     lines = (await run_in_thread("list")).stdout.splitlines()
+    # No job has a worker or a priority.
     assert lines[0].split() == [
-        "id", "queue", "type", "status", "prio", "tries", "age", "worker", "reference", "error",
+        "id", "queue", "type", "status", "tries", "age", "reference", "error",
     ]
     assert [line.split()[0] for line in lines[1:]] == ["3", "2", "1"]
     assert lines[1].endswith("file:3     no [bold]disk")
@@ -180,10 +182,92 @@ async def test_pause_and_resume(conn: Connection, run_in_thread: Any) -> None:
     said = await run_in_thread("pause", "default")
     assert said.stdout.startswith("queue default is paused since 2")
     assert not await conn.fetch("select from jobs_claim('w')")
-    assert "default (paused)" in (await run_in_thread("stats")).stdout
+    assert "default  (paused)" in (await run_in_thread("stats")).stdout
     said = await run_in_thread("resume", "default")
     assert said.stdout == "queue default is open\n"
     assert await conn.fetch("select from jobs_claim('w')")
+
+
+@pytest.mark.parametrize(
+    "make_known",
+    ["select from jobs_enqueue('a', queue => 'q'); update jobs set status = 'completed',"
+     " finished_at = clock_timestamp()",
+     "select from jobs_enqueue('a', queue => 'q')", "select from jobs_pause('q')",
+     "select from jobs_worker_start('w', '{p,q}', null, 1)"],
+)
+async def test_only_the_pause_of_a_queue_that_nobody_uses_needs_a_yes(
+    conn: Connection, run_in_thread: Any, make_known: str
+) -> None:
+    for command in ("pause", "resume"):
+        await run_in_thread(command, "q", status=2)
+    assert not await conn.fetch("select from jobs_queues")
+    await conn.execute(make_known)
+    for command in ("pause", "resume"):
+        await run_in_thread(command, "q")
+        await run_in_thread(command, f"not for {command}", status=2)
+        await run_in_thread(command, f"not for {command}", "--yes")
+
+
+# What each command is called with, and what its document has to hold.
+DOCUMENTS = {
+    "migrate": ([], {"schema": "public", "applied": [], "version": "0.1.0"}),
+    "sql": ([], {"version": "0.1.0"}),
+    "grant": (["{role}", "worker"], {"rights": "worker", "schema": "public"}),
+    "enqueue": (["a", "[1]"], {"payload": [1], "status": "pending"}),
+    "list": ([], [{"id": 1, "status": "failed"}]),
+    "show": (["1"], {"id": 1, "status": "failed"}),
+    "stats": ([], [{"queue": "default", "job_type": "a", "status": "failed", "count": 1}]),
+    "top": ([], {"paused": {}, "workers": [], "running": []}),
+    "doctor": ([], [{"check_name": "expired leases", "verdict": "ok"}]),
+    "retry": (["1"], [{"id": 1, "status": "pending", "attempt": 1}]),
+    "retry --failed": (["--failed"], {"retried": 1}),
+    "cancel": (["1"], None),
+    "pause": (["default"], {"queue": "default"}),
+    "resume": (["default"], {"queue": "default", "paused_at": None}),
+    "cleanup": (["-s", "failed", "--older-than", "0s"], {"deleted": 1}),
+}
+# These run until they are stopped, and print nothing but a log, or a show for people.
+WITHOUT_DOCUMENT = {"worker", "demo"}
+
+
+def test_all_commands_but_two_print_json() -> None:
+    commands = {str(command.name) for command in cli.registered_commands}
+    assert commands == WITHOUT_DOCUMENT | {name.split()[0] for name in DOCUMENTS}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+async def test_every_command_prints_one_json_document(
+    conn: Connection, run_in_thread: Any, name: str
+) -> None:
+    arguments, expected = DOCUMENTS[name]
+    role = f"web_{uuid4().hex[:12]}"
+    await conn.execute(
+        f"""select from jobs_enqueue('a'); select from jobs_claim('w');
+        select from jobs_fail(1, 'no', retry => false); create role {role}"""
+    )
+    try:
+        if name == "cancel":
+            await conn.execute("select from jobs_retry(1)")
+            expected = [{"id": 1, "status": "cancelled"}]
+        command = name.split()[0]
+        given = [argument.format(role=role) for argument in arguments]
+        said = await run_in_thread(command, *given, "--json")
+        found = json.loads(said.stdout)
+        assert said.stderr == ""
+        pairs = zip(found, expected, strict=False) if isinstance(found, list) else [(found, expected)]
+        for document, part in pairs:
+            assert {key: document[key] for key in part} == part
+    finally:
+        await conn.execute(f"drop owned by {role}; drop role {role}")
+
+
+async def test_a_document_has_the_jobs_that_changed_and_stderr_the_others(
+    conn: Connection, run_in_thread: Any
+) -> None:
+    await conn.execute("select from jobs_enqueue('a')")
+    said = await run_in_thread("cancel", "9", "1", "--json", status=1)
+    assert [job["id"] for job in json.loads(said.stdout)] == [1]
+    assert said.stderr == "pgjobs: there is no job 9: pgjobs list shows which there are\n"
 
 
 async def test_cleanup_deletes_batches_until_no_job_is_left(
@@ -210,8 +294,9 @@ async def test_stats_and_top_and_doctor_print_tables_or_json(
         select from jobs_worker_start('w', '{default}', '{a}', 3)"""
     )
     lines = (await run_in_thread("stats")).stdout.splitlines()
-    assert lines[1].split()[:7] == ["default", "a", "1", "0", "0", "0", "0"]
-    assert lines[2].split() == ["default", "b", "0", "1", "0", "0", "0"]
+    assert lines[0].split() == ["queue", "type", "pending", "running", "oldest"]
+    assert lines[1].split()[:4] == ["default", "a", "1", "0"]
+    assert lines[2].split() == ["default", "b", "0", "1"]
     stats = json.loads((await run_in_thread("stats", "--json")).stdout)
     assert [(r["job_type"], r["status"], r["count"], r["paused"]) for r in stats] == [
         ("a", "pending", 1, False), ("b", "processing", 1, False),
@@ -224,12 +309,21 @@ async def test_stats_and_top_and_doctor_print_tables_or_json(
     assert [(r["id"], r["worker"]) for r in data["running"]] == [(2, "w")]
     assert data["finished_per_second"] == {"completed": 0, "failed": 0, "cancelled": 0}
     report = (await run_in_thread("doctor")).stdout
-    assert report.splitlines()[0].split() == ["verdict", "check", "detail", "what", "to", "do"]
+    assert report.splitlines()[0].split() == [
+        "verdict", "check", "detail", "and", "what", "to", "do"
+    ]
     await conn.execute("alter table jobs set unlogged")
     said = await run_in_thread("doctor", "--json", status=1)
     checks = {row["check_name"]: row["verdict"] for row in json.loads(said.stdout)}
     assert checks["persistence"] == "bad"
     assert said.stderr == "pgjobs: bad: persistence\n"
+
+
+def test_the_doctors_advice_stands_below_what_it_is_about(run: Run) -> None:
+    report = run("doctor").stdout
+    assert re.search(
+        r"^warn +workers +none is connected\n +→ start one: pgjobs worker MODULE:APP$", report, re.M
+    )
 
 
 async def test_the_doctor_compares_the_versions(conn: Connection, run_in_thread: Any) -> None:

@@ -1,0 +1,163 @@
+"""One frame of ``pgjobs top``: what a reading of the database found, and how it is shown."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from pgjobs.cli.complaints import Unreachable, complaint
+from pgjobs.cli.output import as_dict
+from pgjobs.cli.queues import queue_table
+from pgjobs.cli.session import connected
+from pgjobs.cli.table import styled, table
+from pgjobs.connection.link import BROKEN
+from pgjobs.database import Database
+from pgjobs.job.job import Row
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+# The rates are those of this time until now: short, so that a change shows.
+_RATE_WINDOW = timedelta(seconds=10)
+_HANGS_AFTER = timedelta(seconds=30)
+_MAX_RUNNING_SHOWN = 15
+_MAX_QUEUES_SHOWN = 200
+# After this time a server that does not answer counts as lost. Counting a large table takes long.
+_PATIENCE_S = 60.0
+_CONNECT_AGAIN_AFTER_S = 1.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What one reading of the database found."""
+
+    stats: Sequence[Row]
+    paused: dict[str, datetime]
+    workers: Sequence[Row]
+    running: Sequence[Row]
+    rates: dict[str, float]
+    read_at: datetime
+
+    @property
+    def oldest_due(self) -> timedelta | None:
+        ages = [r["oldest_due"] for r in self.stats if r["oldest_due"] is not None]
+        return max(ages, default=None)
+
+    def count(self, status: str) -> int:
+        return sum(r["count"] for r in self.stats if r["status"] == status)
+
+    def as_data(self) -> dict[str, Any]:
+        return {
+            "stats": [as_dict(row) for row in self.stats],
+            "paused": self.paused,
+            "workers": [as_dict(row) for row in self.workers],
+            "running": [as_dict(row) for row in self.running],
+            "finished_per_second": self.rates,
+            "oldest_due": self.oldest_due,
+        }
+
+
+async def read_for_ever(
+    dsn: str | None,
+    schema: str,
+    every: timedelta,
+    show: Callable[[Frame | None, str | None], None],
+    may_read: asyncio.Event | None = None,
+) -> None:
+    """Shows one frame after the other; tells of a lost connection, and makes it again.
+
+    At the start, where the address may be wrong, an error ends the command.
+    """
+    is_lost: tuple[type[Exception], ...] = ()
+    while True:
+        try:
+            async with connected(dsn, schema) as database:
+                while True:
+                    if may_read is not None:
+                        await may_read.wait()
+                    async with asyncio.timeout(_PATIENCE_S):
+                        frame = await read_frame(database)
+                    is_lost = (*BROKEN, Unreachable)
+                    show(frame, None)
+                    await asyncio.sleep(every.total_seconds())
+        except is_lost as error:
+            found = complaint(error)
+            show(None, found.line if found else "the database does not answer")
+            await asyncio.sleep(_CONNECT_AGAIN_AFTER_S)
+
+
+async def read_frame(database: Database) -> Frame:
+    return Frame(
+        stats=await database.stats(),
+        paused=await database.paused(),
+        workers=await database.workers(),
+        running=await database.processing(_MAX_RUNNING_SHOWN),
+        rates={
+            status: await database.finished([status], within=_RATE_WINDOW) / _RATE_WINDOW.seconds
+            for status in ("completed", "failed", "cancelled")
+        },
+        read_at=datetime.now(UTC).astimezone(),
+    )
+
+
+def body(frame: Frame) -> "RenderableType":
+    """Returns the tables of queues, workers and running jobs."""
+    from rich.console import Group
+
+    parts: list[RenderableType] = []
+    if frame.stats:
+        queues = queue_table(frame.stats, set(frame.paused), "Queues", _MAX_QUEUES_SHOWN)
+        parts += [queues, ""]
+    if frame.workers:
+        rows = (
+            # As text: a number of 0 would be left out, if all are.
+            [w["worker"], ", ".join(w["queues"]), str(w["taken"]),
+             str(w["concurrency"] - w["taken"]), _mode(w), w["unseen"], w["version"]]
+            for w in frame.workers
+        )
+        parts += [table("worker queues >taken >free !mode >seen version", rows, "Workers"), ""]
+    if frame.running:
+        running = (
+            [r["id"], r["queue"], r["job_type"], r["age"], _lease(r), r["attempt"], r["worker"]]
+            for r in frame.running
+        )
+        more = frame.count("processing") - len(frame.running)
+        title = "Running, the longest first" + (f" ({more} more)" if more > 0 else "")
+        parts.append(table(">id queue !type >age >lease >attempt worker", running, title))
+    return Group(*parts)
+
+
+def head(frame: Frame, schema: str, trouble: str | None = None) -> "RenderableType":
+    """Returns the lines above the tables. ``trouble``: why the frame is an old one."""
+    oldest = frame.oldest_due
+    rates = ", ".join(f"{status} {rate:.1f}/s" for status, rate in frame.rates.items())
+    counted = {"pending": "pending", "processing": "running", "failed": "failed"}
+    jobs = ", ".join(f"{frame.count(status)} {name}" for status, name in counted.items())
+    rows: list[list[object]] = [
+        ["pgjobs", f"schema {schema}, {frame.read_at:%H:%M:%S}"],
+        ["jobs", jobs],
+        ["rate", f"{rates} (of the last {_RATE_WINDOW.seconds} s)"],
+        ["oldest due", "none is waiting" if oldest is None else oldest],
+        ["workers", str(len(frame.workers)) if frame.workers else styled("none", "yellow")],
+    ]
+    if trouble is not None:
+        rows[0][1] = styled(f"schema {schema}, as of {frame.read_at:%H:%M:%S}", "red")
+        rows.append(["database", styled(f"connecting again: {trouble}", "red")])
+    return table("!name ~value", rows, headings=False)
+
+
+def _mode(worker: Row) -> object:
+    if worker["mode"] == "gone":
+        return styled("gone", "red")
+    if worker["unseen"] > _HANGS_AFTER:
+        return styled("hangs", "red")
+    return worker["mode"]
+
+
+def _lease(job: Row) -> object:
+    if job["cancel_requested_at"] is not None:
+        return styled("cancelling", "yellow")
+    if job["lease"] is None:
+        return "none"
+    return styled("expired", "red") if job["lease"] < timedelta(0) else job["lease"]
