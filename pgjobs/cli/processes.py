@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 
 log = logging.getLogger("pgjobs.processes")
 
@@ -15,12 +16,40 @@ _LONGEST_RESTART_DELAY_S = 30.0
 _STARTED_WELL_AFTER_S = 30.0
 
 
-def supervise(count: int, arguments: list[str]) -> int:
+def supervise(count: int, arguments: list[str], parent: int | None) -> int:
     """Runs ``count`` workers until SIGTERM or SIGINT; returns the exit status.
 
-    ``arguments``: those of the command ``pgjobs worker``, which every worker gets too.
+    ``arguments``: those of the command ``pgjobs worker``, which every worker gets too. ``parent``:
+    the process that has started this one, without which this one stops; its number is then the
+    first of the arguments.
     """
-    return asyncio.run(_Parent(arguments).run(count))
+    return asyncio.run(_Parent(arguments if parent is None else arguments[1:]).run(count, parent))
+
+
+async def start_worker(arguments: Sequence[str], *flags: str) -> asyncio.subprocess.Process:
+    """Starts ``pgjobs worker`` as a child of this process, without which the child stops."""
+    return await asyncio.create_subprocess_exec(
+        # -P: else a module of this folder that is named like one of Python's would be taken for
+        # Python's. `load` finds the folder's modules behind Python's own.
+        sys.executable, "-P", *flags, "-m", "pgjobs", "worker", f"--parent={os.getpid()}",
+        *arguments,
+        # In the parent's session, Ctrl-C would reach the worker twice: from the terminal and from
+        # the parent. The second signal ends a worker at once.
+        start_new_session=True,
+    )
+
+
+def send(child: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    """Sends a signal to a child that has not ended."""
+    if child.returncode is None:
+        child.send_signal(number)
+
+
+async def orphaned(parent: int) -> None:
+    """Waits until the parent process is gone."""
+    while os.getppid() == parent:  # noqa: ASYNC110 - there is no event for the end of a parent
+        await asyncio.sleep(1)
+    log.warning("the parent process is gone: stopping")
 
 
 class _Parent:
@@ -30,20 +59,28 @@ class _Parent:
         self._stopping = asyncio.Event()
         self._last_signal = signal.SIGTERM
 
-    async def run(self, count: int) -> int:
+    async def run(self, count: int, parent: int | None) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
         async with asyncio.TaskGroup() as group:
+            watch = group.create_task(self._stop_if_orphaned(parent)) if parent else None
             tasks = [group.create_task(self._keep_running(slot)) for slot in range(1, count + 1)]
+            await asyncio.wait(tasks)
+            if watch is not None:
+                watch.cancel()
         return int(any(task.result() for task in tasks))
+
+    async def _stop_if_orphaned(self, parent: int) -> None:
+        await orphaned(parent)
+        self._on_signal(signal.SIGTERM)
 
     def _on_signal(self, number: signal.Signals) -> None:
         log.info("%s received: sending it to %d workers", number.name, len(self._children))
         self._last_signal = number
         self._stopping.set()
         for child in self._children.values():
-            _send(child, number)
+            send(child, number)
 
     async def _keep_running(self, slot: int) -> int:
         """Restarts one worker until a signal arrives; returns the worker's last exit status."""
@@ -70,25 +107,11 @@ class _Parent:
                 delay = min(delay * 2, _LONGEST_RESTART_DELAY_S)
 
     async def _run_once(self, slot: int) -> int:
-        child = await asyncio.create_subprocess_exec(
-            # -P: else a module of this folder that is named like one of Python's would be taken
-            # for Python's. `load` finds the folder's modules behind Python's own.
-            sys.executable, "-P", "-m", "pgjobs", "worker",
-            f"--parent={os.getpid()}", f"--slot={slot}",
-            *self._arguments,
-            # In the parent's session, Ctrl-C would reach the worker twice: from the terminal and
-            # from the parent. The second signal ends a worker at once.
-            start_new_session=True,
-        )
+        child = await start_worker([f"--slot={slot}", *self._arguments])
         self._children[slot] = child
         if self._stopping.is_set():
-            _send(child, self._last_signal)
+            send(child, self._last_signal)
         try:
             return await child.wait()
         finally:
             del self._children[slot]
-
-
-def _send(child: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    if child.returncode is None:
-        child.send_signal(number)

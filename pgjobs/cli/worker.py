@@ -2,20 +2,16 @@
 
 import asyncio
 import gc
-import importlib
 import logging
-import os
 import sys
-import sysconfig
 from datetime import timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pgjobs.cli.options import Dsn, duration
+from pgjobs.cli.loading import folders_of, imported, load
+from pgjobs.cli.options import Dsn, at_least, duration, one_of
 from pgjobs.cli.session import connected
-from pgjobs.errors import PgjobsError
 
 if TYPE_CHECKING:
     from pgjobs.app import App
@@ -27,13 +23,7 @@ log = logging.getLogger("pgjobs.cli")
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
-class Level(StrEnum):
-    """The lowest level that is logged."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
+_LEVELS = ("debug", "info", "warning", "error")
 
 
 def worker(
@@ -52,24 +42,25 @@ def worker(
         typer.Option(
             "--concurrency",
             "-c",
+            parser=at_least(1),
             metavar="N",
-            min=1,
             help="Jobs at the same time in each process; else 100.",
         ),
     ] = None,
     plain_concurrency: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=1,
+            parser=at_least(1), metavar="N",
             help="Plain functions at the same time in each process, of the jobs above; else 20.",
         ),
     ] = None,
     processes: Annotated[
         int,
         typer.Option(
-            "--processes", "-p", metavar="N", min=1, help="Processes; a dead one is restarted."
+            "--processes", "-p", parser=at_least(1), metavar="N",
+            help="Processes; a dead one is restarted.",
         ),
-    ] = 1,
+    ] = "1",  # type: ignore[assignment]  # typer parses the default as if it were typed
     name: Annotated[
         str | None,
         typer.Option(metavar="S", help="Must differ from the name of every living worker."),
@@ -106,11 +97,24 @@ def worker(
         str | None,
         typer.Option(metavar="DSN", help="A direct address for LISTEN, if --dsn is a pooler."),
     ] = None,
-    log_level: Annotated[Level, typer.Option(help="Level of the log on stderr.")] = Level.INFO,
+    reload: Annotated[
+        bool,
+        typer.Option(
+            "--reload", help="For development: restart when a Python file of the app changes."
+        ),
+    ] = False,
+    log_level: Annotated[
+        str,
+        typer.Option(
+            parser=one_of("level", _LEVELS), metavar="LEVEL",
+            help=f"Of the log on stderr: {', '.join(_LEVELS)}.",
+        ),
+    ] = "info",
     dsn: Dsn = None,
     schema: Annotated[
         str | None, typer.Option("--schema", metavar="S", help="Replaces the schema of the app.")
     ] = None,
+    # Those of a worker that another pgjobs process has started, see cli/processes.py.
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
     slot: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -120,18 +124,26 @@ def worker(
 
     [bold]pgjobs worker myproject.jobs:app -q urgent -q default -c 20 --processes 4[/bold]
 
+    [bold]pgjobs worker myproject.jobs:app --reload[/bold]
+
     On SIGTERM or Ctrl-C the worker claims no more jobs, gives running jobs --grace to end, and then
     releases every job that has not ended. A second signal ends the worker at once.
     """
     _log_to_stderr(log_level)
+    if reload and parent is None:
+        from pgjobs.cli.reload import work_and_reload
+
+        if until_empty:
+            raise typer.BadParameter("--reload never ends, and --until-empty does: give one")
+        raise typer.Exit(work_and_reload(_arguments(), folders_of(target, modules or ())))
     app = load(target)
     for module in modules or ():
         imported(module)
     app.connect_to(dsn, schema)
-    if processes > 1 and parent is None:
+    if processes > 1 and slot is None:
         from pgjobs.cli.processes import supervise
 
-        raise typer.Exit(supervise(processes, sys.argv[sys.argv.index("worker", 1) + 1 :]))
+        raise typer.Exit(supervise(processes, _arguments(), parent))
     options = {
         "queues": queue, "concurrency": concurrency, "plain_concurrency": plain_concurrency,
         "grace": grace, "lease": lease, "listen_dsn": listen_dsn,
@@ -142,72 +154,9 @@ def worker(
     asyncio.run(_work(app, given, parent, until_empty=until_empty))
 
 
-def load(target: str) -> "App":
-    """Imports the App that ``MODULE:APP`` names; also searches the current folder."""
-    from pgjobs.app import App
-
-    module_name, colon, path = target.partition(":")
-    if not (module_name and colon and path):
-        raise typer.BadParameter(f"{target!r} is not MODULE:APP: write it like myproject.jobs:app")
-    found: Any = imported(module_name)
-    for attribute in path.split("."):
-        if not hasattr(found, attribute) and module_name in sys.stdlib_module_names:
-            raise PgjobsError(f"{module_name} is a module of Python's own: rename your module")
-        if not hasattr(found, attribute):
-            apps = [key for key, value in vars(found).items() if isinstance(value, App)]
-            raise PgjobsError(
-                f"{module_name} has no {path}: "
-                + (f"its apps are {', '.join(apps)}" if apps else "make one: app = pgjobs.App()")
-            )
-        found = getattr(found, attribute)
-    if not isinstance(found, App):
-        raise PgjobsError(f"{target} is not a pgjobs.App but of type {type(found).__name__}")
-    return found
-
-
-def _search_current_folder() -> None:
-    """Puts the folder behind Python's own modules, none of which may be one of the folder's.
-
-    And before the installed packages: some of them have modules of common names, like tests.
-    """
-    folder = os.getcwd()
-    if sys.path[0] in ("", folder) and not sys.flags.safe_path:
-        del sys.path[0]  # `python -m` has put it there
-    if folder not in sys.path:
-        pythons_own = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
-        behind = [
-            place for place, path in enumerate(sys.path, 1)
-            if path in pythons_own or os.path.basename(path) == "lib-dynload"
-        ]
-        sys.path.insert(max(behind, default=0), folder)
-
-
-def imported(module_name: str) -> Any:
-    """Imports a module; also searches the current folder."""
-    _search_current_folder()
-    try:
-        return importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise _import_failed(module_name, error) from error
-        raise PgjobsError(
-            f"there is no module {error.name}: looked on Python's path and in {os.getcwd()}"
-        ) from error
-    except Exception as error:
-        raise _import_failed(module_name, error) from error
-
-
-def _import_failed(module_name: str, error: Exception) -> PgjobsError:
-    """Says in one line where the import failed, and why."""
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    where = ""
-    if traceback is not None:
-        where = f" ({traceback.tb_frame.f_code.co_filename}, line {traceback.tb_lineno})"
-    return PgjobsError(
-        f"importing {module_name} failed with {type(error).__name__}: {error}{where}"
-    )
+def _arguments() -> list[str]:
+    """Returns the arguments of this command, as they were given."""
+    return sys.argv[sys.argv.index("worker", 1) + 1 :]
 
 
 async def _work(
@@ -240,11 +189,10 @@ async def _work(
 
 async def _stop_if_orphaned(running: "Worker", parent: int) -> None:
     """Stops the worker when its parent dies: a killed parent sends its workers no signal."""
+    from pgjobs.cli.processes import orphaned
     from pgjobs.worker.interrupts import signal_heard
 
-    while os.getppid() == parent:  # noqa: ASYNC110 - there is no event for the end of a parent
-        await asyncio.sleep(1)
-    log.warning("the parent process is gone: stopping")
+    await orphaned(parent)
     signal_heard.set()
     running.stop()
 
@@ -262,9 +210,9 @@ class _Lines(logging.Formatter):
         return f"{line}  [{' '.join(extra)}]" if extra else line
 
 
-def _log_to_stderr(level: Level) -> None:
+def _log_to_stderr(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Lines("%(asctime)s %(levelname)-7s %(name)s  %(message)s"))
-    logging.basicConfig(level=level.value.upper(), handlers=[handler])
+    logging.basicConfig(level=level.upper(), handlers=[handler])
     # The debug lines of asyncio are only about its selector.
     logging.getLogger("asyncio").setLevel(max(logging.INFO, logging.getLogger().level))

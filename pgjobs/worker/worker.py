@@ -146,7 +146,10 @@ class Worker:
         the grace, whatever handlers, threads and the database do.
         """
         if not self._types:
-            raise InvalidArgument("the app has no handlers: decorate one with @app.job(...)")
+            raise InvalidArgument(
+                "the app has no handlers: decorate one with @app.job(...), or import the module"
+                " that has them (pgjobs worker --import MODULE)"
+            )
         check_importable(self.app.tasks.values())
         self._until_empty = until_empty
         with interrupts(self.stop) if signals else nullcontext():
@@ -172,8 +175,8 @@ class Worker:
 
     async def _work(self) -> None:
         log.info(
-            "worker %s: queues %s, concurrency %d, types %s",
-            self.name, self.queues, self.concurrency, self._types,
+            "worker %s: queues %s; concurrency %d; types %s",
+            self.name, _listed(self.queues), self.concurrency, _listed(self._types),
         )
         failure: BaseException | None = None
         async with asyncio.TaskGroup() as settling:
@@ -313,3 +316,8 @@ class Worker:
     async def _disconnect(self, *, leave: bool) -> None:
         claim, settle = self._links.claim, self._links.settle
         await asyncio.gather(self._listener.close(leave=leave), claim.close(), settle.close())
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Lists names for the log, which cannot write every character that a name may have."""
+    return ", ".join(repr(name)[1:-1] for name in names)

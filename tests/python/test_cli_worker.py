@@ -80,6 +80,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "stuck.py").write_text(STUCK)
     (tmp_path / "empty.py").write_text("import pgjobs\nthe_app = pgjobs.App()\n")
     (tmp_path / "broken.py").write_text("import pgjobs\n\n1 / 0\n")
+    (tmp_path / "unclosed.py").write_text("import pgjobs\napp = (\n")
     (tmp_path / "needy.py").write_text("import a_package_that_is_missing\n")
     return tmp_path
 
@@ -118,7 +119,11 @@ async def until(conn: Connection, query: str, expected: Any = True, seconds: flo
         ("nowhere:app", "there is no module nowhere: looked on Python's path and in "),
         ("shop.nowhere:app", "there is no module shop.nowhere"),
         ("empty:app", "empty has no app: its apps are the_app"),
-        ("empty:the_app", "the app has no handlers"),
+        ("empty:the_app", "the app has no handlers: decorate one with @app.job(...), or import the"),
+        ("shop.py:app", "shop.py:app is a file, and MODULE:APP is wanted: write shop:app"),
+        ("./my/shop.py", "./my/shop.py is a file, and MODULE:APP is wanted: write my.shop:app"),
+        ("/a/shop.py:app", "is a file, and MODULE:APP is wanted: write shop:app in the folder /a"),
+        ("unclosed:app", "importing unclosed failed with SyntaxError: '(' was never closed (/"),
         ("shop:not_an_app", "shop:not_an_app is not a pgjobs.App but of type int"),
         ("broken:app", "importing broken failed with ZeroDivisionError: division by zero ("),
         ("needy:app", "importing needy failed with ModuleNotFoundError: No module named 'a_pack"),
@@ -131,6 +136,19 @@ def test_an_app_that_cannot_be_found(start: Start, target: str, why: str) -> Non
     assert out == ""
     assert why in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("module", ["broken", "unclosed", "needy"])
+def test_an_error_at_import_has_a_traceback_of_the_apps_own_files(
+    start: Start, module: str
+) -> None:
+    _, brief = start(f"{module}:app").communicate(timeout=30)
+    assert f"{module}.py, line " in brief
+    assert brief.endswith("; the traceback comes with --log-level debug\n")
+    _, err = start(f"{module}:app", "--log-level", "debug").communicate(timeout=30)
+    assert f'{module}.py", line ' in err
+    assert "importlib" not in brief + err
+    assert err.splitlines()[-1].startswith(f"pgjobs: importing {module} failed with ")
 
 
 def test_tables_that_are_missing(start: Start) -> None:
@@ -179,7 +197,7 @@ async def test_a_worker_ends_when_the_queue_is_empty_and_deletes_what_is_complet
         )
         _, err = await asyncio.to_thread(process.communicate, timeout=30)
         assert process.returncode == 0, err
-        assert "queues ['default', 'other']" in err
+        assert "queues default, other; concurrency 100; types quick, slow, more" in err
         assert await conn.fetchval("select count(*) from jobs") == 0
 
 
@@ -337,3 +355,79 @@ async def test_a_role_that_is_only_a_worker_runs_jobs(
         assert "permission denied" not in err
     finally:
         await conn.execute(f"drop owned by {role}; drop role {role}")
+
+
+RELOADED = """
+import pathlib
+import pgjobs
+
+app = pgjobs.App()
+
+@app.job("version")
+async def version(job):
+    return 1
+"""
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+async def test_a_worker_that_reloads_runs_each_version_of_a_file_and_survives_a_broken_one(
+    start: Start, conn: Connection, folder: Path, processes: str
+) -> None:
+    file = folder / "reloaded.py"
+    file.write_text(RELOADED)
+    (folder / ".venv").mkdir()
+    reloader = start("reloaded:app", "--reload", "--processes", processes)
+
+    async def version_of_the_next_job() -> str:
+        job_id = await conn.fetchval("select id from jobs_enqueue('version')")
+        await until(conn, f"select status from jobs where id = {job_id}", "completed")
+        return str(await conn.fetchval("select result from jobs where id = $1", job_id))
+
+    workers = "select count(*) from jobs_workers"
+    assert await version_of_the_next_job() == "1"
+    await until(conn, workers, int(processes))
+    began = await conn.fetchval("select max(started_at) from jobs_workers")
+    (folder / ".venv" / "installed.py").write_text("1")
+    # Of the same size, and within the same second: Python would take the compiled file.
+    file.write_text(RELOADED.replace("1", "2"))
+    await until(conn, f"{workers} where started_at > '{began}'", int(processes))
+    assert await version_of_the_next_job() == "2"
+    file.write_text("import pathlib\npathlib.Path('imported').touch()\n1 / 0\n")
+    await until(conn, workers, 0)
+    while not (folder / "imported").exists():
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(1)  # the process ends
+    assert reloader.poll() is None
+    file.write_text(RELOADED.replace("1", "3"))
+    assert await version_of_the_next_job() == "3"
+    reloader.send_signal(signal.SIGTERM)
+    _, err = await asyncio.to_thread(reloader.communicate, timeout=20)
+    assert reloader.returncode == 0
+    assert err.count("reloaded.py changed: restarting the worker") == 3
+    assert "the worker ended with status 1: the next change starts it again" in err
+    assert "pgjobs: importing reloaded failed with ZeroDivisionError: division by zero (" in err
+    assert ".venv" not in err
+    assert await conn.fetchval(workers) == 0
+    assert await conn.fetchval("select max(attempt) from jobs") == 1
+
+
+async def test_a_worker_reloads_gently_and_stops_without_the_process_that_watches(
+    start: Start, conn: Connection, folder: Path
+) -> None:
+    app = RELOADED.replace("return 1", "import asyncio; await asyncio.sleep(2); return 1")
+    (folder / "reloaded.py").write_text(app)
+    reloader = start("reloaded:app", "--reload", "--processes", "2")
+    await conn.execute("select from jobs_enqueue('version')")
+    await until(conn, "select status from jobs", "processing")
+    (folder / "another.py").write_text("")
+    await until(conn, "select (status, attempt)::text from jobs", "(completed,1)")
+    await until(conn, "select count(*) from jobs_workers", 2)
+    reloader.kill()
+    await until(conn, "select count(*) from jobs_workers", 0)
+
+
+def test_a_worker_that_reloads_cannot_end_when_the_queue_is_empty(start: Start) -> None:
+    process = start("shop:app", "--reload", "--until-empty")
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert err == "pgjobs: --reload never ends, and --until-empty does: give one\n"

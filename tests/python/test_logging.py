@@ -38,7 +38,7 @@ async def test_the_end_of_a_run_is_one_line_with_its_fields(app, records):
 async def test_a_worker_logs_its_start_and_its_end(app, records, caplog):
     app.job("t")(lambda job: None)
     await app.worker(name="me").run(until_empty=True)
-    assert "worker me: queues ['default'], concurrency 100, types ['t']" in caplog.text
+    assert "worker me: queues default; concurrency 100; types t" in caplog.text
     assert "worker me has stopped" in caplog.text
 
 
