@@ -48,7 +48,7 @@ def executor(conn: "Conn") -> Executor:
         return _SqlAlchemy(conn)
     raise InvalidArgument(
         "conn must be an asyncpg connection or pool, or an SQLAlchemy AsyncConnection or "
-        f"AsyncSession, not {type(conn).__name__}"
+        f"AsyncSession, not {kind.__module__}.{kind.__qualname__}"
     )
 
 

@@ -28,7 +28,7 @@ def run(path: Path | None, *, once: bool) -> None:
     ``path``: None for the documentation that ships with pgjobs. ``once``: False keeps the server
     running until Enter. Raises ``InvalidArgument`` if there is no text file.
     """
-    console = Console()
+    console = Console(highlight=False)
     files = find_files(documentation() if path is None else path)
     with tempfile.TemporaryDirectory(prefix="pgjobs-demo-") as folder:
         broken = Path(folder) / _BROKEN_FILE
