@@ -1,5 +1,7 @@
 """The command ``pgjobs`` with all its commands; an expected error becomes one readable line."""
 
+import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,8 +35,11 @@ def _errors_in_one_line() -> Iterator[None]:
 
 
 class Command(TyperCommand):
-    """A command whose help names no types of Python: flags take no value, and a metavar says more.
-    """
+    """One command: its help fills its paragraphs, and names no types of Python."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.help = _filled(self.help)
 
     def get_params(self, ctx: Any) -> Any:
         return _without_types(super().get_params(ctx))
@@ -42,6 +47,10 @@ class Command(TyperCommand):
 
 class Commands(TyperGroup):
     """All commands; tells their errors in one line."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.help = _filled(self.help)
 
     def get_params(self, ctx: Any) -> Any:
         return _without_types(super().get_params(ctx))
@@ -55,7 +64,13 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
 
 
+def _filled(text: str | None) -> str:
+    """Joins the lines of a paragraph, which the terminal breaks where it needs to."""
+    return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(text or ""))
+
+
 def _without_types(parameters: Any) -> Any:
+    """Flags take no value, and what an argument is stands in its help."""
     for parameter in parameters:
         if parameter.param_type_name == "argument" or getattr(parameter, "is_flag", False):
             parameter.display_type_rich = lambda ctx: None

@@ -108,7 +108,7 @@ def body(frame: Frame) -> "RenderableType":
     parts: list[RenderableType] = []
     if frame.stats:
         queues = queue_table(frame.stats, set(frame.paused), "Queues", _MAX_QUEUES_SHOWN)
-        parts += [queues, ""]
+        parts.append(queues)
     if frame.workers:
         rows = (
             # As text: a number of 0 would be left out, if all are.
@@ -116,7 +116,7 @@ def body(frame: Frame) -> "RenderableType":
              str(w["concurrency"] - w["taken"]), _mode(w), w["unseen"], w["version"]]
             for w in frame.workers
         )
-        parts += [table("worker queues >taken >free !mode >seen version", rows, "Workers"), ""]
+        parts.append(table("worker queues >taken >free !mode >seen version", rows, "Workers"))
     if frame.running:
         running = (
             [r["id"], r["queue"], r["job_type"], r["age"], _lease(r), r["attempt"], r["worker"]]
@@ -125,7 +125,9 @@ def body(frame: Frame) -> "RenderableType":
         more = frame.count("processing") - len(frame.running)
         title = "Running, the longest first" + (f" ({more} more)" if more > 0 else "")
         parts.append(table(">id queue !type >age >lease >attempt worker", running, title))
-    return Group(*parts)
+    # A blank line between two tables.
+    spaced = [line for part in parts for line in ("", part)]
+    return Group(*spaced[1:])
 
 
 def head(frame: Frame, schema: str, trouble: str | None = None) -> "RenderableType":

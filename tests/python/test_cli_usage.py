@@ -124,9 +124,12 @@ def test_the_help_of_every_command_shows_an_example(run: Run, command: list[str]
 def test_the_help_shows_flags_as_flags_and_no_types_of_python(
     run: Run, command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "500")
     said = run(*command, "--help").stdout
     assert not re.search(r"<(bool|int|str|path|list)|x>=", said)
+    # A paragraph breaks where the terminal ends, and not where a line of its source does.
+    prose = "\n".join(line.strip() for line in said.partition("╭")[0].splitlines())
+    assert not re.search(r"\S\n\S", prose)
 
 
 def test_every_command_is_in_the_documentation() -> None:

@@ -119,7 +119,7 @@ async def until(conn: Connection, query: str, expected: Any = True, seconds: flo
         ("nowhere:app", "there is no module nowhere: looked on Python's path and in "),
         ("shop.nowhere:app", "there is no module shop.nowhere"),
         ("empty:app", "empty has no app: its apps are the_app"),
-        ("empty:the_app", "the app has no handlers: decorate one with @app.job(...), or import the"),
+        ("empty:the_app", "the app has no handlers: decorate one with @app.job(...), or import "),
         ("shop.py:app", "shop.py:app is a file, and MODULE:APP is wanted: write shop:app"),
         ("./my/shop.py", "./my/shop.py is a file, and MODULE:APP is wanted: write my.shop:app"),
         ("/a/shop.py:app", "is a file, and MODULE:APP is wanted: write shop:app in the folder /a"),

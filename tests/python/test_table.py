@@ -72,7 +72,9 @@ def test_names_keep_both_ends_and_prose_keeps_its_beginning() -> None:
     assert shortened("two\nlines", 20, in_middle=False) == "two lines"
 
 
-@pytest.mark.parametrize("text", ["資料の取り込み処理ジョブ", "Jürgen Müller-Lüdenscheidt 🎉🎉", "x" * 600])
+@pytest.mark.parametrize(
+    "text", ["資料の取り込み処理ジョブ", "Jürgen Müller-Lüdenscheidt 🎉🎉", "x" * 600]
+)
 @pytest.mark.parametrize("width", range(5, 30))
 def test_no_text_is_wider_than_its_column_whatever_its_characters(text: str, width: int) -> None:
     for in_middle in (True, False):
