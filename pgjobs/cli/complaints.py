@@ -21,6 +21,10 @@ _CALLED_WRONGLY: Any = typer.BadParameter.__base__
 class Unreachable(PgjobsError):
     """The command cannot connect to the database."""
 
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"cannot connect to {where}: {reason}")
+        self.reason = reason
+
 
 @dataclass(frozen=True)
 class Complaint:
@@ -72,7 +76,7 @@ def usage_complaint(error: BaseException) -> Complaint | None:
 def unreachable(address: str, error: BaseException) -> Unreachable:
     """Says why connecting to ``address`` failed and what may help; hides the password."""
     where = redact(address) or "the server of libpq's PG* variables"
-    return Unreachable(f"cannot connect to {where}: {_reason(error)}")
+    return Unreachable(where, _reason(error))
 
 
 def _reason(error: BaseException) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from pgjobs.cli.complaints import Unreachable, complaint
+from pgjobs.cli.complaints import Unreachable
 from pgjobs.cli.output import as_dict
 from pgjobs.cli.queues import queue_table
 from pgjobs.cli.session import connected
@@ -82,8 +82,9 @@ async def read_for_ever(
                     show(frame, None)
                     await asyncio.sleep(every.total_seconds())
         except is_lost as error:
-            found = complaint(error)
-            show(None, found.line if found else "the database does not answer")
+            # What to do about it is told at the start; meanwhile the database has been there.
+            reason = error.reason if isinstance(error, Unreachable) else "the connection was lost"
+            show(None, reason.partition(";")[0])
             await asyncio.sleep(_CONNECT_AGAIN_AFTER_S)
 
 

@@ -127,8 +127,8 @@ def _columns(
 
 def _fitted(columns: Sequence[_Column], width: int) -> tuple[dict[_Column, int], int]:
     """Returns the widths of the columns that have room, and the gap between columns."""
-    # Prose on several lines needs no narrower gap.
-    narrow_gap = 2 if any(column.kind == "=" for column in columns) else 1
+    # Beside prose, which takes what is left, a narrower gap would gain nothing.
+    narrow_gap = 2 if any(column.kind == "=" for column in columns) or len(columns) < 3 else 1
     for count in range(len(columns), 0, -1):
         widths = {column: column.widest for column in columns[:count]}
         if sum(widths.values()) + 2 * (count - 1) <= width:
