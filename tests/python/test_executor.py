@@ -162,6 +162,15 @@ async def test_a_conn_of_another_type_is_refused(app, conn_):
         await app.enqueue("t", conn=conn_)
 
 
+async def test_what_is_refused_is_told_with_its_module(app):
+    class AsyncConnection:
+        """As psycopg's class is named, and SQLAlchemy's."""
+
+    AsyncConnection.__module__, AsyncConnection.__qualname__ = "psycopg", "AsyncConnection"
+    with pytest.raises(InvalidArgument, match=r"not psycopg\.AsyncConnection$"):
+        await app.enqueue("t", conn=AsyncConnection())
+
+
 async def test_a_synchronous_session_is_refused(app):
     from sqlalchemy.orm import Session
 
