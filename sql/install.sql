@@ -54,6 +54,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/enqueue/_jobs_check_job.sql
 \ir functions/enqueue/_jobs_enqueue_together.sql
 \ir functions/enqueue/_jobs_ids_behind.sql
+\ir functions/enqueue/_jobs_is_new.sql
 \ir functions/enqueue/_jobs_key_holder.sql
 \ir functions/enqueue/_jobs_may_read.sql
 \ir functions/enqueue/_jobs_notify.sql
@@ -83,8 +84,8 @@ set local search_path to :"schema", pg_temp;
 \ir functions/finish/_jobs_after.sql
 \ir functions/finish/_jobs_check_batch.sql
 \ir functions/finish/_jobs_check_failure.sql
-\ir functions/finish/_jobs_crash_many.sql
 \ir functions/finish/_jobs_end_attempt.sql
+\ir functions/finish/_jobs_end_attempts.sql
 \ir functions/finish/_jobs_lock.sql
 \ir functions/finish/_jobs_lock_fenced.sql
 \ir functions/finish/_jobs_lock_fenced_many.sql
@@ -95,6 +96,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/lease/_jobs_reconcile.sql
 \ir functions/lease/_jobs_recover.sql
 \ir functions/lease/_jobs_recover_own.sql
+\ir functions/lease/_jobs_recover_told.sql
 \ir functions/lease/_jobs_release_unnamed.sql
 \ir functions/lease/_jobs_worker_beat.sql
 -- functions/workers: the register of workers, their modes, and signals to them

@@ -7,13 +7,13 @@ Values of ``jsonb`` arguments are JSON text here. A moment (``run_at``) may be g
 from pgjobs.database.claim import Claim
 from pgjobs.database.enqueue import Enqueue
 from pgjobs.database.finish import Finish
-from pgjobs.database.lease import Lease
+from pgjobs.database.lease import Lease, as_recovered
 from pgjobs.database.manage import Manage
 from pgjobs.database.reading import Reading
 from pgjobs.database.statements import JOB_COLUMNS, NULL_WHEN_CLAIMED, Moment, quote
 from pgjobs.database.workers import Workers
 
-__all__ = ["JOB_COLUMNS", "NULL_WHEN_CLAIMED", "Database", "Moment", "quote"]
+__all__ = ["JOB_COLUMNS", "NULL_WHEN_CLAIMED", "Database", "Moment", "as_recovered", "quote"]
 
 
 class Database(Enqueue, Claim, Finish, Lease, Workers, Manage, Reading):

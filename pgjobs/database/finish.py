@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from pgjobs.database.statements import JOB_COLUMNS, Moment, Statements, as_list, as_moment
-from pgjobs.job.job import Job
+from pgjobs.job.job import Job, Row
 
 
 class Finish(Statements):
@@ -76,21 +76,25 @@ class Finish(Statements):
             worker, job_ids, attempts, errors, retries, retry_ins,
         )
 
-    async def crash_many(
+    async def end_attempts(
         self,
         worker: str,
         job_ids: Sequence[int],
         attempts: Sequence[int],
         errors: Sequence[str],
-    ) -> list[int]:
-        """Counts a crash for the jobs that this worker still holds; returns the ids that changed.
+        retries: Sequence[bool],
+        retry_ins: Sequence[timedelta | None],
+        crashed: bool = False,
+    ) -> Sequence[Row]:
+        """As ``fail_many``, and tells what became of each job that changed.
 
-        Each job is pending again, or has failed.
+        Returns ``id``, ``status``, ``retry_count``, ``crash_count`` and ``due_in``. ``crashed``:
+        counts a crash for each job, because its child process has died.
         """
-        return await self._ids(
-            """select _jobs_crash_many as id from {schema}._jobs_crash_many(
-            $1::text, $2::bigint[], $3::int[], $4::text[])""",
-            worker, job_ids, attempts, errors,
+        return await self._rows(
+            """select id, status, retry_count, crash_count, due_in from {schema}._jobs_end_attempts(
+            $1::text, $2::bigint[], $3::int[], $4::text[], $5::boolean[], $6::interval[], $7)""",
+            worker, job_ids, attempts, errors, retries, retry_ins, crashed,
         )
 
     async def release_many(

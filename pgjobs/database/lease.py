@@ -1,5 +1,6 @@
 """Holding jobs, and taking back the jobs of lost workers."""
 
+import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -66,10 +67,18 @@ class Lease(Statements):
             f"select {JOB_COLUMNS} from {{schema}}.jobs_recover($1::text)", worker
         )
 
-    async def recover_own(self, worker: str, claimed_before: datetime, max_jobs: int) -> int:
-        """Takes back jobs of the last worker of this name; returns how many."""
-        value: int = await self._value(
-            """select {schema}._jobs_recover_own($1::text, $2::timestamptz, $3::int) as value""",
+    async def recover_own(
+        self, worker: str, claimed_before: datetime, max_jobs: int
+    ) -> list[dict[str, Any]]:
+        """Takes back jobs of the last worker of this name; returns what ``as_recovered`` does."""
+        return as_recovered(await self._value(
+            """select {schema}._jobs_recover_own($1::text, $2::timestamptz, $3::int)::text
+            as value""",
             worker, claimed_before, max_jobs,
-        )
-        return value
+        ))
+
+
+def as_recovered(text: str | None) -> list[dict[str, Any]]:
+    """What a recovery tells: of each lost ``worker`` its ``jobs``, first ``ids`` and ``failed``."""
+    found: list[dict[str, Any]] = [] if text is None else json.loads(text)
+    return found

@@ -39,12 +39,13 @@ class Workers(Statements):
     async def worker_tick(
         self, worker: str, is_full: bool = True, queues: Sequence[str] | None = None
     ) -> Row | None:
-        """Sends a tick; returns ``others_work``, ``may_be_silent``, ``due``, ``more``.
+        """Sends a tick; None: the worker is not registered any more.
 
-        None: the worker is not registered any more.
+        Returns ``others_work``, ``may_be_silent``, ``due``, ``more``, and ``recovered``: the text
+        for ``as_recovered``.
         """
         rows = await self._rows(
-            """select others_work, may_be_silent, due, more
+            """select others_work, may_be_silent, due, more, recovered::text
             from {schema}._jobs_worker_tick($1::text, $2::boolean, $3::text[])""",
             worker, is_full, queues,
         )

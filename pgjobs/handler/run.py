@@ -39,6 +39,7 @@ class Run:
     __slots__ = (
         "ask_to_stop", "claimed_at", "deadline", "halt", "is_asked_to_stop", "is_committed",
         "is_crashed", "is_plain", "key", "may_be_committed", "phase", "row", "stop", "task",
+        "took_s",
     )
 
     def __init__(self, row: Row, claimed_at: float) -> None:
@@ -53,6 +54,7 @@ class Run:
         self.may_be_committed = False  # `job.complete` has ended the job in some transaction
         self.is_committed = False  # the handler's own transaction has completed the job
         self.deadline = math.inf
+        self.took_s = 0.0  # how long its handler ran
         self.task: asyncio.Task[None] | None = None  # null while it waits for a slot
         # Stops a plain function, whose task must wait for it; null: the task is cancelled.
         self.halt: Callable[[], None] | None = None

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
@@ -197,7 +197,8 @@ def main(pipe: Connection, requests_pipe: Connection) -> None:
         while True:
             order = line.receive()
             logging.getLogger().setLevel(order.log_level)
-            line.send(_run(order, line, requests, to_worker))
+            # What the handler raised stays here: another process may not be able to read it.
+            line.send(replace(_run(order, line, requests, to_worker), cause=None))
     except (EOFError, OSError, _Stopped):
         return
     finally:

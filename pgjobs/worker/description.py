@@ -4,6 +4,8 @@ import traceback
 from collections.abc import Iterator
 from types import TracebackType
 
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
 _MAX_CHARACTERS = 8_000
 _MAX_HEAD_CHARACTERS = 1_000
 _MAX_FRAMES = 60  # per exception; of a deeper stack, the frames nearest to the error
@@ -21,7 +23,8 @@ def describe(error: BaseException) -> str:
         trace = "".join(reversed(list(_chain(error))))
     except BaseException as odd:  # noqa: BLE001 - attributes of an exception may raise anything
         trace = f"its traceback could not be formatted: {_class_name(type(odd))}"
-    return storable(f"{head(error)}\n\n{trace}".strip())
+    first = head(error)
+    return storable(first if trace.strip() == first.strip() else f"{first}\n\n{trace}".strip())
 
 
 def head(error: BaseException, max_characters: int = _MAX_HEAD_CHARACTERS) -> str:
@@ -58,6 +61,37 @@ def storable(text: str) -> str:
     return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
+def one_line(text: str) -> str:
+    """The first line of a text, of bounded length, for the log."""
+    return printable(text.split("\n", 1)[0][:_MAX_HEAD_CHARACTERS])
+
+
+def printable(text: str) -> str:
+    """Text in which only the ends of lines act on a terminal; what else would is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def exc_info(error: BaseException) -> ExcInfo | None:
+    """What the log passes on of an exception; None: others may take minutes to read it."""
+    try:
+        unread, count = [error], 0
+        while unread:
+            one = unread.pop()
+            count += 1
+            if count > _MAX_EXCEPTIONS:
+                return None
+            unread += [e for e in (one.__cause__, one.__context__) if e is not None]
+            unread += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+        frames = _frames(error)
+    except BaseException:  # noqa: BLE001 - attributes of an exception may raise anything
+        return None
+    return type(error), error, None if frames is None else _last(frames)
+
+
 def _chain(error: BaseException) -> Iterator[str]:
     """The exceptions of a chain as text, the last one first, and what stands between them."""
     seen = {id(error)}
@@ -83,9 +117,7 @@ def _chain(error: BaseException) -> Iterator[str]:
 
 def _one(error: BaseException, depth: int) -> str:
     """One exception: its frames, its head, its notes, and the exceptions of its group."""
-    frames = error.__traceback__
-    while frames is not None and _package(frames) in _PACKAGES_BEFORE_THE_HANDLER:
-        frames = frames.tb_next
+    frames = _frames(error)
     lines = []
     if frames is not None:
         lines = ["Traceback (most recent call last):\n", *traceback.format_tb(_last(frames))]
@@ -99,6 +131,14 @@ def _one(error: BaseException, depth: int) -> str:
             lines.append(f"  {number} of {len(error.exceptions)}:\n")
             lines += [f"    {line}\n" for line in inner.splitlines()]
     return "".join(lines)
+
+
+def _frames(error: BaseException) -> TracebackType | None:
+    """The traceback from the handler on."""
+    frames = error.__traceback__
+    while frames is not None and _package(frames) in _PACKAGES_BEFORE_THE_HANDLER:
+        frames = frames.tb_next
+    return frames
 
 
 def _last(frames: TracebackType) -> TracebackType:

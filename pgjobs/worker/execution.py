@@ -79,7 +79,7 @@ async def _result(value: Awaitable[Any]) -> Any:
 def of_raised(task: Task[Any, Any], run: Run, error: BaseException) -> Outcome:
     """The outcome of a handler that raised, perhaps because it was stopped."""
     if isinstance(error, asyncio.CancelledError):
-        return of_stop(run, task.timeout)
+        return of_stop(run, task.timeout, error)
     if run.stop in (Stop.SHUTDOWN, Stop.LOST):
         # The handler answers its cancellation with an error of its own. The job has not failed.
         log.info("%s raised when it was stopped: %s", run, head(error), extra=run.log_fields)

@@ -4,8 +4,10 @@ import asyncio
 import contextvars
 import logging
 import sys
+import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pgjobs.worker.children import Child
 
 RETURN_IF_NOT_BEGUN_FOR = timedelta(seconds=5)
+PLACE_CALLS = 3
 
 log = logging.getLogger("pgjobs.worker")
 
@@ -63,6 +66,17 @@ def _refuse_in_a_child() -> None:
         )
 
 
+def _place_of(thread: int) -> str:
+    """Where a thread is, for the log: its innermost calls, since the last is rarely the user's."""
+    frame = sys._current_frames().get(thread)
+    calls: list[str] = []
+    while frame is not None and len(calls) < PLACE_CALLS:
+        code = frame.f_code
+        calls.append(f"{code.co_name} ({code.co_filename}:{frame.f_lineno})")
+        frame = frame.f_back
+    return f", at {' in '.join(calls)}" if calls else ""
+
+
 class Functions:
     """Runs the plain functions of one worker.
 
@@ -77,12 +91,18 @@ class Functions:
 
     async def in_thread(self, function: Callable[[], Any], run: Run) -> Any:
         """Calls the function in a thread; returns what it returns, and raises what it raises."""
+        threads: list[int] = []
+
+        def call() -> Any:
+            threads.append(threading.get_ident())
+            return function()
+
         run.halt = lambda: log.warning(
-            "%s: its function runs on in its thread, and the job is held until the function ends",
-            run, extra=run.log_fields,
+            "%s: its function runs on in its thread%s, and the job is held until the function ends",
+            run, "".join(map(_place_of, threads)), extra=run.log_fields,
         )
         try:
-            return await self._call(function, run)
+            return await self._call(call, run)
         finally:
             run.halt = None  # if the function has returned a coroutine, that one can be cancelled
 
@@ -156,7 +176,11 @@ class Functions:
         except BaseException as error:  # noqa: BLE001 - of pgjobs' own
             return of_raised(task, run, error)
         if run.stop is not None and outcome.end is not End.COMPLETED:
-            return of_stop(run, task.timeout)
+            stopped = of_stop(run, task.timeout)
+            _, _, where = outcome.error.partition("\n\n")
+            if stopped.end is End.FAILED and where:
+                return replace(stopped, error=f"{stopped.error}\n\n{where}", cause=None)
+            return stopped
         return outcome
 
     def _idle_child(self) -> "Child | None":

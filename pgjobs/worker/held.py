@@ -108,6 +108,10 @@ class Held:
         """Whether there is anything to name, or to have given back."""
         return bool(self._runs) or asyncio.get_running_loop().time() < self._in_doubt_until
 
+    def find(self, key: Key) -> Run | None:
+        """The run of that key."""
+        return self._runs.get(key)
+
     def holds(self, job_id: int) -> bool:
         """Whether there is a run of that job."""
         return any(held == job_id for held, _ in self._runs)

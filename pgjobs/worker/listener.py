@@ -12,13 +12,14 @@ import asyncpg
 
 from pgjobs.connection.link import BROKEN, Link, persist
 from pgjobs.connection.notifications import Notifications
-from pgjobs.database import Database
+from pgjobs.database import Database, as_recovered
 from pgjobs.errors import WorkerNameTaken
 from pgjobs.worker.claimer import RETRY_REFUSED_AFTER_S, Claimer
 from pgjobs.worker.floors import ALL_LEVELS
 from pgjobs.worker.heartbeat import Heartbeat
 from pgjobs.worker.held import Held
 from pgjobs.worker.mode import Mode
+from pgjobs.worker.report import log_recovered
 from pgjobs.worker.rounds import Rounds
 from pgjobs.worker.wake import Wake
 
@@ -247,6 +248,7 @@ class Listener:
         if tick is None:
             self._unregistered()
             return
+        log_recovered(as_recovered(tick["recovered"]))
         now = self._now()
         if is_full:
             after = now if tick["more"] else now + FULL_TICK_S
@@ -269,11 +271,13 @@ class Listener:
     async def _recover_predecessor(self) -> None:
         """The name was free, so its last holder is dead: takes back that holder's jobs."""
         assert self._first_started_at is not None
-        recovered = RECOVER_AT_ONCE
-        while recovered == RECOVER_AT_ONCE:
+        count = RECOVER_AT_ONCE
+        while count == RECOVER_AT_ONCE:
             recovered = await self._database.recover_own(
                 self._worker, self._first_started_at, RECOVER_AT_ONCE
             )
+            log_recovered(recovered)
+            count = sum(lost["jobs"] for lost in recovered)
         self._has_predecessor = False
 
     async def close(self, *, leave: bool = True) -> None:

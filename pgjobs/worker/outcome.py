@@ -1,10 +1,10 @@
 """How runs end, and what the database is told about it."""
 
+import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -38,6 +38,8 @@ class Outcome:
     error: str = ""
     retry: bool = True
     after: timedelta | None = None
+    # What the handler raised, for the log. Its class is the user's: nothing here may compare it.
+    cause: BaseException | None = field(default=None, compare=False, repr=False)
     # The handler has completed the job in a transaction of its own, and may have committed.
     may_be_committed: bool = False
 
@@ -55,7 +57,7 @@ def of_value(value: object) -> Outcome:
     try:
         return Outcome(End.COMPLETED, result=encode(value, "the result"))
     except InvalidArgument as error:
-        return Outcome(End.FAILED, error=storable(str(error)), retry=False)
+        return Outcome(End.FAILED, error=storable(str(error)), retry=False, cause=error)
 
 
 def of_payload_error(error: BaseException) -> Outcome:
@@ -63,8 +65,9 @@ def of_payload_error(error: BaseException) -> Outcome:
     if isinstance(error, (ValidationError, ValueError)):
         # No retry: the same payload would fail the same way.
         text = storable(f"the payload is not valid: {message(error)}")
-        return Outcome(End.FAILED, error=text, retry=False)
-    return Outcome(End.FAILED, error=f"the payload could not be read: {describe(error)}")
+        return Outcome(End.FAILED, error=text, retry=False, cause=error)
+    text = f"the payload could not be read: {describe(error)}"
+    return Outcome(End.FAILED, error=text, cause=error)
 
 
 def of_error(run: Run, error: BaseException) -> Outcome:
@@ -78,18 +81,23 @@ def of_error(run: Run, error: BaseException) -> Outcome:
     match error:
         case Retry():
             after = None if error.after is None else checked_delay(error.after)
-            return Outcome(End.FAILED, error=storable(message(error)), after=after)
+            return Outcome(End.FAILED, error=storable(message(error)), after=after, cause=error)
         case Snooze():
             return Outcome(End.RELEASED, after=checked_delay(error.after))
         case Fail():
-            return Outcome(End.FAILED, error=storable(message(error)), retry=False)
+            return Outcome(End.FAILED, error=storable(message(error)), retry=False, cause=error)
         case Cancel():
             return Outcome(End.CANCELLED, error=storable(message(error)))
-    return Outcome(End.FAILED, error=describe(error))
+    return Outcome(End.FAILED, error=describe(error), cause=error)
 
 
-def of_stop(run: Run, timeout: timedelta | None) -> Outcome:
-    """The outcome of a run that was stopped before its handler returned."""
+def of_stop(
+    run: Run, timeout: timedelta | None, stopped_by: BaseException | None = None
+) -> Outcome:
+    """The outcome of a run that was stopped before its handler returned.
+
+    ``stopped_by``: the ``CancelledError`` whose traceback says where the handler was.
+    """
     if run.is_committed:
         return COMMITTED
     match run.stop:
@@ -100,19 +108,10 @@ def of_stop(run: Run, timeout: timedelta | None) -> Outcome:
         case Stop.SHUTDOWN:
             return RELEASED
         case Stop.TIMEOUT:
-            return Outcome(End.FAILED, error=f"TimeoutError: still running after {timeout}")
+            late: BaseException = TimeoutError(f"still running after {timeout}")
         case None:
-            return Outcome(End.FAILED, error="CancelledError: the handler cancelled itself")
+            late = asyncio.CancelledError("the handler cancelled itself")
+    if stopped_by is not None:
+        late.__traceback__ = stopped_by.__traceback__
+    return Outcome(End.FAILED, error=describe(late), cause=late)
 
-
-def log_end(run: Run, outcome: Outcome, seconds: float) -> None:
-    """Logs one line per run, at DEBUG if the job was completed."""
-    level = logging.DEBUG if outcome.end in (End.COMPLETED, End.COMMITTED) else logging.INFO
-    if log.isEnabledFor(level):
-        first_line = outcome.error.split("\n", 1)[0]
-        fields: dict[str, Any] = {"duration": seconds, "outcome": outcome.end.value}
-        log.log(
-            level, "%s %s in attempt %s after %.3f s%s",
-            run, outcome.end.value, run.key[1], seconds, f": {first_line}" if first_line else "",
-            extra=run.log_fields | fields,
-        )

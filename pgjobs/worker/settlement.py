@@ -15,10 +15,10 @@ from pgjobs.errors import PgjobsError, SchemaMismatch
 from pgjobs.handler.run import Key
 from pgjobs.worker.held import Held
 from pgjobs.worker.outcome import End, Outcome
+from pgjobs.worker.report import Ended, log_failure, log_unwritten
 
 log = logging.getLogger("pgjobs.worker")
 
-Ended = tuple[int, int, Outcome]  # job id, attempt, how
 Write = Callable[[Sequence[Ended]], Awaitable[list[int]]]
 
 # Few jobs per statement cost the server and the worker more per job. So after a batch of several
@@ -154,6 +154,7 @@ class Settlement:
             # Only while closing: another worker runs these jobs again.
             self._give_up()
             log.error("%d ended jobs could not be written: %s", len(group), error)
+            log_unwritten(group, "could not be written: the job runs again")
         except (asyncpg.PostgresError, PgjobsError) as error:
             if len(group) > 1:
                 await self._halve(write, group, pauses)
@@ -167,7 +168,8 @@ class Settlement:
                 await self._fail_refused(group[0], error)
         else:
             if len(written) < len(group):
-                _log_discarded(group, set(written))
+                lost = [ended for ended in group if ended[0] not in set(written)]
+                log_unwritten(lost, "is discarded: the job is not held")
 
     def _persist(self, write: Write, group: Sequence[Ended]) -> Awaitable[list[int]]:
         """Writes over lost connections; gives up after a few tries while closing."""
@@ -225,13 +227,19 @@ class Settlement:
             self._worker, ids, attempts, [o.result for o in outcomes], self._keep_completed
         )
 
-    async def _fail(self, group: Sequence[Ended]) -> list[int]:
+    async def _fail(self, group: Sequence[Ended], *, crashed: bool = False) -> list[int]:
         ids, attempts, outcomes = zip(*group, strict=True)
         errors, retries = [o.error for o in outcomes], [o.retry for o in outcomes]
         delays = [o.after for o in outcomes]
-        return await self._database.fail_many(
-            self._worker, ids, attempts, errors, retries, delays
+        rows = await self._database.end_attempts(
+            self._worker, ids, attempts, errors, retries, delays, crashed
         )
+        became = {row["id"]: row for row in rows}
+        for job_id, attempt, outcome in group:
+            run = self._held.find((job_id, attempt))
+            if run is not None and job_id in became:
+                log_failure(run, outcome, became[job_id])
+        return list(became)
 
     async def _release(self, group: Sequence[Ended]) -> list[int]:
         ids, attempts, outcomes = zip(*group, strict=True)
@@ -240,10 +248,7 @@ class Settlement:
         )
 
     async def _crash(self, group: Sequence[Ended]) -> list[int]:
-        ids, attempts, outcomes = zip(*group, strict=True)
-        return await self._database.crash_many(
-            self._worker, ids, attempts, [o.error for o in outcomes]
-        )
+        return await self._fail(group, crashed=True)
 
     async def _cancel(self, group: Sequence[Ended]) -> list[int]:
         done: list[Any] = []
@@ -254,17 +259,6 @@ class Settlement:
             except PgjobsError as error:
                 log.debug("job %s was not cancelled: %s", job_id, error)
         return done
-
-
-def _log_discarded(group: Sequence[Ended], written: set[int]) -> None:
-    for job_id, attempt, outcome in group:
-        if job_id not in written:
-            is_meant = outcome.may_be_committed and outcome.end is End.COMPLETED
-            log.log(
-                logging.DEBUG if is_meant else logging.WARNING,
-                "job %s: the end of attempt %s (%s) is discarded: the job is not held",
-                job_id, attempt, outcome.end.value, extra={"job_id": job_id, "attempt": attempt},
-            )
 
 
 def _is_transient(error: Exception) -> bool:

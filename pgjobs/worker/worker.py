@@ -28,7 +28,8 @@ from pgjobs.worker.held import Held
 from pgjobs.worker.interrupts import interrupts
 from pgjobs.worker.links import Links
 from pgjobs.worker.listener import Listener
-from pgjobs.worker.outcome import COMMITTED, LOST, RELEASED, End, Outcome, log_end
+from pgjobs.worker.outcome import COMMITTED, LOST, RELEASED, End, Outcome
+from pgjobs.worker.report import log_end
 from pgjobs.worker.settlement import Settlement
 from pgjobs.worker.waiting import Waiting
 from pgjobs.worker.wake import Wake
@@ -257,18 +258,19 @@ class Worker:
             # Not by `log.exception`: to format the error may raise, or take minutes.
             text = describe(error)
             log.error("%s: an error of pgjobs itself: %s", run, text, extra=run.log_fields)
-            outcome = Outcome(End.FAILED, error=text)
+            outcome = Outcome(End.FAILED, error=text, cause=error)
         if run.may_be_committed:
             outcome = replace(outcome, may_be_committed=True)
         try:
             now = asyncio.get_running_loop().time()
+            run.took_s = now - began
             # Before the settlement, so that the claim for this slot goes out before the write.
             self._held.end(run, now)
             if outcome is LOST or outcome is COMMITTED:
                 self._held.drop(run.key)
             else:
                 self._settlement.add(run.key, outcome)
-            log_end(run, outcome, now - began)
+            log_end(run, outcome)
         except Exception:
             log.exception("%s: its end is not written, the server gives the job back", run)
             self._held.end(run, began)

@@ -39,9 +39,6 @@ begin
         ('_jobs_claimed', $$SETOF jobs$$, $$
             worker text, job_id bigint, attempt integer
         $$),
-        ('_jobs_crash_many', $$SETOF bigint$$, $$
-            worker text, job_ids bigint[], attempts integer[], errors text[]
-        $$),
         ('_jobs_doctor_jobs', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
@@ -64,10 +61,18 @@ begin
             retry_in interval DEFAULT NULL::interval,
             lost_at timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
+        ('_jobs_end_attempts', $$
+            TABLE(id bigint, status text, retry_count integer, crash_count integer,
+            due_in interval)
+        $$, $$
+            worker text, job_ids bigint[], attempts integer[], errors text[], retries boolean[],
+            retry_ins interval[], crashed boolean DEFAULT false
+        $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
         ('_jobs_ids_behind', $$text$$, $$$$),
         ('_jobs_is_locked', $$boolean$$, $$key bigint$$),
+        ('_jobs_is_new', $$boolean$$, $$job_id bigint$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_key_holder', $$SETOF jobs$$, $$job_type text, unique_key text$$),
         ('_jobs_lock', $$jobs$$, $$job_id bigint$$),
@@ -103,13 +108,18 @@ begin
             worker text, job_ids bigint[], attempts integer[], backend integer,
             registration bigint DEFAULT NULL::bigint
         $$),
-        ('_jobs_recover', $$SETOF jobs$$, $$
+        ('_jobs_recover', $$TABLE(job jobs, lost_by text)$$, $$
             gone text[], worker text DEFAULT NULL::text,
             claimed_before timestamp with time zone DEFAULT 'infinity'::timestamp with time zone,
             sparing text DEFAULT NULL::text, max_jobs integer DEFAULT NULL::integer
         $$),
-        ('_jobs_recover_own', $$bigint$$, $$
+        ('_jobs_recover_own', $$jsonb$$, $$
             worker text, claimed_before timestamp with time zone, max_jobs integer
+        $$),
+        ('_jobs_recover_told', $$jsonb$$, $$
+            gone text[], worker text DEFAULT NULL::text,
+            claimed_before timestamp with time zone DEFAULT 'infinity'::timestamp with time zone,
+            sparing text DEFAULT NULL::text, max_jobs integer DEFAULT NULL::integer
         $$),
         ('_jobs_release_unnamed', $$bigint$$, $$
             worker text, job_ids bigint[], attempts integer[],
@@ -143,7 +153,7 @@ begin
         ('_jobs_worker_modes', $$TABLE(worker text, mode text)$$, $$$$),
         ('_jobs_worker_tick', $$
             TABLE(others_work boolean, may_be_silent boolean, due timestamp with time zone,
-            more boolean)
+            more boolean, recovered jsonb)
         $$, $$
             worker text, is_full boolean DEFAULT true, queues text[] DEFAULT NULL::text[]
         $$),

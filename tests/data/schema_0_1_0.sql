@@ -91,9 +91,6 @@ begin
         ('_jobs_claimed', $$SETOF jobs$$, $$
             worker text, job_id bigint, attempt integer
         $$),
-        ('_jobs_crash_many', $$SETOF bigint$$, $$
-            worker text, job_ids bigint[], attempts integer[], errors text[]
-        $$),
         ('_jobs_doctor_jobs', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
@@ -116,10 +113,18 @@ begin
             retry_in interval DEFAULT NULL::interval,
             lost_at timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
+        ('_jobs_end_attempts', $$
+            TABLE(id bigint, status text, retry_count integer, crash_count integer,
+            due_in interval)
+        $$, $$
+            worker text, job_ids bigint[], attempts integer[], errors text[], retries boolean[],
+            retry_ins interval[], crashed boolean DEFAULT false
+        $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
         ('_jobs_ids_behind', $$text$$, $$$$),
         ('_jobs_is_locked', $$boolean$$, $$key bigint$$),
+        ('_jobs_is_new', $$boolean$$, $$job_id bigint$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_key_holder', $$SETOF jobs$$, $$job_type text, unique_key text$$),
         ('_jobs_lock', $$jobs$$, $$job_id bigint$$),
@@ -155,13 +160,18 @@ begin
             worker text, job_ids bigint[], attempts integer[], backend integer,
             registration bigint DEFAULT NULL::bigint
         $$),
-        ('_jobs_recover', $$SETOF jobs$$, $$
+        ('_jobs_recover', $$TABLE(job jobs, lost_by text)$$, $$
             gone text[], worker text DEFAULT NULL::text,
             claimed_before timestamp with time zone DEFAULT 'infinity'::timestamp with time zone,
             sparing text DEFAULT NULL::text, max_jobs integer DEFAULT NULL::integer
         $$),
-        ('_jobs_recover_own', $$bigint$$, $$
+        ('_jobs_recover_own', $$jsonb$$, $$
             worker text, claimed_before timestamp with time zone, max_jobs integer
+        $$),
+        ('_jobs_recover_told', $$jsonb$$, $$
+            gone text[], worker text DEFAULT NULL::text,
+            claimed_before timestamp with time zone DEFAULT 'infinity'::timestamp with time zone,
+            sparing text DEFAULT NULL::text, max_jobs integer DEFAULT NULL::integer
         $$),
         ('_jobs_release_unnamed', $$bigint$$, $$
             worker text, job_ids bigint[], attempts integer[],
@@ -195,7 +205,7 @@ begin
         ('_jobs_worker_modes', $$TABLE(worker text, mode text)$$, $$$$),
         ('_jobs_worker_tick', $$
             TABLE(others_work boolean, may_be_silent boolean, due timestamp with time zone,
-            more boolean)
+            more boolean, recovered jsonb)
         $$, $$
             worker text, is_full boolean DEFAULT true, queues text[] DEFAULT NULL::text[]
         $$),
@@ -1163,6 +1173,17 @@ $$;
 comment on function _jobs_ids_behind is
     'internal: the statement that mends the sequence of jobs.id if it is behind; null: it is not';
 
+-- functions/enqueue/_jobs_is_new.sql
+-- Each insert takes the next id of the sequence, also an insert that then finds its unique_key held.
+-- So the last id that this session took is the id of the job only if jobs_enqueue has added the job.
+create or replace function _jobs_is_new(job_id bigint) returns boolean
+language sql volatile security definer
+set search_path from current
+return currval(pg_get_serial_sequence('jobs', 'id')) = job_id;
+
+comment on function _jobs_is_new is
+    'internal: whether this session''s last call of jobs_enqueue has added that job';
+
 -- functions/enqueue/_jobs_key_holder.sql
 create or replace function _jobs_key_holder(job_type text, unique_key text) returns setof jobs
 language sql volatile
@@ -2048,8 +2069,6 @@ comment on function jobs_fail is
     'processing -> pending for a retry, failed if none is left or wanted, or cancelled';
 
 -- functions/finish/jobs_fail_many.sql
--- Two sessions cannot both win: _jobs_lock_fenced_many locks the rows in the order of their ids, so
--- that two batches never deadlock, and reads the fence under the locks.
 create or replace function jobs_fail_many(
     worker text,
     job_ids bigint[],
@@ -2061,27 +2080,9 @@ create or replace function jobs_fail_many(
 language plpgsql volatile security definer
 set search_path from current
 as $$
-declare
-    v_held bigint[];
-    v_item record;
 begin
-    perform _jobs_check_batch(worker, job_ids, attempts, array[
-        cardinality(errors), cardinality(retries), cardinality(retry_ins)]);
-    perform _jobs_check_failure(errors, retries, retry_ins);
-    v_held := _jobs_lock_fenced_many(worker, job_ids, attempts);
-    for v_item in
-        -- If an id is given with two attempts, the worker holds the later attempt.
-        select distinct on (u.job_id) u.*
-        from unnest(job_ids, attempts, errors, retries, retry_ins)
-            u(job_id, attempt, error, retry, retry_in)
-        where u.job_id = any (v_held)
-        order by u.job_id, u.attempt desc
-    loop
-        perform _jobs_end_attempt(v_item.job_id, v_item.error, v_item.retry, v_item.retry_in);
-        return next v_item.job_id;
-    end loop;
-    -- A sleeping worker has read the next due time before these jobs were pending.
-    perform _jobs_signal_jobs(v_held);
+    return query
+    select e.id from _jobs_end_attempts(worker, job_ids, attempts, errors, retries, retry_ins) e;
 end
 $$;
 
@@ -2214,44 +2215,6 @@ $$;
 comment on function _jobs_check_failure is
     'internal: raises if an argument of a failure is invalid';
 
--- functions/finish/_jobs_crash_many.sql
--- Two sessions cannot both win: _jobs_lock_fenced_many locks the rows in the order of their ids, so
--- that two batches never deadlock, and reads the fence under the locks.
---
--- A worker calls this for jobs whose child process died: their worker itself lives on, so that
--- recovery would never find them.
-create or replace function _jobs_crash_many(
-    worker text,
-    job_ids bigint[],
-    attempts int[],
-    errors text[]
-) returns setof bigint
-language plpgsql volatile security definer
-set search_path from current
-as $$
-declare
-    v_held bigint[];
-    v_item record;
-begin
-    perform _jobs_check_batch(worker, job_ids, attempts, array[cardinality(errors)]);
-    v_held := _jobs_lock_fenced_many(worker, job_ids, attempts);
-    for v_item in
-        -- If an id is given with two attempts, the worker holds the later attempt.
-        select distinct on (u.job_id) u.*
-        from unnest(job_ids, attempts, errors) u(job_id, attempt, error)
-        where u.job_id = any (v_held)
-        order by u.job_id, u.attempt desc
-    loop
-        perform _jobs_end_attempt(v_item.job_id, v_item.error, lost_at => clock_timestamp());
-        return next v_item.job_id;
-    end loop;
-    perform _jobs_signal_jobs(v_held);
-end
-$$;
-
-comment on function _jobs_crash_many is
-    'internal: counts a crash for the jobs that worker holds in these attempts; returns their ids';
-
 -- functions/finish/_jobs_end_attempt.sql
 -- The caller has locked the row and checked the attempt, so no other session can end the attempt.
 --
@@ -2320,6 +2283,58 @@ $$;
 
 comment on function _jobs_end_attempt is
     'internal: ends a failed or lost attempt: the job becomes pending, failed or cancelled';
+
+-- functions/finish/_jobs_end_attempts.sql
+-- Two sessions cannot both win: _jobs_lock_fenced_many locks the rows in the order of their ids, so
+-- that two batches never deadlock, and reads the fence under the locks.
+--
+-- A worker calls this itself, to log what becomes of each job. crashed: the jobs' child processes
+-- have died. Their worker lives on, so that recovery would never find these jobs.
+create or replace function _jobs_end_attempts(
+    worker text,
+    job_ids bigint[],
+    attempts int[],
+    errors text[],
+    retries boolean[],
+    retry_ins interval[],
+    crashed boolean default false
+) returns table (id bigint, status text, retry_count int, crash_count int, due_in interval)
+language plpgsql volatile security definer
+set search_path from current
+as $$
+declare
+    v_held bigint[];
+    v_item record;
+    v_job jobs;
+begin
+    perform _jobs_check_batch(worker, job_ids, attempts, array[
+        cardinality(errors), cardinality(retries), cardinality(retry_ins)]);
+    perform _jobs_check_failure(errors, retries, retry_ins);
+    v_held := _jobs_lock_fenced_many(worker, job_ids, attempts);
+    for v_item in
+        -- If an id is given with two attempts, the worker holds the later attempt.
+        select distinct on (u.job_id) u.*
+        from unnest(job_ids, attempts, errors, retries, retry_ins)
+            u(job_id, attempt, error, retry, retry_in)
+        where u.job_id = any (v_held)
+        order by u.job_id, u.attempt desc
+    loop
+        v_job := _jobs_end_attempt(v_item.job_id, v_item.error, v_item.retry, v_item.retry_in,
+                                   lost_at => case when crashed then clock_timestamp() end);
+        id := v_job.id;
+        status := v_job.status;
+        retry_count := v_job.retry_count;
+        crash_count := v_job.crash_count;
+        due_in := greatest(v_job.run_at - v_job.updated_at, '0');
+        return next;
+    end loop;
+    -- A sleeping worker has read the next due time before these jobs were pending.
+    perform _jobs_signal_jobs(v_held);
+end
+$$;
+
+comment on function _jobs_end_attempts is
+    'internal: fails or crashes the jobs that worker holds in these attempts; what became of each';
 
 -- functions/finish/_jobs_lock.sql
 create or replace function _jobs_lock(job_id bigint) returns jobs
@@ -2503,7 +2518,7 @@ language plpgsql volatile security definer
 set search_path from current
 as $$
 begin
-    return query select r.* from _jobs_recover(_jobs_workers_gone(), worker) r;
+    return query select (r.job).* from _jobs_recover(_jobs_workers_gone(), worker) r;
 end
 $$;
 
@@ -2572,7 +2587,7 @@ create or replace function _jobs_recover(
     claimed_before timestamptz default 'infinity',
     sparing text default null,
     max_jobs int default null
-) returns setof jobs
+) returns table (job jobs, lost_by text)
 language plpgsql volatile
 set search_path from current
 set plan_cache_mode = force_generic_plan
@@ -2587,10 +2602,11 @@ declare
     v_fresh text[] := array(
         select t.worker from jobs_worker_ticks t where t.beats_until > v_now);
     v_ids bigint[];
-    v_id bigint;
+    v_workers text[];
 begin
-    v_ids := array(
-        select j.id from jobs j
+    select coalesce(array_agg(l.id), '{}'), array_agg(l.worker) into v_ids, v_workers
+    from (
+        select j.id, j.worker from jobs j
         where j.status = 'processing'
             and (sparing is null or j.worker is distinct from sparing)
             and (j.lease_until < v_now and (j.worker is null or j.worker <> all (v_fresh))
@@ -2599,9 +2615,12 @@ begin
                  or (j.worker = _jobs_recover.worker
                      and coalesce(j.started_at, '-infinity') < claimed_before))
         limit max_jobs
-        for no key update skip locked);
-    foreach v_id in array v_ids loop
-        return next _jobs_end_attempt(v_id, lost_at => v_now);
+        for no key update skip locked
+    ) l;
+    for v_place in 1..cardinality(v_ids) loop
+        job := _jobs_end_attempt(v_ids[v_place], lost_at => v_now);
+        lost_by := v_workers[v_place];
+        return next;
     end loop;
     perform _jobs_signal_jobs(v_ids);
     -- A claim of a dead worker may have been undone while others passed over its rows.
@@ -2625,24 +2644,51 @@ end
 $$;
 
 comment on function _jobs_recover is
-    'internal: jobs_recover, of at most max_jobs jobs';
+    'internal: jobs_recover, of at most max_jobs jobs; lost_by: the worker that held each';
 
 -- functions/lease/_jobs_recover_own.sql
 -- A worker that has got a name knows that the last holder of that name is dead. It takes back that
--- holder's jobs in parts, so that no statement takes long, until this returns less than max_jobs.
+-- holder's jobs in parts, so that no statement takes long, until this tells of less than max_jobs.
 create or replace function _jobs_recover_own(
     worker text,
     claimed_before timestamptz,
     max_jobs int
-) returns bigint
+) returns jsonb
 language sql volatile security definer
 set search_path from current
 as $$
-select count(*) from _jobs_recover('{}', worker, claimed_before, max_jobs => max_jobs)
+select _jobs_recover_told('{}', worker, claimed_before, max_jobs => max_jobs)
 $$;
 
 comment on function _jobs_recover_own is
-    'internal: takes back jobs that a worker of this name claimed before; returns how many';
+    'internal: takes back jobs that a worker of this name claimed before, and tells which';
+
+-- functions/lease/_jobs_recover_told.sql
+-- Workers log what they take back. Of each lost worker's jobs the first ten ids are enough, since
+-- one death may lose thousands.
+create or replace function _jobs_recover_told(
+    gone text[],
+    worker text default null,
+    claimed_before timestamptz default 'infinity',
+    sparing text default null,
+    max_jobs int default null
+) returns jsonb
+language sql volatile
+set search_path from current
+as $$
+select jsonb_agg(to_jsonb(l) order by l.jobs desc, l.worker)
+from (
+    select r.lost_by as worker, count(*) as jobs,
+        (array_agg((r.job).id order by (r.job).id))[:10] as ids,
+        (array_agg((r.job).id order by (r.job).id)
+             filter (where (r.job).status = 'failed'))[:10] as failed
+    from _jobs_recover(gone, worker, claimed_before, sparing, max_jobs) r
+    group by r.lost_by
+) l
+$$;
+
+comment on function _jobs_recover_told is
+    'internal: recovers; by lost worker: number of jobs, first ids, ids that failed; null: no job';
 
 -- functions/lease/_jobs_release_unnamed.sql
 -- Two sessions cannot both win: this function locks the rows, and jobs_release_many reads the fence
@@ -3103,7 +3149,13 @@ create or replace function _jobs_worker_tick(
     worker text,
     is_full boolean default true,
     queues text[] default null
-) returns table (others_work boolean, may_be_silent boolean, due timestamptz, more boolean)
+) returns table (
+    others_work boolean,
+    may_be_silent boolean,
+    due timestamptz,
+    more boolean,
+    recovered jsonb
+)
 language plpgsql volatile security definer
 set search_path from current
 set enable_seqscan = off
@@ -3116,7 +3168,6 @@ declare
     c_max_jobs constant int := 1000;
     v_me jobs_workers;
     v_gone text[];
-    v_recovered bigint := 0;
 begin
     select w.* into v_me from jobs_workers w where w.worker = _jobs_worker_tick.worker;
     if not found or not _jobs_session_holds(v_me.name_key) then
@@ -3133,11 +3184,12 @@ begin
             and t.leases_until < clock_timestamp()
             and t.leases_until > clock_timestamp() - interval '6 seconds')
     then
-        v_recovered := (
-            select count(*)
-            from _jobs_recover(v_gone, sparing => v_me.worker, max_jobs => c_max_jobs));
+        recovered := _jobs_recover_told(
+            v_gone, sparing => v_me.worker, max_jobs => c_max_jobs);
     end if;
-    more := v_recovered >= c_max_jobs;
+    more := coalesce(
+        (select sum((r.lost ->> 'jobs')::bigint) from jsonb_array_elements(recovered) r(lost))
+            >= c_max_jobs, false);
     select m.may_be_silent into may_be_silent from _jobs_may_be_silent(v_me.worker, v_me.queues) m;
     others_work := may_be_silent
         or exists (select from jobs_worker_ticks t
@@ -3390,10 +3442,11 @@ language plpgsql volatile
 set search_path from current
 as $$
 declare
-    c_producer constant text[] := '{_jobs_enqueue_together,jobs_enqueue,jobs_enqueue_many}';
+    c_producer constant text[] := '{_jobs_enqueue_together,_jobs_is_new,jobs_enqueue,'
+        'jobs_enqueue_many}';
     c_worker constant text[] := '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
         'jobs_complete_many,jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,'
-        '_jobs_reconcile,_jobs_crash_many,jobs_recover,_jobs_recover_own,jobs_release_many,'
+        '_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
         'jobs_start,_jobs_worker_beat,_jobs_worker_help,_jobs_worker_mode,jobs_worker_start,'
         'jobs_worker_stop,_jobs_worker_tick,_jobs_worker_watch}';
     c_observer constant text[] := '{jobs_doctor,_jobs_doctor_jobs,_jobs_doctor_notify,'

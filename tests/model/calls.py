@@ -26,12 +26,12 @@ def connect(dsn: str) -> psycopg.Connection[dict[str, Any]]:
 
 
 def call(
-    conn: psycopg.Connection[dict[str, Any]], function: str, **arguments: Any
+    conn: psycopg.Connection[dict[str, Any]], function: str, columns: str = "*", **arguments: Any
 ) -> list[dict[str, Any]]:
-    """The rows of ``select * from function(name => value, ...)``."""
+    """The rows of ``select columns from function(name => value, ...)``."""
     given = ", ".join(f"{name} => %({name})s::{TYPES[name]}" for name in arguments)
     values = {name: adapted(name, value) for name, value in arguments.items()}
-    return conn.execute(f"select * from {function}({given})", values).fetchall()
+    return conn.execute(f"select {columns} from {function}({given})", values).fetchall()
 
 
 def adapted(name: str, value: Any) -> Any:

@@ -185,7 +185,9 @@ class FunctionsAndModel(TableMachine):
         if sparing is None:
             rows, now, state = self.call("jobs_recover", worker=worker)
         else:
-            rows, now, state = self.call("_jobs_recover", gone=[], worker=worker, sparing=sparing)
+            rows, now, state = self.call(
+                "_jobs_recover", columns="(job).*", gone=[], worker=worker, sparing=sparing
+            )
         rows.sort(key=lambda row: row["id"])
         self.expect(lambda: self.model.recover(worker, sparing, now), rows, state)
 

@@ -77,7 +77,7 @@ async def test_an_error_in_a_child_process_fails_the_job(run, job_type, payload,
      ("left", "exited with 3")],
 )
 async def test_the_death_of_a_child_process_is_a_crash_of_its_job_alone(
-    child_app, conn, working, until_status, payload, how
+    child_app, conn, working, until_status, caplog, payload, how
 ):
     child_app.job("beside")(lambda job: None)
     try:
@@ -92,6 +92,12 @@ async def test_the_death_of_a_child_process_is_a_crash_of_its_job_alone(
     # Even a job without retries may be lost once.
     assert (row["crash_count"], row["attempt"], row["retry_count"]) == (2, 2, 0)
     assert row["error"] == f"its child process {how}"
+    error = row["error"]
+    told = [(r.levelname, r.getMessage()) for r in caplog.records if "(die)" in r.getMessage()]
+    assert told == [
+        ("WARNING", f"job {job.id} (die) crashed in attempt 1, crash 1, again in 0 s: {error}"),
+        ("ERROR", f"job {job.id} (die) failed for good in attempt 2: {error}"),
+    ]
     beside = "select count(*) from jobs where job_type = 'beside' and (attempt <> 1 or error <> '')"
     assert await conn.fetchval(beside) == 0
 
@@ -101,12 +107,14 @@ async def test_a_timeout_ends_a_function_in_a_child_process(run, job_type):
     async with asyncio.timeout(10):
         row = await run(job_type)
     assert (row["status"], row["crash_count"]) == ("failed", 0)
-    assert row["error"] == "TimeoutError: still running after 0:00:00.200000"
+    assert row["error"].startswith("TimeoutError: still running after 0:00:00.200000")
+    # Where it was stuck, if the child lived to tell.
+    assert (", in endless\n" in row["error"]) == (job_type == "endless")
 
 
 async def test_a_function_that_is_stopped_in_a_child_process_may_clean_up(run, tmp_path):
     row = await run("clean", str(tmp_path / "file"))
-    assert row["error"] == "TimeoutError: still running after 0:00:00.200000"
+    assert row["error"].startswith("TimeoutError: still running after 0:00:00.200000")
     assert not list(tmp_path.iterdir())
 
 

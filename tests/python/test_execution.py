@@ -208,7 +208,9 @@ async def test_a_run_that_takes_too_long_is_a_failure(run):
 
     row = await run(handler, limit=timedelta(seconds=0.05))
     assert (row["status"], row["retry_count"]) == ("pending", 1)
-    assert row["error"] == "TimeoutError: still running after 0:00:00.050000"
+    assert row["error"].startswith("TimeoutError: still running after 0:00:00.050000\n")
+    # Where it was stuck.
+    assert "    await asyncio.sleep(60)\n" in row["error"]
 
 
 async def test_a_timeout_error_of_the_handler_is_an_ordinary_failure(run):
@@ -232,7 +234,7 @@ async def test_a_handler_that_cancels_itself_has_failed(run, how):
 
     row = await run(handler, max_retries=0)
     assert row["status"] == "failed"
-    assert row["error"] == "CancelledError: the handler cancelled itself"
+    assert "CancelledError: the handler cancelled itself\n" in row["error"]
 
 
 async def test_a_plain_function_runs_in_a_thread(run):

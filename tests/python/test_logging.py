@@ -1,9 +1,12 @@
+import io
 import logging
 import time
+from datetime import timedelta
 
 import pytest
+from model.test_odd_handlers import Liar, chained
 
-from pgjobs import App, ConnectionLost, Fail, Snooze
+from pgjobs import App, Backoff, ConnectionLost, Fail, Snooze
 
 
 @pytest.fixture
@@ -31,8 +34,8 @@ async def test_the_end_of_a_run_is_one_line_with_its_fields(app, records):
     assert record.outcome == "completed"
     assert 0 <= record.duration < 60
     [record] = records(job_id=bad.id)
-    assert (record.levelno, record.outcome) == (logging.INFO, "failed")
-    assert record.getMessage().endswith(": the file")
+    assert (record.levelno, record.outcome) == (logging.ERROR, "failed")
+    assert record.getMessage() == f"job {bad.id} (t) failed for good in attempt 1: the file"
 
 
 async def test_a_worker_logs_its_start_and_its_end(app, records, caplog):
@@ -43,8 +46,6 @@ async def test_a_worker_logs_its_start_and_its_end(app, records, caplog):
 
 
 async def test_a_job_may_log_its_own_fields(app, records):
-    from datetime import timedelta
-
     @app.job("t")
     async def handler(job):
         logging.getLogger("pgjobs.mine").info("half way", extra=job.log_fields)
@@ -53,7 +54,8 @@ async def test_a_job_may_log_its_own_fields(app, records):
     job = await app.enqueue("t")
     await app.worker().run(until_empty=True)
     assert [r.getMessage() for r in records(job_id=job.id, name="pgjobs.mine")] == ["half way"]
-    assert records(job_id=job.id, outcome="released")
+    [record] = records(job_id=job.id, outcome="released")
+    assert (record.levelno, record.getMessage()[-23:]) == (logging.INFO, " s: snoozed for 1:00:00")
 
 
 @pytest.mark.parametrize(
@@ -93,3 +95,120 @@ async def test_a_listener_that_has_connected_again_says_so(app, conn, working, e
     async with working():
         assert await conn.fetchval(cut) == 1
         await eventually(lambda: "listening: connected again" in caplog.text)
+
+
+async def test_a_failure_that_is_retried_is_a_warning_that_says_when(app, records):
+    @app.job("t", max_retries=3, backoff=Backoff.fixed(timedelta(seconds=4)))
+    async def handler(job):
+        raise ValueError("no\x1b[31m\nmore")
+
+    job = await handler.enqueue({})
+    await app.worker().run(until_empty=True)
+    [record] = records(job_id=job.id)
+    assert (record.levelno, record.outcome) == (logging.WARNING, "retried")
+    assert record.getMessage() == (
+        f"job {job.id} (t) failed in attempt 1, retry 1 of 3 in 4 s: ValueError: no\\x1b[31m"
+    )
+
+
+async def test_a_job_that_failed_for_good_is_an_error_with_its_exception(app, records):
+    error = ValueError("no")
+
+    @app.job("t", max_retries=0)
+    async def handler(job):
+        raise error
+
+    job = await handler.enqueue({})
+    await app.worker().run(until_empty=True)
+    [record] = records(job_id=job.id)
+    assert (record.levelno, record.outcome) == (logging.ERROR, "failed")
+    kind, value, traceback = record.exc_info
+    assert (kind, value) == (ValueError, error)
+    assert traceback.tb_frame.f_code.co_name == "handler"
+    assert "    raise error\nValueError: no" in record.exc_text
+
+
+class ReadsExceptions(logging.Handler):
+    """As a handler of a service that collects errors: it asks the exception itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            str(record.exc_info[1])
+
+
+@pytest.mark.parametrize("make", [Liar, lambda: ValueError(Liar()), chained])
+async def test_no_exception_harms_the_worker_by_being_logged(app, records, make):
+    @app.job("t", max_retries=0)
+    async def handler(job):
+        if job.payload == "odd":
+            raise make()
+
+    odd, good = await handler.enqueue("odd"), await handler.enqueue("good")
+    log, stream = logging.getLogger("pgjobs"), io.StringIO()
+    handlers = [ReadsExceptions(), logging.StreamHandler(stream)]
+    for one in handlers:
+        log.addHandler(one)
+    try:
+        await app.worker().run(until_empty=True)
+    finally:
+        for one in handlers:
+            log.removeHandler(one)
+    assert records(job_id=odd.id, levelno=logging.ERROR, outcome="failed")
+    assert records(job_id=good.id, outcome="completed")
+    assert f"job {odd.id} (t) failed for good in attempt 1" in stream.getvalue()
+    assert len(stream.getvalue()) < 20_000
+
+
+async def test_a_failure_of_a_job_that_was_lost_meanwhile_is_told_with_its_error(
+    app, conn, records
+):
+    @app.job("t")
+    async def handler(job):
+        await conn.execute("update jobs set attempt = 2")
+        raise ValueError("nobody knows")
+
+    job = await handler.enqueue({})
+    await app.worker().run(until_empty=True)
+    [record] = records(job_id=job.id, levelno=logging.WARNING)
+    assert record.getMessage() == (
+        f"job {job.id}: the end of attempt 1 (failed: ValueError: nobody knows) is discarded: the"
+        " job is not held"
+    )
+
+
+async def test_a_failure_of_a_job_whose_cancellation_was_requested_is_no_warning(
+    app, conn, records
+):
+    @app.job("t")
+    async def handler(job):
+        await conn.execute("update jobs set cancel_requested_at = now()")
+        raise ValueError("no")
+
+    job = await handler.enqueue({})
+    await app.worker().run(until_empty=True)
+    [record] = records(job_id=job.id)
+    assert (record.levelno, record.outcome) == (logging.INFO, "cancelled")
+
+
+async def test_a_worker_tells_which_jobs_it_took_back_from_whom(
+    app, conn, records, working, eventually
+):
+    await conn.execute(
+        """insert into jobs (job_type, status, worker, attempt, started_at, lease_until,
+            crash_count)
+        values ('other', 'processing', 'dead', 1, now(), now() - interval '1 s', 0),
+            ('other', 'processing', 'dead', 1, now(), now() - interval '1 s', 3),
+            ('other', 'processing', 'me', 1, now() - interval '1 s', now() + interval '1 h', 0)"""
+    )
+    app.job("t")(lambda job: None)
+
+    def told():
+        return [(r.levelname, r.getMessage()) for r in records() if "took back" in r.getMessage()]
+
+    async with working(name="me"):
+        await eventually(lambda: len(told()) > 1)
+    failed = "; of these, lost too often, have failed for good: 2"
+    assert told() == [
+        ("ERROR", f"took back 2 jobs of worker 'dead', which was lost: 1, 2{failed}"),
+        ("WARNING", "took back 1 jobs of worker 'me', which was lost: 3"),
+    ]

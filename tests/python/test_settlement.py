@@ -219,7 +219,7 @@ async def test_a_refused_end_and_a_lost_connection_do_not_hold_up_a_shutdown(
         raise ConnectionResetError("gone")
 
     monkeypatch.setattr(Database, "complete_many", refused)
-    monkeypatch.setattr(Database, "fail_many", lost)
+    monkeypatch.setattr(Database, "end_attempts", lost)
     held = app.worker()._held
     settlement = Settlement(Database(await app.pool()), "w", held, keep_completed=True)
     settlement.add((1, 1), COMPLETED)

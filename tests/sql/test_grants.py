@@ -13,13 +13,13 @@ Connection = asyncpg.Connection
 MakeRole = Callable[..., Awaitable[str]]
 ActingAs = Callable[[str], AbstractAsyncContextManager[None]]
 
-PRODUCER = {"_jobs_enqueue_together", "jobs_enqueue", "jobs_enqueue_many"}
+PRODUCER = {"_jobs_enqueue_together", "_jobs_is_new", "jobs_enqueue", "jobs_enqueue_many"}
 WORKER = {
     "jobs_cancel", "jobs_claim", "jobs_complete", "jobs_complete_many", "jobs_fail",
     "jobs_fail_many", "jobs_heartbeat", "jobs_next_due", "jobs_recover", "jobs_release_many",
     "jobs_start", "jobs_worker_start", "jobs_worker_stop", "_jobs_next_due", "_jobs_reconcile",
     "_jobs_recover_own", "_jobs_worker_beat", "_jobs_worker_help", "_jobs_worker_mode",
-    "_jobs_worker_tick", "_jobs_worker_watch", "_jobs_crash_many",
+    "_jobs_worker_tick", "_jobs_worker_watch", "_jobs_end_attempts",
     "_jobs_claimed",
 }
 OBSERVER = {
@@ -184,7 +184,7 @@ async def test_a_worker_does_all_of_its_work_without_reading_the_table(
             """select jobs_channel('jobs_signal'), _jobs_next_due('{default}', '{a}', '{}'),
                 _jobs_recover_own('w', now() - interval '1 hour', 1);
             select from _jobs_reconcile('w', '{}', '{}', 1);
-            select from _jobs_crash_many('w', '{}', '{}', '{}');
+            select from _jobs_end_attempts('w', '{}', '{}', '{}', '{}', '{}', true);
             select from _jobs_claimed('w', 1, 1);
             select from _jobs_worker_beat('w', '{}', '{}', '1 minute', '1 s')"""
         )

@@ -1,4 +1,5 @@
 import asyncio
+import json
 from datetime import timedelta
 
 import pytest
@@ -224,7 +225,7 @@ async def test_a_worker_whose_tick_recovers_jobs_spares_its_own_jobs(conn, job, 
     await job("processing", lease_until=-MINUTE)
     others = await job("processing", worker="you", lease_until=-MINUTE)
     unnamed = await job("processing", worker=None, lease_until=-MINUTE)
-    tick = "select id from _jobs_recover('{}', sparing => 'me')"
+    tick = "select (job).id from _jobs_recover('{}', sparing => 'me')"
     assert sorted(await ids(tick)) == [others, unnamed]
 
 
@@ -243,7 +244,7 @@ async def test_the_workers_of_a_dead_workers_queues_are_told_to_look(
 
 async def test_a_recovery_in_parts_takes_back_so_many_jobs_at_a_time(job, ids):
     lost = [await job("processing", lease_until=-MINUTE) for _ in range(3)]
-    part = "select id from _jobs_recover('{}', max_jobs => 2)"
+    part = "select (job).id from _jobs_recover('{}', max_jobs => 2)"
     first, second = await ids(part), await ids(part)
     assert (len(first), len(second)) == (2, 1)
     assert sorted(first + second) == lost
@@ -258,9 +259,23 @@ async def test_a_worker_takes_back_the_jobs_of_the_last_holder_of_its_name_in_pa
     own = await job("processing", started_at=MINUTE)
     others = await job("processing", worker="you", started_at=-MINUTE)
     part = "select _jobs_recover_own('me', clock_timestamp(), 3)"
-    assert [await conn.fetchval(part) for _ in range(3)] == [3, 1, 0]
+    told = [json.loads(await conn.fetchval(part) or "[]") for _ in range(3)]
+    assert [sum(lost["jobs"] for lost in one) for one in told] == [3, 1, 0]
+    assert {lost["worker"] for one in told for lost in one} == {"me"}
     for job_id in (*last, never):
         after = await row(job_id)
         assert (after["status"], after["crash_count"]) == ("pending", 1)
     for job_id in (own, others):
         assert (await row(job_id))["status"] == "processing"
+
+
+async def test_a_recovery_tells_whose_jobs_were_taken_back_and_which_have_failed(conn, job):
+    old = {"started_at": -MINUTE, "lease_until": -MINUTE}
+    many = [await job("processing", worker="you", **old) for _ in range(12)]
+    poison = await job("processing", worker="me", crash_count=3, **old)
+    told = json.loads(await conn.fetchval("select _jobs_recover_told('{}')"))
+    assert sorted(told, key=lambda lost: lost["worker"]) == [
+        {"worker": "me", "jobs": 1, "ids": [poison], "failed": [poison]},
+        {"worker": "you", "jobs": 12, "ids": many[:10], "failed": None},
+    ]
+    assert await conn.fetchval("select _jobs_recover_told('{}')") is None

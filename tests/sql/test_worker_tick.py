@@ -1,3 +1,4 @@
+import json
 from datetime import timedelta
 
 import pytest
@@ -154,7 +155,10 @@ async def test_a_tick_takes_back_1000_jobs_and_says_whether_there_may_be_more(co
         from generate_series(1, 1500)"""
     )
     pending = "select count(*) from jobs where status = 'pending'"
-    assert (await conn.fetchrow(TICK, "me"))["more"]
+    tick = await conn.fetchrow("select more, recovered from _jobs_worker_tick('me')")
+    assert tick["more"]
+    [told] = json.loads(tick["recovered"])
+    assert (told["worker"], told["jobs"]) == ("you", 1000)
     assert await conn.fetchval(pending) == 1000
     assert not (await conn.fetchrow(TICK, "me"))["more"]
     assert await conn.fetchval(pending) == 1500

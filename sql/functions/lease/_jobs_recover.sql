@@ -15,7 +15,7 @@ create or replace function _jobs_recover(
     claimed_before timestamptz default 'infinity',
     sparing text default null,
     max_jobs int default null
-) returns setof jobs
+) returns table (job jobs, lost_by text)
 language plpgsql volatile
 set search_path from current
 set plan_cache_mode = force_generic_plan
@@ -30,10 +30,11 @@ declare
     v_fresh text[] := array(
         select t.worker from jobs_worker_ticks t where t.beats_until > v_now);
     v_ids bigint[];
-    v_id bigint;
+    v_workers text[];
 begin
-    v_ids := array(
-        select j.id from jobs j
+    select coalesce(array_agg(l.id), '{}'), array_agg(l.worker) into v_ids, v_workers
+    from (
+        select j.id, j.worker from jobs j
         where j.status = 'processing'
             and (sparing is null or j.worker is distinct from sparing)
             and (j.lease_until < v_now and (j.worker is null or j.worker <> all (v_fresh))
@@ -42,9 +43,12 @@ begin
                  or (j.worker = _jobs_recover.worker
                      and coalesce(j.started_at, '-infinity') < claimed_before))
         limit max_jobs
-        for no key update skip locked);
-    foreach v_id in array v_ids loop
-        return next _jobs_end_attempt(v_id, lost_at => v_now);
+        for no key update skip locked
+    ) l;
+    for v_place in 1..cardinality(v_ids) loop
+        job := _jobs_end_attempt(v_ids[v_place], lost_at => v_now);
+        lost_by := v_workers[v_place];
+        return next;
     end loop;
     perform _jobs_signal_jobs(v_ids);
     -- A claim of a dead worker may have been undone while others passed over its rows.
@@ -68,4 +72,4 @@ end
 $$;
 
 comment on function _jobs_recover is
-    'internal: jobs_recover, of at most max_jobs jobs';
+    'internal: jobs_recover, of at most max_jobs jobs; lost_by: the worker that held each';

@@ -3,7 +3,7 @@ language plpgsql volatile security definer
 set search_path from current
 as $$
 begin
-    return query select r.* from _jobs_recover(_jobs_workers_gone(), worker) r;
+    return query select (r.job).* from _jobs_recover(_jobs_workers_gone(), worker) r;
 end
 $$;
 

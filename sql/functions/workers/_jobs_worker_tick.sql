@@ -11,7 +11,13 @@ create or replace function _jobs_worker_tick(
     worker text,
     is_full boolean default true,
     queues text[] default null
-) returns table (others_work boolean, may_be_silent boolean, due timestamptz, more boolean)
+) returns table (
+    others_work boolean,
+    may_be_silent boolean,
+    due timestamptz,
+    more boolean,
+    recovered jsonb
+)
 language plpgsql volatile security definer
 set search_path from current
 set enable_seqscan = off
@@ -24,7 +30,6 @@ declare
     c_max_jobs constant int := 1000;
     v_me jobs_workers;
     v_gone text[];
-    v_recovered bigint := 0;
 begin
     select w.* into v_me from jobs_workers w where w.worker = _jobs_worker_tick.worker;
     if not found or not _jobs_session_holds(v_me.name_key) then
@@ -41,11 +46,12 @@ begin
             and t.leases_until < clock_timestamp()
             and t.leases_until > clock_timestamp() - interval '6 seconds')
     then
-        v_recovered := (
-            select count(*)
-            from _jobs_recover(v_gone, sparing => v_me.worker, max_jobs => c_max_jobs));
+        recovered := _jobs_recover_told(
+            v_gone, sparing => v_me.worker, max_jobs => c_max_jobs);
     end if;
-    more := v_recovered >= c_max_jobs;
+    more := coalesce(
+        (select sum((r.lost ->> 'jobs')::bigint) from jsonb_array_elements(recovered) r(lost))
+            >= c_max_jobs, false);
     select m.may_be_silent into may_be_silent from _jobs_may_be_silent(v_me.worker, v_me.queues) m;
     others_work := may_be_silent
         or exists (select from jobs_worker_ticks t

@@ -1,0 +1,125 @@
+"""What the log tells of the ends of runs, and of jobs that were taken back.
+
+The text of an error is the user's, and so is its class. So each line is bounded, and what a
+formatter would ask an exception is written here beforehand.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from pgjobs.handler.run import Run
+from pgjobs.job.job import Row
+from pgjobs.worker.description import describe, exc_info, one_line, printable
+from pgjobs.worker.outcome import End, Outcome
+
+log = logging.getLogger("pgjobs.worker")
+
+Ended = tuple[int, int, Outcome]  # job id, attempt, how
+
+_SECONDS_UP_TO = timedelta(minutes=2)
+_MAX_WORKERS = 10  # of one recovery
+
+_LEVELS = {
+    End.COMPLETED: logging.DEBUG, End.COMMITTED: logging.DEBUG, End.RELEASED: logging.INFO,
+    End.CANCELLED: logging.INFO, End.LOST: logging.WARNING,
+}
+
+
+def log_end(run: Run, outcome: Outcome) -> None:
+    """Logs the end of a run, unless it failed: the database decides what follows then."""
+    level = _LEVELS.get(outcome.end)
+    if level is not None and log.isEnabledFor(level):
+        why = f"snoozed for {_span(outcome.after)}" if outcome.after else one_line(outcome.error)
+        log.log(
+            level, "%s %s in attempt %s after %.3f s%s",
+            run, outcome.end.value, run.key[1], run.took_s, f": {why}" if why else "",
+            extra=_fields(run, outcome.end.value),
+        )
+
+
+def log_failure(run: Run, outcome: Outcome, became: Row) -> None:
+    """Logs what became of a job whose run failed: ERROR if nobody will run it again."""
+    attempt, why = run.key[1], one_line(outcome.error)
+    match became["status"]:
+        case "failed":
+            _log_error(
+                "%s failed for good in attempt %s: %s", (run, attempt, why), outcome,
+                _fields(run, "failed"),
+            )
+        case "cancelled":
+            log.info(
+                "%s cancelled in attempt %s, after it had failed: %s", run, attempt, why,
+                extra=_fields(run, "cancelled"),
+            )
+        case _ if outcome.end is End.CRASHED:
+            log.warning(
+                "%s crashed in attempt %s, crash %s, again in %s: %s", run, attempt,
+                became["crash_count"], _span(became["due_in"]), why,
+                extra=_fields(run, "crashed"),
+            )
+        case _:
+            log.warning(
+                "%s failed in attempt %s, retry %s of %s in %s: %s", run, attempt,
+                became["retry_count"], run.row["max_retries"], _span(became["due_in"]), why,
+                extra=_fields(run, "retried"),
+            )
+
+
+def log_unwritten(ends: Sequence[Ended], what: str) -> None:
+    """Logs ends that the database does not have, with their errors, which nobody else tells."""
+    for job_id, attempt, outcome in ends:
+        is_meant = outcome.may_be_committed and outcome.end is End.COMPLETED
+        why = one_line(outcome.error)
+        log.log(
+            logging.DEBUG if is_meant else logging.WARNING,
+            "job %s: the end of attempt %s (%s%s) %s", job_id, attempt, outcome.end.value,
+            f": {why}" if why else "", what, extra={"job_id": job_id, "attempt": attempt},
+        )
+
+
+def log_recovered(recovered: Sequence[Mapping[str, Any]]) -> None:
+    """Logs from which lost workers jobs were taken back: ERROR if any of the jobs has failed."""
+    for lost in recovered[:_MAX_WORKERS]:
+        failed = lost["failed"] or []
+        log.log(
+            logging.ERROR if failed else logging.WARNING,
+            "took back %d jobs of worker %.100r, which was lost: %s%s",
+            lost["jobs"], lost["worker"], _ids(lost["ids"], lost["jobs"]),
+            f"; of these, lost too often, have failed for good: {_ids(failed)}" if failed else "",
+        )
+    if others := recovered[_MAX_WORKERS:]:
+        log.warning("took back jobs of %d more workers, which were lost", len(others))
+
+
+def _log_error(line: str, args: tuple[object, ...], outcome: Outcome, fields: Any) -> None:
+    if not log.isEnabledFor(logging.ERROR):
+        return
+    text = outcome.error if outcome.cause is None else describe(outcome.cause)
+    info = None if outcome.cause is None else exc_info(outcome.cause)
+    file, number, function, _ = log.findCaller()
+    record = log.makeRecord(
+        log.name, logging.ERROR, file, number, line, args, info, function, fields
+    )
+    # Formatters take the text that is there, and do not ask the exception.
+    record.exc_text = printable(text.partition("\n")[2].strip() or text)
+    try:
+        log.handle(record)
+    except BaseException:  # noqa: BLE001 - a handler of the log has asked an odd exception
+        log.error(line, *args, extra=fields)
+
+
+def _fields(run: Run, outcome: str) -> dict[str, Any]:
+    return run.log_fields | {"duration": run.took_s, "outcome": outcome}
+
+
+def _ids(ids: Sequence[int], count: int = 0) -> str:
+    return ", ".join(map(str, ids)) + (", ..." if count > len(ids) else "")
+
+
+def _span(span: timedelta) -> str:
+    """A duration as a person writes it."""
+    if span < _SECONDS_UP_TO:
+        return f"{span.total_seconds():.3g} s"
+    return str(timedelta(seconds=round(span.total_seconds())))
