@@ -211,10 +211,10 @@ class App(Verbs):
         # No coroutine of its own: each costs a small enqueue half a hundredth.
         given = arguments.job_arguments(job_type, options)
         if conn is not None:
-            return Database(executor(conn), self.schema).enqueue(payload=text, **given)
+            return Database(executor(conn), self.schema, self).enqueue(payload=text, **given)
         connections = self._connections()
         if connections.producer.takes(given):
-            return connections.producer.enqueue(given, text)
+            return connections.producer.enqueue(given, text, self)
         return self._enqueue_by_itself(connections, given, text)
 
     async def _enqueue_by_itself(
@@ -223,7 +223,7 @@ class App(Verbs):
         """Adds a job by a statement that it shares with no other call."""
         deadline = give_up_at(text)
         borrower = Borrower(await connections.for_calls(), give_up_at=deadline)
-        return await Database(borrower, self.schema).enqueue(payload=text, **given)
+        return await Database(borrower, self.schema, self).enqueue(payload=text, **given)
 
     async def enqueue_many(
         self,
@@ -257,9 +257,9 @@ class App(Verbs):
 
     async def _database(self, conn: "Conn | None") -> Database:
         if conn is not None:
-            return Database(executor(conn), self.schema)
+            return Database(executor(conn), self.schema, self)
         pool = await self._connections().for_calls()
-        return Database(Borrower(pool, give_up_at=give_up_at(), adds=False), self.schema)
+        return Database(Borrower(pool, give_up_at=give_up_at(), adds=False), self.schema, self)
 
     @staticmethod
     async def _shared(given: dict[str, Any], database: Database) -> dict[str, Any]:

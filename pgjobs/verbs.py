@@ -1,5 +1,6 @@
 """What a program does with jobs that exist: look at them, cancel them, retry them."""
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ class Verbs(ABC):
 
     async def get(self, job_id: int, *, conn: "Conn | None" = None) -> Job[Any]:
         """Returns the job with that id; raises ``JobNotFound``."""
-        job = await (await self._database(conn)).get(job_id)
+        job = await (await self._database(conn)).get(_number("job_id", job_id))
         if job is None:
             raise JobNotFound(f"there is no job {job_id}")
         return job
@@ -37,7 +38,9 @@ class Verbs(ABC):
         A running job is returned as it is: it ends cancelled soon after. Raises ``JobNotFound``,
         and ``JobNotHeld`` if the job has finished otherwise.
         """
-        return await (await self._database(conn)).cancel(job_id, reason)
+        if reason is not None and not isinstance(reason, str):
+            raise InvalidArgument(f"reason must be a string, not {reason!r}")
+        return await (await self._database(conn)).cancel(_number("job_id", job_id), reason)
 
     async def retry(self, job_id: int, *, conn: "Conn | None" = None) -> Job[Any]:
         """Makes a finished job pending now, with its counts at 0.
@@ -45,7 +48,7 @@ class Verbs(ABC):
         Raises ``JobNotFound``, ``JobNotHeld`` if the job has not finished, and ``DuplicateJob`` if
         another job holds its unique key.
         """
-        return await (await self._database(conn)).retry(job_id)
+        return await (await self._database(conn)).retry(_number("job_id", job_id))
 
     async def list(
         self,
@@ -68,12 +71,21 @@ class Verbs(ABC):
             raise InvalidArgument(
                 f"there is no status {', '.join(sorted(unknown))}: choose of {', '.join(JobStatus)}"
             )
-        if not isinstance(limit, int) or limit < 1:
+        if _number("limit", limit) < 1:
             raise InvalidArgument(f"limit must be 1 or more, not {limit!r}")
+        before = None if before is None else _number("before", before)
         columns = {} if reference is None else reference_columns(reference)
         return await (await self._database(conn)).find(
             statuses, _names("job_type", job_type), _names("queue", queue), limit, before, **columns
         )
+
+
+def _number(what: str, given: int) -> int:
+    # Here, because not every driver tells a number from a string of digits.
+    try:
+        return operator.index(given)
+    except TypeError:
+        raise InvalidArgument(f"{what} must be a whole number, not {given!r}") from None
 
 
 def _names(what: str, given: Names) -> "list[str] | None":

@@ -103,9 +103,10 @@ def enqueue(
         job_type, text, queue, priority, run_at if delay is None else delay,
         max_retries=max_retries, unique_key=unique_key, unique_scope=unique_scope, **columns))
     if as_json:
-        print_json(_data(job))
+        print_json({**_data(job), "is_new": job.is_new})
     else:
-        print_lines(f"job {job.id} is {job.status} in queue {job.queue}")
+        which = "" if unique_key is None else " new and" if job.is_new else " not new:"
+        print_lines(f"job {job.id} is{which} {job.status} in queue {job.queue}")
 
 
 def list_jobs(

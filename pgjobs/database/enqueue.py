@@ -29,15 +29,17 @@ class Enqueue(Statements):
         reference_key: str | None = None,
     ) -> Job[Any]:
         """Adds a job, or returns the one that holds its ``unique_key``."""
-        jobs = await self._jobs(
-            f"""select {JOB_COLUMNS} from {{schema}}.jobs_enqueue(
+        has_key = unique_key is not None
+        is_new = ", {schema}._jobs_is_new(id) as is_new" if has_key else ""
+        rows = await self._rows(
+            f"""select {JOB_COLUMNS}{is_new} from {{schema}}.jobs_enqueue(
             $1::text, $2::text::jsonb, $3::text, $4::int,
             coalesce($5::timestamptz, {{schema}}._jobs_after(clock_timestamp(), $6::interval)),
             $7::text, $8::bigint, $9::int, $10::text, $11::text, $12::interval[], $13::text)""",
             job_type, payload, queue, priority, *as_moment(run_at), reference_type, reference_id,
             max_retries, unique_key, unique_scope, backoff, reference_key,
         )
-        return jobs[0]
+        return Job.from_row(rows[0], self._source, rows[0]["is_new"] if has_key else True)
 
     async def enqueue_many(self, jobs: str) -> list[int]:
         """Adds the jobs of a JSON array; returns their ids in the same order."""

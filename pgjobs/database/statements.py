@@ -9,7 +9,7 @@ import asyncpg
 
 from pgjobs.connection.executor import NOT_INSTALLED, Executor
 from pgjobs.errors import InvalidArgument, SchemaMismatch
-from pgjobs.job.job import Job, Row
+from pgjobs.job.job import Job, Row, Source
 
 T = TypeVar("T")
 Moment = datetime | timedelta | None
@@ -53,11 +53,14 @@ def _in_schema(query: str, schema: str) -> str:
 class Statements:
     """Runs statements of one schema on one connection or pool."""
 
-    __slots__ = ("_executor", "schema")
+    __slots__ = ("_executor", "_source", "schema")
 
-    def __init__(self, executor: Executor, schema: str = "public") -> None:
+    def __init__(
+        self, executor: Executor, schema: str = "public", source: Source | None = None
+    ) -> None:
         self._executor = executor
         self.schema = schema
+        self._source = source  # what reads the jobs again that the statements return
 
     async def _rows(self, query: str, *args: Any) -> Sequence[Row]:
         """Runs a statement in which ``{schema}`` stands for the schema."""
@@ -83,7 +86,7 @@ class Statements:
             raise
 
     async def _jobs(self, query: str, *args: Any) -> list[Job[Any]]:
-        return [Job.from_row(row) for row in await self._rows(query, *args)]
+        return [Job.from_row(row, self._source) for row in await self._rows(query, *args)]
 
     async def _ids(self, query: str, *args: Any) -> list[int]:
         return [row["id"] for row in await self._rows(query, *args)]

@@ -37,8 +37,7 @@ class HeldJob(Job[P]):
 
     def __init__(self, run: Run, app: Host, holder: Holder) -> None:
         # Decoded when the job runs: a bad payload must fail its job, not the claim.
-        self._row = run.row
-        self._payload = NOT_DECODED
+        super().__init__(run.row, NOT_DECODED, app)
         self._run = run
         self._app = app
         self._holder = holder

@@ -18,6 +18,8 @@ class Host(Protocol):
 
     schema: str
 
+    async def get(self, job_id: int, *, conn: "Conn | None" = None) -> Job[Any]: ...
+
     async def pool(self) -> asyncpg.Pool: ...
 
     def enqueue_text(

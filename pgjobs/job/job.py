@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Any, Generic, Protocol, Self, TypeVar, overload
 
+from pgjobs.errors import PgjobsError
+
 P = TypeVar("P", covariant=True)
 T = TypeVar("T")
 
@@ -34,7 +36,7 @@ NOT_DECODED: Any = _Decoding.NOT_DECODED
 
 
 class JobType(StrEnum):
-    """The job types that pgjobs names; any other string works too."""
+    """Names for four common kinds of jobs. Any other string is as good a job type."""
 
     FILE_INGESTION = "file_ingestion"
     EMBEDDING_GENERATION = "embedding_generation"
@@ -46,6 +48,12 @@ class Row(Protocol):
     """What a driver gives for a row: an asyncpg ``Record``, an SQLAlchemy mapping, a dict."""
 
     def __getitem__(self, column: str, /) -> Any: ...
+
+
+class Source(Protocol):
+    """What reads a job again: its app."""
+
+    async def get(self, job_id: int, *, conn: Any = None) -> "Job[Any]": ...
 
 
 class Column(Generic[T]):
@@ -70,7 +78,7 @@ class Column(Generic[T]):
 class Job(Generic[P]):
     """One row of ``jobs``. Fields are read when used: most handlers read two."""
 
-    __slots__ = ("_payload", "_row")
+    __slots__ = ("_is_new", "_payload", "_row", "_source")
 
     id = Column[int]()
     queue = Column[str]()
@@ -100,15 +108,42 @@ class Job(Generic[P]):
     updated_at = Column[datetime]()
     finished_at = Column[datetime | None]()
 
-    def __init__(self, row: Row, payload: P) -> None:
+    def __init__(
+        self, row: Row, payload: P, source: Source | None = None, is_new: bool | None = None
+    ) -> None:
         self._row = row
         self._payload = payload
+        self._source = source
+        self._is_new = is_new
 
     @classmethod
-    def from_row(cls, row: Row) -> "Job[Any]":
+    def from_row(
+        cls, row: Row, source: Source | None = None, is_new: bool | None = None
+    ) -> "Job[Any]":
         """The job of a row whose JSON columns are text; its payload is plain JSON data."""
         # Decoded at first use: a payload nested too deeply must not hide the other jobs.
-        return Job(row, NOT_DECODED)
+        return Job(row, NOT_DECODED, source, is_new)
+
+    async def refresh(self, *, conn: Any = None) -> "Job[P]":
+        """Returns the job as it is in the database now; this object does not change.
+
+        ``conn``: reads in that connection's transaction, as ``App.get`` does. Raises
+        ``JobNotFound`` if the job was deleted.
+        """
+        if self._source is None:
+            raise PgjobsError(f"job {self.id} does not know its app: call app.get({self.id})")
+        fresh = await self._source.get(self.id, conn=conn)
+        if fresh._value("payload") == self._value("payload"):
+            fresh._payload = self._payload
+        return fresh
+
+    @property
+    def is_new(self) -> bool | None:
+        """Whether ``enqueue`` has added this job. False: the job held the ``unique_key`` already.
+
+        None for a job that was not returned by ``enqueue``.
+        """
+        return self._is_new
 
     @property
     def payload(self) -> P:

@@ -15,7 +15,7 @@ from pgjobs.connection.link import BROKEN, Link
 from pgjobs.connection.patience import give_up_at, lost
 from pgjobs.database import Database
 from pgjobs.errors import PgjobsError
-from pgjobs.job.job import Job, Row
+from pgjobs.job.job import Job, Row, Source
 from pgjobs.producer.arguments import as_item
 from pgjobs.producer.batch import with_payload
 
@@ -67,10 +67,11 @@ class Producer:
         """
         return "unique_key" not in arguments and not isinstance(arguments.get("run_at"), timedelta)
 
-    async def enqueue(self, arguments: dict[str, Any], payload: str) -> Job[Any]:
+    async def enqueue(self, arguments: dict[str, Any], payload: str, app: Source) -> Job[Any]:
         """Adds one job. ``arguments`` are those of ``Database.enqueue``, ``payload`` JSON text.
 
-        Raises ``ConnectionLost`` if no answer comes.
+        ``app``: what the job is read again by; not kept here, because this producer must not keep
+        its app alive. Raises ``ConnectionLost`` if no answer comes.
         """
         loop = asyncio.get_running_loop()
         deadline = give_up_at(payload)
@@ -85,7 +86,9 @@ class Producer:
             try:
                 await self._link.connect()
                 is_sent = True
-                return await self._database.enqueue(payload=payload, **arguments)
+                job = await self._database.enqueue(payload=payload, **arguments)
+                job._source = app
+                return job
             except BROKEN as error:
                 raise lost(error, is_sent=is_sent) from error
             finally:
@@ -97,7 +100,9 @@ class Producer:
         self._waiting.append(Request(arguments, payload, done, deadline))
         if is_idle:
             self._sending = asyncio.create_task(self._send(), name="pgjobs producer")
-        return await done
+        job = await done
+        job._source = app
+        return job
 
     async def close(self) -> None:
         """Sends the waiting calls, then disconnects."""
@@ -159,7 +164,7 @@ class Producer:
             return False
         for request, row in zip(batch, rows, strict=True):
             if not request.done.done():
-                request.done.set_result(Job.from_row(row))
+                request.done.set_result(Job.from_row(row, is_new=True))
         return True
 
     def _give_up(self, now: float) -> float:

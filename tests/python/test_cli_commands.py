@@ -56,12 +56,15 @@ async def test_enqueue_keeps_null_and_an_empty_object_apart(
 async def test_enqueue_adds_a_job_with_all_its_options(
     conn: Connection, run_in_thread: Any
 ) -> None:
-    said = await run_in_thread(
+    command = (
         "enqueue", "ingest", '{"file_path": "a.pdf"}', "--queue", "files", "--priority", "-2",
         "--reference", "file_upload:42", "--max-retries", "7", "--unique-key", "k",
         "--unique-scope", "kept", "--run-at", "2030-01-31T08:00+01:00",
     )
-    assert said.stdout == "job 1 is pending in queue files\n"
+    said = [await run_in_thread(*command, *more) for more in ((), (), ("--json",))]
+    assert said[0].stdout == "job 1 is new and pending in queue files\n"
+    assert said[1].stdout == "job 1 is not new: pending in queue files\n"
+    assert json.loads(said[2].stdout)["is_new"] is False
     row = await job(conn)
     assert row["payload"] == '{"file_path": "a.pdf"}'
     assert (row["queue"], row["priority"], row["max_retries"]) == ("files", -2, 7)
