@@ -9,10 +9,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 from types import MappingProxyType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, Unpack, cast, overload
 from weakref import ref
 
 import asyncpg
+from typing_extensions import TypeVar  # with a default, as Python's own since 3.13
 
 from pgjobs.connection.borrowed import Borrower
 from pgjobs.connection.dsn import redact, resolve
@@ -44,7 +45,10 @@ MAX_WARNINGS = 1_000  # of types without a handler; a program may make up types 
 Q = TypeVar("Q")
 R = TypeVar("R")
 
-Lifespan = Callable[["App"], AbstractAsyncContextManager[Mapping[str, Any] | None]]
+# What the lifespan of a worker's run yields.
+S = TypeVar("S", default=Any)
+
+Lifespan = Callable[["App[Any]"], AbstractAsyncContextManager[S]]
 
 
 class RunningJob(HeldJob[P]):
@@ -53,8 +57,8 @@ class RunningJob(HeldJob[P]):
     __slots__ = ()
 
     @property
-    def app(self) -> "App":
-        """The job's app; ``app.state`` holds what the app's lifespan yielded."""
+    def app(self) -> "App[Any]":
+        """The job's app; ``app.state`` is what the app's lifespan yielded."""
         return cast(App, self._app)
 
 
@@ -67,21 +71,40 @@ class Register(Protocol):
     def __call__(self, handler: Callable[[RunningJob[Q]], R], /) -> Task[Q, R]: ...
 
 
-class App(Verbs):
+class App(Verbs, Generic[S]):
     """Handlers by job type, and the database that their jobs are in.
 
     ``dsn``: where the database is; else PGJOBS_DSN, DATABASE_URL, or libpq's PG* variables.
     ``schema``: where pgjobs is installed. ``lifespan``: as in Starlette, makes an async context
-    manager that surrounds a worker's run; its mapping becomes ``app.state``.
+    manager that surrounds a worker's run. What it yields is ``app.state``: an object of a class of
+    yours, whose type the app then has, or a mapping, whose keys become attributes.
     ``pool_size``: connections for ``job.transaction()``, and as many for calls without ``conn``;
     in each event loop that the app is used in.
     """
 
+    @overload
+    def __init__(
+        self: "App[Any]",
+        dsn: str | None = None,
+        schema: str = "public",
+        lifespan: Lifespan[Mapping[str, Any] | None] | None = None,
+        *,
+        pool_size: int = 10,
+    ) -> None: ...
+    @overload
     def __init__(
         self,
         dsn: str | None = None,
         schema: str = "public",
-        lifespan: Lifespan | None = None,
+        *,
+        lifespan: Lifespan[S],
+        pool_size: int = 10,
+    ) -> None: ...
+    def __init__(
+        self,
+        dsn: str | None = None,
+        schema: str = "public",
+        lifespan: Lifespan[Any] | None = None,
         *,
         pool_size: int = 10,
     ) -> None:
@@ -100,12 +123,13 @@ class App(Verbs):
         return f"<App {redact(self._given_dsn)} schema={self.schema} types={list(self.tasks)}>"
 
     @property
-    def state(self) -> Any:
+    def state(self) -> S:
         """What ``lifespan`` yielded for the worker's run that the caller is a part of.
 
         Outside of such a run: for the run that began last.
         """
-        return _states.get().get(self, self._last_state)
+        state: S = _states.get().get(self, self._last_state)
+        return state
 
     @property
     def dsn(self) -> str:
@@ -361,7 +385,7 @@ class App(Verbs):
                 yield
             else:
                 async with self._lifespan(self) as made:
-                    self._last_state = state = SimpleNamespace(**(made or {}))
+                    self._last_state = state = as_state(made)
                     # The tasks and threads of this run inherit it.
                     token = _states.set({**_states.get(), self: state})
                     try:
@@ -371,6 +395,13 @@ class App(Verbs):
         finally:
             if not was_open:
                 await self.close()
+
+
+def as_state(made: Any) -> Any:
+    """What ``app.state`` is when the lifespan has yielded this."""
+    if made is None or isinstance(made, Mapping):
+        return SimpleNamespace(**(made or {}))
+    return made
 
 
 def _program() -> str:

@@ -1,5 +1,8 @@
 """A pytest plugin: gives each test its own migrated database, and runs jobs without delays.
 
+    async def test_the_handler_alone():
+        assert await ingest(make_job(IngestFile(file_path="a.pdf"))) == Ingested(pages=3)
+
     async def test_the_file_is_ingested(pgjobs_dsn):
         async with App(dsn=pgjobs_dsn) as app:
             ...
@@ -14,21 +17,24 @@ import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import pytest
 
-from pgjobs.errors import PgjobsError
+from pgjobs.errors import InvalidArgument, PgjobsError
+from pgjobs.job.payload import NO_PAYLOAD, encode
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from pgjobs.app import App
+    from pgjobs.app import App, RunningJob
     from pgjobs.embedded import EmbeddedPostgres
 
     Connection = asyncpg.Connection[Any] | asyncpg.Pool[Any]
+
+P = TypeVar("P")
 
 # Fast, because the server may lose its data in a crash.
 FAST_SETTINGS = {
@@ -191,3 +197,47 @@ async def drain(app: "App", *, raise_on_failure: bool = False) -> int:
         errors = "\n".join(f"job {row['id']} ({row['job_type']}): {row['error']}" for row in failed)
         raise PgjobsError(f"{len(failed)} of {len(ran)} jobs failed\n{errors}")
     return runs
+
+
+def make_job(
+    payload: P = NO_PAYLOAD, *, state: Any = None, stopping: bool = False, **columns: Any
+) -> "RunningJob[P]":
+    """Makes a running job without a database, to test a handler alone: ``await handler(job)``.
+
+    ``state``: what the app's lifespan would yield. ``stopping``: whether the handler should end
+    soon. ``columns``: those of the row, such as ``id`` or ``attempt``; else they are those of the
+    first attempt of a new job. What needs a database raises ``PgjobsError``.
+    """
+    from pgjobs.app import App, as_state
+    from pgjobs.database import JOB_COLUMNS
+    from pgjobs.handler.held_job import Holder
+    from pgjobs.handler.run import Run
+
+    class AppWithoutDatabase(App[Any]):
+        @property
+        def dsn(self) -> str:
+            raise PgjobsError(
+                "this job was made by make_job and has no database: enqueue a job in a database of"
+                " the fixture pgjobs_dsn, and run it by drain(app)"
+            )
+
+    now = datetime.now(UTC)
+    row: dict[str, Any] = dict.fromkeys(
+        column.strip().removesuffix("::text") for column in JOB_COLUMNS.split(",")
+    )
+    row |= {
+        "id": 1, "queue": "default", "job_type": "test", "status": "processing", "priority": 0,
+        "payload": encode(payload, "the payload"), "retry_count": 0, "max_retries": 3,
+        "crash_count": 0, "attempt": 1, "unique_scope": "live", "worker": "make_job",
+        "run_at": now, "created_at": now, "updated_at": now, "started_at": now,
+        "lease_until": now + timedelta(minutes=1),
+    }
+    if unknown := columns.keys() - (row.keys() - {"payload"}):
+        raise InvalidArgument(f"a job has no column {', '.join(sorted(unknown))}")
+    run = Run(row | columns, claimed_at=0.0)
+    run.is_asked_to_stop = stopping
+    app = AppWithoutDatabase()
+    app._last_state = as_state(state)
+    job = app.held_job(run, Holder("make_job", keep_completed=True))
+    job._payload = payload
+    return job

@@ -52,8 +52,8 @@ class Task(Generic[Q, R]):
         self.runs_in_child = _checked_place(run_in, self.is_async) == "process"
         self._payload_type = payload_type(handler)  # None: plain JSON data
 
-    def __call__(self, job: HeldJob[Q]) -> Awaitable[R] | R:
-        """Calls the handler."""
+    def __call__(self, job: HeldJob[Q]) -> Any:
+        """Calls the handler; ``await task(job)`` if it is a coroutine function."""
         return self.handler(job)
 
     def __repr__(self) -> str:

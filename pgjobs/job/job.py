@@ -154,8 +154,8 @@ class Job(Generic[P]):
         return self._payload
 
     @property
-    def status(self) -> JobStatus | str:
-        """A ``JobStatus``, or the plain string if this code does not know it."""
+    def status(self) -> str:
+        """A ``JobStatus``, which is a string, or another string if this code does not know it."""
         value: str = self._value("status")
         return JobStatus(value) if value in _KNOWN_STATUSES else value
 

@@ -110,6 +110,22 @@ async def test_a_lifespan_gives_handlers_their_resources(pgjobs_dsn, conn):
     assert await conn.fetchval("select result from jobs") == '"hello"'
 
 
+async def test_an_object_that_the_lifespan_yields_is_the_state_itself(pgjobs_dsn):
+    made = object()
+
+    @asynccontextmanager
+    async def lifespan(app):
+        yield made
+
+    async with App(dsn=pgjobs_dsn, lifespan=lifespan) as app:
+        seen = []
+        app.job("t")(lambda job: seen.append(job.app.state))
+        await app.enqueue("t")
+        await app.worker().run(until_empty=True)
+        assert seen == [made]
+        assert app.state is made
+
+
 async def test_an_error_in_the_lifespan_is_raised_by_run(pgjobs_dsn):
     @asynccontextmanager
     async def lifespan(app):

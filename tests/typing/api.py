@@ -15,7 +15,8 @@ from pydantic import BaseModel, PositiveInt
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 import pgjobs
-from pgjobs import App, Backoff, Job, JobService, JobStatus, JobType, RunningJob, Task
+from pgjobs import App, Backoff, Job, JobService, JobStatus, JobType, Lifespan, RunningJob, Task
+from pgjobs.testing import make_job
 
 
 class Ingest(BaseModel):
@@ -33,12 +34,37 @@ async def lifespan(app: App) -> AsyncIterator[dict[str, int]]:
 
 
 app = App(lifespan=lifespan)
+given: Lifespan = lifespan
+
+
+@dataclass
+class State:
+    answer: int
+
+
+@asynccontextmanager
+async def typed_lifespan(app: App[State]) -> AsyncIterator[State]:
+    yield State(42)
+
+
+typed = App(lifespan=typed_lifespan)
+declared: App[State] = App("postgresql:///a", "jobs", lifespan=typed_lifespan, pool_size=2)
+assert_type(typed, App[State])
+assert_type(typed.state, State)
+assert_type(app, App[Any])
+assert_type(App(lifespan=given), App[Any])
+assert_type(App(), App[Any])
+assert_type(App("postgresql:///a", "jobs", lifespan).state, Any)
+declared = App()  # tests and scripts make a plain one
 
 
 @app.job(JobType.FILE_INGESTION, timeout=timedelta(minutes=1), backoff=Backoff.fixed(timedelta(1)))
 async def ingest(job: Job[Ingest]) -> Ingested:
     assert_type(job.payload, Ingest)
-    assert_type(job.status, JobStatus | str)
+    assert_type(job.status, str)
+    assert job.status == JobStatus.PROCESSING
+    assert_type(job.is_new, bool | None)
+    assert_type(await job.refresh(), Job[Ingest])
     assert_type(job.reference_id, int | None)
     assert_type(job.id, int)
     return Ingested(1)
@@ -47,7 +73,7 @@ async def ingest(job: Job[Ingest]) -> Ingested:
 @app.job("running")
 async def running(job: RunningJob[Ingest]) -> None:
     assert_type(job.payload, Ingest)
-    assert_type(job.app, App)
+    assert_type(job.app, App[Any])
     async with job.transaction(result={"a": 1}) as conn:
         assert_type(conn, asyncpg.Connection)
 
@@ -85,6 +111,8 @@ async def enqueueing(
     assert_type(await ingest.enqueue_many([Ingest(path="a")]), list[int])
     assert_type(await app.enqueue("t", {"a": 1}), Job[Any])
     assert_type(await pgjobs.enqueue("t"), Job[Any])
+    assert_type(await pgjobs.enqueue("t", priority=1, unique_scope="live"), Job[Any])
+    assert_type(await app.list(status=JobStatus.FAILED), list[Job[Any]])
     await untyped.enqueue({"anything": 1})
     await untyped.enqueue()
     await nothing.enqueue(None)
@@ -100,7 +128,17 @@ async def enqueueing(
     await app.worker(queues=["a"], lease=timedelta(minutes=1)).run(until_empty=True)
 
 
+async def testing() -> None:
+    job = make_job(Ingest(path="a"), state=State(1), attempt=2)
+    assert_type(job, RunningJob[Ingest])
+    await ingest(job)
+    plain(job)
+
+
 async def refused(job: Job[Ingest]) -> None:
+    await ingest(make_job(1))  # type: ignore[arg-type]  # pyright: ignore
+    typed.state.question  # type: ignore[attr-defined]  # pyright: ignore  # noqa: B018
+    App(lifespan=5)  # type: ignore[call-overload]  # pyright: ignore
     await ingest.enqueue({"path": "a"})  # type: ignore[arg-type]  # pyright: ignore
     await ingest.enqueue(None)  # type: ignore[arg-type]  # pyright: ignore
     await ingest.enqueue(Ingested(1))  # type: ignore[arg-type]  # pyright: ignore
@@ -108,6 +146,9 @@ async def refused(job: Job[Ingest]) -> None:
     await ingest.enqueue(Ingest(path="a"), conn="dsn")  # type: ignore[arg-type]  # pyright: ignore
     await ingest.enqueue(Ingest(path="a"), delay=5)  # type: ignore[arg-type]  # pyright: ignore
     await app.enqueue("t", reference="file")  # type: ignore[arg-type]  # pyright: ignore
+    await pgjobs.enqueue("t", queue=5)  # type: ignore[arg-type]  # pyright: ignore
+    await pgjobs.enqueue("t", unknown=5)  # type: ignore[call-arg]  # pyright: ignore
+    await ingest.enqueue(job.payload, unique_scope="livee")  # type: ignore[arg-type]  # pyright: ignore
     app.worker(queues=["a"], lease=5)  # type: ignore[arg-type]  # pyright: ignore
     job.payload = Ingest(path="b")  # type: ignore[misc]  # pyright: ignore
     job.id = 2  # type: ignore[misc]  # pyright: ignore
