@@ -74,14 +74,24 @@ class JobService:
         """pending → processing, held by this worker; raises ``JobNotHeld`` if it is not pending."""
         return await self._database.start(job_id, self._worker, self._lease)
 
-    async def mark_completed(self, job_id: int, result: object = None) -> Job[Any]:
-        """processing → completed; raises ``JobNotHeld`` if this worker does not hold it."""
-        text = None if result is None else encode(result, "the result")
-        return await self._database.complete(job_id, text, self._worker)
+    async def mark_completed(
+        self, job_id: int, result: object = None, attempt: int | None = None
+    ) -> Job[Any]:
+        """processing → completed; raises ``JobNotHeld`` if this worker does not hold it.
 
-    async def mark_failed(self, job_id: int, error: str, retry: bool = True) -> Job[Any]:
-        """processing → pending with a retry spent, or failed; raises ``JobNotHeld``."""
-        return await self._database.fail(job_id, error, retry, worker=self._worker)
+        ``attempt``: that of the job which ``mark_processing`` returned. If this worker has started
+        the job again meanwhile, ``JobNotHeld`` is raised, too.
+        """
+        text = None if result is None else encode(result, "the result")
+        return await self._database.complete(job_id, text, self._worker, attempt)
+
+    async def mark_failed(
+        self, job_id: int, error: str, retry: bool = True, attempt: int | None = None
+    ) -> Job[Any]:
+        """processing → pending with a retry spent, or failed; raises as ``mark_completed`` does."""
+        return await self._database.fail(
+            job_id, error, retry, worker=self._worker, attempt=attempt
+        )
 
     async def get_by_reference(
         self, reference_type: str, reference_id: int | str | UUID

@@ -56,6 +56,19 @@ async def test_the_whole_life_of_a_job_by_hand(service):
         await service.get(job.id)
 
 
+async def test_an_old_attempt_of_the_same_worker_cannot_end_the_new_one(conn):
+    service = JobService(conn, worker="me")
+    job = await service.create("t")
+    old = await service.mark_processing(job.id)
+    await service.recover()
+    new = await service.mark_processing(job.id)
+    for end in (service.mark_completed(job.id, attempt=old.attempt),
+                service.mark_failed(job.id, "no", attempt=old.attempt)):
+        with pytest.raises(JobNotHeld, match="is held by me in attempt 2; given: me, attempt 1"):
+            await end
+    assert (await service.mark_completed(job.id, attempt=new.attempt)).status == "completed"
+
+
 async def test_a_failure_is_final_without_retries_left_or_without_retry(service):
     for retries, retry in ((0, True), (3, False)):
         job = await service.create("t", max_retries=retries)
