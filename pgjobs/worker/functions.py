@@ -95,7 +95,10 @@ class Functions:
 
         def call() -> Any:
             threads.append(threading.get_ident())
-            return function()
+            try:
+                return function()
+            finally:
+                threads.clear()
 
         run.halt = lambda: log.warning(
             "%s: its function runs on in its thread%s, and the job is held until the function ends",

@@ -85,12 +85,12 @@ def log_recovered(recovered: Sequence[Mapping[str, Any]]) -> None:
         failed = lost["failed"] or []
         log.log(
             logging.ERROR if failed else logging.WARNING,
-            "took back %d jobs of worker %.100r, which was lost: %s%s",
-            lost["jobs"], lost["worker"], _ids(lost["ids"], lost["jobs"]),
+            "took back jobs of worker %.100r, which was lost: %s%s",
+            lost["worker"], _ids(lost["ids"], lost["jobs"]),
             f"; of these, lost too often, have failed for good: {_ids(failed)}" if failed else "",
         )
-    if others := recovered[_MAX_WORKERS:]:
-        log.warning("took back jobs of %d more workers, which were lost", len(others))
+    if others := len(recovered[_MAX_WORKERS:]):
+        log.warning("took back jobs of %d more workers, which were lost", others)
 
 
 def _log_error(line: str, args: tuple[object, ...], outcome: Outcome, fields: Any) -> None:
@@ -115,7 +115,8 @@ def _fields(run: Run, outcome: str) -> dict[str, Any]:
 
 
 def _ids(ids: Sequence[int], count: int = 0) -> str:
-    return ", ".join(map(str, ids)) + (", ..." if count > len(ids) else "")
+    more = count - len(ids)
+    return ", ".join(map(str, ids)) + (f" and {more} more" if more > 0 else "")
 
 
 def _span(span: timedelta) -> str:

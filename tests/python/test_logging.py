@@ -209,6 +209,6 @@ async def test_a_worker_tells_which_jobs_it_took_back_from_whom(
         await eventually(lambda: len(told()) > 1)
     failed = "; of these, lost too often, have failed for good: 2"
     assert told() == [
-        ("ERROR", f"took back 2 jobs of worker 'dead', which was lost: 1, 2{failed}"),
-        ("WARNING", "took back 1 jobs of worker 'me', which was lost: 3"),
+        ("ERROR", f"took back jobs of worker 'dead', which was lost: 1, 2{failed}"),
+        ("WARNING", "took back jobs of worker 'me', which was lost: 3"),
     ]
