@@ -2618,9 +2618,8 @@ begin
         for no key update skip locked
     ) l;
     for v_place in 1..cardinality(v_ids) loop
-        job := _jobs_end_attempt(v_ids[v_place], lost_at => v_now);
-        lost_by := v_workers[v_place];
-        return next;
+        return query
+        select _jobs_end_attempt(v_ids[v_place], lost_at => v_now), v_workers[v_place];
     end loop;
     perform _jobs_signal_jobs(v_ids);
     -- A claim of a dead worker may have been undone while others passed over its rows.

@@ -67,9 +67,10 @@ async def locked(pgjobs_dsn):
 
 
 async def used(app):
-    """Opens the connection of the link and one of the pool."""
+    """Opens the connection of the link and one of the pool, and prepares their statements."""
     await app.enqueue("warm")
     await app.enqueue("warm", delay=HOUR)
+    await app.enqueue("warm", unique_key="warm")
 
 
 async def test_a_call_on_a_line_that_swallows_every_byte_gives_up(through, call):
