@@ -189,12 +189,14 @@ async def check(dsn: str, odds: list[Odd]) -> None:
         rows = {row["id"]: row for row in await conn.fetch("select * from jobs")}
         for job_id in ordinary:
             row = rows[job_id]
-            assert (row["status"], row["attempt"], row["error"]) == ("completed", 1, None)
+            assert (row["status"], row["error"]) == ("completed", None)
+            assert row["retry_count"] == row["crash_count"] == 0
         for job_id, odd in zip(ids, odds, strict=True):
             row = rows[job_id]
             assert row["status"] == ("cancelled" if ends_cancelled(odd) else "failed"), (odd, row)
             assert row["crash_count"] == 0
-            assert row["attempt"] == row["retry_count"] + 1
+            # More where a job that was claimed ahead found no slot in time and was given back.
+            assert row["attempt"] >= row["retry_count"] + 1
             assert row["error"]
             assert len(row["error"]) < 20_000
 

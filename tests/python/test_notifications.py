@@ -47,9 +47,9 @@ async def test_signals_of_strangers_make_no_worker_look_without_floors_all_the_t
     ticks = []
     original = Database.worker_tick
 
-    async def worker_tick(self, worker, *, is_full=True):
+    async def worker_tick(self, worker, is_full=True, queues=None):
         ticks.append(is_full)
-        return await original(self, worker, is_full=is_full)
+        return await original(self, worker, is_full, queues)
 
     async with working():
         monkeypatch.setattr(Database, "worker_tick", worker_tick)
