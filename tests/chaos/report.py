@@ -17,6 +17,8 @@ Each row below is a test in [tests/chaos](../tests/chaos/) with real worker proc
 PostgreSQL. Every run of a handler writes a row to a ledger, so the test counts the jobs that were
 lost and the jobs that ran twice. The same tests run at a smaller size in `make test`.
 
+<!-- not run: it takes 20 minutes; tests/chaos runs each fault at a smaller size -->
+
 ```sh
 make chaos    # runs all of them at full size, and writes this page
 ```

@@ -1,0 +1,192 @@
+"""Runs the blocks of a page in their order, in a folder and a database of the page's own."""
+
+import ast
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Self
+
+import yaml
+
+from end_to_end.blocks import ROOT, Block
+
+# What only shows something: what a command prints, signatures, diagrams.
+SHOWN = {"text", "mermaid"}
+SUFFIXES = {"py": "python", "yml": "yaml", "ini": "ini"}
+LIMIT_S = 60
+# Runs a program that awaits outside of a function, as `python -m asyncio` does.
+AWAITING = """
+import ast, asyncio, inspect, sys
+code = compile(open(sys.argv[1]).read(), sys.argv[1], "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+sys.path.insert(0, "")
+async def main():
+    found = eval(code, {"__name__": "__main__"})
+    if inspect.isawaitable(found):
+        await found
+asyncio.run(main())
+"""
+
+
+class Page:
+    """``run`` runs one block, and raises ``AssertionError`` if the block does not work."""
+
+    def __init__(self, folder: Path, dsn: str, programs: Path) -> None:
+        self._folder = folder
+        commands = folder / "bin"
+        commands.mkdir()
+        python = shlex.quote(sys.executable)
+        for name, command in {
+            "python": python, "python3": python, "pgjobs": f"{python} -P -m pgjobs",
+            "pytest": f"{python} -m pytest -p no:cacheprovider",
+            "alembic": f"{python} -m alembic", "psql": f"{programs / 'psql'} -X",
+        }.items():
+            (commands / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+            (commands / name).chmod(0o755)
+        (commands / "awaiting.py").write_text(AWAITING)
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("PG")},
+            "PATH": f"{commands}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1", "PGJOBS_DSN": dsn, "DATABASE_URL": dsn, "COLUMNS": "100",
+        }
+        self._running: list[tuple[subprocess.Popen[bytes], Path]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process, _output in self._running:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def run(self, block: Block) -> None:
+        """Runs a block by its language; a block with a name is also kept as a file."""
+        if block.excuse is not None or block.language in SHOWN:
+            return
+        language = SUFFIXES.get(block.language, block.language)
+        if block.name is not None:
+            path = self._folder / block.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.code)
+        runner = getattr(self, f"_run_{language}", None)
+        assert runner is not None, (
+            f"{block.place}: a block of {language or 'no language'} is not run: write above it"
+            " <!-- not run: WHY -->"
+        )
+        if block.name is not None and block.name.startswith("test_"):
+            self._do(block, ["pytest", "-q", block.name])
+        else:
+            runner(block)
+
+    def end(self) -> None:
+        """Stops what runs on, by Ctrl-C; it must end, and not by an error."""
+        for process, output in reversed(self._running):
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGINT)
+            status = process.wait(LIMIT_S)
+            assert status in (0, 130, -signal.SIGINT, -signal.SIGKILL), output.read_text()
+
+    def _run_python(self, block: Block) -> None:
+        path = self._folder / (block.name or f"line_{block.line}.py")
+        path.write_text(block.program)
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        tree = compile(block.program, block.place, "exec", flags | ast.PyCF_ONLY_AST)
+        try:
+            compile(tree, block.place, "exec", dont_inherit=True)
+            self._do(block, [sys.executable, path.name])
+        except SyntaxError:
+            self._do(block, [sys.executable, "bin/awaiting.py", path.name])
+
+    def _run_sh(self, block: Block) -> None:
+        if block.runs_on:
+            self._start(block, block.program)
+        else:
+            self._do(block, ["sh", "-e"], self._with_pid(block.program))
+
+    def _run_sql(self, block: Block) -> None:
+        self._do(
+            block, ["psql", "-v", "ON_ERROR_STOP=1", "-d", self._environment["PGJOBS_DSN"]],
+            block.program,
+        )
+
+    def _run_crontab(self, block: Block) -> None:
+        for line in block.code.splitlines():
+            if line and not line.startswith("#"):
+                *moment, command = line.split(maxsplit=5)
+                assert len(moment) == 5, block.place
+                self._do(block, ["sh", "-e"], command)
+
+    def _run_console(self, block: Block) -> None:
+        """Runs what follows each ``$``; the words printed below it must be printed again."""
+        if block.before:
+            self._do(block, ["sh", "-e"], self._with_pid(block.before))
+        first, *commands = re.split(r"^\$ ", block.code, flags=re.MULTILINE)
+        assert commands, f"{block.place}: no line begins with $"
+        assert not first, f"{block.place}: the first line does not begin with $"
+        for text in commands:
+            command, _, shown = text.partition("\n")
+            if block.runs_on:
+                self._start(block, command, shown)
+            else:
+                fails = shown.startswith("pgjobs: ") or "\npgjobs: " in shown
+                printed = self._do(block, ["sh", "-e"], command, fails=fails)
+                missing = _words(shown) - _words(printed)
+                assert not missing, f"{block.place}: {command} did not print {missing}:\n{printed}"
+        if block.after:
+            self._do(block, ["sh", "-e"], self._with_pid(block.after))
+
+    def _run_toml(self, block: Block) -> None:
+        tomllib.loads(block.code)
+
+    def _run_yaml(self, block: Block) -> None:
+        yaml.safe_load(block.code)
+
+    def _run_ini(self, block: Block) -> None:
+        assert block.name is not None, f"{block.place}: say which file it is, as in `alembic.ini`:"
+
+    def _do(
+        self, block: Block, command: list[str], given: str | None = None, *, fails: bool = False
+    ) -> str:
+        done = subprocess.run(
+            command, input=given or "", check=False, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, timeout=LIMIT_S, cwd=self._folder,
+            env=self._environment,
+        )
+        assert (done.returncode != 0) is fails, (
+            f"{block.place}: exits with {done.returncode}: {given or command}\n{done.stdout}"
+        )
+        return done.stdout
+
+    def _start(self, block: Block, program: str, shown: str = "") -> None:
+        """Starts what does not end, and waits until it prints what the page shows, or anything."""
+        output = self._folder / f"output of line {block.line}"
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                ["sh", "-e", "-c", self._with_pid(program)], stdin=subprocess.PIPE, stdout=file,
+                stderr=file, cwd=self._folder, env=self._environment, start_new_session=True,
+            )
+        self._running.append((process, output))
+        deadline = time.monotonic() + LIMIT_S
+        while not (printed := output.read_text()) or _words(shown) - _words(printed):
+            assert process.poll() is None, f"{block.place}: has ended:\n{printed}"
+            assert time.monotonic() < deadline, (
+                f"{block.place}: did not print {_words(shown) - _words(printed)}:\n{printed}"
+            )
+            time.sleep(0.05)
+        # The reader pastes such a line into the other terminals.
+        for name, value in re.findall(r"^export (\w+)=(.*)$", printed, re.MULTILINE):
+            self._environment[name] = shlex.split(value)[0]
+
+    def _with_pid(self, program: str) -> str:
+        """``%1`` is what runs on, as in the terminal in which it was stopped: a process group."""
+        return program.replace("%1", f"-{self._running[-1][0].pid}") if self._running else program
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"[^\W\d]{3,}", text))
