@@ -23,13 +23,16 @@ LIMIT_S = 60
 # Runs a program that awaits outside of a function, as `python -m asyncio` does.
 AWAITING = """
 import ast, asyncio, inspect, sys
-code = compile(open(sys.argv[1]).read(), sys.argv[1], "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-sys.path.insert(0, "")
+
 async def main():
+    code = compile(open(sys.argv[1]).read(), sys.argv[1], "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     found = eval(code, {"__name__": "__main__"})
     if inspect.isawaitable(found):
         await found
-asyncio.run(main())
+
+if __name__ == "__main__":  # a child process of a worker imports this file too
+    sys.path.insert(0, "")
+    asyncio.run(main())
 """
 
 
@@ -60,10 +63,8 @@ class Page:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process, _output in self._running:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        for process, _output in reversed(self._running):
+            self._stop(process)
 
     def run(self, block: Block) -> None:
         """Runs a block by its language; a block with a name is also kept as a file."""
@@ -87,10 +88,19 @@ class Page:
     def end(self) -> None:
         """Stops what runs on, by Ctrl-C; it must end, and not by an error."""
         for process, output in reversed(self._running):
+            status = self._stop(process)
+            assert status in (0, 130, -signal.SIGINT, -signal.SIGKILL), output.read_text()
+
+    @staticmethod
+    def _stop(process: "subprocess.Popen[bytes]") -> int:
+        with process:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGINT)
-            status = process.wait(LIMIT_S)
-            assert status in (0, 130, -signal.SIGINT, -signal.SIGKILL), output.read_text()
+            try:
+                return process.wait(LIMIT_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
 
     def _run_python(self, block: Block) -> None:
         path = self._folder / (block.name or f"line_{block.line}.py")
