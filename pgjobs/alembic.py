@@ -1,17 +1,22 @@
-"""Keeps the tables of pgjobs out of Alembic's autogenerate.
+"""Installs pgjobs by a migration of Alembic, and keeps its tables out of autogenerate.
 
 In env.py:
 
-    from pgjobs.alembic import include_object
-
-    context.configure(..., include_object=include_object())
+    context.configure(..., include_object=pgjobs.alembic.include_object())
 
 Without this filter, autogenerate proposes to drop the tables of pgjobs, because the application's
-metadata does not contain them.
+metadata does not contain them. In a migration:
+
+    def upgrade() -> None:
+        pgjobs.alembic.migrate(op)
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
+
+from pgjobs.errors import InvalidArgument
+from pgjobs.schema import migrate as schema_migrate
 
 # The arguments of Alembic: object, name, type, reflected, and the object to compare with.
 IncludeObject = Callable[[Any, str | None, str, bool, Any], bool]
@@ -28,6 +33,25 @@ TABLES = frozenset(
         "pgjobs_migrations_version",
     }
 )
+
+
+def migrate(op: Any, schema: str = "public", *, down: int = 0) -> list[str]:
+    """Does what ``pgjobs.migrate`` does, on a connection of its own to Alembic's database.
+
+    ``op``: that of the migration, ``from alembic import op``. What Alembic has done before is
+    committed first: that connection could not see it, and would wait for its locks.
+    """
+    context = op.get_context()
+    if context.as_sql:
+        raise InvalidArgument(
+            "alembic --sql cannot print the installation of pgjobs: print it by pgjobs sql, and"
+            " run it by psql"
+        )
+    address = context.connection.engine.url.render_as_string(hide_password=False)
+    # Only the caller of Alembic can commit a transaction that the caller has begun.
+    begun_outside = context._in_external_transaction
+    with nullcontext() if begun_outside else context.autocommit_block():
+        return schema_migrate.migrate(address, schema, down=down)
 
 
 def include_object(

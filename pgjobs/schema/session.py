@@ -19,6 +19,8 @@ def connect(address: str) -> psycopg.Connection[Any]:
     )
     try:
         settings = [f"set {name} = '{value}'" for name, value in SESSION_SETTINGS.items()]
+        # The caller's own transaction may hold the lock, and would be waited for without end.
+        settings.append("set lock_timeout = '5s'")
         connection.execute(";".join([*settings, "set search_path to pg_catalog, pg_temp"]).encode())
     except BaseException:
         connection.close()

@@ -74,7 +74,7 @@ class Page:
         if block.name is not None:
             path = self._folder / block.name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(block.code)
+            path.write_text(block.program)
         runner = getattr(self, f"_run_{language}", None)
         assert runner is not None, (
             f"{block.place}: a block of {language or 'no language'} is not run: write above it"
@@ -82,7 +82,8 @@ class Page:
         )
         if block.name is not None and block.name.startswith("test_"):
             self._do(block, ["pytest", "-q", block.name])
-        else:
+        elif block.name is None or "/" not in block.name:
+            # A file in a folder is a part of what a later block runs.
             runner(block)
 
     def end(self) -> None:
