@@ -1,4 +1,4 @@
-"""A clean-up every night: each run enqueues the next."""
+"""A clean-up every night: each run enqueues the next one before it does anything else."""
 
 import asyncio
 from datetime import UTC, datetime, time, timedelta
@@ -10,13 +10,14 @@ app = App()
 
 @app.job(JobType.CLEANUP)
 async def cleanup(job: RunningJob[dict[str, int]]) -> dict[str, int]:
-    """Deletes in batches, each in its own transaction, then enqueues the next clean-up."""
+    """Enqueues the next clean-up, then deletes in batches, each in its own transaction."""
+    # First, so that the chain goes on even if this run fails for good.
+    await enqueue_next(job.payload["days"])
     pool = await job.app.pool()
     older_than = timedelta(days=job.payload["days"])
     total = 0
     while deleted := await pool.fetchval("select jobs_cleanup($1)", older_than):
         total += deleted
-    await enqueue_next(job.payload["days"])
     return {"deleted": total}
 
 
@@ -33,11 +34,11 @@ async def main() -> None:
     async with app:
         await enqueue_next(days=7)
         await enqueue_next(days=7)
-        await cleanup.enqueue({"days": 7})  # and one now
+        now = await cleanup.enqueue({"days": 7})
         await app.worker().run(until_empty=True)
-        pool = await app.pool()
-        print(await pool.fetchval("select result from jobs where status = 'completed'"))
-        print(await pool.fetchval("select count(*) from jobs where status = 'pending'"), "waits")
+        deleted = (await app.get(now.id)).result["deleted"]
+        print(f"the clean-up of now deleted {deleted} jobs")
+        print(f"{len(await app.list(status='pending'))} clean-up waits for the coming night")
 
 
 if __name__ == "__main__":

@@ -10,11 +10,10 @@ from typing import Annotated
 
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from pgjobs import App, Job, JobType
-from pgjobs.connection.dsn import resolve
 
 app = App()
 
@@ -32,7 +31,7 @@ async def ingest(job: Job[IngestFile]) -> dict[str, str]:
 @asynccontextmanager
 async def lifespan(api: FastAPI) -> AsyncIterator[None]:
     """One engine and one pgjobs app for the process."""
-    address = resolve(None).replace("postgresql://", "postgresql+asyncpg://", 1)
+    address = make_url(app.dsn).set(drivername="postgresql+asyncpg")
     engine = create_async_engine(address)
     async with engine.begin() as connection:
         await connection.execute(
@@ -74,7 +73,5 @@ async def upload(path: str, db: Annotated[AsyncSession, Depends(session)]) -> di
 @api.get("/jobs/{job_id}")
 async def show(job_id: int, db: Annotated[AsyncSession, Depends(session)]) -> dict[str, object]:
     """Returns the status, the result and the error of a job."""
-    from pgjobs import JobService
-
-    job = await JobService(db).get(job_id)
+    job = await app.get(job_id, conn=db)
     return {"status": job.status, "result": job.result, "error": job.error}

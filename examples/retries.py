@@ -30,14 +30,15 @@ async def call(job: Job[dict[str, str]]) -> str:
 async def main() -> None:
     """Runs one of each kind."""
     async with app:
+        print("how the handler ended, and what became of its job:")
         for how in ("error", "retry", "snooze", "fail", "cancel"):
             await call.enqueue({"how": how}, reference=("example", 1))
         await app.worker().run(until_empty=True)
-        rows = await (await app.pool()).fetch(
-            "select payload ->> 'how' as how, status, retry_count, attempt from jobs order by id"
-        )
-        for row in rows:
-            print(*row)
+        for job in reversed(await app.list()):
+            print(
+                f"{job.payload['how']}: {job.status}"
+                f" (attempts: {job.attempt}, retries spent: {job.retry_count})"
+            )
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ async def main() -> None:
         new_year = datetime(datetime.now(UTC).year + 1, 1, 1, tzinfo=UTC)
         await remind.enqueue({"what": "the fireworks"}, run_at=new_year)
         await app.worker().run(until_empty=True)
-        pool = await app.pool()
-        print(await pool.fetchval("select count(*) from jobs where status = 'pending'"), "wait")
+        for job in reversed(await app.list()):
+            print(f"{job.payload['what']}: {job.result or 'waits until its time has come'}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ async def main() -> None:
             await connection.execute("insert into balances values (1, 0)")
             await transfer.enqueue({"account": 1, "amount": 10}, conn=connection)
         await app.worker().run(until_empty=True)
-        print(await pool.fetchval("select amount from balances where account = 1"))
+        amount = await pool.fetchval("select amount from balances where account = 1")
+        print(f"the transfer of 10 was made once: the balance is {amount}")
 
 
 if __name__ == "__main__":

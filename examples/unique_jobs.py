@@ -17,11 +17,11 @@ async def main() -> None:
     async with app:
         first = await refresh.enqueue(None, unique_key="customer-7")
         second = await refresh.enqueue(None, unique_key="customer-7")
-        print(first.id == second.id)
+        print(f"the second call with the same key returned the first job: {first.id == second.id}")
         await app.worker().run(until_empty=True)
         # The job has ended, so its key is free again. With unique_scope="kept" it would not be.
         third = await refresh.enqueue(None, unique_key="customer-7")
-        print(first.id == third.id)
+        print(f"after that job had ended, the third call did so too: {first.id == third.id}")
 
 
 if __name__ == "__main__":

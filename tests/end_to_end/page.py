@@ -58,6 +58,7 @@ class Page:
             "PYTHONUNBUFFERED": "1", "PGJOBS_DSN": dsn, "DATABASE_URL": dsn, "COLUMNS": "100",
         }
         self._running: list[tuple[subprocess.Popen[bytes], Path]] = []
+        self._tests: list[Block] = []
 
     def __enter__(self) -> Self:
         return self
@@ -81,13 +82,15 @@ class Page:
             " <!-- not run: WHY -->"
         )
         if block.name is not None and block.name.startswith("test_"):
-            self._do(block, ["pytest", "-q", block.name])
+            self._tests.append(block)
         elif block.name is None or "/" not in block.name:
             # A file in a folder is a part of what a later block runs.
             runner(block)
 
     def end(self) -> None:
-        """Stops what runs on, by Ctrl-C; it must end, and not by an error."""
+        """Runs the tests together, then stops what runs on by Ctrl-C: it must end, without error."""
+        if self._tests:
+            self._do(self._tests[0], ["pytest", "-q", *(str(block.name) for block in self._tests)])
         for process, output in reversed(self._running):
             status = self._stop(process)
             assert status in (0, 130, -signal.SIGINT, -signal.SIGKILL), output.read_text()

@@ -16,15 +16,30 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PRINTED = {
-    "transactions": ["10"],
+    "transactions": ["the transfer of 10 was made once: the balance is 10"],
     "retries": [
-        "error failed 2 3", "retry completed 1 2", "snooze completed 0 2", "fail failed 0 1",
-        "cancel cancelled 0 1",
+        "how the handler ended, and what became of its job:",
+        "error: failed (attempts: 3, retries spent: 2)",
+        "retry: completed (attempts: 2, retries spent: 1)",
+        "snooze: completed (attempts: 2, retries spent: 0)",
+        "fail: failed (attempts: 1, retries spent: 0)",
+        "cancel: cancelled (attempts: 1, retries spent: 0)",
     ],
-    "unique_jobs": ["True", "False"],
-    "schedule_ahead": ["2 wait"],
-    "by_hand": ["True completed {'pages': 3}", "pending 1"],
-    "cleanup": ['{"deleted": 0}', "1 waits"],
+    "unique_jobs": [
+        "the second call with the same key returned the first job: True",
+        "after that job had ended, the third call did so too: False",
+    ],
+    "schedule_ahead": [
+        "the milk: remember the milk", "the meeting: waits until its time has come",
+        "the fireworks: waits until its time has come",
+    ],
+    "by_hand": [
+        "asyncpg: job 1 is completed with the result {'pages': 3}",
+        "SQLAlchemy: the job that failed is pending for retry 1",
+    ],
+    "cleanup": [
+        "the clean-up of now deleted 0 jobs", "1 clean-up waits for the coming night",
+    ],
 }
 
 
@@ -44,6 +59,19 @@ def test_an_example_prints_the_expected_lines(name: str, pgjobs_dsn: str) -> Non
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == PRINTED[name]
+
+
+async def test_the_clean_up_of_the_next_night_is_enqueued_even_if_this_one_fails(
+    pgjobs_dsn: str, conn: asyncpg.Connection
+) -> None:
+    example = _load("cleanup")
+    await conn.execute("drop function jobs_cleanup")
+    example.app.connect_to(pgjobs_dsn)
+    async with example.app:
+        await example.app.enqueue("cleanup", {"days": 7}, max_retries=0)
+        await example.app.worker().run(until_empty=True)
+    rows = await conn.fetch("select status, run_at > now() as later from jobs order by id")
+    assert [tuple(row) for row in rows] == [("failed", False), ("pending", True)]
 
 
 def _load(name: str) -> ModuleType:
