@@ -40,6 +40,7 @@ clean: ## remove the virtual environment and what the tools left behind
 
 # A file of our own tells that the installation ended well; a half-made .venv is made again.
 .venv/ready: pyproject.toml
+	@echo 'Installing pgjobs and its tools into .venv: this takes about a minute.'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@

@@ -1,7 +1,9 @@
 """Runs ``pgjobs demo``: ingests real files by real jobs, on a temporary PostgreSQL server."""
 
 import asyncio
+import shlex
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -26,8 +28,9 @@ def run(path: Path | None, *, once: bool) -> None:
     """Ingests the text files under ``path`` and counts the jobs of each type and status.
 
     ``path``: None for the documentation that ships with pgjobs. ``once``: False keeps the server
-    running until Enter. Raises ``InvalidArgument`` if there is no text file.
+    running until Enter, and names commands to look at it. Raises ``InvalidArgument`` if there is no text file.
     """
+    # Rich would colour numbers, quotes and paths wherever it finds them.
     console = Console(highlight=False)
     files = find_files(documentation() if path is None else path)
     with tempfile.TemporaryDirectory(prefix="pgjobs-demo-") as folder:
@@ -40,9 +43,9 @@ def run(path: Path | None, *, once: bool) -> None:
                 f"Ingesting files: {len(files)}, and one that is broken on purpose: "
                 "its job runs three times, then fails.\n"
             )
-            asyncio.run(_work(server.dsn, [*files, broken], console))
-            _print_queries(server, console, stays=not once)
+            failed = asyncio.run(_work(server.dsn, [*files, broken], console))
             if not once:
+                _print_next_steps(server, failed, console)
                 with suppress(EOFError, KeyboardInterrupt):
                     console.input("\nThe server is still running. Press Enter to stop it. ")
 
@@ -69,7 +72,8 @@ def find_files(path: Path) -> list[Path]:
     return files
 
 
-async def _work(dsn: str, files: Sequence[Path], console: Console) -> None:
+async def _work(dsn: str, files: Sequence[Path], console: Console) -> int | None:
+    """Ingests the files and prints what became of them; returns the id of a job that failed."""
     from pgjobs.demo.pipeline import File, app, ingest
 
     app.connect_to(dsn)
@@ -97,11 +101,13 @@ async def _work(dsn: str, files: Sequence[Path], console: Console) -> None:
             f"{done} jobs in {seconds:.1f} s: {done / seconds:.0f} per second, including the "
             "delays of the retries and of the clean-up."
         )
-        for job in await database.listing(statuses=["failed"]):
+        failed = await database.listing(statuses=["failed"])
+        for job in failed:
             error = (job["error"] or "").partition("\n")[0]
             console.print(
                 f"Job {job['id']} failed after {job['attempt']} attempts: {error}", markup=False
             )
+        return failed[0]["id"] if failed else None
 
 
 def _table(rows: Sequence[Row]) -> Table:
@@ -115,21 +121,27 @@ def _table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def _print_queries(server: EmbeddedPostgres, console: Console, *, stays: bool) -> None:
+def _print_next_steps(server: EmbeddedPostgres, failed: int | None, console: Console) -> None:
+    """Prints commands that can be pasted into another terminal as they stand."""
+    pgjobs = _this_command()
     bundled = server.bin / "psql"
-    psql = str(bundled) if bundled.exists() else shutil.which("psql") or "psql"
-    console.print(
-        "\nRead the tables with psql:"
-        if stays
-        else "\nIn a terminal and without --once, the server keeps running for psql:",
-        highlight=False,
-    )
-    for query in (
-        "select * from jobs_stats",
-        "select id, status, attempt, left(error, 60) from jobs where error is not null",
-        "select file, count(*) from demo_chunks join demo_vectors on id = chunk_id group by file",
-    ):
-        console.print(
-            f'  {psql} "{server.dsn}" -c "{query}"',
-            soft_wrap=True, highlight=False, markup=False,
-        )
+    psql = shlex.quote(str(bundled)) if bundled.exists() else "psql"
+    lines = [
+        f"export PGJOBS_DSN={shlex.quote(server.dsn)}",
+        f"{pgjobs} top",
+        f"{pgjobs} list" if failed is None else f"{pgjobs} show {failed}",
+        f"{pgjobs} doctor",
+        f'{psql} "$PGJOBS_DSN" -c "select * from jobs_stats"',
+    ]
+    console.print("\nTo look around, paste these lines into another terminal, one at a time:")
+    for line in lines:
+        console.print(f"  {line}", soft_wrap=True, markup=False)
+
+
+def _this_command() -> str:
+    """Returns what runs pgjobs in another terminal, where no virtual environment may be active."""
+    program = Path(sys.argv[0]).absolute()
+    if program.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m pgjobs"
+    found = shutil.which("pgjobs")
+    return "pgjobs" if found and program.samefile(found) else shlex.quote(str(program))
