@@ -28,7 +28,8 @@ def run(path: Path | None, *, once: bool) -> None:
     """Ingests the text files under ``path`` and counts the jobs of each type and status.
 
     ``path``: None for the documentation that ships with pgjobs. ``once``: False keeps the server
-    running until Enter, and names commands to look at it. Raises ``InvalidArgument`` if there is no text file.
+    running until Enter, and names commands to look at it. Raises ``InvalidArgument`` if there is no
+    text file.
     """
     # Rich would colour numbers, quotes and paths wherever it finds them.
     console = Console(highlight=False)

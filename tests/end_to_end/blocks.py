@@ -22,7 +22,9 @@ DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")]
 )
 
-_COMMENT = re.compile(r"<!--\s*(not run|runs on|before|after|[\w./-]+\.\w+)(?::\s(.*?))?\s*-->", re.DOTALL)
+_COMMENT = re.compile(
+    r"<!--\s*(not run|runs on|before|after|[\w./-]+\.\w+)(?::\s(.*?))?\s*-->", re.DOTALL
+)
 _NAME = re.compile(r"`([\w./-]+\.\w+)`:")
 
 
@@ -58,6 +60,8 @@ def blocks(document: Path, text: str | None = None) -> list[Block]:
         line = (token.map or [0])[0] + 1
         if token.type == "html_block" and "<!--" in token.content:
             for kind, code in _comments(token.content, f"{document.name}:{line}"):
+                if kind == "not run" and not code.strip():
+                    raise ValueError(f"{document.name}:{line}: say why: <!-- not run: WHY -->")
                 if kind == "after" and found and not above:
                     found[-1].after = code
                 elif "." in kind:
@@ -75,7 +79,7 @@ def blocks(document: Path, text: str | None = None) -> list[Block]:
             name = named and named[1]
         elif token.type == "heading_open":
             name = None
-        if token.type not in ("html_block",) and above:
+        if token.type != "html_block" and above:
             raise ValueError(f"{document.name}:{line}: a comment that stands above no block")
     return found
 

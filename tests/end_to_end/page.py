@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 import yaml
-
 from end_to_end.blocks import ROOT, Block
 
 # What only shows something: what a command prints, signatures, diagrams.
@@ -37,7 +38,7 @@ if __name__ == "__main__":  # a child process of a worker imports this file too
 
 
 class Page:
-    """``run`` runs one block, and raises ``AssertionError`` if the block does not work."""
+    """``run_all`` raises ``AssertionError`` if a block does not work."""
 
     def __init__(self, folder: Path, dsn: str, programs: Path) -> None:
         self._folder = folder
@@ -67,7 +68,17 @@ class Page:
         for process, _output in reversed(self._running):
             self._stop(process)
 
-    def run(self, block: Block) -> None:
+    def run_all(self, blocks: Iterable[Block]) -> None:
+        """Runs the blocks in turn, their tests together, and at last stops what runs on."""
+        for block in blocks:
+            self._run(block)
+        if self._tests:
+            self._do(self._tests[0], ["pytest", "-q", *(str(block.name) for block in self._tests)])
+        for process, output in reversed(self._running):
+            status = self._stop(process)
+            assert status in (0, 130, -signal.SIGINT, -signal.SIGKILL), output.read_text()
+
+    def _run(self, block: Block) -> None:
         """Runs a block by its language; a block with a name is also kept as a file."""
         if block.excuse is not None or block.language in SHOWN:
             return
@@ -87,16 +98,9 @@ class Page:
             # A file in a folder is a part of what a later block runs.
             runner(block)
 
-    def end(self) -> None:
-        """Runs the tests together, then stops what runs on by Ctrl-C: it must end, without error."""
-        if self._tests:
-            self._do(self._tests[0], ["pytest", "-q", *(str(block.name) for block in self._tests)])
-        for process, output in reversed(self._running):
-            status = self._stop(process)
-            assert status in (0, 130, -signal.SIGINT, -signal.SIGKILL), output.read_text()
-
     @staticmethod
     def _stop(process: "subprocess.Popen[bytes]") -> int:
+        """Stops a command by Ctrl-C, and returns its exit status."""
         with process:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGINT)
@@ -193,6 +197,10 @@ class Page:
                 f"{block.place}: did not print {_words(shown) - _words(printed)}:\n{printed}"
             )
             time.sleep(0.05)
+        # An error would be the first that is printed, and then the end.
+        with suppress(subprocess.TimeoutExpired):
+            status = process.wait(0.5)
+            raise AssertionError(f"{block.place}: has ended with {status}:\n{output.read_text()}")
         # The reader pastes such a line into the other terminals.
         for name, value in re.findall(r"^export (\w+)=(.*)$", printed, re.MULTILINE):
             self._environment[name] = shlex.split(value)[0]

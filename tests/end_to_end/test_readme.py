@@ -1,4 +1,4 @@
-"""Every code block of README.md runs as it stands."""
+"""README.md says what its code does, and the code does so (that it runs: test_docs_run.py)."""
 
 import asyncio
 import os
@@ -21,7 +21,6 @@ for _language, _code in re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILIN
 
 def test_every_code_block_is_of_a_kind_that_is_tested_here() -> None:
     assert set(BLOCKS) == {"sh", "sql", "python", "mermaid"}
-    assert "\n    " not in re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
 
 
 async def test_the_sql_runs_in_psql(
@@ -60,17 +59,9 @@ async def test_the_python_runs(
     row = await conn.fetchrow(
         "select status, result::text as result, reference_type, reference_id from jobs"
     )
+    assert "file_ingestion completed" in done.stdout
     assert row is not None
     assert tuple(row) == ("completed", '{"ingested": "a.pdf"}', "file_upload", 42)
-
-
-def test_the_shell_commands_exist() -> None:
-    assert len("".join(BLOCKS["sh"]).splitlines()) == 2
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for line in "".join(BLOCKS["sh"]).splitlines():
-        program, *arguments = shlex.split(line, comments=True)
-        assert program == "make"
-        assert set(arguments) <= targets
 
 
 def test_the_package_has_the_name_and_the_extras_that_the_readme_names() -> None:
