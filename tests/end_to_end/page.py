@@ -81,6 +81,7 @@ class Page:
     def _run(self, block: Block) -> None:
         """Runs a block by its language; a block with a name is also kept as a file."""
         if block.excuse is not None or block.language in SHOWN:
+            assert not block.code.startswith("$ "), f"{block.place}: call its language console"
             return
         language = SUFFIXES.get(block.language, block.language)
         if block.name is not None:
@@ -125,7 +126,7 @@ class Page:
         if block.runs_on:
             self._start(block, block.program)
         else:
-            self._do(block, ["sh", "-e"], self._with_pid(block.program))
+            self._do(block, ["sh", "-ec", self._with_pid(block.program)])
 
     def _run_sql(self, block: Block) -> None:
         self._do(
@@ -138,12 +139,12 @@ class Page:
             if line and not line.startswith("#"):
                 *moment, command = line.split(maxsplit=5)
                 assert len(moment) == 5, block.place
-                self._do(block, ["sh", "-e"], command)
+                self._do(block, ["sh", "-ec", command])
 
     def _run_console(self, block: Block) -> None:
         """Runs what follows each ``$``; the words printed below it must be printed again."""
         if block.before:
-            self._do(block, ["sh", "-e"], self._with_pid(block.before))
+            self._do(block, ["sh", "-ec", self._with_pid(block.before)])
         first, *commands = re.split(r"^\$ ", block.code, flags=re.MULTILINE)
         assert commands, f"{block.place}: no line begins with $"
         assert not first, f"{block.place}: the first line does not begin with $"
@@ -153,11 +154,11 @@ class Page:
                 self._start(block, command, shown)
             else:
                 fails = shown.startswith("pgjobs: ") or "\npgjobs: " in shown
-                printed = self._do(block, ["sh", "-e"], command, fails=fails)
+                printed = self._do(block, ["sh", "-ec", command], fails=fails)
                 missing = _words(shown) - _words(printed)
                 assert not missing, f"{block.place}: {command} did not print {missing}:\n{printed}"
         if block.after:
-            self._do(block, ["sh", "-e"], self._with_pid(block.after))
+            self._do(block, ["sh", "-ec", self._with_pid(block.after)])
 
     def _run_toml(self, block: Block) -> None:
         tomllib.loads(block.code)
@@ -186,7 +187,7 @@ class Page:
         output = self._folder / f"output of line {block.line}"
         with output.open("wb") as file:
             process = subprocess.Popen(
-                ["sh", "-e", "-c", self._with_pid(program)], stdin=subprocess.PIPE, stdout=file,
+                ["sh", "-ec", self._with_pid(program)], stdin=subprocess.PIPE, stdout=file,
                 stderr=file, cwd=self._folder, env=self._environment, start_new_session=True,
             )
         self._running.append((process, output))
