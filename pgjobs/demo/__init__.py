@@ -106,7 +106,7 @@ async def _work(dsn: str, files: Sequence[Path], console: Console) -> int | None
         for job in failed:
             error = (job["error"] or "").partition("\n")[0]
             console.print(
-                f"Job {job['id']} failed after {job['attempt']} attempts: {error}", markup=False
+                f"Job {job['id']} failed after {job['max_retries']} retries: {error}", markup=False
             )
         return failed[0]["id"] if failed else None
 

@@ -33,8 +33,10 @@ def test_the_demo_ingests_the_documentation_and_ends_by_itself() -> None:
     assert ended["file_ingestion"][1] == "1"
     assert ended["embedding_generation"] == ended["vector_storage"]
     assert int(ended["vector_storage"][0]) > 0
-    assert ended["cleanup"] == ("1", "")
-    assert "failed after 3 attempts: UnicodeDecodeError" in done.stdout
+    # Storage that takes longer than a second enqueues another clean-up, after the first has run.
+    assert int(ended["cleanup"][0]) > 0
+    assert ended["cleanup"][1] == ""
+    assert "failed after 2 retries: UnicodeDecodeError" in done.stdout
     # The server has ended, so there is nothing to look at.
     assert "PGJOBS_DSN" not in done.stdout
 
