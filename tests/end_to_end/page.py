@@ -142,7 +142,7 @@ class Page:
                 self._do(block, ["sh", "-ec", command])
 
     def _run_console(self, block: Block) -> None:
-        """Runs what follows each ``$``; the words printed below it must be printed again."""
+        """Runs what follows each ``$``; each line shown below it must be printed again."""
         if block.before:
             self._do(block, ["sh", "-ec", self._with_pid(block.before)])
         first, *commands = re.split(r"^\$ ", block.code, flags=re.MULTILINE)
@@ -155,7 +155,7 @@ class Page:
             else:
                 fails = shown.startswith("pgjobs: ") or "\npgjobs: " in shown
                 printed = self._do(block, ["sh", "-ec", command], fails=fails)
-                missing = _words(shown) - _words(printed)
+                missing = _missing(shown, printed)
                 assert not missing, f"{block.place}: {command} did not print {missing}:\n{printed}"
         if block.after:
             self._do(block, ["sh", "-ec", self._with_pid(block.after)])
@@ -192,10 +192,10 @@ class Page:
             )
         self._running.append((process, output))
         deadline = time.monotonic() + LIMIT_S
-        while not (printed := output.read_text()) or _words(shown) - _words(printed):
+        while not (printed := output.read_text()) or _missing(shown, printed):
             assert process.poll() is None, f"{block.place}: has ended:\n{printed}"
             assert time.monotonic() < deadline, (
-                f"{block.place}: did not print {_words(shown) - _words(printed)}:\n{printed}"
+                f"{block.place}: did not print {_missing(shown, printed)}:\n{printed}"
             )
             time.sleep(0.05)
         # An error would be the first that is printed, and then the end.
@@ -211,5 +211,13 @@ class Page:
         return program.replace("%1", f"-{self._running[-1][0].pid}") if self._running else program
 
 
-def _words(text: str) -> set[str]:
-    return set(re.findall(r"[^\W\d]{3,}", text))
+def _missing(shown: str, printed: str) -> list[str]:
+    """The lines shown of whose words no printed line has all; numbers and times may differ."""
+    lines = [_words(line) for line in printed.splitlines()]
+    return [
+        line for line in shown.splitlines() if not any(_words(line) <= words for words in lines)
+    ]
+
+
+def _words(line: str) -> set[str]:
+    return set(re.findall(r"[^\W\d]{3,}", line))
