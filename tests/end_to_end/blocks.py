@@ -19,7 +19,13 @@ from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")]
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        # Not the documents of what is installed below.
+        *(ROOT / "benchmarks").glob("*.md"),
+        *(ROOT / "benchmarks/results").glob("*.md"),
+    ]
 )
 
 _COMMENT = re.compile(
