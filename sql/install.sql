@@ -127,6 +127,12 @@ set local search_path to :"schema", pg_temp;
 \ir functions/manage/_jobs_check_max_jobs.sql
 \ir functions/manage/_jobs_check_queue.sql
 \ir functions/manage/_jobs_objects_of_strangers.sql
+-- functions/reading: how many jobs there are, and which
+\ir functions/reading/jobs_counts.sql
+\ir functions/reading/_jobs_counts.sql
+\ir functions/reading/_jobs_counts_other.sql
+\ir functions/reading/_jobs_counts_pending.sql
+\ir functions/reading/_jobs_rates.sql
 -- functions/doctor: what is stuck and why
 \ir functions/doctor/jobs_doctor.sql
 \ir functions/doctor/_jobs_doctor_jobs.sql

@@ -47,6 +47,11 @@ class Frame:
     def count(self, status: str) -> int:
         return sum(r["count"] for r in self.stats if r["status"] == status)
 
+    def total(self, status: str) -> str:
+        """Returns the count; with ``+`` if there may be more."""
+        is_capped = any(r["capped"] for r in self.stats if r["status"] == status)
+        return f"{self.count(status)}{'+' if is_capped else ''}"
+
     def as_data(self) -> dict[str, Any]:
         return {
             "stats": [as_dict(row) for row in self.stats],
@@ -94,10 +99,7 @@ async def read_frame(database: Database) -> Frame:
         paused=await database.paused(),
         workers=await database.workers(),
         running=await database.processing(_MAX_RUNNING_SHOWN),
-        rates={
-            status: await database.finished([status], within=_RATE_WINDOW) / _RATE_WINDOW.seconds
-            for status in ("completed", "failed", "cancelled")
-        },
+        rates=await database.rates(_RATE_WINDOW),
         read_at=datetime.now(UTC).astimezone(),
     )
 
@@ -136,7 +138,7 @@ def head(frame: Frame, schema: str, trouble: str | None = None) -> "RenderableTy
     oldest = frame.oldest_due
     rates = ", ".join(f"{status} {rate:.1f}/s" for status, rate in frame.rates.items())
     counted = {"pending": "pending", "processing": "running", "failed": "failed"}
-    jobs = ", ".join(f"{frame.count(status)} {name}" for status, name in counted.items())
+    jobs = ", ".join(f"{frame.total(status)} {name}" for status, name in counted.items())
     rows: list[list[object]] = [
         ["pgjobs", f"schema {schema}, {frame.read_at:%H:%M:%S}"],
         ["jobs", jobs],

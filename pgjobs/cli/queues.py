@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # A batch of this size ends soon and shows progress; a larger batch would not be faster.
 _CLEANUP_BATCH = 10_000
 
+_TOGETHER = "(all)"
 _SHORTER = {"processing": "running"}  # so that all columns have room in 80
 
 Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.")]
@@ -147,7 +148,7 @@ def stats(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -
 def queue_table(
     rows: Iterable[Row], paused: set[str], title: str | None = None, max_lines: int | None = None
 ) -> "Table":
-    """Turns the rows of jobs_stats into one line per queue and type, one column per status.
+    """Turns the rows of Database.stats into one line per queue and type, one column per status.
 
     ``max_lines``: those with the most unfinished jobs.
     """
@@ -155,9 +156,13 @@ def queue_table(
     # Blocked jobs are rare: their column is shown only where there are some.
     statuses = [status.value for status in JobStatus if status is not JobStatus.BLOCKED]
     for row in rows:
-        line = lines.setdefault((row["queue"], row["job_type"]), {})
-        line[row["status"]] = row["count"]
+        # A queue or a type that is null stands for several that were counted together.
+        place = (row["queue"] or _TOGETHER, row["job_type"] or _TOGETHER)
+        line = lines.setdefault(place, {"capped": set()})
+        line[row["status"]] = line.get(row["status"], 0) + row["count"]
         line["oldest"] = row["oldest_due"] or line.get("oldest")
+        if row["capped"]:
+            line["capped"].add(row["status"])
         if row["status"] not in statuses:
             statuses.append(row["status"])
     shown = sorted(lines)
@@ -173,13 +178,18 @@ def queue_table(
                 queue,
                 styled("(paused)", "yellow") if queue in paused else None,
                 job_type,
-                *(lines[queue, job_type].get(status, 0) for status in statuses),
+                *(_count(lines[queue, job_type], status) for status in statuses),
                 lines[queue, job_type]["oldest"],
             ]
             for queue, job_type in shown
         ),
         title,
     )
+
+
+def _count(line: dict[str, Any], status: str) -> int | str:
+    count: int = line.get(status, 0)
+    return f"{count}+" if status in line["capped"] else count
 
 
 def _unfinished(line: dict[str, Any]) -> int:

@@ -72,12 +72,36 @@ class Reading(Statements):
         )
         return jobs[0] if jobs else None
 
-    async def stats(self) -> Sequence[Row]:
-        """Returns the rows of ``jobs_stats``: queue, job_type, status, count, oldest_due."""
+    async def counts(self, cap: int | None = None) -> Sequence[Row]:
+        """Returns the rows of ``jobs_counts``: queue, job_type, state, jobs, capped."""
         return await self._rows(
-            """select queue, job_type, status, count, oldest_due from {schema}.jobs_stats
-            order by queue, job_type, status"""
+            """select queue, job_type, state, jobs, capped
+            from {schema}.jobs_counts($1::int)
+            order by queue collate "C", job_type collate "C", state""",
+            cap,
         )
+
+    async def stats(self, cap: int | None = None) -> Sequence[Row]:
+        """Counts the jobs as ``jobs_counts`` does; ``oldest_due``: how long it has waited.
+
+        The states due, later, retrying and throttled are those of the status pending.
+        """
+        return await self._rows(
+            """select queue, job_type,
+            case when state in ('due', 'later', 'retrying', 'throttled') then 'pending'
+                else state end as status,
+            state, jobs as count, capped, oldest_due
+            from {schema}._jobs_counts($1::int)
+            order by queue collate "C", job_type collate "C", status, state""",
+            cap,
+        )
+
+    async def rates(self, within: timedelta) -> dict[str, float]:
+        """Returns how many jobs a second reached each final status in the last ``within``."""
+        rows = await self._rows(
+            "select status, per_second from {schema}._jobs_rates($1::interval)", within
+        )
+        return {row["status"]: row["per_second"] for row in rows}
 
     async def listing(
         self,
@@ -166,9 +190,9 @@ class Reading(Statements):
             """select count(*) as value from {schema}.jobs_list
             where status = any ($1::text[]) and status <> 'pending'
                 and finished_at >= coalesce(
-                    {schema}._jobs_after(clock_timestamp(), -$2::interval), '-infinity')
+                    {schema}._jobs_after(statement_timestamp(), -$2::interval), '-infinity')
                 and finished_at < coalesce(
-                    {schema}._jobs_after(clock_timestamp(), -$3::interval), 'infinity')""",
+                    {schema}._jobs_after(statement_timestamp(), -$3::interval), 'infinity')""",
             statuses, within, before,
         )
         return value

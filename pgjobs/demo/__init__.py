@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,8 @@ from pgjobs.errors import InvalidArgument
 from pgjobs.job.job import Row
 from pgjobs.schema.migrate import migrate
 
+# Counts up to this are exact: here every file counts.
+_EXACT = 2**31 - 1
 _BROKEN_FILE = "broken on purpose.txt"
 _STATUSES = ("pending", "processing", "completed", "failed")
 
@@ -86,14 +89,14 @@ async def _work(dsn: str, files: Sequence[Path], console: Console) -> int | None
         with Live(console=console, refresh_per_second=8, transient=True) as live:
             async with asyncio.TaskGroup() as group:
                 working = group.create_task(worker.run())
-                rows = await database.stats()
+                rows = await database.stats(_EXACT)
                 # Ctrl-C stops the worker before all jobs have ended.
                 while not working.done() and any(
                     row["status"] in ("pending", "processing") for row in rows
                 ):
                     live.update(_table(rows))
                     await asyncio.sleep(0.125)
-                    rows = await database.stats()
+                    rows = await database.stats(_EXACT)
                 worker.stop()
         seconds = time.monotonic() - began
         done = sum(row["count"] for row in rows if row["status"] in ("completed", "failed"))
@@ -116,9 +119,11 @@ def _table(rows: Sequence[Row]) -> Table:
     table.add_column("job type")
     for status in _STATUSES:
         table.add_column(status, justify="right", min_width=10)
-    counts = {(row["job_type"], row["status"]): row["count"] for row in rows}
+    counts: Counter[tuple[str, str]] = Counter()
+    for row in rows:  # a row per state: those that are due and those that wait are both pending
+        counts[row["job_type"], row["status"]] += row["count"]
     for job_type in sorted({row["job_type"] for row in rows}):
-        table.add_row(job_type, *(str(counts.get((job_type, s), "")) for s in _STATUSES))
+        table.add_row(job_type, *(str(counts[job_type, s] or "") for s in _STATUSES))
     return table
 
 

@@ -39,6 +39,19 @@ begin
         ('_jobs_claimed', $$SETOF jobs$$, $$
             worker text, job_id bigint, attempt integer
         $$),
+        ('_jobs_counts', $$
+            TABLE(queue text, job_type text, state text, jobs bigint, capped boolean,
+            oldest_due interval)
+        $$, $$cap integer DEFAULT 10000$$),
+        ('_jobs_counts_other', $$
+            TABLE(queue text, job_type text, state text, jobs bigint, capped boolean)
+        $$, $$cap integer, max_types integer$$),
+        ('_jobs_counts_pending', $$
+            TABLE(queue text, job_type text, due bigint, due_capped boolean,
+            oldest timestamp with time zone, later bigint, retrying bigint, later_capped boolean)
+        $$, $$
+            cap integer, max_groups integer, max_rows bigint
+        $$),
         ('_jobs_doctor_jobs', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
@@ -102,6 +115,9 @@ begin
         ('_jobs_next_level', $$integer$$, $$queue text, below integer, floors jsonb$$),
         ('_jobs_notify', $$trigger$$, $$$$),
         ('_jobs_objects_of_strangers', $$text$$, $$schema text, installer oid$$),
+        ('_jobs_rates', $$
+            TABLE(status text, per_second double precision)
+        $$, $$within interval$$),
         ('_jobs_reconcile', $$
             TABLE(released bigint, is_settled boolean)
         $$, $$
@@ -186,6 +202,9 @@ begin
             worker text, job_ids bigint[], attempts integer[], results jsonb[],
             keep boolean DEFAULT true
         $$),
+        ('jobs_counts', $$
+            TABLE(queue text, job_type text, state text, jobs bigint, capped boolean)
+        $$, $$cap integer DEFAULT 10000$$),
         ('jobs_doctor', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),

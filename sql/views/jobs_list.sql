@@ -25,7 +25,7 @@ select j.id,
     j.updated_at,
     j.started_at,
     j.finished_at,
-    clock_timestamp() - case j.status
+    statement_timestamp() - case j.status
         when 'pending' then j.run_at
         when 'processing' then coalesce(j.started_at, j.updated_at)
         when 'blocked' then j.created_at

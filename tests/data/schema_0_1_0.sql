@@ -91,6 +91,19 @@ begin
         ('_jobs_claimed', $$SETOF jobs$$, $$
             worker text, job_id bigint, attempt integer
         $$),
+        ('_jobs_counts', $$
+            TABLE(queue text, job_type text, state text, jobs bigint, capped boolean,
+            oldest_due interval)
+        $$, $$cap integer DEFAULT 10000$$),
+        ('_jobs_counts_other', $$
+            TABLE(queue text, job_type text, state text, jobs bigint, capped boolean)
+        $$, $$cap integer, max_types integer$$),
+        ('_jobs_counts_pending', $$
+            TABLE(queue text, job_type text, due bigint, due_capped boolean,
+            oldest timestamp with time zone, later bigint, retrying bigint, later_capped boolean)
+        $$, $$
+            cap integer, max_groups integer, max_rows bigint
+        $$),
         ('_jobs_doctor_jobs', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
@@ -154,6 +167,9 @@ begin
         ('_jobs_next_level', $$integer$$, $$queue text, below integer, floors jsonb$$),
         ('_jobs_notify', $$trigger$$, $$$$),
         ('_jobs_objects_of_strangers', $$text$$, $$schema text, installer oid$$),
+        ('_jobs_rates', $$
+            TABLE(status text, per_second double precision)
+        $$, $$within interval$$),
         ('_jobs_reconcile', $$
             TABLE(released bigint, is_settled boolean)
         $$, $$
@@ -238,6 +254,9 @@ begin
             worker text, job_ids bigint[], attempts integer[], results jsonb[],
             keep boolean DEFAULT true
         $$),
+        ('jobs_counts', $$
+            TABLE(queue text, job_type text, state text, jobs bigint, capped boolean)
+        $$, $$cap integer DEFAULT 10000$$),
         ('jobs_doctor', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
@@ -3448,10 +3467,10 @@ declare
         '_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
         'jobs_start,_jobs_worker_beat,_jobs_worker_help,_jobs_worker_mode,jobs_worker_start,'
         'jobs_worker_stop,_jobs_worker_tick,_jobs_worker_watch}';
-    c_observer constant text[] := '{jobs_doctor,_jobs_doctor_jobs,_jobs_doctor_notify,'
-        '_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_ids_behind,jobs_list,'
-        '_jobs_objects_of_strangers,jobs_queues,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'
-        'jobs_workers}';
+    c_observer constant text[] := '{jobs_counts,_jobs_counts,jobs_doctor,_jobs_doctor_jobs,'
+        '_jobs_doctor_notify,_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,'
+        '_jobs_ids_behind,jobs_list,_jobs_objects_of_strangers,jobs_queues,_jobs_rates,jobs_stats,'
+        '_jobs_worker_modes,jobs_worker_ticks,jobs_workers}';
     c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retry,jobs_retry_many}';
     v_schema constant text := current_schema();
@@ -3803,6 +3822,262 @@ $$;
 
 comment on function _jobs_objects_of_strangers is
     'internal: what another role owns in the schema and our functions might use; null: nothing';
+
+-- functions/reading: how many jobs there are, and which
+-- functions/reading/jobs_counts.sql
+create or replace function jobs_counts(cap int default 10000)
+returns table (queue text, job_type text, state text, jobs bigint, capped boolean)
+language sql stable security definer
+set search_path from current
+as $$
+select c.queue, c.job_type, c.state, c.jobs, c.capped from _jobs_counts(cap) c
+$$;
+
+comment on function jobs_counts is
+    'per queue, type and state: how many jobs; capped: there are more, or may be';
+
+-- functions/reading/_jobs_counts.sql
+-- oldest_due: for how long the oldest due job has waited; where the count is capped, the oldest of
+-- the jobs that were read.
+create or replace function _jobs_counts(cap int default 10000)
+returns table (
+    queue text, job_type text, state text, jobs bigint, capped boolean, oldest_due interval
+)
+language plpgsql stable security definer
+set search_path from current
+as $$
+#variable_conflict use_column
+declare
+    v_cap int := coalesce(_jobs_counts.cap, 10000);
+begin
+    if v_cap < 1 then
+        raise exception using errcode = 'JQ003',
+            message = format('cap must be 1 or more, not %s', v_cap);
+    end if;
+    return query
+    -- A cap above 10,000 may cost more, in each respect.
+    with pending as (
+        select p.queue, p.job_type, sum(p.due)::bigint as due, bool_or(p.due_capped) as due_capped,
+            clock_timestamp() - min(p.oldest) as oldest_due, sum(p.later)::bigint as later,
+            sum(p.retrying)::bigint as retrying, bool_or(p.later_capped) as later_capped
+        from _jobs_counts_pending(
+            v_cap, greatest(v_cap, 10000) / 10, greatest(v_cap, 10000)::bigint * 30) p
+        group by 1, 2
+    )
+    select p.queue, p.job_type, s.state, least(s.jobs, v_cap), s.capped or s.jobs > v_cap,
+        s.oldest_due
+    from pending p
+    cross join lateral (values
+        ('due', p.due, p.due_capped, p.oldest_due),
+        ('later', p.later, p.later_capped, null),
+        ('retrying', p.retrying, p.later_capped, null)
+    ) s(state, jobs, capped, oldest_due)
+    where s.jobs > 0 or s.capped
+    union all
+    select o.*, null::interval
+    from _jobs_counts_other(v_cap, greatest(v_cap, 10000) / 20) o;
+end
+$$;
+
+comment on function _jobs_counts is
+    'internal: jobs_counts, and for how long the oldest due job has waited';
+
+-- functions/reading/_jobs_counts_other.sql
+-- No index leads to the jobs of a queue that are not pending. So this reads up to cap jobs of each
+-- status, those first that ended last. It does not tell apart their types where the first 1,000 of
+-- them are of more than max_types queues and types.
+create or replace function _jobs_counts_other(cap int, max_types int)
+returns table (queue text, job_type text, state text, jobs bigint, capped boolean)
+language sql stable
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+with statuses as materialized (
+    select s.status, (
+        select count(distinct (f.queue, f.job_type)) <= max_types
+        from (
+            select j.queue, j.job_type from jobs j
+            where j.status = s.status and j.status <> 'pending'
+            order by j.finished_at desc
+            limit least(1000, cap)
+        ) f) as has_types
+    from unnest('{blocked,processing,completed,failed,cancelled}'::text[]) s(status)
+)
+select f.queue, case when s.has_types then f.job_type end, s.status,
+    least(count(*), cap), sum(count(*)) over (partition by s.status) > cap
+from statuses s
+cross join lateral (
+    select j.queue, j.job_type from jobs j
+    where j.status = s.status and j.status <> 'pending'
+    order by j.finished_at desc
+    limit cap::bigint + 1
+) f
+group by 1, 2, 3
+$$;
+
+comment on function _jobs_counts_other is
+    'internal: jobs_counts for the statuses other than pending';
+
+-- functions/reading/_jobs_counts_pending.sql
+-- The pending jobs of a queue, a priority and a type are a range of ix_jobs_claim, in the order of
+-- run_at. One probe finds the next range. So the cost depends on the ranges that this visits and on
+-- the jobs that it counts, whatever else waits. Both are limited, and no queue hides another one:
+-- each queue may have its share of max_groups ranges, and a queue that has more is counted as a
+-- whole (job_type is null). Behind max_groups queues, the others are counted as a whole (queue is
+-- null). Each range is counted up to cap, until max_rows jobs were read; then, and in a queue that
+-- is counted as a whole, up to 100.
+create or replace function _jobs_counts_pending(cap int, max_groups int, max_rows bigint)
+returns table (
+    queue text, job_type text, due bigint, due_capped boolean, oldest timestamptz,
+    later bigint, retrying bigint, later_capped boolean
+)
+language plpgsql stable
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set enable_incremental_sort = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    c_min_rows constant int := least(cap, 100);
+    v_now timestamptz := clock_timestamp();
+    v_rows_left bigint := max_rows;
+    v_limit bigint;
+    v_queues int;
+    v_share int;
+    v_place int;
+    v_ranges int;
+    v_queue text;
+    v_last_queue text;
+    v_priority smallint;
+    v_type text;
+begin
+    with recursive present(queue, place) as (
+        (select j.queue, 1 from jobs j where j.status = 'pending'
+         order by j.queue, j.priority, j.job_type, j.run_at, j.id limit 1)
+        union all
+        select n.queue, p.place + 1
+        from present p
+        cross join lateral (
+            select j.queue from jobs j where j.status = 'pending' and j.queue > p.queue
+            order by j.queue, j.priority, j.job_type, j.run_at, j.id limit 1
+        ) n
+        where p.place <= max_groups
+    )
+    select count(*), greatest(max_groups / greatest(count(*), 1), 1) into v_queues, v_share
+    from present;
+
+    for v_place, v_queue, v_priority, v_type, v_ranges in
+        -- In each queue one range more than the share, to see whether there are more.
+        with recursive present(place, queue, priority, job_type, range) as (
+            (select 1, j.queue, j.priority, j.job_type, 1 from jobs j where j.status = 'pending'
+             order by j.queue, j.priority, j.job_type, j.run_at, j.id limit 1)
+            union all
+            select p.place + (n.queue > p.queue)::int, n.queue, n.priority, n.job_type,
+                case when n.queue > p.queue then 1 else p.range + 1 end
+            from present p
+            cross join lateral (
+                select j.queue, j.priority, j.job_type from jobs j
+                where j.status = 'pending' and (j.queue, j.priority, j.job_type)
+                    > (p.queue, case when p.range > v_share then 99 else p.priority end, p.job_type)
+                order by j.queue, j.priority, j.job_type, j.run_at, j.id limit 1
+            ) n
+            where p.place < v_queues or n.queue = p.queue and p.range <= v_share
+        )
+        select p.place, p.queue, p.priority, p.job_type, p.range from (
+            select p.*, max(p.range) over (partition by p.place) as ranges from present p
+        ) p
+        where p.ranges <= v_share or p.range = p.ranges
+    loop
+        v_limit := greatest(least(cap, v_rows_left), c_min_rows);
+        if v_ranges <= v_share and v_place <= max_groups then
+            queue := v_queue;
+            job_type := v_type;
+            select count(*), min(c.run_at) into due, oldest
+            from (
+                select j.run_at from jobs j
+                where j.status = 'pending' and j.queue = v_queue
+                    and j.priority = v_priority and j.job_type = v_type and j.run_at <= v_now
+                order by j.run_at, j.id
+                limit v_limit + 1
+            ) c;
+            select count(*), count(*) filter (where c.retry_count > 0 or c.crash_count > 0)
+            into later, retrying
+            from (
+                select j.retry_count, j.crash_count from jobs j
+                where j.status = 'pending' and j.queue = v_queue
+                    and j.priority = v_priority and j.job_type = v_type and j.run_at > v_now
+                order by j.run_at, j.id
+                limit v_limit + 1
+            ) c;
+            due_capped := due > v_limit;
+            later_capped := later > v_limit;
+            later := later - retrying;
+        else
+            v_limit := c_min_rows;
+            v_last_queue := v_queue;
+            if v_place > max_groups then
+                v_last_queue := (select j.queue from jobs j where j.status = 'pending'
+                                 order by j.queue desc limit 1);
+            end if;
+            queue := case when v_queue = v_last_queue then v_queue end;
+            job_type := null;
+            -- This reads the index alone, so it does not see which jobs wait for a retry.
+            select least(count(*) filter (where c.run_at <= v_now), v_limit), min(c.run_at),
+                least(count(*) filter (where c.run_at > v_now), v_limit), 0, count(*) > v_limit
+            into due, oldest, later, retrying, due_capped
+            from (
+                select j.run_at from jobs j
+                where j.status = 'pending' and j.queue between v_queue and v_last_queue
+                order by j.queue, j.priority, j.job_type, j.run_at, j.id
+                limit v_limit + 1
+            ) c;
+            later_capped := due_capped;
+        end if;
+        v_rows_left := v_rows_left - due - later - retrying;
+        return next;
+    end loop;
+end
+$$;
+
+comment on function _jobs_counts_pending is
+    'internal: jobs_counts for the pending jobs, by queue, priority and type';
+
+-- functions/reading/_jobs_rates.sql
+-- Reads at most 10,000 jobs of each status: where more have ended, the rate is that of those.
+create or replace function _jobs_rates(within interval)
+returns table (status text, per_second float8)
+language sql stable security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+select s.status, e.jobs / extract(epoch from
+    case when e.jobs = 10000 then clock_timestamp() - e.first else within end)::float8
+from unnest('{completed,failed,cancelled}'::text[]) with ordinality s(status, place)
+cross join lateral (
+    select count(*) as jobs, min(f.finished_at) as first
+    from (
+        select j.finished_at from jobs j
+        where j.status = s.status and j.status <> 'pending'
+            and j.finished_at >= statement_timestamp() - within
+        order by j.finished_at desc
+        limit 10000
+    ) f
+) e
+order by s.place
+$$;
+
+comment on function _jobs_rates is
+    'internal: how many jobs a second have reached each final status lately';
 
 -- functions/doctor: what is stuck and why
 -- functions/doctor/jobs_doctor.sql
@@ -4190,7 +4465,7 @@ select j.id,
     j.updated_at,
     j.started_at,
     j.finished_at,
-    clock_timestamp() - case j.status
+    statement_timestamp() - case j.status
         when 'pending' then j.run_at
         when 'processing' then coalesce(j.started_at, j.updated_at)
         when 'blocked' then j.created_at

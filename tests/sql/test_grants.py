@@ -23,6 +23,7 @@ WORKER = {
     "_jobs_claimed",
 }
 OBSERVER = {
+    "jobs_counts", "_jobs_counts", "_jobs_rates",
     "jobs_doctor", "_jobs_doctor_jobs", "_jobs_doctor_notify", "_jobs_doctor_schema",
     "_jobs_doctor_vacuum", "_jobs_doctor_workers", "_jobs_ids_behind",
     "_jobs_objects_of_strangers", "_jobs_worker_modes",
@@ -36,7 +37,9 @@ FUNCTIONS = {"producer": PRODUCER, "worker": WORKER, "observer": OBSERVER, "admi
 VIEWS = {"jobs_list", "jobs_queues", "jobs_stats", "jobs_worker_ticks", "jobs_workers"}
 RELATIONS = {"producer": set(), "worker": set(), "observer": VIEWS, "admin": VIEWS | {"jobs"}}
 # The functions that act as the owner: they read or change the tables for other roles.
-DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER) | {"_jobs_notify", "_jobs_ids_behind"}
+DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER) | {
+    "_jobs_notify", "_jobs_ids_behind", "jobs_counts", "_jobs_counts", "_jobs_rates",
+}
 
 
 # PostgreSQL cannot inline a function that has settings. It bound the names in these bodies when the

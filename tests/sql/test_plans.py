@@ -73,6 +73,8 @@ CALLS = {
     "recover by name": "select * from jobs_recover('me')",
     "retry_many": "select jobs_retry_many(max_jobs => 10)",
     "cleanup": "select jobs_cleanup(max_jobs => 10)",
+    "counts": "select * from jobs_counts(3)",
+    "rates": "select * from _jobs_rates('10 s')",
     "enqueue": "select * from jobs_enqueue('t')",
     "enqueue a taken key": "select * from jobs_enqueue('t', unique_key => 'a')",
     "next_due with floors": """select _jobs_next_due('{default,other}', '{t,u}',
