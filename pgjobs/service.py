@@ -67,8 +67,12 @@ class JobService:
     async def get_pending(
         self, job_type: str | None = None, limit: int | None = None
     ) -> list[Job[Any]]:
-        """Returns pending jobs, by priority, then by run_at; also jobs that wait for a retry."""
-        return await self._database.pending(job_type, limit)
+        """Returns pending jobs as claims take them, queue by queue: by priority, then by run_at.
+
+        Jobs that wait for a retry are among them.
+        """
+        types = None if job_type is None else [job_type]
+        return await self._database.find(["pending"], types, limit=limit)
 
     async def mark_processing(self, job_id: int) -> Job[Any]:
         """pending → processing, held by this worker; raises ``JobNotHeld`` if it is not pending."""
@@ -97,7 +101,10 @@ class JobService:
         self, reference_type: str, reference_id: int | str | UUID
     ) -> Job[Any] | None:
         """Returns the newest job about that entity, or None."""
-        return await self._database.by_reference(reference_type, **entity_columns(reference_id))
+        jobs = await self._database.find(
+            limit=1, reference_type=reference_type, **entity_columns(reference_id)
+        )
+        return jobs[0] if jobs else None
 
     async def cleanup_completed(self, days: int = 7) -> int:
         """Deletes jobs that were completed more than ``days`` ago; returns their number."""

@@ -133,6 +133,8 @@ set local search_path to :"schema", pg_temp;
 \ir functions/reading/_jobs_counts_other.sql
 \ir functions/reading/_jobs_counts_pending.sql
 \ir functions/reading/_jobs_rates.sql
+\ir functions/reading/_jobs_search.sql
+\ir functions/reading/_jobs_search_pending.sql
 -- functions/doctor: what is stuck and why
 \ir functions/doctor/jobs_doctor.sql
 \ir functions/doctor/_jobs_doctor_jobs.sql

@@ -28,6 +28,7 @@ from pgjobs.cli.output import as_dict, first_line, print_json, print_lines, prin
 from pgjobs.cli.session import ask
 from pgjobs.cli.table import table
 from pgjobs.database import JOB_COLUMNS, Database
+from pgjobs.database.reading import MAX_READ_JOBS
 from pgjobs.errors import JobNotFound, PgjobsError
 from pgjobs.job.job import Job, JobStatus, Row
 from pgjobs.producer.arguments import reference_columns
@@ -126,11 +127,15 @@ def list_jobs(
         int,
         typer.Option("--limit", "-n", parser=at_least(1), metavar="N", help="At most N jobs."),
     ] = "20",  # type: ignore[assignment]  # typer parses the default as if it were typed
+    before: Annotated[
+        int | None,
+        typer.Option("--before", metavar="ID", help="The next page: what comes after this job."),
+    ] = None,
     dsn: Dsn = None,
     schema: Schema = "public",
     as_json: AsJson = False,
 ) -> None:
-    """Lists jobs, the newest first.
+    """Lists jobs, the newest first; ended ones: the last ended first; pending ones: as claims do.
 
     [bold]pgjobs list --status failed --type file_ingestion[/bold]
 
@@ -142,12 +147,17 @@ def list_jobs(
     is not due yet, the age says when it will be: in 13h.
     """
     columns = {} if about is None else reference_columns(reference(about))
-    rows = ask(dsn, schema, lambda database: database.listing(
-        status, job_type, queue, limit, **columns))
+    rows, searched_to = ask(dsn, schema, lambda database: database.listing(
+        status, job_type, queue, limit, before=before, **columns))
+    if searched_to is not None:
+        print(
+            f"pgjobs: looked through {MAX_READ_JOBS} jobs; for more: --before {searched_to}",
+            file=sys.stderr,
+        )
     if as_json:
         print_json([as_dict(row) for row in rows])
     elif not rows:
-        print_lines("no such jobs")
+        print_lines("no such jobs" if searched_to is None else "no such jobs so far")
     else:
         print_rich(table(
             ">id queue !type !status >prio >tries >age worker reference ~error",

@@ -105,7 +105,7 @@ async def _work(dsn: str, files: Sequence[Path], console: Console) -> int | None
             f"{done} jobs in {seconds:.1f} s: {done / seconds:.0f} per second, including the "
             "delays of the retries and of the clean-up."
         )
-        failed = await database.listing(statuses=["failed"])
+        failed, _ = await database.listing(statuses=["failed"])
         for job in failed:
             error = (job["error"] or "").partition("\n")[0]
             console.print(

@@ -142,6 +142,16 @@ begin
             claimed_before timestamp with time zone, registration bigint DEFAULT NULL::bigint
         $$),
         ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
+        ('_jobs_search', $$TABLE(job_id bigint, matches boolean)$$, $$
+            statuses text[] DEFAULT NULL::text[], job_types text[] DEFAULT NULL::text[],
+            queues text[] DEFAULT NULL::text[], reference_type text DEFAULT NULL::text,
+            reference_id bigint DEFAULT NULL::bigint, reference_key text DEFAULT NULL::text,
+            before bigint DEFAULT NULL::bigint, max_jobs bigint DEFAULT 20,
+            max_read integer DEFAULT NULL::integer
+        $$),
+        ('_jobs_search_pending', $$TABLE(job_id bigint)$$, $$
+            job_types text[], queues text[], last jobs, max_jobs bigint
+        $$),
         ('_jobs_session_holds', $$boolean$$, $$key bigint$$),
         ('_jobs_signal', $$void$$, $$
             queue text, run_at timestamp with time zone, levels integer DEFAULT 524287,

@@ -194,6 +194,16 @@ begin
             claimed_before timestamp with time zone, registration bigint DEFAULT NULL::bigint
         $$),
         ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
+        ('_jobs_search', $$TABLE(job_id bigint, matches boolean)$$, $$
+            statuses text[] DEFAULT NULL::text[], job_types text[] DEFAULT NULL::text[],
+            queues text[] DEFAULT NULL::text[], reference_type text DEFAULT NULL::text,
+            reference_id bigint DEFAULT NULL::bigint, reference_key text DEFAULT NULL::text,
+            before bigint DEFAULT NULL::bigint, max_jobs bigint DEFAULT 20,
+            max_read integer DEFAULT NULL::integer
+        $$),
+        ('_jobs_search_pending', $$TABLE(job_id bigint)$$, $$
+            job_types text[], queues text[], last jobs, max_jobs bigint
+        $$),
         ('_jobs_session_holds', $$boolean$$, $$key bigint$$),
         ('_jobs_signal', $$void$$, $$
             queue text, run_at timestamp with time zone, levels integer DEFAULT 524287,
@@ -3469,8 +3479,8 @@ declare
         'jobs_worker_stop,_jobs_worker_tick,_jobs_worker_watch}';
     c_observer constant text[] := '{jobs_counts,_jobs_counts,jobs_doctor,_jobs_doctor_jobs,'
         '_jobs_doctor_notify,_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,'
-        '_jobs_ids_behind,jobs_list,_jobs_objects_of_strangers,jobs_queues,_jobs_rates,jobs_stats,'
-        '_jobs_worker_modes,jobs_worker_ticks,jobs_workers}';
+        '_jobs_ids_behind,jobs_list,_jobs_objects_of_strangers,jobs_queues,_jobs_rates,_jobs_search,'
+        'jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_workers}';
     c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retry,jobs_retry_many}';
     v_schema constant text := current_schema();
@@ -4078,6 +4088,248 @@ $$;
 
 comment on function _jobs_rates is
     'internal: how many jobs a second have reached each final status lately';
+
+-- functions/reading/_jobs_search.sql
+-- The jobs that a list shows, in its order. before: the last job of the page before. Each order is
+-- one that an index has:
+--
+--   pending jobs only         as claims take them, queue by queue (_jobs_search_pending)
+--   jobs that have ended      those first that ended last
+--   else                      the newest first, by id
+--
+-- The last two are walks, which pass over the jobs that the other filters exclude. Where a filter
+-- has an index of its own and at most 20,000 jobs are behind it, those are read and sorted instead.
+-- The walks end after max_read jobs (null: no end). The last row is then the job where it has ended,
+-- with matches false; the search goes on before that job.
+--
+-- The statements are put together from constant parts, so that each has the conditions of the given
+-- filters alone, and an index can serve them.
+create or replace function _jobs_search(
+    statuses text[] default null,
+    job_types text[] default null,
+    queues text[] default null,
+    reference_type text default null,
+    reference_id bigint default null,
+    reference_key text default null,
+    before bigint default null,
+    max_jobs bigint default 20,
+    max_read int default null
+) returns table (job_id bigint, matches boolean)
+language plpgsql stable security definer rows 20
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+declare
+    c_max_set constant int := 20000;
+    c_columns constant text := 'j.id, j.status, j.job_type, j.queue, j.reference_type, '
+        'j.reference_id, j.reference_key, j.priority, j.run_at, j.finished_at';
+    v_only_pending constant boolean := coalesce(statuses <@ '{pending}', false);
+    v_only_ended constant boolean := coalesce(statuses <@ '{completed,failed,cancelled}', false);
+    v_last jobs;
+    v_filters text;
+    v_order text;
+    v_after text;
+    v_set text;
+    v_set_jobs int;
+    v_walks text[];
+    v_page text;
+    v_ids bigint[];
+    v_end bigint;
+begin
+    if '{}' in (statuses, job_types, queues) then
+        return;
+    end if;
+    if before is not null and (v_only_pending or v_only_ended) then
+        select j.* into v_last from jobs j where j.id = before;
+        if v_last.id is null or v_only_ended and v_last.finished_at is null then
+            raise exception using errcode = 'JQ001',
+                message = format('there is no job %s any more that has ended, so the list cannot '
+                                 'go on there: begin again', before);
+        end if;
+    end if;
+    v_filters := concat_ws(' and ',
+        case when statuses is not null then 'j.status = any ($1)' end,
+        case when job_types is not null then 'j.job_type = any ($2)' end,
+        case when queues is not null then 'j.queue = any ($3)' end,
+        case when reference_type is not null then 'j.reference_type = $4' end,
+        case when reference_id is not null then 'j.reference_id = $5' end,
+        case when reference_key is not null then 'j.reference_key = $6' end,
+        'true');
+    v_after := 'true';
+    if v_only_pending then
+        v_order := 'j.queue, j.priority desc, j.run_at, j.id';
+        if before is not null then
+            v_after := '(j.queue, -j.priority, j.run_at, j.id)'
+                ' > (($9).queue, -($9).priority, ($9).run_at, $7)';
+        end if;
+    elsif v_only_ended then
+        v_order := 'j.finished_at desc, j.id desc';
+        if before is not null then
+            v_after := '(j.finished_at, j.id) < (($9).finished_at, $7)';
+        end if;
+    else
+        v_order := 'j.id desc';
+        if before is not null then
+            v_after := 'j.id < $7';
+        end if;
+    end if;
+
+    foreach v_set in array array_remove(array[
+        case when reference_type is not null and reference_id is not null
+                then 'j.reference_type = $4 and j.reference_id = $5'
+            when reference_type is not null and reference_key is not null
+                then 'j.reference_type = $4 and j.reference_key = $6'
+            when reference_id is not null then 'j.reference_id = $5'
+            when reference_type is not null then 'j.reference_type = $4' end,
+        case when statuses <@ '{processing,blocked}'
+            then 'j.status = any ($1) and j.status <> ''pending''' end,
+        case when job_types is not null and statuses <@ '{pending,blocked,failed,cancelled}'
+                then 'j.status = any ($1) and j.job_type = any ($2)'
+                    ' and j.status in (''pending'', ''blocked'', ''failed'', ''cancelled'')'
+            when job_types is not null then 'j.job_type = any ($2)' end
+    ], null) loop
+        execute format('select count(*) from (select from jobs j where %s limit $10) j', v_set)
+        into v_set_jobs
+        using statuses, job_types, queues, reference_type, reference_id, reference_key,
+            before, max_jobs, v_last, c_max_set + 1;
+        if v_set_jobs <= c_max_set then
+            -- Only the set's own index can serve the inner query, because it has a limit.
+            return query execute format(
+                'select j.id, true from (select %s from jobs j where %s limit $10) j'
+                ' where %s and %s order by %s limit $8',
+                c_columns, v_set, v_filters, v_after, v_order)
+            using statuses, job_types, queues, reference_type, reference_id, reference_key,
+                before, max_jobs, v_last, c_max_set;
+            return;
+        end if;
+    end loop;
+
+    if v_only_pending then
+        return query
+        select s.job_id, true
+        from _jobs_search_pending(job_types, queues, v_last, max_jobs) s;
+        return;
+    end if;
+    -- An index leads to one status at a time.
+    v_walks := case when v_only_ended then array(
+        select format('select %s from jobs j where j.status = %L and j.status <> ''pending'' and %s'
+                      ' order by j.finished_at desc', c_columns, s.status, v_after)
+        from (select distinct unnest(statuses) as status) s)
+    else array[format('select %s from jobs j where %s order by j.id desc', c_columns, v_after)] end;
+    v_page := (
+        select string_agg(format('(select j.* from (%s limit $10) j where %s order by %s limit $8)',
+                                 w.walk, v_filters, v_order), ' union all ')
+        from unnest(v_walks) w(walk));
+    execute format('select array(select j.id from (%s) j order by %s limit $8)', v_page, v_order)
+    into v_ids
+    using statuses, job_types, queues, reference_type, reference_id, reference_key,
+        before, max_jobs, v_last, max_read / cardinality(v_walks);
+    if cardinality(v_ids) < max_jobs and max_read is not null then
+        -- The first of the jobs where the walks have ended.
+        v_page := (
+            select string_agg(format('(%s offset $10 - 1 limit 1)', w.walk), ' union all ')
+            from unnest(v_walks) w(walk));
+        execute format('select j.id from (%s) j order by %s limit 1', v_page, v_order)
+        into v_end
+        using statuses, job_types, queues, reference_type, reference_id, reference_key,
+            before, max_jobs, v_last, max_read / cardinality(v_walks);
+    end if;
+    if v_end is not null and v_only_ended then
+        -- The walk of one status may have come further than that of another.
+        v_ids := array(
+            select f.id from unnest(v_ids) with ordinality f(id, place)
+            join jobs j on j.id = f.id
+            join jobs e on e.id = v_end and (j.finished_at, j.id) >= (e.finished_at, e.id)
+            order by f.place);
+    end if;
+    return query
+    select f.id, true from unnest(v_ids) with ordinality f(id, place) order by f.place;
+    if v_end is not null then
+        return query select v_end, false;
+    end if;
+end
+$$;
+
+comment on function _jobs_search is
+    'internal: which jobs a list shows, and where the search for them has ended';
+
+-- functions/reading/_jobs_search_pending.sql
+-- Pending jobs in the order in which claims take them, queue by queue: by queue, priority (higher
+-- first), run_at and id. Each type of a queue and priority is a range of ix_jobs_claim. So this reads
+-- at most max_jobs jobs of each type, in the queues and priorities that it needs.
+create or replace function _jobs_search_pending(
+    job_types text[],
+    queues text[],
+    last jobs,
+    max_jobs bigint
+) returns table (job_id bigint)
+language plpgsql stable
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+declare
+    v_types text[] := case when job_types is not null
+        then array(select distinct unnest(job_types)) end;
+    v_left bigint := coalesce(max_jobs, 9223372036854775807);
+    v_queue text := coalesce((last).queue, '');
+    v_level int := coalesce((last).priority + 1, -10);
+    v_run_at timestamptz;
+    v_id bigint;
+    v_count int;
+begin
+    while v_left > 0 loop
+        v_level := (
+            select j.priority from jobs j
+            where j.status = 'pending' and j.queue = v_queue and j.priority < v_level
+            order by j.priority desc limit 1);
+        if v_level is null then
+            v_queue := case when queues is null then (
+                    select j.queue from jobs j where j.status = 'pending' and j.queue > v_queue
+                    order by j.queue limit 1)
+                else (
+                    select min(q.queue) from unnest(queues) q(queue)
+                    where q.queue collate "C" > v_queue) end;
+            exit when v_queue is null;
+            v_level := 10;
+            continue;
+        end if;
+        if v_queue = (last).queue and v_level = (last).priority then
+            v_run_at := (last).run_at;
+            v_id := (last).id;
+        else
+            v_run_at := '-infinity';
+            v_id := 0;
+        end if;
+        return query
+        select r.id
+        from unnest(coalesce(v_types, _jobs_types_present(v_queue, v_level))) t(job_type)
+        cross join lateral (
+            select j.id, j.run_at from jobs j
+            where j.status = 'pending'
+                and j.queue = v_queue
+                and j.priority = v_level
+                and j.job_type = t.job_type
+                and (j.run_at, j.id) > (v_run_at, v_id)
+            order by j.run_at, j.id
+            limit v_left
+        ) r
+        order by r.run_at, r.id
+        limit v_left;
+        get diagnostics v_count = row_count;
+        v_left := v_left - v_count;
+    end loop;
+end
+$$;
+
+comment on function _jobs_search_pending is
+    'internal: which pending jobs a list shows';
 
 -- functions/doctor: what is stuck and why
 -- functions/doctor/jobs_doctor.sql

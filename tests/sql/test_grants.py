@@ -23,7 +23,7 @@ WORKER = {
     "_jobs_claimed",
 }
 OBSERVER = {
-    "jobs_counts", "_jobs_counts", "_jobs_rates",
+    "jobs_counts", "_jobs_counts", "_jobs_rates", "_jobs_search",
     "jobs_doctor", "_jobs_doctor_jobs", "_jobs_doctor_notify", "_jobs_doctor_schema",
     "_jobs_doctor_vacuum", "_jobs_doctor_workers", "_jobs_ids_behind",
     "_jobs_objects_of_strangers", "_jobs_worker_modes",
@@ -39,6 +39,7 @@ RELATIONS = {"producer": set(), "worker": set(), "observer": VIEWS, "admin": VIE
 # The functions that act as the owner: they read or change the tables for other roles.
 DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER) | {
     "_jobs_notify", "_jobs_ids_behind", "jobs_counts", "_jobs_counts", "_jobs_rates",
+    "_jobs_search",
 }
 
 

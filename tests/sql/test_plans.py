@@ -75,6 +75,24 @@ CALLS = {
     "cleanup": "select jobs_cleanup(max_jobs => 10)",
     "counts": "select * from jobs_counts(3)",
     "rates": "select * from _jobs_rates('10 s')",
+    "list": "select * from _jobs_search(max_jobs => 10)",
+    "list of pending": "select * from _jobs_search('{pending}', max_jobs => 10)",
+    "list of pending in a queue":
+        "select * from _jobs_search('{pending}', queues => '{other}', max_jobs => 10)",
+    "list of processing": "select * from _jobs_search('{processing}', max_jobs => 10)",
+    "list of failed": "select * from _jobs_search('{failed}', max_jobs => 10)",
+    "list of completed and failed":
+        "select * from _jobs_search('{completed,failed}', max_jobs => 10)",
+    "list of cancelled": "select * from _jobs_search('{cancelled}', max_jobs => 10)",
+    "list of a type": "select * from _jobs_search(job_types => '{rare}', max_jobs => 10)",
+    "list of a type and status":
+        "select * from _jobs_search('{failed}', '{rare}', max_jobs => 10)",
+    "list of a queue":
+        "select * from _jobs_search(queues => '{none}', max_jobs => 10, max_read => 50)",
+    "list of a reference": """select * from _jobs_search(
+        reference_type => 'file', reference_id => 42, max_jobs => 10)""",
+    "list of a reference and status": """select * from _jobs_search(
+        '{failed}', reference_type => 'order', reference_key => 'o-42', max_jobs => 10)""",
     "enqueue": "select * from jobs_enqueue('t')",
     "enqueue a taken key": "select * from jobs_enqueue('t', unique_key => 'a')",
     "next_due with floors": """select _jobs_next_due('{default,other}', '{t,u}',

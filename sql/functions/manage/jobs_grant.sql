@@ -15,8 +15,8 @@ declare
         'jobs_worker_stop,_jobs_worker_tick,_jobs_worker_watch}';
     c_observer constant text[] := '{jobs_counts,_jobs_counts,jobs_doctor,_jobs_doctor_jobs,'
         '_jobs_doctor_notify,_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,'
-        '_jobs_ids_behind,jobs_list,_jobs_objects_of_strangers,jobs_queues,_jobs_rates,jobs_stats,'
-        '_jobs_worker_modes,jobs_worker_ticks,jobs_workers}';
+        '_jobs_ids_behind,jobs_list,_jobs_objects_of_strangers,jobs_queues,_jobs_rates,_jobs_search,'
+        'jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_workers}';
     c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retry,jobs_retry_many}';
     v_schema constant text := current_schema();
