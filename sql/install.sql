@@ -137,7 +137,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/reading/_jobs_search_pending.sql
 -- functions/doctor: what is stuck and why
 \ir functions/doctor/jobs_doctor.sql
-\ir functions/doctor/_jobs_doctor_jobs.sql
+\ir functions/doctor/_jobs_doctor_leases.sql
 \ir functions/doctor/_jobs_doctor_notify.sql
 \ir functions/doctor/_jobs_doctor_schema.sql
 \ir functions/doctor/_jobs_doctor_vacuum.sql

@@ -52,7 +52,7 @@ begin
         $$, $$
             cap integer, max_groups integer, max_rows bigint
         $$),
-        ('_jobs_doctor_jobs', $$
+        ('_jobs_doctor_leases', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
         ('_jobs_doctor_notify', $$

@@ -104,7 +104,7 @@ begin
         $$, $$
             cap integer, max_groups integer, max_rows bigint
         $$),
-        ('_jobs_doctor_jobs', $$
+        ('_jobs_doctor_leases', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
         ('_jobs_doctor_notify', $$
@@ -3477,7 +3477,7 @@ declare
         '_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
         'jobs_start,_jobs_worker_beat,_jobs_worker_help,_jobs_worker_mode,jobs_worker_start,'
         'jobs_worker_stop,_jobs_worker_tick,_jobs_worker_watch}';
-    c_observer constant text[] := '{jobs_counts,_jobs_counts,jobs_doctor,_jobs_doctor_jobs,'
+    c_observer constant text[] := '{jobs_counts,_jobs_counts,jobs_doctor,_jobs_doctor_leases,'
         '_jobs_doctor_notify,_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,'
         '_jobs_ids_behind,jobs_list,_jobs_objects_of_strangers,jobs_queues,_jobs_rates,_jobs_search,'
         'jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_workers}';
@@ -4123,7 +4123,6 @@ set enable_sort = off
 set jit = off
 as $$
 declare
-    c_max_set constant int := 20000;
     c_columns constant text := 'j.id, j.status, j.job_type, j.queue, j.reference_type, '
         'j.reference_id, j.reference_key, j.priority, j.run_at, j.finished_at';
     v_only_pending constant boolean := coalesce(statuses <@ '{pending}', false);
@@ -4133,10 +4132,12 @@ declare
     v_order text;
     v_after text;
     v_set text;
-    v_set_jobs int;
+    v_max_set bigint;
+    v_is_larger boolean;
     v_walks text[];
     v_page text;
     v_ids bigint[];
+    v_edge timestamptz;
     v_end bigint;
 begin
     if '{}' in (statuses, job_types, queues) then
@@ -4177,32 +4178,40 @@ begin
         end if;
     end if;
 
+    -- Pending jobs of a reference have no other way.
+    v_max_set := case when not v_only_pending
+        or coalesce(reference_type, reference_id::text, reference_key) is null then 20000 end;
+    -- The order of each makes the planner take the right index, whatever the statistics say.
     foreach v_set in array array_remove(array[
         case when reference_type is not null and reference_id is not null
-                then 'j.reference_type = $4 and j.reference_id = $5'
+                then 'from jobs j where j.reference_type = $4'
+                    ' and j.reference_id between $5 and $5 order by j.reference_id'
             when reference_type is not null and reference_key is not null
-                then 'j.reference_type = $4 and j.reference_key = $6'
-            when reference_id is not null then 'j.reference_id = $5'
-            when reference_type is not null then 'j.reference_type = $4' end,
+                then 'from jobs j where j.reference_type = $4'
+                    ' and j.reference_key between $6 and $6 order by j.reference_key'
+            when reference_id is not null then 'from jobs j where j.reference_id = $5'
+            when reference_type is not null then 'from jobs j where j.reference_type = $4' end,
         case when statuses <@ '{processing,blocked}'
-            then 'j.status = any ($1) and j.status <> ''pending''' end,
+            then 'from jobs j where j.status = any ($1) and j.status <> ''pending''' end,
         case when job_types is not null and statuses <@ '{pending,blocked,failed,cancelled}'
-                then 'j.status = any ($1) and j.job_type = any ($2)'
+                then 'from (select distinct unnest($1) as status) s'
+                    ' cross join (select distinct unnest($2) as job_type) t'
+                    ' cross join lateral (select * from jobs j where j.status = s.status'
                     ' and j.status in (''pending'', ''blocked'', ''failed'', ''cancelled'')'
-            when job_types is not null then 'j.job_type = any ($2)' end
+                    ' and j.job_type between t.job_type and t.job_type order by j.job_type) j'
+            when job_types is not null then 'from jobs j where j.job_type = any ($2)' end
     ], null) loop
-        execute format('select count(*) from (select from jobs j where %s limit $10) j', v_set)
-        into v_set_jobs
+        v_set := format('select %s %s limit $10', c_columns, v_set);
+        execute format('select count(*) > $10 - 1 from (%s) j', v_set)
+        into v_is_larger
         using statuses, job_types, queues, reference_type, reference_id, reference_key,
-            before, max_jobs, v_last, c_max_set + 1;
-        if v_set_jobs <= c_max_set then
-            -- Only the set's own index can serve the inner query, because it has a limit.
+            before, max_jobs, v_last, v_max_set + 1;
+        if v_is_larger is not true then
             return query execute format(
-                'select j.id, true from (select %s from jobs j where %s limit $10) j'
-                ' where %s and %s order by %s limit $8',
-                c_columns, v_set, v_filters, v_after, v_order)
+                'select j.id, true from (%s) j where %s and %s order by %s limit $8',
+                v_set, v_filters, v_after, v_order)
             using statuses, job_types, queues, reference_type, reference_id, reference_key,
-                before, max_jobs, v_last, c_max_set;
+                before, max_jobs, v_last, v_max_set;
             return;
         end if;
     end loop;
@@ -4228,19 +4237,47 @@ begin
     using statuses, job_types, queues, reference_type, reference_id, reference_key,
         before, max_jobs, v_last, max_read / cardinality(v_walks);
     if cardinality(v_ids) < max_jobs and max_read is not null then
-        -- The first of the jobs where the walks have ended.
+        -- Where the first of the walks has ended. Without other columns an index is enough.
         v_page := (
-            select string_agg(format('(%s offset $10 - 1 limit 1)', w.walk), ' union all ')
+            select string_agg(format('(%s offset $10 - 1 limit 1)', replace(
+                w.walk, c_columns,
+                case when v_only_ended then 'j.finished_at, null::bigint as id'
+                    else 'null::timestamptz as finished_at, j.id' end)), ' union all ')
             from unnest(v_walks) w(walk));
-        execute format('select j.id from (%s) j order by %s limit 1', v_page, v_order)
-        into v_end
+        execute format('select max(j.finished_at), max(j.id) from (%s) j', v_page)
+        into v_edge, v_end
         using statuses, job_types, queues, reference_type, reference_id, reference_key,
             before, max_jobs, v_last, max_read / cardinality(v_walks);
     end if;
-    if v_end is not null and v_only_ended then
-        -- The walk of one status may have come further than that of another.
+    if v_edge is not null then
+        -- Of the jobs that ended in the same moment only some may have been read: the search goes on
+        -- with all of them. Only where more than max_read ended in one moment it goes on within them,
+        -- and may miss some, because the index does not have them in the order of their ids.
+        v_end := (
+            select e.id
+            from (select distinct unnest(statuses) as status) s
+            cross join lateral (
+                select j.id, j.finished_at from jobs j
+                where j.status = s.status and j.status <> 'pending' and j.finished_at > v_edge
+                    and (before is null or (j.finished_at, j.id) < (v_last.finished_at, before))
+                order by j.finished_at, j.id
+                limit 1
+            ) e
+            order by e.finished_at, e.id
+            limit 1);
+        if v_end is null then
+            v_page := (
+                select string_agg(format('(select min(j.id) as id from (%s limit $10) j)', w.walk),
+                                  ' union all ')
+                from unnest(v_walks) w(walk));
+            execute format('select max(j.id) from (%s) j', v_page)
+            into v_end
+            using statuses, job_types, queues, reference_type, reference_id, reference_key,
+                before, max_jobs, v_last, max_read / cardinality(v_walks);
+        end if;
         v_ids := array(
-            select f.id from unnest(v_ids) with ordinality f(id, place)
+            select f.id
+            from unnest(v_ids) with ordinality f(id, place)
             join jobs j on j.id = f.id
             join jobs e on e.id = v_end and (j.finished_at, j.id) >= (e.finished_at, e.id)
             order by f.place);
@@ -4342,7 +4379,7 @@ set search_path from current
 as $$
 select d.check_name, d.verdict, d.detail, case when d.verdict <> 'ok' then d.advice end
 from (
-    select j.* from _jobs_doctor_jobs() j
+    select l.* from _jobs_doctor_leases() l
     union all
     select w.* from _jobs_doctor_workers() w
     union all
@@ -4357,8 +4394,8 @@ $$;
 comment on function jobs_doctor is
     'what is stuck and why: one row per check, its verdict ok, warn or bad, and what to do';
 
--- functions/doctor/_jobs_doctor_jobs.sql
-create or replace function _jobs_doctor_jobs()
+-- functions/doctor/_jobs_doctor_leases.sql
+create or replace function _jobs_doctor_leases()
 returns table (check_name text, verdict text, detail text, advice text)
 language sql volatile
 set search_path from current
@@ -4369,17 +4406,6 @@ with processing as (
         count(*) filter (where j.lease_until is null) as leaseless,
         max(j.age) filter (where j.lease_until is null) as held
     from jobs_list j where j.status = 'processing'
-), waiting as (
-    select j.queue, j.job_type, q.paused_at is not null as paused, count(*) as due,
-        max(j.age) as age
-    from jobs_list j
-    left join jobs_queues q on q.queue = j.queue
-    where j.status = 'pending' and j.run_at <= clock_timestamp()
-    group by 1, 2, 3
-), paused as (
-    select count(*) as queues,
-        string_agg(format('%s (%s due)', p.queue, p.due), ', ' order by p.queue) as detail
-    from (select w.queue, sum(w.due) as due from waiting w where w.paused group by 1) p
 )
 select 'expired leases',
     case when p.expired = 0 then 'ok' when p.overdue < '1 minute' then 'warn' else 'bad' end,
@@ -4396,24 +4422,10 @@ select 'jobs held without a lease',
     'nothing takes them back by itself: if their worker is gone, '
         'select count(*) from jobs_recover(worker)'
 from processing p
-union all
-select 'oldest due job',
-    case when w.age > '1 hour' then 'bad' when w.age > '1 minute' then 'warn' else 'ok' end,
-    coalesce((select format('%s in queue %s has been due for %s', o.job_type, o.queue,
-                            date_trunc('second', o.age))
-              from waiting o where not o.paused order by o.age desc limit 1), 'none'),
-    'start more workers, or give them more slots; see the checks on workers and handlers below'
-from (select max(w.age) as age from waiting w where not w.paused) w
-union all
-select 'paused queues',
-    case when p.queues > 0 then 'warn' else 'ok' end,
-    coalesce(p.detail, 'none with due jobs'),
-    'pgjobs resume QUEUE, or select * from jobs_resume(queue)'
-from paused p
 $$;
 
-comment on function _jobs_doctor_jobs is
-    'internal: the doctor''s checks of jobs that no worker finishes or claims';
+comment on function _jobs_doctor_leases is
+    'internal: the doctor''s checks of jobs that no worker finishes';
 
 -- functions/doctor/_jobs_doctor_notify.sql
 -- PostgreSQL does not tell how far each listener has read. A listener falls behind if it is within
@@ -4630,29 +4642,61 @@ with registered as (
     from jobs_workers w
     join _jobs_worker_modes() m on m.worker = w.worker
     left join jobs_worker_ticks t on t.worker = w.worker
-), due as (
-    select j.queue, j.job_type, count(*) as jobs
-    from jobs_list j
-    where j.status = 'pending' and j.run_at <= clock_timestamp()
-        and not exists (select from jobs_queues q
-                        where q.queue = j.queue and q.paused_at is not null)
-    group by 1, 2
+), due as materialized (
+    -- The type is null where jobs_counts does not tell the types of the queue apart.
+    select c.queue, c.job_type, c.jobs, c.capped, c.oldest_due as age,
+        c.jobs || case when c.capped then '+' else '' end as count,
+        q.paused_at is not null as paused
+    from _jobs_counts(1000) c
+    left join jobs_queues q on q.queue = c.queue
+    where c.state = 'due' and c.jobs > 0
+), oldest as (
+    select d.* from (select) one left join (
+        select * from due d where not d.paused order by d.age desc limit 1
+    ) d on true
+), paused as (
+    select string_agg(p.detail, ', ' order by p.queue) as detail
+    from (
+        select d.queue, format('%s (%s%s due)', d.queue, sum(d.jobs),
+                               case when bool_or(d.capped) then '+' else '' end) as detail
+        from due d where d.paused group by d.queue
+    ) p
 ), unserved as (
     select d.* from due d
-    where not exists (
+    where not d.paused and d.queue is not null and not exists (
         select from registered r
         where r.connected and d.queue = any (r.queues)
-            and (r.job_types is null or d.job_type = any (r.job_types)))
+            and (r.job_types is null or d.job_type is null or d.job_type = any (r.job_types)))
+), unknown as (
+    select case when count(*) > 0
+        then format('; the types of %s of the queues are too many to look at', count(*))
+        else '' end as detail
+    from due d where not d.paused and d.job_type is null
 ), counts as (
     select count(*) as workers, count(*) filter (where r.connected) as connected,
         count(*) filter (where r.mode = 'polling') as polling, min(r.unseen) as unseen,
-        exists (select from due) as needed,
+        exists (select from due d where not d.paused) as needed,
         -- Clients without a LISTEN connection, psql for one, claim without registering.
         (select count(*) from jobs_list j
          where j.status = 'processing' and coalesce(j.lease_until, 'infinity') > clock_timestamp()
              and not exists (select from jobs_workers w where w.worker = j.worker)) as others
     from registered r
 )
+select 'oldest due job',
+    case when o.age > '1 hour' then 'bad' when o.age > '1 minute' then 'warn' else 'ok' end,
+    case when o.age is null then 'none'
+        else format('%s in %s has been due for %s%s', coalesce(o.job_type, 'a job'),
+                    coalesce('queue ' || o.queue, 'a queue'), date_trunc('second', o.age),
+                    u.detail) end,
+    'start more workers, or give them more slots; see the checks on workers and handlers below'
+from oldest o, unknown u
+union all
+select 'paused queues',
+    case when p.detail is not null then 'warn' else 'ok' end,
+    coalesce(p.detail, 'none with due jobs'),
+    'pgjobs resume QUEUE, or select * from jobs_resume(queue)'
+from paused p
+union all
 select 'workers',
     case when c.connected + c.others > 0 then 'ok' when c.needed then 'bad' else 'warn' end,
     case when c.connected = 0 and c.others > 0
@@ -4678,15 +4722,18 @@ select 'workers that hang',
 from registered r where r.connected and r.unseen > '30 seconds'
 union all
 select 'jobs without a handler',
-    case when count(*) > 0 then 'bad' else 'ok' end,
-    coalesce(string_agg(format('%s in queue %s (%s due)', u.job_type, u.queue, u.jobs),
-                        ', ' order by u.queue, u.job_type), 'none'),
+    case when n.detail is not null then 'bad' else 'ok' end,
+    coalesce(n.detail, 'none') || u.detail,
     'start a worker that serves the queue and has a handler for the type, or cancel the jobs'
-from unserved u where exists (select from registered r where r.connected)
+from (
+    select string_agg(format('%s in queue %s (%s due)', coalesce(u.job_type, 'jobs'), u.queue,
+                             u.count), ', ' order by u.queue, u.job_type) as detail
+    from unserved u where exists (select from registered r where r.connected)
+) n, unknown u
 $$;
 
 comment on function _jobs_doctor_workers is
-    'internal: the doctor''s checks of the registered workers, and of jobs that none claims';
+    'internal: the doctor''s checks of the registered workers, and of due jobs that none claims';
 
 -- views: what an observer may read
 -- views/jobs_list.sql

@@ -24,7 +24,7 @@ WORKER = {
 }
 OBSERVER = {
     "jobs_counts", "_jobs_counts", "_jobs_rates", "_jobs_search",
-    "jobs_doctor", "_jobs_doctor_jobs", "_jobs_doctor_notify", "_jobs_doctor_schema",
+    "jobs_doctor", "_jobs_doctor_leases", "_jobs_doctor_notify", "_jobs_doctor_schema",
     "_jobs_doctor_vacuum", "_jobs_doctor_workers", "_jobs_ids_behind",
     "_jobs_objects_of_strangers", "_jobs_worker_modes",
 }

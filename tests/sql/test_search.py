@@ -140,6 +140,40 @@ async def test_a_search_says_where_it_gave_up_and_goes_on_there(conn, job, searc
     assert await search(statuses=statuses, queues=["rare"]) == [rare]
 
 
+async def test_a_search_goes_on_within_jobs_that_ended_together(conn, job, search):
+    await conn.execute(
+        """insert into jobs (queue, job_type, status, finished_at)
+        select case n % 40 when 0 then 'rare' else 'q' end, 't', 'completed',
+            date '2026-01-01' + n / 130
+        from generate_series(1, 500) n"""
+    )
+    expected = await search(statuses=["completed"], queues=["rare"])
+    assert len(expected) == 12
+    for max_read in (130, 200, 499):
+        before, found = None, []
+        while True:
+            page = await search(
+                statuses=["completed"], queues=["rare"], before=before, max_read=max_read
+            )
+            found += [job_id for job_id in page if job_id > 0]
+            if not page or page[-1] > 0:
+                break
+            before = -page[-1]
+        assert found == expected
+
+
+async def test_pending_jobs_of_a_frequent_reference_are_listed(conn, job, search):
+    await conn.execute(
+        """insert into jobs (job_type, status, finished_at, reference_type, reference_id)
+        select 't', 'completed', clock_timestamp(), 'tenant', 1 from generate_series(1, 20001) n"""
+    )
+    pending = await job(reference_type="tenant", reference_id=1)
+    await job()
+    assert await search(statuses=["pending"], reference_type="tenant", reference_id=1) == [pending]
+    newest = await search(reference_type="tenant", reference_id=1, max_jobs=2, max_read=9)
+    assert newest[0] == pending
+
+
 async def test_a_list_cannot_go_on_after_an_ended_job_that_is_gone_or_runs_again(conn, job, search):
     kept, gone = await job("failed"), await job("failed")
     await conn.execute("delete from jobs where id = $1", gone)

@@ -9,29 +9,61 @@ with registered as (
     from jobs_workers w
     join _jobs_worker_modes() m on m.worker = w.worker
     left join jobs_worker_ticks t on t.worker = w.worker
-), due as (
-    select j.queue, j.job_type, count(*) as jobs
-    from jobs_list j
-    where j.status = 'pending' and j.run_at <= clock_timestamp()
-        and not exists (select from jobs_queues q
-                        where q.queue = j.queue and q.paused_at is not null)
-    group by 1, 2
+), due as materialized (
+    -- The type is null where jobs_counts does not tell the types of the queue apart.
+    select c.queue, c.job_type, c.jobs, c.capped, c.oldest_due as age,
+        c.jobs || case when c.capped then '+' else '' end as count,
+        q.paused_at is not null as paused
+    from _jobs_counts(1000) c
+    left join jobs_queues q on q.queue = c.queue
+    where c.state = 'due' and c.jobs > 0
+), oldest as (
+    select d.* from (select) one left join (
+        select * from due d where not d.paused order by d.age desc limit 1
+    ) d on true
+), paused as (
+    select string_agg(p.detail, ', ' order by p.queue) as detail
+    from (
+        select d.queue, format('%s (%s%s due)', d.queue, sum(d.jobs),
+                               case when bool_or(d.capped) then '+' else '' end) as detail
+        from due d where d.paused group by d.queue
+    ) p
 ), unserved as (
     select d.* from due d
-    where not exists (
+    where not d.paused and d.queue is not null and not exists (
         select from registered r
         where r.connected and d.queue = any (r.queues)
-            and (r.job_types is null or d.job_type = any (r.job_types)))
+            and (r.job_types is null or d.job_type is null or d.job_type = any (r.job_types)))
+), unknown as (
+    select case when count(*) > 0
+        then format('; the types of %s of the queues are too many to look at', count(*))
+        else '' end as detail
+    from due d where not d.paused and d.job_type is null
 ), counts as (
     select count(*) as workers, count(*) filter (where r.connected) as connected,
         count(*) filter (where r.mode = 'polling') as polling, min(r.unseen) as unseen,
-        exists (select from due) as needed,
+        exists (select from due d where not d.paused) as needed,
         -- Clients without a LISTEN connection, psql for one, claim without registering.
         (select count(*) from jobs_list j
          where j.status = 'processing' and coalesce(j.lease_until, 'infinity') > clock_timestamp()
              and not exists (select from jobs_workers w where w.worker = j.worker)) as others
     from registered r
 )
+select 'oldest due job',
+    case when o.age > '1 hour' then 'bad' when o.age > '1 minute' then 'warn' else 'ok' end,
+    case when o.age is null then 'none'
+        else format('%s in %s has been due for %s%s', coalesce(o.job_type, 'a job'),
+                    coalesce('queue ' || o.queue, 'a queue'), date_trunc('second', o.age),
+                    u.detail) end,
+    'start more workers, or give them more slots; see the checks on workers and handlers below'
+from oldest o, unknown u
+union all
+select 'paused queues',
+    case when p.detail is not null then 'warn' else 'ok' end,
+    coalesce(p.detail, 'none with due jobs'),
+    'pgjobs resume QUEUE, or select * from jobs_resume(queue)'
+from paused p
+union all
 select 'workers',
     case when c.connected + c.others > 0 then 'ok' when c.needed then 'bad' else 'warn' end,
     case when c.connected = 0 and c.others > 0
@@ -57,12 +89,15 @@ select 'workers that hang',
 from registered r where r.connected and r.unseen > '30 seconds'
 union all
 select 'jobs without a handler',
-    case when count(*) > 0 then 'bad' else 'ok' end,
-    coalesce(string_agg(format('%s in queue %s (%s due)', u.job_type, u.queue, u.jobs),
-                        ', ' order by u.queue, u.job_type), 'none'),
+    case when n.detail is not null then 'bad' else 'ok' end,
+    coalesce(n.detail, 'none') || u.detail,
     'start a worker that serves the queue and has a handler for the type, or cancel the jobs'
-from unserved u where exists (select from registered r where r.connected)
+from (
+    select string_agg(format('%s in queue %s (%s due)', coalesce(u.job_type, 'jobs'), u.queue,
+                             u.count), ', ' order by u.queue, u.job_type) as detail
+    from unserved u where exists (select from registered r where r.connected)
+) n, unknown u
 $$;
 
 comment on function _jobs_doctor_workers is
-    'internal: the doctor''s checks of the registered workers, and of jobs that none claims';
+    'internal: the doctor''s checks of the registered workers, and of due jobs that none claims';

@@ -7,7 +7,7 @@ set search_path from current
 as $$
 select d.check_name, d.verdict, d.detail, case when d.verdict <> 'ok' then d.advice end
 from (
-    select j.* from _jobs_doctor_jobs() j
+    select l.* from _jobs_doctor_leases() l
     union all
     select w.* from _jobs_doctor_workers() w
     union all

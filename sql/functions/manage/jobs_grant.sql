@@ -13,7 +13,7 @@ declare
         '_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
         'jobs_start,_jobs_worker_beat,_jobs_worker_help,_jobs_worker_mode,jobs_worker_start,'
         'jobs_worker_stop,_jobs_worker_tick,_jobs_worker_watch}';
-    c_observer constant text[] := '{jobs_counts,_jobs_counts,jobs_doctor,_jobs_doctor_jobs,'
+    c_observer constant text[] := '{jobs_counts,_jobs_counts,jobs_doctor,_jobs_doctor_leases,'
         '_jobs_doctor_notify,_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,'
         '_jobs_ids_behind,jobs_list,_jobs_objects_of_strangers,jobs_queues,_jobs_rates,_jobs_search,'
         'jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_workers}';

@@ -31,7 +31,6 @@ set enable_sort = off
 set jit = off
 as $$
 declare
-    c_max_set constant int := 20000;
     c_columns constant text := 'j.id, j.status, j.job_type, j.queue, j.reference_type, '
         'j.reference_id, j.reference_key, j.priority, j.run_at, j.finished_at';
     v_only_pending constant boolean := coalesce(statuses <@ '{pending}', false);
@@ -41,10 +40,12 @@ declare
     v_order text;
     v_after text;
     v_set text;
-    v_set_jobs int;
+    v_max_set bigint;
+    v_is_larger boolean;
     v_walks text[];
     v_page text;
     v_ids bigint[];
+    v_edge timestamptz;
     v_end bigint;
 begin
     if '{}' in (statuses, job_types, queues) then
@@ -85,32 +86,40 @@ begin
         end if;
     end if;
 
+    -- Pending jobs of a reference have no other way.
+    v_max_set := case when not v_only_pending
+        or coalesce(reference_type, reference_id::text, reference_key) is null then 20000 end;
+    -- The order of each makes the planner take the right index, whatever the statistics say.
     foreach v_set in array array_remove(array[
         case when reference_type is not null and reference_id is not null
-                then 'j.reference_type = $4 and j.reference_id = $5'
+                then 'from jobs j where j.reference_type = $4'
+                    ' and j.reference_id between $5 and $5 order by j.reference_id'
             when reference_type is not null and reference_key is not null
-                then 'j.reference_type = $4 and j.reference_key = $6'
-            when reference_id is not null then 'j.reference_id = $5'
-            when reference_type is not null then 'j.reference_type = $4' end,
+                then 'from jobs j where j.reference_type = $4'
+                    ' and j.reference_key between $6 and $6 order by j.reference_key'
+            when reference_id is not null then 'from jobs j where j.reference_id = $5'
+            when reference_type is not null then 'from jobs j where j.reference_type = $4' end,
         case when statuses <@ '{processing,blocked}'
-            then 'j.status = any ($1) and j.status <> ''pending''' end,
+            then 'from jobs j where j.status = any ($1) and j.status <> ''pending''' end,
         case when job_types is not null and statuses <@ '{pending,blocked,failed,cancelled}'
-                then 'j.status = any ($1) and j.job_type = any ($2)'
+                then 'from (select distinct unnest($1) as status) s'
+                    ' cross join (select distinct unnest($2) as job_type) t'
+                    ' cross join lateral (select * from jobs j where j.status = s.status'
                     ' and j.status in (''pending'', ''blocked'', ''failed'', ''cancelled'')'
-            when job_types is not null then 'j.job_type = any ($2)' end
+                    ' and j.job_type between t.job_type and t.job_type order by j.job_type) j'
+            when job_types is not null then 'from jobs j where j.job_type = any ($2)' end
     ], null) loop
-        execute format('select count(*) from (select from jobs j where %s limit $10) j', v_set)
-        into v_set_jobs
+        v_set := format('select %s %s limit $10', c_columns, v_set);
+        execute format('select count(*) > $10 - 1 from (%s) j', v_set)
+        into v_is_larger
         using statuses, job_types, queues, reference_type, reference_id, reference_key,
-            before, max_jobs, v_last, c_max_set + 1;
-        if v_set_jobs <= c_max_set then
-            -- Only the set's own index can serve the inner query, because it has a limit.
+            before, max_jobs, v_last, v_max_set + 1;
+        if v_is_larger is not true then
             return query execute format(
-                'select j.id, true from (select %s from jobs j where %s limit $10) j'
-                ' where %s and %s order by %s limit $8',
-                c_columns, v_set, v_filters, v_after, v_order)
+                'select j.id, true from (%s) j where %s and %s order by %s limit $8',
+                v_set, v_filters, v_after, v_order)
             using statuses, job_types, queues, reference_type, reference_id, reference_key,
-                before, max_jobs, v_last, c_max_set;
+                before, max_jobs, v_last, v_max_set;
             return;
         end if;
     end loop;
@@ -136,19 +145,47 @@ begin
     using statuses, job_types, queues, reference_type, reference_id, reference_key,
         before, max_jobs, v_last, max_read / cardinality(v_walks);
     if cardinality(v_ids) < max_jobs and max_read is not null then
-        -- The first of the jobs where the walks have ended.
+        -- Where the first of the walks has ended. Without other columns an index is enough.
         v_page := (
-            select string_agg(format('(%s offset $10 - 1 limit 1)', w.walk), ' union all ')
+            select string_agg(format('(%s offset $10 - 1 limit 1)', replace(
+                w.walk, c_columns,
+                case when v_only_ended then 'j.finished_at, null::bigint as id'
+                    else 'null::timestamptz as finished_at, j.id' end)), ' union all ')
             from unnest(v_walks) w(walk));
-        execute format('select j.id from (%s) j order by %s limit 1', v_page, v_order)
-        into v_end
+        execute format('select max(j.finished_at), max(j.id) from (%s) j', v_page)
+        into v_edge, v_end
         using statuses, job_types, queues, reference_type, reference_id, reference_key,
             before, max_jobs, v_last, max_read / cardinality(v_walks);
     end if;
-    if v_end is not null and v_only_ended then
-        -- The walk of one status may have come further than that of another.
+    if v_edge is not null then
+        -- Of the jobs that ended in the same moment only some may have been read: the search goes on
+        -- with all of them. Only where more than max_read ended in one moment it goes on within them,
+        -- and may miss some, because the index does not have them in the order of their ids.
+        v_end := (
+            select e.id
+            from (select distinct unnest(statuses) as status) s
+            cross join lateral (
+                select j.id, j.finished_at from jobs j
+                where j.status = s.status and j.status <> 'pending' and j.finished_at > v_edge
+                    and (before is null or (j.finished_at, j.id) < (v_last.finished_at, before))
+                order by j.finished_at, j.id
+                limit 1
+            ) e
+            order by e.finished_at, e.id
+            limit 1);
+        if v_end is null then
+            v_page := (
+                select string_agg(format('(select min(j.id) as id from (%s limit $10) j)', w.walk),
+                                  ' union all ')
+                from unnest(v_walks) w(walk));
+            execute format('select max(j.id) from (%s) j', v_page)
+            into v_end
+            using statuses, job_types, queues, reference_type, reference_id, reference_key,
+                before, max_jobs, v_last, max_read / cardinality(v_walks);
+        end if;
         v_ids := array(
-            select f.id from unnest(v_ids) with ordinality f(id, place)
+            select f.id
+            from unnest(v_ids) with ordinality f(id, place)
             join jobs j on j.id = f.id
             join jobs e on e.id = v_end and (j.finished_at, j.id) >= (e.finished_at, e.id)
             order by f.place);
