@@ -112,8 +112,10 @@ class JobService:
             older_than = timedelta(days=days)
         except (TypeError, ValueError, OverflowError) as error:
             raise InvalidArgument(f"days must be a number of days, not {days!r}") from error
+        # The same moment for all batches: meanwhile other jobs become old enough.
+        before = await self._database.moment(-older_than)
         total = 0
-        while deleted := await self._database.cleanup(older_than):
+        while deleted := await self._database.cleanup(older_than, finished_before=before):
             total += deleted
         return total
 

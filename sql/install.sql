@@ -126,7 +126,9 @@ set local search_path to :"schema", pg_temp;
 \ir functions/manage/jobs_version.sql
 \ir functions/manage/_jobs_check_max_jobs.sql
 \ir functions/manage/_jobs_check_queue.sql
+\ir functions/manage/_jobs_make_pending.sql
 \ir functions/manage/_jobs_objects_of_strangers.sql
+\ir functions/manage/_jobs_retry_keyed.sql
 -- functions/reading: how many jobs there are, and which
 \ir functions/reading/jobs_counts.sql
 \ir functions/reading/_jobs_counts.sql

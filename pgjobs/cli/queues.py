@@ -108,12 +108,16 @@ def cleanup(
         from rich.console import Console
         from rich.progress import Progress
 
+        # The same moment for all batches: meanwhile other jobs become old enough.
+        finished_before = await database.moment(-older_than)
         on_terminal = sys.stderr.isatty()
         expected = await database.finished(statuses, before=older_than) if on_terminal else None
         deleted = 0
         with Progress(console=Console(stderr=True), transient=True, disable=not on_terminal) as bar:
             task = bar.add_task("deleting", total=expected)
-            while count := await database.cleanup(older_than, statuses, _CLEANUP_BATCH):
+            while count := await database.cleanup(
+                older_than, statuses, _CLEANUP_BATCH, finished_before
+            ):
                 deleted += count
                 bar.update(task, completed=deleted)
         return deleted

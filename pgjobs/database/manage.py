@@ -66,11 +66,13 @@ class Manage(Statements):
         older_than: timedelta | None = None,
         statuses: Iterable[str] | None = None,
         max_jobs: int | None = None,
+        finished_before: datetime | None = None,
     ) -> int:
-        """Deletes finished jobs; returns their number. Repeat until 0."""
+        """Deletes finished jobs; returns their number. Repeat until 0 with ``finished_before``."""
         value: int = await self._value(
-            "select {schema}.jobs_cleanup($1::interval, $2::text[], $3::int) as value",
-            older_than, as_list("statuses", statuses), max_jobs,
+            """select {schema}.jobs_cleanup(
+            $1::interval, $2::text[], $3::int, $4::timestamptz) as value""",
+            older_than, as_list("statuses", statuses), max_jobs, finished_before,
         )
         return value
 

@@ -102,6 +102,7 @@ begin
         ('_jobs_lock_suspect', $$bigint[]$$, $$
             worker text, queue text, job_types text[], due timestamp with time zone
         $$),
+        ('_jobs_make_pending', $$SETOF jobs$$, $$job_ids bigint[]$$),
         ('_jobs_may_be_silent', $$
             TABLE(may_be_silent boolean, others_poll boolean)
         $$, $$worker text, queues text[]$$),
@@ -142,6 +143,7 @@ begin
             claimed_before timestamp with time zone, registration bigint DEFAULT NULL::bigint
         $$),
         ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
+        ('_jobs_retry_keyed', $$bigint[]$$, $$job_ids bigint[]$$),
         ('_jobs_search', $$TABLE(job_id bigint, matches boolean)$$, $$
             statuses text[] DEFAULT NULL::text[], job_types text[] DEFAULT NULL::text[],
             queues text[] DEFAULT NULL::text[], reference_type text DEFAULT NULL::text,
@@ -202,7 +204,8 @@ begin
         $$),
         ('jobs_cleanup', $$bigint$$, $$
             older_than interval DEFAULT '7 days'::interval,
-            statuses text[] DEFAULT '{completed}'::text[], max_jobs integer DEFAULT 100000
+            statuses text[] DEFAULT '{completed}'::text[], max_jobs integer DEFAULT 100000,
+            finished_before timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('jobs_complete', $$SETOF jobs$$, $$
             job_id bigint, result jsonb DEFAULT NULL::jsonb, worker text DEFAULT NULL::text,

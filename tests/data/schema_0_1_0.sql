@@ -154,6 +154,7 @@ begin
         ('_jobs_lock_suspect', $$bigint[]$$, $$
             worker text, queue text, job_types text[], due timestamp with time zone
         $$),
+        ('_jobs_make_pending', $$SETOF jobs$$, $$job_ids bigint[]$$),
         ('_jobs_may_be_silent', $$
             TABLE(may_be_silent boolean, others_poll boolean)
         $$, $$worker text, queues text[]$$),
@@ -194,6 +195,7 @@ begin
             claimed_before timestamp with time zone, registration bigint DEFAULT NULL::bigint
         $$),
         ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
+        ('_jobs_retry_keyed', $$bigint[]$$, $$job_ids bigint[]$$),
         ('_jobs_search', $$TABLE(job_id bigint, matches boolean)$$, $$
             statuses text[] DEFAULT NULL::text[], job_types text[] DEFAULT NULL::text[],
             queues text[] DEFAULT NULL::text[], reference_type text DEFAULT NULL::text,
@@ -254,7 +256,8 @@ begin
         $$),
         ('jobs_cleanup', $$bigint$$, $$
             older_than interval DEFAULT '7 days'::interval,
-            statuses text[] DEFAULT '{completed}'::text[], max_jobs integer DEFAULT 100000
+            statuses text[] DEFAULT '{completed}'::text[], max_jobs integer DEFAULT 100000,
+            finished_before timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('jobs_complete', $$SETOF jobs$$, $$
             job_id bigint, result jsonb DEFAULT NULL::jsonb, worker text DEFAULT NULL::text,
@@ -3409,11 +3412,13 @@ comment on function jobs_cancel is
 
 -- functions/manage/jobs_cleanup.sql
 -- Disturbs no other session: it deletes finished rows only, which no claim reads, and skips rows
--- that another session has locked.
+-- that another session has locked. finished_before is for who calls this until it returns 0: with
+-- older_than, each call would find the jobs that have become old enough since the call before.
 create or replace function jobs_cleanup(
     older_than interval default '7 days',
     statuses text[] default '{completed}',
-    max_jobs int default 100000
+    max_jobs int default 100000,
+    finished_before timestamptz default null
 ) returns bigint
 language plpgsql volatile security definer
 set search_path from current
@@ -3443,7 +3448,8 @@ begin
             message = format('older_than must be from 0 to 1000 years, not %s', older_than);
     end if;
     perform _jobs_check_max_jobs(max_jobs);
-    v_before := _jobs_after(clock_timestamp(), -coalesce(older_than, '7 days'));
+    v_before := least(finished_before,
+                      _jobs_after(clock_timestamp(), -coalesce(older_than, '7 days')));
     for v_status in select distinct unnest(coalesce(statuses, '{completed}')) order by 1 loop
         v_ids := array(
             select j.id from jobs j
@@ -3608,20 +3614,7 @@ begin
     end if;
     -- No `return query` in this block: its row would survive the error.
     begin
-        update jobs j
-        set status = 'pending',
-            retry_count = 0,
-            crash_count = 0,
-            run_at = clock_timestamp(),
-            result = null,
-            error = null,
-            worker = null,
-            lease_until = null,
-            cancel_requested_at = null,
-            updated_at = clock_timestamp(),
-            finished_at = null
-        where j.id = job_id
-        returning j.* into v_job;
+        select p.* into v_job from _jobs_make_pending(array[job_id]) p;
     exception
         when unique_violation then
             raise exception using errcode = 'JQ004',
@@ -3637,9 +3630,9 @@ comment on function jobs_retry is
     'a failed, cancelled or completed job -> pending now, with its counts at 0';
 
 -- functions/manage/jobs_retry_many.sql
--- Two sessions cannot both win: this function skips locked rows, and jobs_retry reads the status
--- under the lock. It may wait for a session that takes the same key. All who take several keys take
--- them in the order of type and key, so that they never deadlock.
+-- Two sessions cannot both win: this function locks failed jobs and skips locked ones. It may wait
+-- for a session that takes the same key. All who take several keys take them in the order of type and
+-- key, so that they never deadlock.
 create or replace function jobs_retry_many(
     job_types text[] default null,
     queues text[] default null,
@@ -3654,39 +3647,40 @@ set enable_sort = off
 set jit = off
 as $$
 declare
+    v_keyless bigint[];
+    v_keyed bigint[];
     v_ids bigint[];
-    v_id bigint;
-    v_count bigint := 0;
 begin
     perform _jobs_check_max_jobs(max_jobs);
-    v_ids := (
-        select array_agg(f.id order by f.job_type, f.unique_key, f.id)
-        from (
-            select j.id, j.job_type, j.unique_key from jobs j
-            where j.status = 'failed'
-                and (job_types is null or j.job_type = any (job_types))
-                and (queues is null or j.queue = any (queues))
-                and j.finished_at >= coalesce(failed_since, '-infinity')
-                -- Jobs whose key another job holds are left out, and do not use up max_jobs.
-                and (j.unique_key is null or j.unique_scope in ('kept', 'period') or not exists (
-                    select from jobs o
-                    where o.job_type = j.job_type and o.unique_key = j.unique_key and o.id <> j.id
-                        and (o.unique_scope in ('kept', 'period')
-                            or o.status in ('pending', 'blocked')
-                            or o.status = 'processing' and o.unique_scope = 'live')))
-            order by j.finished_at
-            limit coalesce(max_jobs, 10000)
-            for no key update of j skip locked
-        ) f);
-    foreach v_id in array coalesce(v_ids, '{}') loop
-        begin
-            perform from jobs_retry(v_id);
-            v_count := v_count + 1;
-        exception
-            when sqlstate 'JQ004' then null;
-        end;
-    end loop;
-    return v_count;
+    with found as materialized (
+        select j.id, j.job_type, j.unique_key from jobs j
+        where j.status = 'failed'
+            and (job_types is null or j.job_type = any (job_types))
+            and (queues is null or j.queue = any (queues))
+            and j.finished_at >= coalesce(failed_since, '-infinity')
+            -- Jobs whose key another job holds are left out, and do not use up max_jobs.
+            and (j.unique_key is null or j.unique_scope in ('kept', 'period') or not exists (
+                select from jobs o
+                where o.job_type = j.job_type and o.unique_key = j.unique_key and o.id <> j.id
+                    and (o.unique_scope in ('kept', 'period')
+                        or o.status in ('pending', 'blocked')
+                        or o.status = 'processing' and o.unique_scope = 'live')))
+        order by j.finished_at
+        limit coalesce(max_jobs, 10000)
+        for no key update of j skip locked
+    ), keyed as (
+        select distinct on (f.job_type, f.unique_key) f.job_type, f.unique_key, f.id
+        from found f
+        where f.unique_key is not null
+        order by f.job_type, f.unique_key, f.id
+    )
+    select array(select f.id from found f where f.unique_key is null order by f.id),
+        array(select k.id from keyed k order by k.job_type, k.unique_key)
+    into v_keyless, v_keyed;
+    perform from _jobs_make_pending(v_keyless);
+    v_ids := v_keyless || _jobs_retry_keyed(v_keyed);
+    perform _jobs_signal_jobs(v_ids);
+    return cardinality(v_ids);
 end
 $$;
 
@@ -3729,6 +3723,35 @@ end
 $$;
 
 comment on function _jobs_check_queue is 'internal: raises if a queue''s name is invalid';
+
+-- functions/manage/_jobs_make_pending.sql
+-- For jobs that the caller has locked and found to have ended. Raises unique_violation where another
+-- job holds the key of one of them.
+create or replace function _jobs_make_pending(job_ids bigint[]) returns setof jobs
+language sql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+update jobs j
+set status = 'pending',
+    retry_count = 0,
+    crash_count = 0,
+    run_at = clock_timestamp(),
+    result = null,
+    error = null,
+    worker = null,
+    lease_until = null,
+    cancel_requested_at = null,
+    updated_at = clock_timestamp(),
+    finished_at = null
+where j.id = any (job_ids)
+returning j.*
+$$;
+
+comment on function _jobs_make_pending is
+    'internal: makes these jobs pending now, with their counts at 0';
 
 -- functions/manage/_jobs_objects_of_strangers.sql
 -- Our functions find by name what the schema holds, beside what PostgreSQL has. Where an operator
@@ -3832,6 +3855,41 @@ $$;
 
 comment on function _jobs_objects_of_strangers is
     'internal: what another role owns in the schema and our functions might use; null: nothing';
+
+-- functions/manage/_jobs_retry_keyed.sql
+-- Two sessions cannot both win a key: the unique index decides. One subtransaction holds all jobs,
+-- because a subtransaction per job makes every session of the server slower. Where a key is taken,
+-- the two halves are tried one after the other, until the job whose key is taken is alone: it stays
+-- as it is. So a conflict costs a few subtransactions more. The keys are taken in the order of the
+-- array, which is that of type and key for all who take several: they never deadlock.
+create or replace function _jobs_retry_keyed(job_ids bigint[]) returns bigint[]
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_half int := cardinality(job_ids) / 2;
+    v_id bigint;
+begin
+    begin
+        foreach v_id in array job_ids loop
+            perform _jobs_make_pending(array[v_id]);
+        end loop;
+        return job_ids;
+    exception
+        when unique_violation then
+            if v_half = 0 then
+                return '{}';
+            end if;
+    end;
+    return _jobs_retry_keyed(job_ids[:v_half]) || _jobs_retry_keyed(job_ids[v_half + 1:]);
+end
+$$;
+
+comment on function _jobs_retry_keyed is
+    'internal: makes those of these jobs pending whose unique_key is free; returns their ids';
 
 -- functions/reading: how many jobs there are, and which
 -- functions/reading/jobs_counts.sql
@@ -4399,6 +4457,9 @@ create or replace function _jobs_doctor_leases()
 returns table (check_name text, verdict text, detail text, advice text)
 language sql volatile
 set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
 as $$
 with processing as (
     select count(*) filter (where j.lease_until < clock_timestamp()) as expired,
@@ -4635,6 +4696,9 @@ create or replace function _jobs_doctor_workers()
 returns table (check_name text, verdict text, detail text, advice text)
 language sql volatile
 set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
 as $$
 with registered as (
     select w.*, clock_timestamp() - coalesce(t.seen_at, w.started_at) as unseen, m.mode,

@@ -48,6 +48,25 @@ async def test_max_jobs_bounds_all_statuses_together_and_the_oldest_jobs_are_del
     assert [await conn.fetchval(cleanup) for _ in range(3)] == [4, 2, 0]
 
 
+async def test_calls_with_one_boundary_end_while_further_jobs_become_old_enough(conn, job, ids):
+    before = await conn.fetchval("select clock_timestamp() - interval '7 days'")
+    await job("completed", finished_at=-8 * DAY)
+    await conn.execute(
+        """insert into jobs (job_type, status, finished_at)
+        values ('t', 'completed', $1)""", before,
+    )
+    cleanup = "select jobs_cleanup(finished_before => $1)"
+    assert [await conn.fetchval(cleanup, before) for _ in range(2)] == [1, 0]
+    assert await conn.fetchval("select jobs_cleanup()") == 1
+
+
+async def test_a_boundary_deletes_nothing_that_is_not_old_enough(conn, job):
+    await job("completed", finished_at=-6 * DAY)
+    await job("completed", finished_at=-8 * DAY)
+    cleanup = "select jobs_cleanup(finished_before => clock_timestamp())"
+    assert await conn.fetchval(cleanup) == 1
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -85,6 +85,51 @@ async def test_retries_send_one_signal_per_queue(conn, job, ears):
     assert sorted(await ears.heard()) == ["a", "b"]
 
 
+async def test_a_key_that_is_taken_meanwhile_costs_few_subtransactions(conn, other, blocked, job):
+    ids = [await job("failed", unique_key=f"k{n:03}") for n in range(64)]
+    taking = other.transaction()
+    await taking.start()
+    await other.execute("select jobs_enqueue('t', unique_key => 'k040')")
+    # It waits for the key, after it has found the key free.
+    retrying = asyncio.create_task(conn.fetchrow(
+        """with before as materialized (
+            select pg_current_xact_id()::text::bigint as xid
+        ), retried as materialized (
+            select jobs_retry_many() as jobs from before
+        )
+        select r.jobs, b.xid from retried r, before b"""
+    ))
+    await blocked(conn)
+    await taking.commit()
+    jobs, xid = await retrying
+    assert jobs == 63
+    assert await conn.fetchval("select status from jobs where id = $1", ids[40]) == "failed"
+    after = await conn.fetchval("select pg_current_xact_id()::text::bigint")
+    assert after - xid < 20
+
+
+async def test_thousands_of_jobs_are_retried_in_few_transactions(conn):
+    await conn.execute(
+        """insert into jobs (job_type, status, finished_at, unique_key)
+        select 't', 'failed', clock_timestamp(), case when n % 2 = 0 then 'k' || n end
+        from generate_series(1, 2000) n"""
+    )
+    before = await conn.fetchval("select pg_current_xact_id()::text::bigint")
+    assert await conn.fetchval("select jobs_retry_many()") == 2000
+    assert await conn.fetchval("select pg_current_xact_id()::text::bigint") - before < 5
+
+
+async def test_a_key_whose_taker_rolls_back_is_free(conn, other, blocked, job):
+    await job("failed", unique_key="a")
+    taking = other.transaction()
+    await taking.start()
+    await other.execute("select jobs_enqueue('t', unique_key => 'a')")
+    retrying = asyncio.create_task(conn.fetchval("select jobs_retry_many()"))
+    await blocked(conn)
+    await taking.rollback()
+    assert await retrying == 1
+
+
 async def test_two_calls_that_retry_the_same_keys_do_not_deadlock(conn, other, job):
     for _ in range(3):
         await conn.execute("delete from jobs")

@@ -2,6 +2,9 @@ create or replace function _jobs_doctor_leases()
 returns table (check_name text, verdict text, detail text, advice text)
 language sql volatile
 set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
 as $$
 with processing as (
     select count(*) filter (where j.lease_until < clock_timestamp()) as expired,

@@ -2,6 +2,9 @@ create or replace function _jobs_doctor_workers()
 returns table (check_name text, verdict text, detail text, advice text)
 language sql volatile
 set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
 as $$
 with registered as (
     select w.*, clock_timestamp() - coalesce(t.seen_at, w.started_at) as unseen, m.mode,

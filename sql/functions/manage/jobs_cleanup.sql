@@ -1,9 +1,11 @@
 -- Disturbs no other session: it deletes finished rows only, which no claim reads, and skips rows
--- that another session has locked.
+-- that another session has locked. finished_before is for who calls this until it returns 0: with
+-- older_than, each call would find the jobs that have become old enough since the call before.
 create or replace function jobs_cleanup(
     older_than interval default '7 days',
     statuses text[] default '{completed}',
-    max_jobs int default 100000
+    max_jobs int default 100000,
+    finished_before timestamptz default null
 ) returns bigint
 language plpgsql volatile security definer
 set search_path from current
@@ -33,7 +35,8 @@ begin
             message = format('older_than must be from 0 to 1000 years, not %s', older_than);
     end if;
     perform _jobs_check_max_jobs(max_jobs);
-    v_before := _jobs_after(clock_timestamp(), -coalesce(older_than, '7 days'));
+    v_before := least(finished_before,
+                      _jobs_after(clock_timestamp(), -coalesce(older_than, '7 days')));
     for v_status in select distinct unnest(coalesce(statuses, '{completed}')) order by 1 loop
         v_ids := array(
             select j.id from jobs j

@@ -16,20 +16,7 @@ begin
     end if;
     -- No `return query` in this block: its row would survive the error.
     begin
-        update jobs j
-        set status = 'pending',
-            retry_count = 0,
-            crash_count = 0,
-            run_at = clock_timestamp(),
-            result = null,
-            error = null,
-            worker = null,
-            lease_until = null,
-            cancel_requested_at = null,
-            updated_at = clock_timestamp(),
-            finished_at = null
-        where j.id = job_id
-        returning j.* into v_job;
+        select p.* into v_job from _jobs_make_pending(array[job_id]) p;
     exception
         when unique_violation then
             raise exception using errcode = 'JQ004',

@@ -1,6 +1,6 @@
--- Two sessions cannot both win: this function skips locked rows, and jobs_retry reads the status
--- under the lock. It may wait for a session that takes the same key. All who take several keys take
--- them in the order of type and key, so that they never deadlock.
+-- Two sessions cannot both win: this function locks failed jobs and skips locked ones. It may wait
+-- for a session that takes the same key. All who take several keys take them in the order of type and
+-- key, so that they never deadlock.
 create or replace function jobs_retry_many(
     job_types text[] default null,
     queues text[] default null,
@@ -15,39 +15,40 @@ set enable_sort = off
 set jit = off
 as $$
 declare
+    v_keyless bigint[];
+    v_keyed bigint[];
     v_ids bigint[];
-    v_id bigint;
-    v_count bigint := 0;
 begin
     perform _jobs_check_max_jobs(max_jobs);
-    v_ids := (
-        select array_agg(f.id order by f.job_type, f.unique_key, f.id)
-        from (
-            select j.id, j.job_type, j.unique_key from jobs j
-            where j.status = 'failed'
-                and (job_types is null or j.job_type = any (job_types))
-                and (queues is null or j.queue = any (queues))
-                and j.finished_at >= coalesce(failed_since, '-infinity')
-                -- Jobs whose key another job holds are left out, and do not use up max_jobs.
-                and (j.unique_key is null or j.unique_scope in ('kept', 'period') or not exists (
-                    select from jobs o
-                    where o.job_type = j.job_type and o.unique_key = j.unique_key and o.id <> j.id
-                        and (o.unique_scope in ('kept', 'period')
-                            or o.status in ('pending', 'blocked')
-                            or o.status = 'processing' and o.unique_scope = 'live')))
-            order by j.finished_at
-            limit coalesce(max_jobs, 10000)
-            for no key update of j skip locked
-        ) f);
-    foreach v_id in array coalesce(v_ids, '{}') loop
-        begin
-            perform from jobs_retry(v_id);
-            v_count := v_count + 1;
-        exception
-            when sqlstate 'JQ004' then null;
-        end;
-    end loop;
-    return v_count;
+    with found as materialized (
+        select j.id, j.job_type, j.unique_key from jobs j
+        where j.status = 'failed'
+            and (job_types is null or j.job_type = any (job_types))
+            and (queues is null or j.queue = any (queues))
+            and j.finished_at >= coalesce(failed_since, '-infinity')
+            -- Jobs whose key another job holds are left out, and do not use up max_jobs.
+            and (j.unique_key is null or j.unique_scope in ('kept', 'period') or not exists (
+                select from jobs o
+                where o.job_type = j.job_type and o.unique_key = j.unique_key and o.id <> j.id
+                    and (o.unique_scope in ('kept', 'period')
+                        or o.status in ('pending', 'blocked')
+                        or o.status = 'processing' and o.unique_scope = 'live')))
+        order by j.finished_at
+        limit coalesce(max_jobs, 10000)
+        for no key update of j skip locked
+    ), keyed as (
+        select distinct on (f.job_type, f.unique_key) f.job_type, f.unique_key, f.id
+        from found f
+        where f.unique_key is not null
+        order by f.job_type, f.unique_key, f.id
+    )
+    select array(select f.id from found f where f.unique_key is null order by f.id),
+        array(select k.id from keyed k order by k.job_type, k.unique_key)
+    into v_keyless, v_keyed;
+    perform from _jobs_make_pending(v_keyless);
+    v_ids := v_keyless || _jobs_retry_keyed(v_keyed);
+    perform _jobs_signal_jobs(v_ids);
+    return cardinality(v_ids);
 end
 $$;
 
