@@ -116,6 +116,29 @@ async def test_list_filters_and_shows_the_newest_first(
     assert "no [bold]disk" in shown
 
 
+async def test_a_list_goes_on_before_a_job(conn: Connection, run_in_thread: Any) -> None:
+    for _ in range(3):
+        await conn.execute("select from jobs_enqueue('a')")
+    lines = (await run_in_thread("list", "--before", "3", "-n", "1")).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["id", "2"]
+
+
+async def test_a_list_that_gives_up_says_how_it_goes_on(
+    conn: Connection, run_in_thread: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("pgjobs.database.reading.MAX_READ_JOBS", 2)
+    await conn.execute("select from jobs_enqueue('a', queue => 'rare')")
+    for _ in range(3):
+        await conn.execute("select from jobs_enqueue('a')")
+    said = await run_in_thread("list", "--queue", "rare")
+    assert said.stdout == "no such jobs so far\n"
+    assert "--before 3" in said.stderr
+    found = json.loads(
+        (await run_in_thread("list", "-q", "rare", "--before", "3", "--json")).stdout
+    )
+    assert [row["id"] for row in found] == [1]
+
+
 async def test_show_prints_every_field_of_a_job(conn: Connection, run_in_thread: Any) -> None:
     await conn.execute(
         """select from jobs_enqueue('a', '{"n": [1, {"ü": null}]}', backoff => '{1 min}');
@@ -286,6 +309,35 @@ async def test_cleanup_deletes_batches_until_no_job_is_left(
     assert (await run_in_thread("cleanup")).stdout == "19 jobs deleted\n"
     said = await run_in_thread("cleanup", "--older-than", "1h", "-s", "failed", "-s", "completed")
     assert said.stdout == "11 jobs deleted\n"
+
+
+async def test_a_clean_up_ends_although_more_jobs_become_old_enough(
+    conn: Connection, run_in_thread: Any
+) -> None:
+    await conn.execute(
+        """insert into jobs (job_type, status, finished_at)
+        select 't', 'completed', clock_timestamp() - interval '7 days' + n * interval '1 ms'
+        from generate_series(1, 30000) n"""
+    )
+    await run_in_thread("cleanup")
+    assert await conn.fetchval("select count(*) from jobs") > 0
+
+
+async def test_stats_counts_the_states_of_pending_jobs_up_to_a_cap(
+    conn: Connection, run_in_thread: Any
+) -> None:
+    await conn.execute(
+        """insert into jobs (job_type, run_at)
+        select 'a', clock_timestamp() + case when n <= 2 then interval '1 h' else '-1 h' end
+        from generate_series(1, 10003) n"""
+    )
+    stats = json.loads((await run_in_thread("stats", "--json")).stdout)
+    assert [(r["status"], r["state"], r["count"], r["capped"]) for r in stats] == [
+        ("pending", "due", 10000, True), ("pending", "later", 2, False),
+    ]
+    assert 3600 <= stats[0]["oldest_due"] < 3700
+    lines = (await run_in_thread("stats")).stdout.splitlines()
+    assert lines[1].split()[:3] == ["default", "a", "10002+"]
 
 
 async def test_stats_and_top_and_doctor_print_tables_or_json(

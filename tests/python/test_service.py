@@ -153,3 +153,25 @@ async def test_the_service_never_commits(conn, pgjobs_dsn):
     await other.close()
     with pytest.raises(JobNotFound):
         await JobService(conn).get(job.id)
+
+
+async def test_a_clean_up_ends_although_more_jobs_become_old_enough(conn):
+    # A thousand jobs per second, a week ago, for half a minute.
+    await conn.execute(
+        """insert into jobs (job_type, status, finished_at)
+        select 't', 'completed', clock_timestamp() - interval '7 days' + n * interval '1 ms'
+        from generate_series(1, 30000) n"""
+    )
+    assert await JobService(conn).cleanup_completed() < 29_000
+    with pytest.raises(InvalidArgument, match="older_than"):
+        await JobService(conn).cleanup_completed(days=-1)
+
+
+async def test_pending_jobs_come_by_priority_then_by_run_at(conn):
+    service = JobService(conn)
+    ids = [(await service.create("t")).id for _ in range(3)]
+    await conn.execute("update jobs set priority = 1 where id = $1", ids[2])
+    await conn.execute("update jobs set run_at = run_at - interval '1 h' where id = $1", ids[1])
+    assert [job.id for job in await service.get_pending()] == [ids[2], ids[1], ids[0]]
+    assert [job.id for job in await service.get_pending("t", 2)] == [ids[2], ids[1]]
+    assert await service.get_pending("other") == []
