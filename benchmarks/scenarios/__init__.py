@@ -20,6 +20,7 @@ from . import (
     promptness,
     spread,
     tail,
+    ten_million,
     wal,
 )
 
@@ -86,6 +87,9 @@ SCENARIOS = {
     "big-table": Scenario(
         "claim and complete 100 jobs in a full table, against an empty one", big_table.big_table,
         1_000_000),
+    "ten-million": Scenario(
+        "look-ups, empty claims and ticks beside ten million jobs", ten_million.ten_million,
+        10_000_000, peers=ten_million.PEERS),
     "cleanup": Scenario(
         "jobs_cleanup beside a worker that drains", cleanup.cleanup, 1_000_000),
     "wal": Scenario(

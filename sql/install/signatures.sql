@@ -45,7 +45,7 @@ begin
         $$, $$cap integer DEFAULT 10000$$),
         ('_jobs_counts_other', $$
             TABLE(queue text, job_type text, state text, jobs bigint, capped boolean)
-        $$, $$cap integer, max_types integer$$),
+        $$, $$cap integer, max_groups integer$$),
         ('_jobs_counts_pending', $$
             TABLE(queue text, job_type text, due bigint, due_capped boolean,
             oldest timestamp with time zone, later bigint, retrying bigint, later_capped boolean)

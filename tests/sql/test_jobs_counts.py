@@ -114,12 +114,12 @@ async def test_a_queue_of_too_many_types_is_counted_as_a_whole(conn, job, counts
     found = [row for row in await counts() if row[3]]
     assert found == [("few", "t", "due", 1, False), ("many", None, "due", 100, True)]
     # Whoever wants to know may pay for it.
-    exact = await counts(20_000)
+    exact = await counts(60_000)
     assert len(exact) == 1001
     assert not any(row[4] for row in exact)
 
 
-async def test_behind_a_thousand_queues_the_others_are_counted_as_a_whole(conn, counts):
+async def test_behind_500_queues_the_others_are_counted_as_a_whole(conn, counts):
     await conn.execute(
         """insert into jobs (queue, job_type, run_at)
         select 'q' || n, 't', clock_timestamp() - interval '1 s'
@@ -128,7 +128,7 @@ async def test_behind_a_thousand_queues_the_others_are_counted_as_a_whole(conn, 
     found = [row for row in await counts() if row[3]]
     assert found[0] == ("q1001", "t", "due", 1, False)
     assert found[-1] == (None, None, "due", 100, True)
-    assert len(found) == 1001
+    assert len(found) == 501
 
 
 async def test_no_backlog_hides_another_queue(conn, job, counts):

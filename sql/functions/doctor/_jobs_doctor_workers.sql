@@ -33,10 +33,13 @@ with registered as (
     ) p
 ), unserved as (
     select d.* from due d
-    where not d.paused and d.queue is not null and not exists (
-        select from registered r
-        where r.connected and d.queue = any (r.queues)
-            and (r.job_types is null or d.job_type is null or d.job_type = any (r.job_types)))
+    where not d.paused and d.queue is not null and case
+        when d.job_type is null then d.queue not in (
+            select unnest(r.queues) from registered r where r.connected)
+        else not exists (
+            select from registered r
+            where r.connected and d.queue = any (r.queues)
+                and (r.job_types is null or d.job_type = any (r.job_types))) end
 ), unknown as (
     select case when count(*) > 0
         then format('; the types of %s of the queues are too many to look at', count(*))

@@ -1,7 +1,7 @@
 -- No index leads to the jobs of a queue that are not pending. So this reads up to cap jobs of each
 -- status, those first that ended last. It does not tell apart their types where the first 1,000 of
--- them are of more than max_types queues and types.
-create or replace function _jobs_counts_other(cap int, max_types int)
+-- them are of more than max_groups queues and types.
+create or replace function _jobs_counts_other(cap int, max_groups int)
 returns table (queue text, job_type text, state text, jobs bigint, capped boolean)
 language sql stable
 set search_path from current
@@ -12,7 +12,7 @@ set jit = off
 as $$
 with statuses as materialized (
     select s.status, (
-        select count(distinct (f.queue, f.job_type)) <= max_types
+        select count(distinct (f.queue, f.job_type)) <= max_groups
         from (
             select j.queue, j.job_type from jobs j
             where j.status = s.status and j.status <> 'pending'
