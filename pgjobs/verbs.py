@@ -63,8 +63,9 @@ class Verbs(ABC):
     ) -> list[Job[Any]]:
         """Returns jobs, the newest first; ``before``: the id of the last job of the page before.
 
-        Jobs of final statuses come in another order: those first that ended last. Pending jobs
-        alone come as claims take them, queue by queue. ``status``, ``job_type``, ``queue``: one name or several. ``reference``: type and id or key
+        Jobs that have ended come in another order, those first that ended last, and pending jobs
+        as claims take them, queue by queue; where ``status`` allows others too, the newest first.
+        ``status``, ``job_type``, ``queue``: one name or several. ``reference``: type and id or key
         of an entity.
         """
         statuses = _names("status", status)

@@ -22,8 +22,8 @@ TYPES = [f"t{n}" for n in range(200)]
 # No job of these types is due: a worker that has handlers for these alone is idle.
 LATER = [f"later{n}" for n in range(200)]
 LEASE = timedelta(minutes=1)
-# Each statement is given the number of all jobs. The parts are 7, 2 and 1 tenths: completed, pending
-# and failed; a quarter of what is pending is due later, and some of it waits for a retry.
+# Each statement is given the number of all jobs: 7 tenths are completed, 2 pending, 1 failed. A
+# quarter of what is pending is due later, and some of that waits for a retry.
 FILL = (
     """insert into jobs (queue, job_type, status, attempt, run_at, finished_at, reference_type,
         reference_id)

@@ -62,7 +62,8 @@ class Reading(Statements):
         rows = await self._rows(
             """select found.job_id as id, queue, job_type, status, priority, reference_type,
             reference_id, reference_key, retry_count, max_retries, crash_count, attempt, run_at,
-            worker, lease_until, cancel_requested_at, created_at, updated_at, finished_at, age, error
+            worker, lease_until, cancel_requested_at, created_at, updated_at, finished_at, age,
+            error
             from {schema}._jobs_search($1::text[], $2::text[], $3::text[], $4::text, $5::bigint,
                 $6::text, $7::bigint, $8::bigint, $9::int)
                 with ordinality found(job_id, matches, place)

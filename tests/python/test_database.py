@@ -8,7 +8,9 @@ from pgjobs.database import Database
 from pgjobs.database.reading import Reading
 
 # Methods that send a plain select, or call a function of another name.
-WITHOUT_FUNCTION = {"moment", "look", "claim_unread", *vars(Reading)} - {"counts", "doctor", "version"}
+WITHOUT_FUNCTION = {"moment", "look", "claim_unread", *vars(Reading)} - {
+    "counts", "doctor", "version",
+}
 METHODS = sorted(
     name
     for name, _ in inspect.getmembers(Database, inspect.isfunction)
