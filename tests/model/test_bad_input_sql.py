@@ -19,7 +19,8 @@ FUNCTIONS = [
     "jobs_resume", "jobs_cleanup", "jobs_grant", "jobs_worker_start", "jobs_worker_stop",
     "jobs_channel", "_jobs_next_due", "_jobs_reconcile", "_jobs_recover_own", "_jobs_worker_beat",
     "_jobs_worker_help", "_jobs_worker_mode", "_jobs_worker_tick", "_jobs_worker_watch",
-    "_jobs_end_attempts", "_jobs_claimed", "_jobs_is_new",
+    "_jobs_end_attempts", "_jobs_claimed", "_jobs_is_new", "jobs_counts", "_jobs_counts",
+    "_jobs_rates", "_jobs_search",
 ]
 CLAIM_ALL = "select * from jobs_claim('z', array(select distinct queue from jobs), 100)"
 DELETES = {"jobs_cleanup", "jobs_complete_many"}
