@@ -152,7 +152,8 @@ begin
             max_read integer DEFAULT NULL::integer
         $$),
         ('_jobs_search_pending', $$TABLE(job_id bigint)$$, $$
-            job_types text[], queues text[], last jobs, max_jobs bigint
+            job_types text[], queues text[], max_jobs bigint, after_queue text,
+            after_priority integer, after_run_at timestamp with time zone, after_id bigint
         $$),
         ('_jobs_session_holds', $$boolean$$, $$key bigint$$),
         ('_jobs_signal', $$void$$, $$

@@ -204,7 +204,8 @@ begin
             max_read integer DEFAULT NULL::integer
         $$),
         ('_jobs_search_pending', $$TABLE(job_id bigint)$$, $$
-            job_types text[], queues text[], last jobs, max_jobs bigint
+            job_types text[], queues text[], max_jobs bigint, after_queue text,
+            after_priority integer, after_run_at timestamp with time zone, after_id bigint
         $$),
         ('_jobs_session_holds', $$boolean$$, $$key bigint$$),
         ('_jobs_signal', $$void$$, $$
@@ -4277,7 +4278,8 @@ begin
     if v_only_pending then
         return query
         select s.job_id, true
-        from _jobs_search_pending(job_types, queues, v_last, max_jobs) s;
+        from _jobs_search_pending(job_types, queues, max_jobs, v_last.queue, v_last.priority,
+                                  v_last.run_at, v_last.id) s;
         return;
     end if;
     -- An index leads to one status at a time.
@@ -4358,8 +4360,11 @@ comment on function _jobs_search is
 create or replace function _jobs_search_pending(
     job_types text[],
     queues text[],
-    last jobs,
-    max_jobs bigint
+    max_jobs bigint,
+    after_queue text,
+    after_priority int,
+    after_run_at timestamptz,
+    after_id bigint
 ) returns table (job_id bigint)
 language plpgsql stable
 set search_path from current
@@ -4373,8 +4378,8 @@ declare
     v_types text[] := case when job_types is not null
         then array(select distinct unnest(job_types)) end;
     v_left bigint := coalesce(max_jobs, 9223372036854775807);
-    v_queue text := coalesce((last).queue, '');
-    v_level int := coalesce((last).priority + 1, -10);
+    v_queue text := coalesce(after_queue, '');
+    v_level int := coalesce(after_priority + 1, -10);
     v_run_at timestamptz;
     v_id bigint;
     v_count int;
@@ -4395,9 +4400,9 @@ begin
             v_level := 10;
             continue;
         end if;
-        if v_queue = (last).queue and v_level = (last).priority then
-            v_run_at := (last).run_at;
-            v_id := (last).id;
+        if v_queue = after_queue and v_level = after_priority then
+            v_run_at := after_run_at;
+            v_id := after_id;
         else
             v_run_at := '-infinity';
             v_id := 0;

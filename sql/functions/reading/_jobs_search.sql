@@ -127,7 +127,8 @@ begin
     if v_only_pending then
         return query
         select s.job_id, true
-        from _jobs_search_pending(job_types, queues, v_last, max_jobs) s;
+        from _jobs_search_pending(job_types, queues, max_jobs, v_last.queue, v_last.priority,
+                                  v_last.run_at, v_last.id) s;
         return;
     end if;
     -- An index leads to one status at a time.

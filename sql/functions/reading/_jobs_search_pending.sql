@@ -4,8 +4,11 @@
 create or replace function _jobs_search_pending(
     job_types text[],
     queues text[],
-    last jobs,
-    max_jobs bigint
+    max_jobs bigint,
+    after_queue text,
+    after_priority int,
+    after_run_at timestamptz,
+    after_id bigint
 ) returns table (job_id bigint)
 language plpgsql stable
 set search_path from current
@@ -19,8 +22,8 @@ declare
     v_types text[] := case when job_types is not null
         then array(select distinct unnest(job_types)) end;
     v_left bigint := coalesce(max_jobs, 9223372036854775807);
-    v_queue text := coalesce((last).queue, '');
-    v_level int := coalesce((last).priority + 1, -10);
+    v_queue text := coalesce(after_queue, '');
+    v_level int := coalesce(after_priority + 1, -10);
     v_run_at timestamptz;
     v_id bigint;
     v_count int;
@@ -41,9 +44,9 @@ begin
             v_level := 10;
             continue;
         end if;
-        if v_queue = (last).queue and v_level = (last).priority then
-            v_run_at := (last).run_at;
-            v_id := (last).id;
+        if v_queue = after_queue and v_level = after_priority then
+            v_run_at := after_run_at;
+            v_id := after_id;
         else
             v_run_at := '-infinity';
             v_id := 0;
