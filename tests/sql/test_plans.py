@@ -117,7 +117,7 @@ LONGER = {
     "counts": "select * from jobs_counts(1000)",
 }
 MAX_ROWS_OF_LONGER = 12_000
-MAX_ROWS = 100  # a statement that scans more than the right range reads thousands
+MAX_ROWS = 150  # a statement that scans more than the right range reads thousands
 MAX_BLOCKS = 1_000  # also for an index-only scan, which reads blocks but no rows
 
 
