@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -148,10 +148,7 @@ class Producer:
     async def _send_shared(self, batch: Sequence[Request]) -> bool:
         """Sends one statement for all; False: one call was refused, so no job was added."""
         try:
-            items = [
-                with_payload(to_json(as_item(request.arguments)).decode(), request.payload)
-                for request in batch
-            ]
+            items = list(_items(batch))
             for request in batch:
                 request.is_sent = True
             rows: Sequence[Row] = await self._database.enqueue_together(items)
@@ -180,3 +177,14 @@ class Producer:
         open_calls = (r.give_up_at for r in (*self._batch, *self._waiting) if not r.done.done())
         # Not at once again, or a thousand calls of one moment would be looked at a thousand times.
         return max(min(self._lone_gives_up_at, *open_calls, math.inf), now + _LOOK_AGAIN_S / 10)
+
+
+def _items(batch: Sequence[Request]) -> Iterator[str]:
+    """The objects of the calls, as JSON text."""
+    last: dict[str, Any] = {}
+    item = ""
+    for request in batch:
+        # Most calls that come at once have the same options.
+        if request.arguments != last:
+            last, item = request.arguments, to_json(as_item(request.arguments)).decode()
+        yield with_payload(item, request.payload)
