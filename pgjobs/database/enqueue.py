@@ -60,6 +60,9 @@ class Enqueue(Statements):
         if after is None:
             return at
         found: datetime | None = await self._value(
-            "select {schema}._jobs_after(clock_timestamp(), $1::interval) as value", after
+            # Python has no earlier and no later moments.
+            """select least('9999-12-30 00:00:00+00', greatest('0001-01-02 00:00:00+00',
+                {schema}._jobs_after(clock_timestamp(), $1::interval))) as value""",
+            after,
         )
         return found

@@ -76,7 +76,7 @@ def test_every_block_of_a_document_runs(name: str, page: Page) -> None:
         ("- in a list:\n\n  ```sql\n  select jobs_enqeue('report');\n  ```", "jobs_enqeue"),
         ("```console\n$ pgjobs --version\npgjobs nought\n```", "nought"),
         ("```console\n$ pgjobs show 99\n```", "exits with 1"),
-        ("<!-- runs on -->\n\n```sh\npgjobs lst\n```", "lst"),
+        ("<!-- runs on -->\n\n```sh\necho begun; exit 3\n```", "has ended"),
         ("```crontab\n17 3 * * psql\n```", "test:1"),
         ("```toml\na = b\n```", "Invalid value"),
         ("`test_it.py`:\n\n```python\ndef test_it():\n    assert False\n```", "test_it"),

@@ -82,6 +82,12 @@ async def test_get_pending_returns_at_most_limit_jobs(service):
     assert [job.id for job in await service.get_pending(limit=2)] == ids[:2]
 
 
+@pytest.mark.parametrize("days", [739_948, -1, -2_912_112])
+async def test_a_clean_up_of_impossible_days_is_refused(service, days):
+    with pytest.raises(InvalidArgument, match="older_than must be from 0 to 1000 years"):
+        await service.cleanup_completed(days=days)
+
+
 async def test_get_by_reference_returns_the_newest_job(service):
     await service.create("t", 1, "file")
     newest = await service.create("u", 1, "file")
