@@ -115,6 +115,15 @@ set local search_path to :"schema", pg_temp;
 \ir functions/workers/_jobs_worker_tick.sql
 \ir functions/workers/_jobs_worker_watch.sql
 \ir functions/workers/_jobs_workers_gone.sql
+-- functions/schedules: what is enqueued by the clock
+\ir functions/schedules/jobs_cron_next.sql
+\ir functions/schedules/_jobs_check_timezone.sql
+\ir functions/schedules/_jobs_cron_field.sql
+\ir functions/schedules/_jobs_cron_fields.sql
+\ir functions/schedules/_jobs_cron_next.sql
+\ir functions/schedules/_jobs_gap_end.sql
+\ir functions/schedules/_jobs_local_moments.sql
+\ir functions/schedules/_jobs_utc_offset.sql
 -- functions/manage: what an operator does
 \ir functions/manage/jobs_cancel.sql
 \ir functions/manage/jobs_cleanup.sql

@@ -18,6 +18,7 @@ GROUPS = {
     "finish": "how a run ends: completed, failed, given back",
     "lease": "how long a job stays held, and how it is taken back",
     "workers": "the register of workers, their modes, and signals to them",
+    "schedules": "what is enqueued by the clock",
     "manage": "what an operator does",
     "reading": "how many jobs there are, and which",
     "doctor": "what is stuck and why",

@@ -30,6 +30,7 @@ begin
         $$),
         ('_jobs_check_max_jobs', $$void$$, $$max_jobs integer$$),
         ('_jobs_check_queue', $$void$$, $$queue text$$),
+        ('_jobs_check_timezone', $$void$$, $$timezone text$$),
         ('_jobs_claim_bound', $$
             TABLE(run_at timestamp with time zone, id bigint)
         $$, $$
@@ -51,6 +52,18 @@ begin
             oldest timestamp with time zone, later bigint, retrying bigint, later_capped boolean)
         $$, $$
             cap integer, max_groups integer, max_rows bigint
+        $$),
+        ('_jobs_cron_field', $$integer[]$$, $$
+            field text, called text, lowest integer, highest integer,
+            names text[] DEFAULT '{}'::text[]
+        $$),
+        ('_jobs_cron_fields', $$record$$, $$
+            cron text, OUT minutes integer[], OUT hours integer[], OUT days integer[],
+            OUT months integer[], OUT weekdays integer[], OUT is_at_fixed_times boolean,
+            OUT needs_both_days boolean
+        $$),
+        ('_jobs_cron_next', $$timestamp with time zone$$, $$
+            cron text, after timestamp with time zone, timezone text
         $$),
         ('_jobs_doctor_leases', $$
             TABLE(check_name text, verdict text, detail text, advice text)
@@ -82,12 +95,18 @@ begin
             retry_ins interval[], crashed boolean DEFAULT false
         $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
+        ('_jobs_gap_end', $$timestamp with time zone$$, $$
+            shown timestamp without time zone, timezone text
+        $$),
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
         ('_jobs_ids_behind', $$text$$, $$$$),
         ('_jobs_is_locked', $$boolean$$, $$key bigint$$),
         ('_jobs_is_new', $$boolean$$, $$job_id bigint$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_key_holder', $$SETOF jobs$$, $$job_type text, unique_key text$$),
+        ('_jobs_local_moments', $$timestamp with time zone[]$$, $$
+            shown timestamp without time zone, timezone text
+        $$),
         ('_jobs_lock', $$jobs$$, $$job_id bigint$$),
         ('_jobs_lock_crashed', $$bigint[]$$, $$
             queue text, priority integer, job_types text[], due timestamp with time zone,
@@ -172,6 +191,9 @@ begin
             max_retries integer, unique_key text, unique_scope text, backoff interval[],
             reference_key text, place bigint)
         $$, $$jobs jsonb$$),
+        ('_jobs_utc_offset', $$interval$$, $$
+            moment timestamp with time zone, timezone text
+        $$),
         ('_jobs_valid_delays', $$boolean$$, $$delays interval[]$$),
         ('_jobs_worker_beat', $$TABLE(job_id bigint, state text)$$, $$
             worker text, job_ids bigint[], attempts integer[], lease interval,
@@ -219,6 +241,10 @@ begin
         ('jobs_counts', $$
             TABLE(queue text, job_type text, state text, jobs bigint, capped boolean)
         $$, $$cap integer DEFAULT 10000$$),
+        ('jobs_cron_next', $$timestamp with time zone$$, $$
+            cron text, after timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            timezone text DEFAULT 'UTC'::text
+        $$),
         ('jobs_doctor', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),

@@ -82,6 +82,7 @@ begin
         $$),
         ('_jobs_check_max_jobs', $$void$$, $$max_jobs integer$$),
         ('_jobs_check_queue', $$void$$, $$queue text$$),
+        ('_jobs_check_timezone', $$void$$, $$timezone text$$),
         ('_jobs_claim_bound', $$
             TABLE(run_at timestamp with time zone, id bigint)
         $$, $$
@@ -103,6 +104,18 @@ begin
             oldest timestamp with time zone, later bigint, retrying bigint, later_capped boolean)
         $$, $$
             cap integer, max_groups integer, max_rows bigint
+        $$),
+        ('_jobs_cron_field', $$integer[]$$, $$
+            field text, called text, lowest integer, highest integer,
+            names text[] DEFAULT '{}'::text[]
+        $$),
+        ('_jobs_cron_fields', $$record$$, $$
+            cron text, OUT minutes integer[], OUT hours integer[], OUT days integer[],
+            OUT months integer[], OUT weekdays integer[], OUT is_at_fixed_times boolean,
+            OUT needs_both_days boolean
+        $$),
+        ('_jobs_cron_next', $$timestamp with time zone$$, $$
+            cron text, after timestamp with time zone, timezone text
         $$),
         ('_jobs_doctor_leases', $$
             TABLE(check_name text, verdict text, detail text, advice text)
@@ -134,12 +147,18 @@ begin
             retry_ins interval[], crashed boolean DEFAULT false
         $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
+        ('_jobs_gap_end', $$timestamp with time zone$$, $$
+            shown timestamp without time zone, timezone text
+        $$),
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
         ('_jobs_ids_behind', $$text$$, $$$$),
         ('_jobs_is_locked', $$boolean$$, $$key bigint$$),
         ('_jobs_is_new', $$boolean$$, $$job_id bigint$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_key_holder', $$SETOF jobs$$, $$job_type text, unique_key text$$),
+        ('_jobs_local_moments', $$timestamp with time zone[]$$, $$
+            shown timestamp without time zone, timezone text
+        $$),
         ('_jobs_lock', $$jobs$$, $$job_id bigint$$),
         ('_jobs_lock_crashed', $$bigint[]$$, $$
             queue text, priority integer, job_types text[], due timestamp with time zone,
@@ -224,6 +243,9 @@ begin
             max_retries integer, unique_key text, unique_scope text, backoff interval[],
             reference_key text, place bigint)
         $$, $$jobs jsonb$$),
+        ('_jobs_utc_offset', $$interval$$, $$
+            moment timestamp with time zone, timezone text
+        $$),
         ('_jobs_valid_delays', $$boolean$$, $$delays interval[]$$),
         ('_jobs_worker_beat', $$TABLE(job_id bigint, state text)$$, $$
             worker text, job_ids bigint[], attempts integer[], lease interval,
@@ -271,6 +293,10 @@ begin
         ('jobs_counts', $$
             TABLE(queue text, job_type text, state text, jobs bigint, capped boolean)
         $$, $$cap integer DEFAULT 10000$$),
+        ('jobs_cron_next', $$timestamp with time zone$$, $$
+            cron text, after timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            timezone text DEFAULT 'UTC'::text
+        $$),
         ('jobs_doctor', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
@@ -3354,6 +3380,308 @@ $$;
 
 comment on function _jobs_workers_gone is
     'internal: sets missed_at; returns workers found gone twice, at least 2 s apart';
+
+-- functions/schedules: what is enqueued by the clock
+-- functions/schedules/jobs_cron_next.sql
+create or replace function jobs_cron_next(
+    cron text,
+    after timestamptz default null,
+    timezone text default 'UTC'
+) returns timestamptz
+language plpgsql stable
+set search_path from current
+as $$
+declare
+    v_after timestamptz := coalesce(after, clock_timestamp());
+begin
+    perform _jobs_check_timezone(timezone);
+    if not (v_after >= '0001-01-03 00:00:00+00' and v_after < '9990-01-01 00:00:00+00') then
+        raise exception using errcode = 'JQ003',
+            message = format('after must be a moment in the years 1 to 9989, not %s', v_after);
+    end if;
+    return _jobs_cron_next(cron, v_after, coalesce(timezone, 'UTC'));
+end
+$$;
+
+comment on function jobs_cron_next is
+    'the next moment of a cron expression after another one; null: none within 8 years';
+
+-- functions/schedules/_jobs_check_timezone.sql
+-- PostgreSQL itself takes abbreviations too, and anything that reads as a POSIX zone: XYZ+3. Only
+-- pg_timezone_names tells them apart, but to read all its files takes 50 ms. No name with a slash and
+-- without a digit is an abbreviation or a POSIX zone.
+create or replace function _jobs_check_timezone(timezone text) returns void
+language plpgsql stable
+set search_path from current
+as $$
+declare
+    v_is_known boolean := true;
+begin
+    if timezone ~ '^[A-Za-z_]+(/[A-Za-z_-]+)+$' then
+        begin
+            perform clock_timestamp() at time zone timezone;
+        exception when invalid_parameter_value then
+            v_is_known := false;
+        end;
+    elsif upper(timezone) <> 'UTC' then
+        v_is_known := exists (
+            select from pg_timezone_names z where lower(z.name) = lower(timezone));
+    end if;
+    if not v_is_known then
+        raise exception using errcode = 'JQ003',
+            message = format('timezone %s is not known: give a name of pg_timezone_names, such as '
+                             'Europe/Berlin', left(timezone, 60));
+    end if;
+end
+$$;
+
+comment on function _jobs_check_timezone is 'internal: raises if no time zone has this name';
+
+-- functions/schedules/_jobs_cron_field.sql
+-- The numbers of one field. names: what may be written for the first numbers.
+create or replace function _jobs_cron_field(
+    field text,
+    called text,
+    lowest int,
+    highest int,
+    names text[] default '{}'
+) returns int[]
+language plpgsql immutable
+set search_path from current
+as $$
+declare
+    v_item text;
+    v_parts text[];
+    v_from int;
+    v_to int;
+    v_step int;
+    v_numbers int[] := '{}';
+    v_problem text;
+begin
+    foreach v_item in array string_to_array(lower(field), ',') loop
+        -- From, to and step, as in 1-5/2. Each number has few digits, so that it fits.
+        v_parts := regexp_match(v_item,
+            '^(?:\*|([a-z]+|[0-9]{1,3})(?:-([a-z]+|[0-9]{1,3}))?)(?:/([0-9]{1,3}))?$');
+        v_from := lowest;
+        v_to := highest;
+        v_step := coalesce(v_parts[3]::int, 1);
+        if v_parts[1] is not null then
+            v_from := coalesce(lowest - 1 + array_position(names, v_parts[1]),
+                               case when v_parts[1] ~ '^[0-9]' then v_parts[1]::int end);
+            v_to := case
+                when v_parts[2] is not null
+                    then coalesce(lowest - 1 + array_position(names, v_parts[2]),
+                                  case when v_parts[2] ~ '^[0-9]' then v_parts[2]::int end)
+                when v_parts[3] is null then v_from
+                else highest end;
+        end if;
+        v_problem := case
+            when v_parts is null or v_from is null or v_to is null
+                then 'must be like *, 5, 1-5, */2, 1-9/2'
+                    || case when names = '{}' then '' else ' or ' || names[2] end
+                    || ', or several with commas between'
+            when v_from not between lowest and highest or v_to not between lowest and highest
+                then format('must be from %s to %s', lowest, highest)
+            when v_from > v_to then 'must not run backwards: write two ranges'
+            when v_step = 0 then 'must not have the step 0'
+        end;
+        if v_problem is not null then
+            raise exception using errcode = 'JQ003',
+                message = format('cron: the %s %s, not %s', called, v_problem, left(v_item, 40));
+        end if;
+        v_numbers := v_numbers || array(select generate_series(v_from, v_to, v_step));
+    end loop;
+    return array(select distinct unnest(v_numbers) as number order by number);
+end
+$$;
+
+comment on function _jobs_cron_field is
+    'internal: the numbers that one field of a cron expression stands for';
+
+-- functions/schedules/_jobs_cron_fields.sql
+-- is_at_fixed_times: neither the minute nor the hour begins with a star. needs_both_days: the day of
+-- the month and the weekday must both fit, because one of them begins with a star.
+create or replace function _jobs_cron_fields(
+    cron text,
+    out minutes int[],
+    out hours int[],
+    out days int[],
+    out months int[],
+    out weekdays int[],
+    out is_at_fixed_times boolean,
+    out needs_both_days boolean
+)
+language plpgsql immutable
+set search_path from current
+as $$
+declare
+    c_names constant jsonb := '{
+        "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *", "@monthly": "0 0 1 * *",
+        "@weekly": "0 0 * * 0", "@daily": "0 0 * * *", "@midnight": "0 0 * * *",
+        "@hourly": "0 * * * *"}';
+    c_months constant text[] := '{jan,feb,mar,apr,may,jun,jul,aug,sep,oct,nov,dec}';
+    c_weekdays constant text[] := '{sun,mon,tue,wed,thu,fri,sat}';
+    v_text text := lower(btrim(cron, E' \t\n\r'));
+    v_fields text[];
+    v_problem text;
+begin
+    v_fields := regexp_split_to_array(coalesce(c_names ->> v_text, v_text), '\s+');
+    v_problem := case
+        when cron is null then 'cron is missing'
+        when octet_length(cron) > 512 then 'cron must have at most 512 bytes'
+        when v_text like '@%' and not c_names ? v_text
+            then format('cron: %s is not known: write @hourly, @daily, @weekly, @monthly, @yearly, '
+                        'or five fields', left(v_text, 40))
+        when cardinality(v_fields) <> 5
+            then format('cron must have five fields (minute, hour, day of the month, month, '
+                        'weekday), not %s: %s. For seconds give `every`',
+                        cardinality(v_fields), left(cron, 60))
+    end;
+    if v_problem is not null then
+        raise exception using errcode = 'JQ003', message = v_problem;
+    end if;
+    minutes := _jobs_cron_field(v_fields[1], 'minute', 0, 59);
+    hours := _jobs_cron_field(v_fields[2], 'hour', 0, 23);
+    days := _jobs_cron_field(v_fields[3], 'day of the month', 1, 31);
+    months := _jobs_cron_field(v_fields[4], 'month', 1, 12, c_months);
+    -- Sunday is 0 and 7.
+    weekdays := array(
+        select distinct day % 7
+        from unnest(_jobs_cron_field(v_fields[5], 'weekday', 0, 7, c_weekdays)) day);
+    is_at_fixed_times := v_fields[1] not like '*%' and v_fields[2] not like '*%';
+    needs_both_days := v_fields[3] like '*%' or v_fields[5] like '*%';
+end
+$$;
+
+comment on function _jobs_cron_fields is
+    'internal: what a cron expression stands for; raises if it is none';
+
+-- functions/schedules/_jobs_cron_next.sql
+-- Goes from day to day, by the clocks of the time zone, and within a day to its first moment after
+-- `after`. On a day on which the clocks are changed:
+--
+-- - An expression with fixed hours and minutes fires once for each of its times: at the first pass
+--   of an hour that is repeated, and right after an hour that is left out.
+-- - Any other fires at each minute that really passes and fits.
+--
+-- That is what Debian's cron does (cron(8), "Notes"). A time that is left out may come after
+-- midnight, hence the day before the first one.
+create or replace function _jobs_cron_next(cron text, after timestamptz, timezone text)
+returns timestamptz
+language plpgsql stable
+set search_path from current
+as $$
+declare
+    c_day constant interval := '1 day';
+    v_fields record;
+    v_until timestamptz := ((after at time zone 'UTC') + interval '8 years') at time zone 'UTC';
+    v_last_day date := (v_until at time zone timezone)::date + 1;
+    v_day date := (after at time zone timezone)::date - 1;
+    v_fits_day boolean;
+    v_fits_weekday boolean;
+    v_offset interval;
+    v_changes boolean;
+    v_next timestamptz;
+begin
+    v_fields := _jobs_cron_fields(cron);
+    while v_day <= v_last_day loop
+        if extract(month from v_day) <> all (v_fields.months) then
+            v_day := date_trunc('month', v_day) + interval '1 month';
+            continue;
+        end if;
+        v_fits_day := extract(day from v_day) = any (v_fields.days);
+        v_fits_weekday := extract(dow from v_day) = any (v_fields.weekdays);
+        if v_fits_day and v_fits_weekday
+            or (v_fits_day or v_fits_weekday) and not v_fields.needs_both_days
+        then
+            v_offset := _jobs_utc_offset((v_day - c_day) at time zone 'UTC', timezone);
+            v_changes := v_offset <> _jobs_utc_offset(
+                (v_day + 2 * c_day) at time zone 'UTC', timezone);
+            select min(m.moment) into v_next
+            from unnest(v_fields.hours) hour
+            cross join unnest(v_fields.minutes) minute
+            cross join lateral (select v_day + make_time(hour, minute, 0)) t(shown)
+            cross join lateral unnest(case
+                when not v_changes then array[(t.shown at time zone 'UTC') - v_offset]
+                when not v_fields.is_at_fixed_times then _jobs_local_moments(t.shown, timezone)
+                else array[coalesce((_jobs_local_moments(t.shown, timezone))[1],
+                                    _jobs_gap_end(t.shown, timezone))]
+            end) m(moment)
+            where m.moment > after;
+            if v_next is not null then
+                return case when v_next <= v_until then v_next end;
+            end if;
+        end if;
+        v_day := v_day + 1;
+    end loop;
+    return null;
+end
+$$;
+
+comment on function _jobs_cron_next is
+    'internal: jobs_cron_next for a time zone that is known';
+
+-- functions/schedules/_jobs_gap_end.sql
+-- shown: what the clocks never show, since they are set forward past it. By halves of the minutes
+-- between a moment before the change and one after it.
+create or replace function _jobs_gap_end(shown timestamp, timezone text) returns timestamptz
+language plpgsql stable
+set search_path from current
+as $$
+declare
+    v_before interval := _jobs_utc_offset(
+        (shown - interval '1 day') at time zone 'UTC', timezone);
+    v_after interval := _jobs_utc_offset((shown + interval '1 day') at time zone 'UTC', timezone);
+    v_low timestamptz := shown at time zone 'UTC' - v_after;
+    v_high timestamptz := shown at time zone 'UTC' - v_before;
+    v_middle timestamptz;
+begin
+    while v_high - v_low > interval '1 minute' loop
+        v_middle := v_low + date_trunc('minute', (v_high - v_low) / 2);
+        if _jobs_utc_offset(v_middle, timezone) = v_before then
+            v_low := v_middle;
+        else
+            v_high := v_middle;
+        end if;
+    end loop;
+    return v_high;
+end
+$$;
+
+comment on function _jobs_gap_end is
+    'internal: when the clocks of a time zone go on, after they were set forward past this';
+
+-- functions/schedules/_jobs_local_moments.sql
+-- In the hour that a change of the clocks repeats there are two, in the hour that a change leaves
+-- out there is none. `at time zone` alone would give one in each case. No zone has two changes
+-- within two days.
+create or replace function _jobs_local_moments(shown timestamp, timezone text)
+returns timestamptz[]
+language sql stable
+set search_path from current
+as $$
+select array(
+    select distinct m.moment
+    from (values (shown - interval '1 day'), (shown + interval '1 day')) beside(at)
+    cross join lateral (
+        select shown at time zone 'UTC' - _jobs_utc_offset(beside.at at time zone 'UTC', timezone)
+    ) m(moment)
+    where m.moment at time zone timezone = shown
+    order by m.moment)
+$$;
+
+comment on function _jobs_local_moments is
+    'internal: the moments at which the clocks of a time zone show this';
+
+-- functions/schedules/_jobs_utc_offset.sql
+-- PostgreSQL inlines this function, so it has no settings of its own. Its body names nothing that a
+-- search_path could change.
+create or replace function _jobs_utc_offset(moment timestamptz, timezone text) returns interval
+language sql stable
+return (moment at time zone timezone) - (moment at time zone 'UTC');
+
+comment on function _jobs_utc_offset is
+    'internal: how far the clocks of a time zone are ahead of UTC at a moment';
 
 -- functions/manage: what an operator does
 -- functions/manage/jobs_cancel.sql
