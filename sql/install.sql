@@ -117,12 +117,24 @@ set local search_path to :"schema", pg_temp;
 \ir functions/workers/_jobs_workers_gone.sql
 -- functions/schedules: what is enqueued by the clock
 \ir functions/schedules/jobs_cron_next.sql
+\ir functions/schedules/jobs_schedule.sql
+\ir functions/schedules/jobs_schedule_pause.sql
+\ir functions/schedules/jobs_schedule_resume.sql
+\ir functions/schedules/jobs_schedule_run.sql
+\ir functions/schedules/jobs_schedules_fire.sql
+\ir functions/schedules/jobs_unschedule.sql
+\ir functions/schedules/_jobs_check_schedule.sql
 \ir functions/schedules/_jobs_check_timezone.sql
 \ir functions/schedules/_jobs_cron_field.sql
 \ir functions/schedules/_jobs_cron_fields.sql
 \ir functions/schedules/_jobs_cron_next.sql
 \ir functions/schedules/_jobs_gap_end.sql
 \ir functions/schedules/_jobs_local_moments.sql
+\ir functions/schedules/_jobs_schedule_enqueue.sql
+\ir functions/schedules/_jobs_schedule_lock.sql
+\ir functions/schedules/_jobs_schedule_next.sql
+\ir functions/schedules/_jobs_schedule_signal.sql
+\ir functions/schedules/_jobs_schedule_ticks.sql
 \ir functions/schedules/_jobs_utc_offset.sql
 -- functions/manage: what an operator does
 \ir functions/manage/jobs_cancel.sql

@@ -30,6 +30,11 @@ begin
         $$),
         ('_jobs_check_max_jobs', $$void$$, $$max_jobs integer$$),
         ('_jobs_check_queue', $$void$$, $$queue text$$),
+        ('_jobs_check_schedule', $$void$$, $$
+            name text, cron text, every interval, timezone text, group_key text, missed text,
+            missed_within interval, overlap text, starts_at timestamp with time zone,
+            ends_at timestamp with time zone
+        $$),
         ('_jobs_check_timezone', $$void$$, $$timezone text$$),
         ('_jobs_claim_bound', $$
             TABLE(run_at timestamp with time zone, id bigint)
@@ -163,6 +168,17 @@ begin
         $$),
         ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
         ('_jobs_retry_keyed', $$bigint[]$$, $$job_ids bigint[]$$),
+        ('_jobs_schedule_enqueue', $$SETOF jobs$$, $$
+            schedule jobs_schedules, tick timestamp with time zone
+        $$),
+        ('_jobs_schedule_lock', $$jobs_schedules$$, $$name text$$),
+        ('_jobs_schedule_next', $$timestamp with time zone$$, $$
+            schedule jobs_schedules, after timestamp with time zone
+        $$),
+        ('_jobs_schedule_signal', $$void$$, $$name text$$),
+        ('_jobs_schedule_ticks', $$timestamp with time zone[]$$, $$
+            schedule jobs_schedules, until timestamp with time zone, max_ticks integer
+        $$),
         ('_jobs_search', $$TABLE(job_id bigint, matches boolean)$$, $$
             statuses text[] DEFAULT NULL::text[], job_types text[] DEFAULT NULL::text[],
             queues text[] DEFAULT NULL::text[], reference_type text DEFAULT NULL::text,
@@ -297,12 +313,28 @@ begin
             failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
             max_jobs integer DEFAULT 10000
         $$),
+        ('jobs_schedule', $$SETOF jobs_schedules$$, $$
+            name text, job_type text, cron text DEFAULT NULL::text,
+            every interval DEFAULT NULL::interval, timezone text DEFAULT 'UTC'::text,
+            payload jsonb DEFAULT '{}'::jsonb, queue text DEFAULT 'default'::text,
+            priority integer DEFAULT 0, max_retries integer DEFAULT 3,
+            backoff interval[] DEFAULT NULL::interval[], group_key text DEFAULT NULL::text,
+            missed text DEFAULT 'latest'::text, missed_within interval DEFAULT NULL::interval,
+            overlap text DEFAULT 'skip'::text,
+            starts_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            ends_at timestamp with time zone DEFAULT NULL::timestamp with time zone
+        $$),
+        ('jobs_schedule_pause', $$SETOF jobs_schedules$$, $$name text$$),
+        ('jobs_schedule_resume', $$SETOF jobs_schedules$$, $$name text$$),
+        ('jobs_schedule_run', $$SETOF jobs$$, $$name text$$),
+        ('jobs_schedules_fire', $$SETOF jobs$$, $$max_schedules integer DEFAULT 100$$),
         ('jobs_start', $$SETOF jobs$$, $$
             job_id bigint, worker text, lease interval DEFAULT NULL::interval
         $$),
         ('jobs_stats', $$view$$, $$
             queue text, job_type text, status text, count bigint, oldest_due interval
         $$),
+        ('jobs_unschedule', $$SETOF jobs_schedules$$, $$name text$$),
         ('jobs_version', $$text$$, $$$$),
         ('jobs_worker_start', $$SETOF jobs_workers$$, $$
             worker text, queues text[], job_types text[], concurrency integer,

@@ -1,3 +1,4 @@
+drop table if exists jobs_schedules;
 drop table if exists jobs_worker_ticks;
 drop table if exists jobs_workers;
 drop table if exists jobs_queues;

@@ -193,6 +193,40 @@ create table if not exists jobs_workers (
         primary key (worker)
 );
 
+-- What the clock enqueues. next_at: the next tick, null after the last one.
+create table if not exists jobs_schedules (
+    name text collate "C" not null,
+    job_type text collate "C" not null,
+    cron text,
+    every interval,
+    timezone text not null default 'UTC',
+    payload jsonb not null default '{}',
+    queue text collate "C" not null default 'default',
+    priority jobs_priority not null default 0,
+    max_retries jobs_count not null default 3,
+    backoff jobs_backoff,
+    group_key text collate "C",
+    missed text not null default 'latest',
+    missed_within interval,
+    overlap text not null default 'skip',
+    starts_at jobs_moment,
+    ends_at jobs_moment,
+    paused_at jobs_moment,
+    next_at jobs_moment,
+    last_at jobs_moment,
+    last_job_id bigint,
+    error text,
+    declared jsonb,
+    created_at jobs_moment not null default clock_timestamp(),
+    updated_at jobs_moment not null default clock_timestamp(),
+    constraint jobs_schedules_name_is_the_key
+        primary key (name),
+    constraint jobs_schedules_name_has_at_most_500_bytes
+        check (octet_length(name) between 1 and 500),
+    constraint jobs_schedules_has_either_cron_or_every
+        check (num_nonnulls(cron, every) = 1)
+);
+
 create table if not exists jobs_worker_ticks (
     worker text collate "C" not null,
     seen_at jobs_moment not null default clock_timestamp(),
@@ -202,6 +236,17 @@ create table if not exists jobs_worker_ticks (
     constraint jobs_worker_ticks_worker_is_the_key
         primary key (worker)
 ) with (fillfactor = 50);
+
+do $index_of_schedules$
+begin
+    -- One probe finds what is due, however many wait.
+    if to_regclass('ix_jobs_schedules_due') is null then
+        create index ix_jobs_schedules_due
+            on jobs_schedules (next_at)
+            where paused_at is null and next_at is not null;
+    end if;
+end
+$index_of_schedules$;
 
 comment on table jobs is
     'pgjobs: one row is one job. Change it by the jobs_... functions; read it as you like.';

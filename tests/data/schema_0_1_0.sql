@@ -82,6 +82,11 @@ begin
         $$),
         ('_jobs_check_max_jobs', $$void$$, $$max_jobs integer$$),
         ('_jobs_check_queue', $$void$$, $$queue text$$),
+        ('_jobs_check_schedule', $$void$$, $$
+            name text, cron text, every interval, timezone text, group_key text, missed text,
+            missed_within interval, overlap text, starts_at timestamp with time zone,
+            ends_at timestamp with time zone
+        $$),
         ('_jobs_check_timezone', $$void$$, $$timezone text$$),
         ('_jobs_claim_bound', $$
             TABLE(run_at timestamp with time zone, id bigint)
@@ -215,6 +220,17 @@ begin
         $$),
         ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
         ('_jobs_retry_keyed', $$bigint[]$$, $$job_ids bigint[]$$),
+        ('_jobs_schedule_enqueue', $$SETOF jobs$$, $$
+            schedule jobs_schedules, tick timestamp with time zone
+        $$),
+        ('_jobs_schedule_lock', $$jobs_schedules$$, $$name text$$),
+        ('_jobs_schedule_next', $$timestamp with time zone$$, $$
+            schedule jobs_schedules, after timestamp with time zone
+        $$),
+        ('_jobs_schedule_signal', $$void$$, $$name text$$),
+        ('_jobs_schedule_ticks', $$timestamp with time zone[]$$, $$
+            schedule jobs_schedules, until timestamp with time zone, max_ticks integer
+        $$),
         ('_jobs_search', $$TABLE(job_id bigint, matches boolean)$$, $$
             statuses text[] DEFAULT NULL::text[], job_types text[] DEFAULT NULL::text[],
             queues text[] DEFAULT NULL::text[], reference_type text DEFAULT NULL::text,
@@ -349,12 +365,28 @@ begin
             failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
             max_jobs integer DEFAULT 10000
         $$),
+        ('jobs_schedule', $$SETOF jobs_schedules$$, $$
+            name text, job_type text, cron text DEFAULT NULL::text,
+            every interval DEFAULT NULL::interval, timezone text DEFAULT 'UTC'::text,
+            payload jsonb DEFAULT '{}'::jsonb, queue text DEFAULT 'default'::text,
+            priority integer DEFAULT 0, max_retries integer DEFAULT 3,
+            backoff interval[] DEFAULT NULL::interval[], group_key text DEFAULT NULL::text,
+            missed text DEFAULT 'latest'::text, missed_within interval DEFAULT NULL::interval,
+            overlap text DEFAULT 'skip'::text,
+            starts_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            ends_at timestamp with time zone DEFAULT NULL::timestamp with time zone
+        $$),
+        ('jobs_schedule_pause', $$SETOF jobs_schedules$$, $$name text$$),
+        ('jobs_schedule_resume', $$SETOF jobs_schedules$$, $$name text$$),
+        ('jobs_schedule_run', $$SETOF jobs$$, $$name text$$),
+        ('jobs_schedules_fire', $$SETOF jobs$$, $$max_schedules integer DEFAULT 100$$),
         ('jobs_start', $$SETOF jobs$$, $$
             job_id bigint, worker text, lease interval DEFAULT NULL::interval
         $$),
         ('jobs_stats', $$view$$, $$
             queue text, job_type text, status text, count bigint, oldest_due interval
         $$),
+        ('jobs_unschedule', $$SETOF jobs_schedules$$, $$name text$$),
         ('jobs_version', $$text$$, $$$$),
         ('jobs_worker_start', $$SETOF jobs_workers$$, $$
             worker text, queues text[], job_types text[], concurrency integer,
@@ -799,6 +831,40 @@ create table if not exists jobs_workers (
         primary key (worker)
 );
 
+-- What the clock enqueues. next_at: the next tick, null after the last one.
+create table if not exists jobs_schedules (
+    name text collate "C" not null,
+    job_type text collate "C" not null,
+    cron text,
+    every interval,
+    timezone text not null default 'UTC',
+    payload jsonb not null default '{}',
+    queue text collate "C" not null default 'default',
+    priority jobs_priority not null default 0,
+    max_retries jobs_count not null default 3,
+    backoff jobs_backoff,
+    group_key text collate "C",
+    missed text not null default 'latest',
+    missed_within interval,
+    overlap text not null default 'skip',
+    starts_at jobs_moment,
+    ends_at jobs_moment,
+    paused_at jobs_moment,
+    next_at jobs_moment,
+    last_at jobs_moment,
+    last_job_id bigint,
+    error text,
+    declared jsonb,
+    created_at jobs_moment not null default clock_timestamp(),
+    updated_at jobs_moment not null default clock_timestamp(),
+    constraint jobs_schedules_name_is_the_key
+        primary key (name),
+    constraint jobs_schedules_name_has_at_most_500_bytes
+        check (octet_length(name) between 1 and 500),
+    constraint jobs_schedules_has_either_cron_or_every
+        check (num_nonnulls(cron, every) = 1)
+);
+
 create table if not exists jobs_worker_ticks (
     worker text collate "C" not null,
     seen_at jobs_moment not null default clock_timestamp(),
@@ -808,6 +874,17 @@ create table if not exists jobs_worker_ticks (
     constraint jobs_worker_ticks_worker_is_the_key
         primary key (worker)
 ) with (fillfactor = 50);
+
+do $index_of_schedules$
+begin
+    -- One probe finds what is due, however many wait.
+    if to_regclass('ix_jobs_schedules_due') is null then
+        create index ix_jobs_schedules_due
+            on jobs_schedules (next_at)
+            where paused_at is null and next_at is not null;
+    end if;
+end
+$index_of_schedules$;
 
 comment on table jobs is
     'pgjobs: one row is one job. Change it by the jobs_... functions; read it as you like.';
@@ -3406,6 +3483,322 @@ $$;
 comment on function jobs_cron_next is
     'the next moment of a cron expression after another one; null: none within 8 years';
 
+-- functions/schedules/jobs_schedule.sql
+-- Two sessions cannot both make a schedule: the name is the key, and the second one changes the row
+-- of the first.
+--
+-- next_at stays where its reasons stay: else a schedule of every six hours that each deploy declares
+-- again would never fire. A tick that is due is still made up for.
+create or replace function jobs_schedule(
+    name text,
+    job_type text,
+    cron text default null,
+    every interval default null,
+    timezone text default 'UTC',
+    payload jsonb default '{}',
+    queue text default 'default',
+    priority int default 0,
+    max_retries int default 3,
+    backoff interval[] default null,
+    group_key text default null,
+    missed text default 'latest',
+    missed_within interval default null,
+    overlap text default 'skip',
+    starts_at timestamptz default null,
+    ends_at timestamptz default null
+) returns setof jobs_schedules
+language plpgsql volatile security definer rows 1
+set search_path from current
+as $$
+#variable_conflict use_column
+declare
+    v_new jobs_schedules;
+begin
+    perform _jobs_check_job(
+        jobs_schedule.job_type, jobs_schedule.queue, jobs_schedule.priority,
+        jobs_schedule.starts_at, null, jobs_schedule.max_retries, null, null,
+        jobs_schedule.backoff, null);
+    perform _jobs_check_schedule(
+        jobs_schedule.name, jobs_schedule.cron, jobs_schedule.every, jobs_schedule.timezone,
+        jobs_schedule.group_key, jobs_schedule.missed, jobs_schedule.missed_within,
+        jobs_schedule.overlap, jobs_schedule.starts_at, jobs_schedule.ends_at);
+    v_new.name := jobs_schedule.name;
+    v_new.job_type := jobs_schedule.job_type;
+    v_new.cron := jobs_schedule.cron;
+    v_new.every := jobs_schedule.every;
+    v_new.timezone := coalesce(jobs_schedule.timezone, 'UTC');
+    v_new.payload := coalesce(jobs_schedule.payload, '{}');
+    v_new.queue := coalesce(jobs_schedule.queue, 'default');
+    v_new.priority := coalesce(jobs_schedule.priority, 0);
+    v_new.max_retries := coalesce(jobs_schedule.max_retries, 3);
+    v_new.backoff := jobs_schedule.backoff;
+    v_new.group_key := jobs_schedule.group_key;
+    v_new.missed := coalesce(jobs_schedule.missed, 'latest');
+    v_new.missed_within := jobs_schedule.missed_within;
+    v_new.overlap := coalesce(jobs_schedule.overlap, 'skip');
+    v_new.starts_at := jobs_schedule.starts_at;
+    v_new.ends_at := jobs_schedule.ends_at;
+    v_new.created_at := clock_timestamp();
+    v_new.updated_at := v_new.created_at;
+    v_new.next_at := _jobs_schedule_next(v_new, v_new.created_at);
+    return query
+    insert into jobs_schedules as s select v_new.*
+    on conflict (name) do update
+    set job_type = excluded.job_type,
+        cron = excluded.cron,
+        every = excluded.every,
+        timezone = excluded.timezone,
+        payload = excluded.payload,
+        queue = excluded.queue,
+        priority = excluded.priority,
+        max_retries = excluded.max_retries,
+        backoff = excluded.backoff,
+        group_key = excluded.group_key,
+        missed = excluded.missed,
+        missed_within = excluded.missed_within,
+        overlap = excluded.overlap,
+        starts_at = excluded.starts_at,
+        ends_at = excluded.ends_at,
+        updated_at = excluded.updated_at,
+        error = null,
+        next_at = case
+            when (s.cron, s.every, s.timezone, s.starts_at, s.ends_at)
+                is distinct from (excluded.cron, excluded.every, excluded.timezone,
+                                  excluded.starts_at, excluded.ends_at)
+            then excluded.next_at
+            else s.next_at end
+    returning s.*;
+    perform _jobs_schedule_signal(jobs_schedule.name);
+end
+$$;
+
+comment on function jobs_schedule is
+    'makes a schedule, or changes the one of that name: what is left out gets its default';
+
+-- functions/schedules/jobs_schedule_pause.sql
+-- Two sessions cannot both win: the row is locked before it is read.
+create or replace function jobs_schedule_pause(name text) returns setof jobs_schedules
+language plpgsql volatile security definer rows 1
+set search_path from current
+as $$
+begin
+    perform _jobs_schedule_lock(name);
+    return query
+    update jobs_schedules s
+    set paused_at = coalesce(s.paused_at, clock_timestamp()), updated_at = clock_timestamp()
+    where s.name = jobs_schedule_pause.name
+    returning s.*;
+end
+$$;
+
+comment on function jobs_schedule_pause is 'pauses a schedule: its ticks pass, and are not missed';
+
+-- functions/schedules/jobs_schedule_resume.sql
+-- Two sessions cannot both win: the row is locked before it is read.
+create or replace function jobs_schedule_resume(name text) returns setof jobs_schedules
+language plpgsql volatile security definer rows 1
+set search_path from current
+as $$
+declare
+    v_schedule jobs_schedules := _jobs_schedule_lock(name);
+begin
+    return query
+    update jobs_schedules s
+    set next_at = case when s.paused_at is null then s.next_at
+            else _jobs_schedule_next(v_schedule, clock_timestamp()) end,
+        paused_at = null,
+        updated_at = clock_timestamp()
+    where s.name = jobs_schedule_resume.name
+    returning s.*;
+    perform _jobs_schedule_signal(name);
+end
+$$;
+
+comment on function jobs_schedule_resume is
+    'lets a paused schedule fire again, from its next tick on';
+
+-- functions/schedules/jobs_schedule_run.sql
+-- Two sessions cannot both win where the jobs of a schedule may not overlap: the schedule's row is
+-- locked, and the second one is given the job of the first.
+create or replace function jobs_schedule_run(name text) returns setof jobs
+language plpgsql volatile security definer rows 1
+set search_path from current
+as $$
+declare
+    v_schedule jobs_schedules := _jobs_schedule_lock(name);
+    v_job jobs;
+begin
+    select e.* into v_job from _jobs_schedule_enqueue(v_schedule, clock_timestamp()) e;
+    if v_job.id is null then
+        return query
+        select h.* from _jobs_key_holder(v_schedule.job_type, 'schedule/' || name) h;
+        return;
+    end if;
+    update jobs_schedules s
+    set last_at = clock_timestamp(), last_job_id = v_job.id, error = null
+    where s.name = jobs_schedule_run.name;
+    return next v_job;
+end
+$$;
+
+comment on function jobs_schedule_run is
+    'adds a job of a schedule now; returns the job in its way, where two may not overlap';
+
+-- functions/schedules/jobs_schedules_fire.sql
+-- Two sessions cannot both fire a tick: the second one skips the locked row, or reads its new next_at
+-- after the lock. The jobs and the new next_at commit together, so a session that is killed leaves
+-- the tick to the next one.
+--
+-- missed: a tick is missed if a later one is due too, or if it is a minute old. A schedule that cannot
+-- enqueue says why in its row and goes on to its next tick. One that waits too long for a lock stays
+-- due. Errors that concern no schedule (a deadlock, a full disk) end the whole call.
+create or replace function jobs_schedules_fire(max_schedules int default 100) returns setof jobs
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+set lock_timeout = '1s'
+as $$
+declare
+    c_late constant interval := '1 minute';
+    c_max_missed constant int := 1000;
+    v_now timestamptz := clock_timestamp();
+    v_schedule jobs_schedules;
+    v_next timestamptz;
+    v_next_is_known boolean;
+    v_ticks timestamptz[];
+    v_tick timestamptz;
+    v_jobs jobs[];
+    v_job jobs;
+    v_error text;
+begin
+    for v_schedule in
+        select s.* from jobs_schedules s
+        where s.paused_at is null and s.next_at is not null and s.next_at <= v_now
+        order by s.next_at
+        limit coalesce(max_schedules, 100)
+        for update skip locked
+    loop
+        v_error := null;
+        v_next_is_known := false;
+        -- Rows that were returned within the block would survive its error.
+        v_jobs := '{}';
+        begin
+            v_ticks := array[v_schedule.next_at];
+            v_next := _jobs_schedule_next(v_schedule, v_schedule.next_at);
+            if v_next <= v_now then
+                v_ticks := _jobs_schedule_ticks(v_schedule, v_now,
+                    case v_schedule.missed when 'all' then c_max_missed else 1 end);
+                v_next := _jobs_schedule_next(v_schedule, v_now);
+            end if;
+            v_next_is_known := true;
+            foreach v_tick in array v_ticks loop
+                continue when v_now - v_tick > v_schedule.missed_within
+                    or v_schedule.missed = 'none' and v_now - v_tick > c_late;
+                for v_job in select e.* from _jobs_schedule_enqueue(v_schedule, v_tick) e loop
+                    v_jobs := v_jobs || v_job;
+                    v_schedule.last_at := v_tick;
+                    v_schedule.last_job_id := v_job.id;
+                end loop;
+            end loop;
+        exception
+            when lock_not_available then
+                continue;
+            when transaction_rollback or insufficient_resources or operator_intervention
+                or system_error
+            then
+                raise;
+            when others then
+                v_error := sqlerrm;
+                v_jobs := '{}';
+                if not v_next_is_known then
+                    v_next := _jobs_after(v_now, c_late);
+                end if;
+        end;
+        update jobs_schedules s
+        set next_at = v_next,
+            last_at = case when v_error is null then v_schedule.last_at else s.last_at end,
+            last_job_id = case when v_error is null then v_schedule.last_job_id
+                else s.last_job_id end,
+            error = v_error
+        where s.name = v_schedule.name;
+        return query select j.* from unnest(v_jobs) j;
+    end loop;
+end
+$$;
+
+comment on function jobs_schedules_fire is
+    'enqueues the jobs of all schedules that are due, and sets when each is due next';
+
+-- functions/schedules/jobs_unschedule.sql
+-- Two sessions cannot both win: the row is locked before it is deleted.
+create or replace function jobs_unschedule(name text) returns setof jobs_schedules
+language plpgsql volatile security definer rows 1
+set search_path from current
+as $$
+begin
+    perform _jobs_schedule_lock(name);
+    return query
+    delete from jobs_schedules s where s.name = jobs_unschedule.name returning s.*;
+end
+$$;
+
+comment on function jobs_unschedule is 'removes a schedule; its jobs stay';
+
+-- functions/schedules/_jobs_check_schedule.sql
+create or replace function _jobs_check_schedule(
+    name text,
+    cron text,
+    every interval,
+    timezone text,
+    group_key text,
+    missed text,
+    missed_within interval,
+    overlap text,
+    starts_at timestamptz,
+    ends_at timestamptz
+) returns void
+language plpgsql stable
+set search_path from current
+as $$
+declare
+    v_problem text;
+begin
+    v_problem := case
+        when coalesce(octet_length(name), 0) not between 1 and 500
+            then 'name must have 1 to 500 bytes'
+        when num_nonnulls(cron, every) <> 1 then 'give either cron or every'
+        when extract(year from every) <> 0 or extract(month from every) <> 0
+            then format('every must have no months, not %s: for those give cron', every)
+        when every < '1 second' or every > '36500 days'
+            then format('every must be from 1 second to 100 years, not %s', every)
+        when octet_length(group_key) not between 1 and 512
+            then 'group_key must have 1 to 512 bytes'
+        when missed not in ('latest', 'all', 'none')
+            then format('missed must be latest, all or none, not %s', left(missed, 40))
+        when missed_within <= '0' or not _jobs_valid_delays(array[missed_within])
+            then format('missed_within must be above 0 and at most 100 years, not %s',
+                        missed_within)
+        when overlap not in ('skip', 'allow', 'replace')
+            then format('overlap must be skip, allow or replace, not %s', left(overlap, 40))
+        when not (ends_at >= '0001-01-02 00:00:00+00' and ends_at < '9999-12-31 00:00:00+00')
+            then format('ends_at must be a moment in the years 1 to 9999, not %s', ends_at)
+        when ends_at < starts_at then 'ends_at must not be before starts_at'
+    end;
+    if v_problem is not null then
+        raise exception using errcode = 'JQ003', message = v_problem;
+    end if;
+    perform _jobs_check_timezone(timezone);
+    if cron is not null then
+        perform _jobs_cron_fields(cron);
+    end if;
+end
+$$;
+
+comment on function _jobs_check_schedule is 'internal: raises if an argument is invalid';
+
 -- functions/schedules/_jobs_check_timezone.sql
 -- PostgreSQL itself takes abbreviations too, and anything that reads as a POSIX zone: XYZ+3. Only
 -- pg_timezone_names tells them apart, but to read all its files takes 50 ms. No name with a slash and
@@ -3672,6 +4065,157 @@ $$;
 
 comment on function _jobs_local_moments is
     'internal: the moments at which the clocks of a time zone show this';
+
+-- functions/schedules/_jobs_schedule_enqueue.sql
+-- overlap: `skip` and `replace` give the schedule's jobs one unique_key. With `skip` a job holds it
+-- until it ends, with `replace` while it waits.
+--
+-- Two sessions cannot both replace a waiting job: the row's lock comes before its new status.
+create or replace function _jobs_schedule_enqueue(schedule jobs_schedules, tick timestamptz)
+returns setof jobs
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+    v_key text := case when schedule.overlap <> 'allow' then 'schedule/' || schedule.name end;
+    v_job jobs;
+begin
+    if schedule.overlap = 'replace' then
+        select h.* into v_job from _jobs_key_holder(schedule.job_type, v_key) h
+        where h.status = 'pending' and h.unique_scope = 'pending';
+        if found then
+            update jobs j
+            set status = 'cancelled',
+                error = 'replaced by the next job of its schedule',
+                updated_at = clock_timestamp(),
+                finished_at = clock_timestamp()
+            where j.id = v_job.id and j.status = 'pending';
+        end if;
+    end if;
+    return query
+    insert into jobs as j (
+        job_type, payload, queue, priority, max_retries, backoff, group_key, unique_key,
+        unique_scope, headers)
+    values (
+        schedule.job_type, schedule.payload, schedule.queue, schedule.priority,
+        schedule.max_retries, schedule.backoff, schedule.group_key, v_key,
+        case schedule.overlap when 'replace' then 'pending' else 'live' end,
+        jsonb_build_object('pgjobs.schedule', schedule.name, 'pgjobs.scheduled_for', tick))
+    on conflict do nothing
+    returning j.*;
+end
+$$;
+
+comment on function _jobs_schedule_enqueue is
+    'internal: adds the job of one tick, unless the schedule''s overlap forbids it';
+
+-- functions/schedules/_jobs_schedule_lock.sql
+create or replace function _jobs_schedule_lock(name text) returns jobs_schedules
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+    v_schedule jobs_schedules;
+begin
+    select s.* into v_schedule from jobs_schedules s
+    where s.name = _jobs_schedule_lock.name
+    for update;
+    if not found then
+        raise exception using errcode = 'JQ001',
+            message = format('there is no schedule %s', coalesce(left(name, 100), 'null')),
+            hint = 'pgjobs schedule list shows all of them.';
+    end if;
+    return v_schedule;
+end
+$$;
+
+comment on function _jobs_schedule_lock is 'internal: locks a schedule and returns it, or raises';
+
+-- functions/schedules/_jobs_schedule_next.sql
+-- Ticks of `every` are multiples of it, counted from starts_at or from the year 1970, so that all
+-- who declare the same schedule mean the same moments. In whole microseconds: a float would drift.
+create or replace function _jobs_schedule_next(schedule jobs_schedules, after timestamptz)
+returns timestamptz
+language plpgsql stable
+set search_path from current
+as $$
+declare
+    c_day_us constant bigint := 86400000000;
+    v_after timestamptz := greatest(after, schedule.starts_at - interval '1 microsecond');
+    v_start timestamptz := coalesce(schedule.starts_at, 'epoch');
+    v_every_us bigint;
+    v_us bigint;
+    v_next timestamptz;
+begin
+    if schedule.cron is not null then
+        v_next := _jobs_cron_next(schedule.cron, v_after, schedule.timezone);
+    else
+        v_every_us := extract(epoch from schedule.every) * 1000000;
+        v_us := v_every_us * (1 + floor(
+            (extract(epoch from v_after) - extract(epoch from v_start)) * 1000000 / v_every_us));
+        v_next := _jobs_after(v_start, make_interval(days => (v_us / c_day_us)::int)
+                                       + (v_us % c_day_us) * interval '1 microsecond');
+    end if;
+    return case when v_next <= least(schedule.ends_at, '9999-12-30 00:00:00+00') then v_next end;
+end
+$$;
+
+comment on function _jobs_schedule_next is
+    'internal: the first tick of a schedule after a moment; null: none';
+
+-- functions/schedules/_jobs_schedule_signal.sql
+-- Tells workers, on commit, when a schedule is due that is new or was changed: they may sleep.
+create or replace function _jobs_schedule_signal(name text) returns void
+language sql volatile
+set search_path from current
+as $$
+select pg_notify(jobs_channel('jobs_signal'),
+                 'schedule ' || (extract(epoch from s.next_at) * 1000000)::bigint)
+from jobs_schedules s
+where s.name = _jobs_schedule_signal.name and s.paused_at is null and s.next_at is not null
+    and pg_notification_queue_usage() < 0.5
+$$;
+
+comment on function _jobs_schedule_signal is
+    'internal: tells workers when a schedule is due, so that they fire it at its moment';
+
+-- functions/schedules/_jobs_schedule_ticks.sql
+-- A schedule of every minute that nobody has fired for a year has half a million ticks. So this does
+-- not walk from the first one: it goes back from `until` in steps that double, until at least as
+-- many ticks as are wanted lie behind, and walks on from there.
+create or replace function _jobs_schedule_ticks(
+    schedule jobs_schedules,
+    until timestamptz,
+    max_ticks int
+) returns timestamptz[]
+language plpgsql stable
+set search_path from current
+as $$
+declare
+    v_first constant timestamptz := schedule.next_at;
+    v_step interval := interval '1 second';
+    v_after timestamptz;
+    v_tick timestamptz;
+    v_ticks timestamptz[];
+begin
+    loop
+        v_after := greatest(until - v_step, v_first - interval '1 microsecond');
+        v_ticks := '{}';
+        v_tick := v_after;
+        loop
+            v_tick := _jobs_schedule_next(schedule, v_tick);
+            exit when v_tick is null or v_tick > until;
+            v_ticks := v_ticks || v_tick;
+        end loop;
+        exit when cardinality(v_ticks) >= max_ticks or v_after < v_first;
+        v_step := v_step * 2;
+    end loop;
+    return v_ticks[greatest(1, cardinality(v_ticks) - max_ticks + 1):];
+end
+$$;
+
+comment on function _jobs_schedule_ticks is
+    'internal: the latest ticks of a schedule from next_at up to a moment, in order';
 
 -- functions/schedules/_jobs_utc_offset.sql
 -- PostgreSQL inlines this function, so it has no settings of its own. Its body names nothing that a
