@@ -130,12 +130,14 @@ set local search_path to :"schema", pg_temp;
 \ir functions/schedules/_jobs_cron_next.sql
 \ir functions/schedules/_jobs_gap_end.sql
 \ir functions/schedules/_jobs_local_moments.sql
+\ir functions/schedules/_jobs_schedule_due.sql
 \ir functions/schedules/_jobs_schedule_enqueue.sql
 \ir functions/schedules/_jobs_schedule_lock.sql
 \ir functions/schedules/_jobs_schedule_next.sql
 \ir functions/schedules/_jobs_schedule_signal.sql
 \ir functions/schedules/_jobs_schedule_ticks.sql
 \ir functions/schedules/_jobs_utc_offset.sql
+\ir functions/schedules/_jobs_worker_fire.sql
 -- functions/manage: what an operator does
 \ir functions/manage/jobs_cancel.sql
 \ir functions/manage/jobs_cleanup.sql

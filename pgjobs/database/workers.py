@@ -41,11 +41,12 @@ class Workers(Statements):
     ) -> Row | None:
         """Sends a tick; None: the worker is not registered any more.
 
-        Returns ``others_work``, ``may_be_silent``, ``due``, ``more``, and ``recovered``: the text
-        for ``as_recovered``.
+        Returns ``others_work``, ``may_be_silent``, ``due``, ``more``; ``recovered``: the text
+        for ``as_recovered``; ``fires_in``: the time until a schedule is due.
         """
         rows = await self._rows(
-            """select others_work, may_be_silent, due, more, recovered::text
+            """select others_work, may_be_silent, due, more, recovered::text,
+                fires_at - ticked_at as fires_in
             from {schema}._jobs_worker_tick($1::text, $2::boolean, $3::text[])""",
             worker, is_full, queues,
         )
@@ -76,3 +77,10 @@ class Workers(Statements):
         await self._rows(
             "select {schema}._jobs_worker_help($1::text, $2::text::jsonb)", worker, floors
         )
+
+    async def worker_fire(self) -> Row:
+        """Fires the schedules that are due; returns ``fired`` and ``fires_in``."""
+        rows = await self._rows(
+            "select fired, fires_at - fired_at as fires_in from {schema}._jobs_worker_fire()"
+        )
+        return rows[0]

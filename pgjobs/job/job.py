@@ -181,6 +181,18 @@ class Job(Generic[P]):
         return headers if isinstance(headers, dict) else {}
 
     @property
+    def schedule(self) -> str | None:
+        """The name of the schedule that enqueued the job."""
+        name = self.headers.get("pgjobs.schedule")
+        return name if isinstance(name, str) else None
+
+    @property
+    def scheduled_for(self) -> datetime | None:
+        """The moment for which its schedule enqueued the job: not when the job began."""
+        moment = self.headers.get("pgjobs.scheduled_for")
+        return datetime.fromisoformat(moment) if isinstance(moment, str) else None
+
+    @property
     def reference(self) -> tuple[str | None, int | str | None]:
         """The source entity: its type, and its id or key."""
         key = self.reference_id if self.reference_key is None else self.reference_key

@@ -33,6 +33,7 @@ WATCH_S = 0.15  # while producers may be silent
 FALLBACK_LOOK_AFTER_S = (0.1, 0.2)  # by workers that the signal did not pick
 POLL_AGAIN_AFTER_REFUSAL_S = 1.0
 RECOVER_AT_ONCE = 1_000
+FIRE_AGAIN_AFTER_S = 1.0  # while another worker fires what is due
 LEAVES_WITHIN_S = 1.0
 TRY_NAME_AGAIN_AFTER_S = 0.5  # often, because others find a worker dead whose name is free for 2 s
 OLD_SESSION_ENDS_AFTER_S = 30.0  # by the server's keepalives after 25 s
@@ -80,6 +81,7 @@ class Listener:
         self._lost = asyncio.Event()
         self._changed = asyncio.Event()
         self._next_tick = self._next_full_tick = self._next_watch = 0.0
+        self._next_fire = math.inf
         self._last_full_tick = 0.0
         self._others_work = True
         self._seen: str | None = None  # what the last watch returned
@@ -135,7 +137,9 @@ class Listener:
         """Changes modes, watches, ticks and reconnects; never returns."""
         while True:
             self._changed.clear()
-            next_step = min(self._next_watch, self._next_tick, self._next_full_tick)
+            next_step = min(
+                self._next_watch, self._next_tick, self._next_full_tick, self._next_fire
+            )
             is_due = self._lost.is_set() or self.mode is not self.wanted or self._needs_help
             if not is_due and self._now() < next_step:
                 with suppress(TimeoutError):
@@ -162,6 +166,8 @@ class Listener:
         if self._needs_help:
             self._needs_help, self._help_asked_at = False, self._now()
             await self._database.worker_help(self._worker, self._claimer.floors.for_look())
+        if self._now() >= self._next_fire:
+            await self._fire()
         if self._now() >= self._next_watch:
             await self._watch()
         if self._now() >= min(self._next_tick, self._next_full_tick):
@@ -229,6 +235,24 @@ class Listener:
             if row["others_poll"] and self.mode is Mode.LISTENING:
                 self.want(Mode.POLLING)
 
+    async def _fire(self) -> None:
+        """Fires the schedules that are due."""
+        # A signal that comes meanwhile may bring the next moment nearer.
+        self._next_fire = math.inf
+        try:
+            row = await self._database.worker_fire()
+        except BaseException:
+            self._next_fire = self._now() + FIRE_AGAIN_AFTER_S
+            raise
+        pause_s = 0.0 if row["fired"] else FIRE_AGAIN_AFTER_S
+        self._fire_in(row["fires_in"], at_least_s=pause_s)
+
+    def _fire_in(self, delay: timedelta | None, *, at_least_s: float = 0.0) -> None:
+        if delay is not None:
+            is_over = delay <= timedelta(0)
+            delay_s = at_least_s if is_over else delay.total_seconds()
+            self._next_fire = min(self._next_fire, self._now() + delay_s)
+
     async def _tick(self) -> None:
         is_full = self._now() >= self._next_full_tick
         if is_full:
@@ -261,6 +285,7 @@ class Listener:
             self._claimer.may_be_due_from(tick["due"])
         if tick["may_be_silent"]:
             self._next_watch = min(self._next_watch, now)
+        self._fire_in(tick["fires_in"])
 
     def _unregistered(self) -> None:
         """Others took this worker for dead, for example while its process was stopped."""
@@ -306,6 +331,11 @@ class Listener:
                 if first == "polling":
                     self._next_watch = 0.0
                     self._changed.set()
+            return
+        if first == "schedule":
+            # New or changed. The answer says how far away its moment is, by the server's clock.
+            self._next_fire = 0.0
+            self._changed.set()
             return
         levels, _, rest = rest.partition(" ")
         run_at, _, queue = rest.partition(" ")

@@ -168,6 +168,7 @@ begin
         $$),
         ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
         ('_jobs_retry_keyed', $$bigint[]$$, $$job_ids bigint[]$$),
+        ('_jobs_schedule_due', $$timestamp with time zone$$, $$$$),
         ('_jobs_schedule_enqueue', $$SETOF jobs$$, $$
             schedule jobs_schedules, tick timestamp with time zone
         $$),
@@ -215,12 +216,17 @@ begin
             worker text, job_ids bigint[], attempts integer[], lease interval,
             answer_within interval, registration bigint DEFAULT NULL::bigint
         $$),
+        ('_jobs_worker_fire', $$
+            TABLE(fired bigint, fires_at timestamp with time zone,
+            fired_at timestamp with time zone)
+        $$, $$$$),
         ('_jobs_worker_help', $$void$$, $$worker text, floors jsonb$$),
         ('_jobs_worker_mode', $$boolean$$, $$worker text, mode text$$),
         ('_jobs_worker_modes', $$TABLE(worker text, mode text)$$, $$$$),
         ('_jobs_worker_tick', $$
             TABLE(others_work boolean, may_be_silent boolean, due timestamp with time zone,
-            more boolean, recovered jsonb)
+            more boolean, recovered jsonb, fires_at timestamp with time zone,
+            ticked_at timestamp with time zone)
         $$, $$
             worker text, is_full boolean DEFAULT true, queues text[] DEFAULT NULL::text[]
         $$),

@@ -220,6 +220,7 @@ begin
         $$),
         ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
         ('_jobs_retry_keyed', $$bigint[]$$, $$job_ids bigint[]$$),
+        ('_jobs_schedule_due', $$timestamp with time zone$$, $$$$),
         ('_jobs_schedule_enqueue', $$SETOF jobs$$, $$
             schedule jobs_schedules, tick timestamp with time zone
         $$),
@@ -267,12 +268,17 @@ begin
             worker text, job_ids bigint[], attempts integer[], lease interval,
             answer_within interval, registration bigint DEFAULT NULL::bigint
         $$),
+        ('_jobs_worker_fire', $$
+            TABLE(fired bigint, fires_at timestamp with time zone,
+            fired_at timestamp with time zone)
+        $$, $$$$),
         ('_jobs_worker_help', $$void$$, $$worker text, floors jsonb$$),
         ('_jobs_worker_mode', $$boolean$$, $$worker text, mode text$$),
         ('_jobs_worker_modes', $$TABLE(worker text, mode text)$$, $$$$),
         ('_jobs_worker_tick', $$
             TABLE(others_work boolean, may_be_silent boolean, due timestamp with time zone,
-            more boolean, recovered jsonb)
+            more boolean, recovered jsonb, fires_at timestamp with time zone,
+            ticked_at timestamp with time zone)
         $$, $$
             worker text, is_full boolean DEFAULT true, queues text[] DEFAULT NULL::text[]
         $$),
@@ -3278,6 +3284,8 @@ comment on function _jobs_worker_modes is
 --
 -- queues: of the worker's, those in which a full tick looks for due jobs; null: all.
 --
+-- fires_at: when the next schedule is due; the caller fires it at that moment.
+--
 -- A suspect that waits for a worker without one is reported as due, because no signal is sent when
 -- a worker may take its next suspect.
 create or replace function _jobs_worker_tick(
@@ -3289,7 +3297,9 @@ create or replace function _jobs_worker_tick(
     may_be_silent boolean,
     due timestamptz,
     more boolean,
-    recovered jsonb
+    recovered jsonb,
+    fires_at timestamptz,
+    ticked_at timestamptz
 )
 language plpgsql volatile security definer
 set search_path from current
@@ -3343,6 +3353,8 @@ begin
                    and (v_me.job_types is null or j.job_type = any (v_me.job_types))
                order by j.queue, j.priority, j.run_at, j.id) c));
     due := case when due <= clock_timestamp() then due end;
+    fires_at := _jobs_schedule_due();
+    ticked_at := clock_timestamp();
     return next;
 end
 $$;
@@ -4066,6 +4078,22 @@ $$;
 comment on function _jobs_local_moments is
     'internal: the moments at which the clocks of a time zone show this';
 
+-- functions/schedules/_jobs_schedule_due.sql
+create or replace function _jobs_schedule_due() returns timestamptz
+language sql stable
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+select s.next_at from jobs_schedules s
+where s.paused_at is null and s.next_at is not null
+order by s.next_at
+limit 1
+$$;
+
+comment on function _jobs_schedule_due is 'internal: when a schedule is due next; null: none is';
+
 -- functions/schedules/_jobs_schedule_enqueue.sql
 -- overlap: `skip` and `replace` give the schedule's jobs one unique_key. With `skip` a job holds it
 -- until it ends, with `replace` while it waits.
@@ -4164,20 +4192,17 @@ comment on function _jobs_schedule_next is
     'internal: the first tick of a schedule after a moment; null: none';
 
 -- functions/schedules/_jobs_schedule_signal.sql
--- Tells workers, on commit, when a schedule is due that is new or was changed: they may sleep.
+-- Tells workers, on commit, that a schedule is new or was changed: they may sleep past its moment.
 create or replace function _jobs_schedule_signal(name text) returns void
 language sql volatile
 set search_path from current
 as $$
-select pg_notify(jobs_channel('jobs_signal'),
-                 'schedule ' || (extract(epoch from s.next_at) * 1000000)::bigint)
-from jobs_schedules s
-where s.name = _jobs_schedule_signal.name and s.paused_at is null and s.next_at is not null
-    and pg_notification_queue_usage() < 0.5
+select pg_notify(jobs_channel('jobs_signal'), 'schedule ' || name)
+where pg_notification_queue_usage() < 0.5
 $$;
 
 comment on function _jobs_schedule_signal is
-    'internal: tells workers when a schedule is due, so that they fire it at its moment';
+    'internal: tells workers that the next moment of a schedule may have come nearer';
 
 -- functions/schedules/_jobs_schedule_ticks.sql
 -- A schedule of every minute that nobody has fired for a year has half a million ticks. So this does
@@ -4226,6 +4251,29 @@ return (moment at time zone timezone) - (moment at time zone 'UTC');
 
 comment on function _jobs_utc_offset is
     'internal: how far the clocks of a time zone are ahead of UTC at a moment';
+
+-- functions/schedules/_jobs_worker_fire.sql
+-- A worker calls this at the moment of the next tick that it knows. All workers may: who comes second
+-- finds nothing due. fires_at: when a schedule is due next; it may be past, while another session
+-- fires it.
+create or replace function _jobs_worker_fire()
+returns table (fired bigint, fires_at timestamptz, fired_at timestamptz)
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+begin
+    fired := (select count(*) from jobs_schedules_fire());
+    fires_at := _jobs_schedule_due();
+    fired_at := clock_timestamp();
+    return next;
+end
+$$;
+
+comment on function _jobs_worker_fire is
+    'internal: fires schedules that are due; fires_at: when the next one is due';
 
 -- functions/manage: what an operator does
 -- functions/manage/jobs_cancel.sql

@@ -5,6 +5,8 @@
 --
 -- queues: of the worker's, those in which a full tick looks for due jobs; null: all.
 --
+-- fires_at: when the next schedule is due; the caller fires it at that moment.
+--
 -- A suspect that waits for a worker without one is reported as due, because no signal is sent when
 -- a worker may take its next suspect.
 create or replace function _jobs_worker_tick(
@@ -16,7 +18,9 @@ create or replace function _jobs_worker_tick(
     may_be_silent boolean,
     due timestamptz,
     more boolean,
-    recovered jsonb
+    recovered jsonb,
+    fires_at timestamptz,
+    ticked_at timestamptz
 )
 language plpgsql volatile security definer
 set search_path from current
@@ -70,6 +74,8 @@ begin
                    and (v_me.job_types is null or j.job_type = any (v_me.job_types))
                order by j.queue, j.priority, j.run_at, j.id) c));
     due := case when due <= clock_timestamp() then due end;
+    fires_at := _jobs_schedule_due();
+    ticked_at := clock_timestamp();
     return next;
 end
 $$;
