@@ -25,6 +25,7 @@ TABLES = frozenset(
     {
         "jobs",
         "jobs_queues",
+        "jobs_schedules",
         "jobs_worker_ticks",
         "jobs_workers",
         "pgjobs_migrations",

@@ -119,6 +119,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/schedules/jobs_cron_next.sql
 \ir functions/schedules/jobs_schedule.sql
 \ir functions/schedules/jobs_schedule_pause.sql
+\ir functions/schedules/jobs_schedule_preview.sql
 \ir functions/schedules/jobs_schedule_resume.sql
 \ir functions/schedules/jobs_schedule_run.sql
 \ir functions/schedules/jobs_schedules_fire.sql
@@ -136,6 +137,8 @@ set local search_path to :"schema", pg_temp;
 \ir functions/schedules/_jobs_schedule_next.sql
 \ir functions/schedules/_jobs_schedule_signal.sql
 \ir functions/schedules/_jobs_schedule_ticks.sql
+\ir functions/schedules/_jobs_schedules_declare.sql
+\ir functions/schedules/_jobs_schedules_diff.sql
 \ir functions/schedules/_jobs_utc_offset.sql
 \ir functions/schedules/_jobs_worker_fire.sql
 -- functions/manage: what an operator does
@@ -164,6 +167,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/doctor/jobs_doctor.sql
 \ir functions/doctor/_jobs_doctor_leases.sql
 \ir functions/doctor/_jobs_doctor_notify.sql
+\ir functions/doctor/_jobs_doctor_schedules.sql
 \ir functions/doctor/_jobs_doctor_schema.sql
 \ir functions/doctor/_jobs_doctor_vacuum.sql
 \ir functions/doctor/_jobs_doctor_workers.sql

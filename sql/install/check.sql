@@ -29,6 +29,7 @@ begin
         ('jobs_queues', 'r', '{queue, paused_at}'),
         ('jobs_workers', 'r', '{worker, queues, concurrency, polling_key}'),
         ('jobs_worker_ticks', 'r', '{worker, seen_at}'),
+        ('jobs_schedules', 'r', '{name, job_type, cron, every, next_at, paused_at, declared}'),
         ('jobs_stats', 'v', '{queue, job_type, status}'),
         ('jobs_list', 'v', '{id, queue, job_type, status}')
     ) as ours (relname, relkind, columns) using (relname)
@@ -49,8 +50,10 @@ begin
             and c.relname in ('ix_jobs_claim', 'ix_jobs_crashed', 'ix_jobs_unique_key',
                 'ix_jobs_job_type', 'ix_jobs_status', 'ix_jobs_status_type',
                 'ix_jobs_reference_id', 'ix_jobs_reference_type', 'ix_jobs_reference',
-                'ix_jobs_reference_key')
-            and i.indrelid is distinct from v_jobs
+                'ix_jobs_reference_key', 'ix_jobs_schedules_due')
+            and i.indrelid is distinct from case c.relname
+                when 'ix_jobs_schedules_due' then to_regclass(format('%I.jobs_schedules', v_schema))
+                else v_jobs end
         limit 1;
     end if;
 
@@ -89,7 +92,7 @@ begin
         from pg_class c
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
-                'jobs_stats', 'jobs_list',
+                'jobs_schedules', 'jobs_stats', 'jobs_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')
     ) o

@@ -76,6 +76,9 @@ begin
         ('_jobs_doctor_notify', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
+        ('_jobs_doctor_schedules', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
         ('_jobs_doctor_schema', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
@@ -180,6 +183,13 @@ begin
         ('_jobs_schedule_ticks', $$timestamp with time zone[]$$, $$
             schedule jobs_schedules, until timestamp with time zone, max_ticks integer
         $$),
+        ('_jobs_schedules_declare', $$SETOF text$$, $$
+            app text, schedules jsonb, is_newest boolean DEFAULT false
+        $$),
+        ('_jobs_schedules_diff', $$
+            TABLE(name text, verdict text, definition jsonb, declared jsonb,
+            declared_at timestamp with time zone, is_changed_by_hand boolean)
+        $$, $$app text, schedules jsonb$$),
         ('_jobs_search', $$TABLE(job_id bigint, matches boolean)$$, $$
             statuses text[] DEFAULT NULL::text[], job_types text[] DEFAULT NULL::text[],
             queues text[] DEFAULT NULL::text[], reference_type text DEFAULT NULL::text,
@@ -217,7 +227,7 @@ begin
             answer_within interval, registration bigint DEFAULT NULL::bigint
         $$),
         ('_jobs_worker_fire', $$
-            TABLE(fired bigint, fires_at timestamp with time zone,
+            TABLE(fired boolean, fires_at timestamp with time zone,
             fired_at timestamp with time zone)
         $$, $$$$),
         ('_jobs_worker_help', $$void$$, $$worker text, floors jsonb$$),
@@ -331,6 +341,13 @@ begin
             ends_at timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('jobs_schedule_pause', $$SETOF jobs_schedules$$, $$name text$$),
+        ('jobs_schedule_preview', $$
+            TABLE(at timestamp with time zone, local_time timestamp without time zone)
+        $$, $$
+            name text DEFAULT NULL::text, cron text DEFAULT NULL::text,
+            every interval DEFAULT NULL::interval, timezone text DEFAULT 'UTC'::text,
+            ticks integer DEFAULT 5
+        $$),
         ('jobs_schedule_resume', $$SETOF jobs_schedules$$, $$name text$$),
         ('jobs_schedule_run', $$SETOF jobs$$, $$name text$$),
         ('jobs_schedules_fire', $$SETOF jobs$$, $$max_schedules integer DEFAULT 100$$),

@@ -214,7 +214,7 @@ create table if not exists jobs_schedules (
     paused_at jobs_moment,
     next_at jobs_moment,
     last_at jobs_moment,
-    last_job_id bigint,
+    recent_job_ids bigint[] not null default '{}',
     error text,
     declared jsonb,
     created_at jobs_moment not null default clock_timestamp(),
@@ -300,6 +300,27 @@ comment on column jobs_workers.listening_key is
     'advisory lock that the session holds in mode listening; another key at each start';
 comment on column jobs_workers.polling_key is
     'advisory lock that the session holds in mode polling; another key at each start';
+comment on table jobs_schedules is
+    'pgjobs: what the clock enqueues. Change it by jobs_schedule and its kin.';
+comment on column jobs_schedules.name is 'the schedule''s name';
+comment on column jobs_schedules.cron is 'five fields, or @daily and the like; null: see every';
+comment on column jobs_schedules.every is
+    'time between two ticks, counted from starts_at or from 1970; null: see cron';
+comment on column jobs_schedules.timezone is 'whose clocks cron means';
+comment on column jobs_schedules.missed is
+    'which ticks are made up for after nobody could fire: latest, all or none';
+comment on column jobs_schedules.missed_within is 'older ticks are not made up for; null: no limit';
+comment on column jobs_schedules.overlap is
+    'at a tick while the last job has not ended: skip it, allow both, or replace what waits';
+comment on column jobs_schedules.starts_at is 'no tick before; null: no limit';
+comment on column jobs_schedules.ends_at is 'no tick after; null: no limit';
+comment on column jobs_schedules.paused_at is 'since when its ticks pass unused; null: not paused';
+comment on column jobs_schedules.next_at is 'the next tick; null: none is left';
+comment on column jobs_schedules.last_at is 'the latest tick that gave a job';
+comment on column jobs_schedules.recent_job_ids is 'its four latest jobs, the newest first';
+comment on column jobs_schedules.error is 'why the latest tick gave no job; null: it could';
+comment on column jobs_schedules.declared is
+    'what code declared last, which app and when, and what code declared before';
 comment on table jobs_worker_ticks is
     'pgjobs: when each worker was seen; apart from jobs_workers because it changes often';
 comment on column jobs_worker_ticks.seen_at is 'last start or tick';

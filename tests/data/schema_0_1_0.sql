@@ -128,6 +128,9 @@ begin
         ('_jobs_doctor_notify', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
+        ('_jobs_doctor_schedules', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
         ('_jobs_doctor_schema', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
@@ -232,6 +235,13 @@ begin
         ('_jobs_schedule_ticks', $$timestamp with time zone[]$$, $$
             schedule jobs_schedules, until timestamp with time zone, max_ticks integer
         $$),
+        ('_jobs_schedules_declare', $$SETOF text$$, $$
+            app text, schedules jsonb, is_newest boolean DEFAULT false
+        $$),
+        ('_jobs_schedules_diff', $$
+            TABLE(name text, verdict text, definition jsonb, declared jsonb,
+            declared_at timestamp with time zone, is_changed_by_hand boolean)
+        $$, $$app text, schedules jsonb$$),
         ('_jobs_search', $$TABLE(job_id bigint, matches boolean)$$, $$
             statuses text[] DEFAULT NULL::text[], job_types text[] DEFAULT NULL::text[],
             queues text[] DEFAULT NULL::text[], reference_type text DEFAULT NULL::text,
@@ -269,7 +279,7 @@ begin
             answer_within interval, registration bigint DEFAULT NULL::bigint
         $$),
         ('_jobs_worker_fire', $$
-            TABLE(fired bigint, fires_at timestamp with time zone,
+            TABLE(fired boolean, fires_at timestamp with time zone,
             fired_at timestamp with time zone)
         $$, $$$$),
         ('_jobs_worker_help', $$void$$, $$worker text, floors jsonb$$),
@@ -383,6 +393,13 @@ begin
             ends_at timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('jobs_schedule_pause', $$SETOF jobs_schedules$$, $$name text$$),
+        ('jobs_schedule_preview', $$
+            TABLE(at timestamp with time zone, local_time timestamp without time zone)
+        $$, $$
+            name text DEFAULT NULL::text, cron text DEFAULT NULL::text,
+            every interval DEFAULT NULL::interval, timezone text DEFAULT 'UTC'::text,
+            ticks integer DEFAULT 5
+        $$),
         ('jobs_schedule_resume', $$SETOF jobs_schedules$$, $$name text$$),
         ('jobs_schedule_run', $$SETOF jobs$$, $$name text$$),
         ('jobs_schedules_fire', $$SETOF jobs$$, $$max_schedules integer DEFAULT 100$$),
@@ -436,6 +453,7 @@ begin
         ('jobs_queues', 'r', '{queue, paused_at}'),
         ('jobs_workers', 'r', '{worker, queues, concurrency, polling_key}'),
         ('jobs_worker_ticks', 'r', '{worker, seen_at}'),
+        ('jobs_schedules', 'r', '{name, job_type, cron, every, next_at, paused_at, declared}'),
         ('jobs_stats', 'v', '{queue, job_type, status}'),
         ('jobs_list', 'v', '{id, queue, job_type, status}')
     ) as ours (relname, relkind, columns) using (relname)
@@ -456,8 +474,10 @@ begin
             and c.relname in ('ix_jobs_claim', 'ix_jobs_crashed', 'ix_jobs_unique_key',
                 'ix_jobs_job_type', 'ix_jobs_status', 'ix_jobs_status_type',
                 'ix_jobs_reference_id', 'ix_jobs_reference_type', 'ix_jobs_reference',
-                'ix_jobs_reference_key')
-            and i.indrelid is distinct from v_jobs
+                'ix_jobs_reference_key', 'ix_jobs_schedules_due')
+            and i.indrelid is distinct from case c.relname
+                when 'ix_jobs_schedules_due' then to_regclass(format('%I.jobs_schedules', v_schema))
+                else v_jobs end
         limit 1;
     end if;
 
@@ -496,7 +516,7 @@ begin
         from pg_class c
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
-                'jobs_stats', 'jobs_list',
+                'jobs_schedules', 'jobs_stats', 'jobs_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')
     ) o
@@ -858,7 +878,7 @@ create table if not exists jobs_schedules (
     paused_at jobs_moment,
     next_at jobs_moment,
     last_at jobs_moment,
-    last_job_id bigint,
+    recent_job_ids bigint[] not null default '{}',
     error text,
     declared jsonb,
     created_at jobs_moment not null default clock_timestamp(),
@@ -944,6 +964,27 @@ comment on column jobs_workers.listening_key is
     'advisory lock that the session holds in mode listening; another key at each start';
 comment on column jobs_workers.polling_key is
     'advisory lock that the session holds in mode polling; another key at each start';
+comment on table jobs_schedules is
+    'pgjobs: what the clock enqueues. Change it by jobs_schedule and its kin.';
+comment on column jobs_schedules.name is 'the schedule''s name';
+comment on column jobs_schedules.cron is 'five fields, or @daily and the like; null: see every';
+comment on column jobs_schedules.every is
+    'time between two ticks, counted from starts_at or from 1970; null: see cron';
+comment on column jobs_schedules.timezone is 'whose clocks cron means';
+comment on column jobs_schedules.missed is
+    'which ticks are made up for after nobody could fire: latest, all or none';
+comment on column jobs_schedules.missed_within is 'older ticks are not made up for; null: no limit';
+comment on column jobs_schedules.overlap is
+    'at a tick while the last job has not ended: skip it, allow both, or replace what waits';
+comment on column jobs_schedules.starts_at is 'no tick before; null: no limit';
+comment on column jobs_schedules.ends_at is 'no tick after; null: no limit';
+comment on column jobs_schedules.paused_at is 'since when its ticks pass unused; null: not paused';
+comment on column jobs_schedules.next_at is 'the next tick; null: none is left';
+comment on column jobs_schedules.last_at is 'the latest tick that gave a job';
+comment on column jobs_schedules.recent_job_ids is 'its four latest jobs, the newest first';
+comment on column jobs_schedules.error is 'why the latest tick gave no job; null: it could';
+comment on column jobs_schedules.declared is
+    'what code declared last, which app and when, and what code declared before';
 comment on table jobs_worker_ticks is
     'pgjobs: when each worker was seen; apart from jobs_workers because it changes often';
 comment on column jobs_worker_ticks.seen_at is 'last start or tick';
@@ -3472,12 +3513,13 @@ comment on function _jobs_workers_gone is
 
 -- functions/schedules: what is enqueued by the clock
 -- functions/schedules/jobs_cron_next.sql
+-- Acts as its owner, so that who calls it needs no right to call what it calls.
 create or replace function jobs_cron_next(
     cron text,
     after timestamptz default null,
     timezone text default 'UTC'
 ) returns timestamptz
-language plpgsql stable
+language plpgsql stable security definer
 set search_path from current
 as $$
 declare
@@ -3550,6 +3592,7 @@ begin
     v_new.overlap := coalesce(jobs_schedule.overlap, 'skip');
     v_new.starts_at := jobs_schedule.starts_at;
     v_new.ends_at := jobs_schedule.ends_at;
+    v_new.recent_job_ids := '{}';
     v_new.created_at := clock_timestamp();
     v_new.updated_at := v_new.created_at;
     v_new.next_at := _jobs_schedule_next(v_new, v_new.created_at);
@@ -3605,6 +3648,52 @@ $$;
 
 comment on function jobs_schedule_pause is 'pauses a schedule: its ticks pass, and are not missed';
 
+-- functions/schedules/jobs_schedule_preview.sql
+-- Acts as its owner, because an observer may not read the payloads in jobs_schedules.
+create or replace function jobs_schedule_preview(
+    name text default null,
+    cron text default null,
+    every interval default null,
+    timezone text default 'UTC',
+    ticks int default 5
+) returns table (at timestamptz, local_time timestamp)
+language plpgsql stable security definer
+set search_path from current
+as $$
+declare
+    v_schedule jobs_schedules;
+begin
+    if ticks is null or ticks not between 0 and 1000 then
+        raise exception using errcode = 'JQ003',
+            message = format('ticks must be from 0 to 1000, not %s', coalesce(ticks::text, 'null'));
+    end if;
+    if name is not null then
+        select s.* into v_schedule from jobs_schedules s where s.name = jobs_schedule_preview.name;
+        if not found then
+            raise exception using errcode = 'JQ001',
+                message = format('there is no schedule %s', left(name, 100)),
+                hint = 'pgjobs schedule list shows all of them.';
+        end if;
+    else
+        perform _jobs_check_schedule('preview', cron, every, timezone, null, 'latest', null, 'skip',
+                                     null, null);
+        v_schedule.cron := cron;
+        v_schedule.every := every;
+        v_schedule.timezone := coalesce(timezone, 'UTC');
+    end if;
+    at := clock_timestamp();
+    for v_tick in 1 .. ticks loop
+        at := _jobs_schedule_next(v_schedule, at);
+        exit when at is null;
+        local_time := at at time zone v_schedule.timezone;
+        return next;
+    end loop;
+end
+$$;
+
+comment on function jobs_schedule_preview is
+    'the next ticks of a schedule, or of what would be one, also as its time zone''s clocks show them';
+
 -- functions/schedules/jobs_schedule_resume.sql
 -- Two sessions cannot both win: the row is locked before it is read.
 create or replace function jobs_schedule_resume(name text) returns setof jobs_schedules
@@ -3647,7 +3736,9 @@ begin
         return;
     end if;
     update jobs_schedules s
-    set last_at = clock_timestamp(), last_job_id = v_job.id, error = null
+    set last_at = clock_timestamp(),
+        recent_job_ids = (v_job.id || s.recent_job_ids)[1:4],
+        error = null
     where s.name = jobs_schedule_run.name;
     return next v_job;
 end
@@ -3676,6 +3767,7 @@ as $$
 declare
     c_late constant interval := '1 minute';
     c_max_missed constant int := 1000;
+    c_recent constant int := 4;
     v_now timestamptz := clock_timestamp();
     v_schedule jobs_schedules;
     v_next timestamptz;
@@ -3712,7 +3804,7 @@ begin
                 for v_job in select e.* from _jobs_schedule_enqueue(v_schedule, v_tick) e loop
                     v_jobs := v_jobs || v_job;
                     v_schedule.last_at := v_tick;
-                    v_schedule.last_job_id := v_job.id;
+                    v_schedule.recent_job_ids := (v_job.id || v_schedule.recent_job_ids)[1:c_recent];
                 end loop;
             end loop;
         exception
@@ -3732,8 +3824,8 @@ begin
         update jobs_schedules s
         set next_at = v_next,
             last_at = case when v_error is null then v_schedule.last_at else s.last_at end,
-            last_job_id = case when v_error is null then v_schedule.last_job_id
-                else s.last_job_id end,
+            recent_job_ids = case when v_error is null then v_schedule.recent_job_ids
+                else s.recent_job_ids end,
             error = v_error
         where s.name = v_schedule.name;
         return query select j.* from unnest(v_jobs) j;
@@ -4242,6 +4334,107 @@ $$;
 comment on function _jobs_schedule_ticks is
     'internal: the latest ticks of a schedule from next_at up to a moment, in order';
 
+-- functions/schedules/_jobs_schedules_declare.sql
+-- Makes and changes schedules as the code of an app declares them, by the verdicts of
+-- _jobs_schedules_diff: those that are new or changed, and with is_newest the older ones too.
+--
+-- Two workers cannot both win: the verdict is given after the lock. They lock in the same order.
+create or replace function _jobs_schedules_declare(
+    app text,
+    schedules jsonb,
+    is_newest boolean default false
+) returns setof text
+language plpgsql volatile security definer
+set search_path from current
+as $$
+declare
+    c_former_kept constant text := '$[last - 99 to last]';
+    v_item jsonb;
+    v_name text;
+    v_definition jsonb;
+    v_declared jsonb;
+begin
+    for v_item in
+        select i.item from jsonb_array_elements(schedules) i(item) order by i.item ->> 'name'
+    loop
+        v_name := v_item ->> 'name';
+        v_definition := v_item - 'name';
+        v_declared := null;
+        select s.declared into v_declared from jobs_schedules s where s.name = v_name for update;
+        continue when v_declared -> 'definition' = v_definition
+            or (v_declared -> 'former' ? md5(v_definition::text) and not is_newest);
+        begin
+            perform s.name
+            from jsonb_to_record(v_item) d(
+                name text, job_type text, cron text, every interval, timezone text, queue text,
+                priority int, max_retries int, backoff interval[], group_key text, missed text,
+                missed_within interval, overlap text, starts_at timestamptz, ends_at timestamptz)
+            cross join lateral jobs_schedule(
+                d.name, d.job_type, d.cron, d.every, d.timezone, v_item -> 'payload', d.queue,
+                d.priority, d.max_retries, d.backoff, d.group_key, d.missed, d.missed_within,
+                d.overlap, d.starts_at, d.ends_at) s;
+        exception when sqlstate 'JQ003' then
+            raise exception using errcode = 'JQ003',
+                message = format('schedule %s: %s', left(v_name, 100), sqlerrm);
+        end;
+        update jobs_schedules s
+        set declared = jsonb_build_object(
+            'app', app, 'at', s.updated_at, 'definition', v_definition,
+            'former', jsonb_path_query_array(
+                coalesce(v_declared -> 'former', '[]') - md5(v_definition::text)
+                    || coalesce(to_jsonb(md5((v_declared -> 'definition')::text)), '[]'),
+                c_former_kept::jsonpath))
+        where s.name = v_name;
+        return next v_name;
+    end loop;
+end
+$$;
+
+comment on function _jobs_schedules_declare is
+    'internal: makes and changes schedules as code declares them; returns the names of those';
+
+-- functions/schedules/_jobs_schedules_diff.sql
+-- schedules: what the code of an app declares, an array of objects with the arguments of
+-- jobs_schedule. What code declared last is kept in the row, beside what the row holds now, so a
+-- change by hand is no difference. verdict:
+--
+-- - new: no schedule has the name. changed: the code declares it otherwise than code last did.
+-- - older: code declared it like this once, and otherwise later. So this code is an older version,
+--   or an older one is wanted back: nobody but a person knows.
+-- - same. undeclared: this app declared it once, and does so no more.
+create or replace function _jobs_schedules_diff(app text, schedules jsonb)
+returns table (
+    name text,
+    verdict text,
+    definition jsonb,
+    declared jsonb,
+    declared_at timestamptz,
+    is_changed_by_hand boolean
+)
+language sql stable security definer
+set search_path from current
+as $$
+with defined as (
+    select i.item ->> 'name' as name, i.item - 'name' as definition
+    from jsonb_array_elements(_jobs_schedules_diff.schedules) i(item)
+)
+select coalesce(d.name, s.name), case
+        when s.name is null then 'new'
+        when d.name is null then 'undeclared'
+        when s.declared -> 'definition' = d.definition then 'same'
+        when s.declared -> 'former' ? md5(d.definition::text) then 'older'
+        else 'changed' end,
+    d.definition, s.declared -> 'definition', (s.declared ->> 'at')::timestamptz,
+    coalesce((s.declared ->> 'at')::timestamptz <> s.updated_at, s.name is not null)
+from defined d
+full join jobs_schedules s on s.name = d.name
+where d.name is not null or s.declared ->> 'app' = _jobs_schedules_diff.app
+order by 1
+$$;
+
+comment on function _jobs_schedules_diff is
+    'internal: how the schedules that code declares differ from those that code declared last';
+
 -- functions/schedules/_jobs_utc_offset.sql
 -- PostgreSQL inlines this function, so it has no settings of its own. Its body names nothing that a
 -- search_path could change.
@@ -4254,19 +4447,26 @@ comment on function _jobs_utc_offset is
 
 -- functions/schedules/_jobs_worker_fire.sql
 -- A worker calls this at the moment of the next tick that it knows. All workers may: who comes second
--- finds nothing due. fires_at: when a schedule is due next; it may be past, while another session
--- fires it.
+-- finds nothing due. fires_at: when a schedule is due next. It may be past: more are due than one
+-- call fires, or another session fires it at this moment; then `fired` is false.
 create or replace function _jobs_worker_fire()
-returns table (fired bigint, fires_at timestamptz, fired_at timestamptz)
+returns table (fired boolean, fires_at timestamptz, fired_at timestamptz)
 language plpgsql volatile security definer
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_sort = off
 as $$
+declare
+    v_was_due_at timestamptz := _jobs_schedule_due();
 begin
-    fired := (select count(*) from jobs_schedules_fire());
-    fires_at := _jobs_schedule_due();
+    if v_was_due_at <= clock_timestamp() then
+        perform from jobs_schedules_fire();
+        fires_at := _jobs_schedule_due();
+    else
+        fires_at := v_was_due_at;
+    end if;
+    fired := fires_at is distinct from v_was_due_at;
     fired_at := clock_timestamp();
     return next;
 end
@@ -4402,14 +4602,20 @@ declare
     c_worker constant text[] := '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
         'jobs_complete_many,jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,'
         '_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
-        'jobs_start,_jobs_worker_beat,_jobs_worker_help,_jobs_worker_mode,jobs_worker_start,'
-        'jobs_worker_stop,_jobs_worker_tick,_jobs_worker_watch}';
-    c_observer constant text[] := '{jobs_counts,_jobs_counts,jobs_doctor,_jobs_doctor_leases,'
-        '_jobs_doctor_notify,_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,'
-        '_jobs_ids_behind,jobs_list,_jobs_objects_of_strangers,jobs_queues,_jobs_rates,_jobs_search,'
-        'jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_workers}';
+        'jobs_schedules_fire,_jobs_schedules_diff,jobs_start,_jobs_worker_beat,_jobs_worker_fire,'
+        '_jobs_worker_help,_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
+        '_jobs_worker_watch}';
+    c_observer constant text[] := '{jobs_counts,_jobs_counts,jobs_cron_next,jobs_doctor,'
+        '_jobs_doctor_leases,_jobs_doctor_notify,_jobs_doctor_schedules,_jobs_doctor_schema,'
+        '_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_ids_behind,jobs_list,'
+        '_jobs_objects_of_strangers,jobs_queues,_jobs_rates,jobs_schedule_preview,'
+        '_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_workers}';
     c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_pause,'
-        'jobs_recover,jobs_resume,jobs_retry,jobs_retry_many}';
+        'jobs_recover,jobs_resume,jobs_retry,jobs_retry_many,jobs_schedule,jobs_schedule_pause,'
+        'jobs_schedule_resume,jobs_schedule_run,jobs_schedules,_jobs_schedules_declare,'
+        '_jobs_schedules_diff,jobs_schedules_fire,jobs_unschedule}';
+    -- What an observer may not read of a schedule: an error may quote the payload.
+    c_hidden constant text[] := '{payload,declared,error}';
     v_schema constant text := current_schema();
     v_owner constant oid := (select c.relowner from pg_class c where c.oid = 'jobs'::regclass);
     v_names text[] := case as_what when 'producer' then c_producer when 'worker' then c_worker
@@ -4470,6 +4676,13 @@ begin
         from pg_class c
         where c.relnamespace = quote_ident(v_schema)::regnamespace and c.relkind in ('r', 'v')
             and c.relname = any (v_names)
+        union all
+        select format('select (%s) on jobs_schedules',
+                      string_agg(quote_ident(a.attname), ', ' order by a.attnum))
+        from pg_attribute a
+        where as_what = 'observer' and a.attrelid = 'jobs_schedules'::regclass and a.attnum > 0
+            and not a.attisdropped and a.attname <> all (c_hidden)
+        having count(*) > 0
     loop
         execute format('grant %s to %I', v_grant, role_name);
     end loop;
@@ -5366,6 +5579,8 @@ from (
     union all
     select w.* from _jobs_doctor_workers() w
     union all
+    select c.* from _jobs_doctor_schedules() c
+    union all
     select v.* from _jobs_doctor_vacuum() v
     union all
     select n.* from _jobs_doctor_notify() n
@@ -5451,6 +5666,100 @@ $$;
 
 comment on function _jobs_doctor_notify is
     'internal: the doctor''s check of the queue of notifications, which all databases share';
+
+-- functions/doctor/_jobs_doctor_schedules.sql
+-- Acts as its owner, because an observer may not read the payloads in jobs_schedules.
+create or replace function _jobs_doctor_schedules()
+returns table (check_name text, verdict text, detail text, advice text)
+language sql volatile security definer
+set search_path from current
+as $$
+with active as (
+    select s.* from jobs_schedules s where s.paused_at is null and s.next_at is not null
+), late as (
+    select s.name, clock_timestamp() - s.next_at as age
+    from active s where s.next_at < clock_timestamp() - interval '1 minute'
+), connected as (
+    select w.queues, w.job_types
+    from jobs_workers w
+    join _jobs_worker_modes() m on m.worker = w.worker
+    where m.mode <> 'gone'
+), unserved as (
+    select s.name, s.job_type, s.queue from active s
+    where exists (select from connected)
+        and not exists (
+            select from connected c
+            where s.queue = any (c.queues)
+                and (c.job_types is null or s.job_type = any (c.job_types)))
+), runs as (
+    -- A job that is deleted has mostly been completed.
+    select s.name, s.overlap, r.place, coalesce(j.status, 'completed') as status,
+        j.started_at is null as is_unstarted,
+        row_number() over (partition by s.name, j.status in ('pending', 'processing') is true
+                           order by r.place) as place_among_such
+    from active s
+    cross join lateral unnest(s.recent_job_ids) with ordinality r(job_id, place)
+    left join jobs j on j.id = r.job_id
+), ended as (
+    select r.* from runs r where r.status not in ('pending', 'processing')
+), failing as (
+    select e.name from ended e
+    where e.place_among_such <= 3
+    group by 1
+    having count(*) filter (where e.status = 'failed') = 3
+), starving as (
+    -- Three ticks have passed since that of the job that is in the way.
+    select s.name from active s
+    join runs r on r.name = s.name and r.place = 1 and r.status in ('pending', 'processing')
+    cross join lateral (select _jobs_schedule_next(s, s.last_at) as at) first
+    cross join lateral (select _jobs_schedule_next(s, first.at) as at) second
+    where s.overlap = 'skip' and _jobs_schedule_next(s, second.at) <= clock_timestamp()
+    union
+    select e.name from ended e
+    where e.overlap = 'replace' and e.place_among_such <= 3
+    group by 1
+    having count(*) filter (where e.status = 'cancelled' and e.is_unstarted) = 3
+)
+select 'overdue schedules',
+    case when count(*) = 0 then 'ok' when max(l.age) < '10 minutes' then 'warn' else 'bad' end,
+    coalesce(string_agg(format('%s (for %s)', l.name, date_trunc('second', l.age)), ', '
+                        order by l.name), 'none'),
+    'any running worker fires them: pgjobs worker MODULE:APP; without one: '
+        'select count(*) from jobs_schedules_fire()'
+from late l
+union all
+select 'schedules without a handler',
+    case when count(*) > 0 then 'bad' else 'ok' end,
+    coalesce(string_agg(format('%s (%s in queue %s)', u.name, u.job_type, u.queue), ', '
+                        order by u.name), 'none'),
+    'start a worker that serves the queue and has a handler for the type, or pgjobs schedule '
+        'remove NAME'
+from unserved u
+union all
+select 'schedules whose jobs fail',
+    case when count(*) > 0 then 'bad' else 'ok' end,
+    coalesce(string_agg(f.name, ', ' order by f.name), 'none'),
+    'the last three runs failed: read why (pgjobs list --status failed), mend the handler, then '
+        'pgjobs schedule run NAME'
+from failing f
+union all
+select 'schedules that skip themselves',
+    case when count(*) > 0 then 'warn' else 'ok' end,
+    coalesce(string_agg(s.name, ', ' order by s.name), 'none'),
+    'their jobs wait or run for longer than the time between two ticks: start more workers, run '
+        'them less often, or let them overlap (--overlap allow)'
+from starving s
+union all
+select 'schedules with an error',
+    case when count(*) > 0 then 'bad' else 'ok' end,
+    coalesce(string_agg(case when _jobs_may_read() then format('%s (%s)', s.name, left(s.error, 200))
+                             else s.name end, ', ' order by s.name), 'none'),
+    'no job was added at the last tick: change the schedule (pgjobs schedule add), or remove it'
+from active s where s.error is not null
+$$;
+
+comment on function _jobs_doctor_schedules is
+    'internal: the doctor''s checks of schedules and of their latest jobs';
 
 -- functions/doctor/_jobs_doctor_schema.sql
 create or replace function _jobs_doctor_schema()

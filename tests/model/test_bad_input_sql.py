@@ -20,7 +20,9 @@ FUNCTIONS = [
     "jobs_channel", "_jobs_next_due", "_jobs_reconcile", "_jobs_recover_own", "_jobs_worker_beat",
     "_jobs_worker_help", "_jobs_worker_mode", "_jobs_worker_tick", "_jobs_worker_watch",
     "_jobs_end_attempts", "_jobs_claimed", "_jobs_is_new", "jobs_counts", "_jobs_counts",
-    "_jobs_rates", "_jobs_search",
+    "_jobs_rates", "_jobs_search", "jobs_cron_next", "jobs_schedule", "jobs_schedule_pause",
+    "jobs_schedule_preview", "jobs_schedule_resume", "jobs_schedule_run",
+    "jobs_schedules_fire", "jobs_unschedule", "_jobs_schedules_declare", "_jobs_schedules_diff",
 ]
 CLAIM_ALL = "select * from jobs_claim('z', array(select distinct queue from jobs), 100)"
 DELETES = {"jobs_cleanup", "jobs_complete_many"}
@@ -42,6 +44,7 @@ def populate(conn: Conn) -> None:
         " values ('t', 'completed', 1, 'yesterday'), ('t', 'failed', 1, 'yesterday'),"
         " ('t', 'cancelled', 1, 'yesterday')"
     )
+    conn.execute("select jobs_schedule('nightly', 't', '0 3 * * *')")
 
 
 def signature(conn: Conn, function: str) -> dict[str, str]:

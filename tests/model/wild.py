@@ -53,6 +53,14 @@ KNOWN = {
     "statuses": ["completed", "failed", "cancelled"],
     "as_what": ["producer"],
     "role_name": ["nobody"],
+    "name": ["nightly"],
+    "cron": ["0 3 * * *"],
+    "timezone": ["UTC", "Europe/Berlin"],
+    "missed": ["latest", "all", "none"],
+    "overlap": ["skip", "allow", "replace"],
+    "ticks": ["5"],
+    "schedules": ['[{"name": "nightly", "job_type": "t", "cron": "@daily"}]'],
+    "group_key": ["g"],
     "concurrency": ["1"],
 }
 

@@ -19,33 +19,39 @@ WORKER = {
     "jobs_fail_many", "jobs_heartbeat", "jobs_next_due", "jobs_recover", "jobs_release_many",
     "jobs_start", "jobs_worker_start", "jobs_worker_stop", "_jobs_next_due", "_jobs_reconcile",
     "_jobs_recover_own", "_jobs_worker_beat", "_jobs_worker_help", "_jobs_worker_mode",
-    "_jobs_worker_tick", "_jobs_worker_watch", "_jobs_end_attempts",
-    "_jobs_claimed",
+    "_jobs_worker_tick", "_jobs_worker_watch", "_jobs_end_attempts", "_jobs_claimed",
+    "jobs_schedules_fire", "_jobs_schedules_diff", "_jobs_worker_fire",
 }
 OBSERVER = {
     "jobs_counts", "_jobs_counts", "_jobs_rates", "_jobs_search",
-    "jobs_doctor", "_jobs_doctor_leases", "_jobs_doctor_notify", "_jobs_doctor_schema",
-    "_jobs_doctor_vacuum", "_jobs_doctor_workers", "_jobs_ids_behind",
-    "_jobs_objects_of_strangers", "_jobs_worker_modes",
+    "jobs_cron_next", "jobs_doctor", "_jobs_doctor_leases", "_jobs_doctor_notify",
+    "_jobs_doctor_schedules", "_jobs_doctor_schema", "_jobs_doctor_vacuum", "_jobs_doctor_workers",
+    "_jobs_ids_behind", "_jobs_objects_of_strangers", "_jobs_worker_modes",
+    "jobs_schedule_preview",
 }
 ADMIN = OBSERVER | {
     "jobs_cancel", "jobs_cleanup", "jobs_pause", "jobs_recover", "jobs_resume", "jobs_retry",
-    "jobs_retry_many",
+    "jobs_retry_many", "jobs_schedule", "jobs_schedule_pause", "jobs_schedule_resume",
+    "jobs_schedule_run", "jobs_schedules_fire", "jobs_unschedule", "_jobs_schedules_declare",
+    "_jobs_schedules_diff",
 }
 EVERYBODY = {"_jobs_after", "jobs_channel", "jobs_version"}
 FUNCTIONS = {"producer": PRODUCER, "worker": WORKER, "observer": OBSERVER, "admin": ADMIN}
 VIEWS = {"jobs_list", "jobs_queues", "jobs_stats", "jobs_worker_ticks", "jobs_workers"}
-RELATIONS = {"producer": set(), "worker": set(), "observer": VIEWS, "admin": VIEWS | {"jobs"}}
+RELATIONS = {
+    "producer": set(), "worker": set(), "observer": VIEWS,
+    "admin": VIEWS | {"jobs", "jobs_schedules"},
+}
 # The functions that act as the owner: they read or change the tables for other roles.
 DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER) | {
     "_jobs_notify", "_jobs_ids_behind", "jobs_counts", "_jobs_counts", "_jobs_rates",
-    "_jobs_search",
+    "_jobs_search", "jobs_cron_next", "jobs_schedule_preview", "_jobs_doctor_schedules",
 }
 
 
 # PostgreSQL cannot inline a function that has settings. It bound the names in these bodies when the
 # functions were made, so no search_path can change them.
-INLINED = {"_jobs_after", "_jobs_is_locked", "_jobs_is_suspect"}
+INLINED = {"_jobs_after", "_jobs_is_locked", "_jobs_is_suspect", "_jobs_utc_offset"}
 # Looks at a schema that may hold traps.
 ONLY_POSTGRESQL = "_jobs_objects_of_strangers"
 
@@ -193,7 +199,11 @@ async def test_a_worker_does_all_of_its_work_without_reading_the_table(
             select from _jobs_worker_beat('w', '{}', '{}', '1 minute', '1 s')"""
         )
         await conn.execute("select from jobs_worker_stop('w')")
+        await conn.execute("""select from jobs_schedules_fire(); select from _jobs_worker_fire();
+            select from _jobs_schedules_diff('app', '[]')""")
         for statement in ("select from jobs", "select from jobs_enqueue('a')",
+                          "select from jobs_schedules", "select from jobs_schedule('a', 't', '@daily')",
+                          "select from _jobs_schedules_declare('app', '[]')",
                           "select from jobs_retry(1)", "select jobs_cleanup()",
                           "select _jobs_signal('default', now())",
                           "select _jobs_recover('{}')", "select from jobs_workers"):
@@ -258,6 +268,40 @@ async def test_an_observer_sees_jobs_but_not_their_payloads_and_errors(
         assert not await conn.fetch("select id from jobs_list where error is not null")
 
 
+async def test_an_observer_sees_schedules_but_not_their_payloads_and_errors(
+    conn: Connection, make_role: MakeRole, acting_as: ActingAs
+) -> None:
+    await conn.execute(
+        """select from jobs_schedule('nightly', 't', '0 3 * * *', payload => '{"secret": 1}');
+        update jobs_schedules set error = 'the secret is 1'"""
+    )
+    visible = await names(
+        conn,
+        """select attname from pg_attribute where attrelid = 'jobs_schedules'::regclass
+        and attnum > 0 and attname not in ('payload', 'declared', 'error')""",
+    )
+    assert len(visible) > 15
+    errors = "select detail from jobs_doctor() where check_name = 'schedules with an error'"
+    assert "the secret is 1" in await conn.fetchval(errors)
+    async with acting_as(await make_role("observer")):
+        rows = await conn.fetch(f"select {', '.join(sorted(visible))} from jobs_schedules")
+        assert [row["name"] for row in rows] == ["nightly"]
+        assert "secret" not in str([dict(row) for row in rows])
+        assert await conn.fetchval(errors) == "nightly"
+        assert await conn.fetch("select * from jobs_schedule_preview('nightly')")
+        assert await conn.fetchval("select jobs_cron_next('0 3 29 2 *')")
+        for column in ("payload", "declared", "error"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await conn.execute(f"select {column} from jobs_schedules")
+        for statement in ("select from jobs_schedule('a', 't', '@daily')",
+                          "select from jobs_schedule_run('nightly')",
+                          "select from jobs_schedule_pause('nightly')",
+                          "select from jobs_schedules_fire()",
+                          "select from jobs_unschedule('nightly')"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await conn.execute(statement)
+
+
 async def test_an_admin_manages_but_does_not_write_by_hand(
     conn: Connection, make_role: MakeRole, acting_as: ActingAs
 ) -> None:
@@ -266,9 +310,17 @@ async def test_an_admin_manages_but_does_not_write_by_hand(
         await conn.execute(
             """select from jobs_pause('default'); select from jobs_resume('default');
             select from jobs_cancel(1); select from jobs_retry(1); select jobs_retry_many();
-            select jobs_cleanup(); select from jobs_recover(); select payload from jobs"""
+            select jobs_cleanup(); select from jobs_recover(); select payload from jobs;
+            select from jobs_schedule('a', 't', '@daily'); select from jobs_schedule_run('a');
+            select from jobs_schedule_pause('a'); select from jobs_schedule_resume('a');
+            select from jobs_schedules_fire(); select payload from jobs_schedules;
+            select from _jobs_schedules_diff('app', '[]');
+            select from _jobs_schedules_declare('app', '[{"name": "b", "job_type": "t",
+                "every": "1 h"}]');
+            select from jobs_unschedule('a')"""
         )
-        for statement in ("delete from jobs", "select from jobs_claim('w')"):
+        for statement in ("delete from jobs", "select from jobs_claim('w')",
+                          "delete from jobs_schedules"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await conn.execute(statement)
 

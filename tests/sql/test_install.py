@@ -165,6 +165,11 @@ def test_psql_15_can_run_install_sql(empty_dsn: str) -> None:
         ("create table jobs_queues (id int)", "table public.jobs_queues"),
         ("create table jobs_workers (id int)", "table public.jobs_workers"),
         ("create table jobs_stats (id int)", "table public.jobs_stats"),
+        ("create table jobs_schedules (id int)", "table public.jobs_schedules"),
+        (
+            "create table mine (at int); create index ix_jobs_schedules_due on mine (at)",
+            "index public.ix_jobs_schedules_due",
+        ),
         (
             "create table mine (status text); create index ix_jobs_status on mine (status)",
             "index public.ix_jobs_status",

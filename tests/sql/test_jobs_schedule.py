@@ -33,7 +33,7 @@ async def test_left_out_arguments_have_their_defaults(schedule):
         "payload": "{}", "queue": "default", "priority": 0, "max_retries": 3, "backoff": None,
         "group_key": None, "missed": "latest", "missed_within": None, "overlap": "skip",
         "starts_at": None, "ends_at": None, "paused_at": None, "last_at": None,
-        "last_job_id": None, "error": None, "declared": None,
+        "recent_job_ids": [], "error": None, "declared": None,
     }
 
 
@@ -178,7 +178,7 @@ async def test_a_job_can_be_run_now_also_during_a_pause(conn, schedule):
     job = await conn.fetchrow("select * from jobs_schedule_run('a')")
     assert (job["payload"], job["queue"], job["priority"]) == ('{"n": 1}', "q", 3)
     after = await conn.fetchrow("select * from jobs_schedules")
-    assert (after["last_job_id"], after["next_at"]) == (job["id"], made["next_at"])
+    assert (after["recent_job_ids"], after["next_at"]) == ([job["id"]], made["next_at"])
     second = await conn.fetchrow("select * from jobs_schedule_run('a')")
     assert second["id"] == job["id"], "the first one is still waiting"
 

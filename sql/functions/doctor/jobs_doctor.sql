@@ -11,6 +11,8 @@ from (
     union all
     select w.* from _jobs_doctor_workers() w
     union all
+    select c.* from _jobs_doctor_schedules() c
+    union all
     select v.* from _jobs_doctor_vacuum() v
     union all
     select n.* from _jobs_doctor_notify() n

@@ -1,9 +1,10 @@
+-- Acts as its owner, so that who calls it needs no right to call what it calls.
 create or replace function jobs_cron_next(
     cron text,
     after timestamptz default null,
     timezone text default 'UTC'
 ) returns timestamptz
-language plpgsql stable
+language plpgsql stable security definer
 set search_path from current
 as $$
 declare

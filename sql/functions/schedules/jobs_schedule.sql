@@ -52,6 +52,7 @@ begin
     v_new.overlap := coalesce(jobs_schedule.overlap, 'skip');
     v_new.starts_at := jobs_schedule.starts_at;
     v_new.ends_at := jobs_schedule.ends_at;
+    v_new.recent_job_ids := '{}';
     v_new.created_at := clock_timestamp();
     v_new.updated_at := v_new.created_at;
     v_new.next_at := _jobs_schedule_next(v_new, v_new.created_at);

@@ -15,7 +15,9 @@ begin
         return;
     end if;
     update jobs_schedules s
-    set last_at = clock_timestamp(), last_job_id = v_job.id, error = null
+    set last_at = clock_timestamp(),
+        recent_job_ids = (v_job.id || s.recent_job_ids)[1:4],
+        error = null
     where s.name = jobs_schedule_run.name;
     return next v_job;
 end

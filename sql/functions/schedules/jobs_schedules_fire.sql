@@ -17,6 +17,7 @@ as $$
 declare
     c_late constant interval := '1 minute';
     c_max_missed constant int := 1000;
+    c_recent constant int := 4;
     v_now timestamptz := clock_timestamp();
     v_schedule jobs_schedules;
     v_next timestamptz;
@@ -53,7 +54,7 @@ begin
                 for v_job in select e.* from _jobs_schedule_enqueue(v_schedule, v_tick) e loop
                     v_jobs := v_jobs || v_job;
                     v_schedule.last_at := v_tick;
-                    v_schedule.last_job_id := v_job.id;
+                    v_schedule.recent_job_ids := (v_job.id || v_schedule.recent_job_ids)[1:c_recent];
                 end loop;
             end loop;
         exception
@@ -73,8 +74,8 @@ begin
         update jobs_schedules s
         set next_at = v_next,
             last_at = case when v_error is null then v_schedule.last_at else s.last_at end,
-            last_job_id = case when v_error is null then v_schedule.last_job_id
-                else s.last_job_id end,
+            recent_job_ids = case when v_error is null then v_schedule.recent_job_ids
+                else s.recent_job_ids end,
             error = v_error
         where s.name = v_schedule.name;
         return query select j.* from unnest(v_jobs) j;
