@@ -173,6 +173,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/doctor/_jobs_doctor_workers.sql
 -- views: what an observer may read
 \ir views/jobs_list.sql
+\ir views/jobs_schedule_list.sql
 \ir views/jobs_stats.sql
 -- end of the generated list
 \ir install/regrant.sql

@@ -77,10 +77,3 @@ class Workers(Statements):
         await self._rows(
             "select {schema}._jobs_worker_help($1::text, $2::text::jsonb)", worker, floors
         )
-
-    async def worker_fire(self) -> Row:
-        """Fires the schedules that are due; returns ``fired`` and ``fires_in``."""
-        rows = await self._rows(
-            "select fired, fires_at - fired_at as fires_in from {schema}._jobs_worker_fire()"
-        )
-        return rows[0]

@@ -31,7 +31,8 @@ begin
         ('jobs_worker_ticks', 'r', '{worker, seen_at}'),
         ('jobs_schedules', 'r', '{name, job_type, cron, every, next_at, paused_at, declared}'),
         ('jobs_stats', 'v', '{queue, job_type, status}'),
-        ('jobs_list', 'v', '{id, queue, job_type, status}')
+        ('jobs_list', 'v', '{id, queue, job_type, status}'),
+        ('jobs_schedule_list', 'v', '{name, job_type, cron, every, next_at}')
     ) as ours (relname, relkind, columns) using (relname)
     where c.relnamespace = quote_ident(v_schema)::regnamespace
         and (c.relkind::text <> ours.relkind
@@ -92,7 +93,7 @@ begin
         from pg_class c
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
-                'jobs_schedules', 'jobs_stats', 'jobs_list',
+                'jobs_schedules', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')
     ) o

@@ -340,6 +340,14 @@ begin
             starts_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
             ends_at timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
+        ('jobs_schedule_list', $$view$$, $$
+            name text, job_type text, cron text, every interval, timezone text, queue text,
+            priority jobs_priority, max_retries jobs_count, group_key text, missed text,
+            missed_within interval, overlap text, starts_at jobs_moment, ends_at jobs_moment,
+            paused_at jobs_moment, next_at jobs_moment, last_at jobs_moment,
+            recent_job_ids bigint[], is_declared boolean, created_at jobs_moment,
+            updated_at jobs_moment, error text
+        $$),
         ('jobs_schedule_pause', $$SETOF jobs_schedules$$, $$name text$$),
         ('jobs_schedule_preview', $$
             TABLE(at timestamp with time zone, local_time timestamp without time zone)

@@ -392,6 +392,14 @@ begin
             starts_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
             ends_at timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
+        ('jobs_schedule_list', $$view$$, $$
+            name text, job_type text, cron text, every interval, timezone text, queue text,
+            priority jobs_priority, max_retries jobs_count, group_key text, missed text,
+            missed_within interval, overlap text, starts_at jobs_moment, ends_at jobs_moment,
+            paused_at jobs_moment, next_at jobs_moment, last_at jobs_moment,
+            recent_job_ids bigint[], is_declared boolean, created_at jobs_moment,
+            updated_at jobs_moment, error text
+        $$),
         ('jobs_schedule_pause', $$SETOF jobs_schedules$$, $$name text$$),
         ('jobs_schedule_preview', $$
             TABLE(at timestamp with time zone, local_time timestamp without time zone)
@@ -455,7 +463,8 @@ begin
         ('jobs_worker_ticks', 'r', '{worker, seen_at}'),
         ('jobs_schedules', 'r', '{name, job_type, cron, every, next_at, paused_at, declared}'),
         ('jobs_stats', 'v', '{queue, job_type, status}'),
-        ('jobs_list', 'v', '{id, queue, job_type, status}')
+        ('jobs_list', 'v', '{id, queue, job_type, status}'),
+        ('jobs_schedule_list', 'v', '{name, job_type, cron, every, next_at}')
     ) as ours (relname, relkind, columns) using (relname)
     where c.relnamespace = quote_ident(v_schema)::regnamespace
         and (c.relkind::text <> ours.relkind
@@ -516,7 +525,7 @@ begin
         from pg_class c
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
-                'jobs_schedules', 'jobs_stats', 'jobs_list',
+                'jobs_schedules', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')
     ) o
@@ -4608,14 +4617,12 @@ declare
     c_observer constant text[] := '{jobs_counts,_jobs_counts,jobs_cron_next,jobs_doctor,'
         '_jobs_doctor_leases,_jobs_doctor_notify,_jobs_doctor_schedules,_jobs_doctor_schema,'
         '_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_ids_behind,jobs_list,'
-        '_jobs_objects_of_strangers,jobs_queues,_jobs_rates,jobs_schedule_preview,'
+        '_jobs_objects_of_strangers,jobs_queues,_jobs_rates,jobs_schedule_list,jobs_schedule_preview,'
         '_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_workers}';
     c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retry,jobs_retry_many,jobs_schedule,jobs_schedule_pause,'
         'jobs_schedule_resume,jobs_schedule_run,jobs_schedules,_jobs_schedules_declare,'
         '_jobs_schedules_diff,jobs_schedules_fire,jobs_unschedule}';
-    -- What an observer may not read of a schedule: an error may quote the payload.
-    c_hidden constant text[] := '{payload,declared,error}';
     v_schema constant text := current_schema();
     v_owner constant oid := (select c.relowner from pg_class c where c.oid = 'jobs'::regclass);
     v_names text[] := case as_what when 'producer' then c_producer when 'worker' then c_worker
@@ -4676,13 +4683,6 @@ begin
         from pg_class c
         where c.relnamespace = quote_ident(v_schema)::regnamespace and c.relkind in ('r', 'v')
             and c.relname = any (v_names)
-        union all
-        select format('select (%s) on jobs_schedules',
-                      string_agg(quote_ident(a.attname), ', ' order by a.attnum))
-        from pg_attribute a
-        where as_what = 'observer' and a.attrelid = 'jobs_schedules'::regclass and a.attnum > 0
-            and not a.attisdropped and a.attname <> all (c_hidden)
-        having count(*) > 0
     loop
         execute format('grant %s to %I', v_grant, role_name);
     end loop;
@@ -6075,6 +6075,37 @@ from jobs j;
 
 comment on view jobs_list is
     'jobs without payloads; age: since due, started, finished, or created (blocked)';
+
+-- views/jobs_schedule_list.sql
+-- What an observer may see of each schedule: not the payload, nor what code declared. The error may
+-- quote the payload, so only roles that may read the table itself see the error.
+create or replace view jobs_schedule_list as
+select s.name,
+    s.job_type,
+    s.cron,
+    s.every,
+    s.timezone,
+    s.queue,
+    s.priority,
+    s.max_retries,
+    s.group_key,
+    s.missed,
+    s.missed_within,
+    s.overlap,
+    s.starts_at,
+    s.ends_at,
+    s.paused_at,
+    s.next_at,
+    s.last_at,
+    s.recent_job_ids,
+    s.declared is not null as is_declared,
+    s.created_at,
+    s.updated_at,
+    case when has_table_privilege('jobs_schedules'::regclass, 'select') then s.error end as error
+from jobs_schedules s;
+
+comment on view jobs_schedule_list is
+    'schedules without payloads; is_declared: code declares or declared it';
 
 -- views/jobs_stats.sql
 create or replace view jobs_stats as

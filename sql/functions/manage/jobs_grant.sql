@@ -17,14 +17,12 @@ declare
     c_observer constant text[] := '{jobs_counts,_jobs_counts,jobs_cron_next,jobs_doctor,'
         '_jobs_doctor_leases,_jobs_doctor_notify,_jobs_doctor_schedules,_jobs_doctor_schema,'
         '_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_ids_behind,jobs_list,'
-        '_jobs_objects_of_strangers,jobs_queues,_jobs_rates,jobs_schedule_preview,'
+        '_jobs_objects_of_strangers,jobs_queues,_jobs_rates,jobs_schedule_list,jobs_schedule_preview,'
         '_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_workers}';
     c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retry,jobs_retry_many,jobs_schedule,jobs_schedule_pause,'
         'jobs_schedule_resume,jobs_schedule_run,jobs_schedules,_jobs_schedules_declare,'
         '_jobs_schedules_diff,jobs_schedules_fire,jobs_unschedule}';
-    -- What an observer may not read of a schedule: an error may quote the payload.
-    c_hidden constant text[] := '{payload,declared,error}';
     v_schema constant text := current_schema();
     v_owner constant oid := (select c.relowner from pg_class c where c.oid = 'jobs'::regclass);
     v_names text[] := case as_what when 'producer' then c_producer when 'worker' then c_worker
@@ -85,13 +83,6 @@ begin
         from pg_class c
         where c.relnamespace = quote_ident(v_schema)::regnamespace and c.relkind in ('r', 'v')
             and c.relname = any (v_names)
-        union all
-        select format('select (%s) on jobs_schedules',
-                      string_agg(quote_ident(a.attname), ', ' order by a.attnum))
-        from pg_attribute a
-        where as_what = 'observer' and a.attrelid = 'jobs_schedules'::regclass and a.attnum > 0
-            and not a.attisdropped and a.attname <> all (c_hidden)
-        having count(*) > 0
     loop
         execute format('grant %s to %I', v_grant, role_name);
     end loop;
