@@ -32,6 +32,7 @@ from pgjobs.producer import arguments
 from pgjobs.producer.arguments import BatchOptions, EnqueueOptions
 from pgjobs.producer.batch import Batch, batch_of
 from pgjobs.producer.connections import Connections
+from pgjobs.schedules import Schedules
 from pgjobs.verbs import Verbs
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Register(Protocol):
     def __call__(self, handler: Callable[[RunningJob[Q]], R], /) -> Task[Q, R]: ...
 
 
-class App(Verbs, Generic[S]):
+class App(Verbs, Schedules, Generic[S]):
     """Handlers by job type, and the database that their jobs are in.
 
     ``dsn``: where the database is; else PGJOBS_DSN, DATABASE_URL, or libpq's PG* variables.
@@ -108,6 +109,7 @@ class App(Verbs, Generic[S]):
         *,
         pool_size: int = 10,
     ) -> None:
+        super().__init__()
         self._given_dsn = dsn
         self.schema = schema
         self.tasks: dict[str, Task[Any, Any]] = {}

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from pgjobs.cli import demo, jobs, queues, schema, top, worker
+from pgjobs.cli import apply, demo, jobs, queues, schedules, schema, top, worker
 from pgjobs.cli.complaints import complaint, usage_complaint
 from pgjobs.connection.dsn import without_passwords
 
@@ -123,9 +123,19 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Manage": {
         "retry": jobs.retry, "cancel": jobs.cancel, "pause": queues.pause,
-        "resume": queues.resume, "cleanup": queues.cleanup,
+        "resume": queues.resume, "cleanup": queues.cleanup, "apply": apply.apply,
     },
 }
 for _panel, _commands in _PANELS.items():
     for _name, _command in _commands.items():
         cli.command(_name, cls=Command, rich_help_panel=_panel)(_command)
+
+_schedule = typer.Typer(
+    cls=Commands, no_args_is_help=True, rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="Lists, makes and changes schedules: what the clock enqueues.\n\n"
+    "[bold]pgjobs schedule list[/bold]",
+)
+for _name, _command in schedules.COMMANDS.items():
+    _schedule.command(_name, cls=Command)(_command)
+cli.add_typer(_schedule, name="schedule", rich_help_panel="Manage")

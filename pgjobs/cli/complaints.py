@@ -41,7 +41,8 @@ def complaint(error: BaseException) -> Complaint | None:
     if isinstance(error, InvalidArgument):
         return Complaint(_line(error), 2)
     if isinstance(error, JobNotFound):
-        return Complaint(f"{_line(error)}: pgjobs list shows which there are")
+        where = "" if getattr(error, "hint", None) else ": pgjobs list shows which there are"
+        return Complaint(_line(error) + where)
     if isinstance(error, SchemaMismatch):
         return Complaint(_line(error))
     if isinstance(error, NOT_INSTALLED):

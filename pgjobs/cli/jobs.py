@@ -19,6 +19,7 @@ from pgjobs.cli.options import (
     Schema,
     at_least,
     duration,
+    json_text,
     moment,
     one_of,
     reference,
@@ -92,13 +93,7 @@ def enqueue(
     """
     if delay is not None and run_at is not None:
         raise typer.BadParameter("give --delay or --run-at, not both")
-    text = sys.stdin.read() if payload == "-" else payload
-    try:
-        json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise typer.BadParameter(
-            f'the payload is not JSON ({error}): quote it like \'{{"file_path": "a.pdf"}}\''
-        ) from None
+    text = json_text(sys.stdin.read() if payload == "-" else payload)
     columns = {} if about is None else reference_columns(reference(about))
     job = ask(dsn, schema, lambda database: database.enqueue(
         job_type, text, queue, priority, run_at if delay is None else delay,
@@ -263,10 +258,6 @@ def cancel(
         return f"job {job.id} is {job.status}"
 
     _for_each(dsn, schema, job_ids, cancel_one, told, as_json=as_json)
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _for_each(

@@ -1,5 +1,6 @@
 """Options that several commands share, and the parsers of option values."""
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -84,6 +85,21 @@ def moment(text: str) -> datetime:
             f"{text!r} is not a moment with a time zone: write it like 2030-01-31T08:00+01:00"
         )
     return found
+
+
+def json_text(text: str) -> str:
+    """Checks that a payload is JSON, and returns it."""
+    try:
+        json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise typer.BadParameter(
+            f'the payload is not JSON ({error}): quote it like \'{{"file_path": "a.pdf"}}\''
+        ) from None
+    return text
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def reference(text: str) -> tuple[str, int | str]:

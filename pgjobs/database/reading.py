@@ -47,9 +47,9 @@ class Reading(Statements):
     async def schedules(self) -> Sequence[Row]:
         """Returns the schedules without their payloads, by name."""
         return await self._rows(
-            """select name, job_type, cron, every, timezone, queue, priority, max_retries, group_key,
-                missed, missed_within, overlap, starts_at, ends_at, paused_at, next_at, last_at,
-                recent_job_ids, is_declared, created_at, updated_at, error
+            """select name, job_type, cron, every, timezone, queue, priority, max_retries,
+                group_key, missed, missed_within, overlap, starts_at, ends_at, paused_at, next_at,
+                last_at, recent_job_ids, is_declared, created_at, updated_at, error
             from {schema}.jobs_schedule_list order by name"""
         )
 

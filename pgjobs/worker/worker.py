@@ -18,8 +18,10 @@ from pgjobs.handler.held_job import HeldJob, Holder
 from pgjobs.handler.host import Host
 from pgjobs.handler.run import Run, Stop
 from pgjobs.handler.task import Task
+from pgjobs.producer.schedule import Schedule
 from pgjobs.worker.arguments import check_worker, default_name
 from pgjobs.worker.claimer import Claimer
+from pgjobs.worker.declarations import Declarations
 from pgjobs.worker.description import describe
 from pgjobs.worker.execution import execute
 from pgjobs.worker.functions import Functions, check_importable
@@ -38,6 +40,7 @@ from pgjobs.worker.watchdog import Watchdog
 log = logging.getLogger("pgjobs.worker")
 
 
+DECLARED_WITHIN_S = 2.0  # schedules, before the first claim
 # What a worker that stops waits for, after the grace or after `stop` was called.
 CLAIM_ENDS_WITHIN_S = 1.0
 STOPPED_HANDLERS_END_WITHIN_S = 2.0
@@ -49,6 +52,8 @@ class WorkerApp(Host, Protocol):
     """The app as its worker sees it."""
 
     tasks: dict[str, Task[Any, Any]]
+    schedules: dict[str, Schedule]
+    declared_in: str
 
     @property
     def dsn(self) -> str: ...
@@ -121,6 +126,9 @@ class Worker:
         self._settlement = Settlement(
             Database(links.settle, schema), name, self._held, keep_completed=keep_completed
         )
+        self._declarations = Declarations(
+            Database(links.settle, schema), app.declared_in, app.schedules
+        )
         self._waiting = Waiting(self._wake, self._listener, self._claimer, self._held)
 
     def stop(self) -> None:
@@ -188,8 +196,11 @@ class Worker:
                         background.create_task(self._listener.run()),
                         background.create_task(self._heartbeat.run()),
                         background.create_task(self._cut_late_claim()),
+                        declaring := background.create_task(self._declarations.write()),
                     ]
                     try:
+                        # A locked row delays schedules, and no jobs.
+                        await asyncio.wait([declaring], timeout=DECLARED_WITHIN_S)
                         await self._loop()
                         await self._wait_for_running()
                     finally:

@@ -205,7 +205,8 @@ async def test_a_worker_does_all_of_its_work_without_reading_the_table(
         await conn.execute("""select from jobs_schedules_fire(); select from _jobs_worker_fire();
             select from _jobs_schedules_diff('app', '[]')""")
         for statement in ("select from jobs", "select from jobs_enqueue('a')",
-                          "select from jobs_schedules", "select from jobs_schedule('a', 't', '@daily')",
+                          "select from jobs_schedules",
+                          "select from jobs_schedule('a', 't', '@daily')",
                           "select from _jobs_schedules_declare('app', '[]')",
                           "select from jobs_retry(1)", "select jobs_cleanup()",
                           "select _jobs_signal('default', now())",

@@ -1,5 +1,6 @@
 """What code declares: written where it differs from what code declared last, and only there."""
 
+import asyncio
 import json
 
 import asyncpg
@@ -11,7 +12,7 @@ LATER = A | {"cron": "0 4 * * *"}
 
 @pytest.fixture
 def declare(conn):
-    """declare(A) declares schedules as a worker's start does; returns the names of those written."""
+    """declare(A) declares as a worker's start does; returns the names of what was written."""
 
     async def call(*schedules, app="shop", is_newest=False):
         rows = await conn.fetch(
@@ -107,7 +108,8 @@ async def test_of_what_code_declared_before_the_last_hundred_are_known(conn, dec
     for minute in range(60):
         await declare(A | {"cron": f"{minute} 3 * * *"})
         await declare(A | {"cron": f"{minute} 4 * * *"})
-    assert await conn.fetchval("select jsonb_array_length(declared -> 'former') from jobs_schedules") == 100
+    former = "select jsonb_array_length(declared -> 'former') from jobs_schedules"
+    assert await conn.fetchval(former) == 100
     assert await diff(A | {"cron": "59 3 * * *"}) == {"a": "older"}
     assert await diff(A | {"cron": "0 3 * * *"}) == {"a": "changed"}
 
@@ -136,8 +138,6 @@ async def test_one_invalid_schedule_is_named_and_none_is_written(conn, declare):
 async def test_of_two_workers_that_start_at_once_the_second_finds_it_written(
     conn, other, declare, blocked
 ):
-    import asyncio
-
     await declare(A)
     async with other.transaction():
         await other.execute(

@@ -163,7 +163,8 @@ async def test_an_error_takes_back_all_jobs_of_its_schedule_and_none_is_returned
     assert await conn.fetch(FIRE) == []
     assert await conn.fetchval("select count(*) from jobs") == 0
     schedule = await conn.fetchrow("select * from jobs_schedules")
-    assert (schedule["error"], schedule["last_at"], schedule["recent_job_ids"]) == ("full", None, [])
+    assert (schedule["error"], schedule["last_at"]) == ("full", None)
+    assert schedule["recent_job_ids"] == []
 
 
 async def test_two_sessions_never_fire_the_same_tick(conn, other, due):

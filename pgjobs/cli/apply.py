@@ -1,0 +1,120 @@
+"""The command ``pgjobs apply``: writes what an app declares, once per deploy."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from pgjobs.cli.loading import imported, load
+from pgjobs.cli.options import AsJson, Dsn
+from pgjobs.cli.output import print_json, print_lines
+from pgjobs.cli.session import ask
+from pgjobs.database import Database
+from pgjobs.job.job import Row
+from pgjobs.producer.schedule import as_json as schedules_as_json
+
+_ACTIONS = {
+    "new": "add", "changed": "change", "older": "change", "same": "keep",
+    "undeclared": "undeclared",
+}
+_SIGNS = {"add": "+", "change": "~", "keep": "=", "undeclared": "-", "remove": "-"}
+
+
+def apply(
+    target: Annotated[
+        str, typer.Argument(metavar="MODULE:APP", help="Where the App is: myproject.jobs:app.")
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be changed.")
+    ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove what this app declared once and no more.")
+    ] = False,
+    modules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import", metavar="MODULE", help="Import this module too, for its schedules."
+        ),
+    ] = None,
+    dsn: Dsn = None,
+    schema: Annotated[
+        str | None, typer.Option("--schema", metavar="S", help="Else the schema of the app.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Writes the schedules that an app declares, and shows what that changes.
+
+    [bold]pgjobs apply myproject.jobs:app --dry-run[/bold]
+
+    [bold]pgjobs apply myproject.jobs:app --prune[/bold]
+
+    Says that this code is the newest: a worker that starts leaves alone what other code declared
+    later. What was changed or paused by hand stays, until the code changes it too.
+    """
+    app = load(target)
+    for module in modules or ():
+        imported(module)
+    app.connect_to(dsn, schema)
+    declared = schedules_as_json(app.schedules.values())
+
+    async def change(database: Database) -> list[dict[str, Any]]:
+        rows = await database.schedules_diff(app.declared_in, declared)
+        changes = [_change(row, prune) for row in rows]
+        if not dry_run:
+            await database.schedules_declare(app.declared_in, declared, True)
+            for made in changes:
+                if made["action"] == "remove":
+                    await database.unschedule(made["name"])
+        return changes
+
+    changes = ask(app.dsn, app.schema, change)
+    if as_json:
+        print_json({"dry_run": dry_run, "schedules": changes})
+        return
+    print_lines(*map(_line, changes))
+    if not changes:
+        print_lines(f"{target} declares no schedules")
+    elif dry_run:
+        print_lines("nothing was changed: --dry-run")
+
+
+def _change(row: Row, prune: bool) -> dict[str, Any]:
+    """What is done with a schedule, and each argument that changes: what it was and will be."""
+    action = _ACTIONS[row["verdict"]]
+    if action == "undeclared" and prune:
+        action = "remove"
+    before, after = (json.loads(row[side] or "{}") for side in ("declared", "definition"))
+    changed = [] if row["definition"] is None else sorted(before.keys() | after.keys())
+    return {
+        "name": row["name"],
+        "action": action,
+        "changes": {
+            key: [before.get(key), after.get(key)]
+            for key in changed if before.get(key) != after.get(key)
+        },
+        "changed_by_hand": row["is_changed_by_hand"],
+    }
+
+
+def _line(made: dict[str, Any]) -> str:
+    told = {
+        "add": "new", "change": "changed", "keep": "as declared", "remove": "removed",
+        "undeclared": "not declared any more: --prune removes it",
+    }[made["action"]]
+    if made["action"] in ("add", "change"):
+        told += ": " + ", ".join(
+            f"{key} {_value(after)}" if before is None
+            else f"{key} {_value(before)} → {_value(after)}"
+            for key, (before, after) in made["changes"].items()
+        )
+    if made["changed_by_hand"]:
+        told += " (was changed or paused by hand" + (
+            "; that stays)" if made["action"] == "keep" else ")"
+        )
+    return f"{_SIGNS[made['action']]} {made['name']}: {told}"
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "its default"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
