@@ -220,3 +220,45 @@ async def test_a_hundred_thousand_that_are_not_due_cost_one_probe(conn):
     async with conn.transaction():
         await conn.fetch("select * from _jobs_worker_fire()")
         assert await conn.fetchval(read) <= 2
+
+
+
+# The clock moves if all that it has written moves the other way.
+MOVE_CLOCK = """update jobs_schedules set next_at = next_at - $1::interval,
+    last_at = last_at - $1::interval, starts_at = starts_at - $1::interval"""
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(("missed", "expected"), [("latest", 1), ("all", 6), ("none", 0)])
+async def test_when_the_clock_goes_forward_an_hour_missed_decides_and_only_once(
+    conn, due, missed, expected
+):
+    await due(
+        "a", f"""every => '10 min', missed => '{missed}', overlap => 'allow',
+        starts_at => clock_timestamp() - interval '25 min'""", ago="10 min",
+    )
+    await conn.fetch(FIRE)
+    await conn.execute("delete from jobs")
+    await conn.execute(MOVE_CLOCK, HOUR)
+    assert len(await conn.fetch(FIRE)) == expected
+    for _ in range(3):
+        assert await conn.fetch(FIRE) == []
+    found = await ticks(conn)
+    assert len(set(found)) == expected
+    assert await conn.fetchval("select next_at > clock_timestamp() from jobs_schedules")
+
+
+async def test_when_the_clock_goes_back_an_hour_no_tick_comes_twice_and_the_next_at_its_moment(
+    conn, due
+):
+    await due("a", "every => '10 min', overlap => 'allow'", ago="10 min")
+    assert len(await conn.fetch(FIRE)) == 1
+    next_at = await conn.fetchval("select next_at from jobs_schedules")
+    await conn.execute(MOVE_CLOCK, -HOUR)
+    for _ in range(3):
+        assert await conn.fetch(FIRE) == []
+    row = await conn.fetchrow("select * from _jobs_worker_fire()")
+    assert (row["fired"], row["fires_at"]) == (False, next_at + HOUR)
+    await conn.execute(MOVE_CLOCK, next_at + HOUR - datetime.now(UTC))
+    assert len(await conn.fetch(FIRE)) == 1
+    assert await conn.fetch(FIRE) == []
