@@ -18,6 +18,7 @@ from . import (
     mixed,
     producers,
     promptness,
+    schedules,
     spread,
     tail,
     ten_million,
@@ -98,6 +99,9 @@ SCENARIOS = {
     "idle": Scenario(
         "a worker without work", idle.idle, 1, 1, seconds=30, quick_seconds=12, peers=ALL,
         settings={"autovacuum": "off"}),
+    "schedules": Scenario(
+        "how late schedules fire, many at once, and what those cost that are not due",
+        schedules.schedules, 10_000),
     "mixed": Scenario(
         "100 jobs of 1 s beside 10,000 short ones", mixed.mixed, 10_000, 10_000),
 }
