@@ -80,7 +80,10 @@ class Schedules:
 def _module_of_app(app: object) -> str:
     """The module whose code made the app; a script is called as if it were imported."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_locals.get("self") is app:
+    # `App[State]()` is called by typing.
+    while frame is not None and (
+        frame.f_locals.get("self") is app or frame.f_globals.get("__name__") == "typing"
+    ):
         frame = frame.f_back
     names: dict[str, Any] = {} if frame is None else frame.f_globals
     module = str(names.get("__name__", "unknown"))

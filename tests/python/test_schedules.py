@@ -223,4 +223,5 @@ async def test_an_app_knows_the_module_that_made_it_also_through_a_class_of_its_
         def __init__(self):
             super().__init__("postgresql://nowhere")
 
-    assert Own().declared_in == another(app).declared_in == __name__
+    made = [Own(), another(app), App[int]("postgresql://nowhere")]
+    assert {of.declared_in for of in made} == {__name__}
