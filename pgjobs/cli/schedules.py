@@ -235,7 +235,8 @@ def _tell(row: Row, as_json: bool) -> None:
     elif row["next_at"] is None:
         print_lines(f"schedule {row['name']} has no tick left")
     else:
-        print_lines(f"schedule {row['name']} is next due at {_shown(row['next_at'].astimezone())}")
+        next_at = row["next_at"].astimezone()
+        print_lines(f"schedule {row['name']} is next due at {next_at:%Y-%m-%d %H:%M:%S}")
 
 
 def _shown(at: datetime) -> str:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 
@@ -37,8 +38,8 @@ PRINTED = {
         "asyncpg: job 1 is completed with the result {'pages': 3}",
         "SQLAlchemy: the job that failed is pending for retry 1",
     ],
-    "cleanup": [
-        "the clean-up of now deleted 0 jobs", "1 clean-up waits for the coming night",
+    "nightly": [
+        "the job of schedule clean-up deleted 0 jobs", "the next one comes at 03:17 in Berlin",
     ],
 }
 
@@ -59,19 +60,6 @@ def test_an_example_prints_the_expected_lines(name: str, pgjobs_dsn: str) -> Non
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == PRINTED[name]
-
-
-async def test_the_clean_up_of_the_next_night_is_enqueued_even_if_this_one_fails(
-    pgjobs_dsn: str, conn: asyncpg.Connection
-) -> None:
-    example = _load("cleanup")
-    await conn.execute("drop function jobs_cleanup")
-    example.app.connect_to(pgjobs_dsn)
-    async with example.app:
-        await example.app.enqueue("cleanup", {"days": 7}, max_retries=0)
-        await example.app.worker().run(until_empty=True)
-    rows = await conn.fetch("select status, run_at > now() as later from jobs order by id")
-    assert [tuple(row) for row in rows] == [("failed", False), ("pending", True)]
 
 
 def _load(name: str) -> ModuleType:
@@ -104,6 +92,30 @@ async def test_a_request_enqueues_in_its_own_transaction(
         assert seen.json() == {
             "status": "completed", "result": {"ingested": "a.pdf"}, "error": None,
         }
+
+
+async def test_the_nightly_clean_up_comes_at_its_tick_and_deletes_old_jobs(
+    pgjobs_dsn: str, conn: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGJOBS_DSN", pgjobs_dsn)
+    await conn.execute(
+        """insert into jobs (job_type, status, finished_at)
+        select 'old', 'completed', now() - age
+        from unnest('{1 day,8 days,30 days}'::interval[]) age"""
+    )
+    app = _load("nightly").app
+    await app.worker().run(until_empty=True)
+    assert await conn.fetchval("select count(*) from jobs") == 3, "its night has not come"
+    tick = await conn.fetchval(
+        """update jobs_schedules set next_at = next_at - interval '1 day' returning next_at"""
+    )
+    await conn.execute("select jobs_schedules_fire()")
+    await app.worker().run(until_empty=True)
+    rows = await conn.fetch("select job_type, result, headers from jobs order by id")
+    assert [row["job_type"] for row in rows] == ["old", "cleanup"]
+    assert json.loads(rows[1]["result"]) == {"deleted": 2}
+    scheduled_for = json.loads(rows[1]["headers"])["pgjobs.scheduled_for"]
+    assert datetime.fromisoformat(scheduled_for) == tick
 
 
 async def test_the_pipeline_is_an_app_that_a_worker_runs(
