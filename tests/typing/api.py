@@ -7,7 +7,7 @@ Each marked line has a mark for both programs. A mark that is not needed is an e
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, assert_type
 
 import asyncpg
@@ -70,6 +70,15 @@ async def ingest(job: Job[Ingest]) -> Ingested:
     return Ingested(1)
 
 
+@app.schedule("0 3 * * *", timezone="Europe/Berlin", payload={"path": "a"}, missed="all")
+@app.schedule(every=timedelta(hours=1), name="hourly", missed_within=timedelta(1), overlap="allow")
+@app.job("scheduled")
+async def scheduled(job: Job[Ingest]) -> int:
+    assert_type(job.schedule, str | None)
+    assert_type(job.scheduled_for, datetime | None)
+    return 1
+
+
 @app.job("running")
 async def running(job: RunningJob[Ingest]) -> None:
     assert_type(job.payload, Ingest)
@@ -100,6 +109,7 @@ async def constrained(job: Job[PositiveInt]) -> None:
 
 assert_type(ingest, Task[Ingest, Ingested])
 assert_type(running, Task[Ingest, None])
+assert_type(scheduled, Task[Ingest, int])
 assert_type(plain, Task[Ingest, int])
 
 
@@ -137,6 +147,9 @@ async def testing() -> None:
 
 async def refused(job: Job[Ingest]) -> None:
     await ingest(make_job(1))  # type: ignore[arg-type]  # pyright: ignore
+    app.schedule(5)  # type: ignore[arg-type]  # pyright: ignore
+    app.schedule("@daily", missed="some")  # type: ignore[arg-type]  # pyright: ignore
+    app.schedule("@daily")(refused)  # type: ignore[type-var]  # pyright: ignore
     typed.state.question  # type: ignore[attr-defined]  # pyright: ignore  # noqa: B018
     App(lifespan=5)  # type: ignore[call-overload]  # pyright: ignore
     await ingest.enqueue({"path": "a"})  # type: ignore[arg-type]  # pyright: ignore
