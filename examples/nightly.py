@@ -1,7 +1,7 @@
 """A clean-up every night: a schedule in code enqueues its jobs."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from pgjobs import App, JobType, RunningJob
 
@@ -14,8 +14,10 @@ async def cleanup(job: RunningJob[dict[str, int]]) -> dict[str, int]:
     """Deletes finished jobs in batches, each in its own transaction."""
     pool = await job.app.pool()
     older_than = timedelta(days=job.payload["days"])
+    before = datetime.now(UTC) - older_than  # the same for all batches: or they might never end
+    query = "select jobs_cleanup($1, finished_before => $2)"
     total = 0
-    while deleted := await pool.fetchval("select jobs_cleanup($1)", older_than):
+    while deleted := await pool.fetchval(query, older_than, before):
         total += deleted
     return {"deleted": total}
 

@@ -133,6 +133,8 @@ set local search_path to :"schema", pg_temp;
 \ir functions/schedules/_jobs_local_moments.sql
 \ir functions/schedules/_jobs_schedule_due.sql
 \ir functions/schedules/_jobs_schedule_enqueue.sql
+\ir functions/schedules/_jobs_schedule_fail.sql
+\ir functions/schedules/_jobs_schedule_fire.sql
 \ir functions/schedules/_jobs_schedule_lock.sql
 \ir functions/schedules/_jobs_schedule_next.sql
 \ir functions/schedules/_jobs_schedule_signal.sql

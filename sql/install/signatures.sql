@@ -175,6 +175,12 @@ begin
         ('_jobs_schedule_enqueue', $$SETOF jobs$$, $$
             schedule jobs_schedules, tick timestamp with time zone
         $$),
+        ('_jobs_schedule_fail', $$void$$, $$
+            schedule jobs_schedules, at timestamp with time zone, error text
+        $$),
+        ('_jobs_schedule_fire', $$SETOF jobs$$, $$
+            schedule jobs_schedules, at timestamp with time zone
+        $$),
         ('_jobs_schedule_lock', $$jobs_schedules$$, $$name text$$),
         ('_jobs_schedule_next', $$timestamp with time zone$$, $$
             schedule jobs_schedules, after timestamp with time zone

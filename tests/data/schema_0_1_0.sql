@@ -227,6 +227,12 @@ begin
         ('_jobs_schedule_enqueue', $$SETOF jobs$$, $$
             schedule jobs_schedules, tick timestamp with time zone
         $$),
+        ('_jobs_schedule_fail', $$void$$, $$
+            schedule jobs_schedules, at timestamp with time zone, error text
+        $$),
+        ('_jobs_schedule_fire', $$SETOF jobs$$, $$
+            schedule jobs_schedules, at timestamp with time zone
+        $$),
         ('_jobs_schedule_lock', $$jobs_schedules$$, $$name text$$),
         ('_jobs_schedule_next', $$timestamp with time zone$$, $$
             schedule jobs_schedules, after timestamp with time zone
@@ -3761,9 +3767,10 @@ comment on function jobs_schedule_run is
 -- after the lock. The jobs and the new next_at commit together, so a session that is killed leaves
 -- the tick to the next one.
 --
--- missed: a tick is missed if a later one is due too, or if it is a minute old. A schedule that cannot
--- enqueue says why in its row and goes on to its next tick. One that waits too long for a lock stays
--- due. Errors that concern no schedule (a deadlock, a full disk) end the whole call.
+-- One subtransaction holds all schedules, because a subtransaction per schedule makes every session
+-- of the server slower. Only if one schedule fails, each has its own: then a schedule that cannot
+-- enqueue says why in its row and goes on to its next tick, and one that waits for a lock stays due.
+-- Errors that concern no schedule (a deadlock, a full disk) end the whole call.
 create or replace function jobs_schedules_fire(max_schedules int default 100) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
@@ -3774,71 +3781,52 @@ set jit = off
 set lock_timeout = '1s'
 as $$
 declare
-    c_late constant interval := '1 minute';
-    c_max_missed constant int := 1000;
-    c_recent constant int := 4;
     v_now timestamptz := clock_timestamp();
+    v_due jobs_schedules[];
     v_schedule jobs_schedules;
-    v_next timestamptz;
-    v_next_is_known boolean;
-    v_ticks timestamptz[];
-    v_tick timestamptz;
-    v_jobs jobs[];
-    v_job jobs;
-    v_error text;
+    -- Rows that were returned within a block would survive its error.
+    v_jobs jobs[] := '{}';
+    v_some jobs[];
 begin
-    for v_schedule in
-        select s.* from jobs_schedules s
-        where s.paused_at is null and s.next_at is not null and s.next_at <= v_now
-        order by s.next_at
-        limit coalesce(max_schedules, 100)
-        for update skip locked
-    loop
-        v_error := null;
-        v_next_is_known := false;
-        -- Rows that were returned within the block would survive its error.
-        v_jobs := '{}';
+    v_due := array(
+        select d from (
+            select s.* from jobs_schedules s
+            where s.paused_at is null and s.next_at is not null and s.next_at <= v_now
+            order by s.next_at
+            limit coalesce(max_schedules, 100)
+            for update skip locked) d);
+    begin
+        foreach v_schedule in array v_due loop
+            v_jobs := v_jobs || array(select f from _jobs_schedule_fire(v_schedule, v_now) f);
+        end loop;
+        return query select j.* from unnest(v_jobs) j;
+        return;
+    exception
+        when transaction_rollback or insufficient_resources or operator_intervention
+            or system_error
+        then
+            raise;
+        when others then
+            v_jobs := '{}';
+    end;
+    -- The schedules wait a second for all locks together: who calls this may have little patience.
+    perform set_config('lock_timeout', '10ms', true);
+    foreach v_schedule in array v_due loop
         begin
-            v_ticks := array[v_schedule.next_at];
-            v_next := _jobs_schedule_next(v_schedule, v_schedule.next_at);
-            if v_next <= v_now then
-                v_ticks := _jobs_schedule_ticks(v_schedule, v_now,
-                    case v_schedule.missed when 'all' then c_max_missed else 1 end);
-                v_next := _jobs_schedule_next(v_schedule, v_now);
-            end if;
-            v_next_is_known := true;
-            foreach v_tick in array v_ticks loop
-                continue when v_now - v_tick > v_schedule.missed_within
-                    or v_schedule.missed = 'none' and v_now - v_tick > c_late;
-                for v_job in select e.* from _jobs_schedule_enqueue(v_schedule, v_tick) e loop
-                    v_jobs := v_jobs || v_job;
-                    v_schedule.last_at := v_tick;
-                    v_schedule.recent_job_ids := (v_job.id || v_schedule.recent_job_ids)[1:c_recent];
-                end loop;
-            end loop;
+            v_some := array(select f from _jobs_schedule_fire(v_schedule, v_now) f);
+            v_jobs := v_jobs || v_some;
         exception
             when lock_not_available then
-                continue;
+                null;
             when transaction_rollback or insufficient_resources or operator_intervention
                 or system_error
             then
                 raise;
             when others then
-                v_error := sqlerrm;
-                v_jobs := '{}';
-                if not v_next_is_known then
-                    v_next := _jobs_after(v_now, c_late);
-                end if;
+                perform _jobs_schedule_fail(v_schedule, v_now, sqlerrm);
         end;
-        update jobs_schedules s
-        set next_at = v_next,
-            last_at = case when v_error is null then v_schedule.last_at else s.last_at end,
-            recent_job_ids = case when v_error is null then v_schedule.recent_job_ids
-                else s.recent_job_ids end,
-            error = v_error
-        where s.name = v_schedule.name;
-        return query select j.* from unnest(v_jobs) j;
     end loop;
+    return query select j.* from unnest(v_jobs) j;
 end
 $$;
 
@@ -4237,6 +4225,75 @@ $$;
 
 comment on function _jobs_schedule_enqueue is
     'internal: adds the job of one tick, unless the schedule''s overlap forbids it';
+
+-- functions/schedules/_jobs_schedule_fail.sql
+-- The next tick is computed once more, since that may be what fails: then it is tried in a minute.
+create or replace function _jobs_schedule_fail(
+    schedule jobs_schedules,
+    at timestamptz,
+    error text
+) returns void
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+    v_next timestamptz;
+begin
+    begin
+        v_next := _jobs_schedule_next(schedule, at);
+    exception when others then
+        v_next := _jobs_after(at, '1 minute');
+    end;
+    update jobs_schedules s
+    set next_at = v_next, error = _jobs_schedule_fail.error
+    where s.name = schedule.name;
+end
+$$;
+
+comment on function _jobs_schedule_fail is
+    'internal: notes why a locked schedule could add no job, and sets its next tick';
+
+-- functions/schedules/_jobs_schedule_fire.sql
+-- missed: a tick is missed if a later one is due too, or if it is a minute old.
+create or replace function _jobs_schedule_fire(schedule jobs_schedules, at timestamptz)
+returns setof jobs
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+    c_late constant interval := '1 minute';
+    c_max_missed constant int := 1000;
+    c_recent constant int := 4;
+    v_ticks timestamptz[] := array[schedule.next_at];
+    v_next timestamptz := _jobs_schedule_next(schedule, schedule.next_at);
+    v_tick timestamptz;
+    v_job jobs;
+begin
+    if v_next <= at then
+        v_ticks := _jobs_schedule_ticks(
+            schedule, at, case schedule.missed when 'all' then c_max_missed else 1 end);
+        v_next := _jobs_schedule_next(schedule, at);
+    end if;
+    foreach v_tick in array v_ticks loop
+        continue when at - v_tick > schedule.missed_within
+            or schedule.missed = 'none' and at - v_tick > c_late;
+        for v_job in select e.* from _jobs_schedule_enqueue(schedule, v_tick) e loop
+            schedule.last_at := v_tick;
+            schedule.recent_job_ids := (v_job.id || schedule.recent_job_ids)[1:c_recent];
+            return next v_job;
+        end loop;
+    end loop;
+    update jobs_schedules s
+    set next_at = v_next,
+        last_at = schedule.last_at,
+        recent_job_ids = schedule.recent_job_ids,
+        error = null
+    where s.name = schedule.name;
+end
+$$;
+
+comment on function _jobs_schedule_fire is
+    'internal: adds the jobs of the ticks of a locked schedule that are due, and sets the next tick';
 
 -- functions/schedules/_jobs_schedule_lock.sql
 create or replace function _jobs_schedule_lock(name text) returns jobs_schedules

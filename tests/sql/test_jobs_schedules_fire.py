@@ -201,6 +201,37 @@ async def test_a_key_that_another_transaction_holds_delays_that_schedule_alone(c
     assert [r["unique_key"] for r in await conn.fetch(FIRE)] == ["schedule/held"]
 
 
+async def test_many_keys_that_are_held_delay_the_other_schedules_by_little(conn, other, due):
+    """A worker gives its statement three seconds, and would be cut if each key took one."""
+    for n in range(20):
+        await due(f"held {n}", "every => '1 hour'", ago="2 hours")
+    await due("free", "every => '1 hour'", ago="1 hour")
+    await conn.execute("set statement_timeout = '3s'")
+    async with other.transaction():
+        await other.execute(
+            """select jobs_enqueue('t', unique_key => 'schedule/held ' || n)
+            from generate_series(0, 19) n"""
+        )
+        assert [r["unique_key"] for r in await conn.fetch(FIRE)] == ["schedule/free"]
+    assert await conn.fetchval("show lock_timeout") == "0"
+
+
+async def test_firing_many_schedules_takes_few_subtransactions(conn, due):
+    """More than 64 that have written make every session of the server slower."""
+    await conn.execute(
+        """select jobs_schedule('s' || n, 't', every => '1 hour') from generate_series(1, 100) n;
+        update jobs_schedules set next_at = clock_timestamp()"""
+    )
+    async with conn.transaction():
+        before = await conn.fetchval("select pg_current_xact_id()::text::bigint")
+        assert len(await conn.fetch(FIRE)) == 100
+        subtransactions = await conn.fetchval(
+            "select count(distinct xmin::text::bigint) from jobs where xmin::text::bigint > $1",
+            before,
+        )
+    assert subtransactions == 1
+
+
 async def test_the_bound_is_heeded_and_the_most_overdue_come_first(conn, due):
     for n in (2, 3, 1):
         await due(f"s{n}", "every => '1 hour'", ago=f"{n} hours")
