@@ -68,7 +68,7 @@ def test_a_ledger_that_was_restored_twice_is_read_as_one(empty_dsn: str, query: 
 
 def test_a_ledger_whose_tables_are_gone_is_begun_again(empty_dsn: str, query: Query) -> None:
     migrate(empty_dsn)
-    query("drop table jobs, jobs_queues, jobs_workers, jobs_worker_ticks cascade")
+    query("drop table jobs, jobs_queues, jobs_schedules, jobs_workers, jobs_worker_ticks cascade")
     for (domain,) in query(
         "select typname from pg_type where typtype = 'd' and typname ~ '^jobs_'"
     ):
@@ -77,7 +77,9 @@ def test_a_ledger_whose_tables_are_gone_is_begun_again(empty_dsn: str, query: Qu
     assert query("select id from jobs_enqueue('t')") == [(1,)]
 
 
-@pytest.mark.parametrize("left_out", ["jobs_queues", "jobs_workers", "jobs_worker_ticks"])
+@pytest.mark.parametrize(
+    "left_out", ["jobs_queues", "jobs_schedules", "jobs_workers", "jobs_worker_ticks"]
+)
 def test_a_restore_that_left_a_table_out_is_migrated(
     empty_dsn: str, query: Query, left_out: str
 ) -> None:
