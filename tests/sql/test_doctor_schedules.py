@@ -60,7 +60,7 @@ async def test_a_schedule_whose_last_three_runs_failed_is_named_until_one_succee
     await conn.execute(
         "select jobs_schedule('nightly', 't', every => '1 hour', max_retries => 0)"
     )
-    check = "schedules whose jobs fail"
+    check = "schedules that end badly"
     for expected in ("ok", "ok", "bad"):
         await fire_again(conn)
         await conn.execute("select jobs_fail(id, 'e') from jobs_claim('w')")
@@ -80,7 +80,7 @@ async def test_a_completed_job_that_was_deleted_is_not_taken_for_a_failed_one(co
         await fire_again(conn)
         await conn.execute(f"select {end} from jobs_claim('w')")
     await conn.execute("select jobs_cleanup('0')")
-    assert await ask("schedules whose jobs fail") == ("ok", "none")
+    assert await ask("schedules that end badly") == ("ok", "none")
 
 
 async def test_a_schedule_that_skips_its_ticks_because_its_job_lives_is_named(conn, ask):
