@@ -5793,7 +5793,7 @@ select 'schedules without a handler',
         'remove NAME'
 from unserved u
 union all
-select 'schedules whose jobs fail',
+select 'schedules that end badly',
     case when count(*) > 0 then 'bad' else 'ok' end,
     coalesce(string_agg(f.name, ', ' order by f.name), 'none'),
     'the last three runs failed: read why (pgjobs list --status failed), mend the handler, then '
