@@ -3585,7 +3585,7 @@ declare
 begin
     perform _jobs_check_job(
         jobs_schedule.job_type, jobs_schedule.queue, jobs_schedule.priority,
-        jobs_schedule.starts_at, null, jobs_schedule.max_retries, null, null,
+        null, null, jobs_schedule.max_retries, null, null,
         jobs_schedule.backoff, null);
     perform _jobs_check_schedule(
         jobs_schedule.name, jobs_schedule.cron, jobs_schedule.every, jobs_schedule.timezone,
@@ -3788,6 +3788,10 @@ declare
     v_jobs jobs[] := '{}';
     v_some jobs[];
 begin
+    if max_schedules < 0 then
+        raise exception using errcode = 'JQ003',
+            message = format('max_schedules must be 0 or more, not %s', max_schedules);
+    end if;
     v_due := array(
         select d from (
             select s.* from jobs_schedules s
@@ -3884,6 +3888,8 @@ begin
                         missed_within)
         when overlap not in ('skip', 'allow', 'replace')
             then format('overlap must be skip, allow or replace, not %s', left(overlap, 40))
+        when not (starts_at >= '0001-01-02 00:00:00+00' and starts_at < '9999-12-31 00:00:00+00')
+            then format('starts_at must be a moment in the years 1 to 9999, not %s', starts_at)
         when not (ends_at >= '0001-01-02 00:00:00+00' and ends_at < '9999-12-31 00:00:00+00')
             then format('ends_at must be a moment in the years 1 to 9999, not %s', ends_at)
         when ends_at < starts_at then 'ends_at must not be before starts_at'

@@ -33,6 +33,8 @@ begin
                         missed_within)
         when overlap not in ('skip', 'allow', 'replace')
             then format('overlap must be skip, allow or replace, not %s', left(overlap, 40))
+        when not (starts_at >= '0001-01-02 00:00:00+00' and starts_at < '9999-12-31 00:00:00+00')
+            then format('starts_at must be a moment in the years 1 to 9999, not %s', starts_at)
         when not (ends_at >= '0001-01-02 00:00:00+00' and ends_at < '9999-12-31 00:00:00+00')
             then format('ends_at must be a moment in the years 1 to 9999, not %s', ends_at)
         when ends_at < starts_at then 'ends_at must not be before starts_at'

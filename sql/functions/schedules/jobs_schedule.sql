@@ -30,7 +30,7 @@ declare
 begin
     perform _jobs_check_job(
         jobs_schedule.job_type, jobs_schedule.queue, jobs_schedule.priority,
-        jobs_schedule.starts_at, null, jobs_schedule.max_retries, null, null,
+        null, null, jobs_schedule.max_retries, null, null,
         jobs_schedule.backoff, null);
     perform _jobs_check_schedule(
         jobs_schedule.name, jobs_schedule.cron, jobs_schedule.every, jobs_schedule.timezone,

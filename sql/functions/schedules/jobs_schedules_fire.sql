@@ -23,6 +23,10 @@ declare
     v_jobs jobs[] := '{}';
     v_some jobs[];
 begin
+    if max_schedules < 0 then
+        raise exception using errcode = 'JQ003',
+            message = format('max_schedules must be 0 or more, not %s', max_schedules);
+    end if;
     v_due := array(
         select d from (
             select s.* from jobs_schedules s
