@@ -4,8 +4,16 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 from types import MappingProxyType, SimpleNamespace
@@ -113,7 +121,7 @@ class App(Verbs, Schedules, Generic[S]):
         self._given_dsn = dsn
         self.schema = schema
         self.tasks: dict[str, Task[Any, Any]] = {}
-        self._last_state: Any = SimpleNamespace()
+        self._last_state: Any = State()
         self._lifespan = lifespan
         self._pool_size = pool_size
         self._unknown_types: set[str] = set()
@@ -388,21 +396,41 @@ class App(Verbs, Schedules, Generic[S]):
             else:
                 async with self._lifespan(self) as made:
                     self._last_state = state = as_state(made)
-                    # The tasks and threads of this run inherit it.
-                    token = _states.set({**_states.get(), self: state})
-                    try:
+                    with self.with_state(state):
                         yield
-                    finally:
-                        _states.reset(token)
         finally:
             if not was_open:
                 await self.close()
 
 
+    @contextmanager
+    def with_state(self, state: Any) -> Iterator[None]:
+        """Lets ``app.state`` be this in the block, and in the tasks and threads that it starts."""
+        token = _states.set({**_states.get(), self: state})
+        try:
+            yield
+        finally:
+            _states.reset(token)
+
+
+class State(SimpleNamespace):
+    """What ``app.state`` is without a lifespan, or with one that yields a mapping or nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        if vars(self):
+            raise AttributeError(
+                f"app.state has no {name!r}: the lifespan yields {', '.join(vars(self))}"
+            )
+        raise AttributeError(
+            f"app.state has no {name!r}: it has what the lifespan, App(lifespan=...), yields while"
+            " a worker of the app runs; in a test, give it by make_job(..., state=...)"
+        )
+
+
 def as_state(made: Any) -> Any:
     """What ``app.state`` is when the lifespan has yielded this."""
     if made is None or isinstance(made, Mapping):
-        return SimpleNamespace(**(made or {}))
+        return State(**(made or {}))
     return made
 
 

@@ -16,6 +16,7 @@ import importlib.util
 import itertools
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from pgjobs.app import App, RunningJob
     from pgjobs.embedded import EmbeddedPostgres
+    from pgjobs.handler.task import Task
 
     Connection = asyncpg.Connection[Any] | asyncpg.Pool[Any]
 
@@ -204,14 +206,33 @@ def make_job(
 ) -> "RunningJob[P]":
     """Makes a running job without a database, to test a handler alone: ``await handler(job)``.
 
-    ``state``: what the app's lifespan would yield. ``stopping``: whether the handler should end
-    soon. ``columns``: those of the row, such as ``id`` or ``attempt``; else they are those of the
-    first attempt of a new job. What needs a database raises ``PgjobsError``.
+    The handler is given the payload as a worker would read it; ``InvalidArgument`` if it does not
+    fit the handler. ``state``: what the app's lifespan would yield; in the handler it is
+    ``app.state``, as well as ``job.app.state``. ``stopping``: whether the handler should end soon.
+    ``columns``: those of the row, such as ``id`` or ``attempt``; else they are those of the first
+    attempt of a new job. What needs a database raises ``PgjobsError``.
     """
-    from pgjobs.app import App, as_state
+    from pgjobs.app import App, RunningJob, as_state
     from pgjobs.database import JOB_COLUMNS
     from pgjobs.handler.held_job import Holder
     from pgjobs.handler.run import Run
+
+    class MadeJob(RunningJob[Any]):
+        """A job that no worker has claimed: the call of a handler does what its worker would."""
+
+        __slots__ = ()
+
+        def call(self, task: "Task[Any, Any]") -> Any:
+            self._payload = task.decode(task.encode(self._payload))
+            return self._called(task) if task.is_async else self._call(task)
+
+        def _call(self, task: "Task[Any, Any]") -> Any:
+            with nullcontext() if state is None else task.app.with_state(self.app.state):
+                return task.handler(self)
+
+        async def _called(self, task: "Task[Any, Any]") -> Any:
+            with nullcontext() if state is None else task.app.with_state(self.app.state):
+                return await task.handler(self)
 
     class AppWithoutDatabase(App[Any]):
         @property
@@ -238,6 +259,6 @@ def make_job(
     run.is_asked_to_stop = stopping
     app = AppWithoutDatabase()
     app._last_state = as_state(state)
-    job = app.held_job(run, Holder("make_job", keep_completed=True))
+    job = MadeJob(run, app, Holder("make_job", keep_completed=True))
     job._payload = payload
     return job

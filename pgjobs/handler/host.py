@@ -1,6 +1,7 @@
 """What tasks and held jobs use of the app: a Protocol, so they do not import it."""
 
 from collections.abc import Awaitable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import asyncpg
@@ -19,6 +20,8 @@ class Host(Protocol):
     schema: str
 
     async def get(self, job_id: int, *, conn: "Conn | None" = None) -> Job[Any]: ...
+
+    def with_state(self, state: Any) -> AbstractContextManager[None]: ...
 
     async def pool(self) -> asyncpg.Pool: ...
 

@@ -1,6 +1,8 @@
 """A handler is tested alone, with a job that no database has."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -44,6 +46,49 @@ async def test_a_handler_is_called_with_a_typed_payload_and_the_apps_state():
     assert await send(job) == "hello 7"
     assert await send(make_job(Receipt(order=7), state={"greeting": "hi"})) == "hi 7"
     assert count(make_job(Receipt(order=7), attempt=2)) == 9
+
+
+@asynccontextmanager
+async def lifespan(app: App[State]) -> AsyncIterator[State]:
+    yield State("from the worker")
+
+
+typed = App(lifespan=lifespan)
+
+
+@typed.job("typed")
+async def greet(job: Job[Receipt]) -> str:
+    await asyncio.sleep(0)
+    return f"{typed.state.greeting} {job.payload.order}"
+
+
+@typed.job("typed plain")
+def greet_from_a_thread(job: Job[Receipt]) -> str:
+    return f"{typed.state.greeting} {job.payload.order}"
+
+
+async def test_the_typed_state_of_the_app_is_that_of_the_job_during_the_call():
+    hello, hi = (make_job(Receipt(order=7), state=State(g)) for g in ("hello", "hi"))
+    assert await asyncio.gather(greet(hello), greet(hi)) == ["hello 7", "hi 7"]
+    assert greet_from_a_thread(hello) == "hello 7"
+    assert await asyncio.create_task(greet(make_job(Receipt(order=7), state=State("hey"))))
+    with pytest.raises(AttributeError, match=r"no 'greeting'.*give it by make_job"):
+        await greet(make_job(Receipt(order=7)))
+    with typed.with_state(State("outer")):
+        assert await greet(make_job(Receipt(order=7))) == "outer 7"
+
+
+def test_a_state_that_lacks_a_name_says_what_the_lifespan_yields():
+    with pytest.raises(AttributeError, match=r"no 'smpt': the lifespan yields smtp"):
+        make_job(state={"smtp": 1}).app.state.smpt  # noqa: B018
+    assert not hasattr(App().state, "smtp")
+
+
+async def test_a_handler_is_given_the_payload_that_a_worker_would_read():
+    assert count(make_job({"order": 7})) == 8
+    for task in (count, greet):
+        with pytest.raises(InvalidArgument, match=r"the payload is not valid.*\norder"):
+            await task(make_job({"ordre": 7}))
 
 
 async def test_a_handler_sees_that_it_should_end():
