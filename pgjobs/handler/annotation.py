@@ -4,9 +4,19 @@ import functools
 import inspect
 import types
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from pydantic.errors import PydanticUserError
+from typing_extensions import is_typeddict  # also knows the one of typing_extensions
 
 from pgjobs.errors import InvalidArgument
 from pgjobs.job.fidelity import PayloadType
@@ -82,7 +92,15 @@ def payload_type(handler: Callable[..., Any]) -> PayloadType | None:
             f"the annotations of {_name(handler)} cannot be read ({error}): "
             "define the payload's type at the top level of a module"
         ) from error
-    annotation = _payload_annotation(hints.get(parameters[0].name) if parameters else None)
+    hint = hints.get(parameters[0].name, Any) if parameters else Any
+    # A decorator that shows the annotations of what it wraps may pass on something else.
+    if not (hasattr(handler, "__wrapped__") or _may_be_a_job(hint)):
+        raise InvalidArgument(
+            f"{_name(handler)} is called with a job, and its argument {parameters[0].name} is"
+            f" annotated with {_shown(hint)}: write Job[{_shown(hint)}], and read job.payload;"
+            f" {_WRITE_IT}"
+        )
+    annotation = _payload_annotation(hint)
     if annotation is Any:
         return None
     try:
@@ -109,6 +127,31 @@ def _payload_annotation(hint: Any) -> Any:
         [annotation] = get_args(hint)
         return Any if annotation is Any or _is_free(annotation) else annotation
     return Any
+
+
+def _may_be_a_job(hint: Any) -> bool:
+    """Whether a job may be what the hint stands for; True for what is not known here."""
+    origin = get_origin(hint)
+    if hasattr(hint, "__value__") or hasattr(origin, "__value__"):  # type JobOfMail = Job[Mail]
+        return _may_be_a_job((hint if origin is None else origin).__value__)
+    if hasattr(hint, "__supertype__"):  # NewType
+        return _may_be_a_job(hint.__supertype__)
+    if origin is Annotated:
+        return _may_be_a_job(hint.__origin__)
+    if origin in (Union, types.UnionType):
+        return any(map(_may_be_a_job, get_args(hint)))
+    kind = hint if origin is None else origin
+    if kind is Any:
+        return True
+    if kind is Literal or is_typeddict(kind):
+        return False
+    if not inspect.isclass(kind) or getattr(kind, "_is_protocol", False):
+        return True
+    return kind in Job.__mro__ or issubclass(kind, Job)
+
+
+def _shown(hint: Any) -> str:
+    return hint.__name__ if type(hint) is type else str(hint)
 
 
 def _is_free(annotation: Any) -> bool:

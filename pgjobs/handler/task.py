@@ -54,7 +54,7 @@ class Task(Generic[Q, R]):
 
     def __call__(self, job: HeldJob[Q]) -> Any:
         """Calls the handler; ``await task(job)`` if it is a coroutine function."""
-        return job.call(self)
+        return job.call(self) if isinstance(job, HeldJob) else self.handler(job)
 
     def __repr__(self) -> str:
         return f"<Task {self.job_type} in queue {self.options.get('queue')}>"

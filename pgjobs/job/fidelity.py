@@ -10,6 +10,7 @@ import gc
 import marshal
 from collections import deque
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Any
@@ -39,8 +40,18 @@ class PayloadType:
         self._adapter = TypeAdapter[Any](annotation)
 
     def read(self, text: str | bytes) -> Any:
-        """The value that the JSON text stands for; raises pydantic's ``ValidationError``."""
-        return self._adapter.validate_json(text)
+        """The value that the JSON text stands for; raises pydantic's ``ValidationError``.
+
+        ``{}`` is also what a payload is that was left out. So a type that does not read ``{}``, and
+        reads null, reads ``{}`` as null.
+        """
+        try:
+            return self._adapter.validate_json(text)
+        except ValidationError:
+            if text in ("{}", b"{}"):
+                with suppress(ValidationError):
+                    return self._adapter.validate_json("null")
+            raise
 
     def write(self, value: object) -> bytes:
         """JSON text of a value of this type, or of plain data that this type reads.

@@ -2,11 +2,11 @@
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, Optional, Protocol, TypeVar
 
 import pytest
 from pydantic import AfterValidator, Base64Bytes, BaseModel, Field, PositiveInt, ValidationError
-from typing_extensions import TypeAliasType
+from typing_extensions import TypeAliasType, TypedDict
 
 from pgjobs import App, InvalidArgument, Job, RunningJob
 
@@ -24,6 +24,14 @@ NamedPayload = TypeAliasType("NamedPayload", Annotated[int, Field(gt=0)])
 
 class Ingest(BaseModel):
     path: str
+
+
+class Lenient(BaseModel):
+    path: str = "a"
+
+
+class Labelled(Protocol):
+    job_type: str
 
 
 def task(handler: Any) -> Any:
@@ -66,10 +74,64 @@ def test_validators_of_the_annotation_run():
 
 
 @pytest.mark.parametrize(
-    "annotation", [Job, Job[Any], Job[T], Any, int, list[int], dict[str, int], Job | None, None]
+    "annotation", [Job, Job[Any], Job[T], Any, Job | None, object, Labelled, T, "Any"]
 )
 def test_without_a_payload_type_the_payload_is_plain_json(annotation):
     assert annotated(annotation).decode('{"a": [1]}') == {"a": [1]}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "advice"),
+    [
+        (int, r"annotated with int: write Job\[int\], and read job.payload"), (Ingest, "Ingest"),
+        (list[int], r"list\[int\]"), (dict[str, int], "dict"), (None, "NoneType"),
+        (Ingest | None, "Ingest"), (Annotated[int, Field(gt=0)], "int"), (NamedPayload, "NamedPayload"),
+        (NewType("Path", str), "Path"), (Literal["a"], "Literal"), ("Ingest", "Ingest"),
+        (TypedDict("Options", {"a": int}), "Options"),
+    ],
+    ids=str,
+)
+def test_a_payload_in_place_of_a_job_is_refused(annotation, advice):
+    with pytest.raises(InvalidArgument, match=f"handler is called with a job, and.*{advice}"):
+        annotated(annotation)
+
+
+def test_a_decorator_may_pass_something_else_than_a_job():
+    async def of_path(path: str) -> str:
+        return path
+
+    @functools.wraps(of_path)
+    async def wrapper(job: Job[Ingest]) -> str:
+        return await of_path(job.payload.path)
+
+    task(wrapper)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "left_out", "of_null"),
+    [
+        (Job[None], None, None), (Job[int | None], None, None), (Job[list[int] | None], None, None),
+        (Job[Ingest | None], None, None), (Job[Annotated[int | None, Field(gt=0)]], None, None),
+        (Job[dict[str, int] | None], {}, None), (Job[Any], {}, None),
+        (Job[Lenient | None], Lenient(), None),
+    ],
+    ids=str,
+)
+def test_a_payload_that_is_left_out_is_none_where_the_type_reads_null_but_no_empty_mapping(
+    annotation, left_out, of_null
+):
+    made = annotated(annotation)
+    assert made.encode({}) == "{}"
+    assert (made.decode("{}"), made.decode("null")) == (left_out, of_null)
+    assert made.encode(None) == "null"
+
+
+@pytest.mark.parametrize("annotation", [Job[Ingest], Job[int], Job[list[int]]], ids=str)
+def test_a_payload_that_is_left_out_is_refused_where_the_type_reads_neither(annotation):
+    with pytest.raises(ValidationError):
+        annotated(annotation).decode("{}")
+    with pytest.raises(InvalidArgument, match="the payload is not valid"):
+        annotated(annotation).encode({})
 
 
 def test_what_surrounds_a_function_keeps_the_type_of_its_payload():

@@ -117,6 +117,21 @@ async def test_handlers_get_none_where_none_was_enqueued(app):
     assert seen == [None, None, Settings(limit=10), None]
 
 
+async def test_a_payload_that_is_left_out_anywhere_fits_a_handler_without_one(app, conn):
+    seen = []
+
+    @app.job("nothing", max_retries=0)
+    async def nothing(job: Job[None]) -> None:
+        seen.append(job.payload)
+
+    await nothing.enqueue()
+    await app.enqueue("nothing")
+    await conn.execute("select from jobs_enqueue('nothing')")
+    await conn.execute("""select from jobs_enqueue_many('[{"job_type": "nothing"}]')""")
+    await app.worker().run(until_empty=True)
+    assert seen == [None] * 4
+
+
 @pytest.mark.parametrize(
     "payload", [{"path": "a"}, {"path": "a", "pages": "3"}, Ingest(path="a", pages=2)]
 )
