@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pgjobs.app")
 
+MAX_SHOWN_TYPES = 3  # in such a warning
 MAX_WARNINGS = 1_000  # of types without a handler; a program may make up types without end
 
 Q = TypeVar("Q")
@@ -208,8 +209,9 @@ class App(Verbs, Schedules, Generic[S]):
     ) -> Job[Any]:
         """Adds a job and returns it after the commit; with ``conn``, in conn's transaction.
 
-        ``payload``: a pydantic model, a dataclass or plain JSON data. None is JSON null; a payload
-        that is left out is ``{}``. Options: ``queue``, ``priority`` (-9 to 9, higher first),
+        ``payload``: a pydantic model, a dataclass or plain JSON data, which must fit the handler if
+        this app has one of that type. None is JSON null; a payload that is left out is ``{}``.
+        Options: ``queue``, ``priority`` (-9 to 9, higher first),
         ``max_retries``, ``backoff``. ``run_at``: not before this moment (with a time zone), or
         ``delay``: not before this much later. ``reference``: type and id or key of an entity.
         ``unique_key``: if a job of this type holds the key, that job is returned instead;
@@ -218,32 +220,33 @@ class App(Verbs, Schedules, Generic[S]):
         answer came, at the latest after a minute; ``may_exist`` says whether the job may have been
         added.
         """
-        text = encode(payload, "the payload")
-        if self.tasks:
-            options = self._with_handlers_options(job_type, options)
-        return await self.enqueue_text(job_type, text, conn, options)
+        task = self._task_of(job_type) if self.tasks else None
+        if task is None:
+            given = arguments.job_arguments(job_type, options)
+            text = encode(payload, "the payload")
+        else:
+            given, text = task.arguments(options), task.encode(payload)
+        return await self.enqueue_text(given, text, conn)
 
-    def _with_handlers_options(self, job_type: str, given: Any) -> Any:
-        """The options of the handler of that type, and over them those that the call gives."""
+    def _task_of(self, job_type: str) -> Task[Any, Any] | None:
+        """The task of that type; if there is none, the log says so once."""
         if not isinstance(job_type, str):
-            return given  # refused later
+            return None  # refused later
         task = self.tasks.get(job_type)
-        if task is not None:
-            return given if task.has_default_options else task.chosen(given)
-        if job_type not in self._unknown_types and len(self._unknown_types) < MAX_WARNINGS:
+        is_new = task is None and job_type not in self._unknown_types
+        if is_new and len(self._unknown_types) < MAX_WARNINGS:
             self._unknown_types.add(job_type)
             log.warning(
-                "jobs of type %r are enqueued, and this app has no handler for them, but for %s",
-                job_type, list(self.tasks),
+                "a job of type %r is enqueued, and this app has no handler of that type%s",
+                job_type, _alternatives(job_type, self.tasks),
             )
-        return given
+        return task
 
     def enqueue_text(
-        self, job_type: str, text: str, conn: "Conn | None", options: EnqueueOptions
+        self, given: dict[str, Any], text: str, conn: "Conn | None"
     ) -> Awaitable[Job[Any]]:
         """Adds a job as ``enqueue`` does; its payload is JSON text already."""
         # No coroutine of its own: each costs a small enqueue half a hundredth.
-        given = arguments.job_arguments(job_type, options)
         if conn is not None:
             return Database(executor(conn), self.schema, self).enqueue(payload=text, **given)
         connections = self._connections()
@@ -267,16 +270,22 @@ class App(Verbs, Schedules, Generic[S]):
         conn: "Conn | None" = None,
         **options: Unpack[BatchOptions],
     ) -> list[int]:
-        """Adds a job for each payload, all or none; ids in the same order. See ``enqueue``."""
-        if self.tasks:
-            options = self._with_handlers_options(job_type, options)
-        return await self.enqueue_batch(job_type, batch_of(payloads), conn, options)
+        """Adds a job for each payload, all or none; ids in the same order. See ``enqueue``.
+
+        The payloads are not read by the handler's type, which would take longer than all the rest:
+        use ``enqueue_many`` of the task for that.
+        """
+        task = self._task_of(job_type) if self.tasks else None
+        if task is None:
+            given = arguments.job_arguments(job_type, options, BatchOptions)
+        else:
+            given = task.arguments(options, BatchOptions)
+        return await self.enqueue_batch(given, batch_of(payloads), conn)
 
     async def enqueue_batch(
-        self, job_type: str, batch: Batch, conn: "Conn | None", options: BatchOptions
+        self, given: dict[str, Any], batch: Batch, conn: "Conn | None"
     ) -> list[int]:
         """Adds the jobs of a batch, all or none; ids in the same order."""
-        given = arguments.job_arguments(job_type, options, BatchOptions)
         if conn is not None:
             database = Database(executor(conn), self.schema)
             text = batch(await self._shared(given, database))
@@ -432,6 +441,16 @@ def as_state(made: Any) -> Any:
     if made is None or isinstance(made, Mapping):
         return State(**(made or {}))
     return made
+
+
+def _alternatives(job_type: str, known: Iterable[str]) -> str:
+    """The known types like this one, for the end of a sentence; all if none is like it."""
+    from difflib import get_close_matches
+
+    if alike := get_close_matches(job_type, known, MAX_SHOWN_TYPES):
+        return f": did you mean {' or '.join(map(repr, alike))}?"
+    shown = [repr(name) for name, _ in zip(known, range(MAX_SHOWN_TYPES), strict=False)]
+    return f": it has {', '.join(shown)}{', ...' if len([*known]) > len(shown) else ''}"
 
 
 def _program() -> str:

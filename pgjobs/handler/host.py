@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import asyncpg
 
 from pgjobs.job.job import Job
-from pgjobs.producer.arguments import BatchOptions, EnqueueOptions
 from pgjobs.producer.batch import Batch
 
 if TYPE_CHECKING:
@@ -26,9 +25,9 @@ class Host(Protocol):
     async def pool(self) -> asyncpg.Pool: ...
 
     def enqueue_text(
-        self, job_type: str, text: str, conn: "Conn | None", options: EnqueueOptions
+        self, given: dict[str, Any], text: str, conn: "Conn | None"
     ) -> Awaitable[Job[Any]]: ...
 
     async def enqueue_batch(
-        self, job_type: str, batch: Batch, conn: "Conn | None", options: BatchOptions
+        self, given: dict[str, Any], batch: Batch, conn: "Conn | None"
     ) -> list[int]: ...

@@ -13,7 +13,7 @@ from pgjobs.handler.held_job import HeldJob
 from pgjobs.handler.host import Host
 from pgjobs.job.job import Job
 from pgjobs.job.payload import NO_PAYLOAD, encode
-from pgjobs.producer.arguments import DEFAULTS, BatchOptions, EnqueueOptions
+from pgjobs.producer.arguments import DEFAULTS, BatchOptions, EnqueueOptions, job_arguments
 from pgjobs.producer.batch import Batch, batch_of, batch_of_texts, several
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Task(Generic[Q, R]):
         self.job_type = job_type
         self.timeout = timeout
         self.options = options
-        self.has_default_options = all(
+        self._has_default_options = all(
             value is None or value == DEFAULTS.get(name) for name, value in options.items()
         )
         check_handler(handler)
@@ -65,7 +65,15 @@ class Task(Generic[Q, R]):
 
     def encode(self, payload: object, what: str = "the payload") -> str:
         """JSON text that ``decode`` returns this payload for; raises ``InvalidArgument``."""
-        return encode(payload, what, self._payload_type)
+        try:
+            return encode(payload, what, self._payload_type)
+        except InvalidArgument as error:
+            if self._payload_type is None or not self._payload_type.is_other_class(payload):
+                raise
+            raise InvalidArgument(
+                f"{what} is of class {type(payload).__name__}, and the handler of {self.job_type}"
+                f" takes {self._payload_type.name}"
+            ) from error
 
     async def enqueue(
         self,
@@ -80,21 +88,29 @@ class Task(Generic[Q, R]):
         ``InvalidArgument``; left out, it is ``{}``. See ``App.enqueue`` for the options, the return
         value and the errors.
         """
-        chosen: EnqueueOptions = self.chosen(options)
-        return await self.app.enqueue_text(self.job_type, self.encode(payload), conn, chosen)
+        given = self.arguments(options)
+        return await self.app.enqueue_text(given, self.encode(payload), conn)
 
     async def enqueue_many(
         self, payloads: Iterable[Q], *, conn: "Conn | None" = None, **options: Unpack[BatchOptions]
     ) -> list[int]:
         """Adds a job for each payload, all or none; ids in the same order."""
-        chosen: BatchOptions = self.chosen(options)
-        batch = self._batch(payloads)
-        return await self.app.enqueue_batch(self.job_type, batch, conn, chosen)
+        given = self.arguments(options, BatchOptions)
+        return await self.app.enqueue_batch(given, self._batch(payloads), conn)
 
-    def chosen(self, given: Any) -> Any:
-        """The handler's own options, and over them the call's that are not None."""
-        own: dict[str, Any] = dict(self.options)
-        return own | {n: v for n, v in given.items() if v is not None or n not in own}
+    def arguments(self, options: Any, known: type = EnqueueOptions) -> dict[str, Any]:
+        """The arguments of a job: the handler's own options, and over them those of a call.
+
+        An option of the call that is None stands for the handler's own.
+        """
+        if not self._has_default_options:
+            own: dict[str, Any] = dict(self.options)
+            options = own | {n: v for n, v in options.items() if v is not None or n not in own}
+        try:
+            return job_arguments(self.job_type, options, known)
+        except TypeError as error:
+            kind = "" if self._payload_type is None else f", of type {self._payload_type.name}"
+            raise TypeError(f"{error}; the payload is the first argument{kind}") from None
 
     def _batch(self, payloads: Iterable[object]) -> Batch:
         if self._payload_type is None:

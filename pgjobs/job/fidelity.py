@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
@@ -38,6 +38,21 @@ class PayloadType:
     def __init__(self, annotation: Any) -> None:
         self._annotation = annotation
         self._adapter = TypeAdapter[Any](annotation)
+
+    @property
+    def name(self) -> str:
+        """The type as a person writes it."""
+        kind = self._annotation
+        return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)
+
+    def is_other_class(self, value: object) -> bool:
+        """Whether the value is a model or dataclass of another class than this one."""
+        kind: Any = type(value)
+        wanted = self._annotation
+        return (
+            isinstance(wanted, type) and _is_object(wanted) and _is_object(kind)
+            and not issubclass(kind, _origin(wanted))
+        )
 
     def read(self, text: str | bytes) -> Any:
         """The value that the JSON text stands for; raises pydantic's ``ValidationError``.

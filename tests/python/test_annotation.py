@@ -85,7 +85,8 @@ def test_without_a_payload_type_the_payload_is_plain_json(annotation):
     [
         (int, r"annotated with int: write Job\[int\], and read job.payload"), (Ingest, "Ingest"),
         (list[int], r"list\[int\]"), (dict[str, int], "dict"), (None, "NoneType"),
-        (Ingest | None, "Ingest"), (Annotated[int, Field(gt=0)], "int"), (NamedPayload, "NamedPayload"),
+        (Ingest | None, "Ingest"), (Annotated[int, Field(gt=0)], "int"),
+        (NamedPayload, "NamedPayload"),
         (NewType("Path", str), "Path"), (Literal["a"], "Literal"), ("Ingest", "Ingest"),
         (TypedDict("Options", {"a": int}), "Options"),
     ],

@@ -288,7 +288,18 @@ async def test_an_app_with_handlers_warns_once_of_a_type_that_it_does_not_know(a
         await app.enqueue("tt")
         await app.enqueue("t")
     assert [r.getMessage() for r in caplog.records] == [
-        "jobs of type 'tt' are enqueued, and this app has no handler for them, but for ['t']"
+        "a job of type 'tt' is enqueued, and this app has no handler of that type: did you mean"
+        " 't'?"
+    ]
+
+
+async def test_the_warning_of_an_unknown_type_names_the_likely_ones(app, caplog):
+    for name in ("send_mail", "write_invoice", "b", "c", "d"):
+        app.job(name)(lambda job: None)
+    await app.enqueue("send_mial")
+    await app.enqueue_many("quite other", [])
+    assert [r.getMessage().rpartition(": ")[2] for r in caplog.records] == [
+        "did you mean 'send_mail'?", "it has 'send_mail', 'write_invoice', 'b', ...",
     ]
 
 

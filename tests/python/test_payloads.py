@@ -132,6 +132,52 @@ async def test_a_payload_that_is_left_out_anywhere_fits_a_handler_without_one(ap
     assert seen == [None] * 4
 
 
+async def test_the_app_refuses_a_payload_that_does_not_fit_its_own_handler(app, conn):
+    @app.job("t")
+    async def handler(job: Job[Ingest]) -> None: ...
+
+    for given in ((), ({"pth": "a"},), (None,), (Settings(),)):
+        with pytest.raises(InvalidArgument, match="the payload is"):
+            await app.enqueue("t", *given)
+    assert (await app.enqueue("t", {"path": "a", "pages": "3"})).payload == {
+        "path": "a", "pages": "3"
+    }
+    # Read for each of many payloads, the type would cost more than all the rest.
+    assert len(await app.enqueue_many("t", [{"pth": "a"}])) == 1
+    assert len(await app.enqueue_many("elsewhere", [{"pth": "a"}])) == 1
+    assert await conn.fetchval("select count(*) from jobs") == 3
+
+
+async def test_an_object_of_another_class_than_the_handlers_is_named(app):
+    @app.job("t")
+    async def handler(job: Job[Ingest]) -> None: ...
+
+    with pytest.raises(
+        InvalidArgument, match=r"is of class Settings, and the handler of t takes Ingest$"
+    ):
+        await handler.enqueue(Settings())  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match=r"payloads\[1\] is of class Settings"):
+        await handler.enqueue_many([Ingest(path="a"), Settings()])  # type: ignore[list-item]
+
+
+async def test_an_unknown_option_is_told_before_the_payload_that_it_may_belong_to(app):
+    @app.job("t", queue="q")
+    async def handler(job: Job[Ingest]) -> None: ...
+
+    @app.job("plain")
+    async def plain(job): ...
+
+    for call in (
+        lambda: handler.enqueue(path="a"),  # type: ignore[call-arg]
+        lambda: handler.enqueue_many(None, path="a"),  # type: ignore[arg-type, call-arg]
+        lambda: app.enqueue("t", path="a"),  # type: ignore[call-arg]
+    ):
+        with pytest.raises(TypeError, match=r"'path'.*first argument, of type Ingest$"):
+            await call()
+    with pytest.raises(TypeError, match=r"'path'.*the payload is the first argument$"):
+        await plain.enqueue(path="a")  # type: ignore[call-arg]
+
+
 @pytest.mark.parametrize(
     "payload", [{"path": "a"}, {"path": "a", "pages": "3"}, Ingest(path="a", pages=2)]
 )
@@ -168,7 +214,8 @@ async def test_a_task_takes_what_its_handler_is_to_be_given(app):
     [
         ({"pages": 1}, "the payload is not valid.*\n.*\n.*Field required"),
         ({}, "Field required"), (None, "the payload is not valid"), (5, "should be an object"),
-        (Longer(path="a"), "would be read as Ingest"), (Other(path="a"), "would be read as Ingest"),
+        (Longer(path="a"), "would be read as Ingest"),
+        (Other(path="a"), "is of class Other"),
         (Ingest.model_construct(path="a", pages="x"), "valid integer"),
     ],
 )
@@ -212,13 +259,6 @@ async def test_a_task_without_a_payload_enqueues_an_empty_object_if_its_type_rea
     assert (await handler.enqueue()).payload == {}
     with pytest.raises(InvalidArgument, match="Field required"):
         await other.enqueue()
-
-
-async def test_by_name_a_payload_is_not_validated(app):
-    @app.job("t")
-    async def handler(job: Job[Ingest]) -> None: ...
-
-    assert (await app.enqueue("t", {"pages": 1})).payload == {"pages": 1}
 
 
 async def test_a_validator_that_raises_anything_refuses_the_payload(app):
