@@ -23,7 +23,6 @@ from weakref import ref
 import asyncpg
 from typing_extensions import TypeVar  # with a default, as Python's own since 3.13
 
-from pgjobs.connection.borrowed import Borrower
 from pgjobs.connection.dsn import redact, resolve
 from pgjobs.connection.executor import executor
 from pgjobs.connection.patience import give_up_at, sending_s
@@ -258,8 +257,7 @@ class App(Verbs, Schedules, Generic[S]):
         self, connections: Connections, given: dict[str, Any], text: str
     ) -> Job[Any]:
         """Adds a job by a statement that it shares with no other call."""
-        deadline = give_up_at(text)
-        borrower = Borrower(await connections.for_calls(), give_up_at=deadline)
+        borrower = await connections.borrower(give_up_at(text))
         return await Database(borrower, self.schema, self).enqueue(payload=text, **given)
 
     async def enqueue_many(
@@ -291,18 +289,18 @@ class App(Verbs, Schedules, Generic[S]):
             text = batch(await self._shared(given, database))
         else:
             deadline = give_up_at()
-            pool = await self._connections().for_calls()
-            asking = Borrower(pool, give_up_at=deadline, adds=False)
+            connections = self._connections()
+            asking = await connections.borrower(deadline, adds=False)
             text = batch(await self._shared(given, Database(asking, self.schema)))
-            borrower = Borrower(pool, give_up_at=deadline + sending_s(text))
+            borrower = await connections.borrower(deadline + sending_s(text))
             database = Database(borrower, self.schema)
         return await database.enqueue_many(text) if text else []
 
     async def _database(self, conn: "Conn | None") -> Database:
         if conn is not None:
             return Database(executor(conn), self.schema, self)
-        pool = await self._connections().for_calls()
-        return Database(Borrower(pool, give_up_at=give_up_at(), adds=False), self.schema, self)
+        borrower = await self._connections().borrower(give_up_at(), adds=False)
+        return Database(borrower, self.schema, self)
 
     @staticmethod
     async def _shared(given: dict[str, Any], database: Database) -> dict[str, Any]:

@@ -144,14 +144,18 @@ async def roll_back(connection: PoolConnectionProxy, transaction: Transaction) -
 class Borrower:
     """The statements of one call, on connections of a pool; an ``Executor``.
 
-    ``give_up_at``: by the event loop's clock, for all statements together. ``adds``: whether the
+    ``dsn``: where the pool connects to. ``give_up_at``: by the event loop's clock, for all
+    statements together. ``adds``: whether the
     statements add jobs, so that a job may exist if the answer is lost.
     """
 
     each_statement_commits = True  # so Statements may send a failed one again
 
-    def __init__(self, pool: asyncpg.Pool, *, give_up_at: float, adds: bool = True) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, dsn: str, *, give_up_at: float, adds: bool = True
+    ) -> None:
         self._pool = pool
+        self._dsn = dsn
         self._give_up_at = give_up_at
         self._adds = adds
 
@@ -173,6 +177,7 @@ class Borrower:
         except BROKEN as error:
             # With the answer here, the time was over while the connection was given back.
             if rows is None:
-                raise lost(error, is_sent=is_sent) from error
+                unreached = None if self._pool.get_size() else self._dsn
+                raise lost(error, is_sent=is_sent, unreached=unreached) from error
         assert rows is not None
         return rows

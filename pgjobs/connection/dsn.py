@@ -7,10 +7,15 @@ a driver only gets a DSN that was read here first, and no error of this file rep
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from urllib.parse import quote, unquote, unquote_plus, urlencode
 
 from pgjobs.errors import InvalidArgument
+
+DSN_VARIABLES = ("PGJOBS_DSN", "DATABASE_URL")  # the first one that is set names the database
+# Those of libpq that say where the server is.
+PG_VARIABLES = {"PGHOST", "PGHOSTADDR", "PGPORT", "PGSERVICE"}
 
 # The parameters that both drivers take. asyncpg sends any other one to the server as a setting.
 _COMMON = {
@@ -63,7 +68,7 @@ def resolve(dsn: str | None) -> str:
         raise InvalidArgument(
             f"the DSN must be a string, not {type(dsn).__name__}: write it like {_EXAMPLE}"
         )
-    found = dsn or os.environ.get("PGJOBS_DSN") or os.environ.get("DATABASE_URL") or ""
+    found = dsn or next(filter(None, map(os.environ.get, DSN_VARIABLES)), "")
     found = found.strip()
     if not found:
         return ""
@@ -96,6 +101,26 @@ def redact(dsn: str | None) -> str:
     (user, password), hosts, dbname, parameters = _parts(address)
     shown = {name: value if name in _SHOWN else "***" for name, value in parameters}
     return _address((user, password and "***"), hosts, dbname, shown)
+
+
+def once_reachable(address: str) -> str:
+    """Says what must change before a server can be reached, and who has named this one.
+
+    ``address`` is what ``resolve`` has made of a DSN; the text has no secrets. It ends a sentence
+    that ends in "try again".
+    """
+    if not address:
+        named = ", ".join(sorted(PG_VARIABLES & os.environ.keys()))
+        used = f"those of {named} hold" if named else "libpq's defaults hold"
+        return (
+            f"once a database is named: neither {' nor '.join(DSN_VARIABLES)} is set, and no dsn"
+            f" was given, so {used}; write {DSN_VARIABLES[0]}={_EXAMPLE}"
+        )
+    for variable in DSN_VARIABLES:
+        with suppress(InvalidArgument):
+            if os.environ.get(variable) and resolve(os.environ[variable]) == address:
+                return f"once a server answers at {redact(address)}, which {variable} names"
+    return f"once a server answers at {redact(address)}, which the given dsn names"
 
 
 def without_passwords(text: str) -> str:

@@ -61,6 +61,7 @@ class Link:
         private: bool = False,
     ) -> None:
         self._settings = settings
+        self._dsn = dsn
         self._connector = Connector(dsn, name=name, settings=settings, private=private)
         self.timeout_s = timeout_s
         self._first_timeout_s = timeout_s
@@ -71,6 +72,12 @@ class Link:
         self._alarm = Alarm(self._expire)
         self._deadline = math.inf
         self._expired = False
+
+    @property
+    def unreached(self) -> str | None:
+        """The address, while there is no connection to it."""
+        is_connected = self._connection is not None and not self._connection.is_closed()
+        return None if is_connected else self._dsn
 
     async def connect(self) -> asyncpg.Connection:
         """Returns the connection; makes it if there is none."""

@@ -4,6 +4,7 @@ import asyncio
 
 import asyncpg
 
+from pgjobs.connection.dsn import once_reachable
 from pgjobs.connection.link import SLOWEST_CHARACTERS_PER_S
 from pgjobs.errors import ConnectionLost
 
@@ -29,10 +30,13 @@ def sending_s(text: str) -> float:
     return len(text) / SLOWEST_CHARACTERS_PER_S
 
 
-def lost(error: BaseException, *, is_sent: bool) -> ConnectionLost:
+def lost(
+    error: BaseException, *, is_sent: bool, unreached: str | None = None
+) -> ConnectionLost:
     """Returns what a call raises that ``error``, one of ``BROKEN``, has ended.
 
-    ``is_sent``: the statement was sent, or its sending at least begun.
+    ``is_sent``: the statement was sent, or its sending at least begun. ``unreached``: the DSN, if
+    there was no connection.
     """
     reason = f"{type(error).__name__}: {error}" if str(error) else "no answer in time"
     may_exist = is_sent and not isinstance(error, _REFUSED)
@@ -43,6 +47,8 @@ def lost(error: BaseException, *, is_sent: bool) -> ConnectionLost:
         )
     else:
         text = f"the connection failed ({reason}): the job was not added: try again"
+        if unreached is not None and not is_sent and isinstance(error, OSError):
+            text += f" {once_reachable(unreached)}"
     found = ConnectionLost(text, may_exist=may_exist)
     found.__cause__ = error
     return found

@@ -72,7 +72,7 @@ class Statements:
             # The advice first: what follows may have several lines.
             raise SchemaMismatch(
                 f"run `pgjobs migrate --schema {self.schema}`: pgjobs is not installed there, or"
-                f" another version of it: {error}"
+                f" another version of it: {error.args[0]}"  # without the hint, on casts of types
             ) from error
 
     async def _fetch(self, query: str, *args: Any) -> Sequence[Row]:

@@ -12,6 +12,9 @@ from pgjobs.job.job import Row
 Key = tuple[int, int]
 
 
+MAX_REFERENCE_CHARACTERS = 200  # in a line of the log
+
+
 class Phase(Enum):
     """How far a run is."""
 
@@ -37,9 +40,9 @@ class Run:
     """One attempt of a claimed job: its row, its phase, and why it is being stopped."""
 
     __slots__ = (
-        "ask_to_stop", "claimed_at", "deadline", "halt", "is_asked_to_stop", "is_committed",
-        "is_crashed", "is_plain", "key", "may_be_committed", "phase", "row", "stop", "task",
-        "took_s",
+        "ask_to_stop", "claimed_at", "deadline", "halt", "is_abandoned", "is_asked_to_stop",
+        "is_committed", "is_crashed", "is_plain", "key", "may_be_committed", "phase", "row", "stop",
+        "task", "took_s",
     )
 
     def __init__(self, row: Row, claimed_at: float) -> None:
@@ -52,6 +55,7 @@ class Run:
         self.stop: Stop | None = None
         self.is_asked_to_stop = False  # the worker has begun to stop, and the grace runs
         self.may_be_committed = False  # `job.complete` has ended the job in some transaction
+        self.is_abandoned = False  # the worker has ended, and gives the job back
         self.is_committed = False  # the handler's own transaction has completed the job
         self.deadline = math.inf
         self.took_s = 0.0  # how long its handler ran
@@ -73,4 +77,10 @@ class Run:
         return {"job_id": row["id"], **{c: row[c] for c in ("job_type", "queue", "attempt")}}
 
     def __str__(self) -> str:
-        return f"job {self.row['id']} ({self.row['job_type']})"
+        row = self.row
+        if row["reference_type"] is None:
+            return f"job {row['id']} ({row['job_type']})"
+        key = row["reference_key"] if row["reference_id"] is None else row["reference_id"]
+        # The log cannot write every character that a reference may have.
+        reference = repr(f"{row['reference_type']}:{key}"[:MAX_REFERENCE_CHARACTERS])[1:-1]
+        return f"job {row['id']} ({row['job_type']}, {reference})"

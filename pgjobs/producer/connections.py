@@ -18,6 +18,7 @@ class Connections:
     """
 
     def __init__(self, dsn: str, schema: str, *, name: str, pool_size: int) -> None:
+        self._dsn = dsn
         connector = Connector(dsn, name=name)
         link = Link(dsn, name=name, timeout_s=patience.PATIENCE_S)
         self.producer = Producer(link, schema)
@@ -30,6 +31,11 @@ class Connections:
     async def for_handlers(self) -> asyncpg.Pool:
         """The pool whose connections are held as long as the borrower likes."""
         return await self._opened(self._for_handlers)
+
+    async def borrower(self, give_up_at: float, *, adds: bool = True) -> borrowed.Borrower:
+        """What runs the statements of one call that does not go through the producer."""
+        pool = await self.for_calls()
+        return borrowed.Borrower(pool, self._dsn, give_up_at=give_up_at, adds=adds)
 
     async def for_calls(self) -> asyncpg.Pool:
         """The pool whose connections are held for one statement."""

@@ -35,11 +35,12 @@ class Request:
     give_up_at: float
     is_sent: bool = False
 
-    def give_up(self, error: BaseException) -> None:
+    def give_up(self, error: BaseException, link: Link) -> None:
         """Gives the caller, if there still is one, an error of its own."""
         if not self.done.done():
-            is_lost = isinstance(error, BROKEN)
-            self.done.set_exception(lost(error, is_sent=self.is_sent) if is_lost else error)
+            if isinstance(error, BROKEN):
+                error = lost(error, is_sent=self.is_sent, unreached=link.unreached)
+            self.done.set_exception(error)
 
 
 class Producer:
@@ -90,7 +91,7 @@ class Producer:
                 job._source = app
                 return job
             except BROKEN as error:
-                raise lost(error, is_sent=is_sent) from error
+                raise lost(error, is_sent=is_sent, unreached=self._link.unreached) from error
             finally:
                 self._lone_gives_up_at = math.inf
                 sent.set_result(None)
@@ -126,7 +127,7 @@ class Producer:
                         await self._send_one(request)
             except BaseException as error:
                 for request in batch:
-                    request.give_up(error)
+                    request.give_up(error, self._link)
                 if not isinstance(error, Exception):
                     raise
             finally:
@@ -140,7 +141,7 @@ class Producer:
             request.is_sent = True
             job = await self._database.enqueue(payload=request.payload, **request.arguments)
         except Exception as error:  # noqa: BLE001 - the caller gets it
-            request.give_up(error)
+            request.give_up(error, self._link)
         else:
             if not request.done.done():
                 request.done.set_result(job)
@@ -168,7 +169,7 @@ class Producer:
         """Ends the calls whose patience is over; returns when the next call's will be."""
         for request in (*self._batch, *self._waiting):
             if request.give_up_at <= now:
-                request.give_up(TimeoutError())
+                request.give_up(TimeoutError(), self._link)
         is_over = self._lone_gives_up_at <= now
         if is_over or (self._batch and all(request.done.done() for request in self._batch)):
             # Nobody waits for this statement. Dropping it lets the calls behind it have a turn.

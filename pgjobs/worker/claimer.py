@@ -201,8 +201,10 @@ class Claimer:
         row = await self._database.reconcile(
             self._worker, ids, attempts, self._lost_backend, self._held.registration
         )
-        if row["released"]:
-            log.warning("claiming: gave back %d jobs that did not run here", row["released"])
+        if row["released"] and not self._stopping:
+            log.warning(
+                "claiming: gave back jobs that had not begun to run here: %d", row["released"]
+            )
         if self._unsettled_until is not None:
             # At that time the server has cancelled the abandoned claim.
             is_over = asyncio.get_running_loop().time() > self._unsettled_until

@@ -22,18 +22,18 @@ def describe(error: BaseException) -> str:
     try:
         trace = "".join(reversed(list(_chain(error))))
     except BaseException as odd:  # noqa: BLE001 - attributes of an exception may raise anything
-        trace = f"its traceback could not be formatted: {_class_name(type(odd))}"
+        trace = f"its traceback could not be formatted: {class_name(type(odd))}"
     first = head(error)
     return storable(first if trace.strip() == first.strip() else f"{first}\n\n{trace}".strip())
 
 
 def head(error: BaseException, max_characters: int = _MAX_HEAD_CHARACTERS) -> str:
     """Type and message of an exception; its ``__str__`` may raise."""
-    name, text = _class_name(type(error)), message(error)
+    name, text = class_name(type(error)), message(error)
     return f"{name}: {text}"[:max_characters] if text else name
 
 
-def _class_name(kind: type) -> str:
+def class_name(kind: type) -> str:
     """The full name of a class; its metaclass may answer by raising."""
     try:
         name, module = kind.__qualname__, kind.__module__
@@ -50,7 +50,7 @@ def message(error: BaseException) -> str:
         # A subclass of str could answer to any method in its own way.
         return str.__str__(str(error))
     except BaseException as odd:  # noqa: BLE001
-        return f"<its __str__ raised {_class_name(type(odd))}>"
+        return f"<its __str__ raised {class_name(type(odd))}>"
 
 
 def storable(text: str) -> str:

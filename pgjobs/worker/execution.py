@@ -1,7 +1,6 @@
 """Runs a job's handler and returns the outcome: one run, one outcome."""
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -41,10 +40,6 @@ async def execute(
             value = await in_thread(lambda: _read_payload(task, job) or task.handler(job), run)
             if type(value) is Outcome:
                 return value
-            if inspect.isawaitable(value):
-                if run.stop is not None:
-                    raise asyncio.CancelledError
-                value = await value
     except BaseException as error:  # noqa: BLE001 - also SystemExit: only this job fails
         return of_raised(task, run, error)
     return of_returned(task, run, value)
@@ -56,8 +51,6 @@ def call(task: Task[Any, Any], job: HeldJob[Any], run: Run) -> Outcome:
         return refused
     try:
         value = task.handler(job)
-        if inspect.isawaitable(value):
-            value = asyncio.run(_result(value))
     except BaseException as error:  # noqa: BLE001 - also SystemExit: only this job fails
         return of_raised(task, run, error)
     return of_returned(task, run, value)
@@ -70,10 +63,6 @@ def _read_payload(task: Task[Any, Any], job: HeldJob[Any]) -> Outcome | None:
     except BaseException as error:  # noqa: BLE001 - a validator of the payload may raise anything
         return of_payload_error(error)
     return None
-
-
-async def _result(value: Awaitable[Any]) -> Any:
-    return await value
 
 
 def of_raised(task: Task[Any, Any], run: Run, error: BaseException) -> Outcome:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 RETURN_IF_NOT_BEGUN_FOR = timedelta(seconds=5)
 PLACE_CALLS = 3
+_OWN_PACKAGES = ("pgjobs.worker", "pgjobs.handler", "pgjobs.job")
 
 log = logging.getLogger("pgjobs.worker")
 
@@ -72,9 +73,12 @@ def _place_of(thread: int) -> str:
     calls: list[str] = []
     while frame is not None and len(calls) < PLACE_CALLS:
         code = frame.f_code
-        calls.append(f"{code.co_name} ({code.co_filename}:{frame.f_lineno})")
+        if frame.f_globals.get("__package__") not in _OWN_PACKAGES:
+            calls.append(f"{code.co_name} ({code.co_filename}:{frame.f_lineno})")
+        elif calls:
+            break  # what has called the handler
         frame = frame.f_back
-    return f", at {' in '.join(calls)}" if calls else ""
+    return f" at {' in '.join(calls)}" if calls else ""
 
 
 class Functions:
@@ -100,14 +104,19 @@ class Functions:
             finally:
                 threads.clear()
 
-        run.halt = lambda: log.warning(
-            "%s: its function runs on in its thread%s, and the job is held until the function ends",
-            run, "".join(map(_place_of, threads)), extra=run.log_fields,
-        )
+        def halt() -> None:
+            # Whatever the reason is, the function may not have asked `job.stopping` yet.
+            log.warning(
+                "%s: its function runs on in its thread%s: a thread cannot be stopped, so the job"
+                " is held until the function ends, or is given back when the worker ends",
+                run, "".join(map(_place_of, threads)), extra=run.log_fields,
+            )
+
+        run.halt = halt
         try:
             return await self._call(call, run)
         finally:
-            run.halt = None  # if the function has returned a coroutine, that one can be cancelled
+            run.halt = None
 
     async def _call(self, function: Callable[[], Any], run: Run) -> Any:
         loop = asyncio.get_running_loop()

@@ -282,7 +282,7 @@ class Held:
             return
         if why is Stop.LOST:
             self._lost_but_running.add(run.key[0])
-        log.info("%s is stopped: %s", run, why.value, extra={"job_id": run.key[0]})
+        log.info("%s is asked to end: %s", run, why.value, extra={"job_id": run.key[0]})
         if run.task is None:
             # It waits for a slot. It gets one now, to report its end.
             if self._behind.get(run.key[0]) is run:
@@ -329,6 +329,7 @@ class Held:
         """Empties the register, so that the server gives back what it has; False: nothing ran."""
         running = [run for run in self._runs.values() if run.phase is not ENDED]
         for run in running:
+            run.is_abandoned = True
             log.warning(
                 "%s still runs, and cannot be stopped: it is given back, and may run elsewhere"
                 " beside its handler until this process ends", run, extra=run.log_fields,

@@ -1,6 +1,7 @@
 """How runs end, and what the database is told about it."""
 
 import asyncio
+import inspect
 import logging
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -57,6 +58,14 @@ def of_value(value: object) -> Outcome:
     try:
         return Outcome(End.COMPLETED, result=encode(value, "the result"))
     except InvalidArgument as error:
+        if inspect.iscoroutine(value):
+            # Closed, or Python would warn of it at some other place.
+            value.close()
+            text = storable(
+                f"the handler returned the coroutine {value.__qualname__}, and nothing has awaited"
+                " it: declare the handler by `async def`, and await the coroutine there"
+            )
+            return Outcome(End.FAILED, error=text, retry=False)
         return Outcome(End.FAILED, error=storable(str(error)), retry=False, cause=error)
 
 

@@ -10,8 +10,9 @@ from datetime import timedelta
 from typing import Any
 
 from pgjobs.handler.run import Run
+from pgjobs.handler.signals import Signal
 from pgjobs.job.job import Row
-from pgjobs.worker.description import describe, exc_info, one_line, printable
+from pgjobs.worker.description import class_name, describe, exc_info, one_line, printable
 from pgjobs.worker.outcome import End, Outcome
 
 log = logging.getLogger("pgjobs.worker")
@@ -30,7 +31,7 @@ _LEVELS = {
 def log_end(run: Run, outcome: Outcome) -> None:
     """Logs the end of a run, unless it failed: the database decides what follows then."""
     level = _LEVELS.get(outcome.end)
-    if level is not None and log.isEnabledFor(level):
+    if level is not None and log.isEnabledFor(level) and not run.is_abandoned:
         why = f"snoozed for {_span(outcome.after)}" if outcome.after else one_line(outcome.error)
         log.log(
             level, "%s %s in attempt %s after %.3f s%s",
@@ -96,14 +97,18 @@ def log_recovered(recovered: Sequence[Mapping[str, Any]]) -> None:
 def _log_error(line: str, args: tuple[object, ...], outcome: Outcome, fields: Any) -> None:
     if not log.isEnabledFor(logging.ERROR):
         return
-    text = outcome.error if outcome.cause is None else describe(outcome.cause)
-    info = None if outcome.cause is None else exc_info(outcome.cause)
+    text, cause, kind = outcome.error, outcome.cause, type(outcome.cause)
+    if cause is not None and issubclass(kind, Signal):
+        # The job's error has only its reason, and no traceback.
+        text = describe(cause)
+    info = None if cause is None else exc_info(cause)
+    more = text.partition("\n")[2].strip() or (class_name(kind) if info else "")
     file, number, function, _ = log.findCaller()
     record = log.makeRecord(
         log.name, logging.ERROR, file, number, line, args, info, function, fields
     )
     # Formatters take the text that is there, and do not ask the exception.
-    record.exc_text = printable(text.partition("\n")[2].strip() or text)
+    record.exc_text = printable(more) or None
     try:
         log.handle(record)
     except BaseException:  # noqa: BLE001 - a handler of the log has asked an odd exception

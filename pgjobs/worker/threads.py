@@ -1,5 +1,6 @@
 """Threads for the plain functions of one worker."""
 
+import sys
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -32,6 +33,8 @@ class Threads:
         self._calls.put(call)
 
     def _run(self) -> None:
+        # Python's warning of a coroutine that was never awaited then names the line that made it.
+        sys.set_coroutine_origin_tracking_depth(1)
         while (call := self._calls.get()) is not None:
             try:
                 call()

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import asyncpg
 
+from pgjobs.connection.dsn import once_reachable
 from pgjobs.connection.link import BROKEN
 from pgjobs.database import Database
 from pgjobs.errors import InvalidArgument, PgjobsError
@@ -174,12 +175,16 @@ class Worker:
                     self._functions.close()
                     # If jobs may still be held, other workers must find this one dead.
                     await self._disconnect(leave=is_registered and await self._release_all())
+                    if is_registered:
+                        log.info("worker %s has stopped", self.name)
 
     async def _connect(self) -> None:
         # Wait for all even if one fails: a later connection would never be closed.
         links = (self._listener, self._links.claim, self._links.settle)
         for made in await asyncio.gather(*(x.connect() for x in links), return_exceptions=True):
             if isinstance(made, BaseException):
+                if isinstance(made, OSError):
+                    made.add_note(f"Try again {once_reachable(self.app.dsn)}.")
                 raise made
 
     async def _work(self) -> None:
@@ -221,7 +226,6 @@ class Worker:
             # Whatever happened, first write the ends of jobs and the releases.
             self._settlement.close()
             asyncio.get_running_loop().call_later(ENDS_ARE_WRITTEN_WITHIN_S, settlement.cancel)
-        log.info("worker %s has stopped", self.name)
         if failure is not None:
             raise failure
 

@@ -287,10 +287,11 @@ async def test_an_app_with_handlers_warns_once_of_a_type_that_it_does_not_know(a
     for _ in range(2):
         await app.enqueue("tt")
         await app.enqueue("t")
-    assert [r.getMessage() for r in caplog.records] == [
+    [record] = caplog.records
+    assert record.getMessage() == (
         "a job of type 'tt' is enqueued, and this app has no handler of that type: did you mean"
         " 't'?"
-    ]
+    )
 
 
 async def test_the_warning_of_an_unknown_type_names_the_likely_ones(app, caplog):

@@ -270,12 +270,29 @@ async def test_any_exception_of_a_plain_function_is_a_failure(run, error):
     assert (row["status"], row["retry_count"]) == ("pending", 1)
 
 
-async def test_an_awaitable_that_a_plain_function_returns_is_awaited(run):
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_coroutine_that_a_handler_returns_without_awaiting_it_fails_the_job(run, is_async):
     async def work():
-        return 7
+        raise AssertionError("must not run")
 
-    row = await run(lambda job: work())
-    assert row["result"] == "7"
+    async def handler(job):
+        return work()
+
+    row = await run(handler if is_async else lambda job: work())
+    assert (row["status"], row["retry_count"]) == ("failed", 0)
+    assert "returned the coroutine" in row["error"]
+    assert "work, and nothing has awaited it: declare the handler by `async def`" in row["error"]
+
+
+async def test_the_warning_of_a_coroutine_that_a_plain_function_forgets_names_its_line(run):
+    async def work(): ...
+
+    def handler(job):
+        work()
+
+    with pytest.warns(RuntimeWarning, match=r"never awaited\nCoroutine created .*\n.*handler\n"):
+        await run(handler)
 
 
 async def test_a_handler_that_swallows_its_timeout_completes(run):

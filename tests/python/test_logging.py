@@ -1,12 +1,21 @@
+import asyncio
 import io
 import logging
+import re
+import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from model.test_odd_handlers import Liar, chained
+from pydantic import BaseModel, ValidationError
 
-from pgjobs import App, Backoff, ConnectionLost, Fail, Snooze
+from pgjobs import App, Backoff, ConnectionLost, Fail, Job, Snooze
+
+
+class Mail(BaseModel):
+    order: int
 
 
 @pytest.fixture
@@ -36,6 +45,91 @@ async def test_the_end_of_a_run_is_one_line_with_its_fields(app, records):
     [record] = records(job_id=bad.id)
     assert (record.levelno, record.outcome) == (logging.ERROR, "failed")
     assert record.getMessage() == f"job {bad.id} (t) failed for good in attempt 1: the file"
+
+
+@pytest.mark.parametrize(
+    ("entity", "shown"), [(42, "order:42"), ("A 7\x1b", r"order:A 7\x1b"), (None, None)]
+)
+async def test_the_lines_about_a_job_name_what_the_job_is_about(app, records, entity, shown):
+    @app.job("t", max_retries=0)
+    async def handler(job):
+        raise Fail("no")
+
+    job = await handler.enqueue(reference=None if entity is None else ("order", entity))
+    await app.worker().run(until_empty=True)
+    [record] = records(job_id=job.id)
+    named = f"job {job.id} (t)" if shown is None else f"job {job.id} (t, {shown})"
+    assert record.getMessage() == f"{named} failed for good in attempt 1: no"
+
+
+async def test_a_payload_that_does_not_fit_is_told_once(app, records):
+    @app.job("t")
+    async def handler(job: Job[Mail]): ...
+
+    [job_id] = await app.enqueue_many("t", [{"ordre": 1}])
+    await app.worker().run(until_empty=True)
+    [record] = records(job_id=job_id)
+    assert record.getMessage() == (
+        f"job {job_id} (t) failed for good in attempt 1: the payload is not valid: 1 validation"
+        " error for Mail"
+    )
+    assert record.exc_text.startswith("order\n  Field required")
+    assert len(record.exc_text.splitlines()) == 3
+    assert record.exc_info[0] is ValidationError
+
+
+async def test_a_result_that_cannot_be_stored_is_told_once(app, records):
+    @app.job("t")
+    async def handler(job):
+        return float("nan")
+
+    job = await handler.enqueue()
+    await app.worker().run(until_empty=True)
+    [record] = records(job_id=job.id)
+    assert record.getMessage().endswith("NaN is not a JSON number")
+    assert record.exc_text == "pgjobs.errors.InvalidArgument"
+
+
+async def test_a_function_that_outlives_its_timeout_and_the_grace_is_told_of_as_it_is(
+    app, conn, records, eventually
+):
+    gate = threading.Event()
+
+    @app.job("t", timeout=timedelta(seconds=0.05))
+    def handler(job):
+        gate.wait(20)
+
+    def lines():
+        return [r.getMessage() for r in records() if r.levelno > logging.DEBUG]
+
+    job = await handler.enqueue()
+    worker = app.worker(grace=timedelta(0), name="me")
+    running = asyncio.create_task(worker.run())
+    await eventually(lambda: any("runs on" in line for line in lines()))
+    worker.stop()
+    await running
+    assert (await job.refresh()).status == "pending"
+    gate.set()
+    await asyncio.sleep(0.1)  # the log has time to tell something wrong
+    place = re.sub(r" at .*?: a thread", " at PLACE: a thread", lines()[2])
+    assert [lines()[1], place, *lines()[3:]] == [
+        f"job {job.id} (t) is asked to end: its timeout is over",
+        (
+            f"job {job.id} (t): its function runs on in its thread at PLACE: a thread cannot be"
+            " stopped, so the job is held until the function ends, or is given back when the"
+            " worker ends"
+        ),
+        "worker me stops: 1 jobs are running",
+        f"job {job.id} (t) is asked to end: the worker is shutting down",
+        lines()[2],
+        (
+            f"job {job.id} (t) still runs, and cannot be stopped: it is given back, and may run"
+            " elsewhere beside its handler until this process ends"
+        ),
+        "worker me has stopped",
+    ]
+    assert re.search(r" in handler \(\S*/test_logging\.py:\d+\): a thread", lines()[2])
+    assert "pgjobs" not in lines()[2].replace(str(Path.cwd()), "")
 
 
 async def test_a_worker_logs_its_start_and_its_end(app, records, caplog):

@@ -361,3 +361,42 @@ async def test_calls_in_a_row_need_one_connection_of_the_pool(app):
 def test_the_error_survives_another_process():
     error = pickle.loads(pickle.dumps(ConnectionLost("text", may_exist=False)))
     assert (str(error), error.may_exist) == ("text", False)
+
+
+@pytest.mark.parametrize("how", ["given", "PGJOBS_DSN", "DATABASE_URL"])
+async def test_a_server_that_is_not_reached_is_named_with_who_named_it(monkeypatch, call, how):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    dsn = f"postgresql://me:hush@127.0.0.1:{port}/db?sslmode=disable"
+    for name in ("PGJOBS_DSN", "DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    if how != "given":
+        monkeypatch.setenv(how, dsn)
+    app = App(dsn if how == "given" else None)
+    by = "the given dsn" if how == "given" else how
+    app.job("t")(lambda job: None)
+    with pytest.raises(ConnectionLost) as lost:
+        await call(app)
+    place = f"postgresql://me:***@127.0.0.1:{port}/db?sslmode=disable"
+    assert str(lost.value).endswith(
+        f"not added: try again once a server answers at {place}, which {by} names"
+    )
+    with pytest.raises(ConnectionRefusedError) as refused:
+        await app.worker().run()
+    assert refused.value.__notes__ == [
+        f"Try again once a server answers at {place}, which {by} names."
+    ]
+
+
+async def test_where_no_database_is_named_the_error_says_so(monkeypatch, call):
+    for name in ("PGJOBS_DSN", "DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        monkeypatch.setenv("PGPORT", str(closed.getsockname()[1]))
+    monkeypatch.setenv("PGHOST", "127.0.0.1")
+    with pytest.raises(
+        ConnectionLost,
+        match="neither PGJOBS_DSN nor DATABASE_URL is set, and no dsn was given, so those of"
+        " PGHOST, PGPORT hold; write PGJOBS_DSN=postgresql://",
+    ):
+        await call(App())
