@@ -17,7 +17,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from contextvars import ContextVar
 from datetime import timedelta
 from types import MappingProxyType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, Unpack, cast, overload
 from weakref import ref
 
 import asyncpg
@@ -170,7 +170,7 @@ class App(Verbs, Schedules, Generic[S]):
         max_retries: int = 3,
         timeout: timedelta | None = None,
         backoff: Backoff | None = None,
-        run_in: str | None = None,
+        run_in: Literal["thread", "process"] | None = None,
     ) -> Register:
         """Registers a handler: ``async def handler(job: Job[Payload]) -> Result``.
 
@@ -187,7 +187,7 @@ class App(Verbs, Schedules, Generic[S]):
             "queue": queue, "priority": priority, "max_retries": max_retries, "backoff": backoff,
         }
         arguments.job_arguments(job_type, options)
-        arguments.check_timeout(timeout)
+        arguments.check_settings(priority, max_retries, timeout)
 
         def register(handler: Callable[[RunningJob[Any]], Any], /) -> Task[Any, Any]:
             task = Task[Any, Any](

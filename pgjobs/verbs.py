@@ -3,7 +3,7 @@
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from pgjobs.database import Database
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from pgjobs.connection.executor import Conn
 
 Names = str | Iterable[str] | None
+# A type checker finds a misspelled one; a plain string is also refused when the call runs.
+Status = (
+    JobStatus
+    | Literal["pending", "processing", "completed", "failed", "cancelled", "blocked"]
+)
 
 
 class Verbs(ABC):
@@ -53,7 +58,7 @@ class Verbs(ABC):
     async def list(
         self,
         *,
-        status: Names = None,
+        status: Status | Iterable[Status] | None = None,
         job_type: Names = None,
         queue: Names = None,
         reference: tuple[str, int | str | UUID] | None = None,

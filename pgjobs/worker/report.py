@@ -40,31 +40,37 @@ def log_end(run: Run, outcome: Outcome) -> None:
         )
 
 
+def became_of(row: Row, outcome: Outcome) -> str:
+    """What became of a job whose run failed: the ``outcome`` of its line in the log."""
+    if row["status"] in ("failed", "cancelled"):
+        return str(row["status"])
+    return "crashed" if outcome.end is End.CRASHED else "retried"
+
+
 def log_failure(run: Run, outcome: Outcome, became: Row) -> None:
     """Logs what became of a job whose run failed: ERROR if nobody will run it again."""
     attempt, why = run.key[1], one_line(outcome.error)
-    match became["status"]:
+    fields = _fields(run, became_of(became, outcome))
+    match fields["outcome"]:
         case "failed":
             _log_error(
-                "%s failed for good in attempt %s: %s", (run, attempt, why), outcome,
-                _fields(run, "failed"),
+                "%s failed for good in attempt %s: %s", (run, attempt, why), outcome, fields
             )
         case "cancelled":
             log.info(
                 "%s cancelled in attempt %s, after it had failed: %s", run, attempt, why,
-                extra=_fields(run, "cancelled"),
+                extra=fields,
             )
-        case _ if outcome.end is End.CRASHED:
+        case "crashed":
             log.warning(
                 "%s crashed in attempt %s, crash %s, again in %s: %s", run, attempt,
-                became["crash_count"], _span(became["due_in"]), why,
-                extra=_fields(run, "crashed"),
+                became["crash_count"], _span(became["due_in"]), why, extra=fields,
             )
         case _:
             log.warning(
                 "%s failed in attempt %s, retry %s of %s in %s: %s", run, attempt,
                 became["retry_count"], run.row["max_retries"], _span(became["due_in"]), why,
-                extra=_fields(run, "retried"),
+                extra=fields,
             )
 
 

@@ -15,7 +15,8 @@ from pgjobs.errors import PgjobsError, SchemaMismatch
 from pgjobs.handler.run import Key
 from pgjobs.worker.held import Held
 from pgjobs.worker.outcome import End, Outcome
-from pgjobs.worker.report import Ended, log_failure, log_unwritten
+from pgjobs.worker.report import Ended, became_of, log_failure, log_unwritten
+from pgjobs.worker.tally import Tally
 
 log = logging.getLogger("pgjobs.worker")
 
@@ -54,12 +55,14 @@ class Settlement:
         database: Database,
         worker: str,
         held: Held,
+        tally: Tally,
         *,
         keep_completed: bool,
     ) -> None:
         self._database = database
         self._worker = worker
         self._held = held
+        self._tally = tally
         self._keep_completed = keep_completed
         self._waiting: list[Ended] = []
         self._deferred: list[Ended] = []  # their rows are locked
@@ -223,9 +226,11 @@ class Settlement:
 
     async def _complete(self, group: Sequence[Ended]) -> list[int]:
         ids, attempts, outcomes = zip(*group, strict=True)
-        return await self._database.complete_many(
+        done = await self._database.complete_many(
             self._worker, ids, attempts, [o.result for o in outcomes], self._keep_completed
         )
+        self._tally.add("completed", len(done))
+        return done
 
     async def _fail(self, group: Sequence[Ended], *, crashed: bool = False) -> list[int]:
         ids, attempts, outcomes = zip(*group, strict=True)
@@ -237,15 +242,19 @@ class Settlement:
         became = {row["id"]: row for row in rows}
         for job_id, attempt, outcome in group:
             run = self._held.find((job_id, attempt))
-            if run is not None and job_id in became:
-                log_failure(run, outcome, became[job_id])
+            if job_id in became:
+                self._tally.add(became_of(became[job_id], outcome))
+                if run is not None:
+                    log_failure(run, outcome, became[job_id])
         return list(became)
 
     async def _release(self, group: Sequence[Ended]) -> list[int]:
         ids, attempts, outcomes = zip(*group, strict=True)
-        return await self._database.release_many(
+        done = await self._database.release_many(
             self._worker, ids, attempts, [o.after for o in outcomes]
         )
+        self._tally.add("given back", len(done))
+        return done
 
     async def _crash(self, group: Sequence[Ended]) -> list[int]:
         return await self._fail(group, crashed=True)
@@ -255,6 +264,7 @@ class Settlement:
         for job_id, attempt, outcome in group:
             try:
                 await self._database.cancel(job_id, outcome.error or None, self._worker, attempt)
+                self._tally.add("cancelled")
                 done.append(job_id)
             except PgjobsError as error:
                 log.debug("job %s was not cancelled: %s", job_id, error)

@@ -34,6 +34,7 @@ from pgjobs.worker.listener import Listener
 from pgjobs.worker.outcome import COMMITTED, LOST, RELEASED, End, Outcome
 from pgjobs.worker.report import log_end
 from pgjobs.worker.settlement import Settlement
+from pgjobs.worker.tally import Tally
 from pgjobs.worker.waiting import Waiting
 from pgjobs.worker.wake import Wake
 from pgjobs.worker.watchdog import Watchdog
@@ -124,8 +125,10 @@ class Worker:
             queues=self.queues, job_types=self._types, concurrency=concurrency,
             version=app.version,
         )
+        self._tally = Tally(name, self._held)
         self._settlement = Settlement(
-            Database(links.settle, schema), name, self._held, keep_completed=keep_completed
+            Database(links.settle, schema), name, self._held, self._tally,
+            keep_completed=keep_completed,
         )
         self._declarations = Declarations(
             Database(links.settle, schema), app.declared_in, app.schedules
@@ -176,6 +179,7 @@ class Worker:
                     # If jobs may still be held, other workers must find this one dead.
                     await self._disconnect(leave=is_registered and await self._release_all())
                     if is_registered:
+                        self._tally.tell()
                         log.info("worker %s has stopped", self.name)
 
     async def _connect(self) -> None:
@@ -200,6 +204,7 @@ class Worker:
                     background_tasks = [
                         background.create_task(self._listener.run()),
                         background.create_task(self._heartbeat.run()),
+                        background.create_task(self._tally.run()),
                         background.create_task(self._cut_late_claim()),
                         declaring := background.create_task(self._declarations.write()),
                     ]
@@ -283,6 +288,7 @@ class Worker:
             self._held.end(run, now)
             if outcome is LOST or outcome is COMMITTED:
                 self._held.drop(run.key)
+                self._tally.add("completed" if outcome is COMMITTED else "lost")
             else:
                 self._settlement.add(run.key, outcome)
             log_end(run, outcome)

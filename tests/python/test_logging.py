@@ -4,6 +4,7 @@ import logging
 import re
 import threading
 import time
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from model.test_odd_handlers import Liar, chained
 from pydantic import BaseModel, ValidationError
 
-from pgjobs import App, Backoff, ConnectionLost, Fail, Job, Snooze
+from pgjobs import App, Backoff, Cancel, ConnectionLost, Fail, Job, Snooze
 
 
 class Mail(BaseModel):
@@ -130,6 +131,57 @@ async def test_a_function_that_outlives_its_timeout_and_the_grace_is_told_of_as_
     ]
     assert re.search(r" in handler \(\S*/test_logging\.py:\d+\): a thread", lines()[2])
     assert "pgjobs" not in lines()[2].replace(str(Path.cwd()), "")
+
+
+async def test_a_worker_at_work_says_so_once_a_minute_and_an_idle_one_says_nothing(
+    app, records, working, eventually, monkeypatch
+):
+    monkeypatch.setattr("pgjobs.worker.tally.TELL_EVERY_S", 0.05)
+
+    @app.job("t", max_retries=1, backoff=Backoff.fixed(timedelta(hours=1)))
+    async def handler(job):
+        match job.payload:
+            case "committed":
+                async with job.transaction():
+                    pass
+            case "retried":
+                raise ValueError
+            case "failed":
+                raise Fail("no")
+            case "cancelled":
+                raise Cancel("no")
+            case "back":
+                raise Snooze(timedelta(hours=1))
+            case "long":
+                await gate.wait()
+
+    def told():
+        lines = [r.getMessage() for r in records(levelno=logging.INFO)]
+        return [line for line in lines if " in the last " in line]
+
+    gate = asyncio.Event()
+    async with working(name="me"):
+        await asyncio.sleep(0.12)
+        assert told() == []
+        await handler.enqueue("long")
+        await eventually(lambda: "worker me: none ended in the last 0 s; 1 running" in told())
+        await handler.enqueue_many(
+            ["", "", "committed", "retried", "failed", "cancelled", "back"]
+        )
+        counts = Counter()
+
+        def all_told():
+            counts.clear()
+            for line in told():
+                for jobs, how in re.findall(r"(\d+) ([a-z ]+?)(?:,| in the)", line):
+                    counts[how] += int(jobs)
+            return counts.total() >= 7
+
+        await eventually(all_told)
+        ended_once = ("retried", "failed", "cancelled", "given back")
+        assert counts == {"completed": 3, **dict.fromkeys(ended_once, 1)}
+        gate.set()
+    assert told()[-1] == "worker me: 1 completed in the last 0 s"
 
 
 async def test_a_worker_logs_its_start_and_its_end(app, records, caplog):

@@ -68,3 +68,23 @@ async def test_enqueue_many_refuses_what_is_no_list_of_payloads(app, payloads):
 async def test_a_reference_that_is_no_number_string_or_uuid_is_refused(app, entity):
     with pytest.raises(InvalidArgument, match="reference"):
         await app.enqueue("t", reference=("order", entity))
+
+
+@pytest.mark.parametrize(
+    ("setting", "good", "bad"),
+    [
+        ("priority", (-9, 9), (-10, 10)),
+        ("max_retries", (0, 2**31 - 1), (-1, 2**31)),
+    ],
+)
+async def test_a_setting_that_the_database_refuses_is_refused_by_the_decorator(
+    app, conn, setting, good, bad
+):
+    for value in good:
+        app.job(f"t{value}", **{setting: value})(lambda job: None)
+        await app.enqueue(f"t{value}", conn=conn)
+    for value in bad:
+        with pytest.raises(InvalidArgument, match=setting):
+            app.job("u", **{setting: value})
+        with pytest.raises(InvalidArgument):
+            await app.enqueue("other", **{setting: value})

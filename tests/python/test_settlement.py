@@ -11,6 +11,7 @@ from pgjobs import App, Fail
 from pgjobs.database import Database
 from pgjobs.worker.outcome import COMPLETED
 from pgjobs.worker.settlement import Settlement
+from pgjobs.worker.tally import Tally
 
 REFUSE = """
     create function refuse() returns trigger language plpgsql as $$
@@ -221,7 +222,9 @@ async def test_a_refused_end_and_a_lost_connection_do_not_hold_up_a_shutdown(
     monkeypatch.setattr(Database, "complete_many", refused)
     monkeypatch.setattr(Database, "end_attempts", lost)
     held = app.worker()._held
-    settlement = Settlement(Database(await app.pool()), "w", held, keep_completed=True)
+    settlement = Settlement(
+        Database(await app.pool()), "w", held, Tally("w", held), keep_completed=True
+    )
     settlement.add((1, 1), COMPLETED)
     settlement.close()
     async with asyncio.timeout(10):

@@ -123,6 +123,8 @@ async def enqueueing(
     assert_type(await pgjobs.enqueue("t"), Job[Any])
     assert_type(await pgjobs.enqueue("t", priority=1, unique_scope="live"), Job[Any])
     assert_type(await app.list(status=JobStatus.FAILED), list[Job[Any]])
+    await app.list(status="failed", job_type="t")
+    await app.list(status=["failed", JobStatus.CANCELLED])
     await untyped.enqueue({"anything": 1})
     await untyped.enqueue()
     await nothing.enqueue(None)
@@ -162,6 +164,8 @@ async def refused(job: Job[Ingest]) -> None:
     await pgjobs.enqueue("t", queue=5)  # type: ignore[arg-type]  # pyright: ignore
     await pgjobs.enqueue("t", unknown=5)  # type: ignore[call-arg]  # pyright: ignore
     await ingest.enqueue(job.payload, unique_scope="livee")  # type: ignore[arg-type]  # pyright: ignore
+    await app.list(status="pendng")  # type: ignore[arg-type]  # pyright: ignore
+    app.job("t", run_in="proces")  # type: ignore[arg-type]  # pyright: ignore
     app.worker(queues=["a"], lease=5)  # type: ignore[arg-type]  # pyright: ignore
     job.payload = Ingest(path="b")  # type: ignore[misc]  # pyright: ignore
     job.id = 2  # type: ignore[misc]  # pyright: ignore
