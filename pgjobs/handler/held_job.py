@@ -20,7 +20,6 @@ from pgjobs.job.payload import encode
 
 if TYPE_CHECKING:
     from pgjobs.connection.executor import Conn
-    from pgjobs.handler.task import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +42,8 @@ class HeldJob(Job[P]):
         self._app = app
         self._holder = holder
 
-    def call(self, task: "Task[Any, Any]") -> Any:
-        """Calls the task's handler with this job; a worker does so without this method."""
+    def call(self, task: Any) -> Any:
+        """Calls the handler of a ``Task`` with this job; a worker does so without this method."""
         return task.handler(self)
 
     def _value(self, column: str) -> Any:
