@@ -103,11 +103,13 @@ def entity_columns(entity: Any) -> dict[str, Any]:
         ) from None
 
 
-def check_settings(priority: int, max_retries: int, timeout: timedelta | None) -> None:
+def check_settings(
+    priority: int | None, max_retries: int | None, timeout: timedelta | None
+) -> None:
     """Checks settings of a handler as the database would check them at the first job."""
-    if not -9 <= priority <= 9:
+    if priority is not None and not -9 <= priority <= 9:
         raise InvalidArgument(f"priority must be from -9 to 9, not {priority}")
-    if not 0 <= max_retries < 2**31:
+    if max_retries is not None and not 0 <= max_retries < 2**31:
         raise InvalidArgument(f"max_retries must be 0 or more, and fit an int, not {max_retries}")
     if timeout is not None and (not isinstance(timeout, timedelta) or timeout <= timedelta(0)):
         raise InvalidArgument(f"timeout must be a timedelta above 0, not {timeout!r}")

@@ -307,7 +307,7 @@ async def test_the_warning_of_an_unknown_type_names_the_likely_ones(app, caplog)
 async def test_where_pgjobs_is_missing_the_error_has_no_hint_on_something_else(empty_dsn):
     async with App(empty_dsn) as app:
         for conn in (None, await app.pool()):
-            with pytest.raises(SchemaMismatch, match="^run `pgjobs migrate") as missing:
+            with pytest.raises(SchemaMismatch, match=r"^run `pgjobs migrate") as missing:
                 await app.enqueue("t", delay=timedelta(seconds=1), conn=conn)
             assert len(str(missing.value).splitlines()) == 1
 
