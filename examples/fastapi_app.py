@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, HTTPException
 from pydantic import BaseModel
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from pgjobs import App, Job, JobType
+from pgjobs import App, Job, JobNotFound, JobType
 
 app = App()
 
@@ -50,13 +50,18 @@ api = FastAPI(lifespan=lifespan)
 
 
 async def session() -> AsyncIterator[AsyncSession]:
-    """A transaction per request: committed when the handler returns, else rolled back."""
+    """A transaction per request: committed when the endpoint returns, else rolled back."""
     async with AsyncSession(api.state.engine) as opened, opened.begin():
         yield opened
 
 
+# Without this scope FastAPI would send the answer first, and then commit: a client would be told
+# of a job that no worker sees yet, or that does not exist because the COMMIT failed.
+Session = Annotated[AsyncSession, Depends(session, scope="function")]
+
+
 @api.post("/uploads", status_code=202)
-async def upload(path: str, db: Annotated[AsyncSession, Depends(session)]) -> dict[str, int]:
+async def upload(path: str, db: Session) -> dict[str, int]:
     """Stores the upload and enqueues its ingestion."""
     upload_id = await db.scalar(
         text("insert into uploads (path) values (:path) returning id"), {"path": path}
@@ -71,7 +76,10 @@ async def upload(path: str, db: Annotated[AsyncSession, Depends(session)]) -> di
 
 
 @api.get("/jobs/{job_id}")
-async def show(job_id: int, db: Annotated[AsyncSession, Depends(session)]) -> dict[str, object]:
+async def show(job_id: int, db: Session) -> dict[str, object]:
     """Returns the status, the result and the error of a job."""
-    job = await app.get(job_id, conn=db)
+    try:
+        job = await app.get(job_id, conn=db)
+    except JobNotFound as error:
+        raise HTTPException(404, str(error)) from None
     return {"status": job.status, "result": job.result, "error": job.error}

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
@@ -71,9 +71,11 @@ def _load(name: str) -> ModuleType:
     return module
 
 
-async def test_a_request_enqueues_in_its_own_transaction(
-    pgjobs_dsn: str, conn: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+async def web(
+    pgjobs_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[ModuleType, httpx.AsyncClient]]:
+    """The example of FastAPI within its lifespan, and a client of it."""
     monkeypatch.setenv("PGJOBS_DSN", pgjobs_dsn)
     example = _load("fastapi_app")
     transport = httpx.ASGITransport(app=example.api, raise_app_exceptions=False)
@@ -81,17 +83,47 @@ async def test_a_request_enqueues_in_its_own_transaction(
         example.lifespan(example.api),
         httpx.AsyncClient(transport=transport, base_url="http://example") as client,
     ):
-        accepted = await client.post("/uploads", params={"path": "a.pdf"})
-        assert accepted.status_code == 202
-        refused = await client.post("/uploads", params={"path": "refused"})
-        assert refused.status_code == 500
-        assert await conn.fetchval("select count(*) from uploads") == 1
-        assert await conn.fetchval("select count(*) from jobs") == 1
-        await example.app.worker().run(until_empty=True)
-        seen = await client.get(f"/jobs/{accepted.json()['job']}")
-        assert seen.json() == {
-            "status": "completed", "result": {"ingested": "a.pdf"}, "error": None,
-        }
+        yield example, client
+
+
+async def test_a_request_enqueues_in_its_own_transaction(
+    conn: asyncpg.Connection, web: tuple[ModuleType, httpx.AsyncClient]
+) -> None:
+    example, client = web
+    accepted = await client.post("/uploads", params={"path": "a.pdf"})
+    assert accepted.status_code == 202
+    refused = await client.post("/uploads", params={"path": "refused"})
+    assert refused.status_code == 500
+    assert await conn.fetchval("select count(*) from uploads") == 1
+    assert await conn.fetchval("select count(*) from jobs") == 1
+    await example.app.worker().run(until_empty=True)
+    seen = await client.get(f"/jobs/{accepted.json()['job']}")
+    assert seen.json() == {"status": "completed", "result": {"ingested": "a.pdf"}, "error": None}
+
+
+async def test_a_client_is_told_of_a_job_only_if_the_commit_succeeded(
+    conn: asyncpg.Connection, web: tuple[ModuleType, httpx.AsyncClient]
+) -> None:
+    _, client = web
+    await conn.execute("""
+        create function refuse() returns trigger language plpgsql as
+            $$ begin raise exception 'this COMMIT is refused'; end $$;
+        create constraint trigger refuse after insert on uploads
+            deferrable initially deferred for each row execute function refuse();
+    """)
+    answer = await client.post("/uploads", params={"path": "a.pdf"})
+    assert answer.status_code == 500
+    assert await conn.fetchval("select count(*) from uploads") == 0
+    assert await conn.fetchval("select count(*) from jobs") == 0
+
+
+async def test_a_request_for_a_job_that_is_not_there_is_answered_by_404(
+    web: tuple[ModuleType, httpx.AsyncClient]
+) -> None:
+    _, client = web
+    answer = await client.get("/jobs/99")
+    assert answer.status_code == 404
+    assert "job 99" in answer.json()["detail"]
 
 
 async def test_the_nightly_clean_up_comes_at_its_tick_and_deletes_old_jobs(
