@@ -40,7 +40,8 @@ class EmbeddedPostgres:
 
     ``path``: the folder that keeps the data; left out, a temporary folder that ``stop`` removes.
     ``port``: on 127.0.0.1; left out, a free port. ``settings``: as in postgresql.conf. ``bin``: the
-    folder of another installation's programs. The server stops with the process that started it.
+    folder of another installation's programs. The server stops with the process that started it,
+    whatever ends that process.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class EmbeddedPostgres:
         self._folder: Path | None = None
         self._socket_folder: Path | None = None
         self._account: pwd.struct_passwd | None = None
+        self._guard: subprocess.Popen[Any] | None = None
 
     @property
     def folder(self) -> Path:
@@ -143,13 +145,38 @@ class EmbeddedPostgres:
         self.port = port
         self.running = True
         atexit.register(self._stop_at_exit, os.getpid())
+        self._start_guard()
         return self
+
+    def _start_guard(self) -> None:
+        """Starts a shell that stops the server when this process dies, which ends its input.
+
+        A signal that kills this process leaves it no time to stop the server itself.
+        """
+        temporary = [self._folder] if self._given_path is None else []
+        folders = [str(path) for path in (*temporary, self._socket_folder) if path is not None]
+        self._guard = subprocess.Popen(
+            ["sh", "-c", 'read -r _; "$0" stop -s -m fast -D "$1"; shift; rm -rf "$@"',
+             str(self.bin / "pg_ctl"), str(self._data), *folders],
+            cwd="/", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            # A signal to all processes of a terminal shall not end the guard.
+            start_new_session=True, **self._identity(),
+        )
+
+    def _stop_guard(self) -> None:
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
 
     def _stop_server(self, mode: StopMode) -> None:
         if self.running:
             self.running = False
             atexit.unregister(self._stop_at_exit)
-            self._run("pg_ctl", "stop", "-w", "-s", "-m", mode, "-D", str(self._data))
+            try:
+                self._run("pg_ctl", "stop", "-w", "-s", "-m", mode, "-D", str(self._data))
+            finally:
+                self._stop_guard()
 
     def _stop_at_exit(self, pid: int) -> None:
         # A forked child inherits the registration, but must not stop the server.
@@ -214,20 +241,22 @@ class EmbeddedPostgres:
         if self._account is not None:
             os.chown(path, self._account.pw_uid, self._account.pw_gid, follow_symlinks=False)
 
+    def _identity(self) -> dict[str, Any]:
+        """The user of the server's processes, as arguments of subprocess."""
+        if self._account is None:
+            return {}
+        return {"user": self._account.pw_uid, "group": self._account.pw_gid, "extra_groups": []}
+
     def _run(self, program: str, *arguments: str) -> None:
         # The caller's PGDATA, PGPORT and so on belong to another server.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
         environment["LC_ALL"] = "C"
-        identity: dict[str, Any] = {}
-        if self._account is not None:
-            identity = {"user": self._account.pw_uid, "group": self._account.pw_gid,
-                        "extra_groups": []}
         # Use a file: the server inherits the output, and would keep a pipe open while it runs.
         with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
                 [str(self.bin / program), *arguments], check=False, cwd=self.folder,
                 env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                **identity,
+                **self._identity(),
             )
             output.seek(0)
             message = output.read().strip()

@@ -2,9 +2,11 @@
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from textwrap import dedent
 
@@ -122,6 +124,31 @@ def test_it_stops_when_its_process_ends(tmp_path: Path) -> None:
     )
     folder, port = done.stdout.split()
     assert not Path(folder).exists()
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(f"postgresql://postgres@127.0.0.1:{port}/postgres")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
+def test_it_stops_when_a_signal_kills_its_process(number: signal.Signals) -> None:
+    program = dedent("""
+        from pgjobs.embedded import EmbeddedPostgres
+        server = EmbeddedPostgres(settings={"fsync": "off"}).start()
+        server.restart()
+        print(server.folder, server.port, flush=True)
+        input()
+    """)
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        assert process.stdout is not None
+        folder, port = process.stdout.readline().split()
+        process.send_signal(number)
+        assert process.wait(20) == -number
+    deadline = time.monotonic() + 20
+    while Path(folder).exists():
+        assert time.monotonic() < deadline, "the server still runs"
+        time.sleep(0.05)
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(f"postgresql://postgres@127.0.0.1:{port}/postgres")
 
