@@ -69,11 +69,15 @@ class Page:
             self._stop(process)
 
     def run_all(self, blocks: Iterable[Block]) -> None:
-        """Runs the blocks in turn, their tests together, and at last stops what runs on."""
+        """Runs the blocks in turn, their tests together, and at last stops what runs on.
+
+        A warning in a test fails it: the reader would wonder what is wrong.
+        """
         for block in blocks:
             self._run(block)
         if self._tests:
-            self._do(self._tests[0], ["pytest", "-q", *(str(block.name) for block in self._tests)])
+            names = [str(block.name) for block in self._tests]
+            self._do(self._tests[0], ["pytest", "-q", "-W", "error", *names])
         for process, output in reversed(self._running):
             status = self._stop(process)
             assert status in (0, 130, -signal.SIGINT, -signal.SIGKILL), output.read_text()

@@ -80,6 +80,7 @@ def test_every_block_of_a_document_runs(name: str, page: Page) -> None:
         ("```crontab\n17 3 * * psql\n```", "test:1"),
         ("```toml\na = b\n```", "Invalid value"),
         ("`test_it.py`:\n\n```python\ndef test_it():\n    assert False\n```", "test_it"),
+        ("`test_it.py`:\n\n```python\nimport warnings\nwarnings.warn('old')\n```", "Warning: old"),
         ("```text\n$ pgjobs list\n```", "call its language console"),
         ("```bash\ntrue\n```", "a block of bash is not run"),
         ("```\ntrue\n```", "a block of no language is not run"),
