@@ -43,22 +43,28 @@ async def test_the_installation_in_the_text_runs_in_psql(
     await asyncio.to_thread(psql, empty_dsn, *shlex.split(found[1]))
 
 
-async def test_the_python_runs(
-    conn: asyncpg.Connection, pgjobs_dsn: str, tmp_path: Path
+async def test_the_python_runs_after_what_the_section_says_before(
+    empty_dsn: str, tmp_path: Path
 ) -> None:
+    section = README.partition("## Python")[2].partition("\n## ")[0]
+    (command,) = re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     (block,) = BLOCKS["python"]
     assert len([line for line in block.splitlines() if line.strip()]) <= 15
     program = tmp_path / "program.py"
     program.write_text(block)
+    bin_folder = Path(sys.executable).parent
     done = await asyncio.to_thread(
-        subprocess.run, [sys.executable, program],
+        subprocess.run, ["sh", "-ec", f"{command}\n{sys.executable} {program}"],
         check=False, capture_output=True, text=True, timeout=60,
-        env={**os.environ, "PGJOBS_DSN": pgjobs_dsn, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PGJOBS_DSN": empty_dsn, "PYTHONPATH": str(ROOT),
+             "PATH": f"{bin_folder}:{os.environ['PATH']}"},
     )
     assert done.returncode == 0, done.stderr
+    conn = await asyncpg.connect(empty_dsn)
     row = await conn.fetchrow(
         "select status, result::text as result, reference_type, reference_id from jobs"
     )
+    await conn.close()
     assert "file_ingestion completed" in done.stdout
     assert row is not None
     assert tuple(row) == ("completed", '{"ingested": "a.pdf"}', "file_upload", 42)
