@@ -11,7 +11,8 @@ from pgjobs.errors import InvalidArgument
 class Backoff:
     """The delay before each retry; the last one repeats.
 
-    Without one, retries wait 5 s, 30 s, 3 min, 18 min, then 1 h, each a quarter more or less.
+    Its delays have no jitter. Without a backoff, retries wait 5 s, 30 s, 3 min, 18 min, then 1 h,
+    each a quarter more or less.
     """
 
     delays: tuple[timedelta, ...]
