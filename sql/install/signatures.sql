@@ -48,7 +48,9 @@ begin
         ('_jobs_counts', $$
             TABLE(queue text, job_type text, state text, jobs bigint, capped boolean,
             oldest_due interval)
-        $$, $$cap integer DEFAULT 10000$$),
+        $$, $$
+            cap integer DEFAULT 10000, due_only boolean DEFAULT false
+        $$),
         ('_jobs_counts_other', $$
             TABLE(queue text, job_type text, state text, jobs bigint, capped boolean)
         $$, $$cap integer, max_groups integer$$),
@@ -56,7 +58,7 @@ begin
             TABLE(queue text, job_type text, due bigint, due_capped boolean,
             oldest timestamp with time zone, later bigint, retrying bigint, later_capped boolean)
         $$, $$
-            cap integer, max_groups integer, max_rows bigint
+            cap integer, max_groups integer, max_rows bigint, due_only boolean
         $$),
         ('_jobs_cron_field', $$integer[]$$, $$
             field text, called text, lowest integer, highest integer,

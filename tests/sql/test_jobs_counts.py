@@ -172,3 +172,21 @@ async def test_the_oldest_due_job_is_told_with_the_due_jobs_only(conn, job):
     ages = dict(await conn.fetch("select state, oldest_due from _jobs_counts()"))
     assert 2 * HOUR <= ages["due"] < 3 * HOUR
     assert ages["later"] is None
+
+
+async def test_who_asks_for_due_jobs_alone_gets_the_same_counts_of_them(
+    conn: asyncpg.Connection,
+) -> None:
+    await conn.execute(
+        """insert into jobs (queue, job_type, run_at, status, finished_at)
+        select 'q' || n % 3, 't' || n % 2, clock_timestamp() + case when n % 5 = 0 then '1 h'
+            else interval '-1 h' end,
+            case when n % 7 = 0 then 'failed' else 'pending' end, case when n % 7 = 0 then now() end
+        from generate_series(1, 200) n"""
+    )
+    query = "select queue, job_type, state, jobs, capped from _jobs_counts({}) order by 1, 2, 3"
+    everything = await conn.fetch(query.format("20"))
+    assert {row["state"] for row in everything} == {"due", "later", "failed"}
+    assert await conn.fetch(query.format("20, due_only => true")) == [
+        row for row in everything if row["state"] == "due"
+    ]

@@ -146,7 +146,24 @@ async def test_jobs_that_no_worker_serves_are_named(
     await other.execute("select from jobs_worker_start('w', '{default}', '{a}', 1)")
     verdict, detail, _ = await ask("jobs without a handler")
     assert verdict == "bad"
-    assert detail == "b in queue default (1 due), a in queue q (1 due)"
+    assert detail == (
+        "b in queue default (1 due), "
+        "a in queue q (1 due; a worker has a handler for it in queue default)"
+    )
+
+
+async def test_the_advice_about_the_oldest_due_job_depends_on_who_serves_it(
+    conn: Connection, ask: Ask, other: Connection
+) -> None:
+    await conn.execute(
+        "select from jobs_enqueue('send_mial', run_at => clock_timestamp() - interval '2 h')"
+    )
+    assert (await ask("oldest due job"))[2] == "see workers, below"
+    await other.execute("select from jobs_worker_start('w', '{default}', '{send_mail}', 1)")
+    advice = (await ask("oldest due job"))[2]
+    assert advice == "no worker takes it: see jobs without a handler, below"
+    await conn.execute("update jobs set job_type = 'send_mail'")
+    assert (await ask("oldest due job"))[2] == "start more workers, or give them more slots"
 
 
 async def test_a_session_that_holds_back_vacuum_is_named(

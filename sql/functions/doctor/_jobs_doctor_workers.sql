@@ -13,11 +13,17 @@ with registered as (
     join _jobs_worker_modes() m on m.worker = w.worker
     left join jobs_worker_ticks t on t.worker = w.worker
 ), due as materialized (
-    -- The type is null where jobs_counts does not tell the types of the queue apart.
+    -- The type is null where jobs_counts does not tell the types of the queue apart, and the queue
+    -- where jobs_counts does not tell the queues apart: a worker may serve them.
     select c.queue, c.job_type, c.jobs, c.capped, c.oldest_due as age,
         c.jobs || case when c.capped then '+' else '' end as count,
-        q.paused_at is not null as paused
-    from _jobs_counts(1000) c
+        q.paused_at is not null as paused,
+        c.queue is null or exists (
+            select from registered r
+            where r.connected and c.queue = any (r.queues)
+                and (c.job_type is null or r.job_types is null or c.job_type = any (r.job_types))
+        ) as served
+    from _jobs_counts(1000, due_only => true) c
     left join jobs_queues q on q.queue = c.queue
     where c.state = 'due' and c.jobs > 0
 ), oldest as (
@@ -32,14 +38,16 @@ with registered as (
         from due d where d.paused group by d.queue
     ) p
 ), unserved as (
-    select d.* from due d
-    where not d.paused and d.queue is not null and case
-        when d.job_type is null then d.queue not in (
-            select unnest(r.queues) from registered r where r.connected)
-        else not exists (
-            select from registered r
-            where r.connected and d.queue = any (r.queues)
-                and (r.job_types is null or d.job_type = any (r.job_types))) end
+    select d.queue, d.job_type, d.count, (
+        select string_agg(e.queue, ', ' order by e.queue)
+        from (
+            select distinct q.queue
+            from registered r cross join lateral unnest(r.queues) q(queue)
+            where r.connected and d.job_type = any (r.job_types)
+            order by q.queue
+            limit 3
+        ) e) as elsewhere
+    from due d where not d.paused and not d.served
 ), unknown as (
     select case when count(*) > 0
         then format('; the types of %s of the queues are too many to look at', count(*))
@@ -61,8 +69,10 @@ select 'oldest due job',
         else format('%s in %s has been due for %s%s', coalesce(o.job_type, 'a job'),
                     coalesce('queue ' || o.queue, 'a queue'), date_trunc('second', o.age),
                     u.detail) end,
-    'start more workers, or give them more slots; see the checks on workers and handlers below'
-from oldest o, unknown u
+    case when o.served then 'start more workers, or give them more slots'
+        when c.connected = 0 then 'see workers, below'
+        else 'no worker takes it: see jobs without a handler, below' end
+from oldest o, unknown u, counts c
 union all
 select 'paused queues',
     case when p.detail is not null then 'warn' else 'ok' end,
@@ -99,8 +109,10 @@ select 'jobs without a handler',
     coalesce(n.detail, 'none') || u.detail,
     'start a worker that serves the queue and has a handler for the type, or cancel the jobs'
 from (
-    select string_agg(format('%s in queue %s (%s due)', coalesce(u.job_type, 'jobs'), u.queue,
-                             u.count), ', ' order by u.queue, u.job_type) as detail
+    select string_agg(
+        format('%s in queue %s (%s due%s)', coalesce(u.job_type, 'jobs'), u.queue, u.count,
+               '; a worker has a handler for it in queue ' || u.elsewhere),
+        ', ' order by u.queue, u.job_type) as detail
     from unserved u where exists (select from registered r where r.connected)
 ) n, unknown u
 $$;

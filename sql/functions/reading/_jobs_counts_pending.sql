@@ -4,9 +4,10 @@
 -- each queue may have its share of max_groups ranges, and a queue that has more is counted as a
 -- whole (job_type is null). Behind max_groups queues, the others are counted as a whole (queue is
 -- null). Each range is counted up to cap, until max_rows jobs were read; then, and in a queue that
--- is counted as a whole, up to 100.
-create or replace function _jobs_counts_pending(cap int, max_groups int, max_rows bigint)
-returns table (
+-- is counted as a whole, up to 100. due_only: does not count the jobs of a range that are not due.
+create or replace function _jobs_counts_pending(
+    cap int, max_groups int, max_rows bigint, due_only boolean
+) returns table (
     queue text, job_type text, due bigint, due_capped boolean, oldest timestamptz,
     later bigint, retrying bigint, later_capped boolean
 )
@@ -83,15 +84,19 @@ begin
                 order by j.run_at, j.id
                 limit v_limit + 1
             ) c;
-            select count(*), count(*) filter (where c.retry_count > 0 or c.crash_count > 0)
-            into later, retrying
-            from (
-                select j.retry_count, j.crash_count from jobs j
-                where j.status = 'pending' and j.queue = v_queue
-                    and j.priority = v_priority and j.job_type = v_type and j.run_at > v_now
-                order by j.run_at, j.id
-                limit v_limit + 1
-            ) c;
+            later := 0;
+            retrying := 0;
+            if not due_only then
+                select count(*), count(*) filter (where c.retry_count > 0 or c.crash_count > 0)
+                into later, retrying
+                from (
+                    select j.retry_count, j.crash_count from jobs j
+                    where j.status = 'pending' and j.queue = v_queue
+                        and j.priority = v_priority and j.job_type = v_type and j.run_at > v_now
+                    order by j.run_at, j.id
+                    limit v_limit + 1
+                ) c;
+            end if;
             due_capped := due > v_limit;
             later_capped := later > v_limit;
             later := later - retrying;
