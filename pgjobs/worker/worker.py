@@ -84,9 +84,10 @@ class Worker:
         listen_dsn: str | None,
         plain_concurrency: int,
     ) -> None:
+        of_handlers = {t.options.get("queue") or "default": None for t in app.tasks.values()}
+        self._handlers_queues = list(of_handlers) or ["default"]
         if queues is None:
-            queues = [task.options.get("queue") or "default" for task in app.tasks.values()]
-            queues = queues or ["default"]
+            queues = self._handlers_queues
         check_worker(queues, concurrency, plain_concurrency, name, lease, grace)
         self.app = app
         self.name = name or default_name()
@@ -196,6 +197,13 @@ class Worker:
             "worker %s: queues %s; concurrency %d; types %s",
             self.name, _listed(self.queues), self.concurrency, _listed(self._types),
         )
+        unusual = [queue for queue in self.queues if queue not in self._handlers_queues]
+        if unusual:
+            log.warning(
+                "worker %s: none of its handlers enqueues into queue %s, unless a call names that "
+                "queue: is the name right? The queues of its handlers are %s",
+                self.name, _listed(unusual), _listed(self._handlers_queues),
+            )
         failure: BaseException | None = None
         async with asyncio.TaskGroup() as settling:
             settlement = settling.create_task(self._settlement.run())

@@ -182,6 +182,32 @@ async def test_a_worker_runs_jobs_of_the_given_database_and_stops_at_a_signal(
     assert "Traceback" not in err
 
 
+async def test_a_worker_warns_of_a_queue_that_none_of_its_handlers_enqueues_into(
+    start: Start, conn: Connection, folder: Path
+) -> None:
+    (folder / "post.py").write_text(
+        "import pgjobs\n\napp = pgjobs.App()\n\n"
+        "@app.job('mail', queue='mails')\nasync def mail(job): pass\n\n"
+        "@app.job('note')\nasync def note(job): pass\n"
+    )
+
+    async def log_of(*queues: str) -> str:
+        process = start("post:app", "--until-empty", "--name", "w", *queues)
+        _, err = await asyncio.to_thread(process.communicate, timeout=30)
+        assert process.returncode == 0, err
+        return str(err)
+
+    warning = (
+        "worker w: none of its handlers enqueues into queue mial, unless a call names that queue: "
+        "is the name right? The queues of its handlers are mails, default\n"
+    )
+    assert warning in await log_of("-q", "mails", "-q", "mial")
+    assert "WARNING" not in await log_of("-q", "mails")
+    said = await log_of()
+    assert "WARNING" not in said
+    assert "worker w: queues mails, default; " in said
+
+
 async def test_a_worker_ends_when_the_queue_is_empty_and_deletes_what_is_completed(
     start: Start, conn: Connection, folder: Path
 ) -> None:
