@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgjobs.cli.complaints import Unreachable
 from pgjobs.cli.output import as_dict
-from pgjobs.cli.queues import queue_table
+from pgjobs.cli.queues import SHORTER, queue_table
 from pgjobs.cli.session import connected
 from pgjobs.cli.table import styled, table
 from pgjobs.connection.link import BROKEN
@@ -23,6 +23,7 @@ _RATE_WINDOW = timedelta(seconds=10)
 _HANGS_AFTER = timedelta(seconds=30)
 _MAX_RUNNING_SHOWN = 15
 _MAX_QUEUES_SHOWN = 200
+_NOT_DUE = ("later", "retrying", "throttled")
 # After this time a server that does not answer counts as lost. Counting a large table takes long.
 _PATIENCE_S = 60.0
 _CONNECT_AGAIN_AFTER_S = 1.0
@@ -44,13 +45,17 @@ class Frame:
         ages = [r["oldest_due"] for r in self.stats if r["oldest_due"] is not None]
         return max(ages, default=None)
 
-    def count(self, status: str) -> int:
-        return sum(r["count"] for r in self.stats if r["status"] == status)
+    def count(self, state: str) -> int:
+        """How many jobs have that status, or that state of pending jobs."""
+        return sum(r["count"] for r in self._of(state))
 
-    def total(self, status: str) -> str:
+    def total(self, state: str) -> str:
         """Returns the count; with ``+`` if there may be more."""
-        is_capped = any(r["capped"] for r in self.stats if r["status"] == status)
-        return f"{self.count(status)}{'+' if is_capped else ''}"
+        is_capped = any(r["capped"] for r in self._of(state))
+        return f"{self.count(state)}{'+' if is_capped else ''}"
+
+    def _of(self, state: str) -> list[Row]:
+        return [r for r in self.stats if state in (r["status"], r["state"])]
 
     def as_data(self) -> dict[str, Any]:
         return {
@@ -104,28 +109,43 @@ async def read_frame(database: Database) -> Frame:
     )
 
 
-def body(frame: Frame) -> "RenderableType":
-    """Returns the tables of queues, workers and running jobs."""
+def lengths(frame: Frame) -> list[int]:
+    """How many lines each table of ``body`` has below its headings."""
+    places = {(row["queue"], row["job_type"]) for row in frame.stats}
+    return [min(len(places), _MAX_QUEUES_SHOWN), len(frame.workers), len(frame.running)]
+
+
+def body(frame: Frame, max_lines: Sequence[int] | None = None) -> "RenderableType":
+    """Returns the tables of queues, workers and running jobs.
+
+    ``max_lines``: of each table, below its headings.
+    """
     from rich.console import Group
 
+    max_queues, max_workers, max_running = max_lines or lengths(frame)
     parts: list[RenderableType] = []
     if frame.stats:
-        queues = queue_table(frame.stats, set(frame.paused), "Queues", _MAX_QUEUES_SHOWN)
+        queues = queue_table(frame.stats, set(frame.paused), "Queues", max_queues)
         parts.append(queues)
     if frame.workers:
+        workers, title = frame.workers, "Workers"
+        if max_workers < len(workers):
+            # Those first that need somebody.
+            workers = sorted(workers, key=_is_alive)[:max_workers]
+            title += f" ({max_workers} of {len(frame.workers)})"
         rows = (
             # As text: a number of 0 would be left out, if all are.
             [w["worker"], ", ".join(w["queues"]), str(w["taken"]),
              str(w["concurrency"] - w["taken"]), _mode(w), w["unseen"], w["version"]]
-            for w in frame.workers
+            for w in workers
         )
-        parts.append(table("worker queues >taken >free !mode >seen version", rows, "Workers"))
+        parts.append(table("worker queues >taken >free !mode >seen version", rows, title))
     if frame.running:
         running = (
             [r["id"], r["queue"], r["job_type"], r["age"], _lease(r), r["attempt"], r["worker"]]
-            for r in frame.running
+            for r in frame.running[:max_running]
         )
-        more = frame.count("processing") - len(frame.running)
+        more = frame.count("processing") - min(len(frame.running), max_running)
         title = "Running, the longest first" + (f" ({more} more)" if more > 0 else "")
         parts.append(table(">id queue !type >age >lease >attempt worker", running, title))
     # A blank line between two tables.
@@ -137,19 +157,31 @@ def head(frame: Frame, schema: str, trouble: str | None = None) -> "RenderableTy
     """Returns the lines above the tables. ``trouble``: why the frame is an old one."""
     oldest = frame.oldest_due
     rates = ", ".join(f"{status} {rate:.1f}/s" for status, rate in frame.rates.items())
-    counted = {"pending": "pending", "processing": "running", "failed": "failed"}
-    jobs = ", ".join(f"{frame.total(status)} {name}" for status, name in counted.items())
+    alive = sum(w["mode"] != "gone" for w in frame.workers)
+    gone = len(frame.workers) - alive
+    workers = (str(alive) if alive else "none") + (f", {gone} gone" if gone else "")
     rows: list[list[object]] = [
         ["pgjobs", f"schema {schema}, {frame.read_at:%H:%M:%S}"],
-        ["jobs", jobs],
+        ["jobs", _counts(frame, ["pending", "processing", "failed"])],
         ["rate", f"{rates} (of the last {_RATE_WINDOW.seconds} s)"],
         ["oldest due", "none is waiting" if oldest is None else oldest],
-        ["workers", str(len(frame.workers)) if frame.workers else styled("none", "yellow")],
+        ["workers", workers if alive else styled(workers, "yellow")],
     ]
+    waiting = [state for state in _NOT_DUE if frame.count(state)]
+    if waiting:
+        rows.insert(2, ["pending", _counts(frame, ["due", *waiting])])
     if trouble is not None:
         rows[0][1] = styled(f"schema {schema}, as of {frame.read_at:%H:%M:%S}", "red")
         rows.append(["database", styled(f"connecting again: {trouble}", "red")])
     return table("!name ~value", rows, headings=False)
+
+
+def _counts(frame: Frame, states: Sequence[str]) -> str:
+    return ", ".join(f"{frame.total(state)} {SHORTER.get(state, state)}" for state in states)
+
+
+def _is_alive(worker: Row) -> bool:
+    return bool(worker["mode"] != "gone" and worker["unseen"] <= _HANGS_AFTER)
 
 
 def _mode(worker: Row) -> object:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 _CLEANUP_BATCH = 10_000
 
 _TOGETHER = "(all)"
-_SHORTER = {"processing": "running"}  # so that all columns have room in 80
+SHORTER = {"processing": "running", "completed": "done"}  # so that all columns have room in 80
+# Where they have no room, the last ones are left out. ``oldest`` stands beside what it is about.
+_STATES = ("due", "oldest", "later", "retrying", "processing", "failed", "completed", "cancelled")
+_UNFINISHED = ("due", "later", "retrying", "throttled", "processing", "blocked")
 
 Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.")]
 
@@ -130,7 +133,7 @@ def cleanup(
 
 
 def stats(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -> None:
-    """Counts the jobs per queue, type and status.
+    """Counts the jobs per queue, type and state: pending ones are due, later or retrying.
 
     [bold]pgjobs stats[/bold]
 
@@ -152,38 +155,37 @@ def stats(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -
 def queue_table(
     rows: Iterable[Row], paused: set[str], title: str | None = None, max_lines: int | None = None
 ) -> "Table":
-    """Turns the rows of Database.stats into one line per queue and type, one column per status.
+    """Turns the rows of Database.stats into one line per queue and type, one column per state.
 
     ``max_lines``: those with the most unfinished jobs.
     """
     lines: dict[tuple[str, str], dict[str, Any]] = {}
-    # Blocked jobs are rare: their column is shown only where there are some.
-    statuses = [status.value for status in JobStatus if status is not JobStatus.BLOCKED]
+    states = list(_STATES)
     for row in rows:
         # A queue or a type that is null stands for several that were counted together.
         place = (row["queue"] or _TOGETHER, row["job_type"] or _TOGETHER)
         line = lines.setdefault(place, {"capped": set()})
-        line[row["status"]] = line.get(row["status"], 0) + row["count"]
+        line[row["state"]] = line.get(row["state"], 0) + row["count"]
         line["oldest"] = row["oldest_due"] or line.get("oldest")
         if row["capped"]:
-            line["capped"].add(row["status"])
-        if row["status"] not in statuses:
-            statuses.append(row["status"])
+            line["capped"].add(row["state"])
+        # A state that is rare, as blocked is, has a column only where there are such jobs.
+        if row["state"] not in states:
+            states.append(row["state"])
     shown = sorted(lines)
     if max_lines is not None and len(lines) > max_lines:
         shown = sorted(sorted(shown, key=lambda key: _unfinished(lines[key]))[-max_lines:])
         title = f"{title} ({max_lines} of {len(lines)} lines; pgjobs stats has all)"
-    names = " ".join(f">{_SHORTER.get(status, status)}" for status in statuses)
+    names = " ".join(f">{SHORTER.get(state, state)}" for state in states)
     return table(
-        # The state stands beside the queue, in a column without a name.
-        f"queue !- !type {names} >oldest",
+        # Whether the queue is paused stands beside the queue, in a column without a name.
+        f"queue !- !type {names}",
         (
             [
                 queue,
                 styled("(paused)", "yellow") if queue in paused else None,
                 job_type,
-                *(_count(lines[queue, job_type], status) for status in statuses),
-                lines[queue, job_type]["oldest"],
+                *(_told(lines[queue, job_type], state) for state in states),
             ]
             for queue, job_type in shown
         ),
@@ -191,10 +193,13 @@ def queue_table(
     )
 
 
-def _count(line: dict[str, Any], status: str) -> int | str:
-    count: int = line.get(status, 0)
-    return f"{count}+" if status in line["capped"] else count
+def _told(line: dict[str, Any], state: str) -> timedelta | int | str | None:
+    if state == "oldest":
+        oldest: timedelta | None = line["oldest"]
+        return oldest
+    count: int = line.get(state, 0)
+    return f"{count}+" if state in line["capped"] else count
 
 
 def _unfinished(line: dict[str, Any]) -> int:
-    return sum(line.get(status, 0) for status in ("pending", "processing"))
+    return sum(line.get(state, 0) for state in _UNFINISHED)

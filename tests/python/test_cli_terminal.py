@@ -20,6 +20,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from pgjobs.cli.top_screen import shares
 from pgjobs.embedded import EmbeddedPostgres
 from pgjobs.schema.migrate import migrate
 
@@ -191,6 +192,72 @@ async def test_top_scrolls_and_stays_within_the_screen(
         assert " lines " not in top.screen
 
     await asyncio.to_thread(look)
+
+
+async def test_top_shows_a_part_of_each_table_until_somebody_scrolls(
+    terminal: Open, pgjobs_dsn: str, conn: Connection
+) -> None:
+    await conn.execute(
+        """select jobs_enqueue('t', queue => 'queue ' || to_char(n, 'FM00'))
+        from generate_series(1, 15) n;
+        select jobs_enqueue('long') from generate_series(1, 12);
+        select from jobs_claim('w1', max_jobs => 12);
+        select jobs_worker_start('w' || n, '{default}', null, 20) from generate_series(1, 2) n"""
+    )
+    top = terminal(pgjobs_dsn, "top", "--every", "5m")
+
+    def look() -> None:
+        top.until(shows("a part of"))
+        for seen in ("Queues (4 of 16 lines", "w1 ", "w2 ", "Running, the longest first (9 more)"):
+            assert seen in top.screen
+        assert "\x1b[24;1H" in top.screen
+        top.press("j")
+        top.until(shows("lines 2-"))
+        assert "queue 13" in top.screen
+        assert "Workers" not in top.screen
+        top.press("k")
+        top.until(shows("a part of"))
+        assert "Running" in top.screen
+        top.resize(80, 50)
+        top.until(lambda t: "\x1b[50;1H" in t.screen and "Queues" in t.screen)
+        assert "a part of" not in top.screen
+        assert "queue 01" in top.screen
+
+    await asyncio.to_thread(look)
+
+
+def test_rows_that_a_table_does_not_need_go_to_the_others() -> None:
+    assert shares([15, 2, 12], 9) == [4, 2, 3]
+    assert shares([15, 0, 1], 9) == [8, 0, 1]
+    assert shares([15, 4, 4], 0) == [1, 1, 1]
+    assert shares([2, 3, 4], 100) == [2, 3, 4]
+
+
+@pytest.mark.parametrize("state", ["open", "paused"])
+async def test_the_counts_of_every_state_fit_80_columns(
+    terminal: Open, pgjobs_dsn: str, conn: Connection, state: str
+) -> None:
+    await conn.execute(
+        """insert into jobs (queue, job_type, run_at, retry_count)
+        select 'default', 'write_invoice', now() + due_in, tries
+        from (values (interval '-3 h', 0), ('1 h', 0), ('1 h', 1)) given(due_in, tries),
+            generate_series(1, 10001);
+        insert into jobs (queue, job_type, status, finished_at)
+        select 'default', 'write_invoice', status,
+            case when status <> 'processing' then now() end
+        from unnest('{processing,completed,failed,cancelled}'::text[]) status"""
+    )
+    if state == "paused":
+        await conn.execute("select from jobs_pause('default')")
+    stats = terminal(pgjobs_dsn, "stats")
+    await asyncio.to_thread(stats.status)
+    lines = stats.said.splitlines()
+    assert max(map(len, lines)) <= 80
+    headings = lines[0].split()
+    for heading in ("due", "oldest", "later", "retrying", "running", "failed", "done"):
+        assert heading in headings
+    # Only the least of them has no room beside the word (paused).
+    assert ("cancelled" in headings) is (state == "open")
 
 
 async def test_top_holds_and_goes_on_and_never_echoes_a_key(
