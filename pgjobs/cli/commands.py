@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from pgjobs.cli import apply, demo, jobs, queues, schedules, schema, top, worker
+from pgjobs.cli import apply, demo, enqueue, jobs, queues, schedules, schema, top, worker
 from pgjobs.cli.complaints import complaint, usage_complaint
+from pgjobs.cli.output import print_error
 from pgjobs.connection.dsn import without_passwords
 
 
@@ -30,7 +31,7 @@ def _errors_in_one_line() -> Iterator[None]:
         found = usage_complaint(error) or complaint(error)
         if found is None:
             raise
-        print(f"pgjobs: {without_passwords(found.line)}", file=sys.stderr)
+        print_error(without_passwords(found.line))
         raise typer.Exit(found.status) from None
 
 
@@ -116,7 +117,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Install": {
         "migrate": schema.migrate, "sql": schema.sql, "grant": schema.grant, "demo": demo.demo,
     },
-    "Work": {"worker": worker.worker, "enqueue": jobs.enqueue},
+    "Work": {"worker": worker.worker, "enqueue": enqueue.enqueue},
     "Inspect": {
         "list": jobs.list_jobs, "show": jobs.show, "stats": queues.stats, "top": top.top,
         "doctor": schema.doctor,

@@ -1,108 +1,39 @@
-"""Commands for single jobs."""
+"""Commands that list, show, retry and cancel jobs."""
 
-import json
-import sys
+import re
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 
 from pgjobs.cli.complaints import complaint
+from pgjobs.cli.fields import JSON_FIELDS, indented_json, job_data
 from pgjobs.cli.options import (
     AsJson,
     Dsn,
-    Id,
     Ids,
     JobTypes,
     Queues,
     Schema,
     at_least,
     duration,
-    json_text,
-    moment,
     one_of,
     reference,
-    whole_number,
 )
-from pgjobs.cli.output import as_dict, first_line, print_json, print_lines, print_rich
+from pgjobs.cli.output import as_dict, first_line, print_error, print_json, print_lines, print_rich
 from pgjobs.cli.session import ask
 from pgjobs.cli.table import table
-from pgjobs.database import JOB_COLUMNS, Database
+from pgjobs.database import Database
 from pgjobs.database.reading import MAX_READ_JOBS
 from pgjobs.errors import JobNotFound, PgjobsError
 from pgjobs.job.job import Job, JobStatus, Row
 from pgjobs.producer.arguments import reference_columns
 
-_FIELDS = [column.strip().removesuffix("::text") for column in JOB_COLUMNS.split(",")]
-_JSON_FIELDS = {"payload", "result", "headers", "progress"}
 _RETRY_BATCH = 10_000
-
-
-def enqueue(
-    job_type: Annotated[str, typer.Argument(metavar="TYPE", help="The type of the job.")],
-    payload: Annotated[
-        str, typer.Argument(metavar="JSON", help="The payload; - reads it from stdin.")
-    ] = "{}",
-    queue: Annotated[
-        str | None, typer.Option("--queue", "-q", metavar="Q", help="Else the queue default.")
-    ] = None,
-    priority: Annotated[
-        int | None,
-        typer.Option(parser=whole_number, metavar="N", help="From -9 to 9; higher runs first."),
-    ] = None,
-    delay: Annotated[
-        timedelta | None,
-        typer.Option(parser=duration, metavar="DURATION", help="Earliest start: 90s, 10m, 2h, 7d."),
-    ] = None,
-    run_at: Annotated[
-        datetime | None,
-        typer.Option(
-            parser=moment, metavar="MOMENT", help="Earliest start: 2030-01-31T08:00+01:00."
-        ),
-    ] = None,
-    about: Annotated[
-        str | None, typer.Option("--reference", metavar="TYPE:ID", help="The entity of the job.")
-    ] = None,
-    max_retries: Annotated[
-        int | None,
-        typer.Option(parser=whole_number, metavar="N", help="Retries after failures; else 3."),
-    ] = None,
-    unique_key: Annotated[
-        str | None,
-        typer.Option(metavar="KEY", help="If a job holds this key, print that job and add none."),
-    ] = None,
-    unique_scope: Annotated[
-        str | None,
-        typer.Option(
-            parser=one_of("scope", ("live", "kept")), metavar="live|kept",
-            help="Hold the key until the job ends, or until it is deleted."
-        ),
-    ] = None,
-    dsn: Dsn = None,
-    schema: Schema = "public",
-    as_json: AsJson = False,
-) -> None:
-    """Adds a job.
-
-    [bold]pgjobs enqueue file_ingestion '{"file_path": "a.pdf"}'[/bold]
-
-    [bold]pgjobs enqueue cleanup --delay 1h --unique-key nightly[/bold]
-
-    [bold]generate | pgjobs enqueue import - --queue slow[/bold]
-    """
-    if delay is not None and run_at is not None:
-        raise typer.BadParameter("give --delay or --run-at, not both")
-    text = json_text(sys.stdin.read() if payload == "-" else payload)
-    columns = {} if about is None else reference_columns(reference(about))
-    job = ask(dsn, schema, lambda database: database.enqueue(
-        job_type, text, queue, priority, run_at if delay is None else delay,
-        max_retries=max_retries, unique_key=unique_key, unique_scope=unique_scope, **columns))
-    if as_json:
-        print_json({**_data(job), "is_new": job.is_new})
-    else:
-        which = "" if unique_key is None else " new and" if job.is_new else " not new:"
-        print_lines(f"job {job.id} is{which} {job.status} in queue {job.queue}")
+# The name of a class begins with a capital letter, and a host's name, which may begin an error too,
+# with a small one.
+_MODULE_OF_CLASS = re.compile(r"^(?:[\w<>]+\.)+(?=[A-Z]\w*(?::|$))")
 
 
 def list_jobs(
@@ -145,47 +76,52 @@ def list_jobs(
     rows, searched_to = ask(dsn, schema, lambda database: database.listing(
         status, job_type, queue, limit, before=before, **columns))
     if searched_to is not None:
-        print(
-            f"pgjobs: looked through {MAX_READ_JOBS} jobs; for more: --before {searched_to}",
-            file=sys.stderr,
-        )
+        print_error(f"looked through {MAX_READ_JOBS} jobs; for more: --before {searched_to}")
     if as_json:
         print_json([as_dict(row) for row in rows])
     elif not rows:
         print_lines("no such jobs" if searched_to is None else "no such jobs so far")
     else:
         print_rich(table(
-            ">id queue !type !status >prio >tries >age worker reference ~error",
+            ">id queue !type !status >prio >retry >crash >age worker reference ~error",
             ([r["id"], r["queue"], r["job_type"], r["status"], r["priority"],
-              f"{r['attempt']}/{r['max_retries'] + 1}", r["age"], r["worker"],
-              _reference(r), first_line(r["error"])]
+              f"{r['retry_count']}/{r['max_retries']}", r["crash_count"], r["age"], r["worker"],
+              _reference(r), _short_error(r["error"])]
              for r in rows)))
 
 
-def show(job_id: Id, dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -> None:
-    """Shows one job with all its fields.
+def show(job_ids: Ids, dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -> None:
+    """Shows jobs with all their fields.
 
-    [bold]pgjobs show 42[/bold]
+    [bold]pgjobs show 42 43[/bold]
 
     [bold]pgjobs show 42 --json | jq .payload[/bold]
     """
+    is_first = True
 
-    async def question(database: Database) -> Job[Any]:
+    async def get(database: Database, job_id: int) -> Job[Any]:
         job = await database.get(job_id)
         if job is None:
             raise JobNotFound(f"there is no job {job_id}")
         return job
 
-    job = ask(dsn, schema, question)
-    if as_json:
-        print_json(_data(job))
-        return
-    fields = (
-        (name, _as_text(value) if name in _JSON_FIELDS else value)
-        for name, value in _data(job).items()
-        if value is not None and (value or name != "headers")
-    )
-    print_rich(table("!field =value", fields, headings=False))
+    def show_one(job: Job[Any]) -> None:
+        nonlocal is_first
+        fields = [
+            (name, indented_json(value) if name in JSON_FIELDS else value)
+            for name, value in job_data(job).items()
+            if value is not None and (value or name != "headers")
+        ]
+        if (ran := _ran(job)) is not None:
+            fields.append(("ran", ran))
+        print_rich(*([] if is_first else [""]), table("!field =value", fields, headings=False))
+        is_first = False
+
+    jobs, all_found = _each(dsn, schema, job_ids, get, None if as_json else show_one)
+    if as_json and (jobs or len(job_ids) > 1):
+        print_json(jobs if len(job_ids) > 1 else jobs[0])
+    if not all_found:
+        raise typer.Exit(1)
 
 
 def retry(
@@ -232,7 +168,7 @@ def retry(
     def told(job: Job[Any]) -> str:
         return f"job {job.id} is {job.status} again"
 
-    _for_each(dsn, schema, job_ids, Database.retry, told, as_json=as_json)
+    _change_each(dsn, schema, job_ids, Database.retry, told, as_json=as_json)
 
 
 def cancel(
@@ -257,10 +193,10 @@ def cancel(
             return f"job {job.id} is running: {job.worker} was asked to stop it"
         return f"job {job.id} is {job.status}"
 
-    _for_each(dsn, schema, job_ids, cancel_one, told, as_json=as_json)
+    _change_each(dsn, schema, job_ids, cancel_one, told, as_json=as_json)
 
 
-def _for_each(
+def _change_each(
     dsn: str | None,
     schema: str,
     job_ids: Iterable[int],
@@ -269,49 +205,66 @@ def _for_each(
     *,
     as_json: bool,
 ) -> None:
-    """Changes each job, and tells or prints it; goes on after a job that fails."""
-    changed: list[dict[str, Any]] = []
+    """Changes each job, and tells or prints it."""
 
-    async def change_all(database: Database) -> bool:
-        all_changed = True
-        for job_id in job_ids:
-            try:
-                job = await change(database, job_id)
-            except PgjobsError as error:
-                found = complaint(error)
-                if found is None or found.status != 1:
-                    raise
-                print(f"pgjobs: {found.line}", file=sys.stderr)
-                all_changed = False
-            else:
-                changed.append(_data(job))
-                if not as_json:
-                    print_lines(told(job))
-        return all_changed
+    def tell(job: Job[Any]) -> None:
+        print_lines(told(job))
 
-    all_changed = ask(dsn, schema, change_all)
+    changed, all_changed = _each(dsn, schema, job_ids, change, None if as_json else tell)
     if as_json:
         print_json(changed)
     if not all_changed:
         raise typer.Exit(1)
 
 
-def _as_text(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+def _each(
+    dsn: str | None,
+    schema: str,
+    job_ids: Iterable[int],
+    take: Callable[[Database, int], Awaitable[Job[Any]]],
+    tell: Callable[[Job[Any]], None] | None,
+) -> tuple[list[dict[str, Any]], bool]:
+    """Takes one job after the other, also after a job that fails.
+
+    Returns the data of the others, and whether no job failed.
+    """
+    taken: list[dict[str, Any]] = []
+
+    async def take_all(database: Database) -> bool:
+        all_taken = True
+        for job_id in job_ids:
+            try:
+                job = await take(database, job_id)
+            except PgjobsError as error:
+                found = complaint(error)
+                if found is None or found.status != 1:
+                    raise
+                print_error(found.line)
+                all_taken = False
+            else:
+                taken.append(job_data(job))
+                if tell is not None:
+                    tell(job)
+        return all_taken
+
+    return taken, ask(dsn, schema, take_all)
 
 
-def _data(job: Job[Any]) -> dict[str, Any]:
-    return {name: _shown(job, name) for name in _FIELDS}
+def _ran(job: Job[Any]) -> timedelta | None:
+    """For how long the last attempt ran; None if the job did not end by an attempt.
+
+    A job that was cancelled while it was pending may have started before, and ended then.
+    """
+    if job.finished_at is None or job.started_at is None:
+        return None
+    if job.status == JobStatus.CANCELLED and job.cancel_requested_at is None:
+        return None
+    return job.finished_at - job.started_at
 
 
-def _shown(job: Job[Any], name: str) -> Any:
-    """The field; as text if Python cannot read or write what PostgreSQL's jsonb may hold."""
-    try:
-        value = getattr(job, name)
-        json.dumps({name: value}, indent=2, default=str)
-    except (RecursionError, ValueError):  # nested too deeply, or an integer of too many digits
-        return job._value(name)
-    return value
+def _short_error(error: str | None) -> str:
+    """The first line, without the module of the error's class: a list has little room."""
+    return _MODULE_OF_CLASS.sub("", first_line(error))
 
 
 def _reference(row: Row) -> str:

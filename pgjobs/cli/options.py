@@ -124,9 +124,6 @@ Dsn = Annotated[
     str | None,
     typer.Option("--dsn", metavar="DSN", help="The database; else PGJOBS_DSN or DATABASE_URL."),
 ]
-Id = Annotated[
-    int, typer.Argument(parser=job_id, metavar="ID", help="The job's id.", show_default=False)
-]
 Ids = Annotated[
     list[int], typer.Argument(parser=job_id, metavar="ID...", help="The ids of jobs.")
 ]

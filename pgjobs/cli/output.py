@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -43,6 +44,23 @@ def print_rich(*parts: "RenderableType") -> None:
 def print_lines(*lines: str) -> None:
     for line in lines:
         print(printable(line))
+
+
+def print_error(line: str) -> None:
+    """Prints on stderr why a command failed, or failed in part."""
+    _print_on_stderr(f"pgjobs: {line}")
+
+
+def print_warning(line: str) -> None:
+    """Prints on stderr what is odd about a command that did not fail."""
+    _print_on_stderr(f"warning: {line}")
+
+
+def _print_on_stderr(line: str) -> None:
+    """What stdout got before stands before the line, in a pipe too."""
+    with suppress(OSError):  # the reader of stdout is gone
+        sys.stdout.flush()
+    print(line, file=sys.stderr)
 
 
 def printable(text: str) -> str:

@@ -8,7 +8,7 @@ import typer
 
 from pgjobs.cli.complaints import unreachable
 from pgjobs.cli.options import AsJson, Dsn, Schema, Yes, ask_first, at_least, one_of
-from pgjobs.cli.output import as_dict, print_json, print_lines, print_rich
+from pgjobs.cli.output import as_dict, print_error, print_json, print_lines, print_rich
 from pgjobs.cli.session import ask
 from pgjobs.cli.table import table
 from pgjobs.database import Database
@@ -130,7 +130,7 @@ def doctor(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) 
         ))
     bad = [row["check_name"] for row in rows if row["verdict"] == "bad"]
     if bad:
-        print(f"pgjobs: bad: {', '.join(bad)}", file=sys.stderr)
+        print_error(f"bad: {', '.join(bad)}")
         raise typer.Exit(1)
 
 

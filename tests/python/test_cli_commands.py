@@ -3,7 +3,10 @@
 import asyncio
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from pgjobs.cli.commands import cli
 
+ROOT = Path(__file__).parents[2]
 Connection = asyncpg.Connection
 Run = Callable[..., Result]
 
@@ -73,6 +77,45 @@ async def test_enqueue_adds_a_job_with_all_its_options(
     assert row["run_at"].isoformat() == "2030-01-31T07:00:00+00:00"
 
 
+async def test_enqueue_says_where_no_living_worker_takes_the_job(
+    conn: Connection, run_in_thread: Any
+) -> None:
+    said = await run_in_thread("enqueue", "a")
+    assert said.stdout == "job 1 is pending in queue default\n"
+    assert said.stderr == (
+        "warning: job 1 waits: no worker is connected; start one: pgjobs worker MODULE:APP\n"
+    )
+    await conn.execute(
+        "select from jobs_worker_start('w', '{mails,letters}', '{send_mail}', 3)"
+    )
+    said = await run_in_thread("enqueue", "send_mail")
+    assert said.stdout == "job 2 is pending in queue default\n"
+    assert said.stderr == (
+        "warning: job 2 waits: no connected worker has a handler for send_mail in queue default, "
+        "but one has in queue letters, mails: pgjobs cancel 2, then give --queue letters\n"
+    )
+    said = await run_in_thread("enqueue", "send_mial", "-q", "mails")
+    assert "no connected worker has a handler for send_mial;" in said.stderr
+    assert (await run_in_thread("enqueue", "send_mail", "-q", "mails")).stderr == ""
+    said = await run_in_thread("enqueue", "send_mail", "--json")
+    assert said.stderr == ""
+    assert "in queue letters, mails" in json.loads(said.stdout)["why_it_waits"]
+
+
+async def test_a_role_that_may_not_see_workers_enqueues_without_a_warning(
+    conn: Connection, run_in_thread: Any, pgjobs_dsn: str
+) -> None:
+    role = f"web_{uuid4().hex[:12]}"
+    await conn.execute(f"create role {role} login; select from jobs_grant('{role}', 'producer')")
+    try:
+        dsn = re.sub(r"user=\w+", f"user={role}", pgjobs_dsn)
+        assert role in dsn
+        said = await run_in_thread("enqueue", "a", "--dsn", dsn)
+        assert (said.stdout, said.stderr) == ("job 1 is pending in queue default\n", "")
+    finally:
+        await conn.execute(f"drop owned by {role}; drop role {role}")
+
+
 async def test_enqueue_reads_the_payload_from_stdin_and_takes_a_delay(
     conn: Connection, run_in_thread: Any
 ) -> None:
@@ -95,7 +138,7 @@ async def test_list_filters_and_shows_the_newest_first(
     lines = (await run_in_thread("list")).stdout.splitlines()
     # No job has a worker or a priority.
     assert lines[0].split() == [
-        "id", "queue", "type", "status", "tries", "age", "reference", "error",
+        "id", "queue", "type", "status", "retry", "age", "reference", "error",
     ]
     assert [line.split()[0] for line in lines[1:]] == ["3", "2", "1"]
     assert lines[1].endswith("file:3     no [bold]disk")
@@ -114,6 +157,81 @@ async def test_list_filters_and_shows_the_newest_first(
     shown = (await run_in_thread("show", "3")).stdout
     assert "\x1b" not in shown
     assert "no [bold]disk" in shown
+
+
+async def test_a_list_tells_retries_and_crashes_whatever_the_attempts_were(
+    conn: Connection, run_in_thread: Any
+) -> None:
+    async def listed(*names: str) -> list[str]:
+        head, line = (await run_in_thread("list")).stdout.splitlines()
+        return [line.split()[head.split().index(name)] for name in names]
+
+    await conn.execute("select from jobs_enqueue('a', max_retries => 2, backoff => '{0 s}')")
+    assert await listed("retry") == ["0/2"]
+    # Given back and snoozed.
+    for run_ats in ("null", "array[clock_timestamp()]"):
+        await conn.execute("select from jobs_claim('w')")
+        assert await conn.fetchval(
+            f"select jobs_release_many('w', '{{1}}', array[attempt], {run_ats}) from jobs"
+        )
+    assert await listed("retry") == ["0/2"]
+    await conn.execute("select from jobs_claim('w'); select from jobs_fail(1, 'no')")
+    assert await listed("retry") == ["1/2"]
+    await conn.execute("select from jobs_claim('w'); select from jobs_recover('w')")
+    assert await listed("retry", "crash") == ["1/2", "1"]
+    for _ in range(2):
+        await conn.execute("select from jobs_claim('w'); select from jobs_fail(1, 'no')")
+    assert await listed("status", "retry") == ["failed", "2/2"]
+    await conn.execute("select from jobs_retry(1)")
+    assert await listed("status", "retry") == ["pending", "0/2"]
+    assert "crash" not in (await run_in_thread("list")).stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "listed"),
+    [
+        ("shop.smtp.SmtpError: closed", "SmtpError: closed"),
+        ("shop.make.<locals>.SmtpError", "SmtpError"),
+        ("ValueError: shop.X: no", "ValueError: shop.X: no"),
+        ("mail.example.com: no answer", "mail.example.com: no answer"),
+    ],
+)
+async def test_a_list_names_the_class_of_an_error_without_its_module(
+    conn: Connection, run_in_thread: Any, error: str, listed: str
+) -> None:
+    await conn.execute(
+        """insert into jobs (job_type, status, finished_at, error)
+        values ('a', 'failed', now(), $1)""", error,
+    )
+    assert (await run_in_thread("list")).stdout.splitlines()[1].endswith(f"s  {listed}")
+    assert json.loads((await run_in_thread("list", "--json")).stdout)[0]["error"] == error
+
+
+async def test_show_takes_several_ids_and_goes_on_after_one_that_is_unknown(
+    conn: Connection, run_in_thread: Any
+) -> None:
+    await conn.execute("select from jobs_enqueue('a'); select from jobs_enqueue('b')")
+    said = await run_in_thread("show", "2", "9", "1", status=1)
+    assert re.findall(r"^(?:id|job_type) +(\w+)", said.stdout, re.MULTILINE) == [
+        "2", "b", "1", "a",
+    ]
+    assert said.stderr == "pgjobs: there is no job 9: pgjobs list shows which there are\n"
+    found = json.loads((await run_in_thread("show", "2", "1", "--json")).stdout)
+    assert [job["id"] for job in found] == [2, 1]
+
+
+async def test_show_says_for_how_long_a_job_ran_that_an_attempt_ended(
+    conn: Connection, run_in_thread: Any
+) -> None:
+    await conn.execute(
+        """insert into jobs (job_type, status, started_at, cancel_requested_at, finished_at)
+        select 'a', status, now() - interval '90 s', asked, now()
+        from (values ('completed', null::timestamptz), ('failed', null), ('cancelled', now()),
+            ('cancelled', null)) given(status, asked)"""
+    )
+    shown = [(await run_in_thread("show", str(n))).stdout for n in (1, 2, 3, 4)]
+    assert all(re.search(r"^ran +1m30s$", text, re.MULTILINE) for text in shown[:3])
+    assert "\nran " not in shown[3]
 
 
 async def test_a_list_goes_on_before_a_job(conn: Connection, run_in_thread: Any) -> None:
@@ -337,7 +455,42 @@ async def test_stats_counts_the_states_of_pending_jobs_up_to_a_cap(
     ]
     assert 3600 <= stats[0]["oldest_due"] < 3700
     lines = (await run_in_thread("stats")).stdout.splitlines()
-    assert lines[1].split()[:3] == ["default", "a", "10002+"]
+    assert lines[0].split() == ["queue", "type", "due", "oldest", "later"]
+    assert lines[1].split()[2] == "10000+"
+    assert lines[1].split()[-1] == "2"
+
+
+async def test_stats_and_top_tell_apart_what_is_due_what_comes_later_and_what_is_retried(
+    conn: Connection, run_in_thread: Any
+) -> None:
+    await conn.execute(
+        """insert into jobs (job_type, run_at, retry_count)
+        select 'a', clock_timestamp() + due_in, retry_count
+        from (values (interval '-1 s', 1), ('1 h', 0), ('1 h', 0), ('1 h', 1), ('1 h', 2),
+            ('1 h', 3)) given(due_in, retry_count)"""
+    )
+    lines = (await run_in_thread("stats")).stdout.splitlines()
+    assert lines[0].split() == ["queue", "type", "due", "oldest", "later", "retrying"]
+    counts = lines[1].split()
+    assert (counts[2], *counts[4:]) == ("1", "2", "3")
+    frame = (await run_in_thread("top", "--once")).stdout
+    assert "6 pending, 0 running, 0 failed" in frame
+    assert re.search(r"^pending +1 due, 2 later, 3 retrying$", frame, re.MULTILINE)
+
+
+async def test_top_counts_the_workers_that_are_gone_apart(
+    conn: Connection, run_in_thread: Any, pgjobs_dsn: str
+) -> None:
+    other = await asyncpg.connect(pgjobs_dsn)
+    try:
+        await other.execute("select from jobs_worker_start('killed', '{default}', null, 3)")
+    finally:
+        await other.close()
+    frame = (await run_in_thread("top", "--once")).stdout
+    assert re.search(r"^workers +none, 1 gone$", frame, re.MULTILINE)
+    await conn.execute("select from jobs_worker_start('w', '{default}', null, 3)")
+    frame = (await run_in_thread("top", "--once")).stdout
+    assert re.search(r"^workers +1, 1 gone$", frame, re.MULTILINE)
 
 
 async def test_stats_and_top_and_doctor_print_tables_or_json(
@@ -349,8 +502,9 @@ async def test_stats_and_top_and_doctor_print_tables_or_json(
         select from jobs_worker_start('w', '{default}', '{a}', 3)"""
     )
     lines = (await run_in_thread("stats")).stdout.splitlines()
-    assert lines[0].split() == ["queue", "type", "pending", "running", "oldest"]
-    assert lines[1].split()[:4] == ["default", "a", "1", "0"]
+    assert lines[0].split() == ["queue", "type", "due", "oldest", "running"]
+    assert lines[1].split()[:3] == ["default", "a", "1"]
+    assert lines[1].split()[-1] == "0"
     assert lines[2].split() == ["default", "b", "0", "1"]
     stats = json.loads((await run_in_thread("stats", "--json")).stdout)
     assert [(r["job_type"], r["status"], r["count"], r["paused"]) for r in stats] == [
@@ -380,6 +534,23 @@ def test_the_doctors_advice_stands_below_what_it_is_about(run: Run) -> None:
         r"^warn +workers +none is connected\n +→ start one: pgjobs worker MODULE:APP$",
         report, re.MULTILINE,
     )
+
+
+async def test_what_stderr_says_stands_behind_what_stdout_has_said_in_a_pipe_too(
+    conn: Connection, pgjobs_dsn: str
+) -> None:
+    await conn.execute("alter table jobs set unlogged; select from jobs_enqueue('a')")
+    for command, first, last in (
+        (["doctor"], "verdict", "pgjobs: bad: workers, persistence"),
+        (["show", "1", "9"], "id", "pgjobs: there is no job 9: pgjobs list shows which there are"),
+    ):
+        said = await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-m", "pgjobs", *command, "--dsn", pgjobs_dsn],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, cwd=ROOT,
+        )
+        lines = said.stdout.splitlines()
+        assert lines[0].startswith(first)
+        assert lines[-1] == last
 
 
 async def test_the_doctor_compares_the_versions(conn: Connection, run_in_thread: Any) -> None:
