@@ -14,6 +14,7 @@ from . import (
     few_slots,
     held_snapshot,
     idle,
+    imports,
     latency,
     mixed,
     producers,
@@ -102,6 +103,8 @@ SCENARIOS = {
     "schedules": Scenario(
         "how late schedules fire, many at once, and what those cost that are not due",
         schedules.schedules, 10_000),
+    "imports": Scenario(
+        "starting: import pgjobs, pgjobs --help", imports.imports, 1, 1),
     "mixed": Scenario(
         "100 jobs of 1 s beside 10,000 short ones", mixed.mixed, 10_000, 10_000),
 }

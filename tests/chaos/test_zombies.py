@@ -89,7 +89,7 @@ async def test_a_worker_that_continues_after_its_lease_says_so_and_cancels_its_h
             seconds=took, what="from SIGCONT until its handlers are cancelled")
     assert (counts.lost, counts.retries, counts.stale) == (0, 0, 0)
     assert {r["pid"] for r in await ledger.fetch(REPEATS)} == {zombie.pid}
-    assert "is stopped: the worker has lost it" in zombie.said
+    assert "is asked to end: the worker has lost it" in zombie.said
     assert zombie.poll() is None
 
 
