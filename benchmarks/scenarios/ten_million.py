@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from pgjobs.database import Database
+from pgjobs.worker.rounds import Rounds
 
 from ..bench import Bench
 from ..systems import SYSTEMS
@@ -124,6 +125,7 @@ async def _pgjobs(bench: Bench, jobs: int) -> AsyncIterator[dict[str, Call]]:
 
             return claim
 
+        rounds = Rounds(QUEUES, LATER)
         yield {
             "counts": database.counts,
             "top": top,
@@ -142,7 +144,7 @@ async def _pgjobs(bench: Bench, jobs: int) -> AsyncIterator[dict[str, Call]]:
                 listed(statuses=["completed"], job_types=["t7"], queues=["q7"]),
             "empty claim, 10 queues × 200 types": claimed(QUEUES[:10]),
             "empty claim, 500 queues × 200 types": claimed(QUEUES),
-            "tick of that worker": lambda: database.worker_tick("idle"),
+            "tick of that worker": lambda: database.worker_tick("idle", queues=rounds.next()),
         }
 
 
