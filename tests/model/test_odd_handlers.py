@@ -1,6 +1,7 @@
 """Odd payloads, exceptions, results and rows, with ordinary jobs beside them: only the odd fail."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -134,15 +135,17 @@ def act(payload: dict[str, str]) -> object:
     return None
 
 
-def make_app(dsn: str) -> App:
+def make_app(dsn: str, began: Counter[int]) -> App:
     app = App(dsn=dsn)
 
     @app.job("async")
     async def run(job: RunningJob[Any]) -> object:
+        began[job.id] += 1
         return act(job.payload)
 
     @app.job("plain")
     def run_plain(job: RunningJob[Any]) -> object:
+        began[job.id] += 1
         return act(job.payload)
 
     @app.job("picky")
@@ -177,7 +180,8 @@ def _only_the_odd_jobs_fail(dsn: str, odds: list[Odd]) -> None:
 
 
 async def check(dsn: str, odds: list[Odd]) -> None:
-    async with make_app(dsn) as app:
+    began: Counter[int] = Counter()
+    async with make_app(dsn, began) as app:
         conn = await app.pool()
         await conn.execute("delete from jobs")
         ordinary, ids = [], []
@@ -192,13 +196,15 @@ async def check(dsn: str, odds: list[Odd]) -> None:
         for job_id in ordinary:
             row = rows[job_id]
             assert (row["status"], row["error"]) == ("completed", None)
-            assert row["retry_count"] == row["crash_count"] == 0
+            assert (began[job_id], row["retry_count"], row["crash_count"]) == (1, 0, 0)
         for job_id, odd in zip(ids, odds, strict=True):
             row = rows[job_id]
             assert row["status"] == ("cancelled" if ends_cancelled(odd) else "failed"), (odd, row)
             assert row["crash_count"] == 0
             # More where a job that was claimed ahead found no slot in time and was given back.
             assert row["attempt"] >= row["retry_count"] + 1
+            # None where no handler could be called: its payload or its row cannot be read.
+            assert began[job_id] in (0, row["retry_count"] + 1)
             assert row["error"]
             assert len(row["error"]) < 20_000
 

@@ -52,7 +52,7 @@ CALLS = {
     "claim many types": f"select * from jobs_claim('me', '{{default}}', 10, job_types => {MANY})",
     "claim many types, none due":
         f"select * from jobs_claim('me', '{{empty,later}}', 10, job_types => {MANY})",
-    "claim many queues": f"select * from jobs_claim('me', {MANY} || '{{later,default}}', 10)",
+    "claim many queues": f"select * from jobs_claim('me', {MANY} || '{{later,default}}', 5)",
     "next_due": "select jobs_next_due('{default,other}', '{t,u}')",
     "next_due many types": f"select jobs_next_due('{{default,other}}', {MANY})",
     "next_due many queues": f"select jobs_next_due({MANY} || '{{default,other}}')",
@@ -117,7 +117,7 @@ LONGER = {
     "counts": "select * from jobs_counts(1000)",
 }
 MAX_ROWS_OF_LONGER = 12_000
-MAX_ROWS = 150  # a statement that scans more than the right range reads thousands
+MAX_ROWS = 100  # a statement that scans more than the right range reads thousands
 MAX_BLOCKS = 1_000  # also for an index-only scan, which reads blocks but no rows
 
 
