@@ -90,6 +90,25 @@ set local search_path to :"schema", pg_temp;
 \ir functions/finish/_jobs_lock_fenced.sql
 \ir functions/finish/_jobs_lock_fenced_many.sql
 \ir functions/finish/_jobs_retry_delay.sql
+-- functions/limits: how many jobs of a queue or a group may run or start
+\ir functions/limits/jobs_limit.sql
+\ir functions/limits/_jobs_check_isolation.sql
+\ir functions/limits/_jobs_check_limits.sql
+\ir functions/limits/_jobs_claim_groups.sql
+\ir functions/limits/_jobs_flag_groups.sql
+\ir functions/limits/_jobs_free_places.sql
+\ir functions/limits/_jobs_group_levels.sql
+\ir functions/limits/_jobs_insert_turns.sql
+\ir functions/limits/_jobs_is_polled.sql
+\ir functions/limits/_jobs_next_turn.sql
+\ir functions/limits/_jobs_queue_opens_at.sql
+\ir functions/limits/_jobs_queue_room.sql
+\ir functions/limits/_jobs_rank.sql
+\ir functions/limits/_jobs_room_at.sql
+\ir functions/limits/_jobs_share_of_groups.sql
+\ir functions/limits/_jobs_spend.sql
+\ir functions/limits/_jobs_starts_room.sql
+\ir functions/limits/_jobs_turn_types.sql
 -- functions/lease: how long a job stays held, and how it is taken back
 \ir functions/lease/jobs_heartbeat.sql
 \ir functions/lease/jobs_recover.sql

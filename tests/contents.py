@@ -16,6 +16,7 @@ GROUPS = {
     "enqueue": "how a job gets in, and how workers are notified",
     "claim": "how a worker takes due jobs",
     "finish": "how a run ends: completed, failed, given back",
+    "limits": "how many jobs of a queue or a group may run or start",
     "lease": "how long a job stays held, and how it is taken back",
     "workers": "the register of workers, their modes, and signals to them",
     "schedules": "what is enqueued by the clock",

@@ -26,7 +26,9 @@ begin
     join (values
         ('jobs', 'r', '{id, queue, job_type, status, attempt, lease_until, crash_count,
             unique_scope}'::text[]),
-        ('jobs_queues', 'r', '{queue, paused_at}'),
+        ('jobs_queues', 'r', '{queue, paused_at, max_running, has_groups}'),
+        ('jobs_turns', 'r', '{queue, group_key, job_type, turn_at}'),
+        ('jobs_starts', 'r', '{queue, group_key, moments, counts}'),
         ('jobs_workers', 'r', '{worker, queues, concurrency, polling_key}'),
         ('jobs_worker_ticks', 'r', '{worker, seen_at}'),
         ('jobs_schedules', 'r', '{name, job_type, cron, every, next_at, paused_at, declared}'),
@@ -51,9 +53,15 @@ begin
             and c.relname in ('ix_jobs_claim', 'ix_jobs_crashed', 'ix_jobs_unique_key',
                 'ix_jobs_job_type', 'ix_jobs_status', 'ix_jobs_status_type',
                 'ix_jobs_reference_id', 'ix_jobs_reference_type', 'ix_jobs_reference',
-                'ix_jobs_reference_key', 'ix_jobs_schedules_due')
+                'ix_jobs_reference_key', 'ix_jobs_group', 'ix_jobs_schedules_due',
+                'ix_jobs_turns_due', 'ix_jobs_turns_group', 'ix_jobs_starts_until',
+                'ix_jobs_queues_ends')
             and i.indrelid is distinct from case c.relname
                 when 'ix_jobs_schedules_due' then to_regclass(format('%I.jobs_schedules', v_schema))
+                when 'ix_jobs_turns_due' then to_regclass(format('%I.jobs_turns', v_schema))
+                when 'ix_jobs_turns_group' then to_regclass(format('%I.jobs_turns', v_schema))
+                when 'ix_jobs_starts_until' then to_regclass(format('%I.jobs_starts', v_schema))
+                when 'ix_jobs_queues_ends' then to_regclass(format('%I.jobs_queues', v_schema))
                 else v_jobs end
         limit 1;
     end if;
@@ -93,7 +101,7 @@ begin
         from pg_class c
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
-                'jobs_schedules', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
+                'jobs_schedules', 'jobs_turns', 'jobs_starts', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')
     ) o

@@ -23,10 +23,15 @@ begin
             errors text[], retries boolean[], retry_ins interval[]
         $$),
         ('_jobs_check_ids', $$void$$, $$$$),
+        ('_jobs_check_isolation', $$void$$, $$$$),
         ('_jobs_check_job', $$void$$, $$
             job_type text, queue text, priority integer, run_at timestamp with time zone,
             reference_type text, max_retries integer, unique_key text, unique_scope text,
             backoff interval[], reference_key text
+        $$),
+        ('_jobs_check_limits', $$void$$, $$
+            max_running integer, max_running_per_group integer, rate_count integer,
+            rate_period interval, group_rate_count integer, group_rate_period interval
         $$),
         ('_jobs_check_max_jobs', $$void$$, $$max_jobs integer$$),
         ('_jobs_check_queue', $$void$$, $$queue text$$),
@@ -41,6 +46,10 @@ begin
         $$, $$
             queue text, priority integer, job_types text[], due timestamp with time zone,
             after_run_at timestamp with time zone, after_id bigint, chunk integer, wanted integer
+        $$),
+        ('_jobs_claim_groups', $$SETOF jobs$$, $$
+            worker text, settings jobs_queues, max_jobs integer,
+            lease_until timestamp with time zone, job_types text[], suspects boolean
         $$),
         ('_jobs_claimed', $$SETOF jobs$$, $$
             worker text, job_id bigint, attempt integer
@@ -105,13 +114,20 @@ begin
             retry_ins interval[], crashed boolean DEFAULT false
         $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
+        ('_jobs_flag_groups', $$void$$, $$queues text[]$$),
+        ('_jobs_free_places', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_gap_end', $$timestamp with time zone$$, $$
             shown timestamp without time zone, timezone text
         $$),
+        ('_jobs_group_levels', $$
+            TABLE(group_key text, job_type text, rank integer, run_at timestamp with time zone)
+        $$, $$queue text, group_keys text[]$$),
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
         ('_jobs_ids_behind', $$text$$, $$$$),
+        ('_jobs_insert_turns', $$boolean$$, $$job_ids bigint[]$$),
         ('_jobs_is_locked', $$boolean$$, $$key bigint$$),
         ('_jobs_is_new', $$boolean$$, $$job_id bigint$$),
+        ('_jobs_is_polled', $$boolean$$, $$queue text$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_key_holder', $$SETOF jobs$$, $$job_type text, unique_key text$$),
         ('_jobs_local_moments', $$timestamp with time zone[]$$, $$
@@ -143,8 +159,12 @@ begin
             before timestamp with time zone DEFAULT 'infinity'::timestamp with time zone
         $$),
         ('_jobs_next_level', $$integer$$, $$queue text, below integer, floors jsonb$$),
+        ('_jobs_next_turn', $$timestamp with time zone$$, $$queue text, job_types text[]$$),
         ('_jobs_notify', $$trigger$$, $$$$),
         ('_jobs_objects_of_strangers', $$text$$, $$schema text, installer oid$$),
+        ('_jobs_queue_opens_at', $$timestamp with time zone$$, $$queue text$$),
+        ('_jobs_queue_room', $$integer$$, $$settings jobs_queues, wanted integer$$),
+        ('_jobs_rank', $$integer$$, $$attempt integer, priority integer$$),
         ('_jobs_rates', $$
             TABLE(status text, per_second double precision)
         $$, $$within interval$$),
@@ -173,6 +193,10 @@ begin
         $$),
         ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
         ('_jobs_retry_keyed', $$bigint[]$$, $$job_ids bigint[]$$),
+        ('_jobs_room_at', $$timestamp with time zone$$, $$
+            queue text, group_key text, allowed integer, period interval,
+            at timestamp with time zone
+        $$),
         ('_jobs_schedule_due', $$timestamp with time zone$$, $$$$),
         ('_jobs_schedule_enqueue', $$SETOF jobs$$, $$
             schedule jobs_schedules, tick timestamp with time zone
@@ -210,11 +234,22 @@ begin
             after_priority integer, after_run_at timestamp with time zone, after_id bigint
         $$),
         ('_jobs_session_holds', $$boolean$$, $$key bigint$$),
+        ('_jobs_share_of_groups', $$integer$$, $$
+            queue text, job_types text[], max_jobs integer, due timestamp with time zone
+        $$),
         ('_jobs_signal', $$void$$, $$
             queue text, run_at timestamp with time zone, levels integer DEFAULT 524287,
             jobs bigint DEFAULT 1, job_types text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_signal_jobs', $$void$$, $$job_ids bigint[]$$),
+        ('_jobs_spend', $$void$$, $$
+            queue text, group_key text, starts integer, period interval
+        $$),
+        ('_jobs_starts_room', $$integer$$, $$
+            moments timestamp with time zone[], counts integer[], allowed integer,
+            period interval, at timestamp with time zone
+        $$),
+        ('_jobs_turn_types', $$text[]$$, $$queue text$$),
         ('_jobs_types_pending', $$text[]$$, $$$$),
         ('_jobs_types_present', $$text[]$$, $$
             queue text, priority integer,
@@ -310,6 +345,13 @@ begin
         ('jobs_grant', $$void$$, $$role_name text, as_what text$$),
         ('jobs_heartbeat', $$TABLE(job_id bigint, state text)$$, $$
             worker text, job_ids bigint[], attempts integer[], lease interval
+        $$),
+        ('jobs_limit', $$SETOF jobs_queues$$, $$
+            queue text, max_running integer DEFAULT NULL::integer,
+            max_running_per_group integer DEFAULT NULL::integer,
+            rate_count integer DEFAULT NULL::integer, rate_period interval DEFAULT NULL::interval,
+            group_rate_count integer DEFAULT NULL::integer,
+            group_rate_period interval DEFAULT NULL::interval, in_order boolean DEFAULT false
         $$),
         ('jobs_list', $$view$$, $$
             id bigint, queue text, job_type text, status text, priority jobs_priority,

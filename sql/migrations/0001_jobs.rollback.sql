@@ -1,3 +1,5 @@
+drop table if exists jobs_turns;
+drop table if exists jobs_starts;
 drop table if exists jobs_schedules;
 drop table if exists jobs_worker_ticks;
 drop table if exists jobs_workers;

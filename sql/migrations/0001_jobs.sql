@@ -111,7 +111,16 @@ begin
     if to_regclass('ix_jobs_claim') is null then
         create index ix_jobs_claim
             on jobs (queue, priority, job_type, run_at, id)
-            where status = 'pending';
+            where status = 'pending' and group_key is null;
+    end if;
+
+    -- For groups: how many jobs of a group run, and which come next. Each type of a group is a range
+    -- in the order of _jobs_rank.
+    if to_regclass('ix_jobs_group') is null then
+        create index ix_jobs_group
+            on jobs (queue, group_key, status, job_type, ((attempt = 0)::int * 20 - priority::int), run_at,
+                id)
+            where group_key is not null and finished_at is null;
     end if;
 
     -- The few jobs whose worker was lost. Among them are the suspects (see _jobs_lock_suspect).
@@ -171,11 +180,78 @@ $indexes$;
 create table if not exists jobs_queues (
     queue text collate "C" not null,
     paused_at jobs_moment,
+    max_running int,
+    max_running_per_group int,
+    rate_count int,
+    rate_period interval,
+    group_rate_count int,
+    group_rate_period interval,
+    in_order boolean not null default false,
+    has_groups boolean not null default false,
+    ends_free_places boolean not null
+        generated always as (num_nonnulls(max_running, max_running_per_group) > 0) stored,
     constraint jobs_queues_queue_is_the_key
         primary key (queue),
+    constraint jobs_queues_limits_are_not_negative
+        check (max_running >= 0 and max_running_per_group >= 0),
+    constraint jobs_queues_rates_are_positive
+        check (rate_count > 0 and group_rate_count > 0
+               and rate_period > '0' and group_rate_period > '0'),
+    constraint jobs_queues_rates_have_a_count_and_a_period
+        check (num_nonnulls(rate_count, rate_period) <> 1
+               and num_nonnulls(group_rate_count, group_rate_period) <> 1),
     constraint jobs_queues_queue_has_a_name_of_at_most_512_bytes
         check (octet_length(queue) between 1 and 512)
 );
+
+-- "Look at this group, for jobs of this type, not before then." Whoever makes a job of a group
+-- pending, or ends one where that frees a place, inserts a turn: without a lock, and as often as it
+-- likes. A claim that has the group's lock deletes the turns that it sees, and inserts one for what
+-- is pending then (_jobs_visit_groups). job_type '': whatever the types.
+create table if not exists jobs_turns (
+    queue text collate "C" not null,
+    group_key text collate "C" not null,
+    job_type text collate "C" not null,
+    turn_at jobs_moment not null
+) with (
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- The latest starts of a queue (group_key '') or a group with a rate: how many at which moments.
+create table if not exists jobs_starts (
+    queue text collate "C" not null,
+    group_key text collate "C" not null,
+    moments timestamptz[] not null,
+    counts int[] not null,
+    counts_until jobs_moment not null,
+    constraint jobs_starts_queue_and_group_are_the_key
+        primary key (queue, group_key)
+) with (fillfactor = 50);
+
+do $indexes_of_groups$
+begin
+    if to_regclass('ix_jobs_turns_due') is null then
+        create index ix_jobs_turns_due
+            on jobs_turns (queue, job_type, turn_at);
+    end if;
+    if to_regclass('ix_jobs_turns_group') is null then
+        create index ix_jobs_turns_group
+            on jobs_turns (queue, group_key);
+    end if;
+    if to_regclass('ix_jobs_starts_until') is null then
+        create index ix_jobs_starts_until
+            on jobs_starts (counts_until);
+    end if;
+    -- Whoever ends a job asks by one probe whether any queue has a limit.
+    if to_regclass('ix_jobs_queues_ends') is null then
+        create index ix_jobs_queues_ends
+            on jobs_queues (ends_free_places)
+            where ends_free_places;
+    end if;
+end
+$indexes_of_groups$;
 
 -- Each statement that enqueues reads this table, so a row changes only when its worker starts or
 -- stops: dead versions that a held snapshot keeps would slow down every producer.
@@ -257,7 +333,7 @@ comment on column jobs.job_type is 'which handler runs it';
 comment on column jobs.reference_type is 'kind of the job''s entity, for example file_upload';
 comment on column jobs.reference_id is 'id of the entity, if a number';
 comment on column jobs.reference_key is 'id of the entity, if not a number';
-comment on column jobs.group_key is 'reserved: group that shares limits of a queue';
+comment on column jobs.group_key is 'group that shares the limits of a queue, and takes turns';
 comment on column jobs.priority is 'higher first, from -9 to 9';
 comment on column jobs.headers is 'reserved: metadata beside the payload';
 comment on column jobs.payload is 'what the handler is given';
@@ -289,8 +365,31 @@ comment on column jobs.lease_until is 'end of the lease; null: no end';
 comment on column jobs.cancel_requested_at is 'when the worker was asked to stop';
 comment on column jobs.updated_at is 'last change, heartbeats excepted';
 comment on column jobs.finished_at is 'when it reached a final status';
-comment on table jobs_queues is 'pgjobs: queues that were paused or resumed';
+comment on table jobs_queues is 'pgjobs: queues that were paused or have limits or groups';
 comment on column jobs_queues.paused_at is 'since when claims skip the queue; null: open';
+comment on column jobs_queues.max_running is 'how many of its jobs may run at once; null: any';
+comment on column jobs_queues.max_running_per_group is
+    'how many jobs of each group may run at once; null: any';
+comment on column jobs_queues.rate_count is
+    'how many of its jobs may start within any rate_period; null: any';
+comment on column jobs_queues.rate_period is 'see rate_count';
+comment on column jobs_queues.group_rate_count is
+    'how many jobs of each group may start within any group_rate_period; null: any';
+comment on column jobs_queues.group_rate_period is 'see group_rate_count';
+comment on column jobs_queues.in_order is
+    'a job of a group that waits for its retry holds back the others of the group';
+comment on column jobs_queues.has_groups is 'claims look for turns of groups';
+comment on column jobs_queues.ends_free_places is
+    'the end of a job may let another one start';
+comment on table jobs_turns is
+    'pgjobs: which groups claims look at, and from when on; the functions keep it';
+comment on column jobs_turns.job_type is 'type of a pending job of the group; empty: any';
+comment on column jobs_turns.turn_at is 'not before';
+comment on table jobs_starts is 'pgjobs: the latest starts where a rate counts them';
+comment on column jobs_starts.group_key is 'empty: the queue itself';
+comment on column jobs_starts.moments is 'when jobs started, the earliest first';
+comment on column jobs_starts.counts is 'how many at each of the moments';
+comment on column jobs_starts.counts_until is 'from then on the row says nothing';
 comment on table jobs_workers is
     'pgjobs: one row per worker; the worker''s session holds the advisory locks';
 comment on column jobs_workers.job_types is 'types with a handler; null: all';

@@ -75,10 +75,15 @@ begin
             errors text[], retries boolean[], retry_ins interval[]
         $$),
         ('_jobs_check_ids', $$void$$, $$$$),
+        ('_jobs_check_isolation', $$void$$, $$$$),
         ('_jobs_check_job', $$void$$, $$
             job_type text, queue text, priority integer, run_at timestamp with time zone,
             reference_type text, max_retries integer, unique_key text, unique_scope text,
             backoff interval[], reference_key text
+        $$),
+        ('_jobs_check_limits', $$void$$, $$
+            max_running integer, max_running_per_group integer, rate_count integer,
+            rate_period interval, group_rate_count integer, group_rate_period interval
         $$),
         ('_jobs_check_max_jobs', $$void$$, $$max_jobs integer$$),
         ('_jobs_check_queue', $$void$$, $$queue text$$),
@@ -93,6 +98,10 @@ begin
         $$, $$
             queue text, priority integer, job_types text[], due timestamp with time zone,
             after_run_at timestamp with time zone, after_id bigint, chunk integer, wanted integer
+        $$),
+        ('_jobs_claim_groups', $$SETOF jobs$$, $$
+            worker text, settings jobs_queues, max_jobs integer,
+            lease_until timestamp with time zone, job_types text[], suspects boolean
         $$),
         ('_jobs_claimed', $$SETOF jobs$$, $$
             worker text, job_id bigint, attempt integer
@@ -157,13 +166,20 @@ begin
             retry_ins interval[], crashed boolean DEFAULT false
         $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
+        ('_jobs_flag_groups', $$void$$, $$queues text[]$$),
+        ('_jobs_free_places', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_gap_end', $$timestamp with time zone$$, $$
             shown timestamp without time zone, timezone text
         $$),
+        ('_jobs_group_levels', $$
+            TABLE(group_key text, job_type text, rank integer, run_at timestamp with time zone)
+        $$, $$queue text, group_keys text[]$$),
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
         ('_jobs_ids_behind', $$text$$, $$$$),
+        ('_jobs_insert_turns', $$boolean$$, $$job_ids bigint[]$$),
         ('_jobs_is_locked', $$boolean$$, $$key bigint$$),
         ('_jobs_is_new', $$boolean$$, $$job_id bigint$$),
+        ('_jobs_is_polled', $$boolean$$, $$queue text$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_key_holder', $$SETOF jobs$$, $$job_type text, unique_key text$$),
         ('_jobs_local_moments', $$timestamp with time zone[]$$, $$
@@ -195,8 +211,12 @@ begin
             before timestamp with time zone DEFAULT 'infinity'::timestamp with time zone
         $$),
         ('_jobs_next_level', $$integer$$, $$queue text, below integer, floors jsonb$$),
+        ('_jobs_next_turn', $$timestamp with time zone$$, $$queue text, job_types text[]$$),
         ('_jobs_notify', $$trigger$$, $$$$),
         ('_jobs_objects_of_strangers', $$text$$, $$schema text, installer oid$$),
+        ('_jobs_queue_opens_at', $$timestamp with time zone$$, $$queue text$$),
+        ('_jobs_queue_room', $$integer$$, $$settings jobs_queues, wanted integer$$),
+        ('_jobs_rank', $$integer$$, $$attempt integer, priority integer$$),
         ('_jobs_rates', $$
             TABLE(status text, per_second double precision)
         $$, $$within interval$$),
@@ -225,6 +245,10 @@ begin
         $$),
         ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
         ('_jobs_retry_keyed', $$bigint[]$$, $$job_ids bigint[]$$),
+        ('_jobs_room_at', $$timestamp with time zone$$, $$
+            queue text, group_key text, allowed integer, period interval,
+            at timestamp with time zone
+        $$),
         ('_jobs_schedule_due', $$timestamp with time zone$$, $$$$),
         ('_jobs_schedule_enqueue', $$SETOF jobs$$, $$
             schedule jobs_schedules, tick timestamp with time zone
@@ -262,11 +286,22 @@ begin
             after_priority integer, after_run_at timestamp with time zone, after_id bigint
         $$),
         ('_jobs_session_holds', $$boolean$$, $$key bigint$$),
+        ('_jobs_share_of_groups', $$integer$$, $$
+            queue text, job_types text[], max_jobs integer, due timestamp with time zone
+        $$),
         ('_jobs_signal', $$void$$, $$
             queue text, run_at timestamp with time zone, levels integer DEFAULT 524287,
             jobs bigint DEFAULT 1, job_types text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_signal_jobs', $$void$$, $$job_ids bigint[]$$),
+        ('_jobs_spend', $$void$$, $$
+            queue text, group_key text, starts integer, period interval
+        $$),
+        ('_jobs_starts_room', $$integer$$, $$
+            moments timestamp with time zone[], counts integer[], allowed integer,
+            period interval, at timestamp with time zone
+        $$),
+        ('_jobs_turn_types', $$text[]$$, $$queue text$$),
         ('_jobs_types_pending', $$text[]$$, $$$$),
         ('_jobs_types_present', $$text[]$$, $$
             queue text, priority integer,
@@ -362,6 +397,13 @@ begin
         ('jobs_grant', $$void$$, $$role_name text, as_what text$$),
         ('jobs_heartbeat', $$TABLE(job_id bigint, state text)$$, $$
             worker text, job_ids bigint[], attempts integer[], lease interval
+        $$),
+        ('jobs_limit', $$SETOF jobs_queues$$, $$
+            queue text, max_running integer DEFAULT NULL::integer,
+            max_running_per_group integer DEFAULT NULL::integer,
+            rate_count integer DEFAULT NULL::integer, rate_period interval DEFAULT NULL::interval,
+            group_rate_count integer DEFAULT NULL::integer,
+            group_rate_period interval DEFAULT NULL::interval, in_order boolean DEFAULT false
         $$),
         ('jobs_list', $$view$$, $$
             id bigint, queue text, job_type text, status text, priority jobs_priority,
@@ -466,7 +508,9 @@ begin
     join (values
         ('jobs', 'r', '{id, queue, job_type, status, attempt, lease_until, crash_count,
             unique_scope}'::text[]),
-        ('jobs_queues', 'r', '{queue, paused_at}'),
+        ('jobs_queues', 'r', '{queue, paused_at, max_running, has_groups}'),
+        ('jobs_turns', 'r', '{queue, group_key, job_type, turn_at}'),
+        ('jobs_starts', 'r', '{queue, group_key, moments, counts}'),
         ('jobs_workers', 'r', '{worker, queues, concurrency, polling_key}'),
         ('jobs_worker_ticks', 'r', '{worker, seen_at}'),
         ('jobs_schedules', 'r', '{name, job_type, cron, every, next_at, paused_at, declared}'),
@@ -491,9 +535,15 @@ begin
             and c.relname in ('ix_jobs_claim', 'ix_jobs_crashed', 'ix_jobs_unique_key',
                 'ix_jobs_job_type', 'ix_jobs_status', 'ix_jobs_status_type',
                 'ix_jobs_reference_id', 'ix_jobs_reference_type', 'ix_jobs_reference',
-                'ix_jobs_reference_key', 'ix_jobs_schedules_due')
+                'ix_jobs_reference_key', 'ix_jobs_group', 'ix_jobs_schedules_due',
+                'ix_jobs_turns_due', 'ix_jobs_turns_group', 'ix_jobs_starts_until',
+                'ix_jobs_queues_ends')
             and i.indrelid is distinct from case c.relname
                 when 'ix_jobs_schedules_due' then to_regclass(format('%I.jobs_schedules', v_schema))
+                when 'ix_jobs_turns_due' then to_regclass(format('%I.jobs_turns', v_schema))
+                when 'ix_jobs_turns_group' then to_regclass(format('%I.jobs_turns', v_schema))
+                when 'ix_jobs_starts_until' then to_regclass(format('%I.jobs_starts', v_schema))
+                when 'ix_jobs_queues_ends' then to_regclass(format('%I.jobs_queues', v_schema))
                 else v_jobs end
         limit 1;
     end if;
@@ -533,7 +583,7 @@ begin
         from pg_class c
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
-                'jobs_schedules', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
+                'jobs_schedules', 'jobs_turns', 'jobs_starts', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')
     ) o
@@ -792,7 +842,16 @@ begin
     if to_regclass('ix_jobs_claim') is null then
         create index ix_jobs_claim
             on jobs (queue, priority, job_type, run_at, id)
-            where status = 'pending';
+            where status = 'pending' and group_key is null;
+    end if;
+
+    -- For groups: how many jobs of a group run, and which come next. Each type of a group is a range
+    -- in the order of _jobs_rank.
+    if to_regclass('ix_jobs_group') is null then
+        create index ix_jobs_group
+            on jobs (queue, group_key, status, job_type, ((attempt = 0)::int * 20 - priority::int), run_at,
+                id)
+            where group_key is not null and finished_at is null;
     end if;
 
     -- The few jobs whose worker was lost. Among them are the suspects (see _jobs_lock_suspect).
@@ -852,11 +911,78 @@ $indexes$;
 create table if not exists jobs_queues (
     queue text collate "C" not null,
     paused_at jobs_moment,
+    max_running int,
+    max_running_per_group int,
+    rate_count int,
+    rate_period interval,
+    group_rate_count int,
+    group_rate_period interval,
+    in_order boolean not null default false,
+    has_groups boolean not null default false,
+    ends_free_places boolean not null
+        generated always as (num_nonnulls(max_running, max_running_per_group) > 0) stored,
     constraint jobs_queues_queue_is_the_key
         primary key (queue),
+    constraint jobs_queues_limits_are_not_negative
+        check (max_running >= 0 and max_running_per_group >= 0),
+    constraint jobs_queues_rates_are_positive
+        check (rate_count > 0 and group_rate_count > 0
+               and rate_period > '0' and group_rate_period > '0'),
+    constraint jobs_queues_rates_have_a_count_and_a_period
+        check (num_nonnulls(rate_count, rate_period) <> 1
+               and num_nonnulls(group_rate_count, group_rate_period) <> 1),
     constraint jobs_queues_queue_has_a_name_of_at_most_512_bytes
         check (octet_length(queue) between 1 and 512)
 );
+
+-- "Look at this group, for jobs of this type, not before then." Whoever makes a job of a group
+-- pending, or ends one where that frees a place, inserts a turn: without a lock, and as often as it
+-- likes. A claim that has the group's lock deletes the turns that it sees, and inserts one for what
+-- is pending then (_jobs_visit_groups). job_type '': whatever the types.
+create table if not exists jobs_turns (
+    queue text collate "C" not null,
+    group_key text collate "C" not null,
+    job_type text collate "C" not null,
+    turn_at jobs_moment not null
+) with (
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- The latest starts of a queue (group_key '') or a group with a rate: how many at which moments.
+create table if not exists jobs_starts (
+    queue text collate "C" not null,
+    group_key text collate "C" not null,
+    moments timestamptz[] not null,
+    counts int[] not null,
+    counts_until jobs_moment not null,
+    constraint jobs_starts_queue_and_group_are_the_key
+        primary key (queue, group_key)
+) with (fillfactor = 50);
+
+do $indexes_of_groups$
+begin
+    if to_regclass('ix_jobs_turns_due') is null then
+        create index ix_jobs_turns_due
+            on jobs_turns (queue, job_type, turn_at);
+    end if;
+    if to_regclass('ix_jobs_turns_group') is null then
+        create index ix_jobs_turns_group
+            on jobs_turns (queue, group_key);
+    end if;
+    if to_regclass('ix_jobs_starts_until') is null then
+        create index ix_jobs_starts_until
+            on jobs_starts (counts_until);
+    end if;
+    -- Whoever ends a job asks by one probe whether any queue has a limit.
+    if to_regclass('ix_jobs_queues_ends') is null then
+        create index ix_jobs_queues_ends
+            on jobs_queues (ends_free_places)
+            where ends_free_places;
+    end if;
+end
+$indexes_of_groups$;
 
 -- Each statement that enqueues reads this table, so a row changes only when its worker starts or
 -- stops: dead versions that a held snapshot keeps would slow down every producer.
@@ -938,7 +1064,7 @@ comment on column jobs.job_type is 'which handler runs it';
 comment on column jobs.reference_type is 'kind of the job''s entity, for example file_upload';
 comment on column jobs.reference_id is 'id of the entity, if a number';
 comment on column jobs.reference_key is 'id of the entity, if not a number';
-comment on column jobs.group_key is 'reserved: group that shares limits of a queue';
+comment on column jobs.group_key is 'group that shares the limits of a queue, and takes turns';
 comment on column jobs.priority is 'higher first, from -9 to 9';
 comment on column jobs.headers is 'reserved: metadata beside the payload';
 comment on column jobs.payload is 'what the handler is given';
@@ -970,8 +1096,31 @@ comment on column jobs.lease_until is 'end of the lease; null: no end';
 comment on column jobs.cancel_requested_at is 'when the worker was asked to stop';
 comment on column jobs.updated_at is 'last change, heartbeats excepted';
 comment on column jobs.finished_at is 'when it reached a final status';
-comment on table jobs_queues is 'pgjobs: queues that were paused or resumed';
+comment on table jobs_queues is 'pgjobs: queues that were paused or have limits or groups';
 comment on column jobs_queues.paused_at is 'since when claims skip the queue; null: open';
+comment on column jobs_queues.max_running is 'how many of its jobs may run at once; null: any';
+comment on column jobs_queues.max_running_per_group is
+    'how many jobs of each group may run at once; null: any';
+comment on column jobs_queues.rate_count is
+    'how many of its jobs may start within any rate_period; null: any';
+comment on column jobs_queues.rate_period is 'see rate_count';
+comment on column jobs_queues.group_rate_count is
+    'how many jobs of each group may start within any group_rate_period; null: any';
+comment on column jobs_queues.group_rate_period is 'see group_rate_count';
+comment on column jobs_queues.in_order is
+    'a job of a group that waits for its retry holds back the others of the group';
+comment on column jobs_queues.has_groups is 'claims look for turns of groups';
+comment on column jobs_queues.ends_free_places is
+    'the end of a job may let another one start';
+comment on table jobs_turns is
+    'pgjobs: which groups claims look at, and from when on; the functions keep it';
+comment on column jobs_turns.job_type is 'type of a pending job of the group; empty: any';
+comment on column jobs_turns.turn_at is 'not before';
+comment on table jobs_starts is 'pgjobs: the latest starts where a rate counts them';
+comment on column jobs_starts.group_key is 'empty: the queue itself';
+comment on column jobs_starts.moments is 'when jobs started, the earliest first';
+comment on column jobs_starts.counts is 'how many at each of the moments';
+comment on column jobs_starts.counts_until is 'from then on the row says nothing';
 comment on table jobs_workers is
     'pgjobs: one row per worker; the worker''s session holds the advisory locks';
 comment on column jobs_workers.job_types is 'types with a handler; null: all';
@@ -1437,7 +1586,10 @@ begin
         from added a
         where a.status = 'pending'
         group by a.queue
-        having max(a.run_at) > clock_timestamp()
+        -- The turns of groups first, whether a signal follows or not.
+        having case when count(a.group_key) > 0 then not _jobs_insert_turns(
+                array_agg(a.id) filter (where a.group_key is not null)) end
+            or max(a.run_at) > clock_timestamp()
             or min(a.run_at) < clock_timestamp() - interval '0.2 seconds'
             -- First by the queue's two places (_jobs_worker_mode): there may be many workers.
             or not (_jobs_is_locked(hashtextextended('polling 1 ' || a.queue, tg_relid::bigint))
@@ -1581,7 +1733,12 @@ declare
     v_left int := coalesce(max_jobs, 1);
     v_visited text[] := '{}';
     v_queue text;
-    v_is_paused boolean;
+    v_gate text;
+    v_settings jobs_queues;
+    v_floors jsonb;
+    v_room int;
+    v_for_others int;
+    v_for_groups int;
     v_has_crashed_jobs boolean;
     v_first bigint[];
     v_crashed bigint[];
@@ -1604,13 +1761,40 @@ begin
     foreach v_queue in array coalesce(queues, '{default}') loop
         exit when v_left = 0;
         continue when v_queue = any (v_visited);
-        select exists (select from jobs_queues q
-                       where q.queue = v_queue and q.paused_at is not null),
+        select (select case when q.paused_at is not null then 'paused'
+                            when q.has_groups or q.max_running is not null
+                                or q.rate_count is not null then 'limited' end
+                from jobs_queues q where q.queue = v_queue),
             exists (select from jobs j
                     where j.status = 'pending' and j.crash_count > 0 and j.queue = v_queue)
-        into v_is_paused, v_has_crashed_jobs;
-        continue when v_is_paused;
+        into v_gate, v_has_crashed_jobs;
+        continue when v_gate = 'paused';
         v_visited := v_visited || v_queue;
+        v_floors := floors;
+        v_for_others := 0;
+        v_for_groups := 0;
+        if v_gate = 'limited' then
+            select q.* into v_settings from jobs_queues q where q.queue = v_queue;
+            v_room := v_left;
+            if num_nonnulls(v_settings.max_running, v_settings.rate_count) > 0 then
+                v_room := _jobs_queue_room(v_settings, v_left);
+                continue when v_room = 0;
+                -- A look for due jobs passes over a full queue, so that its floors may be too high.
+                v_floors := null;
+            end if;
+            v_for_others := v_left - v_room;
+            v_left := v_room;
+            if v_settings.has_groups then
+                v_for_groups := _jobs_share_of_groups(v_queue, v_wanted_types, v_left, v_now);
+                return query
+                select c.* from _jobs_claim_groups(worker, v_settings, v_for_groups, v_lease_until,
+                                                   v_wanted_types, suspects) c;
+                get diagnostics v_count = row_count;
+                v_left := v_left - v_count;
+                -- What groups have left over is for jobs without a group, and the other way round.
+                v_for_groups := case when v_count = v_for_groups then v_left else 0 end;
+            end if;
+        end if;
         -- What comes first: the suspect, in the first level's statement; then in each level the jobs
         -- that were lost. They are read by an index of their own, without floors.
         v_first := case when v_has_crashed_jobs and suspects
@@ -1621,10 +1805,10 @@ begin
 
         v_level := 10;
         while v_left > 0 or v_first <> '{}' loop
-            v_level := _jobs_next_level(v_queue, v_level, floors);
+            v_level := _jobs_next_level(v_queue, v_level, v_floors);
             exit when v_level is null;
             v_after_run_at := least(v_now - interval '0.2 seconds', coalesce(
-                (floors -> v_queue ->> v_level::text)::timestamptz, '-infinity'));
+                (v_floors -> v_queue ->> v_level::text)::timestamptz, '-infinity'));
             v_after_id := 0;
             v_types := coalesce(v_wanted_types, _jobs_types_present(v_queue, v_level, v_now));
             if v_takes_crashed then
@@ -1638,6 +1822,7 @@ begin
                     cross join lateral (
                         select from jobs j
                         where j.status = 'pending'
+                            and j.group_key is null
                             and j.queue = v_queue
                             and j.priority = v_level
                             and j.job_type = t.job_type
@@ -1676,6 +1861,7 @@ begin
                             select j.id
                             from jobs j
                             where j.status = 'pending'
+                                and j.group_key is null
                                 and j.queue = v_queue
                                 and j.priority = v_level
                                 and j.job_type = t.job_type
@@ -1702,7 +1888,23 @@ begin
                 v_chunk := least(v_chunk * 2, 1000);
             end loop;
         end loop;
+        if v_gate = 'limited' then
+            if v_left > 0 and v_for_groups > 0 then
+                return query
+                select c.* from _jobs_claim_groups(worker, v_settings, v_left, v_lease_until,
+                                                   v_wanted_types, suspects) c;
+                get diagnostics v_count = row_count;
+                v_left := v_left - v_count;
+            end if;
+            if v_settings.rate_count is not null and v_left < v_room then
+                perform _jobs_spend(v_queue, '', v_room - v_left, v_settings.rate_period);
+            end if;
+            v_left := v_left + v_for_others;
+        end if;
     end loop;
+    if v_left = max_jobs and v_gate is null then
+        perform _jobs_flag_groups(v_visited);
+    end if;
 end
 $$;
 
@@ -1826,6 +2028,7 @@ with head as materialized (
         select j.run_at, j.id, row_number() over (order by j.run_at, j.id) as place
         from jobs j
         where j.status = 'pending'
+            and j.group_key is null
             and j.queue = _jobs_claim_bound.queue
             and j.priority = _jobs_claim_bound.priority
             and j.job_type = t.job_type
@@ -1909,7 +2112,7 @@ set jit = off
 as $$
 select array(
     select j.id from jobs j
-    where j.status = 'pending' and j.crash_count > 0
+    where j.status = 'pending' and j.crash_count > 0 and j.group_key is null
         and j.queue = _jobs_lock_crashed.queue
         and j.priority = _jobs_lock_crashed.priority
         and j.run_at <= due
@@ -1947,6 +2150,7 @@ begin
     return array(
         select j.id from jobs j
         where j.status = 'pending'
+            and j.group_key is null
             and j.queue = _jobs_lock_suspect.queue
             and j.run_at <= due
             and (job_types is null or j.job_type = any (job_types))
@@ -1991,38 +2195,59 @@ declare
     v_level int;
     v_floor timestamptz;
     v_before timestamptz := before;
+    v_gate text;
+    v_floors jsonb;
+    v_opens_at timestamptz;
+    v_queue_due timestamptz;
     v_due timestamptz;
 begin
     foreach v_queue in array array(select distinct unnest(queues)) loop
-        continue when exists (select from jobs_queues q
-                              where q.queue = v_queue and q.paused_at is not null);
+        v_gate := (select case when q.paused_at is not null then 'paused'
+                               when q.has_groups or q.max_running is not null
+                                   or q.rate_count is not null then 'limited' end
+                   from jobs_queues q where q.queue = v_queue);
+        continue when v_gate = 'paused';
+        v_floors := floors;
+        v_queue_due := null;
+        if v_gate = 'limited' then
+            -- Infinity where the queue is full: the end of one of its jobs wakes the workers. Null
+            -- without a limit. Floors may be too high where a look passed over due jobs.
+            v_opens_at := _jobs_queue_opens_at(v_queue);
+            continue when v_opens_at >= v_before;
+            v_floors := case when v_opens_at is null then floors end;
+            v_queue_due := _jobs_next_turn(v_queue, v_wanted_types);
+        end if;
         v_level := 10;
         loop
-            v_level := _jobs_next_level(v_queue, v_level, floors);
+            v_level := _jobs_next_level(v_queue, v_level, v_floors);
             exit when v_level is null;
             v_floor := least(v_from, coalesce(
-                (floors -> v_queue ->> v_level::text)::timestamptz, '-infinity'));
+                (v_floors -> v_queue ->> v_level::text)::timestamptz, '-infinity'));
             v_types := coalesce(
-                v_wanted_types, _jobs_types_present(v_queue, v_level, v_before));
-            v_due := least(v_due, (
+                v_wanted_types,
+                _jobs_types_present(v_queue, v_level, least(v_before, v_queue_due)));
+            v_queue_due := least(v_queue_due, (
                 select min(first.run_at)
                 from unnest(v_types) t(job_type)
                 cross join lateral (
                     select j.run_at from jobs j
                     where j.status = 'pending'
+                        and j.group_key is null
                         and j.queue = v_queue
                         and j.priority = v_level
                         and j.job_type = t.job_type
                         and j.run_at >= v_floor
-                        and j.run_at < v_before
+                        and j.run_at < least(v_before, v_queue_due)
                         -- A due job that was lost may wait for the end of another one, not for a
                         -- time.
                         and (j.crash_count = 0 or j.run_at > clock_timestamp())
                     order by j.run_at
                     limit 1
                 ) first));
-            v_before := least(v_before, v_due);
         end loop;
+        v_due := least(v_due, greatest(v_queue_due, case when v_queue_due is not null
+            then v_opens_at end));
+        v_before := least(v_before, v_due);
     end loop;
     return v_due;
 end
@@ -2052,7 +2277,7 @@ begin
     end if;
     return coalesce(
         (select j.priority from jobs j
-         where j.status = 'pending' and j.queue = _jobs_next_level.queue
+         where j.status = 'pending' and j.group_key is null and j.queue = _jobs_next_level.queue
              and j.priority < below and j.priority > coalesce(v_highest_floor, -10)
          order by j.priority desc limit 1),
         v_highest_floor);
@@ -2117,7 +2342,8 @@ as $$
 with recursive present(job_type, run_at) as (
     (
         select j.job_type, j.run_at from jobs j
-        where j.status = 'pending' and j.queue = _jobs_types_present.queue
+        where j.status = 'pending' and j.group_key is null
+            and j.queue = _jobs_types_present.queue
             and j.priority = _jobs_types_present.priority
         order by j.job_type, j.run_at, j.id
         limit 1
@@ -2127,7 +2353,8 @@ with recursive present(job_type, run_at) as (
     from present p
     cross join lateral (
         select j.job_type, j.run_at from jobs j
-        where j.status = 'pending' and j.queue = _jobs_types_present.queue
+        where j.status = 'pending' and j.group_key is null
+            and j.queue = _jobs_types_present.queue
             and j.priority = _jobs_types_present.priority and j.job_type > p.job_type
         order by j.job_type, j.run_at, j.id
         limit 1
@@ -2157,6 +2384,9 @@ set jit = off
 as $$
 begin
     perform _jobs_lock_fenced(job_id, worker, attempt);
+    if exists (select from jobs_queues q where q.ends_free_places) then
+        perform _jobs_free_places(array[job_id]);
+    end if;
     return query
     update jobs j
     set status = 'completed',
@@ -2202,15 +2432,20 @@ declare
     v_ids bigint[];
     v_attempts int[];
     v_results jsonb[];
+    v_frees_places boolean;
 begin
     perform _jobs_check_batch(worker, job_ids, attempts, array[cardinality(results)]);
-    select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result)
-    into v_ids, v_attempts, v_results
+    select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result),
+        exists (select from jobs_queues q where q.ends_free_places)
+    into v_ids, v_attempts, v_results, v_frees_places
     from (
         select u.job_id, u.attempt, u.result
         from unnest(job_ids, attempts, results) u(job_id, attempt, result)
         order by u.job_id, u.attempt
     ) u;
+    if v_frees_places then
+        perform _jobs_free_places(v_ids);
+    end if;
     if keep is false then
         return query
         delete from jobs j
@@ -2655,6 +2890,827 @@ end;
 
 comment on function _jobs_retry_delay is
     'internal: the delay before retry 1, 2, ...: from backoff, or 5 s to 1 h';
+
+-- functions/limits: how many jobs of a queue or a group may run or start
+-- functions/limits/jobs_limit.sql
+-- Two sessions cannot both win: the second waits for the queue's row, then overwrites the first.
+--
+-- Jobs that run go on, also where the new limit is lower: none starts until enough have ended.
+create or replace function jobs_limit(
+    queue text,
+    max_running int default null,
+    max_running_per_group int default null,
+    rate_count int default null,
+    rate_period interval default null,
+    group_rate_count int default null,
+    group_rate_period interval default null,
+    in_order boolean default false
+) returns setof jobs_queues
+language plpgsql volatile security definer
+set search_path from current
+as $$
+#variable_conflict use_column
+declare
+    v_per_group constant int := coalesce(jobs_limit.max_running_per_group,
+                                         case when jobs_limit.in_order then 1 end);
+begin
+    perform _jobs_check_queue(jobs_limit.queue);
+    perform _jobs_check_limits(jobs_limit.max_running, v_per_group,
+                               jobs_limit.rate_count, jobs_limit.rate_period,
+                               jobs_limit.group_rate_count, jobs_limit.group_rate_period);
+    return query
+    insert into jobs_queues as q (queue, max_running, max_running_per_group, rate_count, rate_period,
+                                  group_rate_count, group_rate_period, in_order)
+    values (jobs_limit.queue, jobs_limit.max_running, v_per_group,
+            jobs_limit.rate_count, jobs_limit.rate_period,
+            jobs_limit.group_rate_count, jobs_limit.group_rate_period,
+            coalesce(jobs_limit.in_order, false))
+    on conflict (queue) do update
+    set max_running = excluded.max_running,
+        max_running_per_group = excluded.max_running_per_group,
+        rate_count = excluded.rate_count,
+        rate_period = excluded.rate_period,
+        group_rate_count = excluded.group_rate_count,
+        group_rate_period = excluded.group_rate_period,
+        in_order = excluded.in_order
+    returning q.*;
+    -- What the old limits have put off is looked at by the new ones.
+    insert into jobs_turns (queue, group_key, job_type, turn_at)
+    select t.queue, t.group_key, t.job_type, clock_timestamp()
+    from jobs_turns t
+    where t.queue = jobs_limit.queue and t.turn_at > clock_timestamp()
+    group by t.queue, t.group_key, t.job_type;
+    perform _jobs_signal(jobs_limit.queue, '-infinity', jobs => 16);
+end
+$$;
+
+comment on function jobs_limit is
+    'sets how many jobs of a queue, and of each of its groups, may run at once or start in a period';
+
+-- functions/limits/_jobs_check_isolation.sql
+-- Under repeatable read the snapshot is older than the lock: a claim would count what ran before.
+create or replace function _jobs_check_isolation() returns void
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+    if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
+        raise exception using errcode = 'JQ003',
+            message = format('a queue with limits or groups is claimed from in read committed, not '
+                             'in %s', current_setting('transaction_isolation')),
+            hint = 'Begin the transaction with: begin isolation level read committed';
+    end if;
+end
+$$;
+
+comment on function _jobs_check_isolation is
+    'internal: raises where a claim could not count what runs';
+
+-- functions/limits/_jobs_check_limits.sql
+create or replace function _jobs_check_limits(
+    max_running int,
+    max_running_per_group int,
+    rate_count int,
+    rate_period interval,
+    group_rate_count int,
+    group_rate_period interval
+) returns void
+language plpgsql immutable
+set search_path from current
+as $$
+declare
+    v_problem text;
+begin
+    v_problem := case
+        when max_running < 0 then
+            format('max_running must be at least 0, not %s; null: no limit', max_running)
+        when max_running_per_group < 0 then
+            format('max_running_per_group must be at least 0, not %s; null: no limit',
+                   max_running_per_group)
+        when num_nonnulls(rate_count, rate_period) = 1 then
+            'rate_count and rate_period go together: give both or neither'
+        when num_nonnulls(group_rate_count, group_rate_period) = 1 then
+            'group_rate_count and group_rate_period go together: give both or neither'
+        when rate_count < 1 then format('rate_count must be at least 1, not %s', rate_count)
+        when group_rate_count < 1 then
+            format('group_rate_count must be at least 1, not %s', group_rate_count)
+        when rate_period not between '10 ms' and '366 days' then
+            format('rate_period must be from 10 ms to 366 days, not %s', rate_period)
+        when group_rate_period not between '10 ms' and '366 days' then
+            format('group_rate_period must be from 10 ms to 366 days, not %s', group_rate_period)
+    end;
+    if v_problem is not null then
+        raise exception using errcode = 'JQ003', message = v_problem;
+    end if;
+end
+$$;
+
+comment on function _jobs_check_limits is 'internal: raises if a limit is invalid';
+
+-- functions/limits/_jobs_claim_groups.sql
+-- Two claims never exceed a group's limit or rate: this function counts what runs, and takes jobs, by
+-- statements that begin after the group's lock was obtained, and the claim holds that lock until its
+-- commit. Locks are only tried, so there is no deadlock. A lock stands for one of 2,048 sets of
+-- groups, because the server's table of locks is limited.
+--
+-- No turn is missing: at each commit every pending job of a group has a turn that is not later than
+-- the job may start. This function deletes the turns of a group by one statement, and reads what is
+-- pending by a later one. A job that the later statement does not see has a turn that the first one
+-- did not see. Whoever ends a job of a group with a limit inserts a turn, because this function may
+-- have counted that job as running (_jobs_free_places).
+--
+-- Turns are taken in the order of turn_at, and a group from which jobs were taken gets a new one
+-- behind all that are due: so the groups are served in turn, up to four jobs at a time.
+create or replace function _jobs_claim_groups(
+    worker text,
+    settings jobs_queues,
+    max_jobs int,
+    lease_until timestamptz,
+    job_types text[],
+    suspects boolean
+) returns setof jobs
+language plpgsql volatile
+set search_path from current
+as $$
+#variable_conflict use_column
+declare
+    c_rounds constant int := 3;
+    c_max_groups constant int := 1000;
+    c_max_turns constant int := 2000;
+    -- Where an end frees a place, the end inserts a turn: this is for jobs that are changed by hand.
+    c_while_full constant interval := '10 seconds';
+    -- Another session has locked a row, or this worker may not take a suspect now.
+    c_while_refused constant interval := '0.1 seconds';
+    c_locks constant int := 'jobs'::regclass::oid::int;
+    q constant text := settings.queue;
+    v_limit constant int := settings.max_running_per_group;
+    v_rate constant int := settings.group_rate_count;
+    v_period constant interval := settings.group_rate_period;
+    v_in_order constant boolean := settings.in_order;
+    v_per_visit constant int := greatest(least(coalesce(v_limit, 4), 4), 1);
+    v_types text[] := job_types;
+    v_left int := max_jobs;
+    v_now timestamptz;
+    v_want int := (max_jobs + v_per_visit - 1) / v_per_visit;
+    v_seen int;
+    v_groups text[];
+    v_turns timestamptz[];
+    v_more text[];
+    v_share int;
+    v_ids bigint[];
+    v_keys text[];
+    v_locked bigint[];
+    v_taken text[];
+    v_foreign text[];
+    v_takes_crashed boolean := suspects and not _jobs_holds_crashed(worker, only_suspects => true);
+    v_takes_suspect boolean := v_takes_crashed
+        and not _jobs_holds_crashed(worker, only_suspects => false);
+begin
+    perform _jobs_check_isolation();
+    if v_types is null then
+        v_types := _jobs_turn_types(q);
+    end if;
+    for v_round in 1..c_rounds loop
+        v_now := clock_timestamp();
+        with due as materialized (
+            select t.group_key, t.turn_at
+            from unnest(v_types) k(job_type)
+            cross join lateral (
+                select t.group_key, t.turn_at from jobs_turns t
+                where t.queue = q and t.job_type = k.job_type and t.turn_at <= v_now
+                    and pg_try_advisory_xact_lock(c_locks, hashtext(q || chr(1) || t.group_key) & 2047)
+                order by t.turn_at
+                limit v_want
+            ) t
+            order by t.turn_at
+            limit v_want
+        ), named as (
+            select d.group_key, min(d.turn_at) as turn_at from due d group by d.group_key
+        )
+        select array_agg(n.group_key order by n.turn_at), array_agg(n.turn_at order by n.turn_at),
+            (select count(*) from due)
+        into v_groups, v_turns, v_seen
+        from named n;
+        exit when v_groups is null;
+
+        delete from jobs_turns t
+        where t.ctid = any (array(
+            select d.ctid from unnest(v_groups) g(group_key)
+            cross join lateral (
+                select d.ctid from jobs_turns d
+                where d.queue = q and d.group_key = g.group_key
+                limit c_max_turns
+            ) d
+            limit c_max_turns));
+
+        v_taken := '{}';
+        v_more := v_groups;
+        while v_left > 0 and v_more <> '{}' loop
+            v_share := (v_left + cardinality(v_more) - 1) / cardinality(v_more);
+            with level as materialized (
+                select l.* from _jobs_group_levels(q, v_more) l
+            ), room as materialized (
+                select g.group_key, g.place, least(
+                    v_share,
+                    v_limit - (select count(*) from (
+                        select from jobs r
+                        where r.queue = q and r.group_key = g.group_key
+                            and r.status = 'processing' and r.finished_at is null
+                        limit v_limit) r),
+                    case when v_rate is not null then coalesce(
+                        (select _jobs_starts_room(s.moments, s.counts, v_rate, v_period, v_now)
+                         from jobs_starts s where s.queue = q and s.group_key = g.group_key),
+                        v_rate) end)::int as jobs
+                from unnest(v_more) with ordinality g(group_key, place)
+            ), first as (
+                select r.group_key, r.place, c.id, c.is_allowed, c.is_suspect, c.is_crashed,
+                    row_number() over (partition by r.group_key order by c.rank, c.run_at, c.id) as n,
+                    r.jobs
+                from room r
+                join level l on l.group_key = r.group_key
+                cross join lateral (
+                    select j.id, j.run_at, l.rank, j.crash_count > 0 as is_crashed,
+                        _jobs_is_suspect(j.crash_count, j.max_retries) as is_suspect,
+                        j.run_at <= v_now and l.job_type = any (v_types) and (
+                            j.crash_count = 0 or v_takes_suspect
+                            or v_takes_crashed
+                                and not _jobs_is_suspect(j.crash_count, j.max_retries)
+                        ) as is_allowed
+                    from jobs j
+                    where j.queue = q and j.group_key = r.group_key and j.status = 'pending'
+                        and j.finished_at is null and j.job_type = l.job_type
+                        and _jobs_rank(j.attempt, j.priority) = l.rank
+                        -- In order, a job that waits for its retry holds back the others.
+                        and (j.run_at <= v_now or v_in_order and l.rank < 10)
+                    order by j.run_at, j.id
+                    limit greatest(r.jobs, 0)
+                ) c
+                where case
+                    when v_in_order then l.rank < 10 or not exists (
+                        select from level b where b.group_key = r.group_key and b.rank < 10)
+                    else l.job_type = any (v_types) end
+            ), allowed as (
+                select f.*, case when v_in_order
+                        then bool_and(f.is_allowed) over (partition by f.group_key order by f.n)
+                        else f.is_allowed end as may_start
+                from first f
+                where f.n <= f.jobs
+            ), chosen as (
+                select a.*,
+                    count(*) filter (where a.is_suspect) over (order by a.n, a.place) as suspects,
+                    bool_or(a.is_suspect) over () as any_suspect
+                from allowed a
+                where a.may_start
+            )
+            select array_agg(c.id), array_agg(c.group_key)
+            into v_ids, v_keys
+            from (
+                select c.id, c.group_key from chosen c
+                -- A suspect comes alone among jobs that were lost before.
+                where not c.is_crashed or not c.any_suspect or c.is_suspect and c.suspects = 1
+                order by c.n, c.place
+                limit v_left
+            ) c;
+            exit when v_ids is null;
+            v_locked := array(
+                select j.id from jobs j
+                where j.id = any (v_ids) and j.status = 'pending'
+                for no key update skip locked);
+            if cardinality(v_locked) < cardinality(v_ids) then
+                select array_agg(c.id), array_agg(c.group_key) into v_ids, v_keys
+                from (
+                    select u.id, u.group_key, case when v_in_order
+                            then bool_and(u.id = any (v_locked))
+                                over (partition by u.group_key order by u.place)
+                            else u.id = any (v_locked) end as may_start
+                    from unnest(v_ids, v_keys) with ordinality u(id, group_key, place)
+                ) c
+                where c.may_start;
+                exit when v_ids is null;
+            end if;
+            return query
+            with claimed as (
+                update jobs j
+                set status = 'processing',
+                    worker = _jobs_claim_groups.worker,
+                    attempt = least(j.attempt, 2147483646) + 1,
+                    lease_until = _jobs_claim_groups.lease_until,
+                    updated_at = v_now,
+                    started_at = v_now
+                where j.id = any (v_ids)
+                returning j.*
+            )
+            select c.* from claimed c
+            order by c.attempt = 1, c.priority desc, c.run_at, c.id;
+            v_left := v_left - cardinality(v_ids);
+            v_taken := v_taken || v_keys;
+            if v_takes_crashed and exists (
+                select from jobs j where j.id = any (v_ids) and j.crash_count > 0)
+            then
+                v_takes_suspect := false;
+                v_takes_crashed := not _jobs_holds_crashed(worker, only_suspects => true);
+            end if;
+            if v_rate is not null then
+                perform _jobs_spend(q, k.group_key, k.starts::int, v_period)
+                from (select k.group_key, count(*) as starts
+                      from unnest(v_keys) k(group_key) group by k.group_key) k;
+            end if;
+            exit when v_left = 0 or v_limit <= v_share;
+            v_more := array(select k.group_key from unnest(v_keys) k(group_key)
+                            group by k.group_key having count(*) >= v_share);
+        end loop;
+
+        with pending as materialized (
+            select l.group_key, l.job_type, min(l.rank) as rank, min(l.run_at) as run_at,
+                min(l.run_at) filter (where l.rank < 10) as begun_run_at
+            from _jobs_group_levels(q, v_groups) l
+            group by l.group_key, l.job_type
+        ), visited as materialized (
+            select g.group_key, g.turn_at, g.group_key = any (v_taken) as was_served,
+                case when v_limit is not null and v_limit <= (
+                        select count(*) from (
+                            select from jobs r
+                            where r.queue = q and r.group_key = g.group_key
+                                and r.status = 'processing' and r.finished_at is null
+                            limit v_limit) r)
+                    then v_now + c_while_full end as full_until,
+                case when v_rate is not null
+                    then _jobs_room_at(q, g.group_key, v_rate, v_period, v_now) end as room_at
+            from unnest(v_groups, v_turns) g(group_key, turn_at)
+        ), head as (
+            -- In order, only the type of the first job gets a turn: the others wait for that job.
+            select distinct on (p.group_key, case when v_in_order then '' else p.job_type end)
+                p.group_key, p.job_type,
+                case when v_in_order then coalesce(p.begun_run_at, p.run_at) else p.run_at end
+                    as run_at
+            from pending p
+            order by p.group_key, case when v_in_order then '' else p.job_type end,
+                p.begun_run_at is null, p.run_at > v_now, p.rank, p.run_at
+        ), turn as (
+            insert into jobs_turns (queue, group_key, job_type, turn_at)
+            select q, v.group_key, h.job_type, greatest(
+                case
+                    when h.run_at > v_now then h.run_at
+                    when v.was_served then v_now
+                    when v_left > 0 and h.job_type = any (v_types) then v_now + c_while_refused
+                    else v.turn_at end,
+                v.full_until, v.room_at)
+            from visited v
+            join head h on h.group_key = v.group_key
+            returning job_type, turn_at
+        )
+        select array_agg(distinct t.job_type) into v_foreign
+        from turn t
+        where t.turn_at <= v_now and t.job_type <> all (v_types);
+        -- The workers of these types may have read a later turn.
+        if v_foreign is not null then
+            perform _jobs_signal(q, v_now, jobs => cardinality(v_foreign), job_types => v_foreign);
+        end if;
+        exit when v_left = 0 or v_seen < v_want;
+        v_want := least(case when v_taken = '{}' then v_want * 4 else v_left end, c_max_groups);
+    end loop;
+end
+$$;
+
+comment on function _jobs_claim_groups is
+    'internal: claims jobs of the groups of a queue whose turn has come';
+
+-- functions/limits/_jobs_flag_groups.sql
+-- Two sessions may both set the flag of a queue; neither waits for the other.
+create or replace function _jobs_flag_groups(queues text[]) returns void
+language plpgsql volatile
+set search_path from current
+as $$
+#variable_conflict use_column
+declare
+    v_queue text;
+begin
+    foreach v_queue in array queues loop
+        continue when not exists (select from jobs_turns t where t.queue = v_queue)
+            or not pg_try_advisory_xact_lock(_jobs_advisory_key('groups', v_queue));
+        update jobs_queues q set has_groups = true
+        where q.queue = (select f.queue from jobs_queues f
+                         where f.queue = v_queue and not f.has_groups
+                         for no key update skip locked);
+        if not exists (select from jobs_queues q where q.queue = v_queue) then
+            insert into jobs_queues (queue, has_groups) values (v_queue, true)
+            on conflict (queue) do nothing;
+        end if;
+    end loop;
+end
+$$;
+
+comment on function _jobs_flag_groups is
+    'internal: from now on claims of those of these queues that have turns look for turns';
+
+-- functions/limits/_jobs_free_places.sql
+-- Called in the transaction in which these jobs end, where some queue has a limit: the end of a job
+-- may let another one start. A claim that runs at the same moment may count the job as running and
+-- put the group off, so a turn is inserted in any case; the turn becomes visible with the end.
+create or replace function _jobs_free_places(job_ids bigint[]) returns void
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+#variable_conflict use_column
+begin
+    perform case when not _jobs_is_polled(n.queue) then _jobs_signal(n.queue, clock_timestamp(),
+                                                                     jobs => n.jobs) end
+    from (
+        with named as materialized (
+            select j.queue, j.group_key, j.job_type from jobs j where j.id = any (job_ids)
+        ), ending as materialized (
+            select n.queue, n.group_key, n.job_type, q.max_running_per_group is not null as per_group,
+                count(*) as jobs
+            from named n
+            join jobs_queues q on q.queue = n.queue and q.ends_free_places
+            where n.group_key is not null or q.max_running is not null
+            group by 1, 2, 3, 4
+        ), turn as (
+            insert into jobs_turns (queue, group_key, job_type, turn_at)
+            select e.queue, e.group_key, e.job_type, clock_timestamp() from ending e
+            where e.group_key is not null and e.per_group
+        )
+        select e.queue, sum(e.jobs)::bigint as jobs from ending e group by e.queue
+    ) n;
+end
+$$;
+
+comment on function _jobs_free_places is
+    'internal: the end of these jobs may let others of their queues and groups start';
+
+-- functions/limits/_jobs_group_levels.sql
+-- A level is a type and a rank among the pending jobs of a group: a range of ix_jobs_group in the
+-- order of run_at. This goes from level to level by one index probe each, whatever the number of jobs.
+create or replace function _jobs_group_levels(queue text, group_keys text[])
+returns table (group_key text, job_type text, rank int, run_at timestamptz)
+language sql volatile
+set search_path from current
+as $$
+with recursive level(group_key, job_type, rank, run_at) as (
+    select g.group_key, f.job_type, f.rank, f.run_at
+    from unnest(group_keys) g(group_key)
+    cross join lateral (
+        select j.job_type, _jobs_rank(j.attempt, j.priority) as rank, j.run_at from jobs j
+        where j.queue = _jobs_group_levels.queue and j.group_key = g.group_key
+            and j.status = 'pending' and j.finished_at is null
+        order by j.job_type, _jobs_rank(j.attempt, j.priority), j.run_at, j.id
+        limit 1
+    ) f
+    union all
+    select l.group_key, n.job_type, n.rank, n.run_at
+    from level l
+    cross join lateral (
+        select j.job_type, _jobs_rank(j.attempt, j.priority) as rank, j.run_at from jobs j
+        where j.queue = _jobs_group_levels.queue and j.group_key = l.group_key
+            and j.status = 'pending' and j.finished_at is null
+            and (j.job_type, _jobs_rank(j.attempt, j.priority)) > (l.job_type, l.rank)
+        order by j.job_type, _jobs_rank(j.attempt, j.priority), j.run_at, j.id
+        limit 1
+    ) n
+)
+select l.group_key, l.job_type, l.rank, l.run_at from level l
+$$;
+
+comment on function _jobs_group_levels is
+    'internal: the levels of the pending jobs of groups, and the least run_at of each';
+
+-- functions/limits/_jobs_insert_turns.sql
+-- Inserts only, so that a producer neither waits nor makes others wait.
+--
+-- The first job with a group in a queue sets the queue's flag has_groups, so that claims of other
+-- queues need not look for turns. Where another session is about to set it or holds the row, this
+-- one goes on: a claim that finds nothing, or a worker's tick, sets the flag if it is then missing
+-- (_jobs_flag_groups).
+create or replace function _jobs_insert_turns(job_ids bigint[]) returns boolean
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_queues text[];
+begin
+    with named as materialized (
+        select j.queue, j.group_key, j.job_type, j.run_at, j.status from jobs j
+        where j.id = any (job_ids)
+    ), turn as (
+        insert into jobs_turns (queue, group_key, job_type, turn_at)
+        select n.queue, n.group_key, n.job_type, greatest(min(n.run_at), clock_timestamp())
+        from named n
+        where n.status = 'pending' and n.group_key is not null
+        group by n.queue, n.group_key, n.job_type
+        returning queue
+    )
+    select array_agg(distinct t.queue) into v_queues
+    from turn t
+    where not exists (select from jobs_queues q where q.queue = t.queue and q.has_groups);
+    if v_queues is not null then
+        perform _jobs_flag_groups(v_queues);
+    end if;
+    return true;
+end
+$$;
+
+comment on function _jobs_insert_turns is
+    'internal: claims will look at the groups of those of these jobs that are pending';
+
+-- functions/limits/_jobs_is_polled.sql
+-- Like _jobs_notify, which says why no signal is needed then: the queue's gate tells workers that this
+-- transaction may have news, so that they go on looking until it has ended. A place that was freed
+-- may be for a job of any type, so the polling worker has to serve all types that any worker of the
+-- queue serves.
+create or replace function _jobs_is_polled(queue text) returns boolean
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+    return (_jobs_is_locked(_jobs_advisory_key('polling 1', queue))
+            or _jobs_is_locked(_jobs_advisory_key('polling 2', queue)))
+        and exists (
+            select from jobs_workers w
+            where case
+                when queue = any (w.queues)
+                    and not exists (
+                        select from jobs_workers o
+                        where queue = any (o.queues)
+                            and not coalesce(o.job_types <@ w.job_types, w.job_types is null))
+                    and current_setting('max_prepared_transactions') = '0'
+                    and pg_try_advisory_xact_lock_shared(_jobs_advisory_key('gate', queue))
+                then _jobs_is_locked(w.polling_key)
+                else false
+            end);
+end
+$$;
+
+comment on function _jobs_is_polled is
+    'internal: whether a worker polls the queue for all types, so that no signal is needed';
+
+-- functions/limits/_jobs_next_turn.sql
+create or replace function _jobs_next_turn(queue text, job_types text[]) returns timestamptz
+language sql volatile
+set search_path from current
+as $$
+select min(n.turn_at)
+from unnest(coalesce(job_types, _jobs_turn_types(queue))) k(job_type)
+cross join lateral (
+    select t.turn_at from jobs_turns t
+    where t.queue = _jobs_next_turn.queue and t.job_type = k.job_type
+    order by t.turn_at
+    limit 1
+) n
+$$;
+
+comment on function _jobs_next_turn is
+    'internal: when a claim of these types looks at the next group of the queue; null: at none';
+
+-- functions/limits/_jobs_queue_opens_at.sql
+create or replace function _jobs_queue_opens_at(queue text) returns timestamptz
+language sql volatile
+set search_path from current
+as $$
+select case
+    when q.max_running <= (
+        select count(*) from (
+            select from jobs j
+            where j.status = 'processing' and j.queue = q.queue
+            limit q.max_running) r)
+    then 'infinity'
+    when q.rate_count is not null then coalesce(
+        _jobs_room_at(q.queue, '', q.rate_count, q.rate_period, clock_timestamp()), '-infinity')
+    when q.max_running is not null then '-infinity'
+    end::timestamptz
+from jobs_queues q where q.queue = _jobs_queue_opens_at.queue
+$$;
+
+comment on function _jobs_queue_opens_at is
+    'internal: when the queue''s own limits allow the next start: infinity: after an end; null: it has none';
+
+-- functions/limits/_jobs_queue_room.sql
+-- Two claims never exceed a queue's limits: each holds the queue's lock until its commit, and what
+-- runs is counted by a statement that begins after the lock was obtained.
+--
+-- A claim waits for the lock, because a refused one would have to come again; but for less than
+-- deadlock_timeout. A claim in a long transaction stops the queue for as long.
+create or replace function _jobs_queue_room(settings jobs_queues, wanted int) returns int
+language plpgsql volatile
+set search_path from current
+set lock_timeout = '50ms'
+as $$
+declare
+    v_key constant bigint := _jobs_advisory_key('limits', settings.queue);
+    v_room int := wanted;
+begin
+    perform _jobs_check_isolation();
+    if not pg_try_advisory_xact_lock(v_key) then
+        begin
+            perform pg_advisory_xact_lock(v_key);
+        exception
+            when lock_not_available then return 0;
+        end;
+    end if;
+    if settings.max_running is not null then
+        v_room := least(v_room, settings.max_running - (
+            select count(*) from (
+                select from jobs j
+                where j.status = 'processing' and j.queue = settings.queue
+                limit settings.max_running) r)::int);
+    end if;
+    if settings.rate_count is not null then
+        v_room := least(v_room, coalesce(
+            (select _jobs_starts_room(s.moments, s.counts, settings.rate_count, settings.rate_period,
+                                      clock_timestamp())
+             from jobs_starts s where s.queue = settings.queue and s.group_key = ''),
+            settings.rate_count));
+    end if;
+    return greatest(v_room, 0);
+end
+$$;
+
+comment on function _jobs_queue_room is
+    'internal: locks a queue''s limits, and says how many of its jobs may start now';
+
+-- functions/limits/_jobs_rank.sql
+-- In which order the jobs of a group start: first those that have begun before (-9 to 9), then the
+-- others (11 to 29); among both the higher priority first. ix_jobs_group has this expression.
+-- PostgreSQL inlines this function, so it has no settings of its own.
+create or replace function _jobs_rank(attempt int, priority int) returns int
+language sql immutable
+return (attempt = 0)::int * 20 - priority;
+
+comment on function _jobs_rank is
+    'internal: a job''s rank in its group: first what has begun before, then by priority';
+
+-- functions/limits/_jobs_room_at.sql
+create or replace function _jobs_room_at(
+    queue text,
+    group_key text,
+    allowed int,
+    period interval,
+    at timestamptz
+) returns timestamptz
+language sql volatile
+set search_path from current
+as $$
+select case when _jobs_starts_room(s.moments, s.counts, allowed, period, at) > 0 then at
+    else (select _jobs_after(min(u.moment), period) from unnest(s.moments) u(moment)
+          where u.moment > _jobs_after(at, -period)) end
+from jobs_starts s
+where s.queue = _jobs_room_at.queue and s.group_key = _jobs_room_at.group_key
+$$;
+
+comment on function _jobs_room_at is
+    'internal: when a rate allows the next start, not before that moment; null: nothing has started';
+
+-- functions/limits/_jobs_share_of_groups.sql
+-- Jobs without a group get the share of one group. Where a share is no whole number, chance decides.
+create or replace function _jobs_share_of_groups(
+    queue text,
+    job_types text[],
+    max_jobs int,
+    due timestamptz
+) returns int
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+    v_groups int;
+begin
+    if _jobs_next_level(queue, 10, null) is null then
+        return max_jobs;
+    end if;
+    v_groups := (
+        select count(distinct d.group_key)
+        from unnest(coalesce(job_types, _jobs_turn_types(queue))) k(job_type)
+        cross join lateral (
+            select t.group_key from jobs_turns t
+            where t.queue = _jobs_share_of_groups.queue and t.job_type = k.job_type
+                and t.turn_at <= due
+            order by t.turn_at
+            limit max_jobs
+        ) d);
+    return max_jobs - floor(max_jobs::float8 / (v_groups + 1) + random())::int;
+end
+$$;
+
+comment on function _jobs_share_of_groups is
+    'internal: how many of the jobs of a claim are for groups that are due';
+
+-- functions/limits/_jobs_spend.sql
+-- The caller holds the lock of the queue or of the group, so no other session writes the same row.
+--
+-- Up to 32 moments are exact. Beyond that the starts of one 64th of the period count as the latest of
+-- them: never too many start, and a start is at most a 64th of the period late.
+--
+-- A handler begins a little after its job was claimed, and not always equally late. So a start counts
+-- from 10 ms after its claim, or from a hundredth of the period if that is less.
+create or replace function _jobs_spend(
+    queue text,
+    group_key text,
+    starts int,
+    period interval
+) returns void
+language plpgsql volatile
+set search_path from current
+as $$
+#variable_conflict use_column
+declare
+    c_exact constant int := 32;
+    c_parts constant int := 64;
+    v_seconds constant float8 := extract(epoch from period);
+    v_now constant timestamptz := clock_timestamp();
+    v_moment constant timestamptz := v_now + least(interval '10 ms', period / 100);
+    v_moments timestamptz[];
+    v_counts int[];
+    v_last int;
+begin
+    select array_agg(u.moment order by u.moment), array_agg(u.starts order by u.moment)
+    into v_moments, v_counts
+    from jobs_starts s
+    cross join lateral unnest(s.moments, s.counts) u(moment, starts)
+    where s.queue = _jobs_spend.queue and s.group_key = _jobs_spend.group_key
+        and u.moment > _jobs_after(v_now, -period);
+    v_last := cardinality(v_moments);
+    if v_last >= c_exact
+        and floor(extract(epoch from v_moments[v_last])::float8 / v_seconds * c_parts)
+            = floor(extract(epoch from v_moment)::float8 / v_seconds * c_parts)
+    then
+        v_moments[v_last] := greatest(v_moments[v_last], v_moment);
+        v_counts[v_last] := v_counts[v_last] + _jobs_spend.starts;
+    else
+        v_moments := v_moments || v_moment;
+        v_counts := v_counts || _jobs_spend.starts;
+    end if;
+    insert into jobs_starts as s (queue, group_key, moments, counts, counts_until)
+    values (_jobs_spend.queue, _jobs_spend.group_key, v_moments, v_counts,
+            _jobs_after(v_moment, period))
+    on conflict (queue, group_key) do update
+    set moments = excluded.moments,
+        counts = excluded.counts,
+        counts_until = excluded.counts_until;
+end
+$$;
+
+comment on function _jobs_spend is
+    'internal: notes that so many jobs of a queue (group_key empty) or a group start now';
+
+-- functions/limits/_jobs_starts_room.sql
+-- The rule: at most `allowed` starts in any window as long as the period, wherever it begins. A token
+-- bucket of n tokens would allow 2n - 1 in one period.
+create or replace function _jobs_starts_room(
+    moments timestamptz[],
+    counts int[],
+    allowed int,
+    period interval,
+    at timestamptz
+) returns int
+language sql immutable
+set search_path from current
+as $$
+select greatest(allowed - coalesce(sum(s.starts), 0), 0)::int
+from unnest(moments, counts) s(moment, starts)
+where s.moment > _jobs_after(at, -period)
+$$;
+
+comment on function _jobs_starts_room is
+    'internal: how many more may start at that moment, given the starts before';
+
+-- functions/limits/_jobs_turn_types.sql
+-- Goes from type to type by one index probe each.
+create or replace function _jobs_turn_types(queue text) returns text[]
+language sql stable
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+with recursive present(job_type) as (
+    (
+        select t.job_type from jobs_turns t
+        where t.queue = _jobs_turn_types.queue
+        order by t.queue, t.job_type, t.turn_at
+        limit 1
+    )
+    union all
+    select n.job_type
+    from present p
+    cross join lateral (
+        select t.job_type from jobs_turns t
+        where t.queue = _jobs_turn_types.queue and t.job_type > p.job_type
+        order by t.queue, t.job_type, t.turn_at
+        limit 1
+    ) n
+)
+select coalesce(array_agg(p.job_type), '{}') from present p
+$$;
+
+comment on function _jobs_turn_types is 'internal: the types for which a queue has turns';
 
 -- functions/lease: how long a job stays held, and how it is taken back
 -- functions/lease/jobs_heartbeat.sql
@@ -3186,7 +4242,7 @@ comment on function _jobs_signal is
     'internal: tells the workers of a queue, on commit, that jobs are claimable from run_at on';
 
 -- functions/workers/_jobs_signal_jobs.sql
--- Reads the jobs by their ids before it looks at the status, because a planner without statistics
+-- For jobs that have just become pending, or ended. Reads the jobs by their ids before it looks at the status, because a planner without statistics
 -- may prefer an index of pending jobs, and would read all of it.
 create or replace function _jobs_signal_jobs(job_ids bigint[]) returns void
 language plpgsql volatile
@@ -3197,14 +4253,20 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 begin
-    perform _jobs_signal(n.queue, n.run_at, n.levels, n.jobs, n.job_types)
+    if exists (select from jobs_queues q where q.ends_free_places) then
+        perform _jobs_free_places(job_ids);
+    end if;
+    perform _jobs_signal(n.queue, n.run_at, n.levels, n.jobs, n.job_types),
+        case when n.in_groups is not null then _jobs_insert_turns(n.in_groups) end
     from (
         with named as materialized (
-            select j.queue, j.run_at, j.priority, j.job_type, j.status from jobs j
+            select j.id, j.queue, j.group_key, j.run_at, j.priority, j.job_type, j.status
+            from jobs j
             where j.id = any (job_ids)
         )
         select j.queue, min(j.run_at) as run_at, bit_or(1 << j.priority + 9) as levels,
-            count(*) as jobs, array_agg(distinct j.job_type) as job_types
+            count(*) as jobs, array_agg(distinct j.job_type) as job_types,
+            array_agg(j.id) filter (where j.group_key is not null) as in_groups
         from named j
         where j.status = 'pending'
         group by j.queue
@@ -3213,7 +4275,8 @@ end
 $$;
 
 comment on function _jobs_signal_jobs is
-    'internal: signals those of these jobs that are pending, once per queue';
+    'internal: signals those of these jobs that are pending, once per queue, and gives their groups'
+    ' turns';
 
 -- functions/workers/_jobs_worker_help.sql
 -- A worker calls this when a claim has filled all its slots, so that due jobs may be left, and when
@@ -4584,6 +5647,10 @@ begin
             finished_at = clock_timestamp()
         where j.id = job_id
         returning j.*;
+        -- A job that waited for its retry may have held back its group.
+        if exists (select from jobs_queues q where q.ends_free_places) then
+            perform _jobs_free_places(array[job_id]);
+        end if;
     elsif v_job.status = 'processing' then
         return query
         update jobs j
@@ -4684,7 +5751,7 @@ declare
         '_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_ids_behind,jobs_list,'
         '_jobs_objects_of_strangers,jobs_queues,_jobs_rates,jobs_schedule_list,jobs_schedule_preview,'
         '_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_workers}';
-    c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_pause,'
+    c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_limit,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retry,jobs_retry_many,jobs_schedule,jobs_schedule_pause,'
         'jobs_schedule_resume,jobs_schedule_run,jobs_schedules,_jobs_schedules_declare,'
         '_jobs_schedules_diff,jobs_schedules_fire,jobs_unschedule}';
@@ -5229,13 +6296,14 @@ declare
     v_type text;
 begin
     with recursive present(queue, place) as (
-        (select j.queue, 1 from jobs j where j.status = 'pending'
+        (select j.queue, 1 from jobs j where j.status = 'pending' and j.group_key is null
          order by j.queue, j.priority, j.job_type, j.run_at, j.id limit 1)
         union all
         select n.queue, p.place + 1
         from present p
         cross join lateral (
-            select j.queue from jobs j where j.status = 'pending' and j.queue > p.queue
+            select j.queue from jobs j where j.status = 'pending' and j.group_key is null
+                and j.queue > p.queue
             order by j.queue, j.priority, j.job_type, j.run_at, j.id limit 1
         ) n
         where p.place <= max_groups
@@ -5246,7 +6314,7 @@ begin
     for v_place, v_queue, v_priority, v_type, v_ranges in
         -- In each queue one range more than the share, to see whether there are more.
         with recursive present(place, queue, priority, job_type, range) as (
-            (select 1, j.queue, j.priority, j.job_type, 1 from jobs j where j.status = 'pending'
+            (select 1, j.queue, j.priority, j.job_type, 1 from jobs j where j.status = 'pending' and j.group_key is null
              order by j.queue, j.priority, j.job_type, j.run_at, j.id limit 1)
             union all
             select p.place + (n.queue > p.queue)::int, n.queue, n.priority, n.job_type,
@@ -5254,7 +6322,7 @@ begin
             from present p
             cross join lateral (
                 select j.queue, j.priority, j.job_type from jobs j
-                where j.status = 'pending' and (j.queue, j.priority, j.job_type)
+                where j.status = 'pending' and j.group_key is null and (j.queue, j.priority, j.job_type)
                     > (p.queue, case when p.range > v_share then 99 else p.priority end, p.job_type)
                 order by j.queue, j.priority, j.job_type, j.run_at, j.id limit 1
             ) n
@@ -5272,7 +6340,7 @@ begin
             select count(*), min(c.run_at) into due, oldest
             from (
                 select j.run_at from jobs j
-                where j.status = 'pending' and j.queue = v_queue
+                where j.status = 'pending' and j.group_key is null and j.queue = v_queue
                     and j.priority = v_priority and j.job_type = v_type and j.run_at <= v_now
                 order by j.run_at, j.id
                 limit v_limit + 1
@@ -5284,7 +6352,7 @@ begin
                 into later, retrying
                 from (
                     select j.retry_count, j.crash_count from jobs j
-                    where j.status = 'pending' and j.queue = v_queue
+                    where j.status = 'pending' and j.group_key is null and j.queue = v_queue
                         and j.priority = v_priority and j.job_type = v_type and j.run_at > v_now
                     order by j.run_at, j.id
                     limit v_limit + 1
@@ -5297,7 +6365,7 @@ begin
             v_limit := c_min_rows;
             v_last_queue := v_queue;
             if v_place > max_groups then
-                v_last_queue := (select j.queue from jobs j where j.status = 'pending'
+                v_last_queue := (select j.queue from jobs j where j.status = 'pending' and j.group_key is null
                                  order by j.queue desc limit 1);
             end if;
             queue := case when v_queue = v_last_queue then v_queue end;
@@ -5308,7 +6376,7 @@ begin
             into due, oldest, later, retrying, due_capped
             from (
                 select j.run_at from jobs j
-                where j.status = 'pending' and j.queue between v_queue and v_last_queue
+                where j.status = 'pending' and j.group_key is null and j.queue between v_queue and v_last_queue
                 order by j.queue, j.priority, j.job_type, j.run_at, j.id
                 limit v_limit + 1
             ) c;
@@ -5592,11 +6660,11 @@ begin
     while v_left > 0 loop
         v_level := (
             select j.priority from jobs j
-            where j.status = 'pending' and j.queue = v_queue and j.priority < v_level
+            where j.status = 'pending' and j.group_key is null and j.queue = v_queue and j.priority < v_level
             order by j.priority desc limit 1);
         if v_level is null then
             v_queue := case when queues is null then (
-                    select j.queue from jobs j where j.status = 'pending' and j.queue > v_queue
+                    select j.queue from jobs j where j.status = 'pending' and j.group_key is null and j.queue > v_queue
                     order by j.queue limit 1)
                 else (
                     select min(q.queue) from unnest(queues) q(queue)
@@ -5617,7 +6685,7 @@ begin
         from unnest(coalesce(v_types, _jobs_types_present(v_queue, v_level))) t(job_type)
         cross join lateral (
             select j.id, j.run_at from jobs j
-            where j.status = 'pending'
+            where j.status = 'pending' and j.group_key is null
                 and j.queue = v_queue
                 and j.priority = v_level
                 and j.job_type = t.job_type
@@ -5843,7 +6911,7 @@ with expected(index_name) as (
     values ('jobs_id_is_the_key'), ('ix_jobs_claim'), ('ix_jobs_crashed'), ('ix_jobs_unique_key'),
         ('ix_jobs_job_type'), ('ix_jobs_status'), ('ix_jobs_status_type'),
         ('ix_jobs_reference_id'), ('ix_jobs_reference_type'), ('ix_jobs_reference'),
-        ('ix_jobs_reference_key')
+        ('ix_jobs_reference_key'), ('ix_jobs_group')
 ), broken as (
     select string_agg(e.index_name || case when i.indexrelid is null then ' (missing)'
                           else ' (invalid)' end, ', ' order by e.index_name) as names,

@@ -30,7 +30,8 @@ OBSERVER = {
     "jobs_schedule_preview",
 }
 ADMIN = OBSERVER | {
-    "jobs_cancel", "jobs_cleanup", "jobs_pause", "jobs_recover", "jobs_resume", "jobs_retry",
+    "jobs_cancel", "jobs_cleanup", "jobs_limit", "jobs_pause", "jobs_recover", "jobs_resume",
+    "jobs_retry",
     "jobs_retry_many", "jobs_schedule", "jobs_schedule_pause", "jobs_schedule_resume",
     "jobs_schedule_run", "jobs_schedules_fire", "jobs_unschedule", "_jobs_schedules_declare",
     "_jobs_schedules_diff",
@@ -54,7 +55,7 @@ DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER) | {
 
 # PostgreSQL cannot inline a function that has settings. It bound the names in these bodies when the
 # functions were made, so no search_path can change them.
-INLINED = {"_jobs_after", "_jobs_is_locked", "_jobs_is_suspect", "_jobs_utc_offset"}
+INLINED = {"_jobs_after", "_jobs_is_locked", "_jobs_is_suspect", "_jobs_rank", "_jobs_utc_offset"}
 # Looks at a schema that may hold traps.
 ONLY_POSTGRESQL = "_jobs_objects_of_strangers"
 

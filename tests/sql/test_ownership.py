@@ -19,7 +19,8 @@ TRAPS = {
         language sql as 'select 1'""",
     "view public.jobs_stats": """create view jobs_stats as
         select ''::text as queue, ''::text as job_type, ''::text as status""",
-    "table public.jobs_queues": "create table jobs_queues (queue text, paused_at timestamptz)",
+    "table public.jobs_queues": "create table jobs_queues (queue text, paused_at timestamptz,"
+        " max_running int, has_groups boolean)",
     "table public.pgjobs_migrations": "create table pgjobs_migrations (migration_id text)",
 }
 

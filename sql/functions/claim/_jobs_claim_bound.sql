@@ -22,6 +22,7 @@ with head as materialized (
         select j.run_at, j.id, row_number() over (order by j.run_at, j.id) as place
         from jobs j
         where j.status = 'pending'
+            and j.group_key is null
             and j.queue = _jobs_claim_bound.queue
             and j.priority = _jobs_claim_bound.priority
             and j.job_type = t.job_type

@@ -15,7 +15,7 @@ set jit = off
 as $$
 select array(
     select j.id from jobs j
-    where j.status = 'pending' and j.crash_count > 0
+    where j.status = 'pending' and j.crash_count > 0 and j.group_key is null
         and j.queue = _jobs_lock_crashed.queue
         and j.priority = _jobs_lock_crashed.priority
         and j.run_at <= due

@@ -21,6 +21,7 @@ begin
     return array(
         select j.id from jobs j
         where j.status = 'pending'
+            and j.group_key is null
             and j.queue = _jobs_lock_suspect.queue
             and j.run_at <= due
             and (job_types is null or j.job_type = any (job_types))

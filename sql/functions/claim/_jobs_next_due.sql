@@ -28,38 +28,59 @@ declare
     v_level int;
     v_floor timestamptz;
     v_before timestamptz := before;
+    v_gate text;
+    v_floors jsonb;
+    v_opens_at timestamptz;
+    v_queue_due timestamptz;
     v_due timestamptz;
 begin
     foreach v_queue in array array(select distinct unnest(queues)) loop
-        continue when exists (select from jobs_queues q
-                              where q.queue = v_queue and q.paused_at is not null);
+        v_gate := (select case when q.paused_at is not null then 'paused'
+                               when q.has_groups or q.max_running is not null
+                                   or q.rate_count is not null then 'limited' end
+                   from jobs_queues q where q.queue = v_queue);
+        continue when v_gate = 'paused';
+        v_floors := floors;
+        v_queue_due := null;
+        if v_gate = 'limited' then
+            -- Infinity where the queue is full: the end of one of its jobs wakes the workers. Null
+            -- without a limit. Floors may be too high where a look passed over due jobs.
+            v_opens_at := _jobs_queue_opens_at(v_queue);
+            continue when v_opens_at >= v_before;
+            v_floors := case when v_opens_at is null then floors end;
+            v_queue_due := _jobs_next_turn(v_queue, v_wanted_types);
+        end if;
         v_level := 10;
         loop
-            v_level := _jobs_next_level(v_queue, v_level, floors);
+            v_level := _jobs_next_level(v_queue, v_level, v_floors);
             exit when v_level is null;
             v_floor := least(v_from, coalesce(
-                (floors -> v_queue ->> v_level::text)::timestamptz, '-infinity'));
+                (v_floors -> v_queue ->> v_level::text)::timestamptz, '-infinity'));
             v_types := coalesce(
-                v_wanted_types, _jobs_types_present(v_queue, v_level, v_before));
-            v_due := least(v_due, (
+                v_wanted_types,
+                _jobs_types_present(v_queue, v_level, least(v_before, v_queue_due)));
+            v_queue_due := least(v_queue_due, (
                 select min(first.run_at)
                 from unnest(v_types) t(job_type)
                 cross join lateral (
                     select j.run_at from jobs j
                     where j.status = 'pending'
+                        and j.group_key is null
                         and j.queue = v_queue
                         and j.priority = v_level
                         and j.job_type = t.job_type
                         and j.run_at >= v_floor
-                        and j.run_at < v_before
+                        and j.run_at < least(v_before, v_queue_due)
                         -- A due job that was lost may wait for the end of another one, not for a
                         -- time.
                         and (j.crash_count = 0 or j.run_at > clock_timestamp())
                     order by j.run_at
                     limit 1
                 ) first));
-            v_before := least(v_before, v_due);
         end loop;
+        v_due := least(v_due, greatest(v_queue_due, case when v_queue_due is not null
+            then v_opens_at end));
+        v_before := least(v_before, v_due);
     end loop;
     return v_due;
 end

@@ -18,7 +18,7 @@ begin
     end if;
     return coalesce(
         (select j.priority from jobs j
-         where j.status = 'pending' and j.queue = _jobs_next_level.queue
+         where j.status = 'pending' and j.group_key is null and j.queue = _jobs_next_level.queue
              and j.priority < below and j.priority > coalesce(v_highest_floor, -10)
          order by j.priority desc limit 1),
         v_highest_floor);

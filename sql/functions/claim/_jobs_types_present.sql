@@ -17,7 +17,8 @@ as $$
 with recursive present(job_type, run_at) as (
     (
         select j.job_type, j.run_at from jobs j
-        where j.status = 'pending' and j.queue = _jobs_types_present.queue
+        where j.status = 'pending' and j.group_key is null
+            and j.queue = _jobs_types_present.queue
             and j.priority = _jobs_types_present.priority
         order by j.job_type, j.run_at, j.id
         limit 1
@@ -27,7 +28,8 @@ with recursive present(job_type, run_at) as (
     from present p
     cross join lateral (
         select j.job_type, j.run_at from jobs j
-        where j.status = 'pending' and j.queue = _jobs_types_present.queue
+        where j.status = 'pending' and j.group_key is null
+            and j.queue = _jobs_types_present.queue
             and j.priority = _jobs_types_present.priority and j.job_type > p.job_type
         order by j.job_type, j.run_at, j.id
         limit 1

@@ -47,7 +47,12 @@ declare
     v_left int := coalesce(max_jobs, 1);
     v_visited text[] := '{}';
     v_queue text;
-    v_is_paused boolean;
+    v_gate text;
+    v_settings jobs_queues;
+    v_floors jsonb;
+    v_room int;
+    v_for_others int;
+    v_for_groups int;
     v_has_crashed_jobs boolean;
     v_first bigint[];
     v_crashed bigint[];
@@ -70,13 +75,40 @@ begin
     foreach v_queue in array coalesce(queues, '{default}') loop
         exit when v_left = 0;
         continue when v_queue = any (v_visited);
-        select exists (select from jobs_queues q
-                       where q.queue = v_queue and q.paused_at is not null),
+        select (select case when q.paused_at is not null then 'paused'
+                            when q.has_groups or q.max_running is not null
+                                or q.rate_count is not null then 'limited' end
+                from jobs_queues q where q.queue = v_queue),
             exists (select from jobs j
                     where j.status = 'pending' and j.crash_count > 0 and j.queue = v_queue)
-        into v_is_paused, v_has_crashed_jobs;
-        continue when v_is_paused;
+        into v_gate, v_has_crashed_jobs;
+        continue when v_gate = 'paused';
         v_visited := v_visited || v_queue;
+        v_floors := floors;
+        v_for_others := 0;
+        v_for_groups := 0;
+        if v_gate = 'limited' then
+            select q.* into v_settings from jobs_queues q where q.queue = v_queue;
+            v_room := v_left;
+            if num_nonnulls(v_settings.max_running, v_settings.rate_count) > 0 then
+                v_room := _jobs_queue_room(v_settings, v_left);
+                continue when v_room = 0;
+                -- A look for due jobs passes over a full queue, so that its floors may be too high.
+                v_floors := null;
+            end if;
+            v_for_others := v_left - v_room;
+            v_left := v_room;
+            if v_settings.has_groups then
+                v_for_groups := _jobs_share_of_groups(v_queue, v_wanted_types, v_left, v_now);
+                return query
+                select c.* from _jobs_claim_groups(worker, v_settings, v_for_groups, v_lease_until,
+                                                   v_wanted_types, suspects) c;
+                get diagnostics v_count = row_count;
+                v_left := v_left - v_count;
+                -- What groups have left over is for jobs without a group, and the other way round.
+                v_for_groups := case when v_count = v_for_groups then v_left else 0 end;
+            end if;
+        end if;
         -- What comes first: the suspect, in the first level's statement; then in each level the jobs
         -- that were lost. They are read by an index of their own, without floors.
         v_first := case when v_has_crashed_jobs and suspects
@@ -87,10 +119,10 @@ begin
 
         v_level := 10;
         while v_left > 0 or v_first <> '{}' loop
-            v_level := _jobs_next_level(v_queue, v_level, floors);
+            v_level := _jobs_next_level(v_queue, v_level, v_floors);
             exit when v_level is null;
             v_after_run_at := least(v_now - interval '0.2 seconds', coalesce(
-                (floors -> v_queue ->> v_level::text)::timestamptz, '-infinity'));
+                (v_floors -> v_queue ->> v_level::text)::timestamptz, '-infinity'));
             v_after_id := 0;
             v_types := coalesce(v_wanted_types, _jobs_types_present(v_queue, v_level, v_now));
             if v_takes_crashed then
@@ -104,6 +136,7 @@ begin
                     cross join lateral (
                         select from jobs j
                         where j.status = 'pending'
+                            and j.group_key is null
                             and j.queue = v_queue
                             and j.priority = v_level
                             and j.job_type = t.job_type
@@ -142,6 +175,7 @@ begin
                             select j.id
                             from jobs j
                             where j.status = 'pending'
+                                and j.group_key is null
                                 and j.queue = v_queue
                                 and j.priority = v_level
                                 and j.job_type = t.job_type
@@ -168,7 +202,23 @@ begin
                 v_chunk := least(v_chunk * 2, 1000);
             end loop;
         end loop;
+        if v_gate = 'limited' then
+            if v_left > 0 and v_for_groups > 0 then
+                return query
+                select c.* from _jobs_claim_groups(worker, v_settings, v_left, v_lease_until,
+                                                   v_wanted_types, suspects) c;
+                get diagnostics v_count = row_count;
+                v_left := v_left - v_count;
+            end if;
+            if v_settings.rate_count is not null and v_left < v_room then
+                perform _jobs_spend(v_queue, '', v_room - v_left, v_settings.rate_period);
+            end if;
+            v_left := v_left + v_for_others;
+        end if;
     end loop;
+    if v_left = max_jobs and v_gate is null then
+        perform _jobs_flag_groups(v_visited);
+    end if;
 end
 $$;
 

@@ -20,7 +20,10 @@ begin
         from added a
         where a.status = 'pending'
         group by a.queue
-        having max(a.run_at) > clock_timestamp()
+        -- The turns of groups first, whether a signal follows or not.
+        having case when count(a.group_key) > 0 then not _jobs_insert_turns(
+                array_agg(a.id) filter (where a.group_key is not null)) end
+            or max(a.run_at) > clock_timestamp()
             or min(a.run_at) < clock_timestamp() - interval '0.2 seconds'
             -- First by the queue's two places (_jobs_worker_mode): there may be many workers.
             or not (_jobs_is_locked(hashtextextended('polling 1 ' || a.queue, tg_relid::bigint))

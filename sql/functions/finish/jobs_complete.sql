@@ -13,6 +13,9 @@ set jit = off
 as $$
 begin
     perform _jobs_lock_fenced(job_id, worker, attempt);
+    if exists (select from jobs_queues q where q.ends_free_places) then
+        perform _jobs_free_places(array[job_id]);
+    end if;
     return query
     update jobs j
     set status = 'completed',

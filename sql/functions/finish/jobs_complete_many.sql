@@ -25,15 +25,20 @@ declare
     v_ids bigint[];
     v_attempts int[];
     v_results jsonb[];
+    v_frees_places boolean;
 begin
     perform _jobs_check_batch(worker, job_ids, attempts, array[cardinality(results)]);
-    select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result)
-    into v_ids, v_attempts, v_results
+    select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result),
+        exists (select from jobs_queues q where q.ends_free_places)
+    into v_ids, v_attempts, v_results, v_frees_places
     from (
         select u.job_id, u.attempt, u.result
         from unnest(job_ids, attempts, results) u(job_id, attempt, result)
         order by u.job_id, u.attempt
     ) u;
+    if v_frees_places then
+        perform _jobs_free_places(v_ids);
+    end if;
     if keep is false then
         return query
         delete from jobs j

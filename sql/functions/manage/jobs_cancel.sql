@@ -31,6 +31,10 @@ begin
             finished_at = clock_timestamp()
         where j.id = job_id
         returning j.*;
+        -- A job that waited for its retry may have held back its group.
+        if exists (select from jobs_queues q where q.ends_free_places) then
+            perform _jobs_free_places(array[job_id]);
+        end if;
     elsif v_job.status = 'processing' then
         return query
         update jobs j

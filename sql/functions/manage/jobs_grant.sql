@@ -19,7 +19,7 @@ declare
         '_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_ids_behind,jobs_list,'
         '_jobs_objects_of_strangers,jobs_queues,_jobs_rates,jobs_schedule_list,jobs_schedule_preview,'
         '_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_workers}';
-    c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_pause,'
+    c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_limit,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retry,jobs_retry_many,jobs_schedule,jobs_schedule_pause,'
         'jobs_schedule_resume,jobs_schedule_run,jobs_schedules,_jobs_schedules_declare,'
         '_jobs_schedules_diff,jobs_schedules_fire,jobs_unschedule}';

@@ -36,13 +36,14 @@ declare
     v_type text;
 begin
     with recursive present(queue, place) as (
-        (select j.queue, 1 from jobs j where j.status = 'pending'
+        (select j.queue, 1 from jobs j where j.status = 'pending' and j.group_key is null
          order by j.queue, j.priority, j.job_type, j.run_at, j.id limit 1)
         union all
         select n.queue, p.place + 1
         from present p
         cross join lateral (
-            select j.queue from jobs j where j.status = 'pending' and j.queue > p.queue
+            select j.queue from jobs j where j.status = 'pending' and j.group_key is null
+                and j.queue > p.queue
             order by j.queue, j.priority, j.job_type, j.run_at, j.id limit 1
         ) n
         where p.place <= max_groups
@@ -53,7 +54,7 @@ begin
     for v_place, v_queue, v_priority, v_type, v_ranges in
         -- In each queue one range more than the share, to see whether there are more.
         with recursive present(place, queue, priority, job_type, range) as (
-            (select 1, j.queue, j.priority, j.job_type, 1 from jobs j where j.status = 'pending'
+            (select 1, j.queue, j.priority, j.job_type, 1 from jobs j where j.status = 'pending' and j.group_key is null
              order by j.queue, j.priority, j.job_type, j.run_at, j.id limit 1)
             union all
             select p.place + (n.queue > p.queue)::int, n.queue, n.priority, n.job_type,
@@ -61,7 +62,7 @@ begin
             from present p
             cross join lateral (
                 select j.queue, j.priority, j.job_type from jobs j
-                where j.status = 'pending' and (j.queue, j.priority, j.job_type)
+                where j.status = 'pending' and j.group_key is null and (j.queue, j.priority, j.job_type)
                     > (p.queue, case when p.range > v_share then 99 else p.priority end, p.job_type)
                 order by j.queue, j.priority, j.job_type, j.run_at, j.id limit 1
             ) n
@@ -79,7 +80,7 @@ begin
             select count(*), min(c.run_at) into due, oldest
             from (
                 select j.run_at from jobs j
-                where j.status = 'pending' and j.queue = v_queue
+                where j.status = 'pending' and j.group_key is null and j.queue = v_queue
                     and j.priority = v_priority and j.job_type = v_type and j.run_at <= v_now
                 order by j.run_at, j.id
                 limit v_limit + 1
@@ -91,7 +92,7 @@ begin
                 into later, retrying
                 from (
                     select j.retry_count, j.crash_count from jobs j
-                    where j.status = 'pending' and j.queue = v_queue
+                    where j.status = 'pending' and j.group_key is null and j.queue = v_queue
                         and j.priority = v_priority and j.job_type = v_type and j.run_at > v_now
                     order by j.run_at, j.id
                     limit v_limit + 1
@@ -104,7 +105,7 @@ begin
             v_limit := c_min_rows;
             v_last_queue := v_queue;
             if v_place > max_groups then
-                v_last_queue := (select j.queue from jobs j where j.status = 'pending'
+                v_last_queue := (select j.queue from jobs j where j.status = 'pending' and j.group_key is null
                                  order by j.queue desc limit 1);
             end if;
             queue := case when v_queue = v_last_queue then v_queue end;
@@ -115,7 +116,7 @@ begin
             into due, oldest, later, retrying, due_capped
             from (
                 select j.run_at from jobs j
-                where j.status = 'pending' and j.queue between v_queue and v_last_queue
+                where j.status = 'pending' and j.group_key is null and j.queue between v_queue and v_last_queue
                 order by j.queue, j.priority, j.job_type, j.run_at, j.id
                 limit v_limit + 1
             ) c;

@@ -31,11 +31,11 @@ begin
     while v_left > 0 loop
         v_level := (
             select j.priority from jobs j
-            where j.status = 'pending' and j.queue = v_queue and j.priority < v_level
+            where j.status = 'pending' and j.group_key is null and j.queue = v_queue and j.priority < v_level
             order by j.priority desc limit 1);
         if v_level is null then
             v_queue := case when queues is null then (
-                    select j.queue from jobs j where j.status = 'pending' and j.queue > v_queue
+                    select j.queue from jobs j where j.status = 'pending' and j.group_key is null and j.queue > v_queue
                     order by j.queue limit 1)
                 else (
                     select min(q.queue) from unnest(queues) q(queue)
@@ -56,7 +56,7 @@ begin
         from unnest(coalesce(v_types, _jobs_types_present(v_queue, v_level))) t(job_type)
         cross join lateral (
             select j.id, j.run_at from jobs j
-            where j.status = 'pending'
+            where j.status = 'pending' and j.group_key is null
                 and j.queue = v_queue
                 and j.priority = v_level
                 and j.job_type = t.job_type

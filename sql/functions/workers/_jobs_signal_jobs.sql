@@ -1,4 +1,4 @@
--- Reads the jobs by their ids before it looks at the status, because a planner without statistics
+-- For jobs that have just become pending, or ended. Reads the jobs by their ids before it looks at the status, because a planner without statistics
 -- may prefer an index of pending jobs, and would read all of it.
 create or replace function _jobs_signal_jobs(job_ids bigint[]) returns void
 language plpgsql volatile
@@ -9,14 +9,20 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 begin
-    perform _jobs_signal(n.queue, n.run_at, n.levels, n.jobs, n.job_types)
+    if exists (select from jobs_queues q where q.ends_free_places) then
+        perform _jobs_free_places(job_ids);
+    end if;
+    perform _jobs_signal(n.queue, n.run_at, n.levels, n.jobs, n.job_types),
+        case when n.in_groups is not null then _jobs_insert_turns(n.in_groups) end
     from (
         with named as materialized (
-            select j.queue, j.run_at, j.priority, j.job_type, j.status from jobs j
+            select j.id, j.queue, j.group_key, j.run_at, j.priority, j.job_type, j.status
+            from jobs j
             where j.id = any (job_ids)
         )
         select j.queue, min(j.run_at) as run_at, bit_or(1 << j.priority + 9) as levels,
-            count(*) as jobs, array_agg(distinct j.job_type) as job_types
+            count(*) as jobs, array_agg(distinct j.job_type) as job_types,
+            array_agg(j.id) filter (where j.group_key is not null) as in_groups
         from named j
         where j.status = 'pending'
         group by j.queue
@@ -25,4 +31,5 @@ end
 $$;
 
 comment on function _jobs_signal_jobs is
-    'internal: signals those of these jobs that are pending, once per queue';
+    'internal: signals those of these jobs that are pending, once per queue, and gives their groups'
+    ' turns';
