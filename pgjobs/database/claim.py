@@ -22,12 +22,14 @@ class Claim(Statements):
         job_types: Sequence[str] | None = None,
         floors: str | None = None,
         suspects: bool = True,
+        free: int | None = None,
     ) -> Sequence[Row]:
         """Claims due jobs for this worker; returns rows with the columns of ``CLAIM_COLUMNS``."""
         return await self._rows(
             f"""select {CLAIM_COLUMNS} from {{schema}}.jobs_claim(
-            $1::text, $2::text[], $3::int, $4::interval, $5::text[], $6::text::jsonb, $7)""",
-            worker, queues, max_jobs, lease, job_types, floors, suspects,
+            $1::text, $2::text[], $3::int, $4::interval, $5::text[], $6::text::jsonb, $7,
+            $8::int)""",
+            worker, queues, max_jobs, lease, job_types, floors, suspects, free,
         )
 
     async def claim_unread(

@@ -58,7 +58,7 @@ class Claimer:
         self._lost_backend: int | None = None
         self._unsettled_until: float | None = None
         self._stopping = False
-        self.was_full = False  # whether the last claim gave all that it asked for
+        self.was_full = False  # whether the last claim filled the slots
         # Whether the last claim passed over plain functions, for want of a thread.
         self.left_out_plain = False
 
@@ -95,13 +95,14 @@ class Claimer:
 
     async def _claim(self, room: int) -> Sequence[Row]:
         count, types = self._wanted(room)
+        free = self._held.free_slots
         lowered = self.floors.lowered
         clock = asyncio.get_running_loop().time
         sent_at = clock()
         try:
             rows = await self._database.claim(
                 self._worker, self._queues, count, self._lease, types,
-                self.floors.for_claim(), suspects=self._held.has_free_slot,
+                self.floors.for_claim(), suspects=free > 0, free=free,
             )
         except asyncpg.QueryCanceledError:
             self._answer_too_slow(count)
@@ -127,8 +128,9 @@ class Claimer:
             self._link.answered_within(clock() - sent_at)
         if not self.left_out_plain:
             self.floors.claimed(rows, lowered)
-        self.was_full = len(rows) == count
-        if self.was_full and count < room:
+        # A queue with limits gives no more than can begin at once.
+        self.was_full = len(rows) >= min(count, free)
+        if len(rows) == count < room:
             self._wake.set()
         return rows
 

@@ -79,6 +79,11 @@ class Held:
         return self._running
 
     @property
+    def free_slots(self) -> int:
+        """How many claimed jobs could begin at once."""
+        return max(0, self._slots - self._running - len(self._ahead))
+
+    @property
     def has_free_slot(self) -> bool:
         """Whether a claimed job could begin at once."""
         return self._running < self._slots

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 
-from pgjobs.worker.claimer import RETRY_LOCKED_AFTER_S, Claimer
+from pgjobs.worker.claimer import Claimer
 from pgjobs.worker.held import Held
 from pgjobs.worker.listener import HELP_EVERY_S, Listener
 from pgjobs.worker.mode import Mode
@@ -16,6 +16,9 @@ MAX_UNHEARD_INTERVAL_S = 0.1  # while the worker is in no mode, for want of a LI
 FORGET_FLOORS_EVERY_S = 1.0  # likewise
 LISTEN_AFTER_IDLE_S = 0.1
 FULL_AFTER_S = 0.1
+# After a claim that passed over due jobs: their rows, or their groups, are locked.
+RETRY_PASSED_OVER_AFTER_S = 0.005
+MAX_RETRY_PASSED_OVER_AFTER_S = 0.1
 MAX_THREAD_PAUSE_S = 0.5  # between claims while no thread is free
 
 # From about 200 jobs per second on, polling costs less than NOTIFY. The bound must not be much
@@ -36,10 +39,13 @@ class Waiting:
         self._rate = Rate()
         self._forgot_floors_at = 0.0
         self._thread_pause_s = HELP_EVERY_S
+        self._passed_over_pause_s = RETRY_PASSED_OVER_AFTER_S
 
     async def after_claim(self, found: int) -> None:
         """Waits after a claim that found this many jobs."""
         self._rate.count(found)
+        if found:
+            self._passed_over_pause_s = RETRY_PASSED_OVER_AFTER_S
         if self._claimer.left_out_plain:
             await self._for_a_thread()
             return
@@ -85,10 +91,12 @@ class Waiting:
     async def _for_a_signal(self) -> None:
         # Let the jobs that were just claimed begin before the database is asked.
         await asyncio.sleep(0)
-        pause_s = RETRY_LOCKED_AFTER_S  # the claim has passed over a due job: its row is locked
+        pause_s = self._passed_over_pause_s
         while not self._wake.asks_for_claim:
             self._wake.clear()
             due_in = await self._claimer.look()
+            if due_in == 0 and pause_s:
+                self._passed_over_pause_s = min(2 * pause_s, MAX_RETRY_PASSED_OVER_AFTER_S)
             if not await self._wake.wait(pause_s if due_in == 0 else due_in):
                 return
             pause_s = 0.0

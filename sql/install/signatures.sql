@@ -47,9 +47,9 @@ begin
             queue text, priority integer, job_types text[], due timestamp with time zone,
             after_run_at timestamp with time zone, after_id bigint, chunk integer, wanted integer
         $$),
-        ('_jobs_claim_groups', $$SETOF jobs$$, $$
+        ('_jobs_claim_groups', $$bigint[]$$, $$
             worker text, settings jobs_queues, max_jobs integer,
-            lease_until timestamp with time zone, job_types text[], suspects boolean
+            lease_until timestamp with time zone, job_types text[], takes_crashed boolean
         $$),
         ('_jobs_claimed', $$SETOF jobs$$, $$
             worker text, job_id bigint, attempt integer
@@ -119,9 +119,6 @@ begin
         ('_jobs_gap_end', $$timestamp with time zone$$, $$
             shown timestamp without time zone, timezone text
         $$),
-        ('_jobs_group_levels', $$
-            TABLE(group_key text, job_type text, rank integer, run_at timestamp with time zone)
-        $$, $$queue text, group_keys text[]$$),
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
         ('_jobs_ids_behind', $$text$$, $$$$),
         ('_jobs_insert_turns', $$boolean$$, $$job_ids bigint[]$$),
@@ -298,7 +295,8 @@ begin
         ('jobs_claim', $$SETOF jobs$$, $$
             worker text, queues text[] DEFAULT '{default}'::text[], max_jobs integer DEFAULT 1,
             lease interval DEFAULT '00:01:00'::interval, job_types text[] DEFAULT NULL::text[],
-            floors jsonb DEFAULT NULL::jsonb, suspects boolean DEFAULT true
+            floors jsonb DEFAULT NULL::jsonb, suspects boolean DEFAULT true,
+            free integer DEFAULT NULL::integer
         $$),
         ('jobs_cleanup', $$bigint$$, $$
             older_than interval DEFAULT '7 days'::interval,

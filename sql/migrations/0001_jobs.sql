@@ -212,7 +212,8 @@ create table if not exists jobs_turns (
     queue text collate "C" not null,
     group_key text collate "C" not null,
     job_type text collate "C" not null,
-    turn_at jobs_moment not null
+    turn_at jobs_moment not null,
+    full_since jobs_moment
 ) with (
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_threshold = 1000,
@@ -385,6 +386,8 @@ comment on table jobs_turns is
     'pgjobs: which groups claims look at, and from when on; the functions keep it';
 comment on column jobs_turns.job_type is 'type of a pending job of the group; empty: any';
 comment on column jobs_turns.turn_at is 'not before';
+comment on column jobs_turns.full_since is
+    'since when the group has had as many running jobs as it may; null: there is news';
 comment on table jobs_starts is 'pgjobs: the latest starts where a rate counts them';
 comment on column jobs_starts.group_key is 'empty: the queue itself';
 comment on column jobs_starts.moments is 'when jobs started, the earliest first';

@@ -99,9 +99,9 @@ begin
             queue text, priority integer, job_types text[], due timestamp with time zone,
             after_run_at timestamp with time zone, after_id bigint, chunk integer, wanted integer
         $$),
-        ('_jobs_claim_groups', $$SETOF jobs$$, $$
+        ('_jobs_claim_groups', $$bigint[]$$, $$
             worker text, settings jobs_queues, max_jobs integer,
-            lease_until timestamp with time zone, job_types text[], suspects boolean
+            lease_until timestamp with time zone, job_types text[], takes_crashed boolean
         $$),
         ('_jobs_claimed', $$SETOF jobs$$, $$
             worker text, job_id bigint, attempt integer
@@ -171,9 +171,6 @@ begin
         ('_jobs_gap_end', $$timestamp with time zone$$, $$
             shown timestamp without time zone, timezone text
         $$),
-        ('_jobs_group_levels', $$
-            TABLE(group_key text, job_type text, rank integer, run_at timestamp with time zone)
-        $$, $$queue text, group_keys text[]$$),
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
         ('_jobs_ids_behind', $$text$$, $$$$),
         ('_jobs_insert_turns', $$boolean$$, $$job_ids bigint[]$$),
@@ -350,7 +347,8 @@ begin
         ('jobs_claim', $$SETOF jobs$$, $$
             worker text, queues text[] DEFAULT '{default}'::text[], max_jobs integer DEFAULT 1,
             lease interval DEFAULT '00:01:00'::interval, job_types text[] DEFAULT NULL::text[],
-            floors jsonb DEFAULT NULL::jsonb, suspects boolean DEFAULT true
+            floors jsonb DEFAULT NULL::jsonb, suspects boolean DEFAULT true,
+            free integer DEFAULT NULL::integer
         $$),
         ('jobs_cleanup', $$bigint$$, $$
             older_than interval DEFAULT '7 days'::interval,
@@ -943,7 +941,8 @@ create table if not exists jobs_turns (
     queue text collate "C" not null,
     group_key text collate "C" not null,
     job_type text collate "C" not null,
-    turn_at jobs_moment not null
+    turn_at jobs_moment not null,
+    full_since jobs_moment
 ) with (
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_threshold = 1000,
@@ -1116,6 +1115,8 @@ comment on table jobs_turns is
     'pgjobs: which groups claims look at, and from when on; the functions keep it';
 comment on column jobs_turns.job_type is 'type of a pending job of the group; empty: any';
 comment on column jobs_turns.turn_at is 'not before';
+comment on column jobs_turns.full_since is
+    'since when the group has had as many running jobs as it may; null: there is news';
 comment on table jobs_starts is 'pgjobs: the latest starts where a rate counts them';
 comment on column jobs_starts.group_key is 'empty: the queue itself';
 comment on column jobs_starts.moments is 'when jobs started, the earliest first';
@@ -1699,12 +1700,13 @@ comment on function _jobs_valid_delays is
 -- The settings leave the planner no choice but index scans: on a table without statistics any other
 -- plan (a sequential scan, a bitmap and a sort) costs a thousand times more.
 --
--- floors and suspects are for pgjobs' own worker. floors: {"queue": {"priority": "run_at"}}, a lower
+-- floors, suspects and free are for pgjobs' own worker. floors: {"queue": {"priority": "run_at"}}, a lower
 -- bound of run_at per level, from a worker that knows what it has claimed. While another session
 -- holds an old snapshot, vacuum cannot remove the index entries of claimed jobs, and a claim without
 -- floors walks over all of them. A claim reads from 0.2 s below now at the latest, because a job may
 -- become visible a little after a later one (docs/decisions/0006-floors.md). suspects: false takes
--- no job that was lost before.
+-- no job that was lost before. free: of a queue with limits or groups at most as many jobs, because a
+-- job that waits for a free slot in the worker would hold a place that another one could use.
 create or replace function jobs_claim(
     worker text,
     queues text[] default '{default}',
@@ -1712,7 +1714,8 @@ create or replace function jobs_claim(
     lease interval default '1 minute',
     job_types text[] default null,
     floors jsonb default null,
-    suspects boolean default true
+    suspects boolean default true,
+    free int default null
 ) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
@@ -1739,6 +1742,7 @@ declare
     v_room int;
     v_for_others int;
     v_for_groups int;
+    v_in_groups bigint[];
     v_has_crashed_jobs boolean;
     v_first bigint[];
     v_crashed bigint[];
@@ -1775,9 +1779,11 @@ begin
         v_for_groups := 0;
         if v_gate = 'limited' then
             select q.* into v_settings from jobs_queues q where q.queue = v_queue;
-            v_room := v_left;
+            v_room := least(v_left, case when free is not null
+                then greatest(v_left - coalesce(max_jobs, 1) + free, 0) end);
+            continue when v_room = 0;
             if num_nonnulls(v_settings.max_running, v_settings.rate_count) > 0 then
-                v_room := _jobs_queue_room(v_settings, v_left);
+                v_room := _jobs_queue_room(v_settings, v_room);
                 continue when v_room = 0;
                 -- A look for due jobs passes over a full queue, so that its floors may be too high.
                 v_floors := null;
@@ -1786,13 +1792,16 @@ begin
             v_left := v_room;
             if v_settings.has_groups then
                 v_for_groups := _jobs_share_of_groups(v_queue, v_wanted_types, v_left, v_now);
-                return query
-                select c.* from _jobs_claim_groups(worker, v_settings, v_for_groups, v_lease_until,
-                                                   v_wanted_types, suspects) c;
-                get diagnostics v_count = row_count;
-                v_left := v_left - v_count;
+                v_in_groups := _jobs_claim_groups(worker, v_settings, v_for_groups, v_lease_until,
+                                                  v_wanted_types, v_has_crashed_jobs and suspects);
+                v_left := v_left - cardinality(v_in_groups);
                 -- What groups have left over is for jobs without a group, and the other way round.
-                v_for_groups := case when v_count = v_for_groups then v_left else 0 end;
+                v_for_groups := case when cardinality(v_in_groups) = v_for_groups then v_left
+                    else 0 end;
+                return query
+                select j.* from jobs j
+                where j.id = any (v_in_groups)
+                order by j.attempt = 1, j.priority desc, j.run_at, j.id;
             end if;
         end if;
         -- What comes first: the suspect, in the first level's statement; then in each level the jobs
@@ -1890,11 +1899,13 @@ begin
         end loop;
         if v_gate = 'limited' then
             if v_left > 0 and v_for_groups > 0 then
+                v_in_groups := _jobs_claim_groups(worker, v_settings, v_left, v_lease_until,
+                                                  v_wanted_types, v_has_crashed_jobs and suspects);
+                v_left := v_left - cardinality(v_in_groups);
                 return query
-                select c.* from _jobs_claim_groups(worker, v_settings, v_left, v_lease_until,
-                                                   v_wanted_types, suspects) c;
-                get diagnostics v_count = row_count;
-                v_left := v_left - v_count;
+                select j.* from jobs j
+                where j.id = any (v_in_groups)
+                order by j.attempt = 1, j.priority desc, j.run_at, j.id;
             end if;
             if v_settings.rate_count is not null and v_left < v_room then
                 perform _jobs_spend(v_queue, '', v_room - v_left, v_settings.rate_period);
@@ -3021,24 +3032,31 @@ comment on function _jobs_check_limits is 'internal: raises if a limit is invali
 --
 -- Turns are taken in the order of turn_at, and a group from which jobs were taken gets a new one
 -- behind all that are due: so the groups are served in turn, up to four jobs at a time.
+--
+-- A level is a type and a rank among the pending jobs of a group: a range of ix_jobs_group in the
+-- order of run_at. The second statement goes from level to level by one index probe each, and reads
+-- of each one job more than it may take: that job says when to look at the group again.
 create or replace function _jobs_claim_groups(
     worker text,
     settings jobs_queues,
     max_jobs int,
     lease_until timestamptz,
     job_types text[],
-    suspects boolean
-) returns setof jobs
+    takes_crashed boolean
+) returns bigint[]
 language plpgsql volatile
 set search_path from current
 as $$
 #variable_conflict use_column
 declare
-    c_rounds constant int := 3;
+    c_rounds constant int := 4;
     c_max_groups constant int := 1000;
     c_max_turns constant int := 2000;
-    -- Where an end frees a place, the end inserts a turn: this is for jobs that are changed by hand.
-    c_while_full constant interval := '10 seconds';
+    -- The end that frees a place inserts a turn; but where that end was under way when a worker found
+    -- the group full, no signal may tell the worker. So a full group is looked at again after 0.1 s,
+    -- and then after as long as it has been full.
+    c_while_full constant interval := '0.1 seconds';
+    c_while_full_at_most constant interval := '10 seconds';
     -- Another session has locked a row, or this worker may not take a suspect now.
     c_while_refused constant interval := '0.1 seconds';
     c_locks constant int := 'jobs'::regclass::oid::int;
@@ -3048,27 +3066,34 @@ declare
     v_period constant interval := settings.group_rate_period;
     v_in_order constant boolean := settings.in_order;
     v_per_visit constant int := greatest(least(coalesce(v_limit, 4), 4), 1);
-    v_types text[] := job_types;
+    v_types text[] := coalesce(job_types, _jobs_turn_types(q));
     v_left int := max_jobs;
     v_now timestamptz;
     v_want int := (max_jobs + v_per_visit - 1) / v_per_visit;
     v_seen int;
     v_groups text[];
     v_turns timestamptz[];
-    v_more text[];
+    v_full_since timestamptz[];
     v_share int;
+    -- Of each job that was read: its id, the place of its group in v_groups, and so on.
     v_ids bigint[];
-    v_keys text[];
-    v_locked bigint[];
-    v_taken text[];
+    v_places int[];
+    v_of_types text[];
+    v_ranks int[];
+    v_run_ats timestamptz[];
+    v_frees int[];
+    v_tokens int[];
+    v_chosen bigint[];
+    v_taken bigint[];
+    v_claimed bigint[] := '{}';
     v_foreign text[];
-    v_takes_crashed boolean := suspects and not _jobs_holds_crashed(worker, only_suspects => true);
-    v_takes_suspect boolean := v_takes_crashed
-        and not _jobs_holds_crashed(worker, only_suspects => false);
+    v_takes_suspect boolean := false;
+    v_suspect bigint;
 begin
     perform _jobs_check_isolation();
-    if v_types is null then
-        v_types := _jobs_turn_types(q);
+    if takes_crashed then
+        takes_crashed := not _jobs_holds_crashed(worker, only_suspects => true);
+        v_takes_suspect := takes_crashed and not _jobs_holds_crashed(worker, only_suspects => false);
     end if;
     for v_round in 1..c_rounds loop
         v_now := clock_timestamp();
@@ -3085,178 +3110,194 @@ begin
             order by t.turn_at
             limit v_want
         ), named as (
-            select d.group_key, min(d.turn_at) as turn_at from due d group by d.group_key
+            select d.group_key, min(d.turn_at) as turn_at, count(*) as turns
+            from due d group by d.group_key
         )
         select array_agg(n.group_key order by n.turn_at), array_agg(n.turn_at order by n.turn_at),
-            (select count(*) from due)
+            sum(n.turns)
         into v_groups, v_turns, v_seen
         from named n;
         exit when v_groups is null;
 
-        delete from jobs_turns t
-        where t.ctid = any (array(
-            select d.ctid from unnest(v_groups) g(group_key)
-            cross join lateral (
-                select d.ctid from jobs_turns d
-                where d.queue = q and d.group_key = g.group_key
-                limit c_max_turns
-            ) d
-            limit c_max_turns));
+        with gone as (
+            delete from jobs_turns t
+            where t.ctid = any (array(
+                select d.ctid from unnest(v_groups) g(group_key)
+                cross join lateral (
+                    select d.ctid from jobs_turns d
+                    where d.queue = q and d.group_key = g.group_key
+                    limit c_max_turns
+                ) d
+                limit c_max_turns))
+            returning t.group_key, t.full_since
+        )
+        select array_agg(s.full_since order by s.place) into v_full_since
+        from (
+            select g.place, case when count(*) = count(o.full_since) then min(o.full_since) end
+                as full_since
+            from unnest(v_groups) with ordinality g(group_key, place)
+            left join gone o on o.group_key = g.group_key
+            group by g.place
+        ) s
+        where v_limit is not null;
 
-        v_taken := '{}';
-        v_more := v_groups;
-        while v_left > 0 and v_more <> '{}' loop
-            v_share := (v_left + cardinality(v_more) - 1) / cardinality(v_more);
-            with level as materialized (
-                select l.* from _jobs_group_levels(q, v_more) l
-            ), room as materialized (
-                select g.group_key, g.place, least(
-                    v_share,
-                    v_limit - (select count(*) from (
+        v_share := (v_left + cardinality(v_groups) - 1) / cardinality(v_groups);
+        with recursive visited as materialized (
+            select g.place::int as place, g.group_key,
+                case when v_limit is not null then v_limit - (
+                    select count(*) from (
                         select from jobs r
                         where r.queue = q and r.group_key = g.group_key
                             and r.status = 'processing' and r.finished_at is null
-                        limit v_limit) r),
-                    case when v_rate is not null then coalesce(
-                        (select _jobs_starts_room(s.moments, s.counts, v_rate, v_period, v_now)
-                         from jobs_starts s where s.queue = q and s.group_key = g.group_key),
-                        v_rate) end)::int as jobs
-                from unnest(v_more) with ordinality g(group_key, place)
-            ), first as (
-                select r.group_key, r.place, c.id, c.is_allowed, c.is_suspect, c.is_crashed,
-                    row_number() over (partition by r.group_key order by c.rank, c.run_at, c.id) as n,
-                    r.jobs
-                from room r
-                join level l on l.group_key = r.group_key
-                cross join lateral (
-                    select j.id, j.run_at, l.rank, j.crash_count > 0 as is_crashed,
-                        _jobs_is_suspect(j.crash_count, j.max_retries) as is_suspect,
-                        j.run_at <= v_now and l.job_type = any (v_types) and (
-                            j.crash_count = 0 or v_takes_suspect
-                            or v_takes_crashed
-                                and not _jobs_is_suspect(j.crash_count, j.max_retries)
-                        ) as is_allowed
-                    from jobs j
-                    where j.queue = q and j.group_key = r.group_key and j.status = 'pending'
-                        and j.finished_at is null and j.job_type = l.job_type
-                        and _jobs_rank(j.attempt, j.priority) = l.rank
-                        -- In order, a job that waits for its retry holds back the others.
-                        and (j.run_at <= v_now or v_in_order and l.rank < 10)
-                    order by j.run_at, j.id
-                    limit greatest(r.jobs, 0)
-                ) c
-                where case
-                    when v_in_order then l.rank < 10 or not exists (
-                        select from level b where b.group_key = r.group_key and b.rank < 10)
-                    else l.job_type = any (v_types) end
-            ), allowed as (
-                select f.*, case when v_in_order
-                        then bool_and(f.is_allowed) over (partition by f.group_key order by f.n)
-                        else f.is_allowed end as may_start
-                from first f
-                where f.n <= f.jobs
-            ), chosen as (
-                select a.*,
-                    count(*) filter (where a.is_suspect) over (order by a.n, a.place) as suspects,
-                    bool_or(a.is_suspect) over () as any_suspect
-                from allowed a
-                where a.may_start
-            )
-            select array_agg(c.id), array_agg(c.group_key)
-            into v_ids, v_keys
-            from (
-                select c.id, c.group_key from chosen c
-                -- A suspect comes alone among jobs that were lost before.
-                where not c.is_crashed or not c.any_suspect or c.is_suspect and c.suspects = 1
-                order by c.n, c.place
-                limit v_left
-            ) c;
-            exit when v_ids is null;
-            v_locked := array(
-                select j.id from jobs j
-                where j.id = any (v_ids) and j.status = 'pending'
-                for no key update skip locked);
-            if cardinality(v_locked) < cardinality(v_ids) then
-                select array_agg(c.id), array_agg(c.group_key) into v_ids, v_keys
-                from (
-                    select u.id, u.group_key, case when v_in_order
-                            then bool_and(u.id = any (v_locked))
-                                over (partition by u.group_key order by u.place)
-                            else u.id = any (v_locked) end as may_start
-                    from unnest(v_ids, v_keys) with ordinality u(id, group_key, place)
-                ) c
-                where c.may_start;
-                exit when v_ids is null;
-            end if;
-            return query
-            with claimed as (
-                update jobs j
-                set status = 'processing',
-                    worker = _jobs_claim_groups.worker,
-                    attempt = least(j.attempt, 2147483646) + 1,
-                    lease_until = _jobs_claim_groups.lease_until,
-                    updated_at = v_now,
-                    started_at = v_now
-                where j.id = any (v_ids)
-                returning j.*
-            )
-            select c.* from claimed c
-            order by c.attempt = 1, c.priority desc, c.run_at, c.id;
-            v_left := v_left - cardinality(v_ids);
-            v_taken := v_taken || v_keys;
-            if v_takes_crashed and exists (
-                select from jobs j where j.id = any (v_ids) and j.crash_count > 0)
-            then
-                v_takes_suspect := false;
-                v_takes_crashed := not _jobs_holds_crashed(worker, only_suspects => true);
-            end if;
-            if v_rate is not null then
-                perform _jobs_spend(q, k.group_key, k.starts::int, v_period)
-                from (select k.group_key, count(*) as starts
-                      from unnest(v_keys) k(group_key) group by k.group_key) k;
-            end if;
-            exit when v_left = 0 or v_limit <= v_share;
-            v_more := array(select k.group_key from unnest(v_keys) k(group_key)
-                            group by k.group_key having count(*) >= v_share);
-        end loop;
+                        -- In the order of ix_jobs_group, or the planner may take ix_jobs_status.
+                        order by r.job_type, _jobs_rank(r.attempt, r.priority), r.run_at, r.id
+                        limit v_limit) r)::int end as free,
+                case when v_rate is not null then coalesce(
+                    (select _jobs_starts_room(s.moments, s.counts, v_rate, v_period, v_now)
+                     from jobs_starts s where s.queue = q and s.group_key = g.group_key),
+                    v_rate) end as tokens
+            from unnest(v_groups) with ordinality g(group_key, place)
+        ), room as (
+            select v.*, greatest(least(v_share, v.free, v.tokens), 0) as jobs from visited v
+        ), level(place, group_key, free, tokens, jobs, job_type, rank) as (
+            select r.*, f.job_type, f.rank
+            from room r
+            cross join lateral (
+                select j.job_type, _jobs_rank(j.attempt, j.priority) as rank from jobs j
+                where j.queue = q and j.group_key = r.group_key
+                    and j.status = 'pending' and j.finished_at is null
+                order by j.job_type, _jobs_rank(j.attempt, j.priority), j.run_at, j.id
+                limit 1
+            ) f
+            union all
+            select l.place, l.group_key, l.free, l.tokens, l.jobs, n.job_type, n.rank
+            from level l
+            cross join lateral (
+                select j.job_type, _jobs_rank(j.attempt, j.priority) as rank from jobs j
+                where j.queue = q and j.group_key = l.group_key
+                    and j.status = 'pending' and j.finished_at is null
+                    and (j.job_type, _jobs_rank(j.attempt, j.priority)) > (l.job_type, l.rank)
+                order by j.job_type, _jobs_rank(j.attempt, j.priority), j.run_at, j.id
+                limit 1
+            ) n
+        ), first as (
+            select l.place, l.free, l.tokens, l.jobs, l.job_type, l.rank, f.id, f.run_at,
+                f.run_at <= v_now and l.job_type = any (v_types) and (
+                    f.crash_count = 0 or v_takes_suspect
+                    or takes_crashed and not _jobs_is_suspect(f.crash_count, f.max_retries)
+                ) as is_allowed
+            from level l
+            cross join lateral (
+                select j.id, j.run_at, j.crash_count, j.max_retries from jobs j
+                where j.queue = q and j.group_key = l.group_key
+                    and j.status = 'pending' and j.finished_at is null
+                    and j.job_type = l.job_type and _jobs_rank(j.attempt, j.priority) = l.rank
+                order by j.run_at, j.id
+                limit l.jobs + 1
+            ) f
+        ), ranked as (
+            select f.*,
+                -- In order, the first job that may not start holds back the others: also one that
+                -- waits for its retry, but not one that has never begun and is due later.
+                row_number() over w as n,
+                count(*) filter (where not f.is_allowed) over w as blocked
+            from first f
+            window w as (partition by f.place order by case
+                when v_in_order then f.rank >= 10 and f.run_at > v_now
+                else not f.is_allowed end, f.rank, f.run_at, f.id rows unbounded preceding)
+        )
+        select array_agg(r.id), array_agg(r.place), array_agg(r.job_type), array_agg(r.rank),
+            array_agg(r.run_at), array_agg(r.free), array_agg(r.tokens),
+            (array_agg(r.id) filter (where r.n <= r.jobs and r.blocked = 0))[:v_left]
+        into v_ids, v_places, v_of_types, v_ranks, v_run_ats, v_frees, v_tokens, v_chosen
+        from (select r.* from ranked r order by r.place, r.n) r;
 
-        with pending as materialized (
-            select l.group_key, l.job_type, min(l.rank) as rank, min(l.run_at) as run_at,
-                min(l.run_at) filter (where l.rank < 10) as begun_run_at
-            from _jobs_group_levels(q, v_groups) l
-            group by l.group_key, l.job_type
-        ), visited as materialized (
-            select g.group_key, g.turn_at, g.group_key = any (v_taken) as was_served,
-                case when v_limit is not null and v_limit <= (
-                        select count(*) from (
-                            select from jobs r
-                            where r.queue = q and r.group_key = g.group_key
-                                and r.status = 'processing' and r.finished_at is null
-                            limit v_limit) r)
-                    then v_now + c_while_full end as full_until,
-                case when v_rate is not null
-                    then _jobs_room_at(q, g.group_key, v_rate, v_period, v_now) end as room_at
-            from unnest(v_groups, v_turns) g(group_key, turn_at)
+        if v_takes_suspect then
+            -- A suspect comes alone, so that nothing else is lost with its worker's next crash.
+            v_suspect := (select j.id from jobs j
+                          where j.id = any (v_chosen)
+                              and _jobs_is_suspect(j.crash_count, j.max_retries)
+                          order by array_position(v_chosen, j.id)
+                          limit 1);
+            v_chosen := case when v_suspect is null then v_chosen else array[v_suspect] end;
+        end if;
+        if v_in_order and v_chosen is not null then
+            -- A job whose row another session has locked holds back those behind it.
+            v_taken := array(
+                select j.id from jobs j
+                where j.id = any (v_chosen) and j.status = 'pending'
+                for no key update skip locked);
+            v_chosen := array(
+                select c.id
+                from (
+                    select u.id, bool_and(u.id = any (v_taken))
+                        over (partition by u.place order by u.n) as may_start
+                    from unnest(v_ids, v_places) with ordinality u(id, place, n)
+                    where u.id = any (v_chosen)
+                ) c
+                where c.may_start);
+        end if;
+        -- The status after the lock: with it in the condition the planner may take another index.
+        with locked as materialized (
+            select j.id, j.status from jobs j
+            where j.id = any (v_chosen)
+            for no key update skip locked
+        ), claimed as (
+            update jobs j
+            set status = 'processing',
+                worker = _jobs_claim_groups.worker,
+                attempt = least(j.attempt, 2147483646) + 1,
+                lease_until = _jobs_claim_groups.lease_until,
+                updated_at = v_now,
+                started_at = v_now
+            where j.id = any (array(select l.id from locked l where l.status = 'pending'))
+            returning j.id
+        )
+        select coalesce(array_agg(c.id), '{}') into v_taken from claimed c;
+        v_left := v_left - cardinality(v_taken);
+        v_claimed := v_claimed || v_taken;
+        if takes_crashed and v_taken <> '{}' then
+            takes_crashed := not _jobs_holds_crashed(worker, only_suspects => true);
+            v_takes_suspect := takes_crashed
+                and not _jobs_holds_crashed(worker, only_suspects => false);
+        end if;
+        if v_rate is not null and v_taken <> '{}' then
+            perform _jobs_spend(q, v_groups[t.place], t.starts::int, v_period)
+            from (select u.place, count(*) as starts
+                  from unnest(v_ids, v_places) u(id, place)
+                  where u.id = any (v_taken)
+                  group by u.place) t;
+        end if;
+
+        with read as materialized (
+            select u.*, u.id = any (v_taken) as was_taken
+            from unnest(v_ids, v_places, v_of_types, v_ranks, v_run_ats, v_frees, v_tokens)
+                u(id, place, job_type, rank, run_at, free, tokens)
+        ), visited as (
+            select r.place, count(*) filter (where r.was_taken) as jobs from read r group by r.place
         ), head as (
             -- In order, only the type of the first job gets a turn: the others wait for that job.
-            select distinct on (p.group_key, case when v_in_order then '' else p.job_type end)
-                p.group_key, p.job_type,
-                case when v_in_order then coalesce(p.begun_run_at, p.run_at) else p.run_at end
-                    as run_at
-            from pending p
-            order by p.group_key, case when v_in_order then '' else p.job_type end,
-                p.begun_run_at is null, p.run_at > v_now, p.rank, p.run_at
+            select distinct on (r.place, case when v_in_order then '' else r.job_type end) r.*
+            from read r
+            where not r.was_taken
+            order by r.place, case when v_in_order then '' else r.job_type end,
+                case when v_in_order then r.rank >= 10 end, r.run_at > v_now,
+                case when r.run_at <= v_now then r.rank end, r.run_at
         ), turn as (
-            insert into jobs_turns (queue, group_key, job_type, turn_at)
-            select q, v.group_key, h.job_type, greatest(
+            insert into jobs_turns (queue, group_key, job_type, turn_at, full_since)
+            select q, v_groups[h.place], h.job_type, greatest(
                 case
                     when h.run_at > v_now then h.run_at
-                    when v.was_served then v_now
+                    when v.jobs > 0 then v_now
                     when v_left > 0 and h.job_type = any (v_types) then v_now + c_while_refused
-                    else v.turn_at end,
-                v.full_until, v.room_at)
-            from visited v
-            join head h on h.group_key = v.group_key
+                    else v_turns[h.place] end,
+                case when h.free <= v.jobs then v_now + least(
+                    greatest(v_now - v_full_since[h.place], c_while_full), c_while_full_at_most) end,
+                case when h.tokens <= v.jobs
+                    then _jobs_room_at(q, v_groups[h.place], v_rate, v_period, v_now) end),
+                case when h.free <= v.jobs then coalesce(v_full_since[h.place], v_now) end
+            from head h
+            join visited v on v.place = h.place
             returning job_type, turn_at
         )
         select array_agg(distinct t.job_type) into v_foreign
@@ -3266,14 +3307,16 @@ begin
         if v_foreign is not null then
             perform _jobs_signal(q, v_now, jobs => cardinality(v_foreign), job_types => v_foreign);
         end if;
-        exit when v_left = 0 or v_seen < v_want;
-        v_want := least(case when v_taken = '{}' then v_want * 4 else v_left end, c_max_groups);
+        exit when v_left = 0 or v_seen < v_want and v_taken = '{}';
+        v_want := least(case when v_taken = '{}' then v_want * 4
+                             else (v_left + v_per_visit - 1) / v_per_visit end, c_max_groups);
     end loop;
+    return v_claimed;
 end
 $$;
 
 comment on function _jobs_claim_groups is
-    'internal: claims jobs of the groups of a queue whose turn has come';
+    'internal: claims jobs of the groups of a queue whose turn has come; their ids';
 
 -- functions/limits/_jobs_flag_groups.sql
 -- Two sessions may both set the flag of a queue; neither waits for the other.
@@ -3287,6 +3330,7 @@ declare
 begin
     foreach v_queue in array queues loop
         continue when not exists (select from jobs_turns t where t.queue = v_queue)
+            or exists (select from jobs_queues q where q.queue = v_queue and q.has_groups)
             or not pg_try_advisory_xact_lock(_jobs_advisory_key('groups', v_queue));
         update jobs_queues q set has_groups = true
         where q.queue = (select f.queue from jobs_queues f
@@ -3307,6 +3351,9 @@ comment on function _jobs_flag_groups is
 -- Called in the transaction in which these jobs end, where some queue has a limit: the end of a job
 -- may let another one start. A claim that runs at the same moment may count the job as running and
 -- put the group off, so a turn is inserted in any case; the turn becomes visible with the end.
+--
+-- A signal is sent where a worker listens that may not look soon by itself, or where jobs_next_due
+-- says null because the queue is full.
 create or replace function _jobs_free_places(job_ids bigint[]) returns void
 language plpgsql volatile
 set search_path from current
@@ -3315,68 +3362,36 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set jit = off
 as $$
-#variable_conflict use_column
+declare
+    v_queues text[];
 begin
-    perform case when not _jobs_is_polled(n.queue) then _jobs_signal(n.queue, clock_timestamp(),
-                                                                     jobs => n.jobs) end
-    from (
-        with named as materialized (
-            select j.queue, j.group_key, j.job_type from jobs j where j.id = any (job_ids)
-        ), ending as materialized (
-            select n.queue, n.group_key, n.job_type, q.max_running_per_group is not null as per_group,
-                count(*) as jobs
-            from named n
-            join jobs_queues q on q.queue = n.queue and q.ends_free_places
-            where n.group_key is not null or q.max_running is not null
-            group by 1, 2, 3, 4
-        ), turn as (
-            insert into jobs_turns (queue, group_key, job_type, turn_at)
-            select e.queue, e.group_key, e.job_type, clock_timestamp() from ending e
-            where e.group_key is not null and e.per_group
-        )
-        select e.queue, sum(e.jobs)::bigint as jobs from ending e group by e.queue
-    ) n;
+    with named as materialized (
+        select j.queue, j.group_key, j.job_type from jobs j where j.id = any (job_ids)
+    ), ending as materialized (
+        select distinct n.queue, n.group_key, n.job_type, q.max_running_per_group, q.max_running
+        from named n
+        join jobs_queues q on q.queue = n.queue and q.ends_free_places
+        where n.group_key is not null or q.max_running is not null
+    ), turn as (
+        insert into jobs_turns (queue, group_key, job_type, turn_at)
+        select e.queue, e.group_key, e.job_type, clock_timestamp() from ending e
+        where e.group_key is not null and e.max_running_per_group is not null
+    )
+    select array_agg(distinct e.queue) into v_queues
+    from ending e
+    where e.max_running is not null
+        or exists (select from jobs_workers w
+                   where e.queue = any (w.queues) and _jobs_is_locked(w.listening_key));
+    if v_queues is not null then
+        perform _jobs_signal(q.queue, clock_timestamp(), jobs => cardinality(job_ids))
+        from unnest(v_queues) q(queue)
+        where not _jobs_is_polled(q.queue);
+    end if;
 end
 $$;
 
 comment on function _jobs_free_places is
     'internal: the end of these jobs may let others of their queues and groups start';
-
--- functions/limits/_jobs_group_levels.sql
--- A level is a type and a rank among the pending jobs of a group: a range of ix_jobs_group in the
--- order of run_at. This goes from level to level by one index probe each, whatever the number of jobs.
-create or replace function _jobs_group_levels(queue text, group_keys text[])
-returns table (group_key text, job_type text, rank int, run_at timestamptz)
-language sql volatile
-set search_path from current
-as $$
-with recursive level(group_key, job_type, rank, run_at) as (
-    select g.group_key, f.job_type, f.rank, f.run_at
-    from unnest(group_keys) g(group_key)
-    cross join lateral (
-        select j.job_type, _jobs_rank(j.attempt, j.priority) as rank, j.run_at from jobs j
-        where j.queue = _jobs_group_levels.queue and j.group_key = g.group_key
-            and j.status = 'pending' and j.finished_at is null
-        order by j.job_type, _jobs_rank(j.attempt, j.priority), j.run_at, j.id
-        limit 1
-    ) f
-    union all
-    select l.group_key, n.job_type, n.rank, n.run_at
-    from level l
-    cross join lateral (
-        select j.job_type, _jobs_rank(j.attempt, j.priority) as rank, j.run_at from jobs j
-        where j.queue = _jobs_group_levels.queue and j.group_key = l.group_key
-            and j.status = 'pending' and j.finished_at is null
-            and (j.job_type, _jobs_rank(j.attempt, j.priority)) > (l.job_type, l.rank)
-        order by j.job_type, _jobs_rank(j.attempt, j.priority), j.run_at, j.id
-        limit 1
-    ) n
-)
-select l.group_key, l.job_type, l.rank, l.run_at from level l
-$$;
-
-comment on function _jobs_group_levels is
-    'internal: the levels of the pending jobs of groups, and the least run_at of each';
 
 -- functions/limits/_jobs_insert_turns.sql
 -- Inserts only, so that a producer neither waits nor makes others wait.
@@ -4442,6 +4457,13 @@ begin
     if is_full then
         update jobs_worker_ticks t set seen_at = clock_timestamp(), missed_at = null
         where t.worker = v_me.worker;
+        perform _jobs_flag_groups(v_me.queues);
+        delete from jobs_starts s
+        where s.ctid = any (array(
+            select o.ctid from jobs_starts o
+            where o.counts_until < clock_timestamp()
+            limit c_max_jobs
+            for update skip locked));
     end if;
     v_gone := _jobs_workers_gone();
     if is_full or v_gone <> '{}' or exists (

@@ -16,7 +16,7 @@ FUNCTIONS = [
     "jobs_enqueue", "jobs_enqueue_many", "jobs_claim", "jobs_next_due", "jobs_start",
     "jobs_complete", "jobs_fail", "jobs_complete_many", "jobs_fail_many", "jobs_release_many",
     "jobs_heartbeat", "jobs_recover", "jobs_cancel", "jobs_retry", "jobs_retry_many", "jobs_pause",
-    "jobs_resume", "jobs_cleanup", "jobs_grant", "jobs_worker_start", "jobs_worker_stop",
+    "jobs_resume", "jobs_limit", "jobs_cleanup", "jobs_grant", "jobs_worker_start", "jobs_worker_stop",
     "jobs_channel", "_jobs_next_due", "_jobs_reconcile", "_jobs_recover_own", "_jobs_worker_beat",
     "_jobs_worker_help", "_jobs_worker_mode", "_jobs_worker_tick", "_jobs_worker_watch",
     "_jobs_end_attempts", "_jobs_claimed", "_jobs_is_new", "jobs_counts", "_jobs_counts",

@@ -100,12 +100,23 @@ async def test_a_job_that_was_claimed_ahead_is_cancelled_before_it_begins(
         go.set()
 
 
+async def test_jobs_of_a_group_are_claimed_for_free_slots_only(app, conn, quick):
+    await conn.execute(
+        "insert into jobs (job_type, group_key) select 't', 'g' || n from generate_series(1, 5) n"
+    )
+    worker = app.worker(concurrency=2)
+    await worker._connect()
+    assert len(await worker._claimer.claim(5)) == 2
+    await worker._release_all()
+    await worker._disconnect(leave=True)
+
+
 async def test_a_suspect_or_grouped_job_without_a_slot_is_given_back_at_once(app, conn, quick):
     ids = await app.enqueue_many("t", [None] * 3)
-    await conn.execute("update jobs set group_key = 'g' where id = $1", ids[1])
     worker = app.worker(concurrency=1)
     await worker._connect()
-    rows = await worker._claimer.claim(3)
+    rows = [dict(row) for row in await worker._claimer.claim(3)]
+    rows[1]["group_key"] = "g"
     worker._held.take(rows)
     assert [run.key[0] for run in worker._held._ahead] == [ids[2]]
     assert worker._settlement._waiting == [(ids[1], 1, RELEASED)]

@@ -13,12 +13,13 @@
 -- The settings leave the planner no choice but index scans: on a table without statistics any other
 -- plan (a sequential scan, a bitmap and a sort) costs a thousand times more.
 --
--- floors and suspects are for pgjobs' own worker. floors: {"queue": {"priority": "run_at"}}, a lower
+-- floors, suspects and free are for pgjobs' own worker. floors: {"queue": {"priority": "run_at"}}, a lower
 -- bound of run_at per level, from a worker that knows what it has claimed. While another session
 -- holds an old snapshot, vacuum cannot remove the index entries of claimed jobs, and a claim without
 -- floors walks over all of them. A claim reads from 0.2 s below now at the latest, because a job may
 -- become visible a little after a later one (docs/decisions/0006-floors.md). suspects: false takes
--- no job that was lost before.
+-- no job that was lost before. free: of a queue with limits or groups at most as many jobs, because a
+-- job that waits for a free slot in the worker would hold a place that another one could use.
 create or replace function jobs_claim(
     worker text,
     queues text[] default '{default}',
@@ -26,7 +27,8 @@ create or replace function jobs_claim(
     lease interval default '1 minute',
     job_types text[] default null,
     floors jsonb default null,
-    suspects boolean default true
+    suspects boolean default true,
+    free int default null
 ) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
@@ -53,6 +55,7 @@ declare
     v_room int;
     v_for_others int;
     v_for_groups int;
+    v_in_groups bigint[];
     v_has_crashed_jobs boolean;
     v_first bigint[];
     v_crashed bigint[];
@@ -89,9 +92,11 @@ begin
         v_for_groups := 0;
         if v_gate = 'limited' then
             select q.* into v_settings from jobs_queues q where q.queue = v_queue;
-            v_room := v_left;
+            v_room := least(v_left, case when free is not null
+                then greatest(v_left - coalesce(max_jobs, 1) + free, 0) end);
+            continue when v_room = 0;
             if num_nonnulls(v_settings.max_running, v_settings.rate_count) > 0 then
-                v_room := _jobs_queue_room(v_settings, v_left);
+                v_room := _jobs_queue_room(v_settings, v_room);
                 continue when v_room = 0;
                 -- A look for due jobs passes over a full queue, so that its floors may be too high.
                 v_floors := null;
@@ -100,13 +105,16 @@ begin
             v_left := v_room;
             if v_settings.has_groups then
                 v_for_groups := _jobs_share_of_groups(v_queue, v_wanted_types, v_left, v_now);
-                return query
-                select c.* from _jobs_claim_groups(worker, v_settings, v_for_groups, v_lease_until,
-                                                   v_wanted_types, suspects) c;
-                get diagnostics v_count = row_count;
-                v_left := v_left - v_count;
+                v_in_groups := _jobs_claim_groups(worker, v_settings, v_for_groups, v_lease_until,
+                                                  v_wanted_types, v_has_crashed_jobs and suspects);
+                v_left := v_left - cardinality(v_in_groups);
                 -- What groups have left over is for jobs without a group, and the other way round.
-                v_for_groups := case when v_count = v_for_groups then v_left else 0 end;
+                v_for_groups := case when cardinality(v_in_groups) = v_for_groups then v_left
+                    else 0 end;
+                return query
+                select j.* from jobs j
+                where j.id = any (v_in_groups)
+                order by j.attempt = 1, j.priority desc, j.run_at, j.id;
             end if;
         end if;
         -- What comes first: the suspect, in the first level's statement; then in each level the jobs
@@ -204,11 +212,13 @@ begin
         end loop;
         if v_gate = 'limited' then
             if v_left > 0 and v_for_groups > 0 then
+                v_in_groups := _jobs_claim_groups(worker, v_settings, v_left, v_lease_until,
+                                                  v_wanted_types, v_has_crashed_jobs and suspects);
+                v_left := v_left - cardinality(v_in_groups);
                 return query
-                select c.* from _jobs_claim_groups(worker, v_settings, v_left, v_lease_until,
-                                                   v_wanted_types, suspects) c;
-                get diagnostics v_count = row_count;
-                v_left := v_left - v_count;
+                select j.* from jobs j
+                where j.id = any (v_in_groups)
+                order by j.attempt = 1, j.priority desc, j.run_at, j.id;
             end if;
             if v_settings.rate_count is not null and v_left < v_room then
                 perform _jobs_spend(v_queue, '', v_room - v_left, v_settings.rate_period);

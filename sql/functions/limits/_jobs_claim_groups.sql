@@ -11,24 +11,31 @@
 --
 -- Turns are taken in the order of turn_at, and a group from which jobs were taken gets a new one
 -- behind all that are due: so the groups are served in turn, up to four jobs at a time.
+--
+-- A level is a type and a rank among the pending jobs of a group: a range of ix_jobs_group in the
+-- order of run_at. The second statement goes from level to level by one index probe each, and reads
+-- of each one job more than it may take: that job says when to look at the group again.
 create or replace function _jobs_claim_groups(
     worker text,
     settings jobs_queues,
     max_jobs int,
     lease_until timestamptz,
     job_types text[],
-    suspects boolean
-) returns setof jobs
+    takes_crashed boolean
+) returns bigint[]
 language plpgsql volatile
 set search_path from current
 as $$
 #variable_conflict use_column
 declare
-    c_rounds constant int := 3;
+    c_rounds constant int := 4;
     c_max_groups constant int := 1000;
     c_max_turns constant int := 2000;
-    -- Where an end frees a place, the end inserts a turn: this is for jobs that are changed by hand.
-    c_while_full constant interval := '10 seconds';
+    -- The end that frees a place inserts a turn; but where that end was under way when a worker found
+    -- the group full, no signal may tell the worker. So a full group is looked at again after 0.1 s,
+    -- and then after as long as it has been full.
+    c_while_full constant interval := '0.1 seconds';
+    c_while_full_at_most constant interval := '10 seconds';
     -- Another session has locked a row, or this worker may not take a suspect now.
     c_while_refused constant interval := '0.1 seconds';
     c_locks constant int := 'jobs'::regclass::oid::int;
@@ -38,27 +45,34 @@ declare
     v_period constant interval := settings.group_rate_period;
     v_in_order constant boolean := settings.in_order;
     v_per_visit constant int := greatest(least(coalesce(v_limit, 4), 4), 1);
-    v_types text[] := job_types;
+    v_types text[] := coalesce(job_types, _jobs_turn_types(q));
     v_left int := max_jobs;
     v_now timestamptz;
     v_want int := (max_jobs + v_per_visit - 1) / v_per_visit;
     v_seen int;
     v_groups text[];
     v_turns timestamptz[];
-    v_more text[];
+    v_full_since timestamptz[];
     v_share int;
+    -- Of each job that was read: its id, the place of its group in v_groups, and so on.
     v_ids bigint[];
-    v_keys text[];
-    v_locked bigint[];
-    v_taken text[];
+    v_places int[];
+    v_of_types text[];
+    v_ranks int[];
+    v_run_ats timestamptz[];
+    v_frees int[];
+    v_tokens int[];
+    v_chosen bigint[];
+    v_taken bigint[];
+    v_claimed bigint[] := '{}';
     v_foreign text[];
-    v_takes_crashed boolean := suspects and not _jobs_holds_crashed(worker, only_suspects => true);
-    v_takes_suspect boolean := v_takes_crashed
-        and not _jobs_holds_crashed(worker, only_suspects => false);
+    v_takes_suspect boolean := false;
+    v_suspect bigint;
 begin
     perform _jobs_check_isolation();
-    if v_types is null then
-        v_types := _jobs_turn_types(q);
+    if takes_crashed then
+        takes_crashed := not _jobs_holds_crashed(worker, only_suspects => true);
+        v_takes_suspect := takes_crashed and not _jobs_holds_crashed(worker, only_suspects => false);
     end if;
     for v_round in 1..c_rounds loop
         v_now := clock_timestamp();
@@ -75,178 +89,194 @@ begin
             order by t.turn_at
             limit v_want
         ), named as (
-            select d.group_key, min(d.turn_at) as turn_at from due d group by d.group_key
+            select d.group_key, min(d.turn_at) as turn_at, count(*) as turns
+            from due d group by d.group_key
         )
         select array_agg(n.group_key order by n.turn_at), array_agg(n.turn_at order by n.turn_at),
-            (select count(*) from due)
+            sum(n.turns)
         into v_groups, v_turns, v_seen
         from named n;
         exit when v_groups is null;
 
-        delete from jobs_turns t
-        where t.ctid = any (array(
-            select d.ctid from unnest(v_groups) g(group_key)
-            cross join lateral (
-                select d.ctid from jobs_turns d
-                where d.queue = q and d.group_key = g.group_key
-                limit c_max_turns
-            ) d
-            limit c_max_turns));
+        with gone as (
+            delete from jobs_turns t
+            where t.ctid = any (array(
+                select d.ctid from unnest(v_groups) g(group_key)
+                cross join lateral (
+                    select d.ctid from jobs_turns d
+                    where d.queue = q and d.group_key = g.group_key
+                    limit c_max_turns
+                ) d
+                limit c_max_turns))
+            returning t.group_key, t.full_since
+        )
+        select array_agg(s.full_since order by s.place) into v_full_since
+        from (
+            select g.place, case when count(*) = count(o.full_since) then min(o.full_since) end
+                as full_since
+            from unnest(v_groups) with ordinality g(group_key, place)
+            left join gone o on o.group_key = g.group_key
+            group by g.place
+        ) s
+        where v_limit is not null;
 
-        v_taken := '{}';
-        v_more := v_groups;
-        while v_left > 0 and v_more <> '{}' loop
-            v_share := (v_left + cardinality(v_more) - 1) / cardinality(v_more);
-            with level as materialized (
-                select l.* from _jobs_group_levels(q, v_more) l
-            ), room as materialized (
-                select g.group_key, g.place, least(
-                    v_share,
-                    v_limit - (select count(*) from (
+        v_share := (v_left + cardinality(v_groups) - 1) / cardinality(v_groups);
+        with recursive visited as materialized (
+            select g.place::int as place, g.group_key,
+                case when v_limit is not null then v_limit - (
+                    select count(*) from (
                         select from jobs r
                         where r.queue = q and r.group_key = g.group_key
                             and r.status = 'processing' and r.finished_at is null
-                        limit v_limit) r),
-                    case when v_rate is not null then coalesce(
-                        (select _jobs_starts_room(s.moments, s.counts, v_rate, v_period, v_now)
-                         from jobs_starts s where s.queue = q and s.group_key = g.group_key),
-                        v_rate) end)::int as jobs
-                from unnest(v_more) with ordinality g(group_key, place)
-            ), first as (
-                select r.group_key, r.place, c.id, c.is_allowed, c.is_suspect, c.is_crashed,
-                    row_number() over (partition by r.group_key order by c.rank, c.run_at, c.id) as n,
-                    r.jobs
-                from room r
-                join level l on l.group_key = r.group_key
-                cross join lateral (
-                    select j.id, j.run_at, l.rank, j.crash_count > 0 as is_crashed,
-                        _jobs_is_suspect(j.crash_count, j.max_retries) as is_suspect,
-                        j.run_at <= v_now and l.job_type = any (v_types) and (
-                            j.crash_count = 0 or v_takes_suspect
-                            or v_takes_crashed
-                                and not _jobs_is_suspect(j.crash_count, j.max_retries)
-                        ) as is_allowed
-                    from jobs j
-                    where j.queue = q and j.group_key = r.group_key and j.status = 'pending'
-                        and j.finished_at is null and j.job_type = l.job_type
-                        and _jobs_rank(j.attempt, j.priority) = l.rank
-                        -- In order, a job that waits for its retry holds back the others.
-                        and (j.run_at <= v_now or v_in_order and l.rank < 10)
-                    order by j.run_at, j.id
-                    limit greatest(r.jobs, 0)
-                ) c
-                where case
-                    when v_in_order then l.rank < 10 or not exists (
-                        select from level b where b.group_key = r.group_key and b.rank < 10)
-                    else l.job_type = any (v_types) end
-            ), allowed as (
-                select f.*, case when v_in_order
-                        then bool_and(f.is_allowed) over (partition by f.group_key order by f.n)
-                        else f.is_allowed end as may_start
-                from first f
-                where f.n <= f.jobs
-            ), chosen as (
-                select a.*,
-                    count(*) filter (where a.is_suspect) over (order by a.n, a.place) as suspects,
-                    bool_or(a.is_suspect) over () as any_suspect
-                from allowed a
-                where a.may_start
-            )
-            select array_agg(c.id), array_agg(c.group_key)
-            into v_ids, v_keys
-            from (
-                select c.id, c.group_key from chosen c
-                -- A suspect comes alone among jobs that were lost before.
-                where not c.is_crashed or not c.any_suspect or c.is_suspect and c.suspects = 1
-                order by c.n, c.place
-                limit v_left
-            ) c;
-            exit when v_ids is null;
-            v_locked := array(
-                select j.id from jobs j
-                where j.id = any (v_ids) and j.status = 'pending'
-                for no key update skip locked);
-            if cardinality(v_locked) < cardinality(v_ids) then
-                select array_agg(c.id), array_agg(c.group_key) into v_ids, v_keys
-                from (
-                    select u.id, u.group_key, case when v_in_order
-                            then bool_and(u.id = any (v_locked))
-                                over (partition by u.group_key order by u.place)
-                            else u.id = any (v_locked) end as may_start
-                    from unnest(v_ids, v_keys) with ordinality u(id, group_key, place)
-                ) c
-                where c.may_start;
-                exit when v_ids is null;
-            end if;
-            return query
-            with claimed as (
-                update jobs j
-                set status = 'processing',
-                    worker = _jobs_claim_groups.worker,
-                    attempt = least(j.attempt, 2147483646) + 1,
-                    lease_until = _jobs_claim_groups.lease_until,
-                    updated_at = v_now,
-                    started_at = v_now
-                where j.id = any (v_ids)
-                returning j.*
-            )
-            select c.* from claimed c
-            order by c.attempt = 1, c.priority desc, c.run_at, c.id;
-            v_left := v_left - cardinality(v_ids);
-            v_taken := v_taken || v_keys;
-            if v_takes_crashed and exists (
-                select from jobs j where j.id = any (v_ids) and j.crash_count > 0)
-            then
-                v_takes_suspect := false;
-                v_takes_crashed := not _jobs_holds_crashed(worker, only_suspects => true);
-            end if;
-            if v_rate is not null then
-                perform _jobs_spend(q, k.group_key, k.starts::int, v_period)
-                from (select k.group_key, count(*) as starts
-                      from unnest(v_keys) k(group_key) group by k.group_key) k;
-            end if;
-            exit when v_left = 0 or v_limit <= v_share;
-            v_more := array(select k.group_key from unnest(v_keys) k(group_key)
-                            group by k.group_key having count(*) >= v_share);
-        end loop;
+                        -- In the order of ix_jobs_group, or the planner may take ix_jobs_status.
+                        order by r.job_type, _jobs_rank(r.attempt, r.priority), r.run_at, r.id
+                        limit v_limit) r)::int end as free,
+                case when v_rate is not null then coalesce(
+                    (select _jobs_starts_room(s.moments, s.counts, v_rate, v_period, v_now)
+                     from jobs_starts s where s.queue = q and s.group_key = g.group_key),
+                    v_rate) end as tokens
+            from unnest(v_groups) with ordinality g(group_key, place)
+        ), room as (
+            select v.*, greatest(least(v_share, v.free, v.tokens), 0) as jobs from visited v
+        ), level(place, group_key, free, tokens, jobs, job_type, rank) as (
+            select r.*, f.job_type, f.rank
+            from room r
+            cross join lateral (
+                select j.job_type, _jobs_rank(j.attempt, j.priority) as rank from jobs j
+                where j.queue = q and j.group_key = r.group_key
+                    and j.status = 'pending' and j.finished_at is null
+                order by j.job_type, _jobs_rank(j.attempt, j.priority), j.run_at, j.id
+                limit 1
+            ) f
+            union all
+            select l.place, l.group_key, l.free, l.tokens, l.jobs, n.job_type, n.rank
+            from level l
+            cross join lateral (
+                select j.job_type, _jobs_rank(j.attempt, j.priority) as rank from jobs j
+                where j.queue = q and j.group_key = l.group_key
+                    and j.status = 'pending' and j.finished_at is null
+                    and (j.job_type, _jobs_rank(j.attempt, j.priority)) > (l.job_type, l.rank)
+                order by j.job_type, _jobs_rank(j.attempt, j.priority), j.run_at, j.id
+                limit 1
+            ) n
+        ), first as (
+            select l.place, l.free, l.tokens, l.jobs, l.job_type, l.rank, f.id, f.run_at,
+                f.run_at <= v_now and l.job_type = any (v_types) and (
+                    f.crash_count = 0 or v_takes_suspect
+                    or takes_crashed and not _jobs_is_suspect(f.crash_count, f.max_retries)
+                ) as is_allowed
+            from level l
+            cross join lateral (
+                select j.id, j.run_at, j.crash_count, j.max_retries from jobs j
+                where j.queue = q and j.group_key = l.group_key
+                    and j.status = 'pending' and j.finished_at is null
+                    and j.job_type = l.job_type and _jobs_rank(j.attempt, j.priority) = l.rank
+                order by j.run_at, j.id
+                limit l.jobs + 1
+            ) f
+        ), ranked as (
+            select f.*,
+                -- In order, the first job that may not start holds back the others: also one that
+                -- waits for its retry, but not one that has never begun and is due later.
+                row_number() over w as n,
+                count(*) filter (where not f.is_allowed) over w as blocked
+            from first f
+            window w as (partition by f.place order by case
+                when v_in_order then f.rank >= 10 and f.run_at > v_now
+                else not f.is_allowed end, f.rank, f.run_at, f.id rows unbounded preceding)
+        )
+        select array_agg(r.id), array_agg(r.place), array_agg(r.job_type), array_agg(r.rank),
+            array_agg(r.run_at), array_agg(r.free), array_agg(r.tokens),
+            (array_agg(r.id) filter (where r.n <= r.jobs and r.blocked = 0))[:v_left]
+        into v_ids, v_places, v_of_types, v_ranks, v_run_ats, v_frees, v_tokens, v_chosen
+        from (select r.* from ranked r order by r.place, r.n) r;
 
-        with pending as materialized (
-            select l.group_key, l.job_type, min(l.rank) as rank, min(l.run_at) as run_at,
-                min(l.run_at) filter (where l.rank < 10) as begun_run_at
-            from _jobs_group_levels(q, v_groups) l
-            group by l.group_key, l.job_type
-        ), visited as materialized (
-            select g.group_key, g.turn_at, g.group_key = any (v_taken) as was_served,
-                case when v_limit is not null and v_limit <= (
-                        select count(*) from (
-                            select from jobs r
-                            where r.queue = q and r.group_key = g.group_key
-                                and r.status = 'processing' and r.finished_at is null
-                            limit v_limit) r)
-                    then v_now + c_while_full end as full_until,
-                case when v_rate is not null
-                    then _jobs_room_at(q, g.group_key, v_rate, v_period, v_now) end as room_at
-            from unnest(v_groups, v_turns) g(group_key, turn_at)
+        if v_takes_suspect then
+            -- A suspect comes alone, so that nothing else is lost with its worker's next crash.
+            v_suspect := (select j.id from jobs j
+                          where j.id = any (v_chosen)
+                              and _jobs_is_suspect(j.crash_count, j.max_retries)
+                          order by array_position(v_chosen, j.id)
+                          limit 1);
+            v_chosen := case when v_suspect is null then v_chosen else array[v_suspect] end;
+        end if;
+        if v_in_order and v_chosen is not null then
+            -- A job whose row another session has locked holds back those behind it.
+            v_taken := array(
+                select j.id from jobs j
+                where j.id = any (v_chosen) and j.status = 'pending'
+                for no key update skip locked);
+            v_chosen := array(
+                select c.id
+                from (
+                    select u.id, bool_and(u.id = any (v_taken))
+                        over (partition by u.place order by u.n) as may_start
+                    from unnest(v_ids, v_places) with ordinality u(id, place, n)
+                    where u.id = any (v_chosen)
+                ) c
+                where c.may_start);
+        end if;
+        -- The status after the lock: with it in the condition the planner may take another index.
+        with locked as materialized (
+            select j.id, j.status from jobs j
+            where j.id = any (v_chosen)
+            for no key update skip locked
+        ), claimed as (
+            update jobs j
+            set status = 'processing',
+                worker = _jobs_claim_groups.worker,
+                attempt = least(j.attempt, 2147483646) + 1,
+                lease_until = _jobs_claim_groups.lease_until,
+                updated_at = v_now,
+                started_at = v_now
+            where j.id = any (array(select l.id from locked l where l.status = 'pending'))
+            returning j.id
+        )
+        select coalesce(array_agg(c.id), '{}') into v_taken from claimed c;
+        v_left := v_left - cardinality(v_taken);
+        v_claimed := v_claimed || v_taken;
+        if takes_crashed and v_taken <> '{}' then
+            takes_crashed := not _jobs_holds_crashed(worker, only_suspects => true);
+            v_takes_suspect := takes_crashed
+                and not _jobs_holds_crashed(worker, only_suspects => false);
+        end if;
+        if v_rate is not null and v_taken <> '{}' then
+            perform _jobs_spend(q, v_groups[t.place], t.starts::int, v_period)
+            from (select u.place, count(*) as starts
+                  from unnest(v_ids, v_places) u(id, place)
+                  where u.id = any (v_taken)
+                  group by u.place) t;
+        end if;
+
+        with read as materialized (
+            select u.*, u.id = any (v_taken) as was_taken
+            from unnest(v_ids, v_places, v_of_types, v_ranks, v_run_ats, v_frees, v_tokens)
+                u(id, place, job_type, rank, run_at, free, tokens)
+        ), visited as (
+            select r.place, count(*) filter (where r.was_taken) as jobs from read r group by r.place
         ), head as (
             -- In order, only the type of the first job gets a turn: the others wait for that job.
-            select distinct on (p.group_key, case when v_in_order then '' else p.job_type end)
-                p.group_key, p.job_type,
-                case when v_in_order then coalesce(p.begun_run_at, p.run_at) else p.run_at end
-                    as run_at
-            from pending p
-            order by p.group_key, case when v_in_order then '' else p.job_type end,
-                p.begun_run_at is null, p.run_at > v_now, p.rank, p.run_at
+            select distinct on (r.place, case when v_in_order then '' else r.job_type end) r.*
+            from read r
+            where not r.was_taken
+            order by r.place, case when v_in_order then '' else r.job_type end,
+                case when v_in_order then r.rank >= 10 end, r.run_at > v_now,
+                case when r.run_at <= v_now then r.rank end, r.run_at
         ), turn as (
-            insert into jobs_turns (queue, group_key, job_type, turn_at)
-            select q, v.group_key, h.job_type, greatest(
+            insert into jobs_turns (queue, group_key, job_type, turn_at, full_since)
+            select q, v_groups[h.place], h.job_type, greatest(
                 case
                     when h.run_at > v_now then h.run_at
-                    when v.was_served then v_now
+                    when v.jobs > 0 then v_now
                     when v_left > 0 and h.job_type = any (v_types) then v_now + c_while_refused
-                    else v.turn_at end,
-                v.full_until, v.room_at)
-            from visited v
-            join head h on h.group_key = v.group_key
+                    else v_turns[h.place] end,
+                case when h.free <= v.jobs then v_now + least(
+                    greatest(v_now - v_full_since[h.place], c_while_full), c_while_full_at_most) end,
+                case when h.tokens <= v.jobs
+                    then _jobs_room_at(q, v_groups[h.place], v_rate, v_period, v_now) end),
+                case when h.free <= v.jobs then coalesce(v_full_since[h.place], v_now) end
+            from head h
+            join visited v on v.place = h.place
             returning job_type, turn_at
         )
         select array_agg(distinct t.job_type) into v_foreign
@@ -256,11 +286,13 @@ begin
         if v_foreign is not null then
             perform _jobs_signal(q, v_now, jobs => cardinality(v_foreign), job_types => v_foreign);
         end if;
-        exit when v_left = 0 or v_seen < v_want;
-        v_want := least(case when v_taken = '{}' then v_want * 4 else v_left end, c_max_groups);
+        exit when v_left = 0 or v_seen < v_want and v_taken = '{}';
+        v_want := least(case when v_taken = '{}' then v_want * 4
+                             else (v_left + v_per_visit - 1) / v_per_visit end, c_max_groups);
     end loop;
+    return v_claimed;
 end
 $$;
 
 comment on function _jobs_claim_groups is
-    'internal: claims jobs of the groups of a queue whose turn has come';
+    'internal: claims jobs of the groups of a queue whose turn has come; their ids';

@@ -9,6 +9,7 @@ declare
 begin
     foreach v_queue in array queues loop
         continue when not exists (select from jobs_turns t where t.queue = v_queue)
+            or exists (select from jobs_queues q where q.queue = v_queue and q.has_groups)
             or not pg_try_advisory_xact_lock(_jobs_advisory_key('groups', v_queue));
         update jobs_queues q set has_groups = true
         where q.queue = (select f.queue from jobs_queues f

@@ -42,6 +42,13 @@ begin
     if is_full then
         update jobs_worker_ticks t set seen_at = clock_timestamp(), missed_at = null
         where t.worker = v_me.worker;
+        perform _jobs_flag_groups(v_me.queues);
+        delete from jobs_starts s
+        where s.ctid = any (array(
+            select o.ctid from jobs_starts o
+            where o.counts_until < clock_timestamp()
+            limit c_max_jobs
+            for update skip locked));
     end if;
     v_gone := _jobs_workers_gone();
     if is_full or v_gone <> '{}' or exists (
