@@ -3281,8 +3281,9 @@ begin
             from read r
             where not r.was_taken
             order by r.place, case when v_in_order then '' else r.job_type end,
-                case when v_in_order then r.rank >= 10 end, r.run_at > v_now,
-                case when r.run_at <= v_now then r.rank end, r.run_at
+                r.run_at > v_now and not (v_in_order and r.rank < 10),
+                case when v_in_order and not (r.run_at > v_now and r.rank >= 10) then r.rank end,
+                r.run_at, r.id
         ), turn as (
             insert into jobs_turns (queue, group_key, job_type, turn_at, full_since)
             select q, v_groups[h.place], h.job_type, greatest(
