@@ -99,9 +99,11 @@ set local search_path to :"schema", pg_temp;
 \ir functions/limits/_jobs_free_places.sql
 \ir functions/limits/_jobs_insert_turns.sql
 \ir functions/limits/_jobs_is_polled.sql
+\ir functions/limits/_jobs_lower_turns_from.sql
 \ir functions/limits/_jobs_next_turn.sql
 \ir functions/limits/_jobs_queue_opens_at.sql
 \ir functions/limits/_jobs_queue_room.sql
+\ir functions/limits/_jobs_raise_turns_from.sql
 \ir functions/limits/_jobs_rank.sql
 \ir functions/limits/_jobs_room_at.sql
 \ir functions/limits/_jobs_share_of_groups.sql

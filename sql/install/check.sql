@@ -28,6 +28,7 @@ begin
             unique_scope}'::text[]),
         ('jobs_queues', 'r', '{queue, paused_at, max_running, has_groups}'),
         ('jobs_turns', 'r', '{queue, group_key, job_type, turn_at}'),
+        ('jobs_turns_from', 'r', '{queue, turns_from, marked_at, marked_xid}'),
         ('jobs_starts', 'r', '{queue, group_key, moments, counts}'),
         ('jobs_workers', 'r', '{worker, queues, concurrency, polling_key}'),
         ('jobs_worker_ticks', 'r', '{worker, seen_at}'),
@@ -101,7 +102,7 @@ begin
         from pg_class c
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
-                'jobs_schedules', 'jobs_turns', 'jobs_starts', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
+                'jobs_schedules', 'jobs_turns', 'jobs_turns_from', 'jobs_starts', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')
     ) o

@@ -144,6 +144,7 @@ begin
         ('_jobs_lock_suspect', $$bigint[]$$, $$
             worker text, queue text, job_types text[], due timestamp with time zone
         $$),
+        ('_jobs_lower_turns_from', $$void$$, $$queues text[]$$),
         ('_jobs_make_pending', $$SETOF jobs$$, $$job_ids bigint[]$$),
         ('_jobs_may_be_silent', $$
             TABLE(may_be_silent boolean, others_poll boolean)
@@ -161,6 +162,7 @@ begin
         ('_jobs_objects_of_strangers', $$text$$, $$schema text, installer oid$$),
         ('_jobs_queue_opens_at', $$timestamp with time zone$$, $$queue text$$),
         ('_jobs_queue_room', $$integer$$, $$settings jobs_queues, wanted integer$$),
+        ('_jobs_raise_turns_from', $$void$$, $$queue text$$),
         ('_jobs_rank', $$integer$$, $$attempt integer, priority integer$$),
         ('_jobs_rates', $$
             TABLE(status text, per_second double precision)

@@ -1,4 +1,5 @@
 drop table if exists jobs_turns;
+drop table if exists jobs_turns_from;
 drop table if exists jobs_starts;
 drop table if exists jobs_schedules;
 drop table if exists jobs_worker_ticks;

@@ -220,6 +220,18 @@ create table if not exists jobs_turns (
     autovacuum_vacuum_cost_delay = 0
 );
 
+-- Claims read the turns of a queue from turns_from on: before it lie only index entries of turns that
+-- are gone, and vacuum cannot remove those while a snapshot is held. A row changes once a second at
+-- most (_jobs_raise_turns_from).
+create table if not exists jobs_turns_from (
+    queue text collate "C" not null,
+    turns_from jobs_moment not null,
+    marked_at jobs_moment not null,
+    marked_xid xid8 not null,
+    constraint jobs_turns_from_queue_is_the_key
+        primary key (queue)
+) with (fillfactor = 50);
+
 -- The latest starts of a queue (group_key '') or a group with a rate: how many at which moments.
 create table if not exists jobs_starts (
     queue text collate "C" not null,
@@ -388,6 +400,12 @@ comment on column jobs_turns.job_type is 'type of a pending job of the group; em
 comment on column jobs_turns.turn_at is 'not before';
 comment on column jobs_turns.full_since is
     'since when the group has had as many running jobs as it may; null: there is news';
+comment on table jobs_turns_from is
+    'pgjobs: from which moment on claims read the turns of a queue; the functions keep it';
+comment on column jobs_turns_from.turns_from is 'no turn is earlier';
+comment on column jobs_turns_from.marked_at is
+    'no transaction from marked_xid on inserts an earlier turn';
+comment on column jobs_turns_from.marked_xid is 'the next transaction at marked_at';
 comment on table jobs_starts is 'pgjobs: the latest starts where a rate counts them';
 comment on column jobs_starts.group_key is 'empty: the queue itself';
 comment on column jobs_starts.moments is 'when jobs started, the earliest first';

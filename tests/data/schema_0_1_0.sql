@@ -196,6 +196,7 @@ begin
         ('_jobs_lock_suspect', $$bigint[]$$, $$
             worker text, queue text, job_types text[], due timestamp with time zone
         $$),
+        ('_jobs_lower_turns_from', $$void$$, $$queues text[]$$),
         ('_jobs_make_pending', $$SETOF jobs$$, $$job_ids bigint[]$$),
         ('_jobs_may_be_silent', $$
             TABLE(may_be_silent boolean, others_poll boolean)
@@ -213,6 +214,7 @@ begin
         ('_jobs_objects_of_strangers', $$text$$, $$schema text, installer oid$$),
         ('_jobs_queue_opens_at', $$timestamp with time zone$$, $$queue text$$),
         ('_jobs_queue_room', $$integer$$, $$settings jobs_queues, wanted integer$$),
+        ('_jobs_raise_turns_from', $$void$$, $$queue text$$),
         ('_jobs_rank', $$integer$$, $$attempt integer, priority integer$$),
         ('_jobs_rates', $$
             TABLE(status text, per_second double precision)
@@ -508,6 +510,7 @@ begin
             unique_scope}'::text[]),
         ('jobs_queues', 'r', '{queue, paused_at, max_running, has_groups}'),
         ('jobs_turns', 'r', '{queue, group_key, job_type, turn_at}'),
+        ('jobs_turns_from', 'r', '{queue, turns_from, marked_at, marked_xid}'),
         ('jobs_starts', 'r', '{queue, group_key, moments, counts}'),
         ('jobs_workers', 'r', '{worker, queues, concurrency, polling_key}'),
         ('jobs_worker_ticks', 'r', '{worker, seen_at}'),
@@ -581,7 +584,7 @@ begin
         from pg_class c
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
-                'jobs_schedules', 'jobs_turns', 'jobs_starts', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
+                'jobs_schedules', 'jobs_turns', 'jobs_turns_from', 'jobs_starts', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')
     ) o
@@ -949,6 +952,18 @@ create table if not exists jobs_turns (
     autovacuum_vacuum_cost_delay = 0
 );
 
+-- Claims read the turns of a queue from turns_from on: before it lie only index entries of turns that
+-- are gone, and vacuum cannot remove those while a snapshot is held. A row changes once a second at
+-- most (_jobs_raise_turns_from).
+create table if not exists jobs_turns_from (
+    queue text collate "C" not null,
+    turns_from jobs_moment not null,
+    marked_at jobs_moment not null,
+    marked_xid xid8 not null,
+    constraint jobs_turns_from_queue_is_the_key
+        primary key (queue)
+) with (fillfactor = 50);
+
 -- The latest starts of a queue (group_key '') or a group with a rate: how many at which moments.
 create table if not exists jobs_starts (
     queue text collate "C" not null,
@@ -1117,6 +1132,12 @@ comment on column jobs_turns.job_type is 'type of a pending job of the group; em
 comment on column jobs_turns.turn_at is 'not before';
 comment on column jobs_turns.full_since is
     'since when the group has had as many running jobs as it may; null: there is news';
+comment on table jobs_turns_from is
+    'pgjobs: from which moment on claims read the turns of a queue; the functions keep it';
+comment on column jobs_turns_from.turns_from is 'no turn is earlier';
+comment on column jobs_turns_from.marked_at is
+    'no transaction from marked_xid on inserts an earlier turn';
+comment on column jobs_turns_from.marked_xid is 'the next transaction at marked_at';
 comment on table jobs_starts is 'pgjobs: the latest starts where a rate counts them';
 comment on column jobs_starts.group_key is 'empty: the queue itself';
 comment on column jobs_starts.moments is 'when jobs started, the earliest first';
@@ -3033,6 +3054,9 @@ comment on function _jobs_check_limits is 'internal: raises if a limit is invali
 -- Turns are taken in the order of turn_at, and a group from which jobs were taken gets a new one
 -- behind all that are due: so the groups are served in turn, up to four jobs at a time.
 --
+-- New turns are not earlier than the clock after their transaction has got its number, or they have
+-- the place of one that this transaction deletes: _jobs_raise_turns_from relies on that.
+--
 -- A level is a type and a rank among the pending jobs of a group: a range of ix_jobs_group in the
 -- order of run_at. The second statement goes from level to level by one index probe each, and reads
 -- of each one job more than it may take: that job says when to look at the group again.
@@ -3059,6 +3083,7 @@ declare
     c_while_full_at_most constant interval := '10 seconds';
     -- Another session has locked a row, or this worker may not take a suspect now.
     c_while_refused constant interval := '0.1 seconds';
+    c_between_marks constant interval := '1 second';
     c_locks constant int := 'jobs'::regclass::oid::int;
     q constant text := settings.queue;
     v_limit constant int := settings.max_running_per_group;
@@ -3069,6 +3094,7 @@ declare
     v_types text[] := coalesce(job_types, _jobs_turn_types(q));
     v_left int := max_jobs;
     v_now timestamptz;
+    v_from jobs_turns_from;
     v_want int := (max_jobs + v_per_visit - 1) / v_per_visit;
     v_seen int;
     v_groups text[];
@@ -3095,6 +3121,11 @@ begin
         takes_crashed := not _jobs_holds_crashed(worker, only_suspects => true);
         v_takes_suspect := takes_crashed and not _jobs_holds_crashed(worker, only_suspects => false);
     end if;
+    select f.* into v_from from jobs_turns_from f where f.queue = q;
+    if v_from.marked_at > clock_timestamp() then
+        perform _jobs_raise_turns_from(q);
+        v_from := null;
+    end if;
     for v_round in 1..c_rounds loop
         v_now := clock_timestamp();
         with due as materialized (
@@ -3102,7 +3133,9 @@ begin
             from unnest(v_types) k(job_type)
             cross join lateral (
                 select t.group_key, t.turn_at from jobs_turns t
-                where t.queue = q and t.job_type = k.job_type and t.turn_at <= v_now
+                where t.queue = q and t.job_type = k.job_type
+                    and t.turn_at >= coalesce(v_from.turns_from, '-infinity')
+                    and t.turn_at <= v_now
                     and pg_try_advisory_xact_lock(c_locks, hashtext(q || chr(1) || t.group_key) & 2047)
                 order by t.turn_at
                 limit v_want
@@ -3288,14 +3321,15 @@ begin
             insert into jobs_turns (queue, group_key, job_type, turn_at, full_since)
             select q, v_groups[h.place], h.job_type, greatest(
                 case
-                    when h.run_at > v_now then h.run_at
-                    when v.jobs > 0 then v_now
-                    when v_left > 0 and h.job_type = any (v_types) then v_now + c_while_refused
+                    when h.run_at > v_now then greatest(h.run_at, clock_timestamp())
+                    when v.jobs > 0 then clock_timestamp()
+                    when v_left > 0 and h.job_type = any (v_types)
+                        then clock_timestamp() + c_while_refused
                     else v_turns[h.place] end,
-                case when h.free <= v.jobs then v_now + least(
+                case when h.free <= v.jobs then clock_timestamp() + least(
                     greatest(v_now - v_full_since[h.place], c_while_full), c_while_full_at_most) end,
-                case when h.tokens <= v.jobs
-                    then _jobs_room_at(q, v_groups[h.place], v_rate, v_period, v_now) end),
+                case when h.tokens <= v.jobs then _jobs_room_at(
+                    q, v_groups[h.place], v_rate, v_period, clock_timestamp()) end),
                 case when h.free <= v.jobs then coalesce(v_full_since[h.place], v_now) end
             from head h
             join visited v on v.place = h.place
@@ -3303,7 +3337,7 @@ begin
         )
         select array_agg(distinct t.job_type) into v_foreign
         from turn t
-        where t.turn_at <= v_now and t.job_type <> all (v_types);
+        where t.turn_at <= clock_timestamp() and t.job_type <> all (v_types);
         -- The workers of these types may have read a later turn.
         if v_foreign is not null then
             perform _jobs_signal(q, v_now, jobs => cardinality(v_foreign), job_types => v_foreign);
@@ -3312,6 +3346,9 @@ begin
         v_want := least(case when v_taken = '{}' then v_want * 4
                              else (v_left + v_per_visit - 1) / v_per_visit end, c_max_groups);
     end loop;
+    if v_from.marked_at is null or v_from.marked_at < v_now - c_between_marks then
+        perform _jobs_raise_turns_from(q);
+    end if;
     return v_claimed;
 end
 $$;
@@ -3366,6 +3403,8 @@ as $$
 declare
     v_queues text[];
 begin
+    -- The transaction's number before the moment of its turns: see _jobs_raise_turns_from.
+    perform pg_current_xact_id();
     with named as materialized (
         select j.queue, j.group_key, j.job_type from jobs j where j.id = any (job_ids)
     ), ending as materialized (
@@ -3467,6 +3506,31 @@ $$;
 comment on function _jobs_is_polled is
     'internal: whether a worker polls the queue for all types, so that no signal is needed';
 
+-- functions/limits/_jobs_lower_turns_from.sql
+-- For turns that were inserted by hand, or while the clock was put back.
+create or replace function _jobs_lower_turns_from(queues text[]) returns void
+language sql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+update jobs_turns_from f
+set turns_from = '0001-01-02 00:00:00+00'
+where f.queue = any (queues) and f.turns_from > (
+    select min(n.turn_at)
+    from unnest(_jobs_turn_types(f.queue)) k(job_type)
+    cross join lateral (
+        select t.turn_at from jobs_turns t
+        where t.queue = f.queue and t.job_type = k.job_type
+        order by t.turn_at
+        limit 1
+    ) n)
+$$;
+
+comment on function _jobs_lower_turns_from is
+    'internal: claims read all turns of those of these queues that have earlier ones than they read';
+
 -- functions/limits/_jobs_next_turn.sql
 create or replace function _jobs_next_turn(queue text, job_types text[]) returns timestamptz
 language sql volatile
@@ -3477,6 +3541,9 @@ from unnest(coalesce(job_types, _jobs_turn_types(queue))) k(job_type)
 cross join lateral (
     select t.turn_at from jobs_turns t
     where t.queue = _jobs_next_turn.queue and t.job_type = k.job_type
+        and t.turn_at >= coalesce((select f.turns_from from jobs_turns_from f
+                                   where f.queue = _jobs_next_turn.queue
+                                       and f.marked_at <= clock_timestamp()), '-infinity')
     order by t.turn_at
     limit 1
 ) n
@@ -3551,6 +3618,61 @@ $$;
 comment on function _jobs_queue_room is
     'internal: locks a queue''s limits, and says how many of its jobs may start now';
 
+-- functions/limits/_jobs_raise_turns_from.sql
+-- Two sessions do not raise it together: the second skips the locked row.
+--
+-- Whoever inserts a turn gets its transaction's number first, and reads the clock for turn_at then, or
+-- keeps the turn_at of a turn that the same transaction deletes. So, while the clock goes on, once all transactions before
+-- marked_xid have ended, each turn before marked_at is visible, or is the copy of a visible one: the
+-- least of those that are visible bounds all.
+create or replace function _jobs_raise_turns_from(queue text) returns void
+language plpgsql volatile
+set search_path from current
+as $$
+#variable_conflict use_column
+declare
+    v_now constant timestamptz := clock_timestamp();
+    v_snapshot pg_snapshot;
+    v_row jobs_turns_from;
+begin
+    v_snapshot := pg_current_snapshot();
+    select f.* into v_row from jobs_turns_from f
+    where f.queue = _jobs_raise_turns_from.queue
+    for no key update skip locked;
+    if not found then
+        insert into jobs_turns_from (queue, turns_from, marked_at, marked_xid)
+        values (_jobs_raise_turns_from.queue, '0001-01-02 00:00:00+00', v_now,
+                pg_snapshot_xmax(v_snapshot))
+        on conflict (queue) do nothing;
+    elsif v_row.marked_at > v_now then
+        -- The clock was put back.
+        update jobs_turns_from f
+        set turns_from = '0001-01-02 00:00:00+00',
+            marked_at = v_now,
+            marked_xid = pg_snapshot_xmax(v_snapshot)
+        where f.queue = _jobs_raise_turns_from.queue;
+    elsif pg_snapshot_xmin(v_snapshot) >= v_row.marked_xid then
+        update jobs_turns_from f
+        set turns_from = least(v_row.marked_at, (
+                select min(n.turn_at)
+                from unnest(_jobs_turn_types(_jobs_raise_turns_from.queue)) k(job_type)
+                cross join lateral (
+                    select t.turn_at from jobs_turns t
+                    where t.queue = _jobs_raise_turns_from.queue and t.job_type = k.job_type
+                        and t.turn_at >= v_row.turns_from
+                    order by t.turn_at
+                    limit 1
+                ) n)),
+            marked_at = v_now,
+            marked_xid = pg_snapshot_xmax(v_snapshot)
+        where f.queue = _jobs_raise_turns_from.queue;
+    end if;
+end
+$$;
+
+comment on function _jobs_raise_turns_from is
+    'internal: raises the moment from which claims read the turns of a queue';
+
 -- functions/limits/_jobs_rank.sql
 -- In which order the jobs of a group start: first those that have begun before (-9 to 9), then the
 -- others (11 to 29); among both the higher priority first. ix_jobs_group has this expression.
@@ -3606,6 +3728,9 @@ begin
         cross join lateral (
             select t.group_key from jobs_turns t
             where t.queue = _jobs_share_of_groups.queue and t.job_type = k.job_type
+                and t.turn_at >= coalesce((select f.turns_from from jobs_turns_from f
+                                           where f.queue = _jobs_share_of_groups.queue
+                                               and f.marked_at <= due), '-infinity')
                 and t.turn_at <= due
             order by t.turn_at
             limit max_jobs
@@ -4459,6 +4584,7 @@ begin
         update jobs_worker_ticks t set seen_at = clock_timestamp(), missed_at = null
         where t.worker = v_me.worker;
         perform _jobs_flag_groups(v_me.queues);
+        perform _jobs_lower_turns_from(v_me.queues);
         delete from jobs_starts s
         where s.ctid = any (array(
             select o.ctid from jobs_starts o

@@ -12,6 +12,9 @@
 -- Turns are taken in the order of turn_at, and a group from which jobs were taken gets a new one
 -- behind all that are due: so the groups are served in turn, up to four jobs at a time.
 --
+-- New turns are not earlier than the clock after their transaction has got its number, or they have
+-- the place of one that this transaction deletes: _jobs_raise_turns_from relies on that.
+--
 -- A level is a type and a rank among the pending jobs of a group: a range of ix_jobs_group in the
 -- order of run_at. The second statement goes from level to level by one index probe each, and reads
 -- of each one job more than it may take: that job says when to look at the group again.
@@ -38,6 +41,7 @@ declare
     c_while_full_at_most constant interval := '10 seconds';
     -- Another session has locked a row, or this worker may not take a suspect now.
     c_while_refused constant interval := '0.1 seconds';
+    c_between_marks constant interval := '1 second';
     c_locks constant int := 'jobs'::regclass::oid::int;
     q constant text := settings.queue;
     v_limit constant int := settings.max_running_per_group;
@@ -48,6 +52,7 @@ declare
     v_types text[] := coalesce(job_types, _jobs_turn_types(q));
     v_left int := max_jobs;
     v_now timestamptz;
+    v_from jobs_turns_from;
     v_want int := (max_jobs + v_per_visit - 1) / v_per_visit;
     v_seen int;
     v_groups text[];
@@ -74,6 +79,11 @@ begin
         takes_crashed := not _jobs_holds_crashed(worker, only_suspects => true);
         v_takes_suspect := takes_crashed and not _jobs_holds_crashed(worker, only_suspects => false);
     end if;
+    select f.* into v_from from jobs_turns_from f where f.queue = q;
+    if v_from.marked_at > clock_timestamp() then
+        perform _jobs_raise_turns_from(q);
+        v_from := null;
+    end if;
     for v_round in 1..c_rounds loop
         v_now := clock_timestamp();
         with due as materialized (
@@ -81,7 +91,9 @@ begin
             from unnest(v_types) k(job_type)
             cross join lateral (
                 select t.group_key, t.turn_at from jobs_turns t
-                where t.queue = q and t.job_type = k.job_type and t.turn_at <= v_now
+                where t.queue = q and t.job_type = k.job_type
+                    and t.turn_at >= coalesce(v_from.turns_from, '-infinity')
+                    and t.turn_at <= v_now
                     and pg_try_advisory_xact_lock(c_locks, hashtext(q || chr(1) || t.group_key) & 2047)
                 order by t.turn_at
                 limit v_want
@@ -267,14 +279,15 @@ begin
             insert into jobs_turns (queue, group_key, job_type, turn_at, full_since)
             select q, v_groups[h.place], h.job_type, greatest(
                 case
-                    when h.run_at > v_now then h.run_at
-                    when v.jobs > 0 then v_now
-                    when v_left > 0 and h.job_type = any (v_types) then v_now + c_while_refused
+                    when h.run_at > v_now then greatest(h.run_at, clock_timestamp())
+                    when v.jobs > 0 then clock_timestamp()
+                    when v_left > 0 and h.job_type = any (v_types)
+                        then clock_timestamp() + c_while_refused
                     else v_turns[h.place] end,
-                case when h.free <= v.jobs then v_now + least(
+                case when h.free <= v.jobs then clock_timestamp() + least(
                     greatest(v_now - v_full_since[h.place], c_while_full), c_while_full_at_most) end,
-                case when h.tokens <= v.jobs
-                    then _jobs_room_at(q, v_groups[h.place], v_rate, v_period, v_now) end),
+                case when h.tokens <= v.jobs then _jobs_room_at(
+                    q, v_groups[h.place], v_rate, v_period, clock_timestamp()) end),
                 case when h.free <= v.jobs then coalesce(v_full_since[h.place], v_now) end
             from head h
             join visited v on v.place = h.place
@@ -282,7 +295,7 @@ begin
         )
         select array_agg(distinct t.job_type) into v_foreign
         from turn t
-        where t.turn_at <= v_now and t.job_type <> all (v_types);
+        where t.turn_at <= clock_timestamp() and t.job_type <> all (v_types);
         -- The workers of these types may have read a later turn.
         if v_foreign is not null then
             perform _jobs_signal(q, v_now, jobs => cardinality(v_foreign), job_types => v_foreign);
@@ -291,6 +304,9 @@ begin
         v_want := least(case when v_taken = '{}' then v_want * 4
                              else (v_left + v_per_visit - 1) / v_per_visit end, c_max_groups);
     end loop;
+    if v_from.marked_at is null or v_from.marked_at < v_now - c_between_marks then
+        perform _jobs_raise_turns_from(q);
+    end if;
     return v_claimed;
 end
 $$;

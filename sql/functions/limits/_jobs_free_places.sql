@@ -15,6 +15,8 @@ as $$
 declare
     v_queues text[];
 begin
+    -- The transaction's number before the moment of its turns: see _jobs_raise_turns_from.
+    perform pg_current_xact_id();
     with named as materialized (
         select j.queue, j.group_key, j.job_type from jobs j where j.id = any (job_ids)
     ), ending as materialized (

@@ -20,6 +20,9 @@ begin
         cross join lateral (
             select t.group_key from jobs_turns t
             where t.queue = _jobs_share_of_groups.queue and t.job_type = k.job_type
+                and t.turn_at >= coalesce((select f.turns_from from jobs_turns_from f
+                                           where f.queue = _jobs_share_of_groups.queue
+                                               and f.marked_at <= due), '-infinity')
                 and t.turn_at <= due
             order by t.turn_at
             limit max_jobs

@@ -43,6 +43,7 @@ begin
         update jobs_worker_ticks t set seen_at = clock_timestamp(), missed_at = null
         where t.worker = v_me.worker;
         perform _jobs_flag_groups(v_me.queues);
+        perform _jobs_lower_turns_from(v_me.queues);
         delete from jobs_starts s
         where s.ctid = any (array(
             select o.ctid from jobs_starts o
