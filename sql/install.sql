@@ -68,6 +68,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/claim/_jobs_claim_bound.sql
 \ir functions/claim/_jobs_claimed.sql
 \ir functions/claim/_jobs_holds_crashed.sql
+\ir functions/claim/_jobs_is_any_due.sql
 \ir functions/claim/_jobs_is_suspect.sql
 \ir functions/claim/_jobs_lock_crashed.sql
 \ir functions/claim/_jobs_lock_suspect.sql

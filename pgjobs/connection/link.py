@@ -1,9 +1,8 @@
 """One connection that is made again when it breaks."""
 
 import asyncio
-import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -11,8 +10,6 @@ import asyncpg
 from pgjobs.connection.alarm import Alarm
 from pgjobs.connection.connector import Connector
 from pgjobs.job.job import Row
-
-log = logging.getLogger("pgjobs.link")
 
 # The connection is gone: try again on a new one. Any other error is the statement's own.
 BROKEN = (
@@ -170,25 +167,6 @@ class Link:
                 connection.terminate()
 
 
-async def persist(
-    action: Callable[[], Awaitable[Any]], what: str, *, stop: Callable[[], bool] = lambda: False
-) -> Any:
-    """Repeats ``action`` while the connection breaks, first after 0.1 s, then every 0.4 s.
-
-    Raises the last error once ``stop()`` is true, and every error that is not about the connection.
-    """
-    delay = 0.1
-    while True:
-        try:
-            return await action()
-        except BROKEN as error:
-            if stop():
-                raise
-            log.warning("%s: connection lost (%s), again in %.1f s", what, _brief(error), delay)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, MAX_PAUSE_S)
-
-
 def _characters(args: Sequence[Any]) -> int:
     """How many characters a statement sends in texts and lists of texts; the rest is small."""
     count = 0
@@ -198,7 +176,3 @@ def _characters(args: Sequence[Any]) -> int:
         elif isinstance(arg, list) and not (arg and isinstance(arg[0], int)):
             count += sum(len(text) for text in arg if isinstance(text, str))
     return count
-
-
-def _brief(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

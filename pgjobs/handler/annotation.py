@@ -5,6 +5,7 @@ import inspect
 import types
 from collections.abc import Callable
 from typing import (
+    TYPE_CHECKING,
     Annotated,
     Any,
     Literal,
@@ -19,8 +20,10 @@ from pydantic.errors import PydanticUserError
 from typing_extensions import is_typeddict  # also knows the one of typing_extensions
 
 from pgjobs.errors import InvalidArgument
-from pgjobs.job.fidelity import PayloadType
 from pgjobs.job.job import Job
+
+if TYPE_CHECKING:
+    from pgjobs.job.fidelity import PayloadType
 
 _WRITE_IT = "write it as: async def handler(job: Job[Payload])"
 
@@ -80,7 +83,7 @@ def function_of(handler: Callable[..., Any]) -> Callable[..., Any]:
     return found
 
 
-def payload_type(handler: Callable[..., Any]) -> PayloadType | None:
+def payload_type(handler: Callable[..., Any]) -> "PayloadType | None":
     """``P`` of the ``Job[P]`` that the first argument is annotated with; None: plain JSON data."""
     try:
         parameters = list(inspect.signature(handler).parameters.values())
@@ -103,6 +106,9 @@ def payload_type(handler: Callable[..., Any]) -> PayloadType | None:
     annotation = _payload_annotation(hint)
     if annotation is Any:
         return None
+    # Here, since it loads pydantic's models.
+    from pgjobs.job.fidelity import PayloadType
+
     try:
         return PayloadType(annotation)
     except (PydanticUserError, NameError, TypeError) as error:

@@ -6,8 +6,6 @@ and other scalars as text.
 """
 
 import dataclasses
-import gc
-import marshal
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -19,17 +17,12 @@ from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from pgjobs.job.certainty import holds_untyped, is_certain
+from pgjobs.job.plain import ATOMS, ReadsDifferently, is_plain
 
 _KEPT_CLASSES = 1_000  # a program may make classes without end
-_ATOMS = frozenset({str, int, float, bool, type(None), bytes})
-_CONTAINERS = frozenset({dict, list, tuple, set, frozenset})
-_JSON = _ATOMS - {bytes} | {dict, list}
+_JSON = ATOMS - {bytes} | {dict, list}
 _MOST_DIMENSIONS = 2  # of which `all()` takes one at a time
 _MISSING = object()
-
-
-class ReadsDifferently(ValueError):
-    """A value would not be read back as it was written."""
 
 
 class PayloadType:
@@ -82,7 +75,7 @@ class PayloadType:
         read = self.read(data)
         if is_of_type:
             self.compare(value, read, data)
-        elif not _is_plain(value):
+        elif not is_plain(value):
             _compare_objects(value, read, self._holds_untyped)
         return data
 
@@ -90,7 +83,7 @@ class PayloadType:
         """Raises ``ReadsDifferently`` unless the two are the same; ``data``: the text between."""
         if self.is_certain and type(written) is self._annotation:
             return
-        if type(written) in _JSON and _is_plain(written) and written == from_json(data):
+        if type(written) in _JSON and is_plain(written) and written == from_json(data):
             # The text has lost nothing, whatever the type makes of plain data.
             return
         _compare(written, read, self._holds_untyped)
@@ -105,45 +98,20 @@ class PayloadType:
         return holds_untyped(self._adapter.core_schema)
 
 
-def check(value: Any, data: bytes) -> None:
-    """Raises ``ReadsDifferently`` if a part of the value does not read back by its own class.
-
-    ``data`` is the value's JSON text.
-    """
-    kind: Any = type(value)
-    is_builtin = kind in _CONTAINERS or kind in _ATOMS
-    if not (_is_plain(value) if is_builtin else _is_certain(kind)):
-        _check_parts(value, data)
-
-
 @lru_cache(_KEPT_CLASSES)
 def _is_certain(kind: Any) -> bool:
     """Whether all objects of a class read back as they were written."""
-    if kind in _ATOMS:
+    if kind in ATOMS:
         return True
     own = _type_of(kind) if _is_object(kind) else None
     return own is not None and own.is_certain
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether nothing within is of a class of its own, at the speed of C."""
-    kind = type(value)
-    if kind not in _CONTAINERS:
-        return kind in _ATOMS
-    # CPython tracks no dict that holds only numbers and text.
-    if kind is dict and not gc.is_tracked(value):
-        return True
-    if kind is list and not any(map(gc.is_tracked, value)):
-        return True
-    try:
-        # It refuses the first object that is not a builtin. The bytes are not used.
-        marshal.dumps(value)
-    except ValueError:
-        return False
-    return True
+def check(value: Any, data: bytes | None = None) -> None:
+    """Raises ``ReadsDifferently`` if a part of the value does not read back by its own class.
 
-
-def _check_parts(value: Any, data: bytes | None = None) -> None:
+    ``data`` is the value's JSON text, if it is known.
+    """
     kind: Any = type(value)
     if _is_certain(kind):
         return
@@ -151,10 +119,10 @@ def _check_parts(value: Any, data: bytes | None = None) -> None:
         _check_object(value, data)
     elif isinstance(value, Mapping):
         for item in value.values():
-            _check_parts(item)
+            check(item)
     elif isinstance(value, list | tuple | set | frozenset | deque):
         for item in value:
-            _check_parts(item)
+            check(item)
     elif _is_secret(value):
         raise ReadsDifferently(
             "it holds a secret, which is written as asterisks: store a reference to the secret"
@@ -166,7 +134,7 @@ def _check_object(value: Any, data: bytes | None) -> None:
     own = _type_of(kind)
     if own is None:
         for field in dataclasses.fields(value):
-            _check_parts(getattr(value, field.name, None))
+            check(getattr(value, field.name, None))
     else:
         data = to_json(value) if data is None else data
         try:
@@ -214,9 +182,9 @@ def _compare(written: Any, read: Any, untyped: bool, path: str = "") -> None:
     elif isinstance(written, list | tuple | deque) and isinstance(read, list | tuple | deque):
         is_same = _are_same_lists(written, read, untyped, path)
     elif untyped and type(read) in _JSON:
-        _check_parts(written)
+        check(written)
         is_same = from_json(to_json(written)) == read
-    elif kind in _JSON and type(read) not in _JSON and _is_plain(written):
+    elif kind in _JSON and type(read) not in _JSON and is_plain(written):
         # A default that pydantic has not checked, as in `path: Path = "/tmp"`. The text has lost
         # nothing, and the class says what it makes of the text.
         is_same = True
@@ -241,14 +209,14 @@ def _compare_objects(written: Any, read: Any, untyped: bool) -> None:
         for key, item in written.items():
             found = read.get(key, _MISSING) if isinstance(read, Mapping) else _field_of(read, key)
             if found is _MISSING:
-                _check_parts(item)
+                check(item)
             else:
                 _compare_objects(item, found, untyped)
     elif isinstance(written, list | tuple | deque) and isinstance(read, list | tuple | deque):
         for item, found in zip(written, read, strict=False):
             _compare_objects(item, found, untyped)
     else:
-        _check_parts(written)
+        check(written)
 
 
 def _field_of(read: Any, key: Any) -> Any:
@@ -266,7 +234,7 @@ def _are_same(written: Any, read: Any, untyped: bool, path: str) -> bool:
     """Compares two of one class, object by object: their own ``==`` may leave out a field."""
     kind: Any = type(written)
     has_no_equality = kind.__eq__ is object.__eq__
-    if kind in _ATOMS:
+    if kind in ATOMS:
         return bool(written == read or (written != written and read != read))  # NaN
     if isinstance(written, datetime) and written.tzinfo and read.tzinfo:
         # In UTC: Python calls a moment within the hour that the clocks repeat unequal to the same

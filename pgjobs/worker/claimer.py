@@ -14,10 +14,12 @@ from pgjobs.job.job import Row
 from pgjobs.worker.description import head, message, storable
 from pgjobs.worker.floors import Floors
 from pgjobs.worker.held import Held
+from pgjobs.worker.outage import Outage
 from pgjobs.worker.wake import Wake
 
 log = logging.getLogger("pgjobs.worker")
 
+PART = "claiming"
 RETRY_LOCKED_AFTER_S = 0.1  # for a due job whose row another session has locked
 RETRY_REFUSED_AFTER_S = 0.4  # also the longest pause between two tries to connect
 RECONCILE_AGAIN_AFTER_S = 0.2
@@ -38,6 +40,7 @@ class Claimer:
         worker: str,
         held: Held,
         wake: Wake,
+        outage: Outage,
         *,
         queues: Sequence[str],
         job_types: Sequence[str],
@@ -49,6 +52,7 @@ class Claimer:
         self._worker = worker
         self._held = held
         self._wake = wake
+        self._outage = outage
         self._queues = queues
         self._types = job_types
         self._types_without_plain = [t for t in job_types if t not in plain_types]
@@ -81,15 +85,20 @@ class Claimer:
             try:
                 if not self.is_settled:
                     await self._reconcile()
+                    self._outage.end(PART)
                 if not room:
                     break
-                return await self._claim(room)
+                rows = await self._claim(room)
+                self._outage.end(PART)
+                return rows
             except PgjobsError:
                 raise
-            except (*BROKEN, asyncpg.PostgresError) as error:
+            except BROKEN as error:
+                self._outage.tell(PART, error, pause)
+            except asyncpg.PostgresError as error:
                 log.warning("claiming failed, again in %.1f s: %r", pause, error)
-                await asyncio.sleep(pause)
-                pause = RETRY_REFUSED_AFTER_S
+            await asyncio.sleep(pause)
+            pause = RETRY_REFUSED_AFTER_S
         self.was_full = True
         return ()
 
@@ -228,7 +237,10 @@ class Claimer:
         types = self._types_without_plain if self.left_out_plain else self._types
         try:
             due, now = await self._database.look(self._queues, types, self.floors.for_look())
-        except (*BROKEN, asyncpg.PostgresError) as error:
+        except BROKEN as error:
+            self._outage.tell(PART, error, RETRY_REFUSED_AFTER_S)
+            return RETRY_REFUSED_AFTER_S
+        except asyncpg.PostgresError as error:
             log.warning("asking for a due time: %r", error)
             return RETRY_REFUSED_AFTER_S
         if not self.left_out_plain:

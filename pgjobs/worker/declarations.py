@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 import asyncpg
 
-from pgjobs.connection.link import persist
 from pgjobs.database import Database
 from pgjobs.errors import InvalidArgument, SchemaMismatch
 from pgjobs.job.job import Row
 from pgjobs.producer.schedule import Schedule, as_json
+from pgjobs.worker.outage import Outage
 
 log = logging.getLogger("pgjobs.schedules")
 
@@ -25,8 +25,15 @@ class Declarations:
     operator made survives, and two versions of the code do not undo each other.
     """
 
-    def __init__(self, database: Database, app: str, schedules: Mapping[str, Schedule]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        outage: Outage,
+        app: str,
+        schedules: Mapping[str, Schedule],
+    ) -> None:
         self._database = database
+        self._outage = outage
         self._app = app
         self._schedules = as_json(schedules.values())
         self._is_empty = not schedules
@@ -35,7 +42,7 @@ class Declarations:
         """Writes what is new or changed; raises ``InvalidArgument`` if a schedule is invalid."""
         while not self._is_empty:
             try:
-                await persist(self._write, "declaring schedules")
+                await self._outage.persist(self._write, "declaring schedules")
                 return
             except (InvalidArgument, SchemaMismatch):
                 raise

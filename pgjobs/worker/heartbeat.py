@@ -54,7 +54,11 @@ class Heartbeat:
             states = await self._database.worker_beat(
                 self._worker, ids, attempts, self._lease, answer_within, self._held.registration
             )
-        except (*BROKEN, asyncpg.PostgresError, PgjobsError) as error:
+        except BROKEN as error:
+            # The listener has the same connection, makes it again and tells of it.
+            log.debug("heartbeat failed, will retry: %r", error)
+            return
+        except (asyncpg.PostgresError, PgjobsError) as error:
             log.warning("heartbeat failed, will retry: %r", error)
             return
         for key, state in zip(zip(ids, attempts, strict=True), states, strict=True):

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from pgjobs.connection.link import BROKEN, Link, persist
+from pgjobs.connection.link import BROKEN, Link
 from pgjobs.connection.notifications import Notifications
 from pgjobs.database import Database, as_recovered
 from pgjobs.errors import WorkerNameTaken
@@ -19,12 +19,14 @@ from pgjobs.worker.floors import ALL_LEVELS
 from pgjobs.worker.heartbeat import Heartbeat
 from pgjobs.worker.held import Held
 from pgjobs.worker.mode import Mode
+from pgjobs.worker.outage import Outage
 from pgjobs.worker.report import log_recovered
 from pgjobs.worker.rounds import Rounds
 from pgjobs.worker.wake import Wake
 
 log = logging.getLogger("pgjobs.listener")
 
+PART = "listening"
 FULL_TICK_S = 10.0
 MIN_BETWEEN_FULL_TICKS_S = 0.1  # that signals ask for
 TICK_WHILE_OTHERS_WORK_S = 2.0  # a worker's death is noticed at the second tick
@@ -35,7 +37,6 @@ POLL_AGAIN_AFTER_REFUSAL_S = 1.0
 RECOVER_AT_ONCE = 1_000
 FIRE_AGAIN_AFTER_S = 1.0  # while another worker fires what is due
 LEAVES_WITHIN_S = 1.0
-TRY_NAME_AGAIN_AFTER_S = 0.5  # often, because others find a worker dead whose name is free for 2 s
 OLD_SESSION_ENDS_AFTER_S = 30.0  # by the server's keepalives after 25 s
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,6 +58,7 @@ class Listener:
         wake: Wake,
         claimer: Claimer,
         heartbeat: Heartbeat,
+        outage: Outage,
         *,
         queues: Sequence[str],
         job_types: Sequence[str],
@@ -74,6 +76,7 @@ class Listener:
         self._wake = wake
         self._claimer = claimer
         self._heartbeat = heartbeat
+        self._outage = outage
         self._own_key = ""
         self._name_taken_since: float | None = None
         self._first_started_at: datetime | None = None
@@ -146,7 +149,7 @@ class Listener:
                     async with asyncio.timeout_at(next_step):
                         await self._changed.wait()
             try:
-                await persist(self._step, "listening")
+                await self._outage.persist(self._step, PART)
             except WorkerNameTaken:
                 raise
             except asyncpg.PostgresError as error:
@@ -158,9 +161,6 @@ class Listener:
     async def _step(self) -> None:
         if self._lost.is_set():
             await self._reconnect()
-            if self._lost.is_set():
-                # The name is taken. To change the mode would be to wait for the old session's lock.
-                return
         if self.mode is not self.wanted:
             await self._change_mode()
         if self._needs_help:
@@ -174,12 +174,11 @@ class Listener:
             await self._tick()
 
     async def _reconnect(self) -> None:
-        log.warning("listening: connection lost, connecting again")
+        self._outage.begin(PART)
         try:
             await self.connect()
-            log.info("listening: connected again")
             self._wake.set()
-        except WorkerNameTaken:
+        except WorkerNameTaken as error:
             # Most likely the server still keeps this worker's old session, which holds the name.
             # Until the next step registers again, only LISTEN matters.
             self._name_taken_since = self._name_taken_since or self._now()
@@ -188,7 +187,7 @@ class Listener:
                 raise
             self._wake.set()
             self._lost.set()
-            await asyncio.sleep(TRY_NAME_AGAIN_AFTER_S)
+            raise ConnectionError("the server still has this worker's old session") from error
         except BaseException:
             self._link.drop()
             self._lost.set()

@@ -9,11 +9,12 @@ from typing import Any
 
 import asyncpg
 
-from pgjobs.connection.link import BROKEN, persist
+from pgjobs.connection.link import BROKEN
 from pgjobs.database import Database
 from pgjobs.errors import PgjobsError, SchemaMismatch
 from pgjobs.handler.run import Key
 from pgjobs.worker.held import Held
+from pgjobs.worker.outage import Outage
 from pgjobs.worker.outcome import End, Outcome
 from pgjobs.worker.report import Ended, became_of, log_failure, log_unwritten
 from pgjobs.worker.tally import Tally
@@ -56,6 +57,7 @@ class Settlement:
         worker: str,
         held: Held,
         tally: Tally,
+        outage: Outage,
         *,
         keep_completed: bool,
     ) -> None:
@@ -63,6 +65,7 @@ class Settlement:
         self._worker = worker
         self._held = held
         self._tally = tally
+        self._outage = outage
         self._keep_completed = keep_completed
         self._waiting: list[Ended] = []
         self._deferred: list[Ended] = []  # their rows are locked
@@ -181,7 +184,7 @@ class Settlement:
         def stop() -> bool:
             return next(tries) > MAX_TRIES_WHILE_CLOSING and self._closing
 
-        return persist(lambda: write(group), "settling jobs", stop=stop)
+        return self._outage.persist(lambda: write(group), "settling jobs", stop=stop)
 
     async def _halve(self, write: Write, group: Sequence[Ended], pauses: Iterator[float]) -> None:
         half = len(group) // 2

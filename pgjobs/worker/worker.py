@@ -31,6 +31,7 @@ from pgjobs.worker.held import Held
 from pgjobs.worker.interrupts import interrupts
 from pgjobs.worker.links import Links
 from pgjobs.worker.listener import Listener
+from pgjobs.worker.outage import Outage
 from pgjobs.worker.outcome import COMMITTED, LOST, RELEASED, End, Outcome
 from pgjobs.worker.report import log_end
 from pgjobs.worker.settlement import Settlement
@@ -112,27 +113,28 @@ class Worker:
         schema, name = app.schema, self.name
         self._links = links = Links(app.dsn, listen_dsn, name)
         self._wake = Wake()
+        outage = Outage(name)
         self._held = Held(
             concurrency, self._wake, begin=self._run, give_back=self._give_back,
             plain_types=plain, plain_slots=plain_concurrency,
         )
         self._claimer = Claimer(
-            links.claim, schema, name, self._held, self._wake,
+            links.claim, schema, name, self._held, self._wake, outage,
             queues=self.queues, job_types=self._types, plain_types=plain, lease=lease,
         )
         self._heartbeat = Heartbeat(links.listen, schema, name, lease, self._held, links.claim)
         self._listener = Listener(
             links.listen, schema, name, self._held, self._wake, self._claimer, self._heartbeat,
-            queues=self.queues, job_types=self._types, concurrency=concurrency,
+            outage, queues=self.queues, job_types=self._types, concurrency=concurrency,
             version=app.version,
         )
         self._tally = Tally(name, self._held)
         self._settlement = Settlement(
-            Database(links.settle, schema), name, self._held, self._tally,
+            Database(links.settle, schema), name, self._held, self._tally, outage,
             keep_completed=keep_completed,
         )
         self._declarations = Declarations(
-            Database(links.settle, schema), app.declared_in, app.schedules
+            Database(links.settle, schema), outage, app.declared_in, app.schedules
         )
         self._waiting = Waiting(self._wake, self._listener, self._claimer, self._held)
 

@@ -122,6 +122,10 @@ begin
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
         ('_jobs_ids_behind', $$text$$, $$$$),
         ('_jobs_insert_turns', $$boolean$$, $$job_ids bigint[]$$),
+        ('_jobs_is_any_due', $$boolean$$, $$
+            queue text, priority integer, job_types text[], since timestamp with time zone,
+            until timestamp with time zone
+        $$),
         ('_jobs_is_locked', $$boolean$$, $$key bigint$$),
         ('_jobs_is_new', $$boolean$$, $$job_id bigint$$),
         ('_jobs_is_polled', $$boolean$$, $$queue text$$),

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import psycopg
 
 from pgjobs import App, RunningJob
-from pgjobs.connection.link import persist
+from pgjobs.worker.outage import Outage
 
 LEDGER = """
     create table if not exists ledger (
@@ -31,7 +31,7 @@ async def note(job: RunningJob[Any]) -> UUID:
     Writes one row per run, also if the connection is cut before the answer comes.
     """
     run, pool = uuid4(), await app.pool()
-    await persist(lambda: pool.execute(
+    await Outage("ledger").persist(lambda: pool.execute(
         "insert into ledger values ($1, $2, $3, $4) on conflict do nothing",
         run, job.id, job.attempt, os.getpid(),
     ), "the ledger")

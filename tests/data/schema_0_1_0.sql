@@ -174,6 +174,10 @@ begin
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
         ('_jobs_ids_behind', $$text$$, $$$$),
         ('_jobs_insert_turns', $$boolean$$, $$job_ids bigint[]$$),
+        ('_jobs_is_any_due', $$boolean$$, $$
+            queue text, priority integer, job_types text[], since timestamp with time zone,
+            until timestamp with time zone
+        $$),
         ('_jobs_is_locked', $$boolean$$, $$key bigint$$),
         ('_jobs_is_new', $$boolean$$, $$job_id bigint$$),
         ('_jobs_is_polled', $$boolean$$, $$queue text$$),
@@ -633,49 +637,50 @@ with recursive above(role) as (
         and not pg_has_role(r.oid, installer, 'member')
 ), place(oid) as (
     select n.oid from pg_namespace n where n.nspname = schema
+), function(oid, owner) as materialized (
+    select p.oid, p.proowner from pg_proc p where p.pronamespace = (select p.oid from place p)
+), type(oid, owner, relation) as materialized (
+    select t.oid, t.typowner, t.typrelid from pg_type t
+    where t.typnamespace = (select p.oid from place p)
 ), object(class, id, owner) as (
-    select 'pg_proc'::regclass, p.oid, p.proowner from pg_proc p, place
-    where p.pronamespace = place.oid
+    select 'pg_proc'::regclass, f.oid, f.owner from function f
     union all
-    select 'pg_operator'::regclass, o.oid, o.oprowner from pg_operator o, place
-    where o.oprnamespace = place.oid
+    select 'pg_operator'::regclass, o.oid, o.oprowner from pg_operator o
+    where o.oprnamespace = (select p.oid from place p)
     union all
     -- Neither the array that comes with each type nor the rows of a table.
-    select 'pg_type'::regclass, t.oid, t.typowner from pg_type t, place
-    where t.typnamespace = place.oid
-        and not exists (select from pg_type e where e.typarray = t.oid)
-        and not exists (select from pg_class c where c.oid = t.typrelid and c.relkind <> 'c')
+    select 'pg_type'::regclass, t.oid, t.owner from type t
+    where not exists (select from pg_type e where e.typarray = t.oid)
+        and not exists (select from pg_class c where c.oid = t.relation and c.relkind <> 'c')
     union all
     select 'pg_cast'::regclass, c.oid, part.owner
     from pg_cast c
     cross join lateral (
-        select t.typnamespace as place, t.typowner as owner from pg_type t
-        where t.oid in (c.castsource, c.casttarget)
+        select t.typowner as owner from pg_type t where t.oid in (c.castsource, c.casttarget)
         union all
-        select p.pronamespace, p.proowner from pg_proc p where p.oid = c.castfunc
+        select p.proowner from pg_proc p where p.oid = c.castfunc
     ) part
-    where exists (select from place, pg_type t
-                  where t.oid in (c.castsource, c.casttarget) and t.typnamespace = place.oid)
-        or exists (select from place, pg_proc p
-                   where p.oid = c.castfunc and p.pronamespace = place.oid)
+    where c.castsource in (select t.oid from type t)
+        or c.casttarget in (select t.oid from type t)
+        or c.castfunc in (select f.oid from function f)
     union all
-    select 'pg_opclass'::regclass, o.oid, o.opcowner from pg_opclass o, place
-    where o.opcnamespace = place.oid
+    select 'pg_opclass'::regclass, o.oid, o.opcowner from pg_opclass o
+    where o.opcnamespace = (select p.oid from place p)
     union all
-    select 'pg_opfamily'::regclass, o.oid, o.opfowner from pg_opfamily o, place
-    where o.opfnamespace = place.oid
+    select 'pg_opfamily'::regclass, o.oid, o.opfowner from pg_opfamily o
+    where o.opfnamespace = (select p.oid from place p)
     union all
-    select 'pg_collation'::regclass, c.oid, c.collowner from pg_collation c, place
-    where c.collnamespace = place.oid
+    select 'pg_collation'::regclass, c.oid, c.collowner from pg_collation c
+    where c.collnamespace = (select p.oid from place p)
     union all
-    select 'pg_conversion'::regclass, c.oid, c.conowner from pg_conversion c, place
-    where c.connamespace = place.oid
+    select 'pg_conversion'::regclass, c.oid, c.conowner from pg_conversion c
+    where c.connamespace = (select p.oid from place p)
     union all
-    select 'pg_ts_config'::regclass, c.oid, c.cfgowner from pg_ts_config c, place
-    where c.cfgnamespace = place.oid
+    select 'pg_ts_config'::regclass, c.oid, c.cfgowner from pg_ts_config c
+    where c.cfgnamespace = (select p.oid from place p)
     union all
-    select 'pg_ts_dict'::regclass, d.oid, d.dictowner from pg_ts_dict d, place
-    where d.dictnamespace = place.oid
+    select 'pg_ts_dict'::regclass, d.oid, d.dictowner from pg_ts_dict d
+    where d.dictnamespace = (select p.oid from place p)
 ), strange(name, place) as (
     select s.name, row_number() over (order by s.name)
     from (
@@ -1715,8 +1720,8 @@ comment on function _jobs_valid_delays is
 -- The claim moves the bound on until it has max_jobs. So it reads about as many rows as it takes,
 -- whatever waits in other types, levels and queues or in the future.
 --
--- Of many types it first asks whether anything is due in the level, by one probe per type: the bound
--- and the update would cost two.
+-- Of many types it first asks whether anything is due in the level (_jobs_is_any_due): the bound and
+-- the update would cost two probes per type.
 --
 -- The settings leave the planner no choice but index scans: on a table without statistics any other
 -- plan (a sequential scan, a bitmap and a sort) costs a thousand times more.
@@ -1847,21 +1852,8 @@ begin
                 v_left := v_left - cardinality(v_crashed);
             end if;
             if cardinality(v_types) not between 1 and c_few_types and v_first = '{}' then
-                continue when not exists (
-                    select from unnest(v_types) t(job_type)
-                    cross join lateral (
-                        select from jobs j
-                        where j.status = 'pending'
-                            and j.group_key is null
-                            and j.queue = v_queue
-                            and j.priority = v_level
-                            and j.job_type = t.job_type
-                            and j.run_at >= v_after_run_at
-                            and j.run_at <= v_now
-                            and j.crash_count = 0
-                        order by j.run_at, j.id
-                        limit 1
-                    ) due);
+                continue when not _jobs_is_any_due(
+                    v_queue, v_level, v_types, v_after_run_at, v_now);
             end if;
             v_chunk := case when cardinality(v_types) = 1 then v_left else least(
                 v_left, 8 + 2 * least(v_left, 10000) / greatest(cardinality(v_types), 1)) end;
@@ -2115,6 +2107,59 @@ $$;
 
 comment on function _jobs_holds_crashed is
     'internal: whether a worker holds a job that was lost before';
+
+-- functions/claim/_jobs_is_any_due.sql
+-- For claims of many types, of which most are empty: each worker of many queues makes them again and
+-- again. since and until: bounds of run_at.
+create or replace function _jobs_is_any_due(
+    queue text,
+    priority int,
+    job_types text[],
+    since timestamptz,
+    until timestamptz
+) returns boolean
+language plpgsql stable
+set search_path from current
+set enable_incremental_sort = off
+as $$
+begin
+    if current_setting('server_version_num')::int >= 170000 then
+        -- One scan of the index goes from type to type: it costs less than half. The order leaves
+        -- the planner no other index.
+        return coalesce((
+            select true from jobs j
+            where j.status = 'pending'
+                and j.group_key is null
+                and j.queue = _jobs_is_any_due.queue
+                and j.priority = _jobs_is_any_due.priority
+                and j.job_type = any (job_types)
+                and j.run_at >= since
+                and j.run_at <= until
+                and j.crash_count = 0
+            order by j.job_type, j.run_at, j.id
+            limit 1), false);
+    end if;
+    -- Here that order would make the planner read the whole level, and then compare the types.
+    return exists (
+        select from unnest(job_types) t(job_type)
+        cross join lateral (
+            select from jobs j
+            where j.status = 'pending'
+                and j.group_key is null
+                and j.queue = _jobs_is_any_due.queue
+                and j.priority = _jobs_is_any_due.priority
+                and j.job_type = t.job_type
+                and j.run_at >= since
+                and j.run_at <= until
+                and j.crash_count = 0
+            order by j.run_at, j.id
+            limit 1
+        ) due);
+end
+$$;
+
+comment on function _jobs_is_any_due is
+    'internal: whether a job of these types is due in one queue and priority';
 
 -- functions/claim/_jobs_is_suspect.sql
 -- PostgreSQL inlines this function into the queries of claims, so it has no settings of its own.
@@ -6200,49 +6245,50 @@ with recursive above(role) as (
         and not pg_has_role(r.oid, installer, 'member')
 ), place(oid) as (
     select n.oid from pg_namespace n where n.nspname = schema
+), function(oid, owner) as materialized (
+    select p.oid, p.proowner from pg_proc p where p.pronamespace = (select p.oid from place p)
+), type(oid, owner, relation) as materialized (
+    select t.oid, t.typowner, t.typrelid from pg_type t
+    where t.typnamespace = (select p.oid from place p)
 ), object(class, id, owner) as (
-    select 'pg_proc'::regclass, p.oid, p.proowner from pg_proc p, place
-    where p.pronamespace = place.oid
+    select 'pg_proc'::regclass, f.oid, f.owner from function f
     union all
-    select 'pg_operator'::regclass, o.oid, o.oprowner from pg_operator o, place
-    where o.oprnamespace = place.oid
+    select 'pg_operator'::regclass, o.oid, o.oprowner from pg_operator o
+    where o.oprnamespace = (select p.oid from place p)
     union all
     -- Neither the array that comes with each type nor the rows of a table.
-    select 'pg_type'::regclass, t.oid, t.typowner from pg_type t, place
-    where t.typnamespace = place.oid
-        and not exists (select from pg_type e where e.typarray = t.oid)
-        and not exists (select from pg_class c where c.oid = t.typrelid and c.relkind <> 'c')
+    select 'pg_type'::regclass, t.oid, t.owner from type t
+    where not exists (select from pg_type e where e.typarray = t.oid)
+        and not exists (select from pg_class c where c.oid = t.relation and c.relkind <> 'c')
     union all
     select 'pg_cast'::regclass, c.oid, part.owner
     from pg_cast c
     cross join lateral (
-        select t.typnamespace as place, t.typowner as owner from pg_type t
-        where t.oid in (c.castsource, c.casttarget)
+        select t.typowner as owner from pg_type t where t.oid in (c.castsource, c.casttarget)
         union all
-        select p.pronamespace, p.proowner from pg_proc p where p.oid = c.castfunc
+        select p.proowner from pg_proc p where p.oid = c.castfunc
     ) part
-    where exists (select from place, pg_type t
-                  where t.oid in (c.castsource, c.casttarget) and t.typnamespace = place.oid)
-        or exists (select from place, pg_proc p
-                   where p.oid = c.castfunc and p.pronamespace = place.oid)
+    where c.castsource in (select t.oid from type t)
+        or c.casttarget in (select t.oid from type t)
+        or c.castfunc in (select f.oid from function f)
     union all
-    select 'pg_opclass'::regclass, o.oid, o.opcowner from pg_opclass o, place
-    where o.opcnamespace = place.oid
+    select 'pg_opclass'::regclass, o.oid, o.opcowner from pg_opclass o
+    where o.opcnamespace = (select p.oid from place p)
     union all
-    select 'pg_opfamily'::regclass, o.oid, o.opfowner from pg_opfamily o, place
-    where o.opfnamespace = place.oid
+    select 'pg_opfamily'::regclass, o.oid, o.opfowner from pg_opfamily o
+    where o.opfnamespace = (select p.oid from place p)
     union all
-    select 'pg_collation'::regclass, c.oid, c.collowner from pg_collation c, place
-    where c.collnamespace = place.oid
+    select 'pg_collation'::regclass, c.oid, c.collowner from pg_collation c
+    where c.collnamespace = (select p.oid from place p)
     union all
-    select 'pg_conversion'::regclass, c.oid, c.conowner from pg_conversion c, place
-    where c.connamespace = place.oid
+    select 'pg_conversion'::regclass, c.oid, c.conowner from pg_conversion c
+    where c.connamespace = (select p.oid from place p)
     union all
-    select 'pg_ts_config'::regclass, c.oid, c.cfgowner from pg_ts_config c, place
-    where c.cfgnamespace = place.oid
+    select 'pg_ts_config'::regclass, c.oid, c.cfgowner from pg_ts_config c
+    where c.cfgnamespace = (select p.oid from place p)
     union all
-    select 'pg_ts_dict'::regclass, d.oid, d.dictowner from pg_ts_dict d, place
-    where d.dictnamespace = place.oid
+    select 'pg_ts_dict'::regclass, d.oid, d.dictowner from pg_ts_dict d
+    where d.dictnamespace = (select p.oid from place p)
 ), strange(name, place) as (
     select s.name, row_number() over (order by s.name)
     from (
@@ -6413,7 +6459,8 @@ comment on function _jobs_counts_other is
 -- each queue may have its share of max_groups ranges, and a queue that has more is counted as a
 -- whole (job_type is null). Behind max_groups queues, the others are counted as a whole (queue is
 -- null). Each range is counted up to cap, until max_rows jobs were read; then, and in a queue that
--- is counted as a whole, up to 100. due_only: does not count the jobs of a range that are not due.
+-- is counted as a whole, up to 100, or 20 for due_only. due_only does not count the jobs of a range
+-- that are not due.
 create or replace function _jobs_counts_pending(
     cap int, max_groups int, max_rows bigint, due_only boolean
 ) returns table (
@@ -6431,61 +6478,83 @@ set jit = off
 as $$
 #variable_conflict use_column
 declare
-    c_min_rows constant int := least(cap, 100);
+    -- Who asks only what is due looks for what is stuck, not for exact numbers.
+    c_min_rows constant int := least(cap, case when due_only then 20 else 100 end);
     v_now timestamptz := clock_timestamp();
     v_rows_left bigint := max_rows;
     v_limit bigint;
-    v_queues int;
-    v_share int;
-    v_place int;
-    v_ranges int;
     v_queue text;
     v_last_queue text;
     v_priority smallint;
     v_type text;
 begin
-    with recursive present(queue, place) as (
-        (select j.queue, 1 from jobs j where j.status = 'pending' and j.group_key is null
-         order by j.queue, j.priority, j.job_type, j.run_at, j.id limit 1)
-        union all
-        select n.queue, p.place + 1
-        from present p
-        cross join lateral (
-            select j.queue from jobs j where j.status = 'pending' and j.group_key is null
-                and j.queue > p.queue
-            order by j.queue, j.priority, j.job_type, j.run_at, j.id limit 1
-        ) n
-        where p.place <= max_groups
-    )
-    select count(*), greatest(max_groups / greatest(count(*), 1), 1) into v_queues, v_share
-    from present;
-
-    for v_place, v_queue, v_priority, v_type, v_ranges in
-        -- In each queue one range more than the share, to see whether there are more.
-        with recursive present(place, queue, priority, job_type, range) as (
-            (select 1, j.queue, j.priority, j.job_type, 1 from jobs j where j.status = 'pending' and j.group_key is null
+    -- last_queue is null for a range that is counted below.
+    for v_queue, v_priority, v_type, v_last_queue, due, oldest, later, due_capped in
+        with recursive queues(place, queue, priority, job_type) as (
+            (select 1, j.queue, j.priority, j.job_type from jobs j
+             where j.status = 'pending' and j.group_key is null
              order by j.queue, j.priority, j.job_type, j.run_at, j.id limit 1)
             union all
-            select p.place + (n.queue > p.queue)::int, n.queue, n.priority, n.job_type,
-                case when n.queue > p.queue then 1 else p.range + 1 end
-            from present p
+            select q.place + 1, n.queue, n.priority, n.job_type
+            from queues q
             cross join lateral (
                 select j.queue, j.priority, j.job_type from jobs j
-                where j.status = 'pending' and j.group_key is null and (j.queue, j.priority, j.job_type)
-                    > (p.queue, case when p.range > v_share then 99 else p.priority end, p.job_type)
+                where j.status = 'pending' and j.group_key is null and j.queue > q.queue
                 order by j.queue, j.priority, j.job_type, j.run_at, j.id limit 1
             ) n
-            where p.place < v_queues or n.queue = p.queue and p.range <= v_share
+            where q.place <= max_groups
+        ), share as materialized (
+            select greatest(max_groups / greatest(count(*), 1), 1) as ranges from queues
+        ), present(place, queue, priority, job_type, range) as (
+            select q.*, 1 from queues q
+            union all
+            -- In each queue one range more than the share, to see whether there are more.
+            select p.place, p.queue, n.priority, n.job_type, p.range + 1
+            from present p
+            cross join share s
+            cross join lateral (
+                select j.priority, j.job_type from jobs j
+                where j.status = 'pending' and j.group_key is null and j.queue = p.queue
+                    and (j.priority, j.job_type) > (p.priority, p.job_type)
+                order by j.queue, j.priority, j.job_type, j.run_at, j.id limit 1
+            ) n
+            where p.range <= s.ranges
+        ), found as (
+            select p.*, max(p.range) over (partition by p.place) > s.ranges as is_whole
+            from present p
+            cross join share s
+        ), counted as (
+            select f.*, case
+                when f.place > max_groups
+                    then (select j.queue from jobs j
+                          where j.status = 'pending' and j.group_key is null
+                          order by j.queue desc limit 1)
+                when f.is_whole then f.queue end as last_queue
+            from found f
+            where f.range = 1 or not f.is_whole
         )
-        select p.place, p.queue, p.priority, p.job_type, p.range from (
-            select p.*, max(p.range) over (partition by p.place) as ranges from present p
-        ) p
-        where p.ranges <= v_share or p.range = p.ranges
+        select c.queue, c.priority, c.job_type, c.last_queue, w.*
+        from counted c
+        cross join lateral (
+            -- This reads the index alone, so it does not see which jobs wait for a retry.
+            select least(count(*) filter (where r.run_at <= v_now), c_min_rows), min(r.run_at),
+                least(count(*) filter (where r.run_at > v_now), c_min_rows),
+                count(*) > c_min_rows
+            from (
+                select j.run_at from jobs j
+                where j.status = 'pending' and j.group_key is null
+                    and j.queue between c.queue and c.last_queue
+                order by j.queue, j.priority, j.job_type, j.run_at, j.id
+                limit c_min_rows + 1
+            ) r
+        ) w
+        order by c.place, c.range
     loop
-        v_limit := greatest(least(cap, v_rows_left), c_min_rows);
-        if v_ranges <= v_share and v_place <= max_groups then
+        retrying := 0;
+        if v_last_queue is null then
             queue := v_queue;
             job_type := v_type;
+            v_limit := greatest(least(cap, v_rows_left), c_min_rows);
             select count(*), min(c.run_at) into due, oldest
             from (
                 select j.run_at from jobs j
@@ -6495,7 +6564,6 @@ begin
                 limit v_limit + 1
             ) c;
             later := 0;
-            retrying := 0;
             if not due_only then
                 select count(*), count(*) filter (where c.retry_count > 0 or c.crash_count > 0)
                 into later, retrying
@@ -6511,24 +6579,8 @@ begin
             later_capped := later > v_limit;
             later := later - retrying;
         else
-            v_limit := c_min_rows;
-            v_last_queue := v_queue;
-            if v_place > max_groups then
-                v_last_queue := (select j.queue from jobs j where j.status = 'pending' and j.group_key is null
-                                 order by j.queue desc limit 1);
-            end if;
             queue := case when v_queue = v_last_queue then v_queue end;
             job_type := null;
-            -- This reads the index alone, so it does not see which jobs wait for a retry.
-            select least(count(*) filter (where c.run_at <= v_now), v_limit), min(c.run_at),
-                least(count(*) filter (where c.run_at > v_now), v_limit), 0, count(*) > v_limit
-            into due, oldest, later, retrying, due_capped
-            from (
-                select j.run_at from jobs j
-                where j.status = 'pending' and j.group_key is null and j.queue between v_queue and v_last_queue
-                order by j.queue, j.priority, j.job_type, j.run_at, j.id
-                limit v_limit + 1
-            ) c;
             later_capped := due_capped;
         end if;
         v_rows_left := v_rows_left - due - later - retrying;

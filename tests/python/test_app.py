@@ -326,3 +326,21 @@ def test_importing_pgjobs_loads_neither_psycopg_nor_yoyo():
         "; from pgjobs import migrate, App; assert 'yoyo' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_plain_data_loads_no_models_of_pydantic_and_the_first_typed_handler_does():
+    code = """if True:
+        import asyncpg, pydantic, sys
+        loaded = set(sys.modules)
+        import pgjobs
+        app = pgjobs.App()
+        plain = app.job("plain")(lambda job: None)
+        assert plain.decode(plain.encode({"pages": [1, None]})) == {"pages": [1, None]}
+        assert not {name for name in set(sys.modules) - loaded if name.startswith("pydantic")}
+
+        async def handler(job: pgjobs.Job[list[int]]) -> None: ...
+        typed = app.job("typed")(handler)
+        assert "pydantic.type_adapter" in sys.modules
+        assert typed.decode(typed.encode([1, 2])) == [1, 2]
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)

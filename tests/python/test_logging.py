@@ -12,7 +12,8 @@ import pytest
 from model.test_odd_handlers import Liar, chained
 from pydantic import BaseModel, ValidationError
 
-from pgjobs import App, Backoff, Cancel, ConnectionLost, Fail, Job, Snooze
+from pgjobs import App, Backoff, Cancel, ConnectionLost, Fail, Job, Snooze, migrate
+from pgjobs.embedded import EmbeddedPostgres
 
 
 class Mail(BaseModel):
@@ -231,16 +232,47 @@ async def test_a_handler_that_blocks_the_event_loop_is_named_after_a_second(
     assert f"the event loop has been blocked for 1 s by job {job.id} (t)" in caplog.text
 
 
-async def test_a_listener_that_has_connected_again_says_so(app, conn, working, eventually, caplog):
-    caplog.set_level("INFO", "pgjobs.listener")
+async def test_a_worker_that_has_connected_again_says_so(app, conn, working, eventually, caplog):
     app.job("t")(lambda job: None)
     cut = (
         "select count(pg_terminate_backend(pid)) from pg_stat_activity"
         " where datname = current_database() and application_name like '% listen'"
     )
-    async with working():
+    async with working(name="w"):
         assert await conn.fetchval(cut) == 1
-        await eventually(lambda: "listening: connected again" in caplog.text)
+        await eventually(lambda: "worker w: connected again after 0." in caplog.text)
+
+
+async def test_the_log_tells_an_outage_as_one_story(working, eventually, records):
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    def told(text, level=logging.DEBUG):
+        lines = [r.getMessage() for r in records() if r.levelno >= level and r.name != "asyncio"]
+        return [line for line in lines if text in line]
+
+    with EmbeddedPostgres(settings={"fsync": "off"}) as server:
+        await asyncio.to_thread(migrate, server.dsn)
+        async with App(dsn=server.dsn) as app:
+            @app.job("t")
+            async def handler(job):
+                begun.set()
+                await goes_on.wait()
+
+            async with working(app, name="w"):
+                job = await app.enqueue("t")
+                await begun.wait()
+                await asyncio.to_thread(server._stop_server, "fast")
+                goes_on.set()
+                for part in ("claiming", "listening", "settling jobs"):
+                    await eventually(lambda part=part: told(f"{part}: connection lost"))
+                await asyncio.to_thread(server.start)
+                await eventually(lambda: told("connected again"))
+                assert (await job.refresh()).status == "completed"
+
+    *tries, end = told("", logging.WARNING)
+    assert "worker w: connected again after" in end
+    # Of one part of the worker, whichever noticed first.
+    assert len({re.sub(r": connection lost .*", "", line) for line in tries}) == 1
 
 
 async def test_a_failure_that_is_retried_is_a_warning_that_says_when(app, records):

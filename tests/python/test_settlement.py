@@ -9,6 +9,7 @@ from chaos.proxy import Proxy
 
 from pgjobs import App, Fail
 from pgjobs.database import Database
+from pgjobs.worker.outage import Outage
 from pgjobs.worker.outcome import COMPLETED
 from pgjobs.worker.settlement import Settlement
 from pgjobs.worker.tally import Tally
@@ -223,7 +224,7 @@ async def test_a_refused_end_and_a_lost_connection_do_not_hold_up_a_shutdown(
     monkeypatch.setattr(Database, "end_attempts", lost)
     held = app.worker()._held
     settlement = Settlement(
-        Database(await app.pool()), "w", held, Tally("w", held), keep_completed=True
+        Database(await app.pool()), "w", held, Tally("w", held), Outage("w"), keep_completed=True
     )
     settlement.add((1, 1), COMPLETED)
     settlement.close()

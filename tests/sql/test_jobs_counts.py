@@ -190,3 +190,22 @@ async def test_who_asks_for_due_jobs_alone_gets_the_same_counts_of_them(
     assert await conn.fetch(query.format("20, due_only => true")) == [
         row for row in everything if row["state"] == "due"
     ]
+
+
+async def test_who_asks_for_due_jobs_alone_reads_20_jobs_of_each_of_500_queues(conn):
+    await conn.execute(
+        """insert into jobs (queue, job_type)
+        select 'q' || q, 't' || t from generate_series(1, 500) q, generate_series(1, 60) t"""
+    )
+    async with conn.transaction():
+        found = await conn.fetch(
+            "select jobs, capped from _jobs_counts(1000, due_only => true) where state = 'due'"
+        )
+        probes, rows = await conn.fetchrow(
+            """select pg_stat_get_xact_numscans(i), pg_stat_get_xact_tuples_returned(i)
+            from cast('ix_jobs_claim' as regclass) i"""
+        )
+    assert found == [(20, True)] * 500
+    # For each queue: the next one, its second range, its rows.
+    assert probes < 3 * 500 + 10
+    assert rows < (2 + 21) * 500 + 10

@@ -7,8 +7,8 @@
 -- The claim moves the bound on until it has max_jobs. So it reads about as many rows as it takes,
 -- whatever waits in other types, levels and queues or in the future.
 --
--- Of many types it first asks whether anything is due in the level, by one probe per type: the bound
--- and the update would cost two.
+-- Of many types it first asks whether anything is due in the level (_jobs_is_any_due): the bound and
+-- the update would cost two probes per type.
 --
 -- The settings leave the planner no choice but index scans: on a table without statistics any other
 -- plan (a sequential scan, a bitmap and a sort) costs a thousand times more.
@@ -139,21 +139,8 @@ begin
                 v_left := v_left - cardinality(v_crashed);
             end if;
             if cardinality(v_types) not between 1 and c_few_types and v_first = '{}' then
-                continue when not exists (
-                    select from unnest(v_types) t(job_type)
-                    cross join lateral (
-                        select from jobs j
-                        where j.status = 'pending'
-                            and j.group_key is null
-                            and j.queue = v_queue
-                            and j.priority = v_level
-                            and j.job_type = t.job_type
-                            and j.run_at >= v_after_run_at
-                            and j.run_at <= v_now
-                            and j.crash_count = 0
-                        order by j.run_at, j.id
-                        limit 1
-                    ) due);
+                continue when not _jobs_is_any_due(
+                    v_queue, v_level, v_types, v_after_run_at, v_now);
             end if;
             v_chunk := case when cardinality(v_types) = 1 then v_left else least(
                 v_left, 8 + 2 * least(v_left, 10000) / greatest(cardinality(v_types), 1)) end;

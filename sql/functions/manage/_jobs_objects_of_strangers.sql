@@ -29,49 +29,50 @@ with recursive above(role) as (
         and not pg_has_role(r.oid, installer, 'member')
 ), place(oid) as (
     select n.oid from pg_namespace n where n.nspname = schema
+), function(oid, owner) as materialized (
+    select p.oid, p.proowner from pg_proc p where p.pronamespace = (select p.oid from place p)
+), type(oid, owner, relation) as materialized (
+    select t.oid, t.typowner, t.typrelid from pg_type t
+    where t.typnamespace = (select p.oid from place p)
 ), object(class, id, owner) as (
-    select 'pg_proc'::regclass, p.oid, p.proowner from pg_proc p, place
-    where p.pronamespace = place.oid
+    select 'pg_proc'::regclass, f.oid, f.owner from function f
     union all
-    select 'pg_operator'::regclass, o.oid, o.oprowner from pg_operator o, place
-    where o.oprnamespace = place.oid
+    select 'pg_operator'::regclass, o.oid, o.oprowner from pg_operator o
+    where o.oprnamespace = (select p.oid from place p)
     union all
     -- Neither the array that comes with each type nor the rows of a table.
-    select 'pg_type'::regclass, t.oid, t.typowner from pg_type t, place
-    where t.typnamespace = place.oid
-        and not exists (select from pg_type e where e.typarray = t.oid)
-        and not exists (select from pg_class c where c.oid = t.typrelid and c.relkind <> 'c')
+    select 'pg_type'::regclass, t.oid, t.owner from type t
+    where not exists (select from pg_type e where e.typarray = t.oid)
+        and not exists (select from pg_class c where c.oid = t.relation and c.relkind <> 'c')
     union all
     select 'pg_cast'::regclass, c.oid, part.owner
     from pg_cast c
     cross join lateral (
-        select t.typnamespace as place, t.typowner as owner from pg_type t
-        where t.oid in (c.castsource, c.casttarget)
+        select t.typowner as owner from pg_type t where t.oid in (c.castsource, c.casttarget)
         union all
-        select p.pronamespace, p.proowner from pg_proc p where p.oid = c.castfunc
+        select p.proowner from pg_proc p where p.oid = c.castfunc
     ) part
-    where exists (select from place, pg_type t
-                  where t.oid in (c.castsource, c.casttarget) and t.typnamespace = place.oid)
-        or exists (select from place, pg_proc p
-                   where p.oid = c.castfunc and p.pronamespace = place.oid)
+    where c.castsource in (select t.oid from type t)
+        or c.casttarget in (select t.oid from type t)
+        or c.castfunc in (select f.oid from function f)
     union all
-    select 'pg_opclass'::regclass, o.oid, o.opcowner from pg_opclass o, place
-    where o.opcnamespace = place.oid
+    select 'pg_opclass'::regclass, o.oid, o.opcowner from pg_opclass o
+    where o.opcnamespace = (select p.oid from place p)
     union all
-    select 'pg_opfamily'::regclass, o.oid, o.opfowner from pg_opfamily o, place
-    where o.opfnamespace = place.oid
+    select 'pg_opfamily'::regclass, o.oid, o.opfowner from pg_opfamily o
+    where o.opfnamespace = (select p.oid from place p)
     union all
-    select 'pg_collation'::regclass, c.oid, c.collowner from pg_collation c, place
-    where c.collnamespace = place.oid
+    select 'pg_collation'::regclass, c.oid, c.collowner from pg_collation c
+    where c.collnamespace = (select p.oid from place p)
     union all
-    select 'pg_conversion'::regclass, c.oid, c.conowner from pg_conversion c, place
-    where c.connamespace = place.oid
+    select 'pg_conversion'::regclass, c.oid, c.conowner from pg_conversion c
+    where c.connamespace = (select p.oid from place p)
     union all
-    select 'pg_ts_config'::regclass, c.oid, c.cfgowner from pg_ts_config c, place
-    where c.cfgnamespace = place.oid
+    select 'pg_ts_config'::regclass, c.oid, c.cfgowner from pg_ts_config c
+    where c.cfgnamespace = (select p.oid from place p)
     union all
-    select 'pg_ts_dict'::regclass, d.oid, d.dictowner from pg_ts_dict d, place
-    where d.dictnamespace = place.oid
+    select 'pg_ts_dict'::regclass, d.oid, d.dictowner from pg_ts_dict d
+    where d.dictnamespace = (select p.oid from place p)
 ), strange(name, place) as (
     select s.name, row_number() over (order by s.name)
     from (
