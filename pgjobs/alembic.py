@@ -25,6 +25,7 @@ TABLES = frozenset(
     {
         "jobs",
         "jobs_queues",
+        "jobs_retention",
         "jobs_schedules",
         "jobs_worker_ticks",
         "jobs_workers",

@@ -1,3 +1,4 @@
+drop table if exists jobs_retention;
 drop table if exists jobs_turns;
 drop table if exists jobs_starts;
 drop table if exists jobs_schedules;

@@ -138,21 +138,18 @@ begin
                     or status = 'processing' and unique_scope = 'live');
     end if;
 
-    -- The seven look-ups. tests/sql/test_plans.py has the query of each.
+    -- The seven look-ups. tests/sql/test_plans.py has the query of each. ix_jobs_job_type answers two:
+    -- by type, and by type and status.
+    -- It has one range for each type and status, oldest first: what retention deletes.
     if to_regclass('ix_jobs_job_type') is null then
         create index ix_jobs_job_type
-            on jobs (job_type);
+            on jobs (job_type, status, finished_at);
     end if;
     -- jobs_recover reads its 'processing' rows, jobs_cleanup those of a final status in order.
     if to_regclass('ix_jobs_status') is null then
         create index ix_jobs_status
             on jobs (status, finished_at)
             where status <> 'pending';
-    end if;
-    if to_regclass('ix_jobs_status_type') is null then
-        create index ix_jobs_status_type
-            on jobs (status, job_type)
-            where status in ('pending', 'blocked', 'failed', 'cancelled');
     end if;
     if to_regclass('ix_jobs_reference_id') is null then
         create index ix_jobs_reference_id
@@ -304,6 +301,28 @@ create table if not exists jobs_schedules (
         check (num_nonnulls(cron, every) = 1)
 );
 
+-- How long ended jobs stay. next_at to error are the workers' (see _jobs_retention_sweep).
+create table if not exists jobs_retention (
+    status text collate "C" not null,
+    job_type text collate "C",
+    keep_for interval not null,
+    next_at jobs_moment not null default clock_timestamp(),
+    healed_at timestamptz not null default '-infinity',
+    types text[],
+    deleted_to timestamptz not null default '-infinity',
+    round_to timestamptz,
+    round_place int not null default 1,
+    round_from timestamptz,
+    error text,
+    declared jsonb,
+    created_at jobs_moment not null default clock_timestamp(),
+    updated_at jobs_moment not null default clock_timestamp(),
+    constraint jobs_retention_status_and_job_type_are_the_key
+        unique nulls not distinct (status, job_type),
+    constraint jobs_retention_status_is_final
+        check (status in ('completed', 'failed', 'cancelled'))
+);
+
 create table if not exists jobs_worker_ticks (
     worker text collate "C" not null,
     seen_at jobs_moment not null default clock_timestamp(),
@@ -423,6 +442,22 @@ comment on column jobs_schedules.recent_job_ids is 'its four latest jobs, the ne
 comment on column jobs_schedules.error is 'why the latest tick gave no job; null: it could';
 comment on column jobs_schedules.declared is
     'what code declared last, which app and when, and what code declared before';
+comment on table jobs_retention is
+    'pgjobs: how long ended jobs stay. Change it by jobs_retain.';
+comment on column jobs_retention.job_type is 'null: all types that have no rule of their own';
+comment on column jobs_retention.keep_for is 'how long after its end a job is deleted';
+comment on column jobs_retention.next_at is 'when workers look next for jobs to delete';
+comment on column jobs_retention.healed_at is 'when a round last began with the oldest job';
+comment on column jobs_retention.types is
+    'the types of a round, each a range of an index; null: one range for all types';
+comment on column jobs_retention.deleted_to is 'what ended before this is deleted';
+comment on column jobs_retention.round_to is
+    'the round that is under way deletes what ended before this; null: none is under way';
+comment on column jobs_retention.round_place is 'the type that the round has come to';
+comment on column jobs_retention.round_from is 'of that type, what ended before this is deleted';
+comment on column jobs_retention.error is 'why a job could not be deleted';
+comment on column jobs_retention.declared is
+    'what code declared last, with its app and the hashes of what code declared before';
 comment on table jobs_worker_ticks is
     'pgjobs: when each worker was seen; apart from jobs_workers because it changes often';
 comment on column jobs_worker_ticks.seen_at is 'last start or tick';

@@ -133,12 +133,18 @@ begin
         ('_jobs_cron_next', $$timestamp with time zone$$, $$
             cron text, after timestamp with time zone, timezone text
         $$),
+        ('_jobs_declared', $$jsonb$$, $$
+            app text, definition jsonb, at timestamp with time zone, declared jsonb
+        $$),
         ('_jobs_doctor_leases', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
         ('_jobs_doctor_notify', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
+        ('_jobs_doctor_retention', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$many bigint DEFAULT 1000000$$),
         ('_jobs_doctor_schedules', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
@@ -240,6 +246,20 @@ begin
             worker text, job_ids bigint[], attempts integer[],
             claimed_before timestamp with time zone, registration bigint DEFAULT NULL::bigint
         $$),
+        ('_jobs_retention_begin', $$jobs_retention$$, $$rule jobs_retention$$),
+        ('_jobs_retention_declare', $$SETOF text$$, $$
+            app text, retention jsonb, is_newest boolean DEFAULT false
+        $$),
+        ('_jobs_retention_delete_each', $$TABLE(deleted bigint, error text)$$, $$job_ids bigint[]$$),
+        ('_jobs_retention_diff', $$
+            TABLE(name text, verdict text, definition jsonb, declared jsonb,
+            declared_at timestamp with time zone, is_changed_by_hand boolean)
+        $$, $$app text, retention jsonb$$),
+        ('_jobs_retention_enforce', $$TABLE(deleted bigint, more boolean)$$, $$max_jobs integer DEFAULT 1000$$),
+        ('_jobs_retention_sweep', $$bigint$$, $$
+            rule jobs_retention, max_jobs bigint, give_up_at timestamp with time zone
+        $$),
+        ('_jobs_retention_types', $$text[]$$, $$status text$$),
         ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
         ('_jobs_retry_keyed', $$bigint[]$$, $$job_ids bigint[]$$),
         ('_jobs_room_at', $$timestamp with time zone$$, $$
@@ -314,6 +334,9 @@ begin
             moment timestamp with time zone, timezone text
         $$),
         ('_jobs_valid_delays', $$boolean$$, $$delays interval[]$$),
+        ('_jobs_verdict', $$text$$, $$
+            is_there boolean, declared jsonb, definition jsonb
+        $$),
         ('_jobs_worker_beat', $$TABLE(job_id bigint, state text)$$, $$
             worker text, job_ids bigint[], attempts integer[], lease interval,
             answer_within interval, registration bigint DEFAULT NULL::bigint
@@ -327,7 +350,7 @@ begin
         ('_jobs_worker_modes', $$TABLE(worker text, mode text)$$, $$$$),
         ('_jobs_worker_tick', $$
             TABLE(others_work boolean, may_be_silent boolean, due timestamp with time zone,
-            more boolean, recovered jsonb, fires_at timestamp with time zone,
+            more boolean, recovered jsonb, fires_at timestamp with time zone, deletes boolean,
             ticked_at timestamp with time zone)
         $$, $$
             worker text, is_full boolean DEFAULT true, queues text[] DEFAULT NULL::text[]
@@ -423,6 +446,9 @@ begin
             run_ats timestamp with time zone[] DEFAULT NULL::timestamp with time zone[]
         $$),
         ('jobs_resume', $$SETOF jobs_queues$$, $$queue text$$),
+        ('jobs_retain', $$void$$, $$
+            status text, keep_for interval, job_type text DEFAULT NULL::text
+        $$),
         ('jobs_retry', $$SETOF jobs$$, $$job_id bigint$$),
         ('jobs_retry_many', $$bigint$$, $$
             job_types text[] DEFAULT NULL::text[], queues text[] DEFAULT NULL::text[],
@@ -512,6 +538,7 @@ begin
         ('jobs_workers', 'r', '{worker, queues, concurrency, polling_key}'),
         ('jobs_worker_ticks', 'r', '{worker, seen_at}'),
         ('jobs_schedules', 'r', '{name, job_type, cron, every, next_at, paused_at, declared}'),
+        ('jobs_retention', 'r', '{status, job_type, keep_for, next_at, declared}'),
         ('jobs_stats', 'v', '{queue, job_type, status}'),
         ('jobs_list', 'v', '{id, queue, job_type, status}'),
         ('jobs_schedule_list', 'v', '{name, job_type, cron, every, next_at}')
@@ -531,7 +558,7 @@ begin
         left join pg_index i on i.indexrelid = c.oid
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('ix_jobs_claim', 'ix_jobs_crashed', 'ix_jobs_unique_key',
-                'ix_jobs_job_type', 'ix_jobs_status', 'ix_jobs_status_type',
+                'ix_jobs_job_type', 'ix_jobs_status',
                 'ix_jobs_reference_id', 'ix_jobs_reference_type', 'ix_jobs_reference',
                 'ix_jobs_reference_key', 'ix_jobs_group', 'ix_jobs_schedules_due',
                 'ix_jobs_turns_due', 'ix_jobs_turns_group', 'ix_jobs_starts_until',
@@ -581,7 +608,8 @@ begin
         from pg_class c
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
-                'jobs_schedules', 'jobs_turns', 'jobs_starts', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
+                'jobs_schedules', 'jobs_retention', 'jobs_turns', 'jobs_starts', 'jobs_stats',
+                'jobs_list', 'jobs_schedule_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')
     ) o
@@ -867,21 +895,18 @@ begin
                     or status = 'processing' and unique_scope = 'live');
     end if;
 
-    -- The seven look-ups. tests/sql/test_plans.py has the query of each.
+    -- The seven look-ups. tests/sql/test_plans.py has the query of each. ix_jobs_job_type answers two:
+    -- by type, and by type and status.
+    -- It has one range for each type and status, oldest first: what retention deletes.
     if to_regclass('ix_jobs_job_type') is null then
         create index ix_jobs_job_type
-            on jobs (job_type);
+            on jobs (job_type, status, finished_at);
     end if;
     -- jobs_recover reads its 'processing' rows, jobs_cleanup those of a final status in order.
     if to_regclass('ix_jobs_status') is null then
         create index ix_jobs_status
             on jobs (status, finished_at)
             where status <> 'pending';
-    end if;
-    if to_regclass('ix_jobs_status_type') is null then
-        create index ix_jobs_status_type
-            on jobs (status, job_type)
-            where status in ('pending', 'blocked', 'failed', 'cancelled');
     end if;
     if to_regclass('ix_jobs_reference_id') is null then
         create index ix_jobs_reference_id
@@ -1033,6 +1058,28 @@ create table if not exists jobs_schedules (
         check (num_nonnulls(cron, every) = 1)
 );
 
+-- How long ended jobs stay. next_at to error are the workers' (see _jobs_retention_sweep).
+create table if not exists jobs_retention (
+    status text collate "C" not null,
+    job_type text collate "C",
+    keep_for interval not null,
+    next_at jobs_moment not null default clock_timestamp(),
+    healed_at timestamptz not null default '-infinity',
+    types text[],
+    deleted_to timestamptz not null default '-infinity',
+    round_to timestamptz,
+    round_place int not null default 1,
+    round_from timestamptz,
+    error text,
+    declared jsonb,
+    created_at jobs_moment not null default clock_timestamp(),
+    updated_at jobs_moment not null default clock_timestamp(),
+    constraint jobs_retention_status_and_job_type_are_the_key
+        unique nulls not distinct (status, job_type),
+    constraint jobs_retention_status_is_final
+        check (status in ('completed', 'failed', 'cancelled'))
+);
+
 create table if not exists jobs_worker_ticks (
     worker text collate "C" not null,
     seen_at jobs_moment not null default clock_timestamp(),
@@ -1152,6 +1199,22 @@ comment on column jobs_schedules.recent_job_ids is 'its four latest jobs, the ne
 comment on column jobs_schedules.error is 'why the latest tick gave no job; null: it could';
 comment on column jobs_schedules.declared is
     'what code declared last, which app and when, and what code declared before';
+comment on table jobs_retention is
+    'pgjobs: how long ended jobs stay. Change it by jobs_retain.';
+comment on column jobs_retention.job_type is 'null: all types that have no rule of their own';
+comment on column jobs_retention.keep_for is 'how long after its end a job is deleted';
+comment on column jobs_retention.next_at is 'when workers look next for jobs to delete';
+comment on column jobs_retention.healed_at is 'when a round last began with the oldest job';
+comment on column jobs_retention.types is
+    'the types of a round, each a range of an index; null: one range for all types';
+comment on column jobs_retention.deleted_to is 'what ended before this is deleted';
+comment on column jobs_retention.round_to is
+    'the round that is under way deletes what ended before this; null: none is under way';
+comment on column jobs_retention.round_place is 'the type that the round has come to';
+comment on column jobs_retention.round_from is 'of that type, what ended before this is deleted';
+comment on column jobs_retention.error is 'why a job could not be deleted';
+comment on column jobs_retention.declared is
+    'what code declared last, with its app and the hashes of what code declared before';
 comment on table jobs_worker_ticks is
     'pgjobs: when each worker was seen; apart from jobs_workers because it changes often';
 comment on column jobs_worker_ticks.seen_at is 'last start or tick';
@@ -2300,7 +2363,8 @@ comment on function _jobs_next_level is
 
 -- functions/claim/_jobs_types_pending.sql
 -- For a claim of many queues, whatever their types: one list for all queues costs less than a list
--- for each. Like _jobs_types_present it goes from type to type by one index probe each.
+-- for each. Like _jobs_types_present it goes from type to type by index probes: one for the next
+-- type, and one for its first pending job.
 create or replace function _jobs_types_pending() returns text[]
 language sql stable
 set search_path from current
@@ -2310,24 +2374,27 @@ set enable_sort = off
 set enable_incremental_sort = off
 set jit = off
 as $$
-with recursive pending(job_type) as (
-    (
-        select j.job_type from jobs j
-        where j.status = 'pending'
-        order by j.status, j.job_type
-        limit 1
-    )
+with recursive present(job_type) as (
+    (select j.job_type from jobs j order by j.job_type, j.status limit 1)
     union all
     select n.job_type
-    from pending p
+    from present p
     cross join lateral (
         select j.job_type from jobs j
-        where j.status = 'pending' and j.job_type > p.job_type
-        order by j.status, j.job_type
+        where j.job_type > p.job_type
+        order by j.job_type, j.status
         limit 1
     ) n
 )
-select coalesce(array_agg(p.job_type), '{}') from pending p
+select coalesce(array_agg(p.job_type), '{}')
+from present p
+cross join lateral (
+    select j.job_type, j.status from jobs j
+    where (j.job_type, j.status) >= (p.job_type, 'pending')
+    order by j.job_type, j.status
+    limit 1
+) n
+where n.job_type = p.job_type and n.status = 'pending'
 $$;
 
 comment on function _jobs_types_pending is
@@ -2335,8 +2402,7 @@ comment on function _jobs_types_pending is
 
 -- functions/claim/_jobs_types_present.sql
 -- Goes from type to type by one index probe each, instead of reading all rows. The order has to be
--- that of ix_jobs_claim: ix_jobs_status_type has the types in order too, but the types of all
--- queues.
+-- that of ix_jobs_claim: ix_jobs_job_type has the types in order too, but the types of all queues.
 create or replace function _jobs_types_present(
     queue text,
     priority int,
@@ -2423,7 +2489,8 @@ comment on function jobs_complete is
 -- There is no join, because a planner with statistics of an empty table, or none, may start the
 -- join from the table and read all of it once per job. Instead width_bucket finds a row's
 -- attempt and result by the place of the row's id among the sorted ids. And the fence uses columns
--- without an index, because the planner may prefer an index on `status` to the primary key.
+-- without an index, because the planner may prefer an index on `status` to the primary key;
+-- `is null` of finished_at would use an index too.
 create or replace function jobs_complete_many(
     worker text,
     job_ids bigint[],
@@ -2463,7 +2530,7 @@ begin
         where j.id = any (v_ids)
             and j.worker = jobs_complete_many.worker
             and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
-            and j.finished_at is null
+            and (j.finished_at is not null) is false
         returning j.id;
     else
         return query
@@ -2478,7 +2545,7 @@ begin
         where j.id = any (v_ids)
             and j.worker = jobs_complete_many.worker
             and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
-            and j.finished_at is null
+            and (j.finished_at is not null) is false
         returning j.id;
     end if;
 end
@@ -2870,13 +2937,15 @@ begin
         return array(
             select j.id from jobs j
             where j.id = any (v_ids) and j.worker = _jobs_lock_fenced_many.worker
-                and j.attempt = v_attempts[width_bucket(j.id, v_ids)] and j.finished_at is null
+                and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
+                and (j.finished_at is not null) is false
             for no key update);
     end if;
     return array(
         select j.id from jobs j
         where j.id = any (v_ids) and j.worker = _jobs_lock_fenced_many.worker
-            and j.attempt = v_attempts[width_bucket(j.id, v_ids)] and j.finished_at is null
+            and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
+            and (j.finished_at is not null) is false
         for no key update skip locked);
 end
 $$;
@@ -3773,7 +3842,7 @@ begin
         where m.id = u.job_id
             and m.worker = jobs_heartbeat.worker
             and m.attempt = u.attempt
-            and m.finished_at is null
+            and (m.finished_at is not null) is false
         limit 1
     ) j on true
     order by u.place;
@@ -4422,6 +4491,9 @@ comment on function _jobs_worker_modes is
 --
 -- fires_at: when the next schedule is due; the caller fires it at that moment.
 --
+-- deletes: whether a rule of retention is due, so that the caller enforces it; null: there is no rule,
+-- or the tick is not full.
+--
 -- A suspect that waits for a worker without one is reported as due, because no signal is sent when
 -- a worker may take its next suspect.
 create or replace function _jobs_worker_tick(
@@ -4435,6 +4507,7 @@ create or replace function _jobs_worker_tick(
     more boolean,
     recovered jsonb,
     fires_at timestamptz,
+    deletes boolean,
     ticked_at timestamptz
 )
 language plpgsql volatile security definer
@@ -4497,6 +4570,9 @@ begin
                order by j.queue, j.priority, j.run_at, j.id) c));
     due := case when due <= clock_timestamp() then due end;
     fires_at := _jobs_schedule_due();
+    if is_full then
+        select bool_or(r.next_at <= clock_timestamp()) into deletes from jobs_retention r;
+    end if;
     ticked_at := clock_timestamp();
     return next;
 end
@@ -5507,10 +5583,10 @@ language plpgsql volatile security definer
 set search_path from current
 as $$
 declare
-    c_former_kept constant text := '$[last - 99 to last]';
     v_item jsonb;
     v_name text;
     v_definition jsonb;
+    v_verdict text;
     v_declared jsonb;
 begin
     for v_item in
@@ -5520,8 +5596,8 @@ begin
         v_definition := v_item - 'name';
         v_declared := null;
         select s.declared into v_declared from jobs_schedules s where s.name = v_name for update;
-        continue when v_declared -> 'definition' = v_definition
-            or (v_declared -> 'former' ? md5(v_definition::text) and not is_newest);
+        v_verdict := _jobs_verdict(found, v_declared, v_definition);
+        continue when v_verdict = 'same' or v_verdict = 'older' and not is_newest;
         begin
             perform s.name
             from jsonb_to_record(v_item) d(
@@ -5537,12 +5613,7 @@ begin
                 message = format('schedule %s: %s', left(v_name, 100), sqlerrm);
         end;
         update jobs_schedules s
-        set declared = jsonb_build_object(
-            'app', app, 'at', s.updated_at, 'definition', v_definition,
-            'former', jsonb_path_query_array(
-                coalesce(v_declared -> 'former', '[]') - md5(v_definition::text)
-                    || coalesce(to_jsonb(md5((v_declared -> 'definition')::text)), '[]'),
-                c_former_kept::jsonpath))
+        set declared = _jobs_declared(app, v_definition, s.updated_at, v_declared)
         where s.name = v_name;
         return next v_name;
     end loop;
@@ -5555,12 +5626,7 @@ comment on function _jobs_schedules_declare is
 -- functions/schedules/_jobs_schedules_diff.sql
 -- schedules: what the code of an app declares, an array of objects with the arguments of
 -- jobs_schedule. What code declared last is kept in the row, beside what the row holds now, so a
--- change by hand is no difference. verdict:
---
--- - new: no schedule has the name. changed: the code declares it otherwise than code last did.
--- - older: code declared it like this once, and otherwise later. So this code is an older version,
---   or an older one is wanted back: nobody but a person knows.
--- - same. undeclared: this app declared it once, and does so no more.
+-- change by hand is no difference. The verdicts: see _jobs_verdict.
 create or replace function _jobs_schedules_diff(app text, schedules jsonb)
 returns table (
     name text,
@@ -5577,12 +5643,7 @@ with defined as (
     select i.item ->> 'name' as name, i.item - 'name' as definition
     from jsonb_array_elements(_jobs_schedules_diff.schedules) i(item)
 )
-select coalesce(d.name, s.name), case
-        when s.name is null then 'new'
-        when d.name is null then 'undeclared'
-        when s.declared -> 'definition' = d.definition then 'same'
-        when s.declared -> 'former' ? md5(d.definition::text) then 'older'
-        else 'changed' end,
+select coalesce(d.name, s.name), _jobs_verdict(s.name is not null, s.declared, d.definition),
     d.definition, s.declared -> 'definition', (s.declared ->> 'at')::timestamptz,
     coalesce((s.declared ->> 'at')::timestamptz <> s.updated_at, s.name is not null)
 from defined d
@@ -5633,6 +5694,395 @@ $$;
 
 comment on function _jobs_worker_fire is
     'internal: fires schedules that are due; fires_at: when the next one is due';
+
+-- functions/retention: how long ended jobs stay
+-- functions/retention/jobs_retain.sql
+-- Two sessions cannot both make a rule: status and type are the key, and the second one changes the
+-- row of the first. Both lock the rules of a status in the same order.
+--
+-- Each rule of the status begins anew: a type that gains or loses a rule of its own leaves or comes
+-- under the general one.
+create or replace function jobs_retain(
+    status text,
+    keep_for interval,
+    job_type text default null
+) returns void
+language plpgsql volatile security definer
+set search_path from current
+as $$
+begin
+    if coalesce(status not in ('completed', 'failed', 'cancelled'), true) then
+        raise exception using errcode = 'JQ003',
+            message = format('status must be completed, failed or cancelled, not %s',
+                             coalesce(left(status, 100), 'null'));
+    end if;
+    if not (keep_for >= '0' and keep_for <= '1000 years'
+            and extract(year from keep_for) between 0 and 1000) then
+        raise exception using errcode = 'JQ003',
+            message = format('keep_for must be from 0 to 1000 years, not %s', keep_for);
+    end if;
+    if octet_length(job_type) not between 1 and 512 then
+        raise exception using errcode = 'JQ003', message = 'job_type must have 1 to 512 bytes';
+    end if;
+    perform from jobs_retention r
+    where r.status = jobs_retain.status
+    order by r.job_type
+    for update;
+    if keep_for is null then
+        delete from jobs_retention r
+        where r.status = jobs_retain.status
+            and r.job_type is not distinct from jobs_retain.job_type;
+    else
+        insert into jobs_retention as r (status, job_type, keep_for)
+        values (jobs_retain.status, jobs_retain.job_type, jobs_retain.keep_for)
+        on conflict on constraint jobs_retention_status_and_job_type_are_the_key do update
+        set keep_for = excluded.keep_for, updated_at = excluded.updated_at;
+    end if;
+    update jobs_retention r
+    set next_at = clock_timestamp(), healed_at = '-infinity', round_to = null, error = null
+    where r.status = jobs_retain.status;
+end
+$$;
+
+comment on function jobs_retain is
+    'workers delete jobs of this status that ended longer ago than keep_for; null: they do not';
+
+-- functions/retention/_jobs_retention_begin.sql
+-- A round begins where the last one ended. Once an hour, and after a change of the rules, it begins
+-- with the oldest job and with the types that there are now. Such a round finds what was passed
+-- over: a job whose row was locked, one that could not be deleted, and one whose end was committed
+-- late. It waits for vacuum, because it walks over the index entries of deleted jobs.
+create or replace function _jobs_retention_begin(rule jobs_retention) returns jobs_retention
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+declare
+    c_heal_every constant interval := '1 hour';
+    c_never constant timestamptz := '-infinity';
+    v_now timestamptz := clock_timestamp();
+begin
+    if rule.healed_at = c_never or rule.healed_at < v_now - c_heal_every
+        and pg_stat_get_dead_tuples('jobs'::regclass)
+            < 100000 + pg_stat_get_live_tuples('jobs'::regclass) / 5
+    then
+        rule.healed_at := v_now;
+        rule.deleted_to := c_never;
+        rule.error := null;
+        rule.types := case
+            when rule.job_type is not null then array[rule.job_type]
+            when exists (select from jobs_retention o
+                         where o.status = rule.status and o.job_type is not null)
+                then _jobs_retention_types(rule.status) end;
+    end if;
+    rule.round_to := greatest(rule.deleted_to, _jobs_after(v_now, -rule.keep_for));
+    rule.round_place := 1;
+    rule.round_from := rule.deleted_to;
+    return rule;
+end
+$$;
+
+comment on function _jobs_retention_begin is
+    'internal: a rule at the begin of its next round';
+
+-- functions/retention/_jobs_retention_declare.sql
+-- Makes and changes rules as the code of an app declares them, by the verdicts of
+-- _jobs_retention_diff: those that are new or changed, and with is_newest the older ones too.
+--
+-- Two workers cannot both win: the verdict is given after the lock. They lock in the same order.
+create or replace function _jobs_retention_declare(
+    app text,
+    retention jsonb,
+    is_newest boolean default false
+) returns setof text
+language plpgsql volatile security definer
+set search_path from current
+as $$
+declare
+    v_item jsonb;
+    v_name text;
+    v_definition jsonb;
+    v_verdict text;
+    v_declared jsonb;
+begin
+    for v_item in
+        select i.item from jsonb_array_elements(retention) i(item) order by i.item ->> 'name'
+    loop
+        v_name := v_item ->> 'name';
+        v_definition := v_item - 'name';
+        v_declared := null;
+        select r.declared into v_declared from jobs_retention r
+        where r.status = v_item ->> 'status'
+            and r.job_type is not distinct from v_item ->> 'job_type'
+        for update;
+        v_verdict := _jobs_verdict(found, v_declared, v_definition);
+        continue when v_verdict = 'same' or v_verdict = 'older' and not is_newest;
+        begin
+            perform jobs_retain(v_item ->> 'status', (v_item ->> 'keep_for')::interval,
+                                v_item ->> 'job_type');
+        exception when sqlstate 'JQ003' then
+            raise exception using errcode = 'JQ003',
+                message = format('retention of %s: %s', left(v_name, 100), sqlerrm);
+        end;
+        update jobs_retention r
+        set declared = _jobs_declared(app, v_definition, r.updated_at, v_declared)
+        where r.status = v_item ->> 'status'
+            and r.job_type is not distinct from v_item ->> 'job_type';
+        return next v_name;
+    end loop;
+end
+$$;
+
+comment on function _jobs_retention_declare is
+    'internal: makes and changes rules as code declares them; returns the names of those';
+
+-- functions/retention/_jobs_retention_delete_each.sql
+-- One job that cannot be deleted (another table refers to it, a trigger raises) keeps no other.
+-- The error holds no text of the trigger, because observers may read it.
+create or replace function _jobs_retention_delete_each(job_ids bigint[])
+returns table (deleted bigint, error text)
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+declare
+    v_id bigint;
+    v_constraint text;
+    v_table text;
+begin
+    deleted := 0;
+    foreach v_id in array job_ids loop
+        begin
+            delete from jobs j where j.id = v_id;
+            deleted := deleted + 1;
+        exception
+            when transaction_rollback or insufficient_resources or operator_intervention
+                or system_error
+            then
+                raise;
+            when others then
+                get stacked diagnostics v_constraint = constraint_name, v_table = table_name;
+                error := format('job %s: SQLSTATE %s', v_id, sqlstate)
+                    || coalesce(', constraint ' || nullif(v_constraint, '')
+                                    || ' of table ' || v_table, '');
+        end;
+    end loop;
+    return next;
+end
+$$;
+
+comment on function _jobs_retention_delete_each is
+    'internal: deletes locked jobs one by one; error: why the last one could not be deleted';
+
+-- functions/retention/_jobs_retention_diff.sql
+-- retention: what the code of an app declares, an array of objects {"name", "status", "keep_for"},
+-- with "job_type" where the rule is for one type. A change by hand is no difference, because what
+-- code declared last is kept in the row. The verdicts: see _jobs_verdict.
+create or replace function _jobs_retention_diff(app text, retention jsonb)
+returns table (
+    name text,
+    verdict text,
+    definition jsonb,
+    declared jsonb,
+    declared_at timestamptz,
+    is_changed_by_hand boolean
+)
+language sql stable security definer
+set search_path from current
+as $$
+with defined as (
+    select i.item ->> 'name' as name, i.item - 'name' as definition
+    from jsonb_array_elements(_jobs_retention_diff.retention) i(item)
+)
+select coalesce(d.name, r.status || coalesce(' of ' || r.job_type, '')),
+    _jobs_verdict(r.status is not null, r.declared, d.definition),
+    d.definition, r.declared -> 'definition', (r.declared ->> 'at')::timestamptz,
+    coalesce((r.declared ->> 'at')::timestamptz <> r.updated_at, r.status is not null)
+from defined d
+full join jobs_retention r
+    on r.status || coalesce(' of ' || r.job_type, '') = d.name
+where d.name is not null or r.declared ->> 'app' = _jobs_retention_diff.app
+order by 1
+$$;
+
+comment on function _jobs_retention_diff is
+    'internal: how the retention that code declares differs from what code declared last';
+
+-- functions/retention/_jobs_retention_enforce.sql
+-- A worker calls this when its tick says that a rule is due, and soon again while `more` says so.
+--
+-- Two workers cannot both delete: the second one does not get the lock, which ends with the
+-- transaction. What is deleted and how far the rule has come commit together, so a worker that is
+-- killed leaves both as they were. A rule that jobs_retain changes at this moment is passed over.
+create or replace function _jobs_retention_enforce(max_jobs int default 1000)
+returns table (deleted bigint, more boolean)
+language plpgsql volatile security definer
+set search_path from current
+as $$
+declare
+    c_within constant interval := '20 ms';
+    v_give_up_at timestamptz := clock_timestamp() + c_within;
+    v_rule jobs_retention;
+begin
+    deleted := 0;
+    more := false;
+    if pg_try_advisory_xact_lock(_jobs_advisory_key('retention', '')) then
+        for v_rule in
+            select r.* from jobs_retention r
+            where r.next_at <= clock_timestamp()
+            order by r.next_at
+            for update skip locked
+        loop
+            deleted := deleted + _jobs_retention_sweep(v_rule, max_jobs - deleted, v_give_up_at);
+            exit when deleted >= max_jobs or clock_timestamp() > v_give_up_at;
+        end loop;
+        more := exists (select from jobs_retention r where r.next_at <= clock_timestamp());
+    end if;
+    return next;
+end
+$$;
+
+comment on function _jobs_retention_enforce is
+    'internal: deletes what no rule keeps, up to max_jobs; more: call it again soon';
+
+-- functions/retention/_jobs_retention_sweep.sql
+-- A rule works in rounds. A round deletes all that ended before one moment, round_to: type by type,
+-- in the order of finished_at. Only what is to be deleted is read, because each type is a range of
+-- ix_jobs_job_type, and all types together are a range of ix_jobs_status. The row remembers how far
+-- the round has come: without it, each batch would walk over the index entries of all deleted jobs
+-- while another session holds an old snapshot.
+create or replace function _jobs_retention_sweep(
+    rule jobs_retention,
+    max_jobs bigint,
+    give_up_at timestamptz
+) returns bigint
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    c_chunk constant int := 100;
+    c_between_rounds constant interval := '5 seconds';
+    v_type text;
+    v_wanted bigint;
+    v_ids bigint[];
+    v_last timestamptz;
+    v_count bigint;
+    v_deleted bigint := 0;
+begin
+    if rule.round_to is null then
+        rule := _jobs_retention_begin(rule);
+    end if;
+    while rule.round_to is not null and v_deleted < max_jobs
+        and clock_timestamp() < give_up_at
+    loop
+        v_type := rule.types[rule.round_place];
+        v_wanted := least(c_chunk, max_jobs - v_deleted);
+        if rule.types is null then
+            select array_agg(e.id), max(e.finished_at) into v_ids, v_last
+            from (
+                select j.id, j.finished_at from jobs j
+                where j.status = rule.status and j.status <> 'pending'
+                    and j.finished_at >= rule.round_from and j.finished_at < rule.round_to
+                order by j.finished_at
+                limit v_wanted
+                for update skip locked
+            ) e;
+        else
+            select array_agg(e.id), max(e.finished_at) into v_ids, v_last
+            from (
+                select j.id, j.finished_at from jobs j
+                where j.job_type = v_type and j.status = rule.status
+                    and j.finished_at >= rule.round_from and j.finished_at < rule.round_to
+                order by j.finished_at
+                limit v_wanted
+                for update skip locked
+            ) e;
+        end if;
+        begin
+            delete from jobs j where j.id = any (v_ids);
+            get diagnostics v_count = row_count;
+        exception
+            when transaction_rollback or insufficient_resources or operator_intervention
+                or system_error
+            then
+                raise;
+            when others then
+                select d.deleted, d.error into v_count, rule.error
+                from _jobs_retention_delete_each(v_ids) d;
+        end;
+        v_deleted := v_deleted + v_count;
+        if cardinality(v_ids) = v_wanted then
+            -- Many jobs may have ended at one moment, so the next chunk begins with that moment;
+            -- behind it, if none of them can be deleted.
+            rule.round_from := v_last + case when v_count = 0 then interval '1 us' else '0' end;
+        elsif rule.round_place < cardinality(rule.types) then
+            rule.round_place := rule.round_place + 1;
+            rule.round_from := rule.deleted_to;
+        else
+            rule.deleted_to := rule.round_to;
+            rule.round_to := null;
+        end if;
+    end loop;
+    update jobs_retention r
+    set next_at = clock_timestamp()
+            + case when rule.round_to is null then c_between_rounds else '0' end,
+        healed_at = rule.healed_at,
+        types = rule.types,
+        deleted_to = rule.deleted_to,
+        round_to = rule.round_to,
+        round_place = rule.round_place,
+        round_from = rule.round_from,
+        error = rule.error
+    where r.status = rule.status and r.job_type is not distinct from rule.job_type;
+    return v_deleted;
+end
+$$;
+
+comment on function _jobs_retention_sweep is
+    'internal: deletes the next jobs of a locked rule; returns how many';
+
+-- functions/retention/_jobs_retention_types.sql
+-- From type to type by one index probe each.
+create or replace function _jobs_retention_types(status text) returns text[]
+language sql stable
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+with recursive present(job_type) as (
+    (select j.job_type from jobs j order by j.job_type, j.status limit 1)
+    union all
+    select n.job_type
+    from present p
+    cross join lateral (
+        select j.job_type from jobs j
+        where j.job_type > p.job_type
+        order by j.job_type, j.status
+        limit 1
+    ) n
+)
+select coalesce(array_agg(p.job_type), '{}')
+from present p
+where not exists (
+    select from jobs_retention r
+    where r.status = _jobs_retention_types.status and r.job_type = p.job_type)
+$$;
+
+comment on function _jobs_retention_types is
+    'internal: the types of all jobs that have no rule of their own for this status';
 
 -- functions/manage: what an operator does
 -- functions/manage/jobs_cancel.sql
@@ -5765,18 +6215,21 @@ declare
     c_worker constant text[] := '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
         'jobs_complete_many,jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,'
         '_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
-        'jobs_schedules_fire,_jobs_schedules_diff,jobs_start,_jobs_worker_beat,_jobs_worker_fire,'
+        '_jobs_retention_diff,_jobs_retention_enforce,jobs_schedules_fire,_jobs_schedules_diff,'
+        'jobs_start,_jobs_worker_beat,_jobs_worker_fire,'
         '_jobs_worker_help,_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
         '_jobs_worker_watch}';
     c_observer constant text[] := '{jobs_counts,_jobs_counts,jobs_cron_next,jobs_doctor,'
-        '_jobs_doctor_leases,_jobs_doctor_notify,_jobs_doctor_schedules,_jobs_doctor_schema,'
-        '_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_ids_behind,jobs_list,'
-        '_jobs_objects_of_strangers,jobs_queues,_jobs_rates,jobs_schedule_list,jobs_schedule_preview,'
-        '_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_workers}';
+        '_jobs_doctor_leases,_jobs_doctor_notify,_jobs_doctor_retention,_jobs_doctor_schedules,'
+        '_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_ids_behind,jobs_list,'
+        '_jobs_objects_of_strangers,jobs_queues,_jobs_rates,jobs_retention,jobs_schedule_list,'
+        'jobs_schedule_preview,_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'
+        'jobs_workers}';
     c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_limit,jobs_pause,'
-        'jobs_recover,jobs_resume,jobs_retry,jobs_retry_many,jobs_schedule,jobs_schedule_pause,'
-        'jobs_schedule_resume,jobs_schedule_run,jobs_schedules,_jobs_schedules_declare,'
-        '_jobs_schedules_diff,jobs_schedules_fire,jobs_unschedule}';
+        'jobs_recover,jobs_resume,jobs_retain,_jobs_retention_declare,_jobs_retention_diff,'
+        'jobs_retry,jobs_retry_many,jobs_schedule,jobs_schedule_pause,jobs_schedule_resume,'
+        'jobs_schedule_run,jobs_schedules,_jobs_schedules_declare,_jobs_schedules_diff,'
+        'jobs_schedules_fire,jobs_unschedule}';
     v_schema constant text := current_schema();
     v_owner constant oid := (select c.relowner from pg_class c where c.oid = 'jobs'::regclass);
     v_names text[] := case as_what when 'producer' then c_producer when 'worker' then c_worker
@@ -6012,6 +6465,27 @@ $$;
 
 comment on function _jobs_check_queue is 'internal: raises if a queue''s name is invalid';
 
+-- functions/manage/_jobs_declared.sql
+-- declared: what the row held so far, or null. The hashes of the last 100 definitions before this one
+-- stay, so that older code that restarts is known as such.
+create or replace function _jobs_declared(
+    app text,
+    definition jsonb,
+    at timestamptz,
+    declared jsonb
+) returns jsonb
+language sql immutable
+set search_path from current
+return jsonb_build_object(
+    'app', app, 'at', at, 'definition', definition,
+    'former', jsonb_path_query_array(
+        coalesce(declared -> 'former', '[]') - md5(definition::text)
+            || coalesce(to_jsonb(md5((declared -> 'definition')::text)), '[]'),
+        '$[last - 99 to last]'));
+
+comment on function _jobs_declared is
+    'internal: what a row keeps of the code that declared it';
+
 -- functions/manage/_jobs_make_pending.sql
 -- For jobs that the caller has locked and found to have ended. Raises unique_violation where another
 -- job holds the key of one of them.
@@ -6178,6 +6652,28 @@ $$;
 
 comment on function _jobs_retry_keyed is
     'internal: makes those of these jobs pending whose unique_key is free; returns their ids';
+
+-- functions/manage/_jobs_verdict.sql
+-- declared: what code declared last, as _jobs_declared keeps it in the row; null where the row was
+-- made by hand. definition: what code declares now. The verdicts:
+--
+-- - new: there is no row. changed: the code declares it otherwise than code last did.
+-- - older: code declared it like this once, and otherwise later. So this code is an older version,
+--   or an older one is wanted back: nobody but a person knows.
+-- - same. undeclared: this app declared it once, and does so no more.
+create or replace function _jobs_verdict(is_there boolean, declared jsonb, definition jsonb)
+returns text
+language sql immutable
+set search_path from current
+return case
+    when not is_there then 'new'
+    when definition is null then 'undeclared'
+    when declared -> 'definition' = definition then 'same'
+    when declared -> 'former' ? md5(definition::text) then 'older'
+    else 'changed' end;
+
+comment on function _jobs_verdict is
+    'internal: how what code declares differs from what code declared last';
 
 -- functions/reading: how many jobs there are, and which
 -- functions/reading/jobs_counts.sql
@@ -6547,12 +7043,11 @@ begin
             when reference_type is not null then 'from jobs j where j.reference_type = $4' end,
         case when statuses <@ '{processing,blocked}'
             then 'from jobs j where j.status = any ($1) and j.status <> ''pending''' end,
-        case when job_types is not null and statuses <@ '{pending,blocked,failed,cancelled}'
+        case when job_types is not null and statuses is not null
                 then 'from (select distinct unnest($1) as status) s'
                     ' cross join (select distinct unnest($2) as job_type) t'
                     ' cross join lateral (select * from jobs j where j.status = s.status'
-                    ' and j.status in (''pending'', ''blocked'', ''failed'', ''cancelled'')'
-                    ' and j.job_type between t.job_type and t.job_type order by j.job_type) j'
+                    ' and j.job_type = t.job_type offset 0) j'
             when job_types is not null then 'from jobs j where j.job_type = any ($2)' end
     ], null) loop
         v_set := format('select %s %s limit $10', c_columns, v_set);
@@ -6743,6 +7238,8 @@ from (
     union all
     select c.* from _jobs_doctor_schedules() c
     union all
+    select r.* from _jobs_doctor_retention() r
+    union all
     select v.* from _jobs_doctor_vacuum() v
     union all
     select n.* from _jobs_doctor_notify() n
@@ -6828,6 +7325,51 @@ $$;
 
 comment on function _jobs_doctor_notify is
     'internal: the doctor''s check of the queue of notifications, which all databases share';
+
+-- functions/doctor/_jobs_doctor_retention.sql
+-- many: so many ended jobs without a rule are a warning. How many have ended is what the last
+-- vacuum or analyze counted: ix_jobs_status has an entry for each job that is not pending.
+create or replace function _jobs_doctor_retention(many bigint default 1000000)
+returns table (check_name text, verdict text, detail text, advice text)
+language sql volatile
+set search_path from current
+as $$
+with rules as (
+    select r.status || coalesce(' of ' || r.job_type, '') as name, r.keep_for, r.error,
+        clock_timestamp() - r.next_at as late
+    from jobs_retention r
+)
+select 'retention',
+    case when r.rules = 0 and c.reltuples >= many then 'warn' else 'ok' end,
+    case when r.rules = 0
+            then format('no rule; about %s jobs have ended', greatest(c.reltuples, 0)::bigint)
+        else r.detail end,
+    'say how long they stay: pgjobs retain set completed 7d, or app.retain(...) in code; '
+        'select jobs_retain(''completed'', ''1000 years'') says that they all stay'
+from pg_class c, (
+    select count(*) as rules, string_agg(format('%s %s', u.name, u.keep_for), ', '
+                                         order by u.name) as detail
+    from rules u
+) r
+where c.oid = 'ix_jobs_status'::regclass
+union all
+select 'overdue retention',
+    case when count(*) > 0 then 'warn' else 'ok' end,
+    coalesce(string_agg(format('%s (for %s)', u.name, date_trunc('second', u.late)), ', '
+                        order by u.name), 'none'),
+    'any running worker deletes: pgjobs worker MODULE:APP; without one: pgjobs cleanup'
+from rules u where u.late > '10 minutes'
+union all
+select 'jobs that cannot be deleted',
+    case when count(*) > 0 then 'bad' else 'ok' end,
+    coalesce(string_agg(format('%s (%s)', u.name, u.error), ', ' order by u.name), 'none'),
+    'change what keeps the job: a foreign key to jobs needs "on delete cascade" or "set null"; '
+        'then give the rule again, by pgjobs retain set'
+from rules u where u.error is not null
+$$;
+
+comment on function _jobs_doctor_retention is
+    'internal: the doctor''s checks of how long ended jobs stay';
 
 -- functions/doctor/_jobs_doctor_schedules.sql
 -- Acts as its owner, because an observer may not read the payloads in jobs_schedules.
@@ -6931,7 +7473,7 @@ set search_path from current
 as $$
 with expected(index_name) as (
     values ('jobs_id_is_the_key'), ('ix_jobs_claim'), ('ix_jobs_crashed'), ('ix_jobs_unique_key'),
-        ('ix_jobs_job_type'), ('ix_jobs_status'), ('ix_jobs_status_type'),
+        ('ix_jobs_job_type'), ('ix_jobs_status'),
         ('ix_jobs_reference_id'), ('ix_jobs_reference_type'), ('ix_jobs_reference'),
         ('ix_jobs_reference_key'), ('ix_jobs_group')
 ), broken as (

@@ -7,6 +7,9 @@
 --
 -- fires_at: when the next schedule is due; the caller fires it at that moment.
 --
+-- deletes: whether a rule of retention is due, so that the caller enforces it; null: there is no rule,
+-- or the tick is not full.
+--
 -- A suspect that waits for a worker without one is reported as due, because no signal is sent when
 -- a worker may take its next suspect.
 create or replace function _jobs_worker_tick(
@@ -20,6 +23,7 @@ create or replace function _jobs_worker_tick(
     more boolean,
     recovered jsonb,
     fires_at timestamptz,
+    deletes boolean,
     ticked_at timestamptz
 )
 language plpgsql volatile security definer
@@ -82,6 +86,9 @@ begin
                order by j.queue, j.priority, j.run_at, j.id) c));
     due := case when due <= clock_timestamp() then due end;
     fires_at := _jobs_schedule_due();
+    if is_full then
+        select bool_or(r.next_at <= clock_timestamp()) into deletes from jobs_retention r;
+    end if;
     ticked_at := clock_timestamp();
     return next;
 end
