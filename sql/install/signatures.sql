@@ -299,7 +299,7 @@ begin
         ('_jobs_worker_tick', $$
             TABLE(others_work boolean, may_be_silent boolean, due timestamp with time zone,
             more boolean, recovered jsonb, fires_at timestamp with time zone, deletes boolean,
-            ticked_at timestamp with time zone)
+            opens_at timestamp with time zone, ticked_at timestamp with time zone)
         $$, $$
             worker text, is_full boolean DEFAULT true, queues text[] DEFAULT NULL::text[]
         $$),
@@ -387,7 +387,10 @@ begin
         ('jobs_next_due', $$timestamp with time zone$$, $$
             queues text[], job_types text[] DEFAULT NULL::text[]
         $$),
-        ('jobs_pause', $$SETOF jobs_queues$$, $$queue text$$),
+        ('jobs_pause', $$SETOF jobs_queues$$, $$
+            queue text, until timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            reason text DEFAULT NULL::text
+        $$),
         ('jobs_recover', $$SETOF jobs$$, $$worker text DEFAULT NULL::text$$),
         ('jobs_release_many', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[],

@@ -177,6 +177,8 @@ $indexes$;
 create table if not exists jobs_queues (
     queue text collate "C" not null,
     paused_at jobs_moment,
+    paused_until jobs_moment,
+    pause_reason text,
     max_running int,
     max_running_per_group int,
     rate_count int,
@@ -387,6 +389,8 @@ comment on column jobs.updated_at is 'last change, heartbeats excepted';
 comment on column jobs.finished_at is 'when it reached a final status';
 comment on table jobs_queues is 'pgjobs: queues that were paused or have limits or groups';
 comment on column jobs_queues.paused_at is 'since when claims skip the queue; null: open';
+comment on column jobs_queues.paused_until is 'when the queue opens by itself; null: by jobs_resume';
+comment on column jobs_queues.pause_reason is 'why it is paused, for people';
 comment on column jobs_queues.max_running is 'how many of its jobs may run at once; null: any';
 comment on column jobs_queues.max_running_per_group is
     'how many jobs of each group may run at once; null: any';

@@ -351,7 +351,7 @@ begin
         ('_jobs_worker_tick', $$
             TABLE(others_work boolean, may_be_silent boolean, due timestamp with time zone,
             more boolean, recovered jsonb, fires_at timestamp with time zone, deletes boolean,
-            ticked_at timestamp with time zone)
+            opens_at timestamp with time zone, ticked_at timestamp with time zone)
         $$, $$
             worker text, is_full boolean DEFAULT true, queues text[] DEFAULT NULL::text[]
         $$),
@@ -439,7 +439,10 @@ begin
         ('jobs_next_due', $$timestamp with time zone$$, $$
             queues text[], job_types text[] DEFAULT NULL::text[]
         $$),
-        ('jobs_pause', $$SETOF jobs_queues$$, $$queue text$$),
+        ('jobs_pause', $$SETOF jobs_queues$$, $$
+            queue text, until timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            reason text DEFAULT NULL::text
+        $$),
         ('jobs_recover', $$SETOF jobs$$, $$worker text DEFAULT NULL::text$$),
         ('jobs_release_many', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[],
@@ -934,6 +937,8 @@ $indexes$;
 create table if not exists jobs_queues (
     queue text collate "C" not null,
     paused_at jobs_moment,
+    paused_until jobs_moment,
+    pause_reason text,
     max_running int,
     max_running_per_group int,
     rate_count int,
@@ -1144,6 +1149,8 @@ comment on column jobs.updated_at is 'last change, heartbeats excepted';
 comment on column jobs.finished_at is 'when it reached a final status';
 comment on table jobs_queues is 'pgjobs: queues that were paused or have limits or groups';
 comment on column jobs_queues.paused_at is 'since when claims skip the queue; null: open';
+comment on column jobs_queues.paused_until is 'when the queue opens by itself; null: by jobs_resume';
+comment on column jobs_queues.pause_reason is 'why it is paused, for people';
 comment on column jobs_queues.max_running is 'how many of its jobs may run at once; null: any';
 comment on column jobs_queues.max_running_per_group is
     'how many jobs of each group may run at once; null: any';
@@ -1828,7 +1835,9 @@ begin
     foreach v_queue in array coalesce(queues, '{default}') loop
         exit when v_left = 0;
         continue when v_queue = any (v_visited);
-        select (select case when q.paused_at is not null then 'paused'
+        select (select case when q.paused_at is not null
+                                and (q.paused_until is null or q.paused_until > v_now)
+                                then 'paused'
                             when q.has_groups or q.max_running is not null
                                 or q.rate_count is not null then 'limited' end
                 from jobs_queues q where q.queue = v_queue),
@@ -2269,26 +2278,30 @@ declare
     v_level int;
     v_floor timestamptz;
     v_before timestamptz := before;
-    v_gate text;
+    v_is_limited boolean;
     v_floors jsonb;
     v_opens_at timestamptz;
+    v_has_room_at timestamptz;
     v_queue_due timestamptz;
     v_due timestamptz;
 begin
     foreach v_queue in array array(select distinct unnest(queues)) loop
-        v_gate := (select case when q.paused_at is not null then 'paused'
-                               when q.has_groups or q.max_running is not null
-                                   or q.rate_count is not null then 'limited' end
-                   from jobs_queues q where q.queue = v_queue);
-        continue when v_gate = 'paused';
+        select case when q.paused_at is not null
+                        and (q.paused_until is null or q.paused_until > clock_timestamp())
+                    then coalesce(q.paused_until, 'infinity') end,
+            q.has_groups or q.max_running is not null or q.rate_count is not null
+        into v_opens_at, v_is_limited
+        from jobs_queues q where q.queue = v_queue;
+        continue when v_opens_at >= v_before;
         v_floors := floors;
         v_queue_due := null;
-        if v_gate = 'limited' then
+        if v_is_limited then
             -- Infinity where the queue is full: the end of one of its jobs wakes the workers. Null
             -- without a limit. Floors may be too high where a look passed over due jobs.
-            v_opens_at := _jobs_queue_opens_at(v_queue);
-            continue when v_opens_at >= v_before;
-            v_floors := case when v_opens_at is null then floors end;
+            v_has_room_at := _jobs_queue_opens_at(v_queue);
+            continue when v_has_room_at >= v_before;
+            v_floors := case when v_has_room_at is null then floors end;
+            v_opens_at := greatest(v_opens_at, v_has_room_at);
             v_queue_due := _jobs_next_turn(v_queue, v_wanted_types);
         end if;
         v_level := 10;
@@ -4494,6 +4507,9 @@ comment on function _jobs_worker_modes is
 -- deletes: whether a rule of retention is due, so that the caller enforces it; null: there is no rule,
 -- or the tick is not full.
 --
+-- opens_at: when a paused queue of the worker opens by itself. The caller ticks fully at that moment,
+-- because looks have gone past the jobs of the queue.
+--
 -- A suspect that waits for a worker without one is reported as due, because no signal is sent when
 -- a worker may take its next suspect.
 create or replace function _jobs_worker_tick(
@@ -4508,6 +4524,7 @@ create or replace function _jobs_worker_tick(
     recovered jsonb,
     fires_at timestamptz,
     deletes boolean,
+    opens_at timestamptz,
     ticked_at timestamptz
 )
 language plpgsql volatile security definer
@@ -4572,6 +4589,9 @@ begin
     fires_at := _jobs_schedule_due();
     if is_full then
         select bool_or(r.next_at <= clock_timestamp()) into deletes from jobs_retention r;
+        select min(q.paused_until) into opens_at from jobs_queues q
+        where q.queue = any (v_me.queues) and q.paused_at is not null
+            and q.paused_until > clock_timestamp();
     end if;
     ticked_at := clock_timestamp();
     return next;
@@ -6300,22 +6320,47 @@ comment on function jobs_grant is
     'lets a role enqueue (producer), run jobs (worker), read (observer) or manage (admin)';
 
 -- functions/manage/jobs_pause.sql
-create or replace function jobs_pause(queue text) returns setof jobs_queues
+-- To pause a paused queue again sets the end and the reason anew, and keeps since when it is paused.
+-- A pause whose end has come counts as none.
+create or replace function jobs_pause(
+    queue text,
+    until timestamptz default null,
+    reason text default null
+) returns setof jobs_queues
 language plpgsql volatile security definer
 set search_path from current
 as $$
 #variable_conflict use_column
+declare
+    v_now timestamptz := clock_timestamp();
 begin
     perform _jobs_check_queue(jobs_pause.queue);
+    if not (jobs_pause.until > v_now and jobs_pause.until < '9999-12-31 00:00:00+00') then
+        raise exception using errcode = 'JQ003',
+            message = format('until must be later than now, and before the year 9999, not %s',
+                             jobs_pause.until);
+    end if;
+    if octet_length(jobs_pause.reason) > 1000 then
+        raise exception using errcode = 'JQ003', message = 'reason must have at most 1000 bytes';
+    end if;
     return query
-    insert into jobs_queues as q (queue, paused_at)
-    values (jobs_pause.queue, clock_timestamp())
-    on conflict (queue) do update set paused_at = coalesce(q.paused_at, excluded.paused_at)
+    insert into jobs_queues as q (queue, paused_at, paused_until, pause_reason)
+    values (jobs_pause.queue, v_now, jobs_pause.until, nullif(jobs_pause.reason, ''))
+    on conflict (queue) do update
+    set paused_at = case when q.paused_until <= v_now then excluded.paused_at
+            else coalesce(q.paused_at, excluded.paused_at) end,
+        paused_until = excluded.paused_until,
+        pause_reason = excluded.pause_reason
     returning q.*;
+    if jobs_pause.until is not null then
+        -- Each worker of the queue ticks, and learns when the pause ends.
+        perform _jobs_signal(jobs_pause.queue, '-infinity', jobs => 16);
+    end if;
 end
 $$;
 
-comment on function jobs_pause is 'pauses a queue: claims skip it; running jobs finish';
+comment on function jobs_pause is
+    'pauses a queue: claims skip it until that moment, or until jobs_resume; running jobs finish';
 
 -- functions/manage/jobs_resume.sql
 create or replace function jobs_resume(queue text) returns setof jobs_queues
@@ -6328,7 +6373,8 @@ begin
     return query
     insert into jobs_queues as q (queue, paused_at)
     values (jobs_resume.queue, null)
-    on conflict (queue) do update set paused_at = null
+    on conflict (queue) do update
+    set paused_at = null, paused_until = null, pause_reason = null
     returning q.*;
     perform _jobs_signal(jobs_resume.queue, '-infinity', jobs => 16);
 end
@@ -7654,7 +7700,8 @@ with registered as (
     -- where jobs_counts does not tell the queues apart: a worker may serve them.
     select c.queue, c.job_type, c.jobs, c.capped, c.oldest_due as age,
         c.jobs || case when c.capped then '+' else '' end as count,
-        q.paused_at is not null as paused,
+        q.paused_at is not null and coalesce(q.paused_until > clock_timestamp(), true) as paused,
+        concat_ws(': ', 'until ' || date_trunc('second', q.paused_until), q.pause_reason) as pause,
         c.queue is null or exists (
             select from registered r
             where r.connected and c.queue = any (r.queues)
@@ -7670,10 +7717,17 @@ with registered as (
 ), paused as (
     select string_agg(p.detail, ', ' order by p.queue) as detail
     from (
-        select d.queue, format('%s (%s%s due)', d.queue, sum(d.jobs),
-                               case when bool_or(d.capped) then '+' else '' end) as detail
-        from due d where d.paused group by d.queue
+        select d.queue, format('%s (%s%s due%s)', d.queue, sum(d.jobs),
+                               case when bool_or(d.capped) then '+' else '' end,
+                               ', ' || nullif(d.pause, '')) as detail
+        from due d where d.paused group by d.queue, d.pause
     ) p
+), long as (
+    select string_agg(format('%s (for %s%s)', q.queue,
+                             date_trunc('second', clock_timestamp() - q.paused_at),
+                             ', ' || q.pause_reason), ', ' order by q.queue) as detail
+    from jobs_queues q
+    where q.paused_until is null and q.paused_at < clock_timestamp() - interval '1 hour'
 ), unserved as (
     select d.queue, d.job_type, d.count, (
         select string_agg(e.queue, ', ' order by e.queue)
@@ -7716,6 +7770,12 @@ select 'paused queues',
     coalesce(p.detail, 'none with due jobs'),
     'pgjobs resume QUEUE, or select * from jobs_resume(queue)'
 from paused p
+union all
+select 'long pauses',
+    case when l.detail is not null then 'warn' else 'ok' end,
+    coalesce(l.detail, 'none of over an hour without an end'),
+    'if it was forgotten: pgjobs resume QUEUE; if not, say when it ends: pgjobs pause QUEUE --for 8h'
+from long l
 union all
 select 'workers',
     case when c.connected + c.others > 0 then 'ok' when c.needed then 'bad' else 'warn' end,

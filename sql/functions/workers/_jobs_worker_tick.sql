@@ -10,6 +10,9 @@
 -- deletes: whether a rule of retention is due, so that the caller enforces it; null: there is no rule,
 -- or the tick is not full.
 --
+-- opens_at: when a paused queue of the worker opens by itself. The caller ticks fully at that moment,
+-- because looks have gone past the jobs of the queue.
+--
 -- A suspect that waits for a worker without one is reported as due, because no signal is sent when
 -- a worker may take its next suspect.
 create or replace function _jobs_worker_tick(
@@ -24,6 +27,7 @@ create or replace function _jobs_worker_tick(
     recovered jsonb,
     fires_at timestamptz,
     deletes boolean,
+    opens_at timestamptz,
     ticked_at timestamptz
 )
 language plpgsql volatile security definer
@@ -88,6 +92,9 @@ begin
     fires_at := _jobs_schedule_due();
     if is_full then
         select bool_or(r.next_at <= clock_timestamp()) into deletes from jobs_retention r;
+        select min(q.paused_until) into opens_at from jobs_queues q
+        where q.queue = any (v_me.queues) and q.paused_at is not null
+            and q.paused_until > clock_timestamp();
     end if;
     ticked_at := clock_timestamp();
     return next;
