@@ -161,7 +161,8 @@ class App(Verbs, Schedules, Settings, Generic[S]):
     @property
     def declarations(self) -> dict[str, str]:
         """What the code declares, by kind, as JSON."""
-        declared = {"schedules": self.schedules, "retention": self.retention}
+        declared = {"schedules": self.schedules, "retention": self.retention,
+                    "limits": self.limits}
         return {kind: as_json(of_kind.values()) for kind, of_kind in declared.items()}
 
     def connect_to(self, dsn: str | None = None, schema: str | None = None) -> None:

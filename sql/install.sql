@@ -99,6 +99,10 @@ set local search_path to :"schema", pg_temp;
 \ir functions/limits/_jobs_free_places.sql
 \ir functions/limits/_jobs_insert_turns.sql
 \ir functions/limits/_jobs_is_polled.sql
+\ir functions/limits/_jobs_limits_declare.sql
+\ir functions/limits/_jobs_limits_diff.sql
+\ir functions/limits/_jobs_limits_of.sql
+\ir functions/limits/_jobs_limits_undeclare.sql
 \ir functions/limits/_jobs_next_turn.sql
 \ir functions/limits/_jobs_queue_opens_at.sql
 \ir functions/limits/_jobs_queue_room.sql

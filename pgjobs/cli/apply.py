@@ -42,7 +42,7 @@ def apply(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Writes the schedules and the retention that an app declares, and shows what that changes.
+    """Writes what an app declares, schedules, retention and limits, and shows what that changes.
 
     [bold]pgjobs apply myproject.jobs:app --dry-run[/bold]
 

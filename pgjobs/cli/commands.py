@@ -15,6 +15,7 @@ from pgjobs.cli import (
     demo,
     enqueue,
     jobs,
+    limits,
     queues,
     retention,
     schedules,
@@ -135,7 +136,8 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Manage": {
         "retry": jobs.retry, "cancel": jobs.cancel, "pause": queues.pause,
-        "resume": queues.resume, "cleanup": queues.cleanup, "apply": apply.apply,
+        "resume": queues.resume, "limit": limits.limit, "cleanup": queues.cleanup,
+        "apply": apply.apply,
     },
 }
 for _panel, _commands in _PANELS.items():

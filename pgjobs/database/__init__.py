@@ -8,6 +8,7 @@ from pgjobs.database.claim import Claim
 from pgjobs.database.enqueue import Enqueue
 from pgjobs.database.finish import Finish
 from pgjobs.database.lease import Lease, as_recovered
+from pgjobs.database.limits import Limits
 from pgjobs.database.manage import Manage
 from pgjobs.database.reading import Reading
 from pgjobs.database.retention import Retention
@@ -19,7 +20,7 @@ __all__ = ["JOB_COLUMNS", "NULL_WHEN_CLAIMED", "Database", "Moment", "as_recover
 
 
 class Database(
-    Enqueue, Claim, Finish, Lease, Workers, Schedules, Retention, Manage, Reading
+    Enqueue, Claim, Finish, Lease, Workers, Schedules, Limits, Retention, Manage, Reading
 ):
     """The SQL functions of one schema, on one connection or pool."""
 

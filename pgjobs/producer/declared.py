@@ -41,6 +41,10 @@ KINDS = {
     "retention": Kind(
         "retention of {}", Database.retention_diff, Database.retention_declare, _forget
     ),
+    "limits": Kind(
+        "limit of queue {}", Database.limits_diff, Database.limits_declare,
+        lambda database, queue, _: database.limits_undeclare(queue),
+    ),
 }
 
 

@@ -133,6 +133,15 @@ begin
         ('_jobs_is_polled', $$boolean$$, $$queue text$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_key_holder', $$SETOF jobs$$, $$job_type text, unique_key text$$),
+        ('_jobs_limits_declare', $$SETOF text$$, $$
+            app text, limits jsonb, is_newest boolean DEFAULT false
+        $$),
+        ('_jobs_limits_diff', $$
+            TABLE(name text, verdict text, definition jsonb, declared jsonb,
+            declared_at timestamp with time zone, is_changed_by_hand boolean)
+        $$, $$app text, limits jsonb$$),
+        ('_jobs_limits_of', $$jsonb$$, $$q jobs_queues$$),
+        ('_jobs_limits_undeclare', $$void$$, $$queue text$$),
         ('_jobs_local_moments', $$timestamp with time zone[]$$, $$
             shown timestamp without time zone, timezone text
         $$),

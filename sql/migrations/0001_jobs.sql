@@ -189,6 +189,7 @@ create table if not exists jobs_queues (
     has_groups boolean not null default false,
     ends_free_places boolean not null
         generated always as (num_nonnulls(max_running, max_running_per_group) > 0) stored,
+    declared jsonb,
     constraint jobs_queues_queue_is_the_key
         primary key (queue),
     constraint jobs_queues_limits_are_not_negative
@@ -405,6 +406,8 @@ comment on column jobs_queues.in_order is
 comment on column jobs_queues.has_groups is 'claims look for turns of groups';
 comment on column jobs_queues.ends_free_places is
     'the end of a job may let another one start';
+comment on column jobs_queues.declared is
+    'limits that code declared last, with its app and the hashes of what code declared before';
 comment on table jobs_turns is
     'pgjobs: which groups claims look at, and from when on; the functions keep it';
 comment on column jobs_turns.job_type is 'type of a pending job of the group; empty: any';

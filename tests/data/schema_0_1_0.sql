@@ -185,6 +185,15 @@ begin
         ('_jobs_is_polled', $$boolean$$, $$queue text$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_key_holder', $$SETOF jobs$$, $$job_type text, unique_key text$$),
+        ('_jobs_limits_declare', $$SETOF text$$, $$
+            app text, limits jsonb, is_newest boolean DEFAULT false
+        $$),
+        ('_jobs_limits_diff', $$
+            TABLE(name text, verdict text, definition jsonb, declared jsonb,
+            declared_at timestamp with time zone, is_changed_by_hand boolean)
+        $$, $$app text, limits jsonb$$),
+        ('_jobs_limits_of', $$jsonb$$, $$q jobs_queues$$),
+        ('_jobs_limits_undeclare', $$void$$, $$queue text$$),
         ('_jobs_local_moments', $$timestamp with time zone[]$$, $$
             shown timestamp without time zone, timezone text
         $$),
@@ -949,6 +958,7 @@ create table if not exists jobs_queues (
     has_groups boolean not null default false,
     ends_free_places boolean not null
         generated always as (num_nonnulls(max_running, max_running_per_group) > 0) stored,
+    declared jsonb,
     constraint jobs_queues_queue_is_the_key
         primary key (queue),
     constraint jobs_queues_limits_are_not_negative
@@ -1165,6 +1175,8 @@ comment on column jobs_queues.in_order is
 comment on column jobs_queues.has_groups is 'claims look for turns of groups';
 comment on column jobs_queues.ends_free_places is
     'the end of a job may let another one start';
+comment on column jobs_queues.declared is
+    'limits that code declared last, with its app and the hashes of what code declared before';
 comment on table jobs_turns is
     'pgjobs: which groups claims look at, and from when on; the functions keep it';
 comment on column jobs_turns.job_type is 'type of a pending job of the group; empty: any';
@@ -3547,6 +3559,123 @@ $$;
 
 comment on function _jobs_is_polled is
     'internal: whether a worker polls the queue for all types, so that no signal is needed';
+
+-- functions/limits/_jobs_limits_declare.sql
+-- Sets limits as the code of an app declares them, by the verdicts of _jobs_limits_diff: those that
+-- are new or changed, and with is_newest the older ones too.
+--
+-- Two workers cannot both win: the verdict is given after the lock. They lock in the same order.
+create or replace function _jobs_limits_declare(
+    app text,
+    limits jsonb,
+    is_newest boolean default false
+) returns setof text
+language plpgsql volatile security definer
+set search_path from current
+as $$
+declare
+    v_item jsonb;
+    v_queue text;
+    v_definition jsonb;
+    v_verdict text;
+    v_declared jsonb;
+begin
+    for v_item in
+        select i.item from jsonb_array_elements(limits) i(item) order by i.item ->> 'name'
+    loop
+        v_queue := v_item ->> 'name';
+        v_definition := v_item - 'name';
+        v_declared := null;
+        select q.declared into v_declared from jobs_queues q where q.queue = v_queue for update;
+        v_verdict := _jobs_verdict(found, v_declared, v_definition);
+        continue when v_verdict = 'same' or v_verdict = 'older' and not is_newest;
+        begin
+            perform l.queue
+            from jsonb_to_record(v_definition) d(
+                max_running int, max_running_per_group int, rate_count int, rate_period interval,
+                group_rate_count int, group_rate_period interval, in_order boolean)
+            cross join lateral jobs_limit(
+                v_queue, d.max_running, d.max_running_per_group, d.rate_count, d.rate_period,
+                d.group_rate_count, d.group_rate_period, d.in_order) l;
+        exception when sqlstate 'JQ003' then
+            raise exception using errcode = 'JQ003',
+                message = format('limits of queue %s: %s', left(v_queue, 100), sqlerrm);
+        end;
+        update jobs_queues q
+        set declared = _jobs_declared(app, v_definition, clock_timestamp(), v_declared)
+            || jsonb_build_object('limits', _jobs_limits_of(q))
+        where q.queue = v_queue;
+        return next v_queue;
+    end loop;
+end
+$$;
+
+comment on function _jobs_limits_declare is
+    'internal: sets limits as code declares them; returns the queues of those';
+
+-- functions/limits/_jobs_limits_diff.sql
+-- limits: what the code of an app declares, an array of objects with the arguments of jobs_limit;
+-- `name` is the queue. A change by hand is no difference, because what code declared last is kept in
+-- the row. The verdicts: see _jobs_verdict. A queue whose limits somebody has removed by hand is
+-- there: what code declared last still stands in its row.
+create or replace function _jobs_limits_diff(app text, limits jsonb)
+returns table (
+    name text,
+    verdict text,
+    definition jsonb,
+    declared jsonb,
+    declared_at timestamptz,
+    is_changed_by_hand boolean
+)
+language sql stable security definer
+set search_path from current
+as $$
+with defined as (
+    select i.item ->> 'name' as name, i.item - 'name' as definition
+    from jsonb_array_elements(_jobs_limits_diff.limits) i(item)
+), there as (
+    select q.queue, q.declared, _jobs_limits_of(q) as limits from jobs_queues q
+    where q.declared is not null
+        or num_nonnulls(q.max_running, q.max_running_per_group, q.rate_count,
+                        q.group_rate_count) > 0
+)
+select coalesce(d.name, t.queue), _jobs_verdict(t.queue is not null, t.declared, d.definition),
+    d.definition, t.declared -> 'definition', (t.declared ->> 'at')::timestamptz,
+    coalesce(t.declared -> 'limits' <> t.limits, t.queue is not null)
+from defined d
+full join there t on t.queue = d.name
+where d.name is not null or t.declared ->> 'app' = _jobs_limits_diff.app
+order by 1
+$$;
+
+comment on function _jobs_limits_diff is
+    'internal: how the limits that code declares differ from those that code declared last';
+
+-- functions/limits/_jobs_limits_of.sql
+create or replace function _jobs_limits_of(q jobs_queues) returns jsonb
+language sql immutable
+set search_path from current
+return jsonb_build_object(
+    'max_running', q.max_running, 'max_running_per_group', q.max_running_per_group,
+    'rate_count', q.rate_count, 'rate_period', q.rate_period,
+    'group_rate_count', q.group_rate_count, 'group_rate_period', q.group_rate_period,
+    'in_order', q.in_order);
+
+comment on function _jobs_limits_of is 'internal: the limits of a queue, to compare them';
+
+-- functions/limits/_jobs_limits_undeclare.sql
+create or replace function _jobs_limits_undeclare(queue text) returns void
+language plpgsql volatile security definer
+set search_path from current
+as $$
+begin
+    perform from jobs_limit(queue);
+    update jobs_queues q set declared = null where q.queue = _jobs_limits_undeclare.queue;
+end
+$$;
+
+comment on function _jobs_limits_undeclare is
+    'internal: removes the limits of a queue, and that code has declared them';
 
 -- functions/limits/_jobs_next_turn.sql
 create or replace function _jobs_next_turn(queue text, job_types text[]) returns timestamptz
@@ -6235,7 +6364,7 @@ declare
     c_worker constant text[] := '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
         'jobs_complete_many,jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,'
         '_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
-        '_jobs_retention_diff,_jobs_retention_enforce,jobs_schedules_fire,_jobs_schedules_diff,'
+        '_jobs_limits_diff,_jobs_retention_diff,_jobs_retention_enforce,jobs_schedules_fire,_jobs_schedules_diff,'
         'jobs_start,_jobs_worker_beat,_jobs_worker_fire,'
         '_jobs_worker_help,_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
         '_jobs_worker_watch}';
@@ -6245,7 +6374,8 @@ declare
         '_jobs_objects_of_strangers,jobs_queues,_jobs_rates,jobs_retention,jobs_schedule_list,'
         'jobs_schedule_preview,_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'
         'jobs_workers}';
-    c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_limit,jobs_pause,'
+    c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_limit,_jobs_limits_declare,'
+        '_jobs_limits_diff,_jobs_limits_undeclare,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retain,_jobs_retention_declare,_jobs_retention_diff,'
         'jobs_retry,jobs_retry_many,jobs_schedule,jobs_schedule_pause,jobs_schedule_resume,'
         'jobs_schedule_run,jobs_schedules,_jobs_schedules_declare,_jobs_schedules_diff,'

@@ -405,6 +405,7 @@ DOCUMENTS = {
     "cancel": (["1"], None),
     "pause": (["default"], {"queue": "default"}),
     "resume": (["default"], {"queue": "default", "paused_at": None}),
+    "limit": (["default"], {"queue": "default"}),
     "cleanup": (["-s", "failed", "--older-than", "0s"], {"deleted": 1}),
 }
 # These run until they are stopped, and print nothing but a log, or a show for people.

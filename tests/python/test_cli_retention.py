@@ -142,7 +142,7 @@ def test_a_rule_that_is_not_declared_any_more_is_removed_by_prune_alone(apply, r
     ]
     assert rows("select status from jobs_retention order by 1") == [("cancelled",), ("completed",)]
     assert run("retain", "remove", "completed").splitlines()[1].startswith("code has declared it")
-    assert apply("") == ["shop_jobs:app declares no schedules and no retention"]
+    assert apply("") == ["shop_jobs:app declares no schedules and no retention and no limits"]
 
 
 def test_the_help_of_each_command_shows_an_example_and_the_page_describes_it(run):

@@ -21,7 +21,7 @@ WORKER = {
     "_jobs_recover_own", "_jobs_worker_beat", "_jobs_worker_help", "_jobs_worker_mode",
     "_jobs_worker_tick", "_jobs_worker_watch", "_jobs_end_attempts", "_jobs_claimed",
     "jobs_schedules_fire", "_jobs_schedules_diff", "_jobs_worker_fire", "_jobs_retention_diff",
-    "_jobs_retention_enforce",
+    "_jobs_retention_enforce", "_jobs_limits_diff",
 }
 OBSERVER = {
     "jobs_counts", "_jobs_counts", "_jobs_rates", "_jobs_search",
@@ -37,6 +37,7 @@ ADMIN = OBSERVER | {
     "jobs_retry_many", "jobs_schedule", "jobs_schedule_pause", "jobs_schedule_resume",
     "jobs_schedule_run", "jobs_schedules_fire", "jobs_unschedule", "_jobs_schedules_declare",
     "_jobs_schedules_diff", "jobs_retain", "_jobs_retention_declare", "_jobs_retention_diff",
+    "_jobs_limits_declare", "_jobs_limits_diff", "_jobs_limits_undeclare",
 }
 EVERYBODY = {"_jobs_after", "jobs_channel", "jobs_version"}
 FUNCTIONS = {"producer": PRODUCER, "worker": WORKER, "observer": OBSERVER, "admin": ADMIN}
@@ -207,13 +208,16 @@ async def test_a_worker_does_all_of_its_work_without_reading_the_table(
         await conn.execute("select from jobs_worker_stop('w')")
         await conn.execute("""select from jobs_schedules_fire(); select from _jobs_worker_fire();
             select from _jobs_schedules_diff('app', '[]');
-            select from _jobs_retention_enforce(); select from _jobs_retention_diff('app', '[]')""")
+            select from _jobs_retention_enforce(); select from _jobs_retention_diff('app', '[]');
+            select from _jobs_limits_diff('app', '[]')""")
         for statement in ("select from jobs", "select from jobs_enqueue('a')",
                           "select from jobs_schedules",
                           "select from jobs_schedule('a', 't', '@daily')",
                           "select from _jobs_schedules_declare('app', '[]')",
                           "select from jobs_retention", "select jobs_retain('failed', '1 day')",
                           "select from _jobs_retention_declare('app', '[]')",
+                          "select from _jobs_limits_declare('app', '[]')",
+                          "select _jobs_limits_undeclare('q')",
                           "select from jobs_retry(1)", "select jobs_cleanup()",
                           "select _jobs_signal('default', now())",
                           "select _jobs_recover('{}')", "select from jobs_workers"):
@@ -343,7 +347,9 @@ async def test_an_admin_manages_but_does_not_write_by_hand(
             select from jobs_unschedule('a'); select jobs_retain('failed', '1 day');
             select from _jobs_retention_diff('app', '[]');
             select from _jobs_retention_declare('app', '[{"name": "completed",
-                "status": "completed", "keep_for": "7 d"}]')"""
+                "status": "completed", "keep_for": "7 d"}]');
+            select from _jobs_limits_diff('app', '[]'); select _jobs_limits_undeclare('q');
+            select from _jobs_limits_declare('app', '[{"name": "q", "max_running": 5}]')"""
         )
         for statement in ("delete from jobs", "select from jobs_claim('w')",
                           "delete from jobs_schedules", "delete from jobs_retention",
