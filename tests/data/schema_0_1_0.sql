@@ -4658,6 +4658,7 @@ create or replace function _jobs_worker_tick(
 )
 language plpgsql volatile security definer
 set search_path from current
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_sort = off
@@ -4717,10 +4718,11 @@ begin
     due := case when due <= clock_timestamp() then due end;
     fires_at := _jobs_schedule_due();
     if is_full then
-        select bool_or(r.next_at <= clock_timestamp()) into deletes from jobs_retention r;
-        select min(q.paused_until) into opens_at from jobs_queues q
-        where q.queue = any (v_me.queues) and q.paused_at is not null
-            and q.paused_until > clock_timestamp();
+        select (select bool_or(r.next_at <= clock_timestamp()) from jobs_retention r),
+            (select min(q.paused_until) from jobs_queues q
+             where q.queue = any (v_me.queues) and q.paused_at is not null
+                 and q.paused_until > clock_timestamp())
+        into deletes, opens_at;
     end if;
     ticked_at := clock_timestamp();
     return next;
@@ -5901,6 +5903,8 @@ comment on function jobs_retain is
 -- with the oldest job and with the types that there are now. Such a round finds what was passed
 -- over: a job whose row was locked, one that could not be deleted, and one whose end was committed
 -- late. It waits for vacuum, because it walks over the index entries of deleted jobs.
+--
+-- A job becomes visible a little after it has ended, so every rule keeps it for 10 s.
 create or replace function _jobs_retention_begin(rule jobs_retention) returns jobs_retention
 language plpgsql volatile
 set search_path from current
@@ -5910,6 +5914,7 @@ set enable_sort = off
 set jit = off
 as $$
 declare
+    c_least_keep_for constant interval := '10 seconds';
     c_heal_every constant interval := '1 hour';
     c_never constant timestamptz := '-infinity';
     v_now timestamptz := clock_timestamp();
@@ -5927,7 +5932,8 @@ begin
                          where o.status = rule.status and o.job_type is not null)
                 then _jobs_retention_types(rule.status) end;
     end if;
-    rule.round_to := greatest(rule.deleted_to, _jobs_after(v_now, -rule.keep_for));
+    rule.round_to := greatest(rule.deleted_to, _jobs_after(
+        v_now, -greatest(rule.keep_for, c_least_keep_for)));
     rule.round_place := 1;
     rule.round_from := rule.deleted_to;
     return rule;

@@ -344,3 +344,20 @@ async def test_under_a_held_snapshot_a_batch_does_not_walk_over_what_was_deleted
             )
     assert len(blocks) > 20
     assert max(blocks[10:-1]) < 1.5 * max(blocks[2:6])
+
+
+async def test_a_job_stays_for_ten_seconds_because_its_end_may_be_committed_late(
+    conn, other, job, again
+):
+    held = await job("processing", worker="w", attempt=1)
+    await conn.execute("select jobs_retain('completed', '0')")
+    async with other.transaction():
+        await other.execute("select jobs_complete($1)", held)
+        assert await again() == 0
+    assert await again() == 0
+    # In a later round, and not only in one that begins with the oldest job.
+    await conn.execute(
+        """update jobs set finished_at = finished_at - interval '10 s';
+        update jobs_retention set deleted_to = deleted_to - interval '10 s'"""
+    )
+    assert await again() == 1

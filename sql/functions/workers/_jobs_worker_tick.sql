@@ -32,6 +32,7 @@ create or replace function _jobs_worker_tick(
 )
 language plpgsql volatile security definer
 set search_path from current
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_sort = off
@@ -91,10 +92,11 @@ begin
     due := case when due <= clock_timestamp() then due end;
     fires_at := _jobs_schedule_due();
     if is_full then
-        select bool_or(r.next_at <= clock_timestamp()) into deletes from jobs_retention r;
-        select min(q.paused_until) into opens_at from jobs_queues q
-        where q.queue = any (v_me.queues) and q.paused_at is not null
-            and q.paused_until > clock_timestamp();
+        select (select bool_or(r.next_at <= clock_timestamp()) from jobs_retention r),
+            (select min(q.paused_until) from jobs_queues q
+             where q.queue = any (v_me.queues) and q.paused_at is not null
+                 and q.paused_until > clock_timestamp())
+        into deletes, opens_at;
     end if;
     ticked_at := clock_timestamp();
     return next;
