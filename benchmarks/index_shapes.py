@@ -19,8 +19,8 @@ from pgjobs.database import Database
 from pgjobs.embedded import EmbeddedPostgres
 
 _DROP = (
-    "drop index ix_jobs_job_type, ix_jobs_status, ix_jobs_status_type, ix_jobs_reference_id, "
-    "ix_jobs_reference_type, ix_jobs_reference; "
+    "drop index ix_jobs_job_type, ix_jobs_status, ix_jobs_reference_id, ix_jobs_reference_type, "
+    "ix_jobs_reference; "
 )
 VARIANTS = {
     "as installed": "",
@@ -34,8 +34,10 @@ VARIANTS = {
         create index ix_jobs_reference on jobs (reference_type, reference_id);""",
     "status with pending too": "drop index ix_jobs_status; "
     "create index ix_jobs_status on jobs (status, finished_at);",
-    "status_type of every status": "drop index ix_jobs_status_type; "
-    "create index ix_jobs_status_type on jobs (status, job_type);",
+    "type, and status and type": """drop index ix_jobs_job_type;
+        create index ix_jobs_job_type on jobs (job_type);
+        create index ix_jobs_status_type on jobs (status, job_type)
+            where status in ('pending', 'blocked', 'failed', 'cancelled');""",
     "primary key of fillfactor 90": "alter index jobs_id_is_the_key set (fillfactor = 90);",
     "fillfactor 100": "alter table jobs set (fillfactor = 100);",
     "fillfactor 50": "alter table jobs set (fillfactor = 50);",

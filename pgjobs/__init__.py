@@ -17,6 +17,7 @@ from pgjobs.handler.signals import Cancel, Fail, Retry, Snooze
 from pgjobs.handler.task import Task
 from pgjobs.job.backoff import Backoff
 from pgjobs.job.job import Job, JobStatus, JobType
+from pgjobs.job.rate import Rate
 from pgjobs.service import JobService
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ __all__ = [
     "JobType",
     "Lifespan",
     "PgjobsError",
+    "Rate",
     "Retry",
     "RunningJob",
     "SchemaMismatch",

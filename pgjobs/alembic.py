@@ -25,7 +25,11 @@ TABLES = frozenset(
     {
         "jobs",
         "jobs_queues",
+        "jobs_retention",
         "jobs_schedules",
+        "jobs_starts",
+        "jobs_turns",
+        "jobs_turns_from",
         "jobs_worker_ticks",
         "jobs_workers",
         "pgjobs_migrations",

@@ -39,7 +39,9 @@ from pgjobs.producer import arguments
 from pgjobs.producer.arguments import BatchOptions, EnqueueOptions
 from pgjobs.producer.batch import Batch, batch_of
 from pgjobs.producer.connections import Connections
+from pgjobs.producer.declared import as_json
 from pgjobs.schedules import Schedules
+from pgjobs.settings import Settings
 from pgjobs.verbs import Verbs
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ class Register(Protocol):
     def __call__(self, handler: Callable[[RunningJob[Q]], R], /) -> Task[Q, R]: ...
 
 
-class App(Verbs, Schedules, Generic[S]):
+class App(Verbs, Schedules, Settings, Generic[S]):
     """Handlers by job type, and the database that their jobs are in.
 
     ``dsn``: where the database is; else PGJOBS_DSN, DATABASE_URL, or libpq's PG* variables.
@@ -155,6 +157,13 @@ class App(Verbs, Schedules, Generic[S]):
             return version("pgjobs-queue")
         except PackageNotFoundError:
             return "unknown"
+
+    @property
+    def declarations(self) -> dict[str, str]:
+        """What the code declares, by kind, as JSON."""
+        declared = {"schedules": self.schedules, "retention": self.retention,
+                    "limits": self.limits}
+        return {kind: as_json(of_kind.values()) for kind, of_kind in declared.items()}
 
     def connect_to(self, dsn: str | None = None, schema: str | None = None) -> None:
         """Sets another database or schema than the app was made with; call it before any use."""

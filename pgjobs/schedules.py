@@ -12,7 +12,8 @@ from pgjobs.handler.task import Task
 from pgjobs.job.payload import NO_PAYLOAD
 from pgjobs.producer import arguments
 from pgjobs.producer.arguments import BatchOptions
-from pgjobs.producer.schedule import Missed, Overlap, Schedule, declared
+from pgjobs.producer.declared import Declared
+from pgjobs.producer.schedule import Missed, Overlap, declared
 
 T = TypeVar("T", bound=Task[Any, Any])
 
@@ -21,7 +22,8 @@ class Schedules:
     """The part of an app that declares schedules."""
 
     def __init__(self) -> None:
-        self.schedules: dict[str, Schedule] = {}
+        super().__init__()
+        self.schedules: dict[str, Declared] = {}
         # The database keeps which app declared a schedule: only that one says that it is gone.
         self.declared_in = _module_of_app(self)
 

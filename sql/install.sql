@@ -100,6 +100,10 @@ set local search_path to :"schema", pg_temp;
 \ir functions/limits/_jobs_free_places.sql
 \ir functions/limits/_jobs_insert_turns.sql
 \ir functions/limits/_jobs_is_polled.sql
+\ir functions/limits/_jobs_limits_declare.sql
+\ir functions/limits/_jobs_limits_diff.sql
+\ir functions/limits/_jobs_limits_of.sql
+\ir functions/limits/_jobs_limits_undeclare.sql
 \ir functions/limits/_jobs_lower_turns_from.sql
 \ir functions/limits/_jobs_next_turn.sql
 \ir functions/limits/_jobs_queue_opens_at.sql
@@ -164,6 +168,15 @@ set local search_path to :"schema", pg_temp;
 \ir functions/schedules/_jobs_schedules_diff.sql
 \ir functions/schedules/_jobs_utc_offset.sql
 \ir functions/schedules/_jobs_worker_fire.sql
+-- functions/retention: how long ended jobs stay
+\ir functions/retention/jobs_retain.sql
+\ir functions/retention/_jobs_retention_begin.sql
+\ir functions/retention/_jobs_retention_declare.sql
+\ir functions/retention/_jobs_retention_delete_each.sql
+\ir functions/retention/_jobs_retention_diff.sql
+\ir functions/retention/_jobs_retention_enforce.sql
+\ir functions/retention/_jobs_retention_sweep.sql
+\ir functions/retention/_jobs_retention_types.sql
 -- functions/manage: what an operator does
 \ir functions/manage/jobs_cancel.sql
 \ir functions/manage/jobs_cleanup.sql
@@ -175,9 +188,11 @@ set local search_path to :"schema", pg_temp;
 \ir functions/manage/jobs_version.sql
 \ir functions/manage/_jobs_check_max_jobs.sql
 \ir functions/manage/_jobs_check_queue.sql
+\ir functions/manage/_jobs_declared.sql
 \ir functions/manage/_jobs_make_pending.sql
 \ir functions/manage/_jobs_objects_of_strangers.sql
 \ir functions/manage/_jobs_retry_keyed.sql
+\ir functions/manage/_jobs_verdict.sql
 -- functions/reading: how many jobs there are, and which
 \ir functions/reading/jobs_counts.sql
 \ir functions/reading/_jobs_counts.sql
@@ -190,6 +205,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/doctor/jobs_doctor.sql
 \ir functions/doctor/_jobs_doctor_leases.sql
 \ir functions/doctor/_jobs_doctor_notify.sql
+\ir functions/doctor/_jobs_doctor_retention.sql
 \ir functions/doctor/_jobs_doctor_schedules.sql
 \ir functions/doctor/_jobs_doctor_schema.sql
 \ir functions/doctor/_jobs_doctor_vacuum.sql

@@ -20,6 +20,7 @@ GROUPS = {
     "lease": "how long a job stays held, and how it is taken back",
     "workers": "the register of workers, their modes, and signals to them",
     "schedules": "what is enqueued by the clock",
+    "retention": "how long ended jobs stay",
     "manage": "what an operator does",
     "reading": "how many jobs there are, and which",
     "doctor": "what is stuck and why",

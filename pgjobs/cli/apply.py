@@ -11,7 +11,7 @@ from pgjobs.cli.output import print_json, print_lines
 from pgjobs.cli.session import ask
 from pgjobs.database import Database
 from pgjobs.job.job import Row
-from pgjobs.producer.schedule import as_json as schedules_as_json
+from pgjobs.producer.declared import KINDS
 
 _ACTIONS = {
     "new": "add", "changed": "change", "older": "change", "same": "keep",
@@ -33,7 +33,7 @@ def apply(
     modules: Annotated[
         list[str] | None,
         typer.Option(
-            "--import", metavar="MODULE", help="Import this module too, for its schedules."
+            "--import", metavar="MODULE", help="Import this module too, for its declarations."
         ),
     ] = None,
     dsn: Dsn = None,
@@ -42,7 +42,7 @@ def apply(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Writes the schedules that an app declares, and shows what that changes.
+    """Writes what an app declares, schedules, retention and limits, and shows what that changes.
 
     [bold]pgjobs apply myproject.jobs:app --dry-run[/bold]
 
@@ -55,31 +55,42 @@ def apply(
     for module in modules or ():
         imported(module)
     app.connect_to(dsn, schema)
-    declared = schedules_as_json(app.schedules.values())
 
-    async def change(database: Database) -> list[dict[str, Any]]:
-        rows = await database.schedules_diff(app.declared_in, declared)
-        changes = [_change(row, prune) for row in rows]
-        if not dry_run:
-            await database.schedules_declare(app.declared_in, declared, True)
-            for made in changes:
-                if made["action"] == "remove":
-                    await database.unschedule(made["name"])
-        return changes
+    async def change(database: Database) -> dict[str, list[dict[str, Any]]]:
+        return {
+            kind: await _apply(database, kind, app.declared_in, declared, dry_run, prune)
+            for kind, declared in app.declarations.items()
+        }
 
     changes = ask(app.dsn, app.schema, change)
     if as_json:
-        print_json({"dry_run": dry_run, "schedules": changes})
+        print_json({"dry_run": dry_run, **changes})
         return
-    print_lines(*map(_line, changes))
-    if not changes:
-        print_lines(f"{target} declares no schedules")
+    for kind, of_kind in changes.items():
+        print_lines(*(_line(kind, made) for made in of_kind))
+    if not any(changes.values()):
+        print_lines(f"{target} declares no {' and no '.join(changes)}")
     elif dry_run:
         print_lines("nothing was changed: --dry-run")
 
 
+async def _apply(
+    database: Database, kind: str, app: str, declared: str, dry_run: bool, prune: bool
+) -> list[dict[str, Any]]:
+    """Writes one kind of declarations, and returns what that changes."""
+    of_kind = KINDS[kind]
+    rows = await of_kind.diff(database, app, declared)
+    changes = [_change(row, prune) for row in rows]
+    if not dry_run:
+        await of_kind.declare(database, app, declared, True)
+        for row, made in zip(rows, changes, strict=True):
+            if made["action"] == "remove":
+                await of_kind.remove(database, row["name"], json.loads(row["declared"]))
+    return changes
+
+
 def _change(row: Row, prune: bool) -> dict[str, Any]:
-    """What is done with a schedule, and each argument that changes: what it was and will be."""
+    """What is done with a declaration, and each argument that changes: what it was and will be."""
     action = _ACTIONS[row["verdict"]]
     if action == "undeclared" and prune:
         action = "remove"
@@ -96,7 +107,7 @@ def _change(row: Row, prune: bool) -> dict[str, Any]:
     }
 
 
-def _line(made: dict[str, Any]) -> str:
+def _line(kind: str, made: dict[str, Any]) -> str:
     told = {
         "add": "new", "change": "changed", "keep": "as declared", "remove": "removed",
         "undeclared": "not declared any more: --prune removes it",
@@ -111,7 +122,8 @@ def _line(made: dict[str, Any]) -> str:
         told += " (was changed or paused by hand" + (
             "; that stays)" if made["action"] == "keep" else ")"
         )
-    return f"{_SIGNS[made['action']]} {made['name']}: {told}"
+    name = made["name"] if kind == "schedules" else KINDS[kind].one.format(made["name"])
+    return f"{_SIGNS[made['action']]} {name}: {told}"
 
 
 def _value(value: object) -> str:

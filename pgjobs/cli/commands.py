@@ -10,7 +10,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from pgjobs.cli import apply, demo, enqueue, jobs, queues, schedules, schema, top, worker
+from pgjobs.cli import (
+    apply,
+    demo,
+    enqueue,
+    jobs,
+    limits,
+    queues,
+    retention,
+    schedules,
+    schema,
+    top,
+    worker,
+)
 from pgjobs.cli.complaints import complaint, usage_complaint
 from pgjobs.cli.output import print_error
 from pgjobs.connection.dsn import without_passwords
@@ -124,19 +136,30 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Manage": {
         "retry": jobs.retry, "cancel": jobs.cancel, "pause": queues.pause,
-        "resume": queues.resume, "cleanup": queues.cleanup, "apply": apply.apply,
+        "resume": queues.resume, "limit": limits.limit, "cleanup": queues.cleanup,
+        "apply": apply.apply,
     },
 }
 for _panel, _commands in _PANELS.items():
     for _name, _command in _commands.items():
         cli.command(_name, cls=Command, rich_help_panel=_panel)(_command)
 
-_schedule = typer.Typer(
-    cls=Commands, no_args_is_help=True, rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    help="Lists, makes and changes schedules: what the clock enqueues.\n\n"
-    "[bold]pgjobs schedule list[/bold]",
-)
-for _name, _command in schedules.COMMANDS.items():
-    _schedule.command(_name, cls=Command)(_command)
-cli.add_typer(_schedule, name="schedule", rich_help_panel="Manage")
+_GROUPS: dict[str, tuple[str, str, dict[str, Callable[..., None]]]] = {
+    "schedule": (
+        "Lists, makes and changes schedules: what the clock enqueues.", "pgjobs schedule list",
+        schedules.COMMANDS,
+    ),
+    "retain": (
+        "Lists, sets and removes how long ended jobs stay.", "pgjobs retain list",
+        retention.COMMANDS,
+    ),
+}
+for _group, (_help, _example, _commands) in _GROUPS.items():
+    _typer = typer.Typer(
+        cls=Commands, no_args_is_help=True, rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        help=f"{_help}\n\n[bold]{_example}[/bold]",
+    )
+    for _name, _command in _commands.items():
+        _typer.command(_name, cls=Command)(_command)
+    cli.add_typer(_typer, name=_group, rich_help_panel="Manage")

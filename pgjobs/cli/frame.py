@@ -34,7 +34,7 @@ class Frame:
     """What one reading of the database found."""
 
     stats: Sequence[Row]
-    paused: dict[str, datetime]
+    paused: dict[str, Row]
     workers: Sequence[Row]
     running: Sequence[Row]
     rates: dict[str, float]
@@ -60,7 +60,7 @@ class Frame:
     def as_data(self) -> dict[str, Any]:
         return {
             "stats": [as_dict(row) for row in self.stats],
-            "paused": self.paused,
+            "paused": {queue: as_dict(row) for queue, row in self.paused.items()},
             "workers": [as_dict(row) for row in self.workers],
             "running": [as_dict(row) for row in self.running],
             "finished_per_second": self.rates,
@@ -125,7 +125,7 @@ def body(frame: Frame, max_lines: Sequence[int] | None = None) -> "RenderableTyp
     max_queues, max_workers, max_running = max_lines or lengths(frame)
     parts: list[RenderableType] = []
     if frame.stats:
-        queues = queue_table(frame.stats, set(frame.paused), "Queues", max_queues)
+        queues = queue_table(frame.stats, frame.paused, "Queues", max_queues)
         parts.append(queues)
     if frame.workers:
         workers, title = frame.workers, "Workers"

@@ -1,7 +1,7 @@
 """Commands that list, show, retry and cancel jobs."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -22,6 +22,7 @@ from pgjobs.cli.options import (
     reference,
 )
 from pgjobs.cli.output import as_dict, first_line, print_error, print_json, print_lines, print_rich
+from pgjobs.cli.queues import told_pause
 from pgjobs.cli.session import ask
 from pgjobs.cli.table import table
 from pgjobs.database import Database
@@ -73,8 +74,15 @@ def list_jobs(
     is not due yet, the age says when it will be: in 13h.
     """
     columns = {} if about is None else reference_columns(reference(about))
-    rows, searched_to = ask(dsn, schema, lambda database: database.listing(
-        status, job_type, queue, limit, before=before, **columns))
+
+    async def question(database: Database) -> tuple[Sequence[Row], int | None, dict[str, Row]]:
+        rows, searched_to = await database.listing(
+            status, job_type, queue, limit, before=before, **columns
+        )
+        waits = any(row["status"] == JobStatus.PENDING for row in rows)
+        return rows, searched_to, await database.paused() if waits else {}
+
+    rows, searched_to, paused = ask(dsn, schema, question)
     if searched_to is not None:
         print_error(f"looked through {MAX_READ_JOBS} jobs; for more: --before {searched_to}")
     if as_json:
@@ -88,6 +96,8 @@ def list_jobs(
               f"{r['retry_count']}/{r['max_retries']}", r["crash_count"], r["age"], r["worker"],
               _reference(r), _short_error(r["error"])]
              for r in rows)))
+        waiting = {row["queue"] for row in rows if row["status"] == JobStatus.PENDING}
+        print_lines(*(told_pause(pause) for name, pause in paused.items() if name in waiting))
 
 
 def show(job_ids: Ids, dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -> None:

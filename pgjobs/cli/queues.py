@@ -1,16 +1,16 @@
 """Commands for queues, and for many jobs at once."""
 
 import sys
-from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pgjobs.cli.options import AsJson, Dsn, Schema, Yes, ask_first, duration
+from pgjobs.cli.options import AsJson, Dsn, Schema, Yes, ask_first, duration, moment
 from pgjobs.cli.output import as_dict, print_json, print_lines, print_rich
 from pgjobs.cli.session import ask
-from pgjobs.cli.table import styled, table
+from pgjobs.cli.table import shortened, styled, table
 from pgjobs.database import Database
 from pgjobs.job.job import JobStatus, Row
 
@@ -26,51 +26,113 @@ SHORTER = {"processing": "running", "completed": "done"}  # so that all columns 
 _STATES = ("due", "oldest", "later", "retrying", "processing", "failed", "completed", "cancelled")
 _UNFINISHED = ("due", "later", "retrying", "throttled", "processing", "blocked")
 
-Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.")]
+_MOMENT = "%Y-%m-%d %H:%M:%S"
+_LONGEST_REASON = 24  # beside the queue
+
+Queue = Annotated[str | None, typer.Argument(metavar="[QUEUE]", help="The queue's name.")]
+AllQueues = Annotated[bool, typer.Option("--all", help="All queues, in place of QUEUE.")]
 
 
 def pause(
-    queue: Queue, yes: Yes = False, dsn: Dsn = None, schema: Schema = "public",
+    queue: Queue = None,
+    every_queue: AllQueues = False,
+    until: Annotated[
+        datetime | None,
+        typer.Option(parser=moment, metavar="MOMENT", help="Then the queue opens by itself."),
+    ] = None,
+    length: Annotated[
+        timedelta | None,
+        typer.Option("--for", parser=duration, metavar="DURATION", help="In place of --until."),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Why: doctor, stats, top and list show it.")
+    ] = None,
+    yes: Yes = False,
+    dsn: Dsn = None,
+    schema: Schema = "public",
     as_json: AsJson = False,
 ) -> None:
     """Pauses a queue: workers claim no more of its jobs; running jobs finish.
 
-    [bold]pgjobs pause emails[/bold]
+    [bold]pgjobs pause emails --for 2h --reason 'the mail server moves'[/bold]
+
+    [bold]pgjobs pause --all[/bold]
 
     Asks before it pauses a queue that no job is in, no worker serves and nobody has paused before.
+    To pause a paused queue again sets the end and the reason anew.
     """
-
+    if until is not None and length is not None:
+        raise typer.BadParameter("give --until or --for, not both")
     _ask_if_unknown(queue, dsn, schema, yes)
-    since = ask(dsn, schema, lambda database: database.pause(queue))
-    assert since is not None
+
+    async def pause_each(database: Database) -> list[Row]:
+        queues = await database.queues() if every_queue else [_named(queue)]
+        return [await database.pause(name, until or length, reason) for name in queues]
+
+    paused = ask(dsn, schema, pause_each)
     if as_json:
-        print_json({"queue": queue, "paused_at": since})
+        _print_json([as_dict(row) for row in paused], every_queue)
     else:
-        print_lines(f"queue {queue} is paused since {since.astimezone():%Y-%m-%d %H:%M:%S}")
+        print_lines(*map(told_pause, paused))
 
 
 def resume(
-    queue: Queue, yes: Yes = False, dsn: Dsn = None, schema: Schema = "public",
+    queue: Queue = None,
+    every_queue: AllQueues = False,
+    yes: Yes = False,
+    dsn: Dsn = None,
+    schema: Schema = "public",
     as_json: AsJson = False,
 ) -> None:
     """Opens a paused queue again, and signals its workers.
 
     [bold]pgjobs resume emails[/bold]
 
+    [bold]pgjobs resume --all[/bold]
+
     Asks before it opens a queue that no job is in, no worker serves and nobody has paused before.
     """
-
     _ask_if_unknown(queue, dsn, schema, yes)
-    ask(dsn, schema, lambda database: database.resume(queue))
+
+    async def resume_each(database: Database) -> list[str]:
+        queues = list(await database.paused()) if every_queue else [_named(queue)]
+        for name in queues:
+            await database.resume(name)
+        return queues
+
+    opened = ask(dsn, schema, resume_each)
     if as_json:
-        print_json({"queue": queue, "paused_at": None})
+        _print_json([{"queue": name, "paused_at": None} for name in opened], every_queue)
     else:
-        print_lines(f"queue {queue} is open")
+        print_lines(*(f"queue {name} is open" for name in opened))
 
 
-def _ask_if_unknown(queue: str, dsn: str | None, schema: str, yes: bool) -> None:
+def told_pause(row: Row) -> str:
+    """Tells a pause in a line: since when, until when, and why."""
+    since = f"queue {row['queue']} is paused since {row['paused_at'].astimezone():{_MOMENT}}"
+    until, reason = row["paused_until"], row["pause_reason"]
+    return (
+        since
+        + ("" if until is None else f" until {until.astimezone():{_MOMENT}}")
+        + ("" if reason is None else f": {reason}")
+    )
+
+
+def _print_json(documents: list[dict[str, Any]], every_queue: bool) -> None:
+    print_json(documents if every_queue else documents[0])
+
+
+def _named(queue: str | None) -> str:
+    if queue is None:
+        raise typer.BadParameter("give a QUEUE, or --all")
+    return queue
+
+
+def _ask_if_unknown(queue: str | None, dsn: str | None, schema: str, yes: bool) -> None:
     """Guards against a typing error, which would pause a queue that nobody uses."""
-    if not (yes or ask(dsn, schema, lambda database: database.knows_queue(queue))):
+    if queue is None or yes:
+        return
+    if not ask(dsn, schema, lambda database: database.knows_queue(queue)):
         ask_first(f"no job is in queue {queue}, and no worker serves it", yes=yes)
 
 
@@ -140,8 +202,8 @@ def stats(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -
     [bold]pgjobs stats --json[/bold]
     """
 
-    async def question(database: Database) -> tuple[Sequence[Row], set[str]]:
-        return await database.stats(), set(await database.paused())
+    async def question(database: Database) -> tuple[Sequence[Row], dict[str, Row]]:
+        return await database.stats(), await database.paused()
 
     rows, paused = ask(dsn, schema, question)
     if as_json:
@@ -153,7 +215,10 @@ def stats(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -
 
 
 def queue_table(
-    rows: Iterable[Row], paused: set[str], title: str | None = None, max_lines: int | None = None
+    rows: Iterable[Row],
+    paused: Mapping[str, Row],
+    title: str | None = None,
+    max_lines: int | None = None,
 ) -> "Table":
     """Turns the rows of Database.stats into one line per queue and type, one column per state.
 
@@ -183,7 +248,7 @@ def queue_table(
         (
             [
                 queue,
-                styled("(paused)", "yellow") if queue in paused else None,
+                _pause_beside(paused[queue]) if queue in paused else None,
                 job_type,
                 *(_told(lines[queue, job_type], state) for state in states),
             ]
@@ -191,6 +256,13 @@ def queue_table(
         ),
         title,
     )
+
+
+def _pause_beside(row: Row) -> Any:
+    reason = row["pause_reason"]
+    if reason is None:
+        return styled("(paused)", "yellow")
+    return styled(f"(paused: {shortened(reason, _LONGEST_REASON, in_middle=False)})", "yellow")
 
 
 def _told(line: dict[str, Any], state: str) -> timedelta | int | str | None:

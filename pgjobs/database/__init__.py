@@ -8,8 +8,10 @@ from pgjobs.database.claim import Claim
 from pgjobs.database.enqueue import Enqueue
 from pgjobs.database.finish import Finish
 from pgjobs.database.lease import Lease, as_recovered
+from pgjobs.database.limits import Limits
 from pgjobs.database.manage import Manage
 from pgjobs.database.reading import Reading
+from pgjobs.database.retention import Retention
 from pgjobs.database.schedules import Schedules
 from pgjobs.database.statements import JOB_COLUMNS, NULL_WHEN_CLAIMED, Moment, quote
 from pgjobs.database.workers import Workers
@@ -17,7 +19,9 @@ from pgjobs.database.workers import Workers
 __all__ = ["JOB_COLUMNS", "NULL_WHEN_CLAIMED", "Database", "Moment", "as_recovered", "quote"]
 
 
-class Database(Enqueue, Claim, Finish, Lease, Workers, Schedules, Manage, Reading):
+class Database(
+    Enqueue, Claim, Finish, Lease, Workers, Schedules, Limits, Retention, Manage, Reading
+):
     """The SQL functions of one schema, on one connection or pool."""
 
     __slots__ = ()

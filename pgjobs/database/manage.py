@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pgjobs.database.statements import JOB_COLUMNS, Moment, Statements, as_list, as_moment
-from pgjobs.job.job import Job
+from pgjobs.job.job import Job, Row
 
 
 class Manage(Statements):
@@ -51,11 +51,16 @@ class Manage(Statements):
         )
         return value
 
-    async def pause(self, queue: str) -> datetime | None:
-        """Closes a queue for claims; returns since when it is closed."""
-        rows = await self._rows("select paused_at from {schema}.jobs_pause($1::text)", queue)
-        paused_at: datetime | None = rows[0]["paused_at"]
-        return paused_at
+    async def pause(self, queue: str, until: Moment = None, reason: str | None = None) -> Row:
+        """Closes a queue for claims, for good or until a moment; returns the queue's pause."""
+        rows = await self._rows(
+            """select queue, paused_at, paused_until, pause_reason
+            from {schema}.jobs_pause($1::text,
+                coalesce($2::timestamptz, {schema}._jobs_after(clock_timestamp(), $3::interval)),
+                $4::text)""",
+            queue, *as_moment(until), reason,
+        )
+        return rows[0]
 
     async def resume(self, queue: str) -> None:
         """Opens a queue and signals its workers."""

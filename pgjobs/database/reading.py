@@ -1,7 +1,7 @@
 """Look-ups: jobs, queues, workers."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from pgjobs.database.statements import JOB_COLUMNS, Statements
@@ -157,13 +157,26 @@ class Reading(Statements):
         )
         return value
 
-    async def paused(self) -> dict[str, datetime]:
-        """Returns the paused queues, and since when each is paused."""
+    async def paused(self) -> dict[str, Row]:
+        """Returns the paused queues: since when, until when (None: until resumed), and why."""
         rows = await self._rows(
-            """select queue, paused_at from {schema}.jobs_queues
-            where paused_at is not null order by queue"""
+            """select queue, paused_at, paused_until, pause_reason from {schema}.jobs_queues
+            where paused_at is not null
+                and (paused_until is null or paused_until > statement_timestamp())
+            order by queue"""
         )
-        return {row["queue"]: row["paused_at"] for row in rows}
+        return {row["queue"]: row for row in rows}
+
+    async def queues(self) -> list[str]:
+        """Returns the queues that have unfinished jobs, a worker, or a row of their own."""
+        rows = await self._rows(
+            """select queue from {schema}.jobs_queues
+            union select unnest(queues) collate "C" from {schema}.jobs_workers
+            union select queue collate "C" from {schema}.jobs_counts()
+            where queue is not null and state not in ('completed', 'failed', 'cancelled')
+            order by queue"""
+        )
+        return [row["queue"] for row in rows]
 
     async def finished(
         self,

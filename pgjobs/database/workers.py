@@ -42,11 +42,14 @@ class Workers(Statements):
         """Sends a tick; None: the worker is not registered any more.
 
         Returns ``others_work``, ``may_be_silent``, ``due``, ``more``; ``recovered``: the text
-        for ``as_recovered``; ``fires_in``: the time until a schedule is due.
+        for ``as_recovered``; ``fires_in``: the time until a schedule is due; ``deletes``: whether
+        a rule of retention is due, None if there is none; ``opens_in``: the time until the pause
+        of a queue ends.
         """
         rows = await self._rows(
             """select others_work, may_be_silent, due, more, recovered::text,
-                fires_at - ticked_at as fires_in
+                fires_at - ticked_at as fires_in, deletes,
+                opens_at - ticked_at as opens_in
             from {schema}._jobs_worker_tick($1::text, $2::boolean, $3::text[])""",
             worker, is_full, queues,
         )

@@ -1,12 +1,11 @@
 """A schedule as code declares it: checked as far as it can be without the database."""
 
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
 from pgjobs.errors import InvalidArgument
+from pgjobs.producer.declared import Declared, written
 
 Missed = Literal["latest", "all", "none"]
 Overlap = Literal["skip", "allow", "replace"]
@@ -20,18 +19,9 @@ _CHOICES = {"missed": get_args(Missed), "overlap": get_args(Overlap)}
 _DEFAULTS = {"timezone": "UTC", "missed": "latest", "overlap": "skip"}
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """A schedule as code declares it: arguments of ``jobs_schedule``, and the payload as JSON."""
-
-    name: str
-    arguments: dict[str, Any]
-    payload: str | None
-
-
 def declared(
     job: dict[str, Any], payload: str | None, name: str | None, moments: dict[str, Any]
-) -> Schedule:
+) -> Declared:
     """Makes a schedule for jobs like ``job``; raises ``InvalidArgument``.
 
     ``moments``: when it enqueues them, as the arguments of ``jobs_schedule``.
@@ -53,27 +43,10 @@ def declared(
     if name == "":
         raise InvalidArgument("name must not be empty")
     arguments = {
-        what: _written(value) for what, value in moments.items()
+        what: written(value) for what, value in moments.items()
         if value is not None and value != _DEFAULTS.get(what)
     }
-    return Schedule(name or job["job_type"], job | arguments, payload)
-
-
-def as_json(schedules: Iterable[Schedule]) -> str:
-    """The schedules as a JSON array, as the database compares it."""
-    return f"[{', '.join(map(_item, schedules))}]"
-
-
-def _item(schedule: Schedule) -> str:
-    item = json.dumps({"name": schedule.name, **schedule.arguments})
-    # The payload is JSON already, and is not read and written again.
-    return item if schedule.payload is None else f'{item[:-1]}, "payload": {schedule.payload}}}'
-
-
-def _written(value: object) -> object:
-    if isinstance(value, timedelta):
-        return f"{value.total_seconds():f} s"
-    return value.isoformat() if isinstance(value, datetime) else value
+    return Declared(name or job["job_type"], job | arguments, payload)
 
 
 def _listed(choices: Iterable[str]) -> str:

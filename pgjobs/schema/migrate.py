@@ -107,7 +107,10 @@ def _run(connection: psycopg.Connection, names: Sequence[str], *, keep: bool = T
 
 def _tables_exist(connection: psycopg.Connection) -> bool:
     """Whether all are there: a restore may have left some out."""
-    tables = ["jobs", "jobs_queues", "jobs_workers", "jobs_worker_ticks", "jobs_schedules"]
+    tables = [
+        "jobs", "jobs_queues", "jobs_workers", "jobs_worker_ticks", "jobs_schedules",
+        "jobs_retention", "jobs_turns", "jobs_turns_from", "jobs_starts",
+    ]
     query = "select bool_and(to_regclass(name) is not null) from unnest(%s::text[]) name"
     row = connection.execute(query, [tables]).fetchone()
     return row is not None and bool(row[0])

@@ -1,4 +1,4 @@
-"""Writes the schedules that the app declares, when a worker starts."""
+"""Writes what the app declares, when a worker starts: schedules, and how long jobs stay."""
 
 import asyncio
 import json
@@ -10,69 +10,72 @@ import asyncpg
 from pgjobs.database import Database
 from pgjobs.errors import InvalidArgument, SchemaMismatch
 from pgjobs.job.job import Row
-from pgjobs.producer.schedule import Schedule, as_json
+from pgjobs.producer.declared import KINDS
 from pgjobs.worker.outage import Outage
 
-log = logging.getLogger("pgjobs.schedules")
+log = logging.getLogger("pgjobs.declarations")
 
 DECLARE_AGAIN_AFTER_S = 1.0
+NOTHING = "[]"
 
 
 class Declarations:
-    """The schedules of the app, and the database that shall have them.
+    """What the app declares, and the database that shall have it.
 
     Only what code changed is written (docs/decisions/0013-schedules.md), so that a change that an
     operator made survives, and two versions of the code do not undo each other.
     """
 
     def __init__(
-        self,
-        database: Database,
-        outage: Outage,
-        app: str,
-        schedules: Mapping[str, Schedule],
+        self, database: Database, outage: Outage, app: str, declared: Mapping[str, str]
     ) -> None:
         self._database = database
         self._outage = outage
         self._app = app
-        self._schedules = as_json(schedules.values())
-        self._is_empty = not schedules
+        self._declared = {kind: text for kind, text in declared.items() if text != NOTHING}
 
     async def write(self) -> None:
-        """Writes what is new or changed; raises ``InvalidArgument`` if a schedule is invalid."""
-        while not self._is_empty:
-            try:
-                await self._outage.persist(self._write, "declaring schedules")
+        """Writes what is new or changed; raises ``InvalidArgument`` if something is invalid."""
+        for kind in self._declared:
+            if not await self._write_kind(kind):
                 return
+
+    async def _write_kind(self, kind: str) -> bool:
+        """Writes one kind; False: this worker may not write."""
+        while True:
+            try:
+                await self._outage.persist(lambda: self._write(kind), "declaring")
+                return True
             except (InvalidArgument, SchemaMismatch):
                 raise
             except asyncpg.InsufficientPrivilegeError as error:
                 log.warning(
-                    "this worker may not write the schedules that its code declares (%s): let an"
-                    " admin run pgjobs apply MODULE:APP after each deploy", error,
+                    "this worker may not write the %s that its code declares (%s): let an"
+                    " admin run pgjobs apply MODULE:APP after each deploy", kind, error,
                 )
-                return
+                return False
             except asyncpg.PostgresError as error:
                 # A lock that another session holds, for example.
                 pause_s = DECLARE_AGAIN_AFTER_S
-                log.warning("declaring schedules: refused, again in %.1f s: %r", pause_s, error)
+                log.warning("declaring %s: refused, again in %.1f s: %r", kind, pause_s, error)
                 await asyncio.sleep(pause_s)
 
-    async def _write(self) -> None:
-        rows = await self._database.schedules_diff(self._app, self._schedules)
+    async def _write(self, kind: str) -> None:
+        of_kind, text = KINDS[kind], self._declared[kind]
+        rows = await of_kind.diff(self._database, self._app, text)
         for row in rows:
             if row["verdict"] == "older":
-                _warn_of_newer(row)
+                _warn_of_newer(of_kind.one.format(row["name"]), row)
         if any(row["verdict"] in ("new", "changed") for row in rows):
-            names = await self._database.schedules_declare(self._app, self._schedules)
-            log.info("schedules were made or changed as the code declares: %s", ", ".join(names))
+            names = await of_kind.declare(self._database, self._app, text, False)
+            log.info("%s: made or changed as the code declares: %s", kind, ", ".join(names))
 
 
-def _warn_of_newer(row: Row) -> None:
+def _warn_of_newer(what: str, row: Row) -> None:
     log.warning(
-        "schedule %s stays as other code declared it on %s: %s. This code declares what code"
+        "%s stays as other code declared it on %s: %s. This code declares what code"
         " declared before: %s. If this code is the newer one, run pgjobs apply MODULE:APP",
-        row["name"], f"{row['declared_at']:%Y-%m-%d %H:%M:%S} UTC", _told(row["declared"]),
+        what, f"{row['declared_at']:%Y-%m-%d %H:%M:%S} UTC", _told(row["declared"]),
         _told(row["definition"]),
     )
 

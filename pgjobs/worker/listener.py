@@ -21,6 +21,7 @@ from pgjobs.worker.held import Held
 from pgjobs.worker.mode import Mode
 from pgjobs.worker.outage import Outage
 from pgjobs.worker.report import log_recovered
+from pgjobs.worker.retention import Retention
 from pgjobs.worker.rounds import Rounds
 from pgjobs.worker.wake import Wake
 
@@ -85,6 +86,8 @@ class Listener:
         self._changed = asyncio.Event()
         self._next_tick = self._next_full_tick = self._next_watch = 0.0
         self._next_fire = math.inf
+        self._next_opening = math.inf
+        self._retention = Retention(self._database, worker)
         self._last_full_tick = 0.0
         self._others_work = True
         self._seen: str | None = None  # what the last watch returned
@@ -141,7 +144,8 @@ class Listener:
         while True:
             self._changed.clear()
             next_step = min(
-                self._next_watch, self._next_tick, self._next_full_tick, self._next_fire
+                self._next_watch, self._next_tick, self._next_full_tick, self._next_fire,
+                self._retention.next_at, self._next_opening,
             )
             is_due = self._lost.is_set() or self.mode is not self.wanted or self._needs_help
             if not is_due and self._now() < next_step:
@@ -170,8 +174,15 @@ class Listener:
             await self._fire()
         if self._now() >= self._next_watch:
             await self._watch()
+        if self._now() >= self._next_opening:
+            # Looks have gone past the jobs of the queue while it was paused.
+            self._next_opening = math.inf
+            self._rounds.hear_of_all()
+            self._next_full_tick = 0.0
         if self._now() >= min(self._next_tick, self._next_full_tick):
             await self._tick()
+        if self._now() >= self._retention.next_at:
+            await self._retention.enforce()
 
     async def _reconnect(self) -> None:
         self._outage.begin(PART)
@@ -277,6 +288,9 @@ class Listener:
             after = now if tick["more"] else now + FULL_TICK_S
             self._next_full_tick = min(self._next_full_tick, after)
             self._others_work = tick["others_work"]
+            self._retention.ticked(tick["deletes"])
+            if tick["opens_in"] is not None:
+                self._next_opening = now + max(0.0, tick["opens_in"].total_seconds())
         self._next_tick = now + TICK_WHILE_OTHERS_WORK_S if self._others_work else math.inf
         if tick["more"]:
             self._next_tick = now

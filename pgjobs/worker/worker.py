@@ -19,7 +19,6 @@ from pgjobs.handler.held_job import HeldJob, Holder
 from pgjobs.handler.host import Host
 from pgjobs.handler.run import Run, Stop
 from pgjobs.handler.task import Task
-from pgjobs.producer.schedule import Schedule
 from pgjobs.worker.arguments import check_worker, default_name
 from pgjobs.worker.claimer import Claimer
 from pgjobs.worker.declarations import Declarations
@@ -43,7 +42,7 @@ from pgjobs.worker.watchdog import Watchdog
 log = logging.getLogger("pgjobs.worker")
 
 
-DECLARED_WITHIN_S = 2.0  # schedules, before the first claim
+DECLARED_WITHIN_S = 2.0  # schedules and the like, before the first claim
 # What a worker that stops waits for, after the grace or after `stop` was called.
 CLAIM_ENDS_WITHIN_S = 1.0
 STOPPED_HANDLERS_END_WITHIN_S = 2.0
@@ -55,9 +54,10 @@ class WorkerApp(Host, Protocol):
     """The app as its worker sees it."""
 
     tasks: dict[str, Task[Any, Any]]
-    schedules: dict[str, Schedule]
     declared_in: str
 
+    @property
+    def declarations(self) -> dict[str, str]: ...
     @property
     def dsn(self) -> str: ...
     @property
@@ -134,7 +134,7 @@ class Worker:
             keep_completed=keep_completed,
         )
         self._declarations = Declarations(
-            Database(links.settle, schema), outage, app.declared_in, app.schedules
+            Database(links.settle, schema), outage, app.declared_in, app.declarations
         )
         self._waiting = Waiting(self._wake, self._listener, self._claimer, self._held)
 
@@ -219,7 +219,7 @@ class Worker:
                         declaring := background.create_task(self._declarations.write()),
                     ]
                     try:
-                        # A locked row delays schedules, and no jobs.
+                        # A locked row delays declarations, and no jobs.
                         await asyncio.wait([declaring], timeout=DECLARED_WITHIN_S)
                         await self._loop()
                         await self._wait_for_running()

@@ -33,6 +33,7 @@ begin
         ('jobs_workers', 'r', '{worker, queues, concurrency, polling_key}'),
         ('jobs_worker_ticks', 'r', '{worker, seen_at}'),
         ('jobs_schedules', 'r', '{name, job_type, cron, every, next_at, paused_at, declared}'),
+        ('jobs_retention', 'r', '{status, job_type, keep_for, next_at, declared}'),
         ('jobs_stats', 'v', '{queue, job_type, status}'),
         ('jobs_list', 'v', '{id, queue, job_type, status}'),
         ('jobs_schedule_list', 'v', '{name, job_type, cron, every, next_at}')
@@ -52,7 +53,7 @@ begin
         left join pg_index i on i.indexrelid = c.oid
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('ix_jobs_claim', 'ix_jobs_crashed', 'ix_jobs_unique_key',
-                'ix_jobs_job_type', 'ix_jobs_status', 'ix_jobs_status_type',
+                'ix_jobs_job_type', 'ix_jobs_status',
                 'ix_jobs_reference_id', 'ix_jobs_reference_type', 'ix_jobs_reference',
                 'ix_jobs_reference_key', 'ix_jobs_group', 'ix_jobs_schedules_due',
                 'ix_jobs_turns_due', 'ix_jobs_turns_group', 'ix_jobs_starts_until',
@@ -102,7 +103,8 @@ begin
         from pg_class c
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
-                'jobs_schedules', 'jobs_turns', 'jobs_turns_from', 'jobs_starts', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
+                'jobs_schedules', 'jobs_retention', 'jobs_turns', 'jobs_turns_from', 'jobs_starts',
+                'jobs_stats', 'jobs_list', 'jobs_schedule_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')
     ) o

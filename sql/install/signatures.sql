@@ -81,12 +81,18 @@ begin
         ('_jobs_cron_next', $$timestamp with time zone$$, $$
             cron text, after timestamp with time zone, timezone text
         $$),
+        ('_jobs_declared', $$jsonb$$, $$
+            app text, definition jsonb, at timestamp with time zone, declared jsonb
+        $$),
         ('_jobs_doctor_leases', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
         ('_jobs_doctor_notify', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
+        ('_jobs_doctor_retention', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$many bigint DEFAULT 1000000$$),
         ('_jobs_doctor_schedules', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
@@ -131,6 +137,15 @@ begin
         ('_jobs_is_polled', $$boolean$$, $$queue text$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_key_holder', $$SETOF jobs$$, $$job_type text, unique_key text$$),
+        ('_jobs_limits_declare', $$SETOF text$$, $$
+            app text, limits jsonb, is_newest boolean DEFAULT false
+        $$),
+        ('_jobs_limits_diff', $$
+            TABLE(name text, verdict text, definition jsonb, declared jsonb,
+            declared_at timestamp with time zone, is_changed_by_hand boolean)
+        $$, $$app text, limits jsonb$$),
+        ('_jobs_limits_of', $$jsonb$$, $$q jobs_queues$$),
+        ('_jobs_limits_undeclare', $$void$$, $$queue text$$),
         ('_jobs_local_moments', $$timestamp with time zone[]$$, $$
             shown timestamp without time zone, timezone text
         $$),
@@ -194,6 +209,20 @@ begin
             worker text, job_ids bigint[], attempts integer[],
             claimed_before timestamp with time zone, registration bigint DEFAULT NULL::bigint
         $$),
+        ('_jobs_retention_begin', $$jobs_retention$$, $$rule jobs_retention$$),
+        ('_jobs_retention_declare', $$SETOF text$$, $$
+            app text, retention jsonb, is_newest boolean DEFAULT false
+        $$),
+        ('_jobs_retention_delete_each', $$TABLE(deleted bigint, error text)$$, $$job_ids bigint[]$$),
+        ('_jobs_retention_diff', $$
+            TABLE(name text, verdict text, definition jsonb, declared jsonb,
+            declared_at timestamp with time zone, is_changed_by_hand boolean)
+        $$, $$app text, retention jsonb$$),
+        ('_jobs_retention_enforce', $$TABLE(deleted bigint, more boolean)$$, $$max_jobs integer DEFAULT 1000$$),
+        ('_jobs_retention_sweep', $$bigint$$, $$
+            rule jobs_retention, max_jobs bigint, give_up_at timestamp with time zone
+        $$),
+        ('_jobs_retention_types', $$text[]$$, $$status text$$),
         ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
         ('_jobs_retry_keyed', $$bigint[]$$, $$job_ids bigint[]$$),
         ('_jobs_room_at', $$timestamp with time zone$$, $$
@@ -268,6 +297,9 @@ begin
             moment timestamp with time zone, timezone text
         $$),
         ('_jobs_valid_delays', $$boolean$$, $$delays interval[]$$),
+        ('_jobs_verdict', $$text$$, $$
+            is_there boolean, declared jsonb, definition jsonb
+        $$),
         ('_jobs_worker_beat', $$TABLE(job_id bigint, state text)$$, $$
             worker text, job_ids bigint[], attempts integer[], lease interval,
             answer_within interval, registration bigint DEFAULT NULL::bigint
@@ -281,8 +313,8 @@ begin
         ('_jobs_worker_modes', $$TABLE(worker text, mode text)$$, $$$$),
         ('_jobs_worker_tick', $$
             TABLE(others_work boolean, may_be_silent boolean, due timestamp with time zone,
-            more boolean, recovered jsonb, fires_at timestamp with time zone,
-            ticked_at timestamp with time zone)
+            more boolean, recovered jsonb, fires_at timestamp with time zone, deletes boolean,
+            opens_at timestamp with time zone, ticked_at timestamp with time zone)
         $$, $$
             worker text, is_full boolean DEFAULT true, queues text[] DEFAULT NULL::text[]
         $$),
@@ -370,13 +402,19 @@ begin
         ('jobs_next_due', $$timestamp with time zone$$, $$
             queues text[], job_types text[] DEFAULT NULL::text[]
         $$),
-        ('jobs_pause', $$SETOF jobs_queues$$, $$queue text$$),
+        ('jobs_pause', $$SETOF jobs_queues$$, $$
+            queue text, until timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            reason text DEFAULT NULL::text
+        $$),
         ('jobs_recover', $$SETOF jobs$$, $$worker text DEFAULT NULL::text$$),
         ('jobs_release_many', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[],
             run_ats timestamp with time zone[] DEFAULT NULL::timestamp with time zone[]
         $$),
         ('jobs_resume', $$SETOF jobs_queues$$, $$queue text$$),
+        ('jobs_retain', $$void$$, $$
+            status text, keep_for interval, job_type text DEFAULT NULL::text
+        $$),
         ('jobs_retry', $$SETOF jobs$$, $$job_id bigint$$),
         ('jobs_retry_many', $$bigint$$, $$
             job_types text[] DEFAULT NULL::text[], queues text[] DEFAULT NULL::text[],

@@ -1,3 +1,4 @@
+drop table if exists jobs_retention;
 drop table if exists jobs_turns;
 drop table if exists jobs_turns_from;
 drop table if exists jobs_starts;

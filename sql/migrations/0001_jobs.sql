@@ -138,21 +138,18 @@ begin
                     or status = 'processing' and unique_scope = 'live');
     end if;
 
-    -- The seven look-ups. tests/sql/test_plans.py has the query of each.
+    -- The seven look-ups. tests/sql/test_plans.py has the query of each. ix_jobs_job_type answers two:
+    -- by type, and by type and status.
+    -- It has one range for each type and status, oldest first: what retention deletes.
     if to_regclass('ix_jobs_job_type') is null then
         create index ix_jobs_job_type
-            on jobs (job_type);
+            on jobs (job_type, status, finished_at);
     end if;
     -- jobs_recover reads its 'processing' rows, jobs_cleanup those of a final status in order.
     if to_regclass('ix_jobs_status') is null then
         create index ix_jobs_status
             on jobs (status, finished_at)
             where status <> 'pending';
-    end if;
-    if to_regclass('ix_jobs_status_type') is null then
-        create index ix_jobs_status_type
-            on jobs (status, job_type)
-            where status in ('pending', 'blocked', 'failed', 'cancelled');
     end if;
     if to_regclass('ix_jobs_reference_id') is null then
         create index ix_jobs_reference_id
@@ -180,6 +177,8 @@ $indexes$;
 create table if not exists jobs_queues (
     queue text collate "C" not null,
     paused_at jobs_moment,
+    paused_until jobs_moment,
+    pause_reason text,
     max_running int,
     max_running_per_group int,
     rate_count int,
@@ -190,6 +189,7 @@ create table if not exists jobs_queues (
     has_groups boolean not null default false,
     ends_free_places boolean not null
         generated always as (num_nonnulls(max_running, max_running_per_group) > 0) stored,
+    declared jsonb,
     constraint jobs_queues_queue_is_the_key
         primary key (queue),
     constraint jobs_queues_limits_are_not_negative
@@ -227,7 +227,7 @@ create table if not exists jobs_turns_from (
     queue text collate "C" not null,
     turns_from jobs_moment not null,
     marked_at jobs_moment not null,
-    marked_xid xid8 not null,
+    marked_xid bigint not null,
     constraint jobs_turns_from_queue_is_the_key
         primary key (queue)
 ) with (fillfactor = 50);
@@ -316,6 +316,28 @@ create table if not exists jobs_schedules (
         check (num_nonnulls(cron, every) = 1)
 );
 
+-- How long ended jobs stay. next_at to error are the workers' (see _jobs_retention_sweep).
+create table if not exists jobs_retention (
+    status text collate "C" not null,
+    job_type text collate "C",
+    keep_for interval not null,
+    next_at jobs_moment not null default clock_timestamp(),
+    healed_at timestamptz not null default '-infinity',
+    types text[],
+    deleted_to timestamptz not null default '-infinity',
+    round_to timestamptz,
+    round_place int not null default 1,
+    round_from timestamptz,
+    error text,
+    declared jsonb,
+    created_at jobs_moment not null default clock_timestamp(),
+    updated_at jobs_moment not null default clock_timestamp(),
+    constraint jobs_retention_status_and_job_type_are_the_key
+        unique nulls not distinct (status, job_type),
+    constraint jobs_retention_status_is_final
+        check (status in ('completed', 'failed', 'cancelled'))
+);
+
 create table if not exists jobs_worker_ticks (
     worker text collate "C" not null,
     seen_at jobs_moment not null default clock_timestamp(),
@@ -380,6 +402,8 @@ comment on column jobs.updated_at is 'last change, heartbeats excepted';
 comment on column jobs.finished_at is 'when it reached a final status';
 comment on table jobs_queues is 'pgjobs: queues that were paused or have limits or groups';
 comment on column jobs_queues.paused_at is 'since when claims skip the queue; null: open';
+comment on column jobs_queues.paused_until is 'when the queue opens by itself; null: by jobs_resume';
+comment on column jobs_queues.pause_reason is 'why it is paused, for people';
 comment on column jobs_queues.max_running is 'how many of its jobs may run at once; null: any';
 comment on column jobs_queues.max_running_per_group is
     'how many jobs of each group may run at once; null: any';
@@ -394,6 +418,8 @@ comment on column jobs_queues.in_order is
 comment on column jobs_queues.has_groups is 'claims look for turns of groups';
 comment on column jobs_queues.ends_free_places is
     'the end of a job may let another one start';
+comment on column jobs_queues.declared is
+    'limits that code declared last, with its app and the hashes of what code declared before';
 comment on table jobs_turns is
     'pgjobs: which groups claims look at, and from when on; the functions keep it';
 comment on column jobs_turns.job_type is 'type of a pending job of the group; empty: any';
@@ -441,6 +467,22 @@ comment on column jobs_schedules.recent_job_ids is 'its four latest jobs, the ne
 comment on column jobs_schedules.error is 'why the latest tick gave no job; null: it could';
 comment on column jobs_schedules.declared is
     'what code declared last, which app and when, and what code declared before';
+comment on table jobs_retention is
+    'pgjobs: how long ended jobs stay. Change it by jobs_retain.';
+comment on column jobs_retention.job_type is 'null: all types that have no rule of their own';
+comment on column jobs_retention.keep_for is 'how long after its end a job is deleted';
+comment on column jobs_retention.next_at is 'when workers look next for jobs to delete';
+comment on column jobs_retention.healed_at is 'when a round last began with the oldest job';
+comment on column jobs_retention.types is
+    'the types of a round, each a range of an index; null: one range for all types';
+comment on column jobs_retention.deleted_to is 'what ended before this is deleted';
+comment on column jobs_retention.round_to is
+    'the round that is under way deletes what ended before this; null: none is under way';
+comment on column jobs_retention.round_place is 'the type that the round has come to';
+comment on column jobs_retention.round_from is 'of that type, what ended before this is deleted';
+comment on column jobs_retention.error is 'why a job could not be deleted';
+comment on column jobs_retention.declared is
+    'what code declared last, with its app and the hashes of what code declared before';
 comment on table jobs_worker_ticks is
     'pgjobs: when each worker was seen; apart from jobs_workers because it changes often';
 comment on column jobs_worker_ticks.seen_at is 'last start or tick';

@@ -133,12 +133,18 @@ begin
         ('_jobs_cron_next', $$timestamp with time zone$$, $$
             cron text, after timestamp with time zone, timezone text
         $$),
+        ('_jobs_declared', $$jsonb$$, $$
+            app text, definition jsonb, at timestamp with time zone, declared jsonb
+        $$),
         ('_jobs_doctor_leases', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
         ('_jobs_doctor_notify', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
+        ('_jobs_doctor_retention', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$many bigint DEFAULT 1000000$$),
         ('_jobs_doctor_schedules', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
@@ -183,6 +189,15 @@ begin
         ('_jobs_is_polled', $$boolean$$, $$queue text$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_key_holder', $$SETOF jobs$$, $$job_type text, unique_key text$$),
+        ('_jobs_limits_declare', $$SETOF text$$, $$
+            app text, limits jsonb, is_newest boolean DEFAULT false
+        $$),
+        ('_jobs_limits_diff', $$
+            TABLE(name text, verdict text, definition jsonb, declared jsonb,
+            declared_at timestamp with time zone, is_changed_by_hand boolean)
+        $$, $$app text, limits jsonb$$),
+        ('_jobs_limits_of', $$jsonb$$, $$q jobs_queues$$),
+        ('_jobs_limits_undeclare', $$void$$, $$queue text$$),
         ('_jobs_local_moments', $$timestamp with time zone[]$$, $$
             shown timestamp without time zone, timezone text
         $$),
@@ -246,6 +261,20 @@ begin
             worker text, job_ids bigint[], attempts integer[],
             claimed_before timestamp with time zone, registration bigint DEFAULT NULL::bigint
         $$),
+        ('_jobs_retention_begin', $$jobs_retention$$, $$rule jobs_retention$$),
+        ('_jobs_retention_declare', $$SETOF text$$, $$
+            app text, retention jsonb, is_newest boolean DEFAULT false
+        $$),
+        ('_jobs_retention_delete_each', $$TABLE(deleted bigint, error text)$$, $$job_ids bigint[]$$),
+        ('_jobs_retention_diff', $$
+            TABLE(name text, verdict text, definition jsonb, declared jsonb,
+            declared_at timestamp with time zone, is_changed_by_hand boolean)
+        $$, $$app text, retention jsonb$$),
+        ('_jobs_retention_enforce', $$TABLE(deleted bigint, more boolean)$$, $$max_jobs integer DEFAULT 1000$$),
+        ('_jobs_retention_sweep', $$bigint$$, $$
+            rule jobs_retention, max_jobs bigint, give_up_at timestamp with time zone
+        $$),
+        ('_jobs_retention_types', $$text[]$$, $$status text$$),
         ('_jobs_retry_delay', $$interval$$, $$backoff interval[], retry integer$$),
         ('_jobs_retry_keyed', $$bigint[]$$, $$job_ids bigint[]$$),
         ('_jobs_room_at', $$timestamp with time zone$$, $$
@@ -320,6 +349,9 @@ begin
             moment timestamp with time zone, timezone text
         $$),
         ('_jobs_valid_delays', $$boolean$$, $$delays interval[]$$),
+        ('_jobs_verdict', $$text$$, $$
+            is_there boolean, declared jsonb, definition jsonb
+        $$),
         ('_jobs_worker_beat', $$TABLE(job_id bigint, state text)$$, $$
             worker text, job_ids bigint[], attempts integer[], lease interval,
             answer_within interval, registration bigint DEFAULT NULL::bigint
@@ -333,8 +365,8 @@ begin
         ('_jobs_worker_modes', $$TABLE(worker text, mode text)$$, $$$$),
         ('_jobs_worker_tick', $$
             TABLE(others_work boolean, may_be_silent boolean, due timestamp with time zone,
-            more boolean, recovered jsonb, fires_at timestamp with time zone,
-            ticked_at timestamp with time zone)
+            more boolean, recovered jsonb, fires_at timestamp with time zone, deletes boolean,
+            opens_at timestamp with time zone, ticked_at timestamp with time zone)
         $$, $$
             worker text, is_full boolean DEFAULT true, queues text[] DEFAULT NULL::text[]
         $$),
@@ -422,13 +454,19 @@ begin
         ('jobs_next_due', $$timestamp with time zone$$, $$
             queues text[], job_types text[] DEFAULT NULL::text[]
         $$),
-        ('jobs_pause', $$SETOF jobs_queues$$, $$queue text$$),
+        ('jobs_pause', $$SETOF jobs_queues$$, $$
+            queue text, until timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            reason text DEFAULT NULL::text
+        $$),
         ('jobs_recover', $$SETOF jobs$$, $$worker text DEFAULT NULL::text$$),
         ('jobs_release_many', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[],
             run_ats timestamp with time zone[] DEFAULT NULL::timestamp with time zone[]
         $$),
         ('jobs_resume', $$SETOF jobs_queues$$, $$queue text$$),
+        ('jobs_retain', $$void$$, $$
+            status text, keep_for interval, job_type text DEFAULT NULL::text
+        $$),
         ('jobs_retry', $$SETOF jobs$$, $$job_id bigint$$),
         ('jobs_retry_many', $$bigint$$, $$
             job_types text[] DEFAULT NULL::text[], queues text[] DEFAULT NULL::text[],
@@ -519,6 +557,7 @@ begin
         ('jobs_workers', 'r', '{worker, queues, concurrency, polling_key}'),
         ('jobs_worker_ticks', 'r', '{worker, seen_at}'),
         ('jobs_schedules', 'r', '{name, job_type, cron, every, next_at, paused_at, declared}'),
+        ('jobs_retention', 'r', '{status, job_type, keep_for, next_at, declared}'),
         ('jobs_stats', 'v', '{queue, job_type, status}'),
         ('jobs_list', 'v', '{id, queue, job_type, status}'),
         ('jobs_schedule_list', 'v', '{name, job_type, cron, every, next_at}')
@@ -538,7 +577,7 @@ begin
         left join pg_index i on i.indexrelid = c.oid
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('ix_jobs_claim', 'ix_jobs_crashed', 'ix_jobs_unique_key',
-                'ix_jobs_job_type', 'ix_jobs_status', 'ix_jobs_status_type',
+                'ix_jobs_job_type', 'ix_jobs_status',
                 'ix_jobs_reference_id', 'ix_jobs_reference_type', 'ix_jobs_reference',
                 'ix_jobs_reference_key', 'ix_jobs_group', 'ix_jobs_schedules_due',
                 'ix_jobs_turns_due', 'ix_jobs_turns_group', 'ix_jobs_starts_until',
@@ -588,7 +627,8 @@ begin
         from pg_class c
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
-                'jobs_schedules', 'jobs_turns', 'jobs_turns_from', 'jobs_starts', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
+                'jobs_schedules', 'jobs_retention', 'jobs_turns', 'jobs_turns_from', 'jobs_starts',
+                'jobs_stats', 'jobs_list', 'jobs_schedule_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')
     ) o
@@ -875,21 +915,18 @@ begin
                     or status = 'processing' and unique_scope = 'live');
     end if;
 
-    -- The seven look-ups. tests/sql/test_plans.py has the query of each.
+    -- The seven look-ups. tests/sql/test_plans.py has the query of each. ix_jobs_job_type answers two:
+    -- by type, and by type and status.
+    -- It has one range for each type and status, oldest first: what retention deletes.
     if to_regclass('ix_jobs_job_type') is null then
         create index ix_jobs_job_type
-            on jobs (job_type);
+            on jobs (job_type, status, finished_at);
     end if;
     -- jobs_recover reads its 'processing' rows, jobs_cleanup those of a final status in order.
     if to_regclass('ix_jobs_status') is null then
         create index ix_jobs_status
             on jobs (status, finished_at)
             where status <> 'pending';
-    end if;
-    if to_regclass('ix_jobs_status_type') is null then
-        create index ix_jobs_status_type
-            on jobs (status, job_type)
-            where status in ('pending', 'blocked', 'failed', 'cancelled');
     end if;
     if to_regclass('ix_jobs_reference_id') is null then
         create index ix_jobs_reference_id
@@ -917,6 +954,8 @@ $indexes$;
 create table if not exists jobs_queues (
     queue text collate "C" not null,
     paused_at jobs_moment,
+    paused_until jobs_moment,
+    pause_reason text,
     max_running int,
     max_running_per_group int,
     rate_count int,
@@ -927,6 +966,7 @@ create table if not exists jobs_queues (
     has_groups boolean not null default false,
     ends_free_places boolean not null
         generated always as (num_nonnulls(max_running, max_running_per_group) > 0) stored,
+    declared jsonb,
     constraint jobs_queues_queue_is_the_key
         primary key (queue),
     constraint jobs_queues_limits_are_not_negative
@@ -964,7 +1004,7 @@ create table if not exists jobs_turns_from (
     queue text collate "C" not null,
     turns_from jobs_moment not null,
     marked_at jobs_moment not null,
-    marked_xid xid8 not null,
+    marked_xid bigint not null,
     constraint jobs_turns_from_queue_is_the_key
         primary key (queue)
 ) with (fillfactor = 50);
@@ -1053,6 +1093,28 @@ create table if not exists jobs_schedules (
         check (num_nonnulls(cron, every) = 1)
 );
 
+-- How long ended jobs stay. next_at to error are the workers' (see _jobs_retention_sweep).
+create table if not exists jobs_retention (
+    status text collate "C" not null,
+    job_type text collate "C",
+    keep_for interval not null,
+    next_at jobs_moment not null default clock_timestamp(),
+    healed_at timestamptz not null default '-infinity',
+    types text[],
+    deleted_to timestamptz not null default '-infinity',
+    round_to timestamptz,
+    round_place int not null default 1,
+    round_from timestamptz,
+    error text,
+    declared jsonb,
+    created_at jobs_moment not null default clock_timestamp(),
+    updated_at jobs_moment not null default clock_timestamp(),
+    constraint jobs_retention_status_and_job_type_are_the_key
+        unique nulls not distinct (status, job_type),
+    constraint jobs_retention_status_is_final
+        check (status in ('completed', 'failed', 'cancelled'))
+);
+
 create table if not exists jobs_worker_ticks (
     worker text collate "C" not null,
     seen_at jobs_moment not null default clock_timestamp(),
@@ -1117,6 +1179,8 @@ comment on column jobs.updated_at is 'last change, heartbeats excepted';
 comment on column jobs.finished_at is 'when it reached a final status';
 comment on table jobs_queues is 'pgjobs: queues that were paused or have limits or groups';
 comment on column jobs_queues.paused_at is 'since when claims skip the queue; null: open';
+comment on column jobs_queues.paused_until is 'when the queue opens by itself; null: by jobs_resume';
+comment on column jobs_queues.pause_reason is 'why it is paused, for people';
 comment on column jobs_queues.max_running is 'how many of its jobs may run at once; null: any';
 comment on column jobs_queues.max_running_per_group is
     'how many jobs of each group may run at once; null: any';
@@ -1131,6 +1195,8 @@ comment on column jobs_queues.in_order is
 comment on column jobs_queues.has_groups is 'claims look for turns of groups';
 comment on column jobs_queues.ends_free_places is
     'the end of a job may let another one start';
+comment on column jobs_queues.declared is
+    'limits that code declared last, with its app and the hashes of what code declared before';
 comment on table jobs_turns is
     'pgjobs: which groups claims look at, and from when on; the functions keep it';
 comment on column jobs_turns.job_type is 'type of a pending job of the group; empty: any';
@@ -1178,6 +1244,22 @@ comment on column jobs_schedules.recent_job_ids is 'its four latest jobs, the ne
 comment on column jobs_schedules.error is 'why the latest tick gave no job; null: it could';
 comment on column jobs_schedules.declared is
     'what code declared last, which app and when, and what code declared before';
+comment on table jobs_retention is
+    'pgjobs: how long ended jobs stay. Change it by jobs_retain.';
+comment on column jobs_retention.job_type is 'null: all types that have no rule of their own';
+comment on column jobs_retention.keep_for is 'how long after its end a job is deleted';
+comment on column jobs_retention.next_at is 'when workers look next for jobs to delete';
+comment on column jobs_retention.healed_at is 'when a round last began with the oldest job';
+comment on column jobs_retention.types is
+    'the types of a round, each a range of an index; null: one range for all types';
+comment on column jobs_retention.deleted_to is 'what ended before this is deleted';
+comment on column jobs_retention.round_to is
+    'the round that is under way deletes what ended before this; null: none is under way';
+comment on column jobs_retention.round_place is 'the type that the round has come to';
+comment on column jobs_retention.round_from is 'of that type, what ended before this is deleted';
+comment on column jobs_retention.error is 'why a job could not be deleted';
+comment on column jobs_retention.declared is
+    'what code declared last, with its app and the hashes of what code declared before';
 comment on table jobs_worker_ticks is
     'pgjobs: when each worker was seen; apart from jobs_workers because it changes often';
 comment on column jobs_worker_ticks.seen_at is 'last start or tick';
@@ -1791,7 +1873,9 @@ begin
     foreach v_queue in array coalesce(queues, '{default}') loop
         exit when v_left = 0;
         continue when v_queue = any (v_visited);
-        select (select case when q.paused_at is not null then 'paused'
+        select (select case when q.paused_at is not null
+                                and (q.paused_until is null or q.paused_until > v_now)
+                                then 'paused'
                             when q.has_groups or q.max_running is not null
                                 or q.rate_count is not null then 'limited' end
                 from jobs_queues q where q.queue = v_queue),
@@ -2272,26 +2356,30 @@ declare
     v_level int;
     v_floor timestamptz;
     v_before timestamptz := before;
-    v_gate text;
+    v_is_limited boolean;
     v_floors jsonb;
     v_opens_at timestamptz;
+    v_has_room_at timestamptz;
     v_queue_due timestamptz;
     v_due timestamptz;
 begin
     foreach v_queue in array array(select distinct unnest(queues)) loop
-        v_gate := (select case when q.paused_at is not null then 'paused'
-                               when q.has_groups or q.max_running is not null
-                                   or q.rate_count is not null then 'limited' end
-                   from jobs_queues q where q.queue = v_queue);
-        continue when v_gate = 'paused';
+        select case when q.paused_at is not null
+                        and (q.paused_until is null or q.paused_until > clock_timestamp())
+                    then coalesce(q.paused_until, 'infinity') end,
+            q.has_groups or q.max_running is not null or q.rate_count is not null
+        into v_opens_at, v_is_limited
+        from jobs_queues q where q.queue = v_queue;
+        continue when v_opens_at >= v_before;
         v_floors := floors;
         v_queue_due := null;
-        if v_gate = 'limited' then
+        if v_is_limited then
             -- Infinity where the queue is full: the end of one of its jobs wakes the workers. Null
             -- without a limit. Floors may be too high where a look passed over due jobs.
-            v_opens_at := _jobs_queue_opens_at(v_queue);
-            continue when v_opens_at >= v_before;
-            v_floors := case when v_opens_at is null then floors end;
+            v_has_room_at := _jobs_queue_opens_at(v_queue);
+            continue when v_has_room_at >= v_before;
+            v_floors := case when v_has_room_at is null then floors end;
+            v_opens_at := greatest(v_opens_at, v_has_room_at);
             v_queue_due := _jobs_next_turn(v_queue, v_wanted_types);
         end if;
         v_level := 10;
@@ -2366,7 +2454,8 @@ comment on function _jobs_next_level is
 
 -- functions/claim/_jobs_types_pending.sql
 -- For a claim of many queues, whatever their types: one list for all queues costs less than a list
--- for each. Like _jobs_types_present it goes from type to type by one index probe each.
+-- for each. Like _jobs_types_present it goes from type to type by index probes: one for the next
+-- type, and one for its first pending job.
 create or replace function _jobs_types_pending() returns text[]
 language sql stable
 set search_path from current
@@ -2376,24 +2465,27 @@ set enable_sort = off
 set enable_incremental_sort = off
 set jit = off
 as $$
-with recursive pending(job_type) as (
-    (
-        select j.job_type from jobs j
-        where j.status = 'pending'
-        order by j.status, j.job_type
-        limit 1
-    )
+with recursive present(job_type) as (
+    (select j.job_type from jobs j order by j.job_type, j.status limit 1)
     union all
     select n.job_type
-    from pending p
+    from present p
     cross join lateral (
         select j.job_type from jobs j
-        where j.status = 'pending' and j.job_type > p.job_type
-        order by j.status, j.job_type
+        where j.job_type > p.job_type
+        order by j.job_type, j.status
         limit 1
     ) n
 )
-select coalesce(array_agg(p.job_type), '{}') from pending p
+select coalesce(array_agg(p.job_type), '{}')
+from present p
+cross join lateral (
+    select j.job_type, j.status from jobs j
+    where (j.job_type, j.status) >= (p.job_type, 'pending')
+    order by j.job_type, j.status
+    limit 1
+) n
+where n.job_type = p.job_type and n.status = 'pending'
 $$;
 
 comment on function _jobs_types_pending is
@@ -2401,8 +2493,7 @@ comment on function _jobs_types_pending is
 
 -- functions/claim/_jobs_types_present.sql
 -- Goes from type to type by one index probe each, instead of reading all rows. The order has to be
--- that of ix_jobs_claim: ix_jobs_status_type has the types in order too, but the types of all
--- queues.
+-- that of ix_jobs_claim: ix_jobs_job_type has the types in order too, but the types of all queues.
 create or replace function _jobs_types_present(
     queue text,
     priority int,
@@ -2489,7 +2580,8 @@ comment on function jobs_complete is
 -- There is no join, because a planner with statistics of an empty table, or none, may start the
 -- join from the table and read all of it once per job. Instead width_bucket finds a row's
 -- attempt and result by the place of the row's id among the sorted ids. And the fence uses columns
--- without an index, because the planner may prefer an index on `status` to the primary key.
+-- without an index, because the planner may prefer an index on `status` to the primary key;
+-- `is null` of finished_at would use an index too.
 create or replace function jobs_complete_many(
     worker text,
     job_ids bigint[],
@@ -2529,7 +2621,7 @@ begin
         where j.id = any (v_ids)
             and j.worker = jobs_complete_many.worker
             and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
-            and j.finished_at is null
+            and (j.finished_at is not null) is false
         returning j.id;
     else
         return query
@@ -2544,7 +2636,7 @@ begin
         where j.id = any (v_ids)
             and j.worker = jobs_complete_many.worker
             and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
-            and j.finished_at is null
+            and (j.finished_at is not null) is false
         returning j.id;
     end if;
 end
@@ -2936,13 +3028,15 @@ begin
         return array(
             select j.id from jobs j
             where j.id = any (v_ids) and j.worker = _jobs_lock_fenced_many.worker
-                and j.attempt = v_attempts[width_bucket(j.id, v_ids)] and j.finished_at is null
+                and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
+                and (j.finished_at is not null) is false
             for no key update);
     end if;
     return array(
         select j.id from jobs j
         where j.id = any (v_ids) and j.worker = _jobs_lock_fenced_many.worker
-            and j.attempt = v_attempts[width_bucket(j.id, v_ids)] and j.finished_at is null
+            and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
+            and (j.finished_at is not null) is false
         for no key update skip locked);
 end
 $$;
@@ -3551,6 +3645,123 @@ $$;
 comment on function _jobs_is_polled is
     'internal: whether a worker polls the queue for all types, so that no signal is needed';
 
+-- functions/limits/_jobs_limits_declare.sql
+-- Sets limits as the code of an app declares them, by the verdicts of _jobs_limits_diff: those that
+-- are new or changed, and with is_newest the older ones too.
+--
+-- Two workers cannot both win: the verdict is given after the lock. They lock in the same order.
+create or replace function _jobs_limits_declare(
+    app text,
+    limits jsonb,
+    is_newest boolean default false
+) returns setof text
+language plpgsql volatile security definer
+set search_path from current
+as $$
+declare
+    v_item jsonb;
+    v_queue text;
+    v_definition jsonb;
+    v_verdict text;
+    v_declared jsonb;
+begin
+    for v_item in
+        select i.item from jsonb_array_elements(limits) i(item) order by i.item ->> 'name'
+    loop
+        v_queue := v_item ->> 'name';
+        v_definition := v_item - 'name';
+        v_declared := null;
+        select q.declared into v_declared from jobs_queues q where q.queue = v_queue for update;
+        v_verdict := _jobs_verdict(found, v_declared, v_definition);
+        continue when v_verdict = 'same' or v_verdict = 'older' and not is_newest;
+        begin
+            perform l.queue
+            from jsonb_to_record(v_definition) d(
+                max_running int, max_running_per_group int, rate_count int, rate_period interval,
+                group_rate_count int, group_rate_period interval, in_order boolean)
+            cross join lateral jobs_limit(
+                v_queue, d.max_running, d.max_running_per_group, d.rate_count, d.rate_period,
+                d.group_rate_count, d.group_rate_period, d.in_order) l;
+        exception when sqlstate 'JQ003' then
+            raise exception using errcode = 'JQ003',
+                message = format('limits of queue %s: %s', left(v_queue, 100), sqlerrm);
+        end;
+        update jobs_queues q
+        set declared = _jobs_declared(app, v_definition, clock_timestamp(), v_declared)
+            || jsonb_build_object('limits', _jobs_limits_of(q))
+        where q.queue = v_queue;
+        return next v_queue;
+    end loop;
+end
+$$;
+
+comment on function _jobs_limits_declare is
+    'internal: sets limits as code declares them; returns the queues of those';
+
+-- functions/limits/_jobs_limits_diff.sql
+-- limits: what the code of an app declares, an array of objects with the arguments of jobs_limit;
+-- `name` is the queue. A change by hand is no difference, because what code declared last is kept in
+-- the row. The verdicts: see _jobs_verdict. A queue whose limits somebody has removed by hand is
+-- there: what code declared last still stands in its row.
+create or replace function _jobs_limits_diff(app text, limits jsonb)
+returns table (
+    name text,
+    verdict text,
+    definition jsonb,
+    declared jsonb,
+    declared_at timestamptz,
+    is_changed_by_hand boolean
+)
+language sql stable security definer
+set search_path from current
+as $$
+with defined as (
+    select i.item ->> 'name' as name, i.item - 'name' as definition
+    from jsonb_array_elements(_jobs_limits_diff.limits) i(item)
+), there as (
+    select q.queue, q.declared, _jobs_limits_of(q) as limits from jobs_queues q
+    where q.declared is not null
+        or num_nonnulls(q.max_running, q.max_running_per_group, q.rate_count,
+                        q.group_rate_count) > 0
+)
+select coalesce(d.name, t.queue), _jobs_verdict(t.queue is not null, t.declared, d.definition),
+    d.definition, t.declared -> 'definition', (t.declared ->> 'at')::timestamptz,
+    coalesce(t.declared -> 'limits' <> t.limits, t.queue is not null)
+from defined d
+full join there t on t.queue = d.name
+where d.name is not null or t.declared ->> 'app' = _jobs_limits_diff.app
+order by 1
+$$;
+
+comment on function _jobs_limits_diff is
+    'internal: how the limits that code declares differ from those that code declared last';
+
+-- functions/limits/_jobs_limits_of.sql
+create or replace function _jobs_limits_of(q jobs_queues) returns jsonb
+language sql immutable
+set search_path from current
+return jsonb_build_object(
+    'max_running', q.max_running, 'max_running_per_group', q.max_running_per_group,
+    'rate_count', q.rate_count, 'rate_period', q.rate_period,
+    'group_rate_count', q.group_rate_count, 'group_rate_period', q.group_rate_period,
+    'in_order', q.in_order);
+
+comment on function _jobs_limits_of is 'internal: the limits of a queue, to compare them';
+
+-- functions/limits/_jobs_limits_undeclare.sql
+create or replace function _jobs_limits_undeclare(queue text) returns void
+language plpgsql volatile security definer
+set search_path from current
+as $$
+begin
+    perform from jobs_limit(queue);
+    update jobs_queues q set declared = null where q.queue = _jobs_limits_undeclare.queue;
+end
+$$;
+
+comment on function _jobs_limits_undeclare is
+    'internal: removes the limits of a queue, and that code has declared them';
+
 -- functions/limits/_jobs_lower_turns_from.sql
 -- For turns that were inserted by hand, or while the clock was put back.
 create or replace function _jobs_lower_turns_from(queues text[]) returns void
@@ -3678,25 +3889,27 @@ as $$
 declare
     v_now constant timestamptz := clock_timestamp();
     v_snapshot pg_snapshot;
+    v_next_xid bigint;
     v_row jobs_turns_from;
 begin
     v_snapshot := pg_current_snapshot();
+    v_next_xid := pg_snapshot_xmax(v_snapshot)::text::bigint;
     select f.* into v_row from jobs_turns_from f
     where f.queue = _jobs_raise_turns_from.queue
     for no key update skip locked;
     if not found then
         insert into jobs_turns_from (queue, turns_from, marked_at, marked_xid)
         values (_jobs_raise_turns_from.queue, '0001-01-02 00:00:00+00', v_now,
-                pg_snapshot_xmax(v_snapshot))
+                v_next_xid)
         on conflict (queue) do nothing;
     elsif v_row.marked_at > v_now then
         -- The clock was put back.
         update jobs_turns_from f
         set turns_from = '0001-01-02 00:00:00+00',
             marked_at = v_now,
-            marked_xid = pg_snapshot_xmax(v_snapshot)
+            marked_xid = v_next_xid
         where f.queue = _jobs_raise_turns_from.queue;
-    elsif pg_snapshot_xmin(v_snapshot) >= v_row.marked_xid then
+    elsif pg_snapshot_xmin(v_snapshot)::text::bigint >= v_row.marked_xid then
         update jobs_turns_from f
         set turns_from = least(v_row.marked_at, (
                 select min(n.turn_at)
@@ -3709,7 +3922,7 @@ begin
                     limit 1
                 ) n)),
             marked_at = v_now,
-            marked_xid = pg_snapshot_xmax(v_snapshot)
+            marked_xid = v_next_xid
         where f.queue = _jobs_raise_turns_from.queue;
     end if;
 end
@@ -3944,7 +4157,7 @@ begin
         where m.id = u.job_id
             and m.worker = jobs_heartbeat.worker
             and m.attempt = u.attempt
-            and m.finished_at is null
+            and (m.finished_at is not null) is false
         limit 1
     ) j on true
     order by u.place;
@@ -4593,6 +4806,12 @@ comment on function _jobs_worker_modes is
 --
 -- fires_at: when the next schedule is due; the caller fires it at that moment.
 --
+-- deletes: whether a rule of retention is due, so that the caller enforces it; null: there is no rule,
+-- or the tick is not full.
+--
+-- opens_at: when a paused queue of the worker opens by itself. The caller ticks fully at that moment,
+-- because looks have gone past the jobs of the queue.
+--
 -- A suspect that waits for a worker without one is reported as due, because no signal is sent when
 -- a worker may take its next suspect.
 create or replace function _jobs_worker_tick(
@@ -4606,10 +4825,13 @@ create or replace function _jobs_worker_tick(
     more boolean,
     recovered jsonb,
     fires_at timestamptz,
+    deletes boolean,
+    opens_at timestamptz,
     ticked_at timestamptz
 )
 language plpgsql volatile security definer
 set search_path from current
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_sort = off
@@ -4669,6 +4891,13 @@ begin
                order by j.queue, j.priority, j.run_at, j.id) c));
     due := case when due <= clock_timestamp() then due end;
     fires_at := _jobs_schedule_due();
+    if is_full then
+        select (select bool_or(r.next_at <= clock_timestamp()) from jobs_retention r),
+            (select min(q.paused_until) from jobs_queues q
+             where q.queue = any (v_me.queues) and q.paused_at is not null
+                 and q.paused_until > clock_timestamp())
+        into deletes, opens_at;
+    end if;
     ticked_at := clock_timestamp();
     return next;
 end
@@ -5679,10 +5908,10 @@ language plpgsql volatile security definer
 set search_path from current
 as $$
 declare
-    c_former_kept constant text := '$[last - 99 to last]';
     v_item jsonb;
     v_name text;
     v_definition jsonb;
+    v_verdict text;
     v_declared jsonb;
 begin
     for v_item in
@@ -5692,8 +5921,8 @@ begin
         v_definition := v_item - 'name';
         v_declared := null;
         select s.declared into v_declared from jobs_schedules s where s.name = v_name for update;
-        continue when v_declared -> 'definition' = v_definition
-            or (v_declared -> 'former' ? md5(v_definition::text) and not is_newest);
+        v_verdict := _jobs_verdict(found, v_declared, v_definition);
+        continue when v_verdict = 'same' or v_verdict = 'older' and not is_newest;
         begin
             perform s.name
             from jsonb_to_record(v_item) d(
@@ -5709,12 +5938,7 @@ begin
                 message = format('schedule %s: %s', left(v_name, 100), sqlerrm);
         end;
         update jobs_schedules s
-        set declared = jsonb_build_object(
-            'app', app, 'at', s.updated_at, 'definition', v_definition,
-            'former', jsonb_path_query_array(
-                coalesce(v_declared -> 'former', '[]') - md5(v_definition::text)
-                    || coalesce(to_jsonb(md5((v_declared -> 'definition')::text)), '[]'),
-                c_former_kept::jsonpath))
+        set declared = _jobs_declared(app, v_definition, s.updated_at, v_declared)
         where s.name = v_name;
         return next v_name;
     end loop;
@@ -5727,12 +5951,7 @@ comment on function _jobs_schedules_declare is
 -- functions/schedules/_jobs_schedules_diff.sql
 -- schedules: what the code of an app declares, an array of objects with the arguments of
 -- jobs_schedule. What code declared last is kept in the row, beside what the row holds now, so a
--- change by hand is no difference. verdict:
---
--- - new: no schedule has the name. changed: the code declares it otherwise than code last did.
--- - older: code declared it like this once, and otherwise later. So this code is an older version,
---   or an older one is wanted back: nobody but a person knows.
--- - same. undeclared: this app declared it once, and does so no more.
+-- change by hand is no difference. The verdicts: see _jobs_verdict.
 create or replace function _jobs_schedules_diff(app text, schedules jsonb)
 returns table (
     name text,
@@ -5749,12 +5968,7 @@ with defined as (
     select i.item ->> 'name' as name, i.item - 'name' as definition
     from jsonb_array_elements(_jobs_schedules_diff.schedules) i(item)
 )
-select coalesce(d.name, s.name), case
-        when s.name is null then 'new'
-        when d.name is null then 'undeclared'
-        when s.declared -> 'definition' = d.definition then 'same'
-        when s.declared -> 'former' ? md5(d.definition::text) then 'older'
-        else 'changed' end,
+select coalesce(d.name, s.name), _jobs_verdict(s.name is not null, s.declared, d.definition),
     d.definition, s.declared -> 'definition', (s.declared ->> 'at')::timestamptz,
     coalesce((s.declared ->> 'at')::timestamptz <> s.updated_at, s.name is not null)
 from defined d
@@ -5805,6 +6019,399 @@ $$;
 
 comment on function _jobs_worker_fire is
     'internal: fires schedules that are due; fires_at: when the next one is due';
+
+-- functions/retention: how long ended jobs stay
+-- functions/retention/jobs_retain.sql
+-- Two sessions cannot both make a rule: status and type are the key, and the second one changes the
+-- row of the first. Both lock the rules of a status in the same order.
+--
+-- Each rule of the status begins anew: a type that gains or loses a rule of its own leaves or comes
+-- under the general one.
+create or replace function jobs_retain(
+    status text,
+    keep_for interval,
+    job_type text default null
+) returns void
+language plpgsql volatile security definer
+set search_path from current
+as $$
+begin
+    if coalesce(status not in ('completed', 'failed', 'cancelled'), true) then
+        raise exception using errcode = 'JQ003',
+            message = format('status must be completed, failed or cancelled, not %s',
+                             coalesce(left(status, 100), 'null'));
+    end if;
+    if not (keep_for >= '0' and keep_for <= '1000 years'
+            and extract(year from keep_for) between 0 and 1000) then
+        raise exception using errcode = 'JQ003',
+            message = format('keep_for must be from 0 to 1000 years, not %s', keep_for);
+    end if;
+    if octet_length(job_type) not between 1 and 512 then
+        raise exception using errcode = 'JQ003', message = 'job_type must have 1 to 512 bytes';
+    end if;
+    perform from jobs_retention r
+    where r.status = jobs_retain.status
+    order by r.job_type
+    for update;
+    if keep_for is null then
+        delete from jobs_retention r
+        where r.status = jobs_retain.status
+            and r.job_type is not distinct from jobs_retain.job_type;
+    else
+        insert into jobs_retention as r (status, job_type, keep_for)
+        values (jobs_retain.status, jobs_retain.job_type, jobs_retain.keep_for)
+        on conflict on constraint jobs_retention_status_and_job_type_are_the_key do update
+        set keep_for = excluded.keep_for, updated_at = excluded.updated_at;
+    end if;
+    update jobs_retention r
+    set next_at = clock_timestamp(), healed_at = '-infinity', round_to = null, error = null
+    where r.status = jobs_retain.status;
+end
+$$;
+
+comment on function jobs_retain is
+    'workers delete jobs of this status that ended longer ago than keep_for; null: they do not';
+
+-- functions/retention/_jobs_retention_begin.sql
+-- A round begins where the last one ended. Once an hour, and after a change of the rules, it begins
+-- with the oldest job and with the types that there are now. Such a round finds what was passed
+-- over: a job whose row was locked, one that could not be deleted, and one whose end was committed
+-- late. It waits for vacuum, because it walks over the index entries of deleted jobs.
+--
+-- A job becomes visible a little after it has ended, so every rule keeps it for 10 s.
+create or replace function _jobs_retention_begin(rule jobs_retention) returns jobs_retention
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+declare
+    c_least_keep_for constant interval := '10 seconds';
+    c_heal_every constant interval := '1 hour';
+    c_never constant timestamptz := '-infinity';
+    v_now timestamptz := clock_timestamp();
+begin
+    if rule.healed_at = c_never or rule.healed_at < v_now - c_heal_every
+        and pg_stat_get_dead_tuples('jobs'::regclass)
+            < 100000 + pg_stat_get_live_tuples('jobs'::regclass) / 5
+    then
+        rule.healed_at := v_now;
+        rule.deleted_to := c_never;
+        rule.error := null;
+        rule.types := case
+            when rule.job_type is not null then array[rule.job_type]
+            when exists (select from jobs_retention o
+                         where o.status = rule.status and o.job_type is not null)
+                then _jobs_retention_types(rule.status) end;
+    end if;
+    rule.round_to := greatest(rule.deleted_to, _jobs_after(
+        v_now, -greatest(rule.keep_for, c_least_keep_for)));
+    rule.round_place := 1;
+    rule.round_from := rule.deleted_to;
+    return rule;
+end
+$$;
+
+comment on function _jobs_retention_begin is
+    'internal: a rule at the begin of its next round';
+
+-- functions/retention/_jobs_retention_declare.sql
+-- Makes and changes rules as the code of an app declares them, by the verdicts of
+-- _jobs_retention_diff: those that are new or changed, and with is_newest the older ones too.
+--
+-- Two workers cannot both win: the verdict is given after the lock. They lock in the same order.
+create or replace function _jobs_retention_declare(
+    app text,
+    retention jsonb,
+    is_newest boolean default false
+) returns setof text
+language plpgsql volatile security definer
+set search_path from current
+as $$
+declare
+    v_item jsonb;
+    v_name text;
+    v_definition jsonb;
+    v_verdict text;
+    v_declared jsonb;
+begin
+    for v_item in
+        select i.item from jsonb_array_elements(retention) i(item) order by i.item ->> 'name'
+    loop
+        v_name := v_item ->> 'name';
+        v_definition := v_item - 'name';
+        v_declared := null;
+        select r.declared into v_declared from jobs_retention r
+        where r.status = v_item ->> 'status'
+            and r.job_type is not distinct from v_item ->> 'job_type'
+        for update;
+        v_verdict := _jobs_verdict(found, v_declared, v_definition);
+        continue when v_verdict = 'same' or v_verdict = 'older' and not is_newest;
+        begin
+            perform jobs_retain(v_item ->> 'status', (v_item ->> 'keep_for')::interval,
+                                v_item ->> 'job_type');
+        exception when sqlstate 'JQ003' then
+            raise exception using errcode = 'JQ003',
+                message = format('retention of %s: %s', left(v_name, 100), sqlerrm);
+        end;
+        update jobs_retention r
+        set declared = _jobs_declared(app, v_definition, r.updated_at, v_declared)
+        where r.status = v_item ->> 'status'
+            and r.job_type is not distinct from v_item ->> 'job_type';
+        return next v_name;
+    end loop;
+end
+$$;
+
+comment on function _jobs_retention_declare is
+    'internal: makes and changes rules as code declares them; returns the names of those';
+
+-- functions/retention/_jobs_retention_delete_each.sql
+-- One job that cannot be deleted (another table refers to it, a trigger raises) keeps no other.
+-- The error holds no text of the trigger, because observers may read it.
+create or replace function _jobs_retention_delete_each(job_ids bigint[])
+returns table (deleted bigint, error text)
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+declare
+    v_id bigint;
+    v_constraint text;
+    v_table text;
+begin
+    deleted := 0;
+    foreach v_id in array job_ids loop
+        begin
+            delete from jobs j where j.id = v_id;
+            deleted := deleted + 1;
+        exception
+            when transaction_rollback or insufficient_resources or operator_intervention
+                or system_error
+            then
+                raise;
+            when others then
+                get stacked diagnostics v_constraint = constraint_name, v_table = table_name;
+                error := format('job %s: SQLSTATE %s', v_id, sqlstate)
+                    || coalesce(', constraint ' || nullif(v_constraint, '')
+                                    || ' of table ' || v_table, '');
+        end;
+    end loop;
+    return next;
+end
+$$;
+
+comment on function _jobs_retention_delete_each is
+    'internal: deletes locked jobs one by one; error: why the last one could not be deleted';
+
+-- functions/retention/_jobs_retention_diff.sql
+-- retention: what the code of an app declares, an array of objects {"name", "status", "keep_for"},
+-- with "job_type" where the rule is for one type. A change by hand is no difference, because what
+-- code declared last is kept in the row. The verdicts: see _jobs_verdict.
+create or replace function _jobs_retention_diff(app text, retention jsonb)
+returns table (
+    name text,
+    verdict text,
+    definition jsonb,
+    declared jsonb,
+    declared_at timestamptz,
+    is_changed_by_hand boolean
+)
+language sql stable security definer
+set search_path from current
+as $$
+with defined as (
+    select i.item ->> 'name' as name, i.item - 'name' as definition
+    from jsonb_array_elements(_jobs_retention_diff.retention) i(item)
+)
+select coalesce(d.name, r.status || coalesce(' of ' || r.job_type, '')),
+    _jobs_verdict(r.status is not null, r.declared, d.definition),
+    d.definition, r.declared -> 'definition', (r.declared ->> 'at')::timestamptz,
+    coalesce((r.declared ->> 'at')::timestamptz <> r.updated_at, r.status is not null)
+from defined d
+full join jobs_retention r
+    on r.status || coalesce(' of ' || r.job_type, '') = d.name
+where d.name is not null or r.declared ->> 'app' = _jobs_retention_diff.app
+order by 1
+$$;
+
+comment on function _jobs_retention_diff is
+    'internal: how the retention that code declares differs from what code declared last';
+
+-- functions/retention/_jobs_retention_enforce.sql
+-- A worker calls this when its tick says that a rule is due, and soon again while `more` says so.
+--
+-- Two workers cannot both delete: the second one does not get the lock, which ends with the
+-- transaction. What is deleted and how far the rule has come commit together, so a worker that is
+-- killed leaves both as they were. A rule that jobs_retain changes at this moment is passed over.
+create or replace function _jobs_retention_enforce(max_jobs int default 1000)
+returns table (deleted bigint, more boolean)
+language plpgsql volatile security definer
+set search_path from current
+as $$
+declare
+    c_within constant interval := '20 ms';
+    v_give_up_at timestamptz := clock_timestamp() + c_within;
+    v_rule jobs_retention;
+begin
+    deleted := 0;
+    more := false;
+    if pg_try_advisory_xact_lock(_jobs_advisory_key('retention', '')) then
+        for v_rule in
+            select r.* from jobs_retention r
+            where r.next_at <= clock_timestamp()
+            order by r.next_at
+            for update skip locked
+        loop
+            deleted := deleted + _jobs_retention_sweep(v_rule, max_jobs - deleted, v_give_up_at);
+            exit when deleted >= max_jobs or clock_timestamp() > v_give_up_at;
+        end loop;
+        more := exists (select from jobs_retention r where r.next_at <= clock_timestamp());
+    end if;
+    return next;
+end
+$$;
+
+comment on function _jobs_retention_enforce is
+    'internal: deletes what no rule keeps, up to max_jobs; more: call it again soon';
+
+-- functions/retention/_jobs_retention_sweep.sql
+-- A rule works in rounds. A round deletes all that ended before one moment, round_to: type by type,
+-- in the order of finished_at. Only what is to be deleted is read, because each type is a range of
+-- ix_jobs_job_type, and all types together are a range of ix_jobs_status. The row remembers how far
+-- the round has come: without it, each batch would walk over the index entries of all deleted jobs
+-- while another session holds an old snapshot.
+create or replace function _jobs_retention_sweep(
+    rule jobs_retention,
+    max_jobs bigint,
+    give_up_at timestamptz
+) returns bigint
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    c_chunk constant int := 100;
+    c_between_rounds constant interval := '5 seconds';
+    v_type text;
+    v_wanted bigint;
+    v_ids bigint[];
+    v_last timestamptz;
+    v_count bigint;
+    v_deleted bigint := 0;
+begin
+    if rule.round_to is null then
+        rule := _jobs_retention_begin(rule);
+    end if;
+    while rule.round_to is not null and v_deleted < max_jobs
+        and clock_timestamp() < give_up_at
+    loop
+        v_type := rule.types[rule.round_place];
+        v_wanted := least(c_chunk, max_jobs - v_deleted);
+        if rule.types is null then
+            select array_agg(e.id), max(e.finished_at) into v_ids, v_last
+            from (
+                select j.id, j.finished_at from jobs j
+                where j.status = rule.status and j.status <> 'pending'
+                    and j.finished_at >= rule.round_from and j.finished_at < rule.round_to
+                order by j.finished_at
+                limit v_wanted
+                for update skip locked
+            ) e;
+        else
+            select array_agg(e.id), max(e.finished_at) into v_ids, v_last
+            from (
+                select j.id, j.finished_at from jobs j
+                where j.job_type = v_type and j.status = rule.status
+                    and j.finished_at >= rule.round_from and j.finished_at < rule.round_to
+                order by j.finished_at
+                limit v_wanted
+                for update skip locked
+            ) e;
+        end if;
+        begin
+            delete from jobs j where j.id = any (v_ids);
+            get diagnostics v_count = row_count;
+        exception
+            when transaction_rollback or insufficient_resources or operator_intervention
+                or system_error
+            then
+                raise;
+            when others then
+                select d.deleted, d.error into v_count, rule.error
+                from _jobs_retention_delete_each(v_ids) d;
+        end;
+        v_deleted := v_deleted + v_count;
+        if cardinality(v_ids) = v_wanted then
+            -- Many jobs may have ended at one moment, so the next chunk begins with that moment;
+            -- behind it, if none of them can be deleted.
+            rule.round_from := v_last + case when v_count = 0 then interval '1 us' else '0' end;
+        elsif rule.round_place < cardinality(rule.types) then
+            rule.round_place := rule.round_place + 1;
+            rule.round_from := rule.deleted_to;
+        else
+            rule.deleted_to := rule.round_to;
+            rule.round_to := null;
+        end if;
+    end loop;
+    update jobs_retention r
+    set next_at = clock_timestamp()
+            + case when rule.round_to is null then c_between_rounds else '0' end,
+        healed_at = rule.healed_at,
+        types = rule.types,
+        deleted_to = rule.deleted_to,
+        round_to = rule.round_to,
+        round_place = rule.round_place,
+        round_from = rule.round_from,
+        error = rule.error
+    where r.status = rule.status and r.job_type is not distinct from rule.job_type;
+    return v_deleted;
+end
+$$;
+
+comment on function _jobs_retention_sweep is
+    'internal: deletes the next jobs of a locked rule; returns how many';
+
+-- functions/retention/_jobs_retention_types.sql
+-- From type to type by one index probe each.
+create or replace function _jobs_retention_types(status text) returns text[]
+language sql stable
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+with recursive present(job_type) as (
+    (select j.job_type from jobs j order by j.job_type, j.status limit 1)
+    union all
+    select n.job_type
+    from present p
+    cross join lateral (
+        select j.job_type from jobs j
+        where j.job_type > p.job_type
+        order by j.job_type, j.status
+        limit 1
+    ) n
+)
+select coalesce(array_agg(p.job_type), '{}')
+from present p
+where not exists (
+    select from jobs_retention r
+    where r.status = _jobs_retention_types.status and r.job_type = p.job_type)
+$$;
+
+comment on function _jobs_retention_types is
+    'internal: the types of all jobs that have no rule of their own for this status';
 
 -- functions/manage: what an operator does
 -- functions/manage/jobs_cancel.sql
@@ -5937,18 +6544,22 @@ declare
     c_worker constant text[] := '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
         'jobs_complete_many,jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,'
         '_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
-        'jobs_schedules_fire,_jobs_schedules_diff,jobs_start,_jobs_worker_beat,_jobs_worker_fire,'
+        '_jobs_limits_diff,_jobs_retention_diff,_jobs_retention_enforce,jobs_schedules_fire,_jobs_schedules_diff,'
+        'jobs_start,_jobs_worker_beat,_jobs_worker_fire,'
         '_jobs_worker_help,_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
         '_jobs_worker_watch}';
     c_observer constant text[] := '{jobs_counts,_jobs_counts,jobs_cron_next,jobs_doctor,'
-        '_jobs_doctor_leases,_jobs_doctor_notify,_jobs_doctor_schedules,_jobs_doctor_schema,'
-        '_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_ids_behind,jobs_list,'
-        '_jobs_objects_of_strangers,jobs_queues,_jobs_rates,jobs_schedule_list,jobs_schedule_preview,'
-        '_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_workers}';
-    c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_limit,jobs_pause,'
-        'jobs_recover,jobs_resume,jobs_retry,jobs_retry_many,jobs_schedule,jobs_schedule_pause,'
-        'jobs_schedule_resume,jobs_schedule_run,jobs_schedules,_jobs_schedules_declare,'
-        '_jobs_schedules_diff,jobs_schedules_fire,jobs_unschedule}';
+        '_jobs_doctor_leases,_jobs_doctor_notify,_jobs_doctor_retention,_jobs_doctor_schedules,'
+        '_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_ids_behind,jobs_list,'
+        '_jobs_objects_of_strangers,jobs_queues,_jobs_rates,jobs_retention,jobs_schedule_list,'
+        'jobs_schedule_preview,_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'
+        'jobs_workers}';
+    c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_limit,_jobs_limits_declare,'
+        '_jobs_limits_diff,_jobs_limits_undeclare,jobs_pause,'
+        'jobs_recover,jobs_resume,jobs_retain,_jobs_retention_declare,_jobs_retention_diff,'
+        'jobs_retry,jobs_retry_many,jobs_schedule,jobs_schedule_pause,jobs_schedule_resume,'
+        'jobs_schedule_run,jobs_schedules,_jobs_schedules_declare,_jobs_schedules_diff,'
+        'jobs_schedules_fire,jobs_unschedule}';
     v_schema constant text := current_schema();
     v_owner constant oid := (select c.relowner from pg_class c where c.oid = 'jobs'::regclass);
     v_names text[] := case as_what when 'producer' then c_producer when 'worker' then c_worker
@@ -6019,22 +6630,47 @@ comment on function jobs_grant is
     'lets a role enqueue (producer), run jobs (worker), read (observer) or manage (admin)';
 
 -- functions/manage/jobs_pause.sql
-create or replace function jobs_pause(queue text) returns setof jobs_queues
+-- To pause a paused queue again sets the end and the reason anew, and keeps since when it is paused.
+-- A pause whose end has come counts as none.
+create or replace function jobs_pause(
+    queue text,
+    until timestamptz default null,
+    reason text default null
+) returns setof jobs_queues
 language plpgsql volatile security definer
 set search_path from current
 as $$
 #variable_conflict use_column
+declare
+    v_now timestamptz := clock_timestamp();
 begin
     perform _jobs_check_queue(jobs_pause.queue);
+    if not (jobs_pause.until > v_now and jobs_pause.until < '9999-12-31 00:00:00+00') then
+        raise exception using errcode = 'JQ003',
+            message = format('until must be later than now, and before the year 9999, not %s',
+                             jobs_pause.until);
+    end if;
+    if octet_length(jobs_pause.reason) > 1000 then
+        raise exception using errcode = 'JQ003', message = 'reason must have at most 1000 bytes';
+    end if;
     return query
-    insert into jobs_queues as q (queue, paused_at)
-    values (jobs_pause.queue, clock_timestamp())
-    on conflict (queue) do update set paused_at = coalesce(q.paused_at, excluded.paused_at)
+    insert into jobs_queues as q (queue, paused_at, paused_until, pause_reason)
+    values (jobs_pause.queue, v_now, jobs_pause.until, nullif(jobs_pause.reason, ''))
+    on conflict (queue) do update
+    set paused_at = case when q.paused_until <= v_now then excluded.paused_at
+            else coalesce(q.paused_at, excluded.paused_at) end,
+        paused_until = excluded.paused_until,
+        pause_reason = excluded.pause_reason
     returning q.*;
+    if jobs_pause.until is not null then
+        -- Each worker of the queue ticks, and learns when the pause ends.
+        perform _jobs_signal(jobs_pause.queue, '-infinity', jobs => 16);
+    end if;
 end
 $$;
 
-comment on function jobs_pause is 'pauses a queue: claims skip it; running jobs finish';
+comment on function jobs_pause is
+    'pauses a queue: claims skip it until that moment, or until jobs_resume; running jobs finish';
 
 -- functions/manage/jobs_resume.sql
 create or replace function jobs_resume(queue text) returns setof jobs_queues
@@ -6047,7 +6683,8 @@ begin
     return query
     insert into jobs_queues as q (queue, paused_at)
     values (jobs_resume.queue, null)
-    on conflict (queue) do update set paused_at = null
+    on conflict (queue) do update
+    set paused_at = null, paused_until = null, pause_reason = null
     returning q.*;
     perform _jobs_signal(jobs_resume.queue, '-infinity', jobs => 16);
 end
@@ -6183,6 +6820,27 @@ end
 $$;
 
 comment on function _jobs_check_queue is 'internal: raises if a queue''s name is invalid';
+
+-- functions/manage/_jobs_declared.sql
+-- declared: what the row held so far, or null. The hashes of the last 100 definitions before this one
+-- stay, so that older code that restarts is known as such.
+create or replace function _jobs_declared(
+    app text,
+    definition jsonb,
+    at timestamptz,
+    declared jsonb
+) returns jsonb
+language sql immutable
+set search_path from current
+return jsonb_build_object(
+    'app', app, 'at', at, 'definition', definition,
+    'former', jsonb_path_query_array(
+        coalesce(declared -> 'former', '[]') - md5(definition::text)
+            || coalesce(to_jsonb(md5((declared -> 'definition')::text)), '[]'),
+        '$[last - 99 to last]'));
+
+comment on function _jobs_declared is
+    'internal: what a row keeps of the code that declared it';
 
 -- functions/manage/_jobs_make_pending.sql
 -- For jobs that the caller has locked and found to have ended. Raises unique_violation where another
@@ -6351,6 +7009,28 @@ $$;
 
 comment on function _jobs_retry_keyed is
     'internal: makes those of these jobs pending whose unique_key is free; returns their ids';
+
+-- functions/manage/_jobs_verdict.sql
+-- declared: what code declared last, as _jobs_declared keeps it in the row; null where the row was
+-- made by hand. definition: what code declares now. The verdicts:
+--
+-- - new: there is no row. changed: the code declares it otherwise than code last did.
+-- - older: code declared it like this once, and otherwise later. So this code is an older version,
+--   or an older one is wanted back: nobody but a person knows.
+-- - same. undeclared: this app declared it once, and does so no more.
+create or replace function _jobs_verdict(is_there boolean, declared jsonb, definition jsonb)
+returns text
+language sql immutable
+set search_path from current
+return case
+    when not is_there then 'new'
+    when definition is null then 'undeclared'
+    when declared -> 'definition' = definition then 'same'
+    when declared -> 'former' ? md5(definition::text) then 'older'
+    else 'changed' end;
+
+comment on function _jobs_verdict is
+    'internal: how what code declares differs from what code declared last';
 
 -- functions/reading: how many jobs there are, and which
 -- functions/reading/jobs_counts.sql
@@ -6726,12 +7406,11 @@ begin
             when reference_type is not null then 'from jobs j where j.reference_type = $4' end,
         case when statuses <@ '{processing,blocked}'
             then 'from jobs j where j.status = any ($1) and j.status <> ''pending''' end,
-        case when job_types is not null and statuses <@ '{pending,blocked,failed,cancelled}'
+        case when job_types is not null and statuses is not null
                 then 'from (select distinct unnest($1) as status) s'
                     ' cross join (select distinct unnest($2) as job_type) t'
                     ' cross join lateral (select * from jobs j where j.status = s.status'
-                    ' and j.status in (''pending'', ''blocked'', ''failed'', ''cancelled'')'
-                    ' and j.job_type between t.job_type and t.job_type order by j.job_type) j'
+                    ' and j.job_type = t.job_type offset 0) j'
             when job_types is not null then 'from jobs j where j.job_type = any ($2)' end
     ], null) loop
         v_set := format('select %s %s limit $10', c_columns, v_set);
@@ -6922,6 +7601,8 @@ from (
     union all
     select c.* from _jobs_doctor_schedules() c
     union all
+    select r.* from _jobs_doctor_retention() r
+    union all
     select v.* from _jobs_doctor_vacuum() v
     union all
     select n.* from _jobs_doctor_notify() n
@@ -7007,6 +7688,51 @@ $$;
 
 comment on function _jobs_doctor_notify is
     'internal: the doctor''s check of the queue of notifications, which all databases share';
+
+-- functions/doctor/_jobs_doctor_retention.sql
+-- many: so many ended jobs without a rule are a warning. How many have ended is what the last
+-- vacuum or analyze counted: ix_jobs_status has an entry for each job that is not pending.
+create or replace function _jobs_doctor_retention(many bigint default 1000000)
+returns table (check_name text, verdict text, detail text, advice text)
+language sql volatile
+set search_path from current
+as $$
+with rules as (
+    select r.status || coalesce(' of ' || r.job_type, '') as name, r.keep_for, r.error,
+        clock_timestamp() - r.next_at as late
+    from jobs_retention r
+)
+select 'retention',
+    case when r.rules = 0 and c.reltuples >= many then 'warn' else 'ok' end,
+    case when r.rules = 0
+            then format('no rule; about %s jobs have ended', greatest(c.reltuples, 0)::bigint)
+        else r.detail end,
+    'say how long they stay: pgjobs retain set completed 7d, or app.retain(...) in code; '
+        'select jobs_retain(''completed'', ''1000 years'') says that they all stay'
+from pg_class c, (
+    select count(*) as rules, string_agg(format('%s %s', u.name, u.keep_for), ', '
+                                         order by u.name) as detail
+    from rules u
+) r
+where c.oid = 'ix_jobs_status'::regclass
+union all
+select 'overdue retention',
+    case when count(*) > 0 then 'warn' else 'ok' end,
+    coalesce(string_agg(format('%s (for %s)', u.name, date_trunc('second', u.late)), ', '
+                        order by u.name), 'none'),
+    'any running worker deletes: pgjobs worker MODULE:APP; without one: pgjobs cleanup'
+from rules u where u.late > '10 minutes'
+union all
+select 'jobs that cannot be deleted',
+    case when count(*) > 0 then 'bad' else 'ok' end,
+    coalesce(string_agg(format('%s (%s)', u.name, u.error), ', ' order by u.name), 'none'),
+    'change what keeps the job: a foreign key to jobs needs "on delete cascade" or "set null"; '
+        'then give the rule again, by pgjobs retain set'
+from rules u where u.error is not null
+$$;
+
+comment on function _jobs_doctor_retention is
+    'internal: the doctor''s checks of how long ended jobs stay';
 
 -- functions/doctor/_jobs_doctor_schedules.sql
 -- Acts as its owner, because an observer may not read the payloads in jobs_schedules.
@@ -7110,7 +7836,7 @@ set search_path from current
 as $$
 with expected(index_name) as (
     values ('jobs_id_is_the_key'), ('ix_jobs_claim'), ('ix_jobs_crashed'), ('ix_jobs_unique_key'),
-        ('ix_jobs_job_type'), ('ix_jobs_status'), ('ix_jobs_status_type'),
+        ('ix_jobs_job_type'), ('ix_jobs_status'),
         ('ix_jobs_reference_id'), ('ix_jobs_reference_type'), ('ix_jobs_reference'),
         ('ix_jobs_reference_key'), ('ix_jobs_group')
 ), broken as (
@@ -7291,7 +8017,8 @@ with registered as (
     -- where jobs_counts does not tell the queues apart: a worker may serve them.
     select c.queue, c.job_type, c.jobs, c.capped, c.oldest_due as age,
         c.jobs || case when c.capped then '+' else '' end as count,
-        q.paused_at is not null as paused,
+        q.paused_at is not null and coalesce(q.paused_until > clock_timestamp(), true) as paused,
+        concat_ws(': ', 'until ' || date_trunc('second', q.paused_until), q.pause_reason) as pause,
         c.queue is null or exists (
             select from registered r
             where r.connected and c.queue = any (r.queues)
@@ -7307,10 +8034,17 @@ with registered as (
 ), paused as (
     select string_agg(p.detail, ', ' order by p.queue) as detail
     from (
-        select d.queue, format('%s (%s%s due)', d.queue, sum(d.jobs),
-                               case when bool_or(d.capped) then '+' else '' end) as detail
-        from due d where d.paused group by d.queue
+        select d.queue, format('%s (%s%s due%s)', d.queue, sum(d.jobs),
+                               case when bool_or(d.capped) then '+' else '' end,
+                               ', ' || nullif(d.pause, '')) as detail
+        from due d where d.paused group by d.queue, d.pause
     ) p
+), long as (
+    select string_agg(format('%s (for %s%s)', q.queue,
+                             date_trunc('second', clock_timestamp() - q.paused_at),
+                             ', ' || q.pause_reason), ', ' order by q.queue) as detail
+    from jobs_queues q
+    where q.paused_until is null and q.paused_at < clock_timestamp() - interval '1 hour'
 ), unserved as (
     select d.queue, d.job_type, d.count, (
         select string_agg(e.queue, ', ' order by e.queue)
@@ -7353,6 +8087,12 @@ select 'paused queues',
     coalesce(p.detail, 'none with due jobs'),
     'pgjobs resume QUEUE, or select * from jobs_resume(queue)'
 from paused p
+union all
+select 'long pauses',
+    case when l.detail is not null then 'warn' else 'ok' end,
+    coalesce(l.detail, 'none of over an hour without an end'),
+    'if it was forgotten: pgjobs resume QUEUE; if not, say when it ends: pgjobs pause QUEUE --for 8h'
+from long l
 union all
 select 'workers',
     case when c.connected + c.others > 0 then 'ok' when c.needed then 'bad' else 'warn' end,

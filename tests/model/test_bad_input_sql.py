@@ -23,9 +23,11 @@ FUNCTIONS = [
     "_jobs_rates", "_jobs_search", "jobs_cron_next", "jobs_schedule", "jobs_schedule_pause",
     "jobs_schedule_preview", "jobs_schedule_resume", "jobs_schedule_run",
     "jobs_schedules_fire", "jobs_unschedule", "_jobs_schedules_declare", "_jobs_schedules_diff",
+    "jobs_retain", "_jobs_retention_declare", "_jobs_retention_diff", "_jobs_retention_enforce",
+    "_jobs_limits_declare", "_jobs_limits_diff", "_jobs_limits_undeclare",
 ]
 CLAIM_ALL = "select * from jobs_claim('z', array(select distinct queue from jobs), 100)"
-DELETES = {"jobs_cleanup", "jobs_complete_many"}
+DELETES = {"jobs_cleanup", "jobs_complete_many", "_jobs_retention_enforce"}
 Conn = psycopg.Connection[dict[str, Any]]
 
 
@@ -45,6 +47,7 @@ def populate(conn: Conn) -> None:
         " ('t', 'cancelled', 1, 'yesterday')"
     )
     conn.execute("select jobs_schedule('nightly', 't', '0 3 * * *')")
+    conn.execute("select jobs_retain('failed', '1 hour')")
 
 
 def signature(conn: Conn, function: str) -> dict[str, str]:

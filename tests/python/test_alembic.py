@@ -47,7 +47,7 @@ def test_without_the_filter_alembic_proposes_to_drop_the_tables_of_pgjobs(dsn: s
     dropped = {change[1].name for change in proposals(dsn) if change[0] == "remove_table"}
     assert dropped >= {
         "jobs", "jobs_queues", "jobs_workers", "jobs_worker_ticks", "jobs_schedules",
-        "pgjobs_migrations",
+        "jobs_retention", "pgjobs_migrations",
     }
 
 

@@ -332,6 +332,43 @@ async def test_pause_and_resume(conn: Connection, run_in_thread: Any) -> None:
     assert await conn.fetch("select from jobs_claim('w')")
 
 
+async def test_a_pause_may_have_an_end_and_a_reason_which_stats_top_and_list_show(
+    conn: Connection, run_in_thread: Any
+) -> None:
+    await conn.execute("select from jobs_enqueue('a')")
+    reason = "the mail server moves to Hamburg"
+    said = (await run_in_thread("pause", "default", "--for", "2h", "--reason", reason)).stdout
+    assert re.fullmatch(rf"queue default is paused since \S+ \S+ until \S+ \S+: {reason}\n", said)
+    assert await conn.fetchval("select paused_until - paused_at > '119 min' from jobs_queues")
+    assert (await run_in_thread("list")).stdout.splitlines()[-1] == said.strip()
+    assert "(paused: the mail server moves t…)" in (await run_in_thread("stats")).stdout
+    assert "(paused: the mail server moves t…)" in (await run_in_thread("top", "--once")).stdout
+    top = json.loads((await run_in_thread("top", "--json")).stdout)
+    assert top["paused"]["default"]["pause_reason"] == reason
+    paused = await run_in_thread("pause", "default", "--until", "2100-01-01T00:00Z", "--json")
+    assert json.loads(paused.stdout)["paused_until"] == "2100-01-01T00:00:00+00:00"
+    await conn.execute("update jobs_queues set paused_until = clock_timestamp()")
+    assert "paused" not in (await run_in_thread("stats")).stdout
+    assert "paused" not in (await run_in_thread("list")).stdout
+    both = ("--for", "1h", "--until", "2100-01-01T00:00Z")
+    assert "not both" in (await run_in_thread("pause", "default", *both, status=2)).stderr
+
+
+async def test_all_queues_are_paused_and_resumed_at_once(
+    conn: Connection, run_in_thread: Any
+) -> None:
+    await conn.execute(
+        """select from jobs_enqueue('a', queue => 'mail');
+        select from jobs_worker_start('w', '{served}', null, 1); select from jobs_pause('known')"""
+    )
+    said = (await run_in_thread("pause", "--all", "--reason", "a move")).stdout
+    assert [line.split()[1] for line in said.splitlines()] == ["known", "mail", "served"]
+    opened = json.loads((await run_in_thread("resume", "--all", "--json")).stdout)
+    assert [row["queue"] for row in opened] == ["known", "mail", "served"]
+    assert await conn.fetchval("select count(*) from jobs_queues where paused_at is not null") == 0
+    assert "give a QUEUE, or --all" in (await run_in_thread("pause", status=2)).stderr
+
+
 @pytest.mark.parametrize(
     "make_known",
     [("select from jobs_enqueue('a', queue => 'q'); update jobs set status = 'completed',"
@@ -368,6 +405,7 @@ DOCUMENTS = {
     "cancel": (["1"], None),
     "pause": (["default"], {"queue": "default"}),
     "resume": (["default"], {"queue": "default", "paused_at": None}),
+    "limit": (["default"], {"queue": "default"}),
     "cleanup": (["-s", "failed", "--older-than", "0s"], {"deleted": 1}),
 }
 # These run until they are stopped, and print nothing but a log, or a show for people.

@@ -199,7 +199,7 @@ def test_what_is_not_declared_any_more_is_removed_by_prune_alone(apply, run, row
     assert rows("select name from jobs_schedules order by 1") == [("by hand",), ("report",)]
     assert apply("") == ["- report: not declared any more: --prune removes it"]
     assert run("schedule", "remove", "report").splitlines()[1].startswith("code has declared it")
-    assert apply("") == ["shop_jobs:app declares no schedules"]
+    assert apply("") == ["shop_jobs:app declares no schedules and no retention and no limits"]
 
 
 def test_the_help_of_each_command_shows_an_example_and_the_page_describes_it(run):

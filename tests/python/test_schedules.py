@@ -147,7 +147,7 @@ async def test_a_worker_that_may_not_write_schedules_warns_once_and_works(
     try:
         job = await app.enqueue("report")
         await limited.worker().run(until_empty=True)
-        (warning,) = [r.getMessage() for r in caplog.records if r.name == "pgjobs.schedules"]
+        (warning,) = [r.getMessage() for r in caplog.records if r.name == "pgjobs.declarations"]
         assert "pgjobs apply MODULE:APP" in warning
         assert await conn.fetchval("select count(*) from jobs_schedules") == 0
         assert (await app.get(job.id)).status == "completed"
@@ -156,7 +156,7 @@ async def test_a_worker_that_may_not_write_schedules_warns_once_and_works(
         await app.worker().run(until_empty=True)
         caplog.clear()
         await limited.worker().run(until_empty=True)
-        assert [r for r in caplog.records if r.name == "pgjobs.schedules"] == []
+        assert [r for r in caplog.records if r.name == "pgjobs.declarations"] == []
     finally:
         await conn.execute("drop owned by schedules_worker; drop role schedules_worker")
 

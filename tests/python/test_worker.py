@@ -196,6 +196,35 @@ async def test_queues_are_served_in_order_and_other_queues_not_at_all(app, conn,
     assert [rows[job_id] for job_id, _ in quick.began] == ["high", "high", "low", "low"]
 
 
+async def test_a_sleeping_worker_wakes_at_the_moment_when_a_pause_ends(
+    app, conn, working, eventually, quick
+):
+    """Also for a job that became due before the worker's looks had gone past that moment."""
+    async with working():
+        await app.enqueue("t")
+        await eventually(lambda: len(quick.began) == 1)
+        await conn.execute("select jobs_pause('default', clock_timestamp() + interval '1.5 s')")
+        for _ in range(3):
+            await app.enqueue("t")
+            await asyncio.sleep(0.3)
+        assert len(quick.began) == 1
+        await eventually(lambda: len(quick.began) == 4)
+        ended = await conn.fetchval(
+            """select max(started_at) - (select paused_until from jobs_queues) from jobs"""
+        )
+        assert timedelta(0) <= ended < timedelta(seconds=0.5)
+
+
+async def test_a_pause_that_was_made_shorter_ends_at_its_new_moment(
+    app, conn, working, eventually, quick
+):
+    await conn.execute("select jobs_pause('default', clock_timestamp() + interval '1 hour')")
+    async with working():
+        await app.enqueue("t")
+        await conn.execute("select jobs_pause('default', clock_timestamp() + interval '0.5 s')")
+        await eventually(lambda: quick.began, seconds=3)
+
+
 async def test_the_jobs_of_a_paused_queue_wait_until_it_is_resumed(
     conn, app, quick, working, until_status
 ):

@@ -20,12 +20,14 @@ WORKER = {
     "jobs_start", "jobs_worker_start", "jobs_worker_stop", "_jobs_next_due", "_jobs_reconcile",
     "_jobs_recover_own", "_jobs_worker_beat", "_jobs_worker_help", "_jobs_worker_mode",
     "_jobs_worker_tick", "_jobs_worker_watch", "_jobs_end_attempts", "_jobs_claimed",
-    "jobs_schedules_fire", "_jobs_schedules_diff", "_jobs_worker_fire",
+    "jobs_schedules_fire", "_jobs_schedules_diff", "_jobs_worker_fire", "_jobs_retention_diff",
+    "_jobs_retention_enforce", "_jobs_limits_diff",
 }
 OBSERVER = {
     "jobs_counts", "_jobs_counts", "_jobs_rates", "_jobs_search",
     "jobs_cron_next", "jobs_doctor", "_jobs_doctor_leases", "_jobs_doctor_notify",
-    "_jobs_doctor_schedules", "_jobs_doctor_schema", "_jobs_doctor_vacuum", "_jobs_doctor_workers",
+    "_jobs_doctor_retention", "_jobs_doctor_schedules", "_jobs_doctor_schema",
+    "_jobs_doctor_vacuum", "_jobs_doctor_workers",
     "_jobs_ids_behind", "_jobs_objects_of_strangers", "_jobs_worker_modes",
     "jobs_schedule_preview",
 }
@@ -34,13 +36,14 @@ ADMIN = OBSERVER | {
     "jobs_retry",
     "jobs_retry_many", "jobs_schedule", "jobs_schedule_pause", "jobs_schedule_resume",
     "jobs_schedule_run", "jobs_schedules_fire", "jobs_unschedule", "_jobs_schedules_declare",
-    "_jobs_schedules_diff",
+    "_jobs_schedules_diff", "jobs_retain", "_jobs_retention_declare", "_jobs_retention_diff",
+    "_jobs_limits_declare", "_jobs_limits_diff", "_jobs_limits_undeclare",
 }
 EVERYBODY = {"_jobs_after", "jobs_channel", "jobs_version"}
 FUNCTIONS = {"producer": PRODUCER, "worker": WORKER, "observer": OBSERVER, "admin": ADMIN}
 VIEWS = {
-    "jobs_list", "jobs_queues", "jobs_schedule_list", "jobs_stats", "jobs_worker_ticks",
-    "jobs_workers",
+    "jobs_list", "jobs_queues", "jobs_retention", "jobs_schedule_list", "jobs_stats",
+    "jobs_worker_ticks", "jobs_workers",
 }
 RELATIONS = {
     "producer": set(), "worker": set(), "observer": VIEWS,
@@ -204,11 +207,17 @@ async def test_a_worker_does_all_of_its_work_without_reading_the_table(
         )
         await conn.execute("select from jobs_worker_stop('w')")
         await conn.execute("""select from jobs_schedules_fire(); select from _jobs_worker_fire();
-            select from _jobs_schedules_diff('app', '[]')""")
+            select from _jobs_schedules_diff('app', '[]');
+            select from _jobs_retention_enforce(); select from _jobs_retention_diff('app', '[]');
+            select from _jobs_limits_diff('app', '[]')""")
         for statement in ("select from jobs", "select from jobs_enqueue('a')",
                           "select from jobs_schedules",
                           "select from jobs_schedule('a', 't', '@daily')",
                           "select from _jobs_schedules_declare('app', '[]')",
+                          "select from jobs_retention", "select jobs_retain('failed', '1 day')",
+                          "select from _jobs_retention_declare('app', '[]')",
+                          "select from _jobs_limits_declare('app', '[]')",
+                          "select _jobs_limits_undeclare('q')",
                           "select from jobs_retry(1)", "select jobs_cleanup()",
                           "select _jobs_signal('default', now())",
                           "select _jobs_recover('{}')", "select from jobs_workers"):
@@ -300,6 +309,26 @@ async def test_an_observer_sees_schedules_but_not_their_payloads_and_errors(
                 await conn.execute(statement)
 
 
+async def test_an_observer_sees_how_long_jobs_stay_and_changes_nothing(
+    conn: Connection, make_role: MakeRole, acting_as: ActingAs
+) -> None:
+    await conn.execute(
+        """create function refuse() returns trigger language plpgsql as $$
+        begin raise 'the secret is %', old.payload; end $$;
+        create trigger refuse before delete on jobs for each row execute function refuse();
+        insert into jobs (job_type, status, finished_at) values ('t', 'failed', '2020-01-01');
+        select jobs_retain('failed', '1 day'); select from _jobs_retention_enforce()"""
+    )
+    async with acting_as(await make_role("observer")):
+        (rule,) = await conn.fetch("select * from jobs_retention")
+        assert rule["error"] == "job 1: SQLSTATE P0001"
+        assert "secret" not in str(await conn.fetch("select * from jobs_doctor()"))
+        for statement in ("select jobs_retain('failed', null)", "delete from jobs_retention",
+                          "select from _jobs_retention_enforce()"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await conn.execute(statement)
+
+
 async def test_an_admin_manages_but_does_not_write_by_hand(
     conn: Connection, make_role: MakeRole, acting_as: ActingAs
 ) -> None:
@@ -315,10 +344,16 @@ async def test_an_admin_manages_but_does_not_write_by_hand(
             select from _jobs_schedules_diff('app', '[]');
             select from _jobs_schedules_declare('app', '[{"name": "b", "job_type": "t",
                 "every": "1 h"}]');
-            select from jobs_unschedule('a')"""
+            select from jobs_unschedule('a'); select jobs_retain('failed', '1 day');
+            select from _jobs_retention_diff('app', '[]');
+            select from _jobs_retention_declare('app', '[{"name": "completed",
+                "status": "completed", "keep_for": "7 d"}]');
+            select from _jobs_limits_diff('app', '[]'); select _jobs_limits_undeclare('q');
+            select from _jobs_limits_declare('app', '[{"name": "q", "max_running": 5}]')"""
         )
         for statement in ("delete from jobs", "select from jobs_claim('w')",
-                          "delete from jobs_schedules"):
+                          "delete from jobs_schedules", "delete from jobs_retention",
+                          "select from _jobs_retention_enforce()"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await conn.execute(statement)
 

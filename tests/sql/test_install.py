@@ -166,6 +166,7 @@ def test_psql_15_can_run_install_sql(empty_dsn: str) -> None:
         ("create table jobs_workers (id int)", "table public.jobs_workers"),
         ("create table jobs_stats (id int)", "table public.jobs_stats"),
         ("create table jobs_schedules (id int)", "table public.jobs_schedules"),
+        ("create table jobs_retention (id int)", "table public.jobs_retention"),
         (
             "create table mine (at int); create index ix_jobs_schedules_due on mine (at)",
             "index public.ix_jobs_schedules_due",

@@ -95,6 +95,35 @@ async def test_a_paused_queue_with_due_jobs_is_named_and_its_oldest_job_is_not(
     assert (await ask("oldest due job"))[0] == "ok"
 
 
+async def test_the_end_and_the_reason_of_a_pause_are_told(conn: Connection, ask: Ask) -> None:
+    await conn.execute(
+        """select from jobs_pause('q', '2100-01-01 00:00:00+00', 'the mail server moves');
+        select from jobs_enqueue('a', queue => 'q')"""
+    )
+    assert (await ask("paused queues"))[:2] == (
+        "warn", "q (1 due, until 2100-01-01 00:00:00+00: the mail server moves)"
+    )
+    await conn.execute("update jobs_queues set paused_until = clock_timestamp()")
+    assert (await ask("paused queues"))[:2] == ("ok", "none with due jobs")
+
+
+async def test_a_pause_of_over_an_hour_without_an_end_is_named(conn: Connection, ask: Ask) -> None:
+    await conn.execute("select from jobs_pause('q', reason => 'a move')")
+    assert (await ask("long pauses"))[0] == "ok"
+    await conn.execute(
+        "update jobs_queues set paused_at = clock_timestamp() - interval '61 minutes'"
+    )
+    verdict, detail, advice = await ask("long pauses")
+    assert (verdict, detail) == ("warn", "q (for 01:01:00, a move)")
+    assert "pgjobs pause QUEUE --for 8h" in advice
+    await conn.execute("select from jobs_pause('q', clock_timestamp() + interval '8 hours')")
+    assert (await ask("long pauses"))[0] == "ok"
+    await conn.execute("select from jobs_pause('q')")
+    assert (await ask("long pauses"))[0] == "warn"
+    await conn.execute("select from jobs_resume('q')")
+    assert (await ask("long pauses"))[0] == "ok"
+
+
 async def test_without_workers_due_jobs_are_bad(
     conn: Connection, ask: Ask, other: Connection
 ) -> None:

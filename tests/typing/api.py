@@ -15,7 +15,18 @@ from pydantic import BaseModel, PositiveInt
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 import pgjobs
-from pgjobs import App, Backoff, Job, JobService, JobStatus, JobType, Lifespan, RunningJob, Task
+from pgjobs import (
+    App,
+    Backoff,
+    Job,
+    JobService,
+    JobStatus,
+    JobType,
+    Lifespan,
+    Rate,
+    RunningJob,
+    Task,
+)
 from pgjobs.testing import make_job
 
 
@@ -68,6 +79,12 @@ async def ingest(job: Job[Ingest]) -> Ingested:
     assert_type(job.reference_id, int | None)
     assert_type(job.id, int)
     return Ingested(1)
+
+
+app.retain("completed", timedelta(days=7))
+app.retain(JobStatus.FAILED, timedelta(days=90), job_type=JobType.CLEANUP)
+app.limit("mail", max_running=5, max_running_per_group=1, rate=Rate(100, per=timedelta(minutes=1)))
+app.limit("api", group_rate=Rate(1, timedelta(seconds=1)), in_order=True)
 
 
 @app.schedule("0 3 * * *", timezone="Europe/Berlin", payload={"path": "a"}, missed="all")
@@ -152,6 +169,10 @@ async def refused(job: Job[Ingest]) -> None:
     app.schedule(5)  # type: ignore[arg-type]  # pyright: ignore
     app.schedule("@daily", missed="some")  # type: ignore[arg-type]  # pyright: ignore
     app.schedule("@daily")(refused)  # type: ignore[type-var]  # pyright: ignore
+    app.retain("pending", timedelta(1))  # type: ignore[arg-type]  # pyright: ignore
+    app.retain("failed", 7)  # type: ignore[arg-type]  # pyright: ignore
+    app.limit("mail", rate=5)  # type: ignore[arg-type]  # pyright: ignore
+    app.limit("mail", 5)  # type: ignore[call-arg]  # pyright: ignore
     typed.state.question  # type: ignore[attr-defined]  # pyright: ignore  # noqa: B018
     App(lifespan=5)  # type: ignore[call-overload]  # pyright: ignore
     await ingest.enqueue({"path": "a"})  # type: ignore[arg-type]  # pyright: ignore

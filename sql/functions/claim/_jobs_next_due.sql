@@ -28,26 +28,30 @@ declare
     v_level int;
     v_floor timestamptz;
     v_before timestamptz := before;
-    v_gate text;
+    v_is_limited boolean;
     v_floors jsonb;
     v_opens_at timestamptz;
+    v_has_room_at timestamptz;
     v_queue_due timestamptz;
     v_due timestamptz;
 begin
     foreach v_queue in array array(select distinct unnest(queues)) loop
-        v_gate := (select case when q.paused_at is not null then 'paused'
-                               when q.has_groups or q.max_running is not null
-                                   or q.rate_count is not null then 'limited' end
-                   from jobs_queues q where q.queue = v_queue);
-        continue when v_gate = 'paused';
+        select case when q.paused_at is not null
+                        and (q.paused_until is null or q.paused_until > clock_timestamp())
+                    then coalesce(q.paused_until, 'infinity') end,
+            q.has_groups or q.max_running is not null or q.rate_count is not null
+        into v_opens_at, v_is_limited
+        from jobs_queues q where q.queue = v_queue;
+        continue when v_opens_at >= v_before;
         v_floors := floors;
         v_queue_due := null;
-        if v_gate = 'limited' then
+        if v_is_limited then
             -- Infinity where the queue is full: the end of one of its jobs wakes the workers. Null
             -- without a limit. Floors may be too high where a look passed over due jobs.
-            v_opens_at := _jobs_queue_opens_at(v_queue);
-            continue when v_opens_at >= v_before;
-            v_floors := case when v_opens_at is null then floors end;
+            v_has_room_at := _jobs_queue_opens_at(v_queue);
+            continue when v_has_room_at >= v_before;
+            v_floors := case when v_has_room_at is null then floors end;
+            v_opens_at := greatest(v_opens_at, v_has_room_at);
             v_queue_due := _jobs_next_turn(v_queue, v_wanted_types);
         end if;
         v_level := 10;

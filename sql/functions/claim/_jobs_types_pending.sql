@@ -1,5 +1,6 @@
 -- For a claim of many queues, whatever their types: one list for all queues costs less than a list
--- for each. Like _jobs_types_present it goes from type to type by one index probe each.
+-- for each. Like _jobs_types_present it goes from type to type by index probes: one for the next
+-- type, and one for its first pending job.
 create or replace function _jobs_types_pending() returns text[]
 language sql stable
 set search_path from current
@@ -9,24 +10,27 @@ set enable_sort = off
 set enable_incremental_sort = off
 set jit = off
 as $$
-with recursive pending(job_type) as (
-    (
-        select j.job_type from jobs j
-        where j.status = 'pending'
-        order by j.status, j.job_type
-        limit 1
-    )
+with recursive present(job_type) as (
+    (select j.job_type from jobs j order by j.job_type, j.status limit 1)
     union all
     select n.job_type
-    from pending p
+    from present p
     cross join lateral (
         select j.job_type from jobs j
-        where j.status = 'pending' and j.job_type > p.job_type
-        order by j.status, j.job_type
+        where j.job_type > p.job_type
+        order by j.job_type, j.status
         limit 1
     ) n
 )
-select coalesce(array_agg(p.job_type), '{}') from pending p
+select coalesce(array_agg(p.job_type), '{}')
+from present p
+cross join lateral (
+    select j.job_type, j.status from jobs j
+    where (j.job_type, j.status) >= (p.job_type, 'pending')
+    order by j.job_type, j.status
+    limit 1
+) n
+where n.job_type = p.job_type and n.status = 'pending'
 $$;
 
 comment on function _jobs_types_pending is

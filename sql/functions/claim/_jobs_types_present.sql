@@ -1,6 +1,5 @@
 -- Goes from type to type by one index probe each, instead of reading all rows. The order has to be
--- that of ix_jobs_claim: ix_jobs_status_type has the types in order too, but the types of all
--- queues.
+-- that of ix_jobs_claim: ix_jobs_job_type has the types in order too, but the types of all queues.
 create or replace function _jobs_types_present(
     queue text,
     priority int,

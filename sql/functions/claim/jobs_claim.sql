@@ -78,7 +78,9 @@ begin
     foreach v_queue in array coalesce(queues, '{default}') loop
         exit when v_left = 0;
         continue when v_queue = any (v_visited);
-        select (select case when q.paused_at is not null then 'paused'
+        select (select case when q.paused_at is not null
+                                and (q.paused_until is null or q.paused_until > v_now)
+                                then 'paused'
                             when q.has_groups or q.max_running is not null
                                 or q.rate_count is not null then 'limited' end
                 from jobs_queues q where q.queue = v_queue),

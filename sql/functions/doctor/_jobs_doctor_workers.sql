@@ -17,7 +17,8 @@ with registered as (
     -- where jobs_counts does not tell the queues apart: a worker may serve them.
     select c.queue, c.job_type, c.jobs, c.capped, c.oldest_due as age,
         c.jobs || case when c.capped then '+' else '' end as count,
-        q.paused_at is not null as paused,
+        q.paused_at is not null and coalesce(q.paused_until > clock_timestamp(), true) as paused,
+        concat_ws(': ', 'until ' || date_trunc('second', q.paused_until), q.pause_reason) as pause,
         c.queue is null or exists (
             select from registered r
             where r.connected and c.queue = any (r.queues)
@@ -33,10 +34,17 @@ with registered as (
 ), paused as (
     select string_agg(p.detail, ', ' order by p.queue) as detail
     from (
-        select d.queue, format('%s (%s%s due)', d.queue, sum(d.jobs),
-                               case when bool_or(d.capped) then '+' else '' end) as detail
-        from due d where d.paused group by d.queue
+        select d.queue, format('%s (%s%s due%s)', d.queue, sum(d.jobs),
+                               case when bool_or(d.capped) then '+' else '' end,
+                               ', ' || nullif(d.pause, '')) as detail
+        from due d where d.paused group by d.queue, d.pause
     ) p
+), long as (
+    select string_agg(format('%s (for %s%s)', q.queue,
+                             date_trunc('second', clock_timestamp() - q.paused_at),
+                             ', ' || q.pause_reason), ', ' order by q.queue) as detail
+    from jobs_queues q
+    where q.paused_until is null and q.paused_at < clock_timestamp() - interval '1 hour'
 ), unserved as (
     select d.queue, d.job_type, d.count, (
         select string_agg(e.queue, ', ' order by e.queue)
@@ -79,6 +87,12 @@ select 'paused queues',
     coalesce(p.detail, 'none with due jobs'),
     'pgjobs resume QUEUE, or select * from jobs_resume(queue)'
 from paused p
+union all
+select 'long pauses',
+    case when l.detail is not null then 'warn' else 'ok' end,
+    coalesce(l.detail, 'none of over an hour without an end'),
+    'if it was forgotten: pgjobs resume QUEUE; if not, say when it ends: pgjobs pause QUEUE --for 8h'
+from long l
 union all
 select 'workers',
     case when c.connected + c.others > 0 then 'ok' when c.needed then 'bad' else 'warn' end,

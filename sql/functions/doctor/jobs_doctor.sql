@@ -13,6 +13,8 @@ from (
     union all
     select c.* from _jobs_doctor_schedules() c
     union all
+    select r.* from _jobs_doctor_retention() r
+    union all
     select v.* from _jobs_doctor_vacuum() v
     union all
     select n.* from _jobs_doctor_notify() n

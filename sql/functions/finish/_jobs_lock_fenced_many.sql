@@ -27,13 +27,15 @@ begin
         return array(
             select j.id from jobs j
             where j.id = any (v_ids) and j.worker = _jobs_lock_fenced_many.worker
-                and j.attempt = v_attempts[width_bucket(j.id, v_ids)] and j.finished_at is null
+                and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
+                and (j.finished_at is not null) is false
             for no key update);
     end if;
     return array(
         select j.id from jobs j
         where j.id = any (v_ids) and j.worker = _jobs_lock_fenced_many.worker
-            and j.attempt = v_attempts[width_bucket(j.id, v_ids)] and j.finished_at is null
+            and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
+            and (j.finished_at is not null) is false
         for no key update skip locked);
 end
 $$;

@@ -42,7 +42,7 @@ begin
         where m.id = u.job_id
             and m.worker = jobs_heartbeat.worker
             and m.attempt = u.attempt
-            and m.finished_at is null
+            and (m.finished_at is not null) is false
         limit 1
     ) j on true
     order by u.place;

@@ -12,25 +12,27 @@ as $$
 declare
     v_now constant timestamptz := clock_timestamp();
     v_snapshot pg_snapshot;
+    v_next_xid bigint;
     v_row jobs_turns_from;
 begin
     v_snapshot := pg_current_snapshot();
+    v_next_xid := pg_snapshot_xmax(v_snapshot)::text::bigint;
     select f.* into v_row from jobs_turns_from f
     where f.queue = _jobs_raise_turns_from.queue
     for no key update skip locked;
     if not found then
         insert into jobs_turns_from (queue, turns_from, marked_at, marked_xid)
         values (_jobs_raise_turns_from.queue, '0001-01-02 00:00:00+00', v_now,
-                pg_snapshot_xmax(v_snapshot))
+                v_next_xid)
         on conflict (queue) do nothing;
     elsif v_row.marked_at > v_now then
         -- The clock was put back.
         update jobs_turns_from f
         set turns_from = '0001-01-02 00:00:00+00',
             marked_at = v_now,
-            marked_xid = pg_snapshot_xmax(v_snapshot)
+            marked_xid = v_next_xid
         where f.queue = _jobs_raise_turns_from.queue;
-    elsif pg_snapshot_xmin(v_snapshot) >= v_row.marked_xid then
+    elsif pg_snapshot_xmin(v_snapshot)::text::bigint >= v_row.marked_xid then
         update jobs_turns_from f
         set turns_from = least(v_row.marked_at, (
                 select min(n.turn_at)
@@ -43,7 +45,7 @@ begin
                     limit 1
                 ) n)),
             marked_at = v_now,
-            marked_xid = pg_snapshot_xmax(v_snapshot)
+            marked_xid = v_next_xid
         where f.queue = _jobs_raise_turns_from.queue;
     end if;
 end

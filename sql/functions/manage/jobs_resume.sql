@@ -8,7 +8,8 @@ begin
     return query
     insert into jobs_queues as q (queue, paused_at)
     values (jobs_resume.queue, null)
-    on conflict (queue) do update set paused_at = null
+    on conflict (queue) do update
+    set paused_at = null, paused_until = null, pause_reason = null
     returning q.*;
     perform _jobs_signal(jobs_resume.queue, '-infinity', jobs => 16);
 end

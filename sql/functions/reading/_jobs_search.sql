@@ -101,12 +101,11 @@ begin
             when reference_type is not null then 'from jobs j where j.reference_type = $4' end,
         case when statuses <@ '{processing,blocked}'
             then 'from jobs j where j.status = any ($1) and j.status <> ''pending''' end,
-        case when job_types is not null and statuses <@ '{pending,blocked,failed,cancelled}'
+        case when job_types is not null and statuses is not null
                 then 'from (select distinct unnest($1) as status) s'
                     ' cross join (select distinct unnest($2) as job_type) t'
                     ' cross join lateral (select * from jobs j where j.status = s.status'
-                    ' and j.status in (''pending'', ''blocked'', ''failed'', ''cancelled'')'
-                    ' and j.job_type between t.job_type and t.job_type order by j.job_type) j'
+                    ' and j.job_type = t.job_type offset 0) j'
             when job_types is not null then 'from jobs j where j.job_type = any ($2)' end
     ], null) loop
         v_set := format('select %s %s limit $10', c_columns, v_set);

@@ -11,10 +11,10 @@ language plpgsql volatile security definer
 set search_path from current
 as $$
 declare
-    c_former_kept constant text := '$[last - 99 to last]';
     v_item jsonb;
     v_name text;
     v_definition jsonb;
+    v_verdict text;
     v_declared jsonb;
 begin
     for v_item in
@@ -24,8 +24,8 @@ begin
         v_definition := v_item - 'name';
         v_declared := null;
         select s.declared into v_declared from jobs_schedules s where s.name = v_name for update;
-        continue when v_declared -> 'definition' = v_definition
-            or (v_declared -> 'former' ? md5(v_definition::text) and not is_newest);
+        v_verdict := _jobs_verdict(found, v_declared, v_definition);
+        continue when v_verdict = 'same' or v_verdict = 'older' and not is_newest;
         begin
             perform s.name
             from jsonb_to_record(v_item) d(
@@ -41,12 +41,7 @@ begin
                 message = format('schedule %s: %s', left(v_name, 100), sqlerrm);
         end;
         update jobs_schedules s
-        set declared = jsonb_build_object(
-            'app', app, 'at', s.updated_at, 'definition', v_definition,
-            'former', jsonb_path_query_array(
-                coalesce(v_declared -> 'former', '[]') - md5(v_definition::text)
-                    || coalesce(to_jsonb(md5((v_declared -> 'definition')::text)), '[]'),
-                c_former_kept::jsonpath))
+        set declared = _jobs_declared(app, v_definition, s.updated_at, v_declared)
         where s.name = v_name;
         return next v_name;
     end loop;

@@ -7,6 +7,12 @@
 --
 -- fires_at: when the next schedule is due; the caller fires it at that moment.
 --
+-- deletes: whether a rule of retention is due, so that the caller enforces it; null: there is no rule,
+-- or the tick is not full.
+--
+-- opens_at: when a paused queue of the worker opens by itself. The caller ticks fully at that moment,
+-- because looks have gone past the jobs of the queue.
+--
 -- A suspect that waits for a worker without one is reported as due, because no signal is sent when
 -- a worker may take its next suspect.
 create or replace function _jobs_worker_tick(
@@ -20,10 +26,13 @@ create or replace function _jobs_worker_tick(
     more boolean,
     recovered jsonb,
     fires_at timestamptz,
+    deletes boolean,
+    opens_at timestamptz,
     ticked_at timestamptz
 )
 language plpgsql volatile security definer
 set search_path from current
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_sort = off
@@ -83,6 +92,13 @@ begin
                order by j.queue, j.priority, j.run_at, j.id) c));
     due := case when due <= clock_timestamp() then due end;
     fires_at := _jobs_schedule_due();
+    if is_full then
+        select (select bool_or(r.next_at <= clock_timestamp()) from jobs_retention r),
+            (select min(q.paused_until) from jobs_queues q
+             where q.queue = any (v_me.queues) and q.paused_at is not null
+                 and q.paused_until > clock_timestamp())
+        into deletes, opens_at;
+    end if;
     ticked_at := clock_timestamp();
     return next;
 end
