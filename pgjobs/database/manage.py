@@ -66,25 +66,6 @@ class Manage(Statements):
         """Opens a queue and signals its workers."""
         await self._rows("select paused_at from {schema}.jobs_resume($1::text)", queue)
 
-    async def limit(
-        self,
-        queue: str,
-        max_running: int | None = None,
-        max_running_per_group: int | None = None,
-        rate_count: int | None = None,
-        rate_period: timedelta | None = None,
-        group_rate_count: int | None = None,
-        group_rate_period: timedelta | None = None,
-        in_order: bool = False,
-    ) -> None:
-        """Sets all limits of a queue and of its groups; None: no limit."""
-        await self._rows(
-            """select queue from {schema}.jobs_limit(
-            $1::text, $2, $3, $4, $5, $6, $7, $8)""",
-            queue, max_running, max_running_per_group, rate_count, rate_period,
-            group_rate_count, group_rate_period, in_order,
-        )
-
     async def cleanup(
         self,
         older_than: timedelta | None = None,

@@ -24,8 +24,7 @@ class Retention(Statements):
     async def retention(self) -> Sequence[Row]:
         """Returns the rules, by status and type; ``deleted_to``: what ended before it is gone."""
         return await self._rows(
-            """select status, job_type, keep_for, next_at,
-                nullif(deleted_to, '-infinity') as deleted_to, error,
+            """select status, job_type, keep_for, next_at, deleted_to, error,
                 declared is not null as is_declared, created_at, updated_at
             from {schema}.jobs_retention order by status, job_type nulls first"""
         )

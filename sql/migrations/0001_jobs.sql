@@ -322,12 +322,12 @@ create table if not exists jobs_retention (
     job_type text collate "C",
     keep_for interval not null,
     next_at jobs_moment not null default clock_timestamp(),
-    healed_at timestamptz not null default '-infinity',
+    healed_at jobs_moment,
     types text[],
-    deleted_to timestamptz not null default '-infinity',
-    round_to timestamptz,
+    deleted_to jobs_moment,
+    round_to jobs_moment,
     round_place int not null default 1,
-    round_from timestamptz,
+    round_from jobs_moment,
     error text,
     declared jsonb,
     created_at jobs_moment not null default clock_timestamp(),
@@ -472,14 +472,16 @@ comment on table jobs_retention is
 comment on column jobs_retention.job_type is 'null: all types that have no rule of their own';
 comment on column jobs_retention.keep_for is 'how long after its end a job is deleted';
 comment on column jobs_retention.next_at is 'when workers look next for jobs to delete';
-comment on column jobs_retention.healed_at is 'when a round last began with the oldest job';
+comment on column jobs_retention.healed_at is
+    'when a round last began with the oldest job; null: the next one does';
 comment on column jobs_retention.types is
     'the types of a round, each a range of an index; null: one range for all types';
-comment on column jobs_retention.deleted_to is 'what ended before this is deleted';
+comment on column jobs_retention.deleted_to is 'what ended before this is deleted; null: nothing';
 comment on column jobs_retention.round_to is
     'the round that is under way deletes what ended before this; null: none is under way';
 comment on column jobs_retention.round_place is 'the type that the round has come to';
-comment on column jobs_retention.round_from is 'of that type, what ended before this is deleted';
+comment on column jobs_retention.round_from is
+    'of that type, what ended before this is deleted; null: nothing';
 comment on column jobs_retention.error is 'why a job could not be deleted';
 comment on column jobs_retention.declared is
     'what code declared last, with its app and the hashes of what code declared before';

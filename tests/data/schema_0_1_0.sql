@@ -1099,12 +1099,12 @@ create table if not exists jobs_retention (
     job_type text collate "C",
     keep_for interval not null,
     next_at jobs_moment not null default clock_timestamp(),
-    healed_at timestamptz not null default '-infinity',
+    healed_at jobs_moment,
     types text[],
-    deleted_to timestamptz not null default '-infinity',
-    round_to timestamptz,
+    deleted_to jobs_moment,
+    round_to jobs_moment,
     round_place int not null default 1,
-    round_from timestamptz,
+    round_from jobs_moment,
     error text,
     declared jsonb,
     created_at jobs_moment not null default clock_timestamp(),
@@ -1249,14 +1249,16 @@ comment on table jobs_retention is
 comment on column jobs_retention.job_type is 'null: all types that have no rule of their own';
 comment on column jobs_retention.keep_for is 'how long after its end a job is deleted';
 comment on column jobs_retention.next_at is 'when workers look next for jobs to delete';
-comment on column jobs_retention.healed_at is 'when a round last began with the oldest job';
+comment on column jobs_retention.healed_at is
+    'when a round last began with the oldest job; null: the next one does';
 comment on column jobs_retention.types is
     'the types of a round, each a range of an index; null: one range for all types';
-comment on column jobs_retention.deleted_to is 'what ended before this is deleted';
+comment on column jobs_retention.deleted_to is 'what ended before this is deleted; null: nothing';
 comment on column jobs_retention.round_to is
     'the round that is under way deletes what ended before this; null: none is under way';
 comment on column jobs_retention.round_place is 'the type that the round has come to';
-comment on column jobs_retention.round_from is 'of that type, what ended before this is deleted';
+comment on column jobs_retention.round_from is
+    'of that type, what ended before this is deleted; null: nothing';
 comment on column jobs_retention.error is 'why a job could not be deleted';
 comment on column jobs_retention.declared is
     'what code declared last, with its app and the hashes of what code declared before';
@@ -6064,7 +6066,7 @@ begin
         set keep_for = excluded.keep_for, updated_at = excluded.updated_at;
     end if;
     update jobs_retention r
-    set next_at = clock_timestamp(), healed_at = '-infinity', round_to = null, error = null
+    set next_at = clock_timestamp(), healed_at = null, round_to = null, error = null
     where r.status = jobs_retain.status;
 end
 $$;
@@ -6090,15 +6092,14 @@ as $$
 declare
     c_least_keep_for constant interval := '10 seconds';
     c_heal_every constant interval := '1 hour';
-    c_never constant timestamptz := '-infinity';
     v_now timestamptz := clock_timestamp();
 begin
-    if rule.healed_at = c_never or rule.healed_at < v_now - c_heal_every
+    if rule.healed_at is null or rule.healed_at < v_now - c_heal_every
         and pg_stat_get_dead_tuples('jobs'::regclass)
             < 100000 + pg_stat_get_live_tuples('jobs'::regclass) / 5
     then
         rule.healed_at := v_now;
-        rule.deleted_to := c_never;
+        rule.deleted_to := null;
         rule.error := null;
         rule.types := case
             when rule.job_type is not null then array[rule.job_type]
@@ -6303,6 +6304,7 @@ declare
     c_chunk constant int := 100;
     c_between_rounds constant interval := '5 seconds';
     v_type text;
+    v_from timestamptz;
     v_wanted bigint;
     v_ids bigint[];
     v_last timestamptz;
@@ -6316,13 +6318,14 @@ begin
         and clock_timestamp() < give_up_at
     loop
         v_type := rule.types[rule.round_place];
+        v_from := coalesce(rule.round_from, '-infinity');
         v_wanted := least(c_chunk, max_jobs - v_deleted);
         if rule.types is null then
             select array_agg(e.id), max(e.finished_at) into v_ids, v_last
             from (
                 select j.id, j.finished_at from jobs j
                 where j.status = rule.status and j.status <> 'pending'
-                    and j.finished_at >= rule.round_from and j.finished_at < rule.round_to
+                    and j.finished_at >= v_from and j.finished_at < rule.round_to
                 order by j.finished_at
                 limit v_wanted
                 for update skip locked
@@ -6332,7 +6335,7 @@ begin
             from (
                 select j.id, j.finished_at from jobs j
                 where j.job_type = v_type and j.status = rule.status
-                    and j.finished_at >= rule.round_from and j.finished_at < rule.round_to
+                    and j.finished_at >= v_from and j.finished_at < rule.round_to
                 order by j.finished_at
                 limit v_wanted
                 for update skip locked

@@ -69,7 +69,8 @@ def test_a_ledger_that_was_restored_twice_is_read_as_one(empty_dsn: str, query: 
 def test_a_ledger_whose_tables_are_gone_is_begun_again(empty_dsn: str, query: Query) -> None:
     migrate(empty_dsn)
     query("drop table jobs, jobs_queues, jobs_schedules, jobs_retention cascade")
-    query("drop table jobs_workers, jobs_worker_ticks, jobs_turns, jobs_turns_from, jobs_starts cascade")
+    query("drop table jobs_workers, jobs_worker_ticks, jobs_turns, jobs_turns_from cascade")
+    query("drop table jobs_starts cascade")
     for (domain,) in query(
         "select typname from pg_type where typtype = 'd' and typname ~ '^jobs_'"
     ):

@@ -15,15 +15,14 @@ as $$
 declare
     c_least_keep_for constant interval := '10 seconds';
     c_heal_every constant interval := '1 hour';
-    c_never constant timestamptz := '-infinity';
     v_now timestamptz := clock_timestamp();
 begin
-    if rule.healed_at = c_never or rule.healed_at < v_now - c_heal_every
+    if rule.healed_at is null or rule.healed_at < v_now - c_heal_every
         and pg_stat_get_dead_tuples('jobs'::regclass)
             < 100000 + pg_stat_get_live_tuples('jobs'::regclass) / 5
     then
         rule.healed_at := v_now;
-        rule.deleted_to := c_never;
+        rule.deleted_to := null;
         rule.error := null;
         rule.types := case
             when rule.job_type is not null then array[rule.job_type]

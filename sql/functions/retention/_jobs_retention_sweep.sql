@@ -22,6 +22,7 @@ declare
     c_chunk constant int := 100;
     c_between_rounds constant interval := '5 seconds';
     v_type text;
+    v_from timestamptz;
     v_wanted bigint;
     v_ids bigint[];
     v_last timestamptz;
@@ -35,13 +36,14 @@ begin
         and clock_timestamp() < give_up_at
     loop
         v_type := rule.types[rule.round_place];
+        v_from := coalesce(rule.round_from, '-infinity');
         v_wanted := least(c_chunk, max_jobs - v_deleted);
         if rule.types is null then
             select array_agg(e.id), max(e.finished_at) into v_ids, v_last
             from (
                 select j.id, j.finished_at from jobs j
                 where j.status = rule.status and j.status <> 'pending'
-                    and j.finished_at >= rule.round_from and j.finished_at < rule.round_to
+                    and j.finished_at >= v_from and j.finished_at < rule.round_to
                 order by j.finished_at
                 limit v_wanted
                 for update skip locked
@@ -51,7 +53,7 @@ begin
             from (
                 select j.id, j.finished_at from jobs j
                 where j.job_type = v_type and j.status = rule.status
-                    and j.finished_at >= rule.round_from and j.finished_at < rule.round_to
+                    and j.finished_at >= v_from and j.finished_at < rule.round_to
                 order by j.finished_at
                 limit v_wanted
                 for update skip locked

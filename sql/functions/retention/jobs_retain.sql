@@ -40,7 +40,7 @@ begin
         set keep_for = excluded.keep_for, updated_at = excluded.updated_at;
     end if;
     update jobs_retention r
-    set next_at = clock_timestamp(), healed_at = '-infinity', round_to = null, error = null
+    set next_at = clock_timestamp(), healed_at = null, round_to = null, error = null
     where r.status = jobs_retain.status;
 end
 $$;
