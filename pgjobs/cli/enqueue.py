@@ -69,6 +69,10 @@ def enqueue(
             help="Hold the key until the job ends, or until it is deleted."
         ),
     ] = None,
+    group_key: Annotated[
+        str | None,
+        typer.Option("--group", metavar="GROUP", help="The group of the job within its queue."),
+    ] = None,
     dsn: Dsn = None,
     schema: Schema = "public",
     as_json: AsJson = False,
@@ -89,7 +93,8 @@ def enqueue(
     async def add(database: Database) -> tuple[Job[Any], str | None]:
         job = await database.enqueue(
             job_type, text, queue, priority, run_at if delay is None else delay,
-            max_retries=max_retries, unique_key=unique_key, unique_scope=unique_scope, **columns)
+            max_retries=max_retries, unique_key=unique_key, unique_scope=unique_scope,
+            group_key=group_key, **columns)
         return job, await _why_it_waits(database, job)
 
     job, why = ask(dsn, schema, add)

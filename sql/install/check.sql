@@ -76,7 +76,8 @@ begin
         where t.typnamespace = quote_ident(v_schema)::regnamespace
             and t.typname in ('jobs_reference_type', 'jobs_reference_key',
                 'jobs_unique_key', 'jobs_unique_scope', 'jobs_priority', 'jobs_count',
-                'jobs_crash_count', 'jobs_moment', 'jobs_backoff')
+                'jobs_crash_count', 'jobs_moment', 'jobs_backoff', 'jobs_group_key',
+                'jobs_headers')
         limit 1;
     end if;
 

@@ -18,6 +18,12 @@ begin
     create domain jobs_reference_key as text collate "C"
         constraint jobs_reference_key_has_at_most_512_bytes
             check (octet_length(value) between 1 and 512);
+    create domain jobs_group_key as text collate "C"
+        constraint jobs_group_key_has_at_most_512_bytes
+            check (octet_length(value) between 1 and 512);
+    create domain jobs_headers as jsonb
+        constraint jobs_headers_are_an_object
+            check (jsonb_typeof(value) = 'object');
     create domain jobs_unique_key as text collate "C"
         constraint jobs_unique_key_has_at_most_512_bytes
             check (octet_length(value) between 1 and 512);
@@ -79,8 +85,8 @@ create table if not exists jobs (
     unique_scope jobs_unique_scope not null default 'live',
     payload jsonb not null default '{}',
     backoff jobs_backoff,
-    headers jsonb,
-    group_key text collate "C",
+    headers jobs_headers,
+    group_key jobs_group_key,
     batch_id bigint,
     depends_on_left int,
     expires_at jobs_moment,
@@ -294,7 +300,7 @@ create table if not exists jobs_schedules (
     priority jobs_priority not null default 0,
     max_retries jobs_count not null default 3,
     backoff jobs_backoff,
-    group_key text collate "C",
+    group_key jobs_group_key,
     missed text not null default 'latest',
     missed_within interval,
     overlap text not null default 'skip',
@@ -370,7 +376,7 @@ comment on column jobs.reference_id is 'id of the entity, if a number';
 comment on column jobs.reference_key is 'id of the entity, if not a number';
 comment on column jobs.group_key is 'group that shares the limits of a queue, and takes turns';
 comment on column jobs.priority is 'higher first, from -9 to 9';
-comment on column jobs.headers is 'reserved: metadata beside the payload';
+comment on column jobs.headers is 'metadata beside the payload: a JSON object';
 comment on column jobs.payload is 'what the handler is given';
 comment on column jobs.progress is 'reserved: the handler''s last report';
 comment on column jobs.result is 'what the handler returned';
@@ -384,7 +390,7 @@ comment on column jobs.backoff is
     'delay before each retry, the last repeats; null: 5 s, 30 s, 3 min, 18 min, then 1 h';
 comment on column jobs.attempt is 'times claimed; attempt and worker are the fence';
 comment on column jobs.run_at is 'earliest start';
-comment on column jobs.expires_at is 'reserved: latest start';
+comment on column jobs.expires_at is 'latest start';
 comment on column jobs.started_at is 'when the last attempt was claimed';
 comment on column jobs.batch_id is 'reserved: job that runs when the batch has ended';
 comment on column jobs.depends_on_left is 'reserved: jobs to wait for';

@@ -79,7 +79,8 @@ begin
         ('_jobs_check_job', $$void$$, $$
             job_type text, queue text, priority integer, run_at timestamp with time zone,
             reference_type text, max_retries integer, unique_key text, unique_scope text,
-            backoff interval[], reference_key text
+            backoff interval[], reference_key text, group_key text, headers jsonb,
+            expires_at timestamp with time zone
         $$),
         ('_jobs_check_limits', $$void$$, $$
             max_running integer, max_running_per_group integer, rate_count integer,
@@ -88,7 +89,7 @@ begin
         ('_jobs_check_max_jobs', $$void$$, $$max_jobs integer$$),
         ('_jobs_check_queue', $$void$$, $$queue text$$),
         ('_jobs_check_schedule', $$void$$, $$
-            name text, cron text, every interval, timezone text, group_key text, missed text,
+            name text, cron text, every interval, timezone text, missed text,
             missed_within interval, overlap text, starts_at timestamp with time zone,
             ends_at timestamp with time zone
         $$),
@@ -171,7 +172,9 @@ begin
             worker text, job_ids bigint[], attempts integer[], errors text[], retries boolean[],
             retry_ins interval[], crashed boolean DEFAULT false
         $$),
-        ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
+        ('_jobs_enqueue_together', $$SETOF jobs$$, $$
+            jobs jsonb, is_plain boolean DEFAULT false
+        $$),
         ('_jobs_flag_groups', $$void$$, $$queues text[]$$),
         ('_jobs_free_places', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_gap_end', $$timestamp with time zone$$, $$
@@ -343,8 +346,9 @@ begin
             TABLE(job_type text, payload jsonb, queue text, priority integer,
             run_at timestamp with time zone, reference_type text, reference_id bigint,
             max_retries integer, unique_key text, unique_scope text, backoff interval[],
-            reference_key text, place bigint)
-        $$, $$jobs jsonb$$),
+            reference_key text, group_key text, headers jsonb,
+            expires_at timestamp with time zone, place bigint)
+        $$, $$jobs jsonb, is_plain boolean$$),
         ('_jobs_utc_offset', $$interval$$, $$
             moment timestamp with time zone, timezone text
         $$),
@@ -418,7 +422,9 @@ begin
             reference_type text DEFAULT NULL::text, reference_id bigint DEFAULT NULL::bigint,
             max_retries integer DEFAULT 3, unique_key text DEFAULT NULL::text,
             unique_scope text DEFAULT 'live'::text, backoff interval[] DEFAULT NULL::interval[],
-            reference_key text DEFAULT NULL::text
+            reference_key text DEFAULT NULL::text, group_key text DEFAULT NULL::text,
+            headers jsonb DEFAULT NULL::jsonb,
+            expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('jobs_enqueue_many', $$SETOF bigint$$, $$jobs jsonb$$),
         ('jobs_fail', $$SETOF jobs$$, $$
@@ -444,7 +450,7 @@ begin
         ('jobs_list', $$view$$, $$
             id bigint, queue text, job_type text, status text, priority jobs_priority,
             reference_type jobs_reference_type, reference_id bigint,
-            reference_key jobs_reference_key, group_key text, batch_id bigint,
+            reference_key jobs_reference_key, group_key jobs_group_key, batch_id bigint,
             retry_count jobs_count, max_retries jobs_count, crash_count jobs_crash_count,
             attempt jobs_count, run_at jobs_moment, expires_at jobs_moment,
             depends_on_left integer, worker text, lease_until jobs_moment,
@@ -486,7 +492,7 @@ begin
         $$),
         ('jobs_schedule_list', $$view$$, $$
             name text, job_type text, cron text, every interval, timezone text, queue text,
-            priority jobs_priority, max_retries jobs_count, group_key text, missed text,
+            priority jobs_priority, max_retries jobs_count, group_key jobs_group_key, missed text,
             missed_within interval, overlap text, starts_at jobs_moment, ends_at jobs_moment,
             paused_at jobs_moment, next_at jobs_moment, last_at jobs_moment,
             recent_job_ids bigint[], is_declared boolean, created_at jobs_moment,
@@ -600,7 +606,8 @@ begin
         where t.typnamespace = quote_ident(v_schema)::regnamespace
             and t.typname in ('jobs_reference_type', 'jobs_reference_key',
                 'jobs_unique_key', 'jobs_unique_scope', 'jobs_priority', 'jobs_count',
-                'jobs_crash_count', 'jobs_moment', 'jobs_backoff')
+                'jobs_crash_count', 'jobs_moment', 'jobs_backoff', 'jobs_group_key',
+                'jobs_headers')
         limit 1;
     end if;
 
@@ -795,6 +802,12 @@ begin
     create domain jobs_reference_key as text collate "C"
         constraint jobs_reference_key_has_at_most_512_bytes
             check (octet_length(value) between 1 and 512);
+    create domain jobs_group_key as text collate "C"
+        constraint jobs_group_key_has_at_most_512_bytes
+            check (octet_length(value) between 1 and 512);
+    create domain jobs_headers as jsonb
+        constraint jobs_headers_are_an_object
+            check (jsonb_typeof(value) = 'object');
     create domain jobs_unique_key as text collate "C"
         constraint jobs_unique_key_has_at_most_512_bytes
             check (octet_length(value) between 1 and 512);
@@ -856,8 +869,8 @@ create table if not exists jobs (
     unique_scope jobs_unique_scope not null default 'live',
     payload jsonb not null default '{}',
     backoff jobs_backoff,
-    headers jsonb,
-    group_key text collate "C",
+    headers jobs_headers,
+    group_key jobs_group_key,
     batch_id bigint,
     depends_on_left int,
     expires_at jobs_moment,
@@ -1071,7 +1084,7 @@ create table if not exists jobs_schedules (
     priority jobs_priority not null default 0,
     max_retries jobs_count not null default 3,
     backoff jobs_backoff,
-    group_key text collate "C",
+    group_key jobs_group_key,
     missed text not null default 'latest',
     missed_within interval,
     overlap text not null default 'skip',
@@ -1147,7 +1160,7 @@ comment on column jobs.reference_id is 'id of the entity, if a number';
 comment on column jobs.reference_key is 'id of the entity, if not a number';
 comment on column jobs.group_key is 'group that shares the limits of a queue, and takes turns';
 comment on column jobs.priority is 'higher first, from -9 to 9';
-comment on column jobs.headers is 'reserved: metadata beside the payload';
+comment on column jobs.headers is 'metadata beside the payload: a JSON object';
 comment on column jobs.payload is 'what the handler is given';
 comment on column jobs.progress is 'reserved: the handler''s last report';
 comment on column jobs.result is 'what the handler returned';
@@ -1161,7 +1174,7 @@ comment on column jobs.backoff is
     'delay before each retry, the last repeats; null: 5 s, 30 s, 3 min, 18 min, then 1 h';
 comment on column jobs.attempt is 'times claimed; attempt and worker are the fence';
 comment on column jobs.run_at is 'earliest start';
-comment on column jobs.expires_at is 'reserved: latest start';
+comment on column jobs.expires_at is 'latest start';
 comment on column jobs.started_at is 'when the last attempt was claimed';
 comment on column jobs.batch_id is 'reserved: job that runs when the batch has ended';
 comment on column jobs.depends_on_left is 'reserved: jobs to wait for';
@@ -1351,7 +1364,10 @@ create or replace function jobs_enqueue(
     unique_key text default null,
     unique_scope text default 'live',
     backoff interval[] default null,
-    reference_key text default null
+    reference_key text default null,
+    group_key text default null,
+    headers jsonb default null,
+    expires_at timestamptz default null
 ) returns setof jobs
 language plpgsql volatile security definer rows 1
 set search_path from current
@@ -1363,7 +1379,8 @@ begin
     perform _jobs_check_job(
         jobs_enqueue.job_type, jobs_enqueue.queue, jobs_enqueue.priority, jobs_enqueue.run_at,
         jobs_enqueue.reference_type, jobs_enqueue.max_retries, jobs_enqueue.unique_key,
-        jobs_enqueue.unique_scope, jobs_enqueue.backoff, jobs_enqueue.reference_key);
+        jobs_enqueue.unique_scope, jobs_enqueue.backoff, jobs_enqueue.reference_key,
+        jobs_enqueue.group_key, jobs_enqueue.headers, jobs_enqueue.expires_at);
     -- Without the index each job with the key would be added, as after a restore of a part of a dump.
     if jobs_enqueue.unique_key is not null and to_regclass('ix_jobs_unique_key') is null then
         raise exception using errcode = 'JQ005',
@@ -1375,14 +1392,15 @@ begin
         return query
         insert into jobs as j (
             job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
-            unique_key, unique_scope, backoff, reference_key)
+            unique_key, unique_scope, backoff, reference_key, group_key, headers, expires_at)
         values (
             jobs_enqueue.job_type, coalesce(jobs_enqueue.payload, '{}'),
             coalesce(jobs_enqueue.queue, 'default'), coalesce(jobs_enqueue.priority, 0),
             coalesce(jobs_enqueue.run_at, clock_timestamp()), jobs_enqueue.reference_type,
             jobs_enqueue.reference_id, coalesce(jobs_enqueue.max_retries, 3),
             jobs_enqueue.unique_key, coalesce(jobs_enqueue.unique_scope, 'live'),
-            jobs_enqueue.backoff, jobs_enqueue.reference_key)
+            jobs_enqueue.backoff, jobs_enqueue.reference_key, jobs_enqueue.group_key,
+            jobs_enqueue.headers, jobs_enqueue.expires_at)
         on conflict do nothing
         returning j.*;
         if found then
@@ -1422,8 +1440,10 @@ language plpgsql volatile security definer
 set search_path from current
 as $$
 declare
-    v_known constant text[] := '{job_type,payload,queue,priority,run_at,reference_type,'
-        'reference_id,max_retries,unique_key,unique_scope,backoff,reference_key}';
+    v_plain constant text[] := '{job_type,payload,queue,priority,run_at,reference_type,'
+        'reference_id,max_retries,backoff,reference_key}';
+    v_known constant text[] := v_plain || '{unique_key,unique_scope,group_key,headers,expires_at}';
+    v_is_plain boolean;
     v_ids bigint[];
     v_item record;
     v_why text;
@@ -1432,22 +1452,28 @@ begin
     if jsonb_typeof(jobs_enqueue_many.jobs) is distinct from 'array' then
         raise exception using errcode = 'JQ003', message = 'jobs must be an array of objects';
     end if;
-    select format('jobs[%s] %s', i.place - 1, case
-            when jsonb_typeof(i.item) <> 'object' then 'must be an object'
-            else format('has the unknown key %I; known: %s',
-                        (select min(key) from jsonb_object_keys(i.item - v_known) key), v_known)
-            end)
+    v_is_plain := not exists (
+        select from jsonb_array_elements(jobs_enqueue_many.jobs) i(item)
+        where case when jsonb_typeof(i.item) = 'object' then i.item - v_plain <> '{}' else true end);
+    if not v_is_plain then
+        select format('jobs[%s] %s', i.place - 1, case
+                when jsonb_typeof(i.item) <> 'object' then 'must be an object'
+                else format('has the unknown key %I; known: %s',
+                            (select min(key) from jsonb_object_keys(i.item - v_known) key), v_known)
+                end)
         into v_why
         from jsonb_array_elements(jobs_enqueue_many.jobs) with ordinality i(item, place)
         where case when jsonb_typeof(i.item) = 'object' then i.item - v_known <> '{}' else true end
         limit 1;
-    if v_why is not null then
-        raise exception using errcode = 'JQ003', message = v_why;
+        if v_why is not null then
+            raise exception using errcode = 'JQ003', message = v_why;
+        end if;
     end if;
 
     -- For values that do not fit. Rows of a `return query` here would survive the error.
     begin
-        v_ids := array(select a.id from _jobs_enqueue_together(jobs_enqueue_many.jobs) a);
+        v_ids := array(
+            select a.id from _jobs_enqueue_together(jobs_enqueue_many.jobs, v_is_plain) a);
     exception
         when sqlstate 'JQ003' or data_exception or integrity_constraint_violation
             or feature_not_supported or program_limit_exceeded
@@ -1456,7 +1482,8 @@ begin
             if v_constraint = 'jobs_id_is_the_key' then
                 perform _jobs_check_ids();
                 -- The sequence is behind no more: it has used up the id that was taken.
-                return query select a.id from _jobs_enqueue_together(jobs_enqueue_many.jobs) a;
+                return query
+                select a.id from _jobs_enqueue_together(jobs_enqueue_many.jobs, v_is_plain) a;
                 return;
             end if;
             v_why := 'jobs: ' || v_why;
@@ -1468,8 +1495,9 @@ begin
                 begin
                     perform _jobs_check_job(
                         i.job_type, i.queue, i.priority, i.run_at, i.reference_type, i.max_retries,
-                        i.unique_key, i.unique_scope, i.backoff, i.reference_key)
-                    from _jobs_unpack(jsonb_build_array(v_item.item)) i;
+                        i.unique_key, i.unique_scope, i.backoff, i.reference_key, i.group_key,
+                        i.headers, i.expires_at)
+                    from _jobs_unpack(jsonb_build_array(v_item.item), false) i;
                 exception
                     when sqlstate 'JQ003' or data_exception or feature_not_supported
                         or program_limit_exceeded
@@ -1520,7 +1548,10 @@ create or replace function _jobs_check_job(
     unique_key text,
     unique_scope text,
     backoff interval[],
-    reference_key text
+    reference_key text,
+    group_key text,
+    headers jsonb,
+    expires_at timestamptz
 ) returns void
 language plpgsql immutable
 set search_path from current
@@ -1542,6 +1573,12 @@ begin
             then 'reference_type must have 1 to 512 bytes'
         when octet_length(reference_key) not between 1 and 512
             then 'reference_key must have 1 to 512 bytes'
+        when octet_length(group_key) not between 1 and 512
+            then 'group_key must have 1 to 512 bytes'
+        when jsonb_typeof(headers) <> 'object' then 'headers must be a JSON object'
+        when not (expires_at >= '0001-01-02 00:00:00+00'
+                  and expires_at < '9999-12-31 00:00:00+00')
+            then format('expires_at must be a moment in the years 1 to 9999, not %s', expires_at)
         when max_retries < 0 then format('max_retries must be 0 or more, not %s', max_retries)
         when octet_length(unique_key) not between 1 and 512
             then 'unique_key must have 1 to 512 bytes'
@@ -1565,38 +1602,42 @@ comment on function _jobs_check_job is 'internal: raises if an argument is inval
 -- Adds all jobs of a batch or none, by one insert. If an object has a unique_key, all objects go
 -- one by one through jobs_enqueue. They go in the order of type and key, so that two such calls
 -- never deadlock. A single object goes through jobs_enqueue too, which names the wrong argument.
--- The rows come back in the order of the objects.
-create or replace function _jobs_enqueue_together(jobs jsonb) returns setof jobs
+-- The rows come back in the order of the objects. is_plain: no object has a key that _jobs_unpack
+-- then does not look for, nor a unique_key.
+create or replace function _jobs_enqueue_together(
+    jobs jsonb,
+    is_plain boolean default false
+) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
 set jit = off
 as $$
 #variable_conflict use_column
 begin
-    if jsonb_array_length(_jobs_enqueue_together.jobs) = 1 or jsonb_path_exists(
+    if jsonb_array_length(_jobs_enqueue_together.jobs) = 1 or not is_plain and jsonb_path_exists(
         _jobs_enqueue_together.jobs, '$[*].unique_key.type() ? (@ != "null")')
     then
         return query
         select e.*
         from (
-            select u.* from _jobs_unpack(_jobs_enqueue_together.jobs) u
+            select u.* from _jobs_unpack(_jobs_enqueue_together.jobs, false) u
             order by u.job_type, u.unique_key, u.place
         ) i
         cross join lateral jobs_enqueue(
             i.job_type, i.payload, i.queue, i.priority, i.run_at, i.reference_type,
             i.reference_id, i.max_retries, i.unique_key, i.unique_scope, i.backoff,
-            i.reference_key) e
+            i.reference_key, i.group_key, i.headers, i.expires_at) e
         order by i.place;
     else
         return query
         insert into jobs as j (
             job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
-            unique_scope, backoff, reference_key)
+            unique_scope, backoff, reference_key, group_key, headers, expires_at)
         select i.job_type, coalesce(i.payload, '{}'), coalesce(i.queue, 'default'),
             coalesce(i.priority, 0), coalesce(i.run_at, clock_timestamp()), i.reference_type,
             i.reference_id, coalesce(i.max_retries, 3), coalesce(i.unique_scope, 'live'),
-            i.backoff, i.reference_key
-        from _jobs_unpack(_jobs_enqueue_together.jobs) i
+            i.backoff, i.reference_key, i.group_key, i.headers, i.expires_at
+        from _jobs_unpack(_jobs_enqueue_together.jobs, is_plain) i
         order by i.place
         returning j.*;
     end if;
@@ -1745,7 +1786,10 @@ $trigger$;
 -- functions/enqueue/_jobs_unpack.sql
 -- jsonb_to_recordset gives null for a payload that is JSON null, and for one that is left out. So
 -- such a payload is looked up in its object, which holds only the former.
-create or replace function _jobs_unpack(jobs jsonb) returns table (
+--
+-- is_plain: no object has one of the last keys. Then these are not looked for, because a column of
+-- jsonb_to_recordset costs each job 1 % of its enqueue.
+create or replace function _jobs_unpack(jobs jsonb, is_plain boolean) returns table (
     job_type text,
     payload jsonb,
     queue text,
@@ -1758,6 +1802,9 @@ create or replace function _jobs_unpack(jobs jsonb) returns table (
     unique_scope text,
     backoff interval[],
     reference_key text,
+    group_key text,
+    headers jsonb,
+    expires_at timestamptz,
     place bigint
 )
 language sql immutable
@@ -1765,7 +1812,11 @@ set search_path from current
 as $$
 select i.job_type, coalesce(i.payload, jobs -> (i.place - 1)::int -> 'payload'), i.queue,
     i.priority, i.run_at, i.reference_type, i.reference_id, i.max_retries, i.unique_key,
-    i.unique_scope, i.backoff, i.reference_key, i.place
+    i.unique_scope, i.backoff, i.reference_key,
+    case when not is_plain then jobs -> (i.place - 1)::int ->> 'group_key' end,
+    case when not is_plain then nullif(jobs -> (i.place - 1)::int -> 'headers', 'null') end,
+    case when not is_plain then (jobs -> (i.place - 1)::int ->> 'expires_at')::timestamptz end,
+    i.place
 from rows from (
     jsonb_to_recordset(jobs) as (
         job_type text, payload jsonb, queue text, priority int, run_at timestamptz,
@@ -5074,11 +5125,11 @@ begin
     perform _jobs_check_job(
         jobs_schedule.job_type, jobs_schedule.queue, jobs_schedule.priority,
         null, null, jobs_schedule.max_retries, null, null,
-        jobs_schedule.backoff, null);
+        jobs_schedule.backoff, null, jobs_schedule.group_key, null, null);
     perform _jobs_check_schedule(
         jobs_schedule.name, jobs_schedule.cron, jobs_schedule.every, jobs_schedule.timezone,
-        jobs_schedule.group_key, jobs_schedule.missed, jobs_schedule.missed_within,
-        jobs_schedule.overlap, jobs_schedule.starts_at, jobs_schedule.ends_at);
+        jobs_schedule.missed, jobs_schedule.missed_within, jobs_schedule.overlap,
+        jobs_schedule.starts_at, jobs_schedule.ends_at);
     v_new.name := jobs_schedule.name;
     v_new.job_type := jobs_schedule.job_type;
     v_new.cron := jobs_schedule.cron;
@@ -5178,7 +5229,7 @@ begin
                 hint = 'pgjobs schedule list shows all of them.';
         end if;
     else
-        perform _jobs_check_schedule('preview', cron, every, timezone, null, 'latest', null, 'skip',
+        perform _jobs_check_schedule('preview', cron, every, timezone, 'latest', null, 'skip',
                                      null, null);
         v_schedule.cron := cron;
         v_schedule.every := every;
@@ -5346,7 +5397,6 @@ create or replace function _jobs_check_schedule(
     cron text,
     every interval,
     timezone text,
-    group_key text,
     missed text,
     missed_within interval,
     overlap text,
@@ -5367,8 +5417,6 @@ begin
             then format('every must have no months, not %s: for those give cron', every)
         when every < '1 second' or every > '36500 days'
             then format('every must be from 1 second to 100 years, not %s', every)
-        when octet_length(group_key) not between 1 and 512
-            then 'group_key must have 1 to 512 bytes'
         when missed not in ('latest', 'all', 'none')
             then format('missed must be latest, all or none, not %s', left(missed, 40))
         when missed_within <= '0' or not _jobs_valid_delays(array[missed_within])

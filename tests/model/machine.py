@@ -32,6 +32,7 @@ NEW = st.fixed_dictionaries(
         "reference_type": st.sampled_from([None, "file"]),
         "reference_id": st.sampled_from([None, 7]),
         "reference_key": st.sampled_from([None, "a-7"]),
+        "headers": st.sampled_from([None, {"a": 1}]),
     },
 )
 

@@ -95,7 +95,8 @@ def written_out(text: str | None) -> str | None:
 
 
 KEYS = ["job_type", "payload", "queue", "priority", "run_at", "reference_type", "reference_id",
-        "max_retries", "unique_key", "unique_scope", "backoff"]
+        "max_retries", "unique_key", "unique_scope", "backoff", "group_key", "headers",
+        "expires_at"]
 OBJECTS = st.fixed_dictionaries(
     {"job_type": st.just("t") | json_value("job_type")},
     optional={key: json_value(key) for key in KEYS[1:]} | {"nonsense": st.just(1)},

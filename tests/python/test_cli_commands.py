@@ -63,7 +63,7 @@ async def test_enqueue_adds_a_job_with_all_its_options(
     command = (
         "enqueue", "ingest", '{"file_path": "a.pdf"}', "--queue", "files", "--priority", "-2",
         "--reference", "file_upload:42", "--max-retries", "7", "--unique-key", "k",
-        "--unique-scope", "kept", "--run-at", "2030-01-31T08:00+01:00",
+        "--unique-scope", "kept", "--run-at", "2030-01-31T08:00+01:00", "--group", "g",
     )
     said = [await run_in_thread(*command, *more) for more in ((), (), ("--json",))]
     assert said[0].stdout == "job 1 is new and pending in queue files\n"
@@ -73,7 +73,7 @@ async def test_enqueue_adds_a_job_with_all_its_options(
     assert row["payload"] == '{"file_path": "a.pdf"}'
     assert (row["queue"], row["priority"], row["max_retries"]) == ("files", -2, 7)
     assert (row["reference_type"], row["reference_id"]) == ("file_upload", 42)
-    assert (row["unique_key"], row["unique_scope"]) == ("k", "kept")
+    assert (row["unique_key"], row["unique_scope"], row["group_key"]) == ("k", "kept", "g")
     assert row["run_at"].isoformat() == "2030-01-31T07:00:00+00:00"
 
 

@@ -17,7 +17,10 @@ create or replace function jobs_enqueue(
     unique_key text default null,
     unique_scope text default 'live',
     backoff interval[] default null,
-    reference_key text default null
+    reference_key text default null,
+    group_key text default null,
+    headers jsonb default null,
+    expires_at timestamptz default null
 ) returns setof jobs
 language plpgsql volatile security definer rows 1
 set search_path from current
@@ -29,7 +32,8 @@ begin
     perform _jobs_check_job(
         jobs_enqueue.job_type, jobs_enqueue.queue, jobs_enqueue.priority, jobs_enqueue.run_at,
         jobs_enqueue.reference_type, jobs_enqueue.max_retries, jobs_enqueue.unique_key,
-        jobs_enqueue.unique_scope, jobs_enqueue.backoff, jobs_enqueue.reference_key);
+        jobs_enqueue.unique_scope, jobs_enqueue.backoff, jobs_enqueue.reference_key,
+        jobs_enqueue.group_key, jobs_enqueue.headers, jobs_enqueue.expires_at);
     -- Without the index each job with the key would be added, as after a restore of a part of a dump.
     if jobs_enqueue.unique_key is not null and to_regclass('ix_jobs_unique_key') is null then
         raise exception using errcode = 'JQ005',
@@ -41,14 +45,15 @@ begin
         return query
         insert into jobs as j (
             job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
-            unique_key, unique_scope, backoff, reference_key)
+            unique_key, unique_scope, backoff, reference_key, group_key, headers, expires_at)
         values (
             jobs_enqueue.job_type, coalesce(jobs_enqueue.payload, '{}'),
             coalesce(jobs_enqueue.queue, 'default'), coalesce(jobs_enqueue.priority, 0),
             coalesce(jobs_enqueue.run_at, clock_timestamp()), jobs_enqueue.reference_type,
             jobs_enqueue.reference_id, coalesce(jobs_enqueue.max_retries, 3),
             jobs_enqueue.unique_key, coalesce(jobs_enqueue.unique_scope, 'live'),
-            jobs_enqueue.backoff, jobs_enqueue.reference_key)
+            jobs_enqueue.backoff, jobs_enqueue.reference_key, jobs_enqueue.group_key,
+            jobs_enqueue.headers, jobs_enqueue.expires_at)
         on conflict do nothing
         returning j.*;
         if found then
