@@ -227,10 +227,12 @@ class App(Verbs, Schedules, Settings, Generic[S]):
         Options: ``queue``, ``priority`` (-9 to 9, higher first),
         ``max_retries``, ``backoff``. ``run_at``: not before this moment (with a time zone), or
         ``delay``: not before this much later. ``reference``: type and id or key of an entity.
-        ``unique_key``: if a job of this type holds the key, that job is returned instead;
-        ``unique_scope``: how long a job holds it, ``live`` (until the job ends) or ``kept`` (with
-        its row). ``group_key``: the job's group within its queue. ``headers``: metadata beside the
-        payload. ``InvalidArgument``: no job was added. Without ``conn``, ``ConnectionLost``: no
+        ``unique_key``: if a job of this type holds the key, ``on_conflict`` decides: ``return``
+        that job, ``raise``, ``replace`` what waits, or ``debounce`` it, until ``max_wait``
+        after its first call at most. ``unique_scope``: how long a job holds its key, until it ends
+        (``live``) or begins (``pending``), for ``unique_for`` (``period``), or with its row
+        (``kept``). ``group_key``: the job's group within its queue. ``headers``: metadata beside
+        the payload. ``InvalidArgument``: no job was added. Without ``conn``, ``ConnectionLost``: no
         answer came, at the latest after a minute; ``may_exist`` says whether the job may have been
         added.
         """

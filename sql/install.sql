@@ -52,12 +52,15 @@ set local search_path to :"schema", pg_temp;
 \ir functions/enqueue/jobs_enqueue_many.sql
 \ir functions/enqueue/_jobs_check_ids.sql
 \ir functions/enqueue/_jobs_check_job.sql
+\ir functions/enqueue/_jobs_check_unique.sql
 \ir functions/enqueue/_jobs_enqueue_together.sql
+\ir functions/enqueue/_jobs_give_way.sql
 \ir functions/enqueue/_jobs_ids_behind.sql
 \ir functions/enqueue/_jobs_is_new.sql
 \ir functions/enqueue/_jobs_key_holder.sql
 \ir functions/enqueue/_jobs_may_read.sql
 \ir functions/enqueue/_jobs_notify.sql
+\ir functions/enqueue/_jobs_replace.sql
 \ir functions/enqueue/_jobs_unpack.sql
 \ir functions/enqueue/_jobs_valid_delays.sql
 -- functions/claim: how a worker takes due jobs
@@ -91,6 +94,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/finish/_jobs_lock_fenced.sql
 \ir functions/finish/_jobs_lock_fenced_many.sql
 \ir functions/finish/_jobs_retry_delay.sql
+\ir functions/finish/_jobs_take_key.sql
 -- functions/limits: how many jobs of a queue or a group may run or start
 \ir functions/limits/jobs_limit.sql
 \ir functions/limits/_jobs_check_isolation.sql

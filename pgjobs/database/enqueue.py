@@ -10,7 +10,8 @@ from pgjobs.job.job import Job, Row
 # Each argument of a statement costs a lone job a little, so most statements do not have these.
 _RARE_ARGUMENTS = """, group_key => $14::text, headers => $15::text::jsonb,
             expires_at => coalesce(
-                $16::timestamptz, {schema}._jobs_after(clock_timestamp(), $17::interval))"""
+                $16::timestamptz, {schema}._jobs_after(clock_timestamp(), $17::interval)),
+            on_conflict => $18::text, unique_for => $19::interval, max_wait => $20::interval"""
 
 
 class Enqueue(Statements):
@@ -35,10 +36,13 @@ class Enqueue(Statements):
         group_key: str | None = None,
         headers: str | None = None,
         expires_at: Moment = None,
+        on_conflict: str | None = None,
+        unique_for: timedelta | None = None,
+        max_wait: timedelta | None = None,
     ) -> Job[Any]:
-        """Adds a job, or returns the one that holds its ``unique_key``."""
+        """Adds a job, or returns or replaces the one that holds its ``unique_key``."""
         has_key = unique_key is not None
-        rare = (group_key, headers, *as_moment(expires_at))
+        rare = (group_key, headers, *as_moment(expires_at), on_conflict, unique_for, max_wait)
         has_rare = rare != (None,) * len(rare)
         is_new = ", {schema}._jobs_is_new(id) as is_new" if has_key else ""
         rows = await self._rows(

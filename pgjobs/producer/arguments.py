@@ -12,6 +12,9 @@ from pgjobs.errors import InvalidArgument
 from pgjobs.job.backoff import Backoff
 from pgjobs.job.payload import encode
 
+UniqueScope = Literal["live", "kept", "pending", "period"]
+OnConflict = Literal["return", "raise", "replace", "debounce"]
+
 
 class BatchOptions(TypedDict, total=False):
     """What all jobs of one call may share. None stands for the default."""
@@ -32,11 +35,16 @@ class EnqueueOptions(BatchOptions, total=False):
     """What one job may be enqueued with."""
 
     unique_key: str | None
-    unique_scope: Literal["live", "kept"] | None
+    unique_scope: UniqueScope | None
+    unique_for: timedelta | None
+    on_conflict: OnConflict | None
+    max_wait: timedelta | None
 
 
 # Arguments that the database looks for only if a call says that some job has them.
 RARE = frozenset({"group_key", "headers", "expires_at"})
+# Arguments about a unique key, of which two callers may give the same.
+OF_KEYS = frozenset({"unique_key", "unique_for", "on_conflict", "max_wait"})
 # Arguments that may be a delay, which only the database's clock turns into a moment.
 MOMENTS = frozenset({"run_at", "expires_at"})
 # An option that has its default is left out of an item: each key costs the server a little per job.
@@ -45,7 +53,7 @@ DEFAULTS = {"queue": "default", "priority": 0, "max_retries": 3}
 # Options that go to the database as they are: JSON would let a number pass for a string.
 _PLAIN: dict[str, type] = {
     "queue": str, "priority": int, "max_retries": int, "unique_key": str, "unique_scope": str,
-    "group_key": str,
+    "group_key": str, "on_conflict": str, "unique_for": timedelta, "max_wait": timedelta,
 }
 # What pgjobs itself writes into the headers of a job.
 _RESERVED_HEADERS = ("traceparent", "tracestate")

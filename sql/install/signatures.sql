@@ -42,6 +42,10 @@ begin
             ends_at timestamp with time zone
         $$),
         ('_jobs_check_timezone', $$void$$, $$timezone text$$),
+        ('_jobs_check_unique', $$void$$, $$
+            unique_key text, unique_scope text, on_conflict text, unique_for interval,
+            max_wait interval
+        $$),
         ('_jobs_claim_bound', $$
             TABLE(run_at timestamp with time zone, id bigint)
         $$, $$
@@ -128,6 +132,7 @@ begin
         ('_jobs_gap_end', $$timestamp with time zone$$, $$
             shown timestamp without time zone, timezone text
         $$),
+        ('_jobs_give_way', $$boolean$$, $$holder jobs, is_replaced boolean$$),
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
         ('_jobs_ids_behind', $$text$$, $$$$),
         ('_jobs_insert_turns', $$boolean$$, $$job_ids bigint[]$$),
@@ -212,6 +217,9 @@ begin
             worker text, job_ids bigint[], attempts integer[],
             claimed_before timestamp with time zone, registration bigint DEFAULT NULL::bigint
         $$),
+        ('_jobs_replace', $$SETOF jobs$$, $$
+            holder jobs, given jobs, max_wait interval
+        $$),
         ('_jobs_retention_begin', $$jobs_retention$$, $$rule jobs_retention$$),
         ('_jobs_retention_declare', $$SETOF text$$, $$
             app text, retention jsonb, is_newest boolean DEFAULT false
@@ -284,6 +292,7 @@ begin
             moments timestamp with time zone[], counts integer[], allowed integer,
             period interval, at timestamp with time zone
         $$),
+        ('_jobs_take_key', $$jobs$$, $$job_id bigint, unique_key text$$),
         ('_jobs_turn_types', $$text[]$$, $$queue text$$),
         ('_jobs_types_pending', $$text[]$$, $$$$),
         ('_jobs_types_present', $$text[]$$, $$
@@ -295,7 +304,8 @@ begin
             run_at timestamp with time zone, reference_type text, reference_id bigint,
             max_retries integer, unique_key text, unique_scope text, backoff interval[],
             reference_key text, group_key text, headers jsonb,
-            expires_at timestamp with time zone, place bigint)
+            expires_at timestamp with time zone, on_conflict text, unique_for interval,
+            max_wait interval, place bigint)
         $$, $$jobs jsonb, is_plain boolean$$),
         ('_jobs_utc_offset', $$interval$$, $$
             moment timestamp with time zone, timezone text
@@ -372,7 +382,9 @@ begin
             unique_scope text DEFAULT 'live'::text, backoff interval[] DEFAULT NULL::interval[],
             reference_key text DEFAULT NULL::text, group_key text DEFAULT NULL::text,
             headers jsonb DEFAULT NULL::jsonb,
-            expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone
+            expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            on_conflict text DEFAULT 'return'::text, unique_for interval DEFAULT NULL::interval,
+            max_wait interval DEFAULT NULL::interval
         $$),
         ('jobs_enqueue_many', $$SETOF bigint$$, $$jobs jsonb$$),
         ('jobs_fail', $$SETOF jobs$$, $$

@@ -398,9 +398,9 @@ comment on column jobs.marks is
     'reserved: bit 1: notify the end; bit 2: dependent jobs do not know the end yet';
 comment on column jobs.unique_key is 'one job per job_type and key';
 comment on column jobs.unique_scope is
-    'the job holds its key until: its end (live), its deletion (kept), its start (pending), or for'
-    ' ever (period)';
-comment on column jobs.unique_until is 'reserved: end of the scope period';
+    'the job holds its key until: its end (live), its deletion (kept), its start (pending), or'
+    ' unique_until (period)';
+comment on column jobs.unique_until is 'end of the scope period';
 comment on column jobs.worker is 'worker that holds the job; null: none';
 comment on column jobs.lease_until is 'end of the lease; null: no end';
 comment on column jobs.cancel_requested_at is 'when the worker was asked to stop';

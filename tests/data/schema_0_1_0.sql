@@ -94,6 +94,10 @@ begin
             ends_at timestamp with time zone
         $$),
         ('_jobs_check_timezone', $$void$$, $$timezone text$$),
+        ('_jobs_check_unique', $$void$$, $$
+            unique_key text, unique_scope text, on_conflict text, unique_for interval,
+            max_wait interval
+        $$),
         ('_jobs_claim_bound', $$
             TABLE(run_at timestamp with time zone, id bigint)
         $$, $$
@@ -180,6 +184,7 @@ begin
         ('_jobs_gap_end', $$timestamp with time zone$$, $$
             shown timestamp without time zone, timezone text
         $$),
+        ('_jobs_give_way', $$boolean$$, $$holder jobs, is_replaced boolean$$),
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
         ('_jobs_ids_behind', $$text$$, $$$$),
         ('_jobs_insert_turns', $$boolean$$, $$job_ids bigint[]$$),
@@ -264,6 +269,9 @@ begin
             worker text, job_ids bigint[], attempts integer[],
             claimed_before timestamp with time zone, registration bigint DEFAULT NULL::bigint
         $$),
+        ('_jobs_replace', $$SETOF jobs$$, $$
+            holder jobs, given jobs, max_wait interval
+        $$),
         ('_jobs_retention_begin', $$jobs_retention$$, $$rule jobs_retention$$),
         ('_jobs_retention_declare', $$SETOF text$$, $$
             app text, retention jsonb, is_newest boolean DEFAULT false
@@ -336,6 +344,7 @@ begin
             moments timestamp with time zone[], counts integer[], allowed integer,
             period interval, at timestamp with time zone
         $$),
+        ('_jobs_take_key', $$jobs$$, $$job_id bigint, unique_key text$$),
         ('_jobs_turn_types', $$text[]$$, $$queue text$$),
         ('_jobs_types_pending', $$text[]$$, $$$$),
         ('_jobs_types_present', $$text[]$$, $$
@@ -347,7 +356,8 @@ begin
             run_at timestamp with time zone, reference_type text, reference_id bigint,
             max_retries integer, unique_key text, unique_scope text, backoff interval[],
             reference_key text, group_key text, headers jsonb,
-            expires_at timestamp with time zone, place bigint)
+            expires_at timestamp with time zone, on_conflict text, unique_for interval,
+            max_wait interval, place bigint)
         $$, $$jobs jsonb, is_plain boolean$$),
         ('_jobs_utc_offset', $$interval$$, $$
             moment timestamp with time zone, timezone text
@@ -424,7 +434,9 @@ begin
             unique_scope text DEFAULT 'live'::text, backoff interval[] DEFAULT NULL::interval[],
             reference_key text DEFAULT NULL::text, group_key text DEFAULT NULL::text,
             headers jsonb DEFAULT NULL::jsonb,
-            expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone
+            expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            on_conflict text DEFAULT 'return'::text, unique_for interval DEFAULT NULL::interval,
+            max_wait interval DEFAULT NULL::interval
         $$),
         ('jobs_enqueue_many', $$SETOF bigint$$, $$jobs jsonb$$),
         ('jobs_fail', $$SETOF jobs$$, $$
@@ -1182,9 +1194,9 @@ comment on column jobs.marks is
     'reserved: bit 1: notify the end; bit 2: dependent jobs do not know the end yet';
 comment on column jobs.unique_key is 'one job per job_type and key';
 comment on column jobs.unique_scope is
-    'the job holds its key until: its end (live), its deletion (kept), its start (pending), or for'
-    ' ever (period)';
-comment on column jobs.unique_until is 'reserved: end of the scope period';
+    'the job holds its key until: its end (live), its deletion (kept), its start (pending), or'
+    ' unique_until (period)';
+comment on column jobs.unique_until is 'end of the scope period';
 comment on column jobs.worker is 'worker that holds the job; null: none';
 comment on column jobs.lease_until is 'end of the lease; null: no end';
 comment on column jobs.cancel_requested_at is 'when the worker was asked to stop';
@@ -1346,8 +1358,8 @@ $replace$;
 -- functions/enqueue: how a job gets in, and how workers are notified
 -- functions/enqueue/jobs_enqueue.sql
 -- Two sessions with one unique_key cannot both win: the partial unique index lets one insert pass
--- and makes the other wait for that. Then the loser reads the winner's row. The winner's job
--- may end between those two statements, so the loser tries again.
+-- and makes the other wait for that. Then the loser reads the winner's row, and returns or replaces
+-- it. The winner's job may begin or end between those two statements, so the loser tries again.
 --
 -- `on conflict` names no index, so that it heeds each unique index: also the one that
 -- `reindex concurrently` builds beside ix_jobs_unique_key, and the primary key, where the sequence
@@ -1367,7 +1379,10 @@ create or replace function jobs_enqueue(
     reference_key text default null,
     group_key text default null,
     headers jsonb default null,
-    expires_at timestamptz default null
+    expires_at timestamptz default null,
+    on_conflict text default 'return',
+    unique_for interval default null,
+    max_wait interval default null
 ) returns setof jobs
 language plpgsql volatile security definer rows 1
 set search_path from current
@@ -1375,24 +1390,35 @@ as $$
 #variable_conflict use_column
 declare
     v_job jobs;
+    v_given jobs;
+    v_replaces boolean;
+    v_unique_until timestamptz;
 begin
     perform _jobs_check_job(
         jobs_enqueue.job_type, jobs_enqueue.queue, jobs_enqueue.priority, jobs_enqueue.run_at,
         jobs_enqueue.reference_type, jobs_enqueue.max_retries, jobs_enqueue.unique_key,
         jobs_enqueue.unique_scope, jobs_enqueue.backoff, jobs_enqueue.reference_key,
         jobs_enqueue.group_key, jobs_enqueue.headers, jobs_enqueue.expires_at);
-    -- Without the index each job with the key would be added, as after a restore of a part of a dump.
-    if jobs_enqueue.unique_key is not null and to_regclass('ix_jobs_unique_key') is null then
-        raise exception using errcode = 'JQ005',
-            message = 'the index ix_jobs_unique_key is missing, so no job can hold a unique_key, and '
-                'nothing was added',
-            hint = 'pgjobs sql | psql -v schema=... makes it again.';
+    if jobs_enqueue.unique_key is not null or jobs_enqueue.on_conflict <> 'return'
+        or jobs_enqueue.unique_for is not null or jobs_enqueue.max_wait is not null
+    then
+        perform _jobs_check_unique(
+            jobs_enqueue.unique_key, jobs_enqueue.unique_scope, jobs_enqueue.on_conflict,
+            jobs_enqueue.unique_for, jobs_enqueue.max_wait);
+        v_replaces := coalesce(jobs_enqueue.on_conflict in ('replace', 'debounce'), false);
+        v_unique_until := _jobs_after(clock_timestamp(), jobs_enqueue.unique_for);
+        -- Read before the insert, so that it is not later than created_at + max_wait.
+        if jobs_enqueue.max_wait is not null then
+            run_at := least(coalesce(jobs_enqueue.run_at, clock_timestamp()),
+                            _jobs_after(clock_timestamp(), jobs_enqueue.max_wait));
+        end if;
     end if;
     for v_try in 1..100 loop
         return query
         insert into jobs as j (
             job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
-            unique_key, unique_scope, backoff, reference_key, group_key, headers, expires_at)
+            unique_key, unique_scope, backoff, reference_key, group_key, headers, expires_at,
+            unique_until)
         values (
             jobs_enqueue.job_type, coalesce(jobs_enqueue.payload, '{}'),
             coalesce(jobs_enqueue.queue, 'default'), coalesce(jobs_enqueue.priority, 0),
@@ -1400,7 +1426,7 @@ begin
             jobs_enqueue.reference_id, coalesce(jobs_enqueue.max_retries, 3),
             jobs_enqueue.unique_key, coalesce(jobs_enqueue.unique_scope, 'live'),
             jobs_enqueue.backoff, jobs_enqueue.reference_key, jobs_enqueue.group_key,
-            jobs_enqueue.headers, jobs_enqueue.expires_at)
+            jobs_enqueue.headers, jobs_enqueue.expires_at, v_unique_until)
         on conflict do nothing
         returning j.*;
         if found then
@@ -1408,19 +1434,45 @@ begin
         end if;
         select h.* into v_job
         from _jobs_key_holder(jobs_enqueue.job_type, jobs_enqueue.unique_key) h;
-        if found then
-            -- A producer that may not read jobs could otherwise read them by guessing keys.
-            if not _jobs_may_read() then
-                v_job.payload := null;
-                v_job.result := null;
-                v_job.error := null;
-                v_job.headers := null;
-                v_job.progress := null;
+        if not found then
+            perform _jobs_check_ids();
+        elsif not _jobs_give_way(v_job, v_replaces) then
+            if jobs_enqueue.on_conflict = 'raise' then
+                raise exception using errcode = 'JQ004',
+                    message = format('job %s of type %s holds the unique_key %L, and nothing was '
+                        'added', v_job.id, v_job.job_type, v_job.unique_key);
             end if;
-            return next v_job;
-            return;
+            if not v_replaces or v_job.attempt > 0 or v_job.status not in ('pending', 'blocked')
+            then
+                -- A producer that may not read jobs could otherwise read them by guessing keys.
+                if not _jobs_may_read() then
+                    v_job.payload := null;
+                    v_job.result := null;
+                    v_job.error := null;
+                    v_job.headers := null;
+                    v_job.progress := null;
+                end if;
+                return next v_job;
+                return;
+            end if;
+            v_given.payload := coalesce(jobs_enqueue.payload, '{}');
+            v_given.queue := coalesce(jobs_enqueue.queue, 'default');
+            v_given.priority := coalesce(jobs_enqueue.priority, 0);
+            v_given.run_at := coalesce(jobs_enqueue.run_at, clock_timestamp());
+            v_given.reference_type := jobs_enqueue.reference_type;
+            v_given.reference_id := jobs_enqueue.reference_id;
+            v_given.reference_key := jobs_enqueue.reference_key;
+            v_given.max_retries := coalesce(jobs_enqueue.max_retries, 3);
+            v_given.backoff := jobs_enqueue.backoff;
+            v_given.group_key := jobs_enqueue.group_key;
+            v_given.headers := jobs_enqueue.headers;
+            v_given.expires_at := jobs_enqueue.expires_at;
+            return query
+            select r.* from _jobs_replace(v_job, v_given, jobs_enqueue.max_wait) r;
+            if found then
+                return;
+            end if;
         end if;
-        perform _jobs_check_ids();
     end loop;
     raise exception using errcode = 'JQ004',
         message = format('a unique index or a trigger of the table jobs that pgjobs did not make '
@@ -1431,7 +1483,7 @@ end
 $$;
 
 comment on function jobs_enqueue is
-    'adds a job and returns it, or returns the job of that type that holds the unique_key';
+    'adds a job and returns it, or returns or replaces the job of that type that holds the key';
 
 -- functions/enqueue/jobs_enqueue_many.sql
 -- All or nothing. The insert and its order are in _jobs_enqueue_together.
@@ -1442,7 +1494,8 @@ as $$
 declare
     v_plain constant text[] := '{job_type,payload,queue,priority,run_at,reference_type,'
         'reference_id,max_retries,backoff,reference_key}';
-    v_known constant text[] := v_plain || '{unique_key,unique_scope,group_key,headers,expires_at}';
+    v_known constant text[] := v_plain || '{unique_key,unique_scope,group_key,headers,expires_at,'
+        'on_conflict,unique_for,max_wait}';
     v_is_plain boolean;
     v_ids bigint[];
     v_item record;
@@ -1496,7 +1549,9 @@ begin
                     perform _jobs_check_job(
                         i.job_type, i.queue, i.priority, i.run_at, i.reference_type, i.max_retries,
                         i.unique_key, i.unique_scope, i.backoff, i.reference_key, i.group_key,
-                        i.headers, i.expires_at)
+                        i.headers, i.expires_at),
+                        _jobs_check_unique(i.unique_key, i.unique_scope, i.on_conflict,
+                            i.unique_for, i.max_wait)
                     from _jobs_unpack(jsonb_build_array(v_item.item), false) i;
                 exception
                     when sqlstate 'JQ003' or data_exception or feature_not_supported
@@ -1582,8 +1637,9 @@ begin
         when max_retries < 0 then format('max_retries must be 0 or more, not %s', max_retries)
         when octet_length(unique_key) not between 1 and 512
             then 'unique_key must have 1 to 512 bytes'
-        when unique_scope not in ('live', 'kept')
-            then format('unique_scope must be live or kept, not %s', left(unique_scope, 40))
+        when unique_scope not in ('live', 'kept', 'pending', 'period')
+            then format('unique_scope must be live, kept, pending or period, not %s',
+                        left(unique_scope, 40))
         when cardinality(backoff) = 0 or array_ndims(backoff) > 1 or array_lower(backoff, 1) <> 1
             then 'backoff must be a list of one or more delays'
         when array_position(backoff, null) is not null then 'backoff must not hold nulls'
@@ -1598,9 +1654,62 @@ $$;
 
 comment on function _jobs_check_job is 'internal: raises if an argument is invalid';
 
+-- functions/enqueue/_jobs_check_unique.sql
+-- What a new job says about its unique_key, for who says anything about it.
+create or replace function _jobs_check_unique(
+    unique_key text,
+    unique_scope text,
+    on_conflict text,
+    unique_for interval,
+    max_wait interval
+) returns void
+language plpgsql stable
+set search_path from current
+as $$
+declare
+    v_problem text;
+begin
+    v_problem := case
+        when on_conflict not in ('return', 'raise', 'replace', 'debounce')
+            then format('on_conflict must be return, raise, replace or debounce, not %s',
+                        left(on_conflict, 40))
+        when unique_key is null and on_conflict <> 'return'
+            then format('on_conflict %s needs a unique_key', on_conflict)
+        when unique_key is null and unique_for is not null then 'unique_for needs a unique_key'
+        when unique_key is null and max_wait is not null then 'max_wait needs a unique_key'
+        when unique_scope = 'period' and unique_key is not null and unique_for is null
+            then 'unique_for is missing: unique_scope period needs the length of the period'
+        when unique_for is not null and coalesce(unique_scope, 'live') <> 'period'
+            then 'unique_for is the length of a period: give unique_scope period'
+        when unique_for <= '0' or not _jobs_valid_delays(array[unique_for])
+            then format('unique_for must be above 0 and at most 100 years, not %s', unique_for)
+        when on_conflict = 'debounce' and max_wait is null
+            then 'max_wait is missing: on_conflict debounce needs it, or a job that is debounced '
+                'again and again would never run'
+        when max_wait is not null and coalesce(on_conflict, 'return') <> 'debounce'
+            then 'max_wait is for a job that waits longer at each call: give on_conflict debounce'
+        when max_wait <= '0' or not _jobs_valid_delays(array[max_wait])
+            then format('max_wait must be above 0 and at most 100 years, not %s', max_wait)
+    end;
+    if v_problem is not null then
+        raise exception using errcode = 'JQ003', message = v_problem;
+    end if;
+    -- Without the index each job with the key would be added, as after a restore of a part of a dump.
+    if unique_key is not null and to_regclass('ix_jobs_unique_key') is null then
+        raise exception using errcode = 'JQ005',
+            message = 'the index ix_jobs_unique_key is missing, so no job can hold a unique_key, and '
+                'nothing was added',
+            hint = 'pgjobs sql | psql -v schema=... makes it again.';
+    end if;
+end
+$$;
+
+comment on function _jobs_check_unique is
+    'internal: raises if an argument about the unique_key is invalid';
+
 -- functions/enqueue/_jobs_enqueue_together.sql
--- Adds all jobs of a batch or none, by one insert. If an object has a unique_key, all objects go
--- one by one through jobs_enqueue. They go in the order of type and key, so that two such calls
+-- Adds all jobs of a batch or none, by one insert. If an object has a unique_key, or a key that needs
+-- one, all objects go one by one through jobs_enqueue. They go in the order of type and key, so that two such calls
 -- never deadlock. A single object goes through jobs_enqueue too, which names the wrong argument.
 -- The rows come back in the order of the objects. is_plain: no object has a key that _jobs_unpack
 -- then does not look for, nor a unique_key.
@@ -1615,18 +1724,22 @@ as $$
 #variable_conflict use_column
 begin
     if jsonb_array_length(_jobs_enqueue_together.jobs) = 1 or not is_plain and jsonb_path_exists(
-        _jobs_enqueue_together.jobs, '$[*].unique_key.type() ? (@ != "null")')
+        _jobs_enqueue_together.jobs, '$[*] ? (exists(@.unique_key.type() ? (@ != "null"))
+            || exists(@.on_conflict.type() ? (@ != "null"))
+            || exists(@.unique_for.type() ? (@ != "null"))
+            || exists(@.max_wait.type() ? (@ != "null")))')
     then
         return query
         select e.*
         from (
             select u.* from _jobs_unpack(_jobs_enqueue_together.jobs, false) u
-            order by u.job_type, u.unique_key, u.place
+            order by u.job_type collate "C", u.unique_key collate "C", u.place
         ) i
         cross join lateral jobs_enqueue(
             i.job_type, i.payload, i.queue, i.priority, i.run_at, i.reference_type,
             i.reference_id, i.max_retries, i.unique_key, i.unique_scope, i.backoff,
-            i.reference_key, i.group_key, i.headers, i.expires_at) e
+            i.reference_key, i.group_key, i.headers, i.expires_at, i.on_conflict, i.unique_for,
+            i.max_wait) e
         order by i.place;
     else
         return query
@@ -1646,6 +1759,43 @@ $$;
 
 comment on function _jobs_enqueue_together is
     'internal: adds a batch of jobs and returns their rows, for jobs_enqueue_many and producers';
+
+-- functions/enqueue/_jobs_give_way.sql
+-- Two sessions cannot both take over a key: each adds its job afterwards, and the unique index lets
+-- one of them pass.
+--
+-- A job gives up its key when its period is over. Where a new job replaces what waits, a job that
+-- waits for a retry ends: its attempts and its error are those of its old payload.
+create or replace function _jobs_give_way(holder jobs, is_replaced boolean) returns boolean
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+    if holder.unique_scope = 'period' and holder.unique_until <= clock_timestamp() then
+        update jobs j set unique_key = null
+        where j.id = holder.id and j.unique_until = holder.unique_until;
+        return true;
+    end if;
+    if is_replaced and holder.status = 'pending' and holder.attempt > 0 then
+        update jobs j
+        set status = 'cancelled',
+            error = 'replaced by a newer job with its unique_key',
+            unique_key = case when j.unique_scope in ('kept', 'period') then null
+                else j.unique_key end,
+            updated_at = clock_timestamp(),
+            finished_at = clock_timestamp()
+        where j.id = holder.id and j.status = 'pending';
+        return true;
+    end if;
+    return false;
+end
+$$;
+
+comment on function _jobs_give_way is
+    'internal: frees the key of a job that must not hold it any more; whether to try again';
 
 -- functions/enqueue/_jobs_ids_behind.sql
 -- Behind is the sequence of jobs.id after rows came in with their ids: by a COPY or by logical
@@ -1783,6 +1933,56 @@ begin
 end
 $trigger$;
 
+-- functions/enqueue/_jobs_replace.sql
+-- Two sessions cannot both win: the second one waits for the row's lock, then changes what the first
+-- one has written. A claim skips the row while it is locked. Of a row that a claim took first nothing
+-- is changed, and nothing is returned.
+create or replace function _jobs_replace(holder jobs, given jobs, max_wait interval)
+returns setof jobs
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_job jobs;
+begin
+    update jobs j
+    set payload = given.payload,
+        queue = given.queue,
+        priority = given.priority,
+        run_at = least(given.run_at, _jobs_after(j.created_at, max_wait)),
+        reference_type = given.reference_type,
+        reference_id = given.reference_id,
+        reference_key = given.reference_key,
+        max_retries = given.max_retries,
+        backoff = given.backoff,
+        group_key = given.group_key,
+        headers = given.headers,
+        expires_at = given.expires_at,
+        error = null,
+        updated_at = clock_timestamp()
+    where j.id = holder.id and j.unique_key = holder.unique_key
+        and j.status in ('pending', 'blocked') and j.attempt = 0
+    returning j.* into v_job;
+    if not found then
+        return;
+    end if;
+    -- Workers that sleep know the old place and moment; a later moment they find by themselves.
+    if v_job.run_at < holder.run_at
+        or (v_job.queue, v_job.priority, v_job.group_key)
+            is distinct from (holder.queue, holder.priority, holder.group_key)
+    then
+        perform _jobs_signal_jobs(array[v_job.id]);
+    end if;
+    return next v_job;
+end
+$$;
+
+comment on function _jobs_replace is
+    'internal: gives a waiting job that was never claimed all that a new call gives';
+
 -- functions/enqueue/_jobs_unpack.sql
 -- jsonb_to_recordset gives null for a payload that is JSON null, and for one that is left out. So
 -- such a payload is looked up in its object, which holds only the former.
@@ -1805,6 +2005,9 @@ create or replace function _jobs_unpack(jobs jsonb, is_plain boolean) returns ta
     group_key text,
     headers jsonb,
     expires_at timestamptz,
+    on_conflict text,
+    unique_for interval,
+    max_wait interval,
     place bigint
 )
 language sql immutable
@@ -1816,6 +2019,9 @@ select i.job_type, coalesce(i.payload, jobs -> (i.place - 1)::int -> 'payload'),
     case when not is_plain then jobs -> (i.place - 1)::int ->> 'group_key' end,
     case when not is_plain then nullif(jobs -> (i.place - 1)::int -> 'headers', 'null') end,
     case when not is_plain then (jobs -> (i.place - 1)::int ->> 'expires_at')::timestamptz end,
+    case when not is_plain then jobs -> (i.place - 1)::int ->> 'on_conflict' end,
+    case when not is_plain then (jobs -> (i.place - 1)::int ->> 'unique_for')::interval end,
+    case when not is_plain then (jobs -> (i.place - 1)::int ->> 'max_wait')::interval end,
     i.place
 from rows from (
     jsonb_to_recordset(jobs) as (
@@ -2765,6 +2971,8 @@ declare
     v_ids bigint[];
     v_run_ats timestamptz[];
     v_held bigint[];
+    v_keyed bigint[];
+    v_keys text[];
 begin
     perform _jobs_check_batch(worker, job_ids, attempts, array[
         coalesce(cardinality(run_ats), cardinality(job_ids))]);
@@ -2780,19 +2988,28 @@ begin
         from unnest(job_ids, attempts, run_ats) u(job_id, attempt, run_at)
         order by u.job_id, u.attempt
     ) u;
+    -- Scope pending holds the key only while the job waits, so another job may hold it by now.
+    select coalesce(array_agg(k.id), '{}'), array_agg(k.unique_key) into v_keyed, v_keys
+    from (
+        select j.id, j.unique_key from jobs j
+        where j.id = any (v_held) and j.unique_scope = 'pending' and j.unique_key is not null
+            and j.cancel_requested_at is null
+        order by j.job_type, j.unique_key
+    ) k;
     return query
     update jobs j
     set status = case when j.cancel_requested_at is null then 'pending' else 'cancelled' end,
         run_at = coalesce(v_run_ats[width_bucket(j.id, v_ids)], j.run_at),
-        -- Another job may hold the key by now: scope pending holds it until the job starts.
-        unique_key = case when j.cancel_requested_at is null and j.unique_scope = 'pending'
-            then null else j.unique_key end,
+        unique_key = case when j.id <> all (v_keyed) then j.unique_key end,
         worker = null,
         lease_until = null,
         updated_at = v_now,
         finished_at = case when j.cancel_requested_at is null then null else v_now end
     where j.id = any (v_held)
     returning j.id;
+    for v_place in 1..cardinality(v_keyed) loop
+        perform _jobs_take_key(v_keyed[v_place], v_keys[v_place]);
+    end loop;
     perform _jobs_signal_jobs(v_held);
 end
 $$;
@@ -2895,6 +3112,7 @@ declare
     v_lost constant boolean := lost_at is not null;
     v_job jobs;
     v_status text;
+    v_key text;
     v_delay interval;
 begin
     select j.* into v_job from jobs j where j.id = job_id;
@@ -2906,6 +3124,8 @@ begin
         else 'failed'
     end;
     if v_status = 'pending' then
+        -- Scope pending holds the key only while the job waits, so another job may hold it by now.
+        v_key := case when v_job.unique_scope = 'pending' then v_job.unique_key end;
         v_delay := case
             when not v_lost
                 then coalesce(retry_in, _jobs_retry_delay(v_job.backoff, v_job.retry_count + 1))
@@ -2923,15 +3143,16 @@ begin
                                                  j.crash_count + 1, coalesce(j.worker, 'unknown'))
             else j.error end,
         run_at = coalesce(_jobs_after(v_now, v_delay), j.run_at),
-        -- Another job may hold the key by now: scope pending holds it until the job starts.
-        unique_key = case when v_status = 'pending' and j.unique_scope = 'pending' then null
-            else j.unique_key end,
+        unique_key = case when v_key is null then j.unique_key end,
         worker = null,
         lease_until = null,
         updated_at = v_now,
         finished_at = case v_status when 'pending' then null else v_now end
     where j.id = job_id
     returning j.* into v_job;
+    if v_key is not null then
+        return _jobs_take_key(v_job.id, v_key);
+    end if;
     return v_job;
 end
 $$;
@@ -2941,7 +3162,8 @@ comment on function _jobs_end_attempt is
 
 -- functions/finish/_jobs_end_attempts.sql
 -- Two sessions cannot both win: _jobs_lock_fenced_many locks the rows in the order of their ids, so
--- that two batches never deadlock, and reads the fence under the locks.
+-- that two batches never deadlock, and reads the fence under the locks. The attempts end in the order
+-- of the keys that their jobs may take again (_jobs_take_key).
 --
 -- A worker calls this itself, to log what becomes of each job. crashed: the jobs' child processes
 -- have died. Their worker lives on, so that recovery would never find these jobs.
@@ -2967,12 +3189,21 @@ begin
     perform _jobs_check_failure(errors, retries, retry_ins);
     v_held := _jobs_lock_fenced_many(worker, job_ids, attempts);
     for v_item in
-        -- If an id is given with two attempts, the worker holds the later attempt.
-        select distinct on (u.job_id) u.*
-        from unnest(job_ids, attempts, errors, retries, retry_ins)
-            u(job_id, attempt, error, retry, retry_in)
-        where u.job_id = any (v_held)
-        order by u.job_id, u.attempt desc
+        select i.*
+        from (
+            -- If an id is given with two attempts, the worker holds the later attempt.
+            select distinct on (u.job_id) u.*
+            from unnest(job_ids, attempts, errors, retries, retry_ins)
+                u(job_id, attempt, error, retry, retry_in)
+            where u.job_id = any (v_held)
+            order by u.job_id, u.attempt desc
+        ) i
+        cross join lateral (
+            select case when j.unique_scope = 'pending' then j.job_type end as job_type,
+                case when j.unique_scope = 'pending' then j.unique_key end as unique_key
+            from jobs j where j.id = i.job_id limit 1
+        ) j
+        order by j.job_type, j.unique_key, i.job_id
     loop
         v_job := _jobs_end_attempt(v_item.job_id, v_item.error, v_item.retry, v_item.retry_in,
                                    lost_at => case when crashed then clock_timestamp() end);
@@ -3112,6 +3343,56 @@ end;
 
 comment on function _jobs_retry_delay is
     'internal: the delay before retry 1, 2, ...: from backoff, or 5 s to 1 h';
+
+-- functions/finish/_jobs_take_key.sql
+-- For a job of scope pending that its caller has just made pending without its key: the job takes
+-- its key again. Where a newer job holds the key, that one runs with newer data, so this job ends.
+-- Where an older one waits for a retry, that one ends. No unique violation reaches the worker.
+--
+-- Two sessions cannot both win the key: the unique index decides. All who take several keys take
+-- them in the order of type and key, so that they never deadlock.
+create or replace function _jobs_take_key(job_id bigint, unique_key text) returns jobs
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    c_max_tries constant int := 10;
+    v_job jobs;
+    v_holder jobs;
+begin
+    for v_try in 1..c_max_tries loop
+        begin
+            update jobs j set unique_key = _jobs_take_key.unique_key
+            where j.id = job_id
+            returning j.* into v_job;
+            return v_job;
+        exception
+            when unique_violation then
+                null;
+        end;
+        select j.* into v_job from jobs j where j.id = job_id;
+        select h.* into v_holder from _jobs_key_holder(v_job.job_type, _jobs_take_key.unique_key) h;
+        continue when not found
+            or _jobs_give_way(v_holder, is_replaced => v_holder.id < _jobs_take_key.job_id);
+        update jobs j
+        set status = 'cancelled',
+            error = concat_ws(e'\n', format('job %s waits with this key', v_holder.id),
+                              j.error),
+            unique_key = _jobs_take_key.unique_key,
+            finished_at = j.updated_at
+        where j.id = job_id
+        returning j.* into v_job;
+        return v_job;
+    end loop;
+    return v_job;
+end
+$$;
+
+comment on function _jobs_take_key is
+    'internal: gives a waiting job its unique_key again, or ends it where another job has the key';
 
 -- functions/limits: how many jobs of a queue or a group may run or start
 -- functions/limits/jobs_limit.sql
@@ -4310,9 +4591,15 @@ declare
     v_ids bigint[];
     v_workers text[];
 begin
-    select coalesce(array_agg(l.id), '{}'), array_agg(l.worker) into v_ids, v_workers
+    -- In the order of the keys that the jobs may take again (_jobs_take_key).
+    select coalesce(array_agg(l.id order by l.keyed_type, l.key), '{}'),
+        array_agg(l.worker order by l.keyed_type, l.key)
+    into v_ids, v_workers
     from (
-        select j.id, j.worker from jobs j
+        select j.id, j.worker,
+            case when j.unique_scope = 'pending' then j.job_type end as keyed_type,
+            case when j.unique_scope = 'pending' then j.unique_key end as key
+        from jobs j
         where j.status = 'processing'
             and (sparing is null or j.worker is distinct from sparing)
             and (j.lease_until < v_now and (j.worker is null or j.worker <> all (v_fresh))

@@ -36,12 +36,14 @@ async def test_every_option_reaches_the_arguments():
         "queue": "q", "priority": 1, "run_at": None, "delay": HOUR, "reference": ("t", 1),
         "max_retries": 1, "backoff": Backoff.fixed(HOUR), "unique_key": "k", "unique_scope": "kept",
         "group_key": "g", "headers": {"a": 1}, "expires": HOUR,
+        "unique_for": HOUR, "on_conflict": "debounce", "max_wait": HOUR,
     }
     assert given.keys() == EnqueueOptions.__annotations__.keys()
     assert job_arguments("t", given) == {
         "job_type": "t", "queue": "q", "priority": 1, "run_at": HOUR, "reference_type": "t",
         "reference_id": 1, "max_retries": 1, "backoff": [HOUR], "unique_key": "k",
         "unique_scope": "kept", "group_key": "g", "headers": '{"a":1}', "expires_at": HOUR,
+        "unique_for": HOUR, "on_conflict": "debounce", "max_wait": HOUR,
     }
 
 

@@ -26,7 +26,7 @@ async def test_an_explicit_null_means_the_default(conn):
     job = await conn.fetchrow(
         """select * from jobs_enqueue(
             't', null, null, null, null, null, null, null, null, null, null, null,
-            null, null, null)"""
+            null, null, null, null, null, null)"""
     )
     assert (job["payload"], job["queue"], job["priority"], job["max_retries"]) == (
         "{}", "default", 0, 3,
@@ -79,7 +79,7 @@ async def test_every_argument_reaches_its_column(conn):
         ("'t', max_retries => -1", "max_retries must be 0 or more, not -1"),
         ("'t', unique_key => ''", "unique_key must have"),
         ("'t', unique_key => repeat('k', 513)", "unique_key must have"),
-        ("'t', unique_scope => 'for ever'", "unique_scope must be live or kept"),
+        ("'t', unique_scope => 'for ever'", "unique_scope must be live, kept, pending or period"),
         ("'t', backoff => '{}'", "backoff must be a list of one or more delays"),
         ("'t', backoff => '{{1s,2s}}'", "backoff must be a list of one or more delays"),
         ("'t', backoff => '[5:6]={1s,2s}'", "backoff must be a list of one or more delays"),

@@ -44,8 +44,9 @@ begin
         when max_retries < 0 then format('max_retries must be 0 or more, not %s', max_retries)
         when octet_length(unique_key) not between 1 and 512
             then 'unique_key must have 1 to 512 bytes'
-        when unique_scope not in ('live', 'kept')
-            then format('unique_scope must be live or kept, not %s', left(unique_scope, 40))
+        when unique_scope not in ('live', 'kept', 'pending', 'period')
+            then format('unique_scope must be live, kept, pending or period, not %s',
+                        left(unique_scope, 40))
         when cardinality(backoff) = 0 or array_ndims(backoff) > 1 or array_lower(backoff, 1) <> 1
             then 'backoff must be a list of one or more delays'
         when array_position(backoff, null) is not null then 'backoff must not hold nulls'

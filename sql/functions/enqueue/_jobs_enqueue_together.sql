@@ -1,5 +1,5 @@
--- Adds all jobs of a batch or none, by one insert. If an object has a unique_key, all objects go
--- one by one through jobs_enqueue. They go in the order of type and key, so that two such calls
+-- Adds all jobs of a batch or none, by one insert. If an object has a unique_key, or a key that needs
+-- one, all objects go one by one through jobs_enqueue. They go in the order of type and key, so that two such calls
 -- never deadlock. A single object goes through jobs_enqueue too, which names the wrong argument.
 -- The rows come back in the order of the objects. is_plain: no object has a key that _jobs_unpack
 -- then does not look for, nor a unique_key.
@@ -14,18 +14,22 @@ as $$
 #variable_conflict use_column
 begin
     if jsonb_array_length(_jobs_enqueue_together.jobs) = 1 or not is_plain and jsonb_path_exists(
-        _jobs_enqueue_together.jobs, '$[*].unique_key.type() ? (@ != "null")')
+        _jobs_enqueue_together.jobs, '$[*] ? (exists(@.unique_key.type() ? (@ != "null"))
+            || exists(@.on_conflict.type() ? (@ != "null"))
+            || exists(@.unique_for.type() ? (@ != "null"))
+            || exists(@.max_wait.type() ? (@ != "null")))')
     then
         return query
         select e.*
         from (
             select u.* from _jobs_unpack(_jobs_enqueue_together.jobs, false) u
-            order by u.job_type, u.unique_key, u.place
+            order by u.job_type collate "C", u.unique_key collate "C", u.place
         ) i
         cross join lateral jobs_enqueue(
             i.job_type, i.payload, i.queue, i.priority, i.run_at, i.reference_type,
             i.reference_id, i.max_retries, i.unique_key, i.unique_scope, i.backoff,
-            i.reference_key, i.group_key, i.headers, i.expires_at) e
+            i.reference_key, i.group_key, i.headers, i.expires_at, i.on_conflict, i.unique_for,
+            i.max_wait) e
         order by i.place;
     else
         return query

@@ -19,6 +19,9 @@ create or replace function _jobs_unpack(jobs jsonb, is_plain boolean) returns ta
     group_key text,
     headers jsonb,
     expires_at timestamptz,
+    on_conflict text,
+    unique_for interval,
+    max_wait interval,
     place bigint
 )
 language sql immutable
@@ -30,6 +33,9 @@ select i.job_type, coalesce(i.payload, jobs -> (i.place - 1)::int -> 'payload'),
     case when not is_plain then jobs -> (i.place - 1)::int ->> 'group_key' end,
     case when not is_plain then nullif(jobs -> (i.place - 1)::int -> 'headers', 'null') end,
     case when not is_plain then (jobs -> (i.place - 1)::int ->> 'expires_at')::timestamptz end,
+    case when not is_plain then jobs -> (i.place - 1)::int ->> 'on_conflict' end,
+    case when not is_plain then (jobs -> (i.place - 1)::int ->> 'unique_for')::interval end,
+    case when not is_plain then (jobs -> (i.place - 1)::int ->> 'max_wait')::interval end,
     i.place
 from rows from (
     jsonb_to_recordset(jobs) as (

@@ -1,6 +1,6 @@
 -- Two sessions with one unique_key cannot both win: the partial unique index lets one insert pass
--- and makes the other wait for that. Then the loser reads the winner's row. The winner's job
--- may end between those two statements, so the loser tries again.
+-- and makes the other wait for that. Then the loser reads the winner's row, and returns or replaces
+-- it. The winner's job may begin or end between those two statements, so the loser tries again.
 --
 -- `on conflict` names no index, so that it heeds each unique index: also the one that
 -- `reindex concurrently` builds beside ix_jobs_unique_key, and the primary key, where the sequence
@@ -20,7 +20,10 @@ create or replace function jobs_enqueue(
     reference_key text default null,
     group_key text default null,
     headers jsonb default null,
-    expires_at timestamptz default null
+    expires_at timestamptz default null,
+    on_conflict text default 'return',
+    unique_for interval default null,
+    max_wait interval default null
 ) returns setof jobs
 language plpgsql volatile security definer rows 1
 set search_path from current
@@ -28,24 +31,35 @@ as $$
 #variable_conflict use_column
 declare
     v_job jobs;
+    v_given jobs;
+    v_replaces boolean;
+    v_unique_until timestamptz;
 begin
     perform _jobs_check_job(
         jobs_enqueue.job_type, jobs_enqueue.queue, jobs_enqueue.priority, jobs_enqueue.run_at,
         jobs_enqueue.reference_type, jobs_enqueue.max_retries, jobs_enqueue.unique_key,
         jobs_enqueue.unique_scope, jobs_enqueue.backoff, jobs_enqueue.reference_key,
         jobs_enqueue.group_key, jobs_enqueue.headers, jobs_enqueue.expires_at);
-    -- Without the index each job with the key would be added, as after a restore of a part of a dump.
-    if jobs_enqueue.unique_key is not null and to_regclass('ix_jobs_unique_key') is null then
-        raise exception using errcode = 'JQ005',
-            message = 'the index ix_jobs_unique_key is missing, so no job can hold a unique_key, and '
-                'nothing was added',
-            hint = 'pgjobs sql | psql -v schema=... makes it again.';
+    if jobs_enqueue.unique_key is not null or jobs_enqueue.on_conflict <> 'return'
+        or jobs_enqueue.unique_for is not null or jobs_enqueue.max_wait is not null
+    then
+        perform _jobs_check_unique(
+            jobs_enqueue.unique_key, jobs_enqueue.unique_scope, jobs_enqueue.on_conflict,
+            jobs_enqueue.unique_for, jobs_enqueue.max_wait);
+        v_replaces := coalesce(jobs_enqueue.on_conflict in ('replace', 'debounce'), false);
+        v_unique_until := _jobs_after(clock_timestamp(), jobs_enqueue.unique_for);
+        -- Read before the insert, so that it is not later than created_at + max_wait.
+        if jobs_enqueue.max_wait is not null then
+            run_at := least(coalesce(jobs_enqueue.run_at, clock_timestamp()),
+                            _jobs_after(clock_timestamp(), jobs_enqueue.max_wait));
+        end if;
     end if;
     for v_try in 1..100 loop
         return query
         insert into jobs as j (
             job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
-            unique_key, unique_scope, backoff, reference_key, group_key, headers, expires_at)
+            unique_key, unique_scope, backoff, reference_key, group_key, headers, expires_at,
+            unique_until)
         values (
             jobs_enqueue.job_type, coalesce(jobs_enqueue.payload, '{}'),
             coalesce(jobs_enqueue.queue, 'default'), coalesce(jobs_enqueue.priority, 0),
@@ -53,7 +67,7 @@ begin
             jobs_enqueue.reference_id, coalesce(jobs_enqueue.max_retries, 3),
             jobs_enqueue.unique_key, coalesce(jobs_enqueue.unique_scope, 'live'),
             jobs_enqueue.backoff, jobs_enqueue.reference_key, jobs_enqueue.group_key,
-            jobs_enqueue.headers, jobs_enqueue.expires_at)
+            jobs_enqueue.headers, jobs_enqueue.expires_at, v_unique_until)
         on conflict do nothing
         returning j.*;
         if found then
@@ -61,19 +75,45 @@ begin
         end if;
         select h.* into v_job
         from _jobs_key_holder(jobs_enqueue.job_type, jobs_enqueue.unique_key) h;
-        if found then
-            -- A producer that may not read jobs could otherwise read them by guessing keys.
-            if not _jobs_may_read() then
-                v_job.payload := null;
-                v_job.result := null;
-                v_job.error := null;
-                v_job.headers := null;
-                v_job.progress := null;
+        if not found then
+            perform _jobs_check_ids();
+        elsif not _jobs_give_way(v_job, v_replaces) then
+            if jobs_enqueue.on_conflict = 'raise' then
+                raise exception using errcode = 'JQ004',
+                    message = format('job %s of type %s holds the unique_key %L, and nothing was '
+                        'added', v_job.id, v_job.job_type, v_job.unique_key);
             end if;
-            return next v_job;
-            return;
+            if not v_replaces or v_job.attempt > 0 or v_job.status not in ('pending', 'blocked')
+            then
+                -- A producer that may not read jobs could otherwise read them by guessing keys.
+                if not _jobs_may_read() then
+                    v_job.payload := null;
+                    v_job.result := null;
+                    v_job.error := null;
+                    v_job.headers := null;
+                    v_job.progress := null;
+                end if;
+                return next v_job;
+                return;
+            end if;
+            v_given.payload := coalesce(jobs_enqueue.payload, '{}');
+            v_given.queue := coalesce(jobs_enqueue.queue, 'default');
+            v_given.priority := coalesce(jobs_enqueue.priority, 0);
+            v_given.run_at := coalesce(jobs_enqueue.run_at, clock_timestamp());
+            v_given.reference_type := jobs_enqueue.reference_type;
+            v_given.reference_id := jobs_enqueue.reference_id;
+            v_given.reference_key := jobs_enqueue.reference_key;
+            v_given.max_retries := coalesce(jobs_enqueue.max_retries, 3);
+            v_given.backoff := jobs_enqueue.backoff;
+            v_given.group_key := jobs_enqueue.group_key;
+            v_given.headers := jobs_enqueue.headers;
+            v_given.expires_at := jobs_enqueue.expires_at;
+            return query
+            select r.* from _jobs_replace(v_job, v_given, jobs_enqueue.max_wait) r;
+            if found then
+                return;
+            end if;
         end if;
-        perform _jobs_check_ids();
     end loop;
     raise exception using errcode = 'JQ004',
         message = format('a unique index or a trigger of the table jobs that pgjobs did not make '
@@ -84,4 +124,4 @@ end
 $$;
 
 comment on function jobs_enqueue is
-    'adds a job and returns it, or returns the job of that type that holds the unique_key';
+    'adds a job and returns it, or returns or replaces the job of that type that holds the key';

@@ -6,7 +6,8 @@ as $$
 declare
     v_plain constant text[] := '{job_type,payload,queue,priority,run_at,reference_type,'
         'reference_id,max_retries,backoff,reference_key}';
-    v_known constant text[] := v_plain || '{unique_key,unique_scope,group_key,headers,expires_at}';
+    v_known constant text[] := v_plain || '{unique_key,unique_scope,group_key,headers,expires_at,'
+        'on_conflict,unique_for,max_wait}';
     v_is_plain boolean;
     v_ids bigint[];
     v_item record;
@@ -60,7 +61,9 @@ begin
                     perform _jobs_check_job(
                         i.job_type, i.queue, i.priority, i.run_at, i.reference_type, i.max_retries,
                         i.unique_key, i.unique_scope, i.backoff, i.reference_key, i.group_key,
-                        i.headers, i.expires_at)
+                        i.headers, i.expires_at),
+                        _jobs_check_unique(i.unique_key, i.unique_scope, i.on_conflict,
+                            i.unique_for, i.max_wait)
                     from _jobs_unpack(jsonb_build_array(v_item.item), false) i;
                 exception
                     when sqlstate 'JQ003' or data_exception or feature_not_supported
