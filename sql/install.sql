@@ -90,6 +90,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/finish/_jobs_check_failure.sql
 \ir functions/finish/_jobs_end_attempt.sql
 \ir functions/finish/_jobs_end_attempts.sql
+\ir functions/finish/_jobs_keyed.sql
 \ir functions/finish/_jobs_lock.sql
 \ir functions/finish/_jobs_lock_fenced.sql
 \ir functions/finish/_jobs_lock_fenced_many.sql
@@ -133,6 +134,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/workers/jobs_worker_start.sql
 \ir functions/workers/jobs_worker_stop.sql
 \ir functions/workers/_jobs_advisory_key.sql
+\ir functions/workers/_jobs_expire.sql
 \ir functions/workers/_jobs_is_locked.sql
 \ir functions/workers/_jobs_may_be_silent.sql
 \ir functions/workers/_jobs_session_holds.sql

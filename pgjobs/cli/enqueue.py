@@ -91,6 +91,12 @@ def enqueue(
         str | None,
         typer.Option("--group", metavar="GROUP", help="The group of the job within its queue."),
     ] = None,
+    expires: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=duration, metavar="DURATION", help="Latest start; then the job is cancelled."
+        ),
+    ] = None,
     dsn: Dsn = None,
     schema: Schema = "public",
     as_json: AsJson = False,
@@ -113,7 +119,7 @@ def enqueue(
             job_type, text, queue, priority, run_at if delay is None else delay,
             max_retries=max_retries, unique_key=unique_key, unique_scope=unique_scope,
             group_key=group_key, on_conflict=on_conflict, unique_for=unique_for,
-            max_wait=max_wait, **columns)
+            max_wait=max_wait, expires_at=expires, **columns)
         return job, await _why_it_waits(database, job)
 
     job, why = ask(dsn, schema, add)

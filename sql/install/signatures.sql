@@ -127,6 +127,7 @@ begin
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$
             jobs jsonb, is_plain boolean DEFAULT false
         $$),
+        ('_jobs_expire', $$bigint$$, $$max_jobs integer$$),
         ('_jobs_flag_groups', $$void$$, $$queues text[]$$),
         ('_jobs_free_places', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_gap_end', $$timestamp with time zone$$, $$
@@ -145,6 +146,9 @@ begin
         ('_jobs_is_polled', $$boolean$$, $$queue text$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_key_holder', $$SETOF jobs$$, $$job_type text, unique_key text$$),
+        ('_jobs_keyed', $$record$$, $$
+            job_ids bigint[], OUT ids bigint[], OUT keys text[]
+        $$),
         ('_jobs_limits_declare', $$SETOF text$$, $$
             app text, limits jsonb, is_newest boolean DEFAULT false
         $$),

@@ -136,6 +136,15 @@ begin
             where status = 'pending' and crash_count > 0;
     end if;
 
+    -- What a tick ends: the few jobs that must begin in time. Those that failed or were lost before
+    -- have begun.
+    if to_regclass('ix_jobs_expires') is null then
+        create index ix_jobs_expires
+            on jobs (expires_at)
+            where expires_at is not null and status = 'pending'
+                and retry_count = 0 and crash_count = 0;
+    end if;
+
     if to_regclass('ix_jobs_unique_key') is null then
         create unique index ix_jobs_unique_key
             on jobs (job_type, unique_key)
@@ -390,7 +399,7 @@ comment on column jobs.backoff is
     'delay before each retry, the last repeats; null: 5 s, 30 s, 3 min, 18 min, then 1 h';
 comment on column jobs.attempt is 'times claimed; attempt and worker are the fence';
 comment on column jobs.run_at is 'earliest start';
-comment on column jobs.expires_at is 'latest start';
+comment on column jobs.expires_at is 'latest start, or the job ends cancelled';
 comment on column jobs.started_at is 'when the last attempt was claimed';
 comment on column jobs.batch_id is 'reserved: job that runs when the batch has ended';
 comment on column jobs.depends_on_left is 'reserved: jobs to wait for';

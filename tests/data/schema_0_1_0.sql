@@ -179,6 +179,7 @@ begin
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$
             jobs jsonb, is_plain boolean DEFAULT false
         $$),
+        ('_jobs_expire', $$bigint$$, $$max_jobs integer$$),
         ('_jobs_flag_groups', $$void$$, $$queues text[]$$),
         ('_jobs_free_places', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_gap_end', $$timestamp with time zone$$, $$
@@ -197,6 +198,9 @@ begin
         ('_jobs_is_polled', $$boolean$$, $$queue text$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_key_holder', $$SETOF jobs$$, $$job_type text, unique_key text$$),
+        ('_jobs_keyed', $$record$$, $$
+            job_ids bigint[], OUT ids bigint[], OUT keys text[]
+        $$),
         ('_jobs_limits_declare', $$SETOF text$$, $$
             app text, limits jsonb, is_newest boolean DEFAULT false
         $$),
@@ -594,8 +598,8 @@ begin
         from pg_class c
         left join pg_index i on i.indexrelid = c.oid
         where c.relnamespace = quote_ident(v_schema)::regnamespace
-            and c.relname in ('ix_jobs_claim', 'ix_jobs_crashed', 'ix_jobs_unique_key',
-                'ix_jobs_job_type', 'ix_jobs_status',
+            and c.relname in ('ix_jobs_claim', 'ix_jobs_crashed', 'ix_jobs_expires',
+                'ix_jobs_unique_key', 'ix_jobs_job_type', 'ix_jobs_status',
                 'ix_jobs_reference_id', 'ix_jobs_reference_type', 'ix_jobs_reference',
                 'ix_jobs_reference_key', 'ix_jobs_group', 'ix_jobs_schedules_due',
                 'ix_jobs_turns_due', 'ix_jobs_turns_group', 'ix_jobs_starts_until',
@@ -932,6 +936,15 @@ begin
             where status = 'pending' and crash_count > 0;
     end if;
 
+    -- What a tick ends: the few jobs that must begin in time. Those that failed or were lost before
+    -- have begun.
+    if to_regclass('ix_jobs_expires') is null then
+        create index ix_jobs_expires
+            on jobs (expires_at)
+            where expires_at is not null and status = 'pending'
+                and retry_count = 0 and crash_count = 0;
+    end if;
+
     if to_regclass('ix_jobs_unique_key') is null then
         create unique index ix_jobs_unique_key
             on jobs (job_type, unique_key)
@@ -1186,7 +1199,7 @@ comment on column jobs.backoff is
     'delay before each retry, the last repeats; null: 5 s, 30 s, 3 min, 18 min, then 1 h';
 comment on column jobs.attempt is 'times claimed; attempt and worker are the fence';
 comment on column jobs.run_at is 'earliest start';
-comment on column jobs.expires_at is 'latest start';
+comment on column jobs.expires_at is 'latest start, or the job ends cancelled';
 comment on column jobs.started_at is 'when the last attempt was claimed';
 comment on column jobs.batch_id is 'reserved: job that runs when the batch has ended';
 comment on column jobs.depends_on_left is 'reserved: jobs to wait for';
@@ -1788,6 +1801,8 @@ begin
             updated_at = clock_timestamp(),
             finished_at = clock_timestamp()
         where j.id = holder.id and j.status = 'pending';
+        -- It may have held back its group.
+        perform _jobs_signal_jobs(array[holder.id]);
         return true;
     end if;
     return false;
@@ -2988,14 +3003,7 @@ begin
         from unnest(job_ids, attempts, run_ats) u(job_id, attempt, run_at)
         order by u.job_id, u.attempt
     ) u;
-    -- Scope pending holds the key only while the job waits, so another job may hold it by now.
-    select coalesce(array_agg(k.id), '{}'), array_agg(k.unique_key) into v_keyed, v_keys
-    from (
-        select j.id, j.unique_key from jobs j
-        where j.id = any (v_held) and j.unique_scope = 'pending' and j.unique_key is not null
-            and j.cancel_requested_at is null
-        order by j.job_type, j.unique_key
-    ) k;
+    select k.ids, k.keys into v_keyed, v_keys from _jobs_keyed(v_held) k;
     return query
     update jobs j
     set status = case when j.cancel_requested_at is null then 'pending' else 'cancelled' end,
@@ -3163,7 +3171,7 @@ comment on function _jobs_end_attempt is
 -- functions/finish/_jobs_end_attempts.sql
 -- Two sessions cannot both win: _jobs_lock_fenced_many locks the rows in the order of their ids, so
 -- that two batches never deadlock, and reads the fence under the locks. The attempts end in the order
--- of the keys that their jobs may take again (_jobs_take_key).
+-- of the keys that their jobs may take again.
 --
 -- A worker calls this itself, to log what becomes of each job. crashed: the jobs' child processes
 -- have died. Their worker lives on, so that recovery would never find these jobs.
@@ -3181,6 +3189,7 @@ set search_path from current
 as $$
 declare
     v_held bigint[];
+    v_keyed bigint[];
     v_item record;
     v_job jobs;
 begin
@@ -3188,22 +3197,14 @@ begin
         cardinality(errors), cardinality(retries), cardinality(retry_ins)]);
     perform _jobs_check_failure(errors, retries, retry_ins);
     v_held := _jobs_lock_fenced_many(worker, job_ids, attempts);
+    v_keyed := (select k.ids from _jobs_keyed(v_held) k);
     for v_item in
-        select i.*
-        from (
-            -- If an id is given with two attempts, the worker holds the later attempt.
-            select distinct on (u.job_id) u.*
-            from unnest(job_ids, attempts, errors, retries, retry_ins)
-                u(job_id, attempt, error, retry, retry_in)
-            where u.job_id = any (v_held)
-            order by u.job_id, u.attempt desc
-        ) i
-        cross join lateral (
-            select case when j.unique_scope = 'pending' then j.job_type end as job_type,
-                case when j.unique_scope = 'pending' then j.unique_key end as unique_key
-            from jobs j where j.id = i.job_id limit 1
-        ) j
-        order by j.job_type, j.unique_key, i.job_id
+        -- If an id is given with two attempts, the worker holds the later attempt.
+        select distinct on (array_position(v_keyed, u.job_id), u.job_id) u.*
+        from unnest(job_ids, attempts, errors, retries, retry_ins)
+            u(job_id, attempt, error, retry, retry_in)
+        where u.job_id = any (v_held)
+        order by array_position(v_keyed, u.job_id), u.job_id, u.attempt desc
     loop
         v_job := _jobs_end_attempt(v_item.job_id, v_item.error, v_item.retry, v_item.retry_in,
                                    lost_at => case when crashed then clock_timestamp() end);
@@ -3221,6 +3222,35 @@ $$;
 
 comment on function _jobs_end_attempts is
     'internal: fails or crashes the jobs that worker holds in these attempts; what became of each';
+
+-- functions/finish/_jobs_keyed.sql
+-- Scope pending holds a key only while its job waits, so another job may hold it by now. All who take
+-- several keys take them in this order, so that they never deadlock. Reads the jobs by their ids
+-- first, as _jobs_signal_jobs does.
+create or replace function _jobs_keyed(job_ids bigint[], out ids bigint[], out keys text[])
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+    with named as materialized (
+        select j.id, j.job_type, j.unique_key, j.unique_scope, j.cancel_requested_at from jobs j
+        where j.id = any (job_ids)
+    )
+    select coalesce(array_agg(n.id order by n.job_type, n.unique_key), '{}'),
+        array_agg(n.unique_key order by n.job_type, n.unique_key)
+    into ids, keys
+    from named n
+    where n.unique_scope = 'pending' and n.unique_key is not null
+        and n.cancel_requested_at is null;
+end
+$$;
+
+comment on function _jobs_keyed is
+    'internal: which of these jobs take their unique_key again when they wait again, and the keys';
 
 -- functions/finish/_jobs_lock.sql
 create or replace function _jobs_lock(job_id bigint) returns jobs
@@ -4591,7 +4621,7 @@ declare
     v_ids bigint[];
     v_workers text[];
 begin
-    -- In the order of the keys that the jobs may take again (_jobs_take_key).
+    -- In the order of the keys that the jobs may take again, as _jobs_keyed has it.
     select coalesce(array_agg(l.id order by l.keyed_type, l.key), '{}'),
         array_agg(l.worker order by l.keyed_type, l.key)
     into v_ids, v_workers
@@ -4874,6 +4904,47 @@ return hashtextextended(kind || ' ' || name, 'jobs'::regclass::oid::bigint);
 comment on function _jobs_advisory_key is
     'internal: the key of an advisory lock; kind: name (of a worker), gate or polling (of a queue)';
 
+-- functions/workers/_jobs_expire.sql
+-- Two sessions cannot both end a job: a locked row is skipped, and a claim's commit changes the
+-- status that the lock is read with. A job that failed or was lost before has begun, so its retries
+-- do not expire.
+create or replace function _jobs_expire(max_jobs int) returns bigint
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_ids bigint[];
+begin
+    v_ids := array(
+        select j.id from jobs j
+        where j.status = 'pending' and j.expires_at is not null
+            and j.retry_count = 0 and j.crash_count = 0
+            and j.expires_at <= v_now
+        order by j.expires_at
+        limit max_jobs
+        for no key update skip locked);
+    if v_ids <> '{}' then
+        update jobs j
+        set status = 'cancelled',
+            error = 'expired',
+            updated_at = v_now,
+            finished_at = v_now
+        where j.id = any (v_ids);
+        perform _jobs_signal_jobs(v_ids);
+    end if;
+    return cardinality(v_ids);
+end
+$$;
+
+comment on function _jobs_expire is
+    'internal: ends up to max_jobs jobs that have not begun by their expires_at; returns how many';
+
 -- functions/workers/_jobs_is_locked.sql
 -- One expression takes and releases the lock: a query that is cancelled between two expressions
 -- would keep the lock. PostgreSQL inlines this function, so it has no settings of its own.
@@ -5135,8 +5206,8 @@ comment on function _jobs_worker_modes is
     'internal: the mode of each registered worker: listening, polling or full; gone: no session';
 
 -- functions/workers/_jobs_worker_tick.sql
--- A worker ticks every 10 s. A full tick sets seen_at, takes back jobs whose lease is over and looks
--- for due jobs without floors. While other workers work, the worker also ticks every 2 s, not fully:
+-- A worker ticks every 10 s. A full tick sets seen_at, takes back jobs whose lease is over, ends
+-- jobs that have not begun by their expires_at, and looks for due jobs without floors. While other workers work, the worker also ticks every 2 s, not fully:
 -- such a tick only notices deaths, and workers whose heartbeats have just failed to come; else it
 -- reads no index of finished jobs. Any tick tests the connection.
 --
@@ -5210,6 +5281,9 @@ begin
     more := coalesce(
         (select sum((r.lost ->> 'jobs')::bigint) from jsonb_array_elements(recovered) r(lost))
             >= c_max_jobs, false);
+    if is_full then
+        more := _jobs_expire(c_max_jobs) >= c_max_jobs or more;
+    end if;
     select m.may_be_silent into may_be_silent from _jobs_may_be_silent(v_me.worker, v_me.queues) m;
     others_work := may_be_silent
         or exists (select from jobs_worker_ticks t
@@ -7178,7 +7252,8 @@ comment on function _jobs_declared is
     'internal: what a row keeps of the code that declared it';
 
 -- functions/manage/_jobs_make_pending.sql
--- For jobs that the caller has locked and found to have ended. Raises unique_violation where another
+-- For jobs that the caller has locked and found to have ended. A retry by hand does not expire: who
+-- asks for it wants the job to run. Raises unique_violation where another
 -- job holds the key of one of them.
 create or replace function _jobs_make_pending(job_ids bigint[]) returns setof jobs
 language sql volatile
@@ -7197,6 +7272,7 @@ set status = 'pending',
     worker = null,
     lease_until = null,
     cancel_requested_at = null,
+    expires_at = null,
     updated_at = clock_timestamp(),
     finished_at = null
 where j.id = any (job_ids)
@@ -8170,8 +8246,8 @@ language sql volatile
 set search_path from current
 as $$
 with expected(index_name) as (
-    values ('jobs_id_is_the_key'), ('ix_jobs_claim'), ('ix_jobs_crashed'), ('ix_jobs_unique_key'),
-        ('ix_jobs_job_type'), ('ix_jobs_status'),
+    values ('jobs_id_is_the_key'), ('ix_jobs_claim'), ('ix_jobs_crashed'), ('ix_jobs_expires'),
+        ('ix_jobs_unique_key'), ('ix_jobs_job_type'), ('ix_jobs_status'),
         ('ix_jobs_reference_id'), ('ix_jobs_reference_type'), ('ix_jobs_reference'),
         ('ix_jobs_reference_key'), ('ix_jobs_group')
 ), broken as (

@@ -25,6 +25,8 @@ begin
             updated_at = clock_timestamp(),
             finished_at = clock_timestamp()
         where j.id = holder.id and j.status = 'pending';
+        -- It may have held back its group.
+        perform _jobs_signal_jobs(array[holder.id]);
         return true;
     end if;
     return false;

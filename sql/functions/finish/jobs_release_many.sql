@@ -35,14 +35,7 @@ begin
         from unnest(job_ids, attempts, run_ats) u(job_id, attempt, run_at)
         order by u.job_id, u.attempt
     ) u;
-    -- Scope pending holds the key only while the job waits, so another job may hold it by now.
-    select coalesce(array_agg(k.id), '{}'), array_agg(k.unique_key) into v_keyed, v_keys
-    from (
-        select j.id, j.unique_key from jobs j
-        where j.id = any (v_held) and j.unique_scope = 'pending' and j.unique_key is not null
-            and j.cancel_requested_at is null
-        order by j.job_type, j.unique_key
-    ) k;
+    select k.ids, k.keys into v_keyed, v_keys from _jobs_keyed(v_held) k;
     return query
     update jobs j
     set status = case when j.cancel_requested_at is null then 'pending' else 'cancelled' end,

@@ -32,7 +32,7 @@ declare
     v_ids bigint[];
     v_workers text[];
 begin
-    -- In the order of the keys that the jobs may take again (_jobs_take_key).
+    -- In the order of the keys that the jobs may take again, as _jobs_keyed has it.
     select coalesce(array_agg(l.id order by l.keyed_type, l.key), '{}'),
         array_agg(l.worker order by l.keyed_type, l.key)
     into v_ids, v_workers
