@@ -233,8 +233,8 @@ class App(Verbs, Schedules, Settings, Generic[S]):
         (``live``) or begins (``pending``), for ``unique_for`` (``period``), or with its row
         (``kept``). ``group_key``: the job's group within its queue. ``headers``: metadata beside
         the payload. ``expires``: the latest start, a moment or a delay. ``InvalidArgument``: no job
-        was added. Without ``conn``, ``ConnectionLost``: no answer came, at the latest after a minute;
-        ``may_exist`` says whether the job may have been added.
+        was added. Without ``conn``, ``ConnectionLost``: no answer came, at the latest after a
+        minute; ``may_exist`` says whether the job may have been added.
         """
         task = self._task_of(job_type) if self.tasks else None
         if task is None:

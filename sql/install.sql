@@ -60,7 +60,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/enqueue/_jobs_key_holder.sql
 \ir functions/enqueue/_jobs_may_read.sql
 \ir functions/enqueue/_jobs_notify.sql
-\ir functions/enqueue/_jobs_replace.sql
+\ir functions/enqueue/_jobs_on_conflict.sql
 \ir functions/enqueue/_jobs_unpack.sql
 \ir functions/enqueue/_jobs_valid_delays.sql
 -- functions/claim: how a worker takes due jobs

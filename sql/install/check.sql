@@ -54,7 +54,7 @@ begin
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('ix_jobs_claim', 'ix_jobs_crashed', 'ix_jobs_expires',
                 'ix_jobs_unique_key', 'ix_jobs_job_type', 'ix_jobs_status',
-                'ix_jobs_reference_id', 'ix_jobs_reference_type', 'ix_jobs_reference',
+                'ix_jobs_reference_id', 'ix_jobs_reference',
                 'ix_jobs_reference_key', 'ix_jobs_group', 'ix_jobs_schedules_due',
                 'ix_jobs_turns_due', 'ix_jobs_turns_group', 'ix_jobs_starts_until',
                 'ix_jobs_queues_ends')

@@ -191,6 +191,13 @@ begin
         ('_jobs_next_turn', $$timestamp with time zone$$, $$queue text, job_types text[]$$),
         ('_jobs_notify', $$trigger$$, $$$$),
         ('_jobs_objects_of_strangers', $$text$$, $$schema text, installer oid$$),
+        ('_jobs_on_conflict', $$SETOF jobs$$, $$
+            job_type text, payload jsonb, queue text, priority integer,
+            run_at timestamp with time zone, reference_type text, reference_id bigint,
+            max_retries integer, unique_key text, backoff interval[], reference_key text,
+            group_key text, headers jsonb, expires_at timestamp with time zone, on_conflict text,
+            max_wait interval
+        $$),
         ('_jobs_queue_opens_at', $$timestamp with time zone$$, $$queue text$$),
         ('_jobs_queue_room', $$integer$$, $$settings jobs_queues, wanted integer$$),
         ('_jobs_raise_turns_from', $$void$$, $$queue text$$),
@@ -220,9 +227,6 @@ begin
         ('_jobs_release_unnamed', $$bigint$$, $$
             worker text, job_ids bigint[], attempts integer[],
             claimed_before timestamp with time zone, registration bigint DEFAULT NULL::bigint
-        $$),
-        ('_jobs_replace', $$SETOF jobs$$, $$
-            holder jobs, given jobs, max_wait interval
         $$),
         ('_jobs_retention_begin', $$jobs_retention$$, $$rule jobs_retention$$),
         ('_jobs_retention_declare', $$SETOF text$$, $$

@@ -154,8 +154,8 @@ begin
     end if;
 
     -- The seven look-ups. tests/sql/test_plans.py has the query of each. ix_jobs_job_type answers two:
-    -- by type, and by type and status.
-    -- It has one range for each type and status, oldest first: what retention deletes.
+    -- by type, and by type and status. ix_jobs_reference answers two: by reference_type, and by both.
+    -- ix_jobs_job_type has one range for each type and status, oldest first: what retention deletes.
     if to_regclass('ix_jobs_job_type') is null then
         create index ix_jobs_job_type
             on jobs (job_type, status, finished_at);
@@ -170,11 +170,6 @@ begin
         create index ix_jobs_reference_id
             on jobs (reference_id)
             where reference_id is not null;
-    end if;
-    if to_regclass('ix_jobs_reference_type') is null then
-        create index ix_jobs_reference_type
-            on jobs (reference_type)
-            where reference_type is not null;
     end if;
     if to_regclass('ix_jobs_reference') is null then
         create index ix_jobs_reference

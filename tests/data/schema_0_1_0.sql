@@ -243,6 +243,13 @@ begin
         ('_jobs_next_turn', $$timestamp with time zone$$, $$queue text, job_types text[]$$),
         ('_jobs_notify', $$trigger$$, $$$$),
         ('_jobs_objects_of_strangers', $$text$$, $$schema text, installer oid$$),
+        ('_jobs_on_conflict', $$SETOF jobs$$, $$
+            job_type text, payload jsonb, queue text, priority integer,
+            run_at timestamp with time zone, reference_type text, reference_id bigint,
+            max_retries integer, unique_key text, backoff interval[], reference_key text,
+            group_key text, headers jsonb, expires_at timestamp with time zone, on_conflict text,
+            max_wait interval
+        $$),
         ('_jobs_queue_opens_at', $$timestamp with time zone$$, $$queue text$$),
         ('_jobs_queue_room', $$integer$$, $$settings jobs_queues, wanted integer$$),
         ('_jobs_raise_turns_from', $$void$$, $$queue text$$),
@@ -272,9 +279,6 @@ begin
         ('_jobs_release_unnamed', $$bigint$$, $$
             worker text, job_ids bigint[], attempts integer[],
             claimed_before timestamp with time zone, registration bigint DEFAULT NULL::bigint
-        $$),
-        ('_jobs_replace', $$SETOF jobs$$, $$
-            holder jobs, given jobs, max_wait interval
         $$),
         ('_jobs_retention_begin', $$jobs_retention$$, $$rule jobs_retention$$),
         ('_jobs_retention_declare', $$SETOF text$$, $$
@@ -600,7 +604,7 @@ begin
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('ix_jobs_claim', 'ix_jobs_crashed', 'ix_jobs_expires',
                 'ix_jobs_unique_key', 'ix_jobs_job_type', 'ix_jobs_status',
-                'ix_jobs_reference_id', 'ix_jobs_reference_type', 'ix_jobs_reference',
+                'ix_jobs_reference_id', 'ix_jobs_reference',
                 'ix_jobs_reference_key', 'ix_jobs_group', 'ix_jobs_schedules_due',
                 'ix_jobs_turns_due', 'ix_jobs_turns_group', 'ix_jobs_starts_until',
                 'ix_jobs_queues_ends')
@@ -954,8 +958,8 @@ begin
     end if;
 
     -- The seven look-ups. tests/sql/test_plans.py has the query of each. ix_jobs_job_type answers two:
-    -- by type, and by type and status.
-    -- It has one range for each type and status, oldest first: what retention deletes.
+    -- by type, and by type and status. ix_jobs_reference answers two: by reference_type, and by both.
+    -- ix_jobs_job_type has one range for each type and status, oldest first: what retention deletes.
     if to_regclass('ix_jobs_job_type') is null then
         create index ix_jobs_job_type
             on jobs (job_type, status, finished_at);
@@ -970,11 +974,6 @@ begin
         create index ix_jobs_reference_id
             on jobs (reference_id)
             where reference_id is not null;
-    end if;
-    if to_regclass('ix_jobs_reference_type') is null then
-        create index ix_jobs_reference_type
-            on jobs (reference_type)
-            where reference_type is not null;
     end if;
     if to_regclass('ix_jobs_reference') is null then
         create index ix_jobs_reference
@@ -1371,8 +1370,8 @@ $replace$;
 -- functions/enqueue: how a job gets in, and how workers are notified
 -- functions/enqueue/jobs_enqueue.sql
 -- Two sessions with one unique_key cannot both win: the partial unique index lets one insert pass
--- and makes the other wait for that. Then the loser reads the winner's row, and returns or replaces
--- it. The winner's job may begin or end between those two statements, so the loser tries again.
+-- and makes the other wait for that. Then the loser reads the winner's row (_jobs_on_conflict). The
+-- winner's job may begin or end between those two statements, so the loser tries again.
 --
 -- `on conflict` names no index, so that it heeds each unique index: also the one that
 -- `reindex concurrently` builds beside ix_jobs_unique_key, and the primary key, where the sequence
@@ -1402,9 +1401,6 @@ set search_path from current
 as $$
 #variable_conflict use_column
 declare
-    v_job jobs;
-    v_given jobs;
-    v_replaces boolean;
     v_unique_until timestamptz;
 begin
     perform _jobs_check_job(
@@ -1418,7 +1414,6 @@ begin
         perform _jobs_check_unique(
             jobs_enqueue.unique_key, jobs_enqueue.unique_scope, jobs_enqueue.on_conflict,
             jobs_enqueue.unique_for, jobs_enqueue.max_wait);
-        v_replaces := coalesce(jobs_enqueue.on_conflict in ('replace', 'debounce'), false);
         v_unique_until := _jobs_after(clock_timestamp(), jobs_enqueue.unique_for);
         -- Read before the insert, so that it is not later than created_at + max_wait.
         if jobs_enqueue.max_wait is not null then
@@ -1445,46 +1440,15 @@ begin
         if found then
             return;
         end if;
-        select h.* into v_job
-        from _jobs_key_holder(jobs_enqueue.job_type, jobs_enqueue.unique_key) h;
-        if not found then
-            perform _jobs_check_ids();
-        elsif not _jobs_give_way(v_job, v_replaces) then
-            if jobs_enqueue.on_conflict = 'raise' then
-                raise exception using errcode = 'JQ004',
-                    message = format('job %s of type %s holds the unique_key %L, and nothing was '
-                        'added', v_job.id, v_job.job_type, v_job.unique_key);
-            end if;
-            if not v_replaces or v_job.attempt > 0 or v_job.status not in ('pending', 'blocked')
-            then
-                -- A producer that may not read jobs could otherwise read them by guessing keys.
-                if not _jobs_may_read() then
-                    v_job.payload := null;
-                    v_job.result := null;
-                    v_job.error := null;
-                    v_job.headers := null;
-                    v_job.progress := null;
-                end if;
-                return next v_job;
-                return;
-            end if;
-            v_given.payload := coalesce(jobs_enqueue.payload, '{}');
-            v_given.queue := coalesce(jobs_enqueue.queue, 'default');
-            v_given.priority := coalesce(jobs_enqueue.priority, 0);
-            v_given.run_at := coalesce(jobs_enqueue.run_at, clock_timestamp());
-            v_given.reference_type := jobs_enqueue.reference_type;
-            v_given.reference_id := jobs_enqueue.reference_id;
-            v_given.reference_key := jobs_enqueue.reference_key;
-            v_given.max_retries := coalesce(jobs_enqueue.max_retries, 3);
-            v_given.backoff := jobs_enqueue.backoff;
-            v_given.group_key := jobs_enqueue.group_key;
-            v_given.headers := jobs_enqueue.headers;
-            v_given.expires_at := jobs_enqueue.expires_at;
-            return query
-            select r.* from _jobs_replace(v_job, v_given, jobs_enqueue.max_wait) r;
-            if found then
-                return;
-            end if;
+        return query
+        select c.* from _jobs_on_conflict(
+            jobs_enqueue.job_type, jobs_enqueue.payload, jobs_enqueue.queue, jobs_enqueue.priority,
+            jobs_enqueue.run_at, jobs_enqueue.reference_type, jobs_enqueue.reference_id,
+            jobs_enqueue.max_retries, jobs_enqueue.unique_key, jobs_enqueue.backoff,
+            jobs_enqueue.reference_key, jobs_enqueue.group_key, jobs_enqueue.headers,
+            jobs_enqueue.expires_at, jobs_enqueue.on_conflict, jobs_enqueue.max_wait) c;
+        if found then
+            return;
         end if;
     end loop;
     raise exception using errcode = 'JQ004',
@@ -1948,46 +1912,93 @@ begin
 end
 $trigger$;
 
--- functions/enqueue/_jobs_replace.sql
+-- functions/enqueue/_jobs_on_conflict.sql
 -- Two sessions cannot both win: the second one waits for the row's lock, then changes what the first
 -- one has written. A claim skips the row while it is locked. Of a row that a claim took first nothing
--- is changed, and nothing is returned.
-create or replace function _jobs_replace(holder jobs, given jobs, max_wait interval)
-returns setof jobs
+-- is changed.
+--
+-- Returns no row where the key may be free by now: then the caller inserts again. A function of its
+-- own, because each row variable costs a lone enqueue a microsecond.
+create or replace function _jobs_on_conflict(
+    job_type text,
+    payload jsonb,
+    queue text,
+    priority int,
+    run_at timestamptz,
+    reference_type text,
+    reference_id bigint,
+    max_retries int,
+    unique_key text,
+    backoff interval[],
+    reference_key text,
+    group_key text,
+    headers jsonb,
+    expires_at timestamptz,
+    on_conflict text,
+    max_wait interval
+) returns setof jobs
 language plpgsql volatile
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off
 set jit = off
 as $$
+#variable_conflict use_column
 declare
+    v_replaces boolean := coalesce(on_conflict in ('replace', 'debounce'), false);
+    v_holder jobs;
     v_job jobs;
 begin
+    select h.* into v_holder
+    from _jobs_key_holder(_jobs_on_conflict.job_type, _jobs_on_conflict.unique_key) h;
+    if not found then
+        perform _jobs_check_ids();
+        return;
+    elsif _jobs_give_way(v_holder, v_replaces) then
+        return;
+    elsif on_conflict = 'raise' then
+        raise exception using errcode = 'JQ004',
+            message = format('job %s of type %s holds the unique_key %L, and nothing was added',
+                             v_holder.id, v_holder.job_type, v_holder.unique_key);
+    elsif not v_replaces or v_holder.status not in ('pending', 'blocked') or v_holder.attempt > 0
+    then
+        -- A producer that may not read jobs could otherwise read them by guessing keys.
+        if not _jobs_may_read() then
+            v_holder.payload := null;
+            v_holder.result := null;
+            v_holder.error := null;
+            v_holder.headers := null;
+            v_holder.progress := null;
+        end if;
+        return next v_holder;
+        return;
+    end if;
     update jobs j
-    set payload = given.payload,
-        queue = given.queue,
-        priority = given.priority,
-        run_at = least(given.run_at, _jobs_after(j.created_at, max_wait)),
-        reference_type = given.reference_type,
-        reference_id = given.reference_id,
-        reference_key = given.reference_key,
-        max_retries = given.max_retries,
-        backoff = given.backoff,
-        group_key = given.group_key,
-        headers = given.headers,
-        expires_at = given.expires_at,
+    set payload = coalesce(_jobs_on_conflict.payload, '{}'),
+        queue = coalesce(_jobs_on_conflict.queue, 'default'),
+        priority = coalesce(_jobs_on_conflict.priority, 0),
+        run_at = least(coalesce(_jobs_on_conflict.run_at, clock_timestamp()),
+                       _jobs_after(j.created_at, max_wait)),
+        reference_type = _jobs_on_conflict.reference_type,
+        reference_id = _jobs_on_conflict.reference_id,
+        reference_key = _jobs_on_conflict.reference_key,
+        max_retries = coalesce(_jobs_on_conflict.max_retries, 3),
+        backoff = _jobs_on_conflict.backoff,
+        group_key = _jobs_on_conflict.group_key,
+        headers = _jobs_on_conflict.headers,
+        expires_at = _jobs_on_conflict.expires_at,
         error = null,
         updated_at = clock_timestamp()
-    where j.id = holder.id and j.unique_key = holder.unique_key
+    where j.id = v_holder.id and j.unique_key = v_holder.unique_key
         and j.status in ('pending', 'blocked') and j.attempt = 0
     returning j.* into v_job;
     if not found then
         return;
     end if;
     -- Workers that sleep know the old place and moment; a later moment they find by themselves.
-    if v_job.run_at < holder.run_at
+    if v_job.run_at < v_holder.run_at
         or (v_job.queue, v_job.priority, v_job.group_key)
-            is distinct from (holder.queue, holder.priority, holder.group_key)
+            is distinct from (v_holder.queue, v_holder.priority, v_holder.group_key)
     then
         perform _jobs_signal_jobs(array[v_job.id]);
     end if;
@@ -1995,8 +2006,8 @@ begin
 end
 $$;
 
-comment on function _jobs_replace is
-    'internal: gives a waiting job that was never claimed all that a new call gives';
+comment on function _jobs_on_conflict is
+    'internal: what jobs_enqueue does where a job holds the key: returns, raises or replaces';
 
 -- functions/enqueue/_jobs_unpack.sql
 -- jsonb_to_recordset gives null for a payload that is JSON null, and for one that is left out. So
@@ -8248,7 +8259,7 @@ as $$
 with expected(index_name) as (
     values ('jobs_id_is_the_key'), ('ix_jobs_claim'), ('ix_jobs_crashed'), ('ix_jobs_expires'),
         ('ix_jobs_unique_key'), ('ix_jobs_job_type'), ('ix_jobs_status'),
-        ('ix_jobs_reference_id'), ('ix_jobs_reference_type'), ('ix_jobs_reference'),
+        ('ix_jobs_reference_id'), ('ix_jobs_reference'),
         ('ix_jobs_reference_key'), ('ix_jobs_group')
 ), broken as (
     select string_agg(e.index_name || case when i.indexrelid is null then ' (missing)'

@@ -1,6 +1,6 @@
 -- Two sessions with one unique_key cannot both win: the partial unique index lets one insert pass
--- and makes the other wait for that. Then the loser reads the winner's row, and returns or replaces
--- it. The winner's job may begin or end between those two statements, so the loser tries again.
+-- and makes the other wait for that. Then the loser reads the winner's row (_jobs_on_conflict). The
+-- winner's job may begin or end between those two statements, so the loser tries again.
 --
 -- `on conflict` names no index, so that it heeds each unique index: also the one that
 -- `reindex concurrently` builds beside ix_jobs_unique_key, and the primary key, where the sequence
@@ -30,9 +30,6 @@ set search_path from current
 as $$
 #variable_conflict use_column
 declare
-    v_job jobs;
-    v_given jobs;
-    v_replaces boolean;
     v_unique_until timestamptz;
 begin
     perform _jobs_check_job(
@@ -46,7 +43,6 @@ begin
         perform _jobs_check_unique(
             jobs_enqueue.unique_key, jobs_enqueue.unique_scope, jobs_enqueue.on_conflict,
             jobs_enqueue.unique_for, jobs_enqueue.max_wait);
-        v_replaces := coalesce(jobs_enqueue.on_conflict in ('replace', 'debounce'), false);
         v_unique_until := _jobs_after(clock_timestamp(), jobs_enqueue.unique_for);
         -- Read before the insert, so that it is not later than created_at + max_wait.
         if jobs_enqueue.max_wait is not null then
@@ -73,46 +69,15 @@ begin
         if found then
             return;
         end if;
-        select h.* into v_job
-        from _jobs_key_holder(jobs_enqueue.job_type, jobs_enqueue.unique_key) h;
-        if not found then
-            perform _jobs_check_ids();
-        elsif not _jobs_give_way(v_job, v_replaces) then
-            if jobs_enqueue.on_conflict = 'raise' then
-                raise exception using errcode = 'JQ004',
-                    message = format('job %s of type %s holds the unique_key %L, and nothing was '
-                        'added', v_job.id, v_job.job_type, v_job.unique_key);
-            end if;
-            if not v_replaces or v_job.attempt > 0 or v_job.status not in ('pending', 'blocked')
-            then
-                -- A producer that may not read jobs could otherwise read them by guessing keys.
-                if not _jobs_may_read() then
-                    v_job.payload := null;
-                    v_job.result := null;
-                    v_job.error := null;
-                    v_job.headers := null;
-                    v_job.progress := null;
-                end if;
-                return next v_job;
-                return;
-            end if;
-            v_given.payload := coalesce(jobs_enqueue.payload, '{}');
-            v_given.queue := coalesce(jobs_enqueue.queue, 'default');
-            v_given.priority := coalesce(jobs_enqueue.priority, 0);
-            v_given.run_at := coalesce(jobs_enqueue.run_at, clock_timestamp());
-            v_given.reference_type := jobs_enqueue.reference_type;
-            v_given.reference_id := jobs_enqueue.reference_id;
-            v_given.reference_key := jobs_enqueue.reference_key;
-            v_given.max_retries := coalesce(jobs_enqueue.max_retries, 3);
-            v_given.backoff := jobs_enqueue.backoff;
-            v_given.group_key := jobs_enqueue.group_key;
-            v_given.headers := jobs_enqueue.headers;
-            v_given.expires_at := jobs_enqueue.expires_at;
-            return query
-            select r.* from _jobs_replace(v_job, v_given, jobs_enqueue.max_wait) r;
-            if found then
-                return;
-            end if;
+        return query
+        select c.* from _jobs_on_conflict(
+            jobs_enqueue.job_type, jobs_enqueue.payload, jobs_enqueue.queue, jobs_enqueue.priority,
+            jobs_enqueue.run_at, jobs_enqueue.reference_type, jobs_enqueue.reference_id,
+            jobs_enqueue.max_retries, jobs_enqueue.unique_key, jobs_enqueue.backoff,
+            jobs_enqueue.reference_key, jobs_enqueue.group_key, jobs_enqueue.headers,
+            jobs_enqueue.expires_at, jobs_enqueue.on_conflict, jobs_enqueue.max_wait) c;
+        if found then
+            return;
         end if;
     end loop;
     raise exception using errcode = 'JQ004',
