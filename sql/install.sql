@@ -58,6 +58,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/enqueue/_jobs_ids_behind.sql
 \ir functions/enqueue/_jobs_is_new.sql
 \ir functions/enqueue/_jobs_key_holder.sql
+\ir functions/enqueue/_jobs_key_successor.sql
 \ir functions/enqueue/_jobs_may_read.sql
 \ir functions/enqueue/_jobs_notify.sql
 \ir functions/enqueue/_jobs_on_conflict.sql

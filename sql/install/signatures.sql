@@ -146,6 +146,7 @@ begin
         ('_jobs_is_polled', $$boolean$$, $$queue text$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_key_holder', $$SETOF jobs$$, $$job_type text, unique_key text$$),
+        ('_jobs_key_successor', $$bigint$$, $$job jobs$$),
         ('_jobs_keyed', $$record$$, $$
             job_ids bigint[], OUT ids bigint[], OUT keys text[]
         $$),

@@ -145,12 +145,15 @@ begin
                 and retry_count = 0 and crash_count = 0;
     end if;
 
+    -- Who holds a key has 0 beside it. A job of scope pending that waits no more has its id there:
+    -- an older job that comes back finds it by that (_jobs_key_successor).
     if to_regclass('ix_jobs_unique_key') is null then
         create unique index ix_jobs_unique_key
-            on jobs (job_type, unique_key)
+            on jobs (job_type, unique_key, (
+                case when unique_scope <> 'pending' or status in ('pending', 'blocked') then 0
+                else id end))
             where unique_key is not null
-                and (unique_scope in ('kept', 'period') or status in ('pending', 'blocked')
-                    or status = 'processing' and unique_scope = 'live');
+                and (unique_scope <> 'live' or status in ('pending', 'blocked', 'processing'));
     end if;
 
     -- The seven look-ups. tests/sql/test_plans.py has the query of each. ix_jobs_job_type answers two:

@@ -198,6 +198,7 @@ begin
         ('_jobs_is_polled', $$boolean$$, $$queue text$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_key_holder', $$SETOF jobs$$, $$job_type text, unique_key text$$),
+        ('_jobs_key_successor', $$bigint$$, $$job jobs$$),
         ('_jobs_keyed', $$record$$, $$
             job_ids bigint[], OUT ids bigint[], OUT keys text[]
         $$),
@@ -949,12 +950,15 @@ begin
                 and retry_count = 0 and crash_count = 0;
     end if;
 
+    -- Who holds a key has 0 beside it. A job of scope pending that waits no more has its id there:
+    -- an older job that comes back finds it by that (_jobs_key_successor).
     if to_regclass('ix_jobs_unique_key') is null then
         create unique index ix_jobs_unique_key
-            on jobs (job_type, unique_key)
+            on jobs (job_type, unique_key, (
+                case when unique_scope <> 'pending' or status in ('pending', 'blocked') then 0
+                else id end))
             where unique_key is not null
-                and (unique_scope in ('kept', 'period') or status in ('pending', 'blocked')
-                    or status = 'processing' and unique_scope = 'live');
+                and (unique_scope <> 'live' or status in ('pending', 'blocked', 'processing'));
     end if;
 
     -- The seven look-ups. tests/sql/test_plans.py has the query of each. ix_jobs_job_type answers two:
@@ -1824,11 +1828,34 @@ select j.*
 from jobs j
 where j.job_type = _jobs_key_holder.job_type
     and j.unique_key = _jobs_key_holder.unique_key
-    and (j.unique_scope in ('kept', 'period') or j.status in ('pending', 'blocked')
-        or j.status = 'processing' and j.unique_scope = 'live')
+    and (case when j.unique_scope <> 'pending' or j.status in ('pending', 'blocked') then 0
+         else j.id end) = 0
+    and (j.unique_scope <> 'live' or j.status in ('pending', 'blocked', 'processing'))
 $$;
 
 comment on function _jobs_key_holder is 'internal: the job of this type that holds the unique_key';
+
+-- functions/enqueue/_jobs_key_successor.sql
+-- A job of scope pending stands in ix_jobs_unique_key with its id when it waits no more.
+create or replace function _jobs_key_successor(job jobs) returns bigint
+language sql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+select j.id
+from jobs j
+where j.job_type = job.job_type and j.unique_key = job.unique_key
+    and (case when j.unique_scope <> 'pending' or j.status in ('pending', 'blocked') then 0
+         else j.id end) > job.id
+    and (j.unique_scope <> 'live' or j.status in ('pending', 'blocked', 'processing'))
+    and j.status <> 'cancelled'
+limit 1
+$$;
+
+comment on function _jobs_key_successor is
+    'internal: a newer job of scope pending that has begun with the key of this job; null: none';
 
 -- functions/enqueue/_jobs_may_read.sql
 -- Within a `security definer` function current_user is the function's owner. The caller is the role
@@ -3387,11 +3414,12 @@ comment on function _jobs_retry_delay is
 
 -- functions/finish/_jobs_take_key.sql
 -- For a job of scope pending that its caller has just made pending without its key: the job takes
--- its key again. Where a newer job holds the key, that one runs with newer data, so this job ends.
--- Where an older one waits for a retry, that one ends. No unique violation reaches the worker.
+-- its key again. Where a newer job holds the key, or has begun with it since, that one runs with
+-- newer data, so this job ends. Where an older one waits for a retry, that one ends. No unique
+-- violation reaches the worker.
 --
--- Two sessions cannot both win the key: the unique index decides. All who take several keys take
--- them in the order of type and key, so that they never deadlock.
+-- Two sessions cannot both win the key: the unique index decides. Newer jobs are looked for after
+-- that: a claim that was under way has committed then.
 create or replace function _jobs_take_key(job_id bigint, unique_key text) returns jobs
 language plpgsql volatile
 set search_path from current
@@ -3403,25 +3431,31 @@ declare
     c_max_tries constant int := 10;
     v_job jobs;
     v_holder jobs;
+    v_newer bigint;
+    v_reason text;
 begin
     for v_try in 1..c_max_tries loop
         begin
             update jobs j set unique_key = _jobs_take_key.unique_key
             where j.id = job_id
             returning j.* into v_job;
-            return v_job;
+            v_newer := _jobs_key_successor(v_job);
+            if v_newer is null then
+                return v_job;
+            end if;
+            v_reason := format('job %s has begun with this key since', v_newer);
         exception
             when unique_violation then
-                null;
+                select j.* into v_job from jobs j where j.id = job_id;
+                select h.* into v_holder
+                from _jobs_key_holder(v_job.job_type, _jobs_take_key.unique_key) h;
+                continue when not found
+                    or _jobs_give_way(v_holder, is_replaced => v_holder.id < job_id);
+                v_reason := format('job %s waits with this key', v_holder.id);
         end;
-        select j.* into v_job from jobs j where j.id = job_id;
-        select h.* into v_holder from _jobs_key_holder(v_job.job_type, _jobs_take_key.unique_key) h;
-        continue when not found
-            or _jobs_give_way(v_holder, is_replaced => v_holder.id < _jobs_take_key.job_id);
         update jobs j
         set status = 'cancelled',
-            error = concat_ws(e'\n', format('job %s waits with this key', v_holder.id),
-                              j.error),
+            error = concat_ws(e'\n', v_reason, j.error),
             unique_key = _jobs_take_key.unique_key,
             finished_at = j.updated_at
         where j.id = job_id
@@ -3433,7 +3467,7 @@ end
 $$;
 
 comment on function _jobs_take_key is
-    'internal: gives a waiting job its unique_key again, or ends it where another job has the key';
+    'internal: gives a waiting job its unique_key again, or ends it where a newer job has the key';
 
 -- functions/limits: how many jobs of a queue or a group may run or start
 -- functions/limits/jobs_limit.sql
@@ -7179,9 +7213,10 @@ begin
             and (j.unique_key is null or j.unique_scope in ('kept', 'period') or not exists (
                 select from jobs o
                 where o.job_type = j.job_type and o.unique_key = j.unique_key and o.id <> j.id
-                    and (o.unique_scope in ('kept', 'period')
-                        or o.status in ('pending', 'blocked')
-                        or o.status = 'processing' and o.unique_scope = 'live')))
+                    and (case when o.unique_scope <> 'pending' or o.status in ('pending', 'blocked')
+                         then 0 else o.id end) = 0
+                    and (o.unique_scope <> 'live'
+                        or o.status in ('pending', 'blocked', 'processing'))))
         order by j.finished_at
         limit coalesce(max_jobs, 10000)
         for no key update of j skip locked

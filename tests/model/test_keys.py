@@ -13,13 +13,7 @@ from typing import Any
 import psycopg
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from model.calls import call, connect
 from model.machine import MINUTE, PLACES
 from model.profile import bounded
@@ -77,7 +71,6 @@ class NewestWins(RuleBasedStateMachine):
             call(self.conn, "jobs_enqueue", **job)
         self.given[key] = job["payload"]
 
-    @precondition(lambda self: not self.held())
     @rule(max_jobs=st.integers(1, 2))
     def claim(self, max_jobs):
         for job in claim(self.conn, max_jobs):

@@ -1,6 +1,7 @@
 """How long a job holds its unique_key: the scopes pending and period."""
 
 import asyncio
+import re
 from datetime import timedelta
 
 import pytest
@@ -68,6 +69,63 @@ async def test_a_job_that_comes_back_ends_where_a_newer_job_waits_with_its_key(
     assert await row(second) == before
 
 
+@pytest.mark.parametrize("status", ["processing", "completed", "failed", "cancelled"])
+@pytest.mark.parametrize("back", WAYS_BACK)
+async def test_a_job_that_comes_back_ends_where_a_newer_job_has_begun_with_its_key(
+    conn, job, row, back, status
+):
+    first = await job("processing", **HELD)
+    second = await job(status, worker="other" if status == "processing" else None,
+                       unique_key="k", unique_scope="pending")
+    await conn.execute(back.format(first))
+    returned = await row(first)
+    if status == "cancelled":
+        assert (returned["status"], returned["unique_key"]) == ("pending", "k")
+    else:
+        said = f"job {second} has begun with this key since"
+        assert (returned["status"], returned["error"].splitlines()[0]) == ("cancelled", said)
+
+
+async def test_an_older_job_of_the_key_that_has_ended_ends_nobody(conn, job, row):
+    for status in ("completed", "failed"):
+        await job(status, unique_key="k", unique_scope="pending")
+    newest = await job("processing", **HELD)
+    await conn.execute("select from jobs_fail($1, 'boom')", newest)
+    assert (await row(newest))["status"] == "pending"
+
+
+async def test_a_job_that_comes_back_waits_for_a_claim_and_then_sees_what_it_took(
+    conn, other, job, row, blocked
+):
+    first = await job("processing", **HELD)
+    second = await job(unique_key="k", unique_scope="pending")
+    async with conn.transaction():
+        await conn.execute("select from jobs_claim('w')")
+        coming = asyncio.create_task(other.execute("select from jobs_fail($1, 'boom')", first))
+        await blocked(other)
+    await coming
+    assert (await row(first))["error"].splitlines() == [
+        f"job {second} has begun with this key since", "boom",
+    ]
+
+
+async def test_the_holder_of_a_key_is_found_beside_many_that_have_ended(conn, job):
+    await conn.execute(
+        """insert into jobs (job_type, status, finished_at, unique_key, unique_scope)
+        select 't', 'completed', now(), 'k', 'pending' from generate_series(1, 3000)"""
+    )
+    holder = await job(unique_key="k", unique_scope="pending")
+    await conn.execute("analyze jobs")
+    for _ in range(2):
+        plan = await conn.fetch(
+            "explain (analyze, buffers, costs off, timing off, summary off)"
+            " select id from _jobs_key_holder('t', 'k')"
+        )
+    assert await conn.fetchval(PENDING, "1") == holder
+    blocks = [int(n) for line in plan for n in re.findall(r"shared hit=(\d+)", line[0])]
+    assert max(blocks) < 60, plan
+
+
 @pytest.mark.parametrize("first_back", [0, 1])
 async def test_of_two_runs_that_come_back_the_newer_job_waits(conn, job, row, first_back):
     held = [await job("processing", **HELD), await job("processing", **HELD)]
@@ -75,10 +133,19 @@ async def test_of_two_runs_that_come_back_the_newer_job_waits(conn, job, row, fi
         await conn.execute("select from jobs_fail($1, 'boom')", job_id)
     older, newer = [await row(job_id) for job_id in held]
     assert (older["status"], newer["status"]) == ("cancelled", "pending")
-    assert older["error"].splitlines()[0] == (
-        "replaced by a newer job with its unique_key" if first_back == 0
-        else f"job {newer['id']} waits with this key"
-    )
+    how = "has begun with this key since" if first_back == 0 else "waits with this key"
+    assert older["error"].splitlines()[0] == f"job {newer['id']} {how}"
+
+
+async def test_an_older_job_that_was_retried_by_hand_gives_way_to_a_newer_one_that_comes_back(
+    conn, job, row
+):
+    older = await job("failed", attempt=1, unique_key="k", unique_scope="pending")
+    newer = await job("processing", **HELD)
+    await conn.execute("select from jobs_retry($1)", older)
+    await conn.execute("select from jobs_fail($1, 'boom')", newer)
+    assert ((await row(newer))["status"], (await row(newer))["unique_key"]) == ("pending", "k")
+    assert (await row(older))["error"] == "replaced by a newer job with its unique_key"
 
 
 async def test_a_batch_that_comes_back_ends_only_those_whose_keys_are_taken(conn, job, row, ids):
