@@ -152,8 +152,7 @@ begin
             on jobs (job_type, unique_key, (
                 case when unique_scope <> 'pending' or status in ('pending', 'blocked') then 0
                 else id end))
-            where unique_key is not null
-                and (unique_scope <> 'live' or status in ('pending', 'blocked', 'processing'));
+            where unique_key is not null and (unique_scope <> 'live' or finished_at is null);
     end if;
 
     -- The seven look-ups. tests/sql/test_plans.py has the query of each. ix_jobs_job_type answers two:

@@ -957,8 +957,7 @@ begin
             on jobs (job_type, unique_key, (
                 case when unique_scope <> 'pending' or status in ('pending', 'blocked') then 0
                 else id end))
-            where unique_key is not null
-                and (unique_scope <> 'live' or status in ('pending', 'blocked', 'processing'));
+            where unique_key is not null and (unique_scope <> 'live' or finished_at is null);
     end if;
 
     -- The seven look-ups. tests/sql/test_plans.py has the query of each. ix_jobs_job_type answers two:
@@ -1830,7 +1829,7 @@ where j.job_type = _jobs_key_holder.job_type
     and j.unique_key = _jobs_key_holder.unique_key
     and (case when j.unique_scope <> 'pending' or j.status in ('pending', 'blocked') then 0
          else j.id end) = 0
-    and (j.unique_scope <> 'live' or j.status in ('pending', 'blocked', 'processing'))
+    and (j.unique_scope <> 'live' or j.finished_at is null)
 $$;
 
 comment on function _jobs_key_holder is 'internal: the job of this type that holds the unique_key';
@@ -1849,7 +1848,7 @@ from jobs j
 where j.job_type = job.job_type and j.unique_key = job.unique_key
     and (case when j.unique_scope <> 'pending' or j.status in ('pending', 'blocked') then 0
          else j.id end) > job.id
-    and (j.unique_scope <> 'live' or j.status in ('pending', 'blocked', 'processing'))
+    and (j.unique_scope <> 'live' or j.finished_at is null)
     and j.status <> 'cancelled'
 limit 1
 $$;
@@ -7215,8 +7214,7 @@ begin
                 where o.job_type = j.job_type and o.unique_key = j.unique_key and o.id <> j.id
                     and (case when o.unique_scope <> 'pending' or o.status in ('pending', 'blocked')
                          then 0 else o.id end) = 0
-                    and (o.unique_scope <> 'live'
-                        or o.status in ('pending', 'blocked', 'processing'))))
+                    and (o.unique_scope <> 'live' or o.finished_at is null)))
         order by j.finished_at
         limit coalesce(max_jobs, 10000)
         for no key update of j skip locked

@@ -239,6 +239,30 @@ async def test_a_session_that_adds_a_job_waits_for_one_that_comes_back(
     assert await conn.fetchval("select count(*) from jobs") == 1
 
 
+@pytest.mark.parametrize(
+    "back",
+    [
+        "select * from jobs_fail_many('me', '{1,2}', '{1,1}', '{e,e}', '{t,t}', '{null,null}')",
+        "select * from jobs_release_many('me', '{1,2}', '{1,1}')",
+        "select * from jobs_recover('me')",
+    ],
+)
+async def test_jobs_that_come_back_together_take_their_keys_in_order_and_never_deadlock(
+    conn, other, job, row, blocked, back
+):
+    for key in ("b", "a"):
+        await job("processing", unique_key=key, unique_scope="pending")
+    add = "select id from jobs_enqueue('t', unique_key => $1, unique_scope => 'pending')"
+    async with conn.transaction():
+        await conn.execute(add, "a")
+        coming = asyncio.create_task(other.execute(back))
+        await blocked(other)
+        # Those that come back wait for the first key, and hold no later one.
+        await conn.execute(add, "b")
+    await coming
+    assert [(await row(job_id))["status"] for job_id in (1, 2)] == ["cancelled", "cancelled"]
+
+
 async def test_a_key_whose_period_is_over_is_free_for_a_job_that_comes_back(conn, job, row):
     first = await job("processing", **HELD)
     over = await job("completed", unique_key="k", unique_scope="period")

@@ -11,7 +11,7 @@ from jobs j
 where j.job_type = job.job_type and j.unique_key = job.unique_key
     and (case when j.unique_scope <> 'pending' or j.status in ('pending', 'blocked') then 0
          else j.id end) > job.id
-    and (j.unique_scope <> 'live' or j.status in ('pending', 'blocked', 'processing'))
+    and (j.unique_scope <> 'live' or j.finished_at is null)
     and j.status <> 'cancelled'
 limit 1
 $$;

@@ -32,8 +32,7 @@ begin
                 where o.job_type = j.job_type and o.unique_key = j.unique_key and o.id <> j.id
                     and (case when o.unique_scope <> 'pending' or o.status in ('pending', 'blocked')
                          then 0 else o.id end) = 0
-                    and (o.unique_scope <> 'live'
-                        or o.status in ('pending', 'blocked', 'processing'))))
+                    and (o.unique_scope <> 'live' or o.finished_at is null)))
         order by j.finished_at
         limit coalesce(max_jobs, 10000)
         for no key update of j skip locked
