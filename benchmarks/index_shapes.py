@@ -19,7 +19,7 @@ from pgjobs.database import Database
 from pgjobs.embedded import EmbeddedPostgres
 
 _DROP = (
-    "drop index ix_jobs_job_type, ix_jobs_status, ix_jobs_reference_id, ix_jobs_reference_type, "
+    "drop index ix_jobs_job_type, ix_jobs_status, ix_jobs_reference_id, "
     "ix_jobs_reference; "
 )
 VARIANTS = {

@@ -31,7 +31,7 @@ from pgjobs.database import Database
 from pgjobs.errors import InvalidArgument
 from pgjobs.handler.held_job import HeldJob, Holder
 from pgjobs.handler.run import Run
-from pgjobs.handler.task import Task
+from pgjobs.handler.task import GroupOf, Task
 from pgjobs.job.backoff import Backoff
 from pgjobs.job.job import Job, P
 from pgjobs.job.payload import NO_PAYLOAD, encode
@@ -180,27 +180,32 @@ class App(Verbs, Schedules, Settings, Generic[S]):
         timeout: timedelta | None = None,
         backoff: Backoff | None = None,
         run_in: Literal["thread", "process"] | None = None,
+        group_key: str | GroupOf | None = None,
     ) -> Register:
         """Registers a handler: ``async def handler(job: Job[Payload]) -> Result``.
 
         The settings are for jobs that this app enqueues, unless the call gives others; ``timeout``
         limits each run. ``run_in``: where a plain ``def`` runs, in a ``"thread"`` or in
-        a child ``"process"``, which a timeout can end. Raises ``InvalidArgument`` if the type has a
-        handler already.
+        a child ``"process"``, which a timeout can end. ``group_key``: the group of the jobs within
+        their queue, or a function that gives it for a payload. Raises ``InvalidArgument`` if the
+        type has a handler already.
         """
         if not isinstance(job_type, str) or not job_type:
             raise InvalidArgument("write the job type: @app.job('file_ingestion')")
         if job_type in self.tasks:
             raise InvalidArgument(f"job type {job_type} has a handler already")
+        group_of = group_key if callable(group_key) else None
         options: BatchOptions = {
             "queue": queue, "priority": priority, "max_retries": max_retries, "backoff": backoff,
+            "group_key": None if callable(group_key) else group_key,
         }
         arguments.job_arguments(job_type, options)
         arguments.check_settings(priority, max_retries, timeout)
 
         def register(handler: Callable[[RunningJob[Any]], Any], /) -> Task[Any, Any]:
             task = Task[Any, Any](
-                self, handler, str(job_type), timeout=timeout, run_in=run_in, **options
+                self, handler, str(job_type), timeout=timeout, run_in=run_in, group_of=group_of,
+                **options,
             )
             self.tasks[task.job_type] = task
             return task
@@ -222,18 +227,21 @@ class App(Verbs, Schedules, Settings, Generic[S]):
         Options: ``queue``, ``priority`` (-9 to 9, higher first),
         ``max_retries``, ``backoff``. ``run_at``: not before this moment (with a time zone), or
         ``delay``: not before this much later. ``reference``: type and id or key of an entity.
-        ``unique_key``: if a job of this type holds the key, that job is returned instead;
-        ``unique_scope``: how long a job holds it, ``live`` (until the job ends) or ``kept`` (with
-        its row). ``InvalidArgument``: no job was added. Without ``conn``, ``ConnectionLost``: no
-        answer came, at the latest after a minute; ``may_exist`` says whether the job may have been
-        added.
+        ``unique_key``: if a job of this type holds the key, ``on_conflict`` decides: ``return``
+        that job, ``raise``, ``replace`` what waits, or ``debounce`` it, until ``max_wait``
+        after its first call at most. ``unique_scope``: how long a job holds its key, until it ends
+        (``live``) or begins (``pending``), for ``unique_for`` (``period``), or with its row
+        (``kept``). ``group_key``: the job's group within its queue. ``headers``: metadata beside
+        the payload. ``expires``: the latest start, a moment or a delay. ``InvalidArgument``: no job
+        was added. Without ``conn``, ``ConnectionLost``: no answer came, at the latest after a
+        minute; ``may_exist`` says whether the job may have been added.
         """
         task = self._task_of(job_type) if self.tasks else None
         if task is None:
             given = arguments.job_arguments(job_type, options)
             text = encode(payload, "the payload")
         else:
-            given, text = task.arguments(options), task.encode(payload)
+            given, text = task.job(payload, options)
         return await self.enqueue_text(given, text, conn)
 
     def _task_of(self, job_type: str) -> Task[Any, Any] | None:
@@ -285,9 +293,10 @@ class App(Verbs, Schedules, Settings, Generic[S]):
         task = self._task_of(job_type) if self.tasks else None
         if task is None:
             given = arguments.job_arguments(job_type, options, BatchOptions)
+            batch = batch_of(payloads)
         else:
-            given = task.arguments(options, BatchOptions)
-        return await self.enqueue_batch(given, batch_of(payloads), conn)
+            given, batch = task.batch(payloads, options, reads=False)
+        return await self.enqueue_batch(given, batch, conn)
 
     async def enqueue_batch(
         self, given: dict[str, Any], batch: Batch, conn: "Conn | None"
@@ -314,8 +323,8 @@ class App(Verbs, Schedules, Settings, Generic[S]):
     @staticmethod
     async def _shared(given: dict[str, Any], database: Database) -> dict[str, Any]:
         """What all items of a batch share; a delay is a moment by the database's clock."""
-        if "run_at" in given:
-            given["run_at"] = await database.moment(given["run_at"])
+        for moment in arguments.MOMENTS & given.keys():
+            given[moment] = await database.moment(given[moment])
         return arguments.as_item(given)
 
     def worker(

@@ -11,7 +11,6 @@ from pgjobs.errors import InvalidArgument
 from pgjobs.handler.task import Task
 from pgjobs.job.payload import NO_PAYLOAD
 from pgjobs.producer import arguments
-from pgjobs.producer.arguments import BatchOptions
 from pgjobs.producer.declared import Declared
 from pgjobs.producer.schedule import Missed, Overlap, declared
 
@@ -62,10 +61,8 @@ class Schedules:
                     "write @app.schedule(...) above @app.job(...) of the same app"
                 )
             text = None if payload is NO_PAYLOAD else task.encode(payload)
-            job = arguments.as_item(
-                arguments.job_arguments(task.job_type, task.options, BatchOptions)
-            )
-            made = declared(job, text, name, moments)
+            given = task.arguments({}) | task.own_arguments(text or "{}")
+            made = declared(arguments.as_item(given), text, name, moments)
             if made.name in self.schedules:
                 raise InvalidArgument(
                     f"there is a schedule {made.name} already: give this one another name, by"

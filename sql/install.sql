@@ -52,12 +52,16 @@ set local search_path to :"schema", pg_temp;
 \ir functions/enqueue/jobs_enqueue_many.sql
 \ir functions/enqueue/_jobs_check_ids.sql
 \ir functions/enqueue/_jobs_check_job.sql
+\ir functions/enqueue/_jobs_check_unique.sql
 \ir functions/enqueue/_jobs_enqueue_together.sql
+\ir functions/enqueue/_jobs_give_way.sql
 \ir functions/enqueue/_jobs_ids_behind.sql
 \ir functions/enqueue/_jobs_is_new.sql
 \ir functions/enqueue/_jobs_key_holder.sql
+\ir functions/enqueue/_jobs_key_successor.sql
 \ir functions/enqueue/_jobs_may_read.sql
 \ir functions/enqueue/_jobs_notify.sql
+\ir functions/enqueue/_jobs_on_conflict.sql
 \ir functions/enqueue/_jobs_unpack.sql
 \ir functions/enqueue/_jobs_valid_delays.sql
 -- functions/claim: how a worker takes due jobs
@@ -87,10 +91,12 @@ set local search_path to :"schema", pg_temp;
 \ir functions/finish/_jobs_check_failure.sql
 \ir functions/finish/_jobs_end_attempt.sql
 \ir functions/finish/_jobs_end_attempts.sql
+\ir functions/finish/_jobs_keyed.sql
 \ir functions/finish/_jobs_lock.sql
 \ir functions/finish/_jobs_lock_fenced.sql
 \ir functions/finish/_jobs_lock_fenced_many.sql
 \ir functions/finish/_jobs_retry_delay.sql
+\ir functions/finish/_jobs_take_key.sql
 -- functions/limits: how many jobs of a queue or a group may run or start
 \ir functions/limits/jobs_limit.sql
 \ir functions/limits/_jobs_check_isolation.sql
@@ -129,6 +135,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/workers/jobs_worker_start.sql
 \ir functions/workers/jobs_worker_stop.sql
 \ir functions/workers/_jobs_advisory_key.sql
+\ir functions/workers/_jobs_expire.sql
 \ir functions/workers/_jobs_is_locked.sql
 \ir functions/workers/_jobs_may_be_silent.sql
 \ir functions/workers/_jobs_session_holds.sql

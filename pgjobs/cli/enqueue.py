@@ -2,7 +2,7 @@
 
 import sys
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import asyncpg
 import typer
@@ -24,7 +24,7 @@ from pgjobs.cli.session import ask
 from pgjobs.connection.link import BROKEN
 from pgjobs.database import Database
 from pgjobs.job.job import Job
-from pgjobs.producer.arguments import reference_columns
+from pgjobs.producer.arguments import OnConflict, UniqueScope, reference_columns
 
 _MAX_QUEUES_NAMED = 3
 
@@ -65,8 +65,36 @@ def enqueue(
     unique_scope: Annotated[
         str | None,
         typer.Option(
-            parser=one_of("scope", ("live", "kept")), metavar="live|kept",
-            help="Hold the key until the job ends, or until it is deleted."
+            parser=one_of("scope", get_args(UniqueScope)), metavar="live|kept|pending|period",
+            help="Hold the key until the job ends, is deleted, begins, or for --unique-for.",
+        ),
+    ] = None,
+    unique_for: Annotated[
+        timedelta | None,
+        typer.Option(parser=duration, metavar="DURATION", help="The length of the period."),
+    ] = None,
+    on_conflict: Annotated[
+        str | None,
+        typer.Option(
+            parser=one_of("answer", get_args(OnConflict)),
+            metavar="return|raise|replace|debounce",
+            help="What to do with a job that holds the key; else return.",
+        ),
+    ] = None,
+    max_wait: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=duration, metavar="DURATION", help="With debounce: earliest start at the latest."
+        ),
+    ] = None,
+    group_key: Annotated[
+        str | None,
+        typer.Option("--group", metavar="GROUP", help="The group of the job within its queue."),
+    ] = None,
+    expires: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=duration, metavar="DURATION", help="Latest start; then the job is cancelled."
         ),
     ] = None,
     dsn: Dsn = None,
@@ -89,7 +117,9 @@ def enqueue(
     async def add(database: Database) -> tuple[Job[Any], str | None]:
         job = await database.enqueue(
             job_type, text, queue, priority, run_at if delay is None else delay,
-            max_retries=max_retries, unique_key=unique_key, unique_scope=unique_scope, **columns)
+            max_retries=max_retries, unique_key=unique_key, unique_scope=unique_scope,
+            group_key=group_key, on_conflict=on_conflict, unique_for=unique_for,
+            max_wait=max_wait, expires_at=expires, **columns)
         return job, await _why_it_waits(database, job)
 
     job, why = ask(dsn, schema, add)

@@ -7,6 +7,12 @@ from typing import Any
 from pgjobs.database.statements import JOB_COLUMNS, Moment, Statements, as_moment
 from pgjobs.job.job import Job, Row
 
+# Each argument of a statement costs a lone job a little, so most statements do not have these.
+_RARE_ARGUMENTS = """, group_key => $14::text, headers => $15::text::jsonb,
+            expires_at => coalesce(
+                $16::timestamptz, {schema}._jobs_after(clock_timestamp(), $17::interval)),
+            on_conflict => $18::text, unique_for => $19::interval, max_wait => $20::interval"""
+
 
 class Enqueue(Statements):
     """Adding jobs."""
@@ -27,17 +33,27 @@ class Enqueue(Statements):
         unique_scope: str | None = None,
         backoff: Sequence[timedelta] | None = None,
         reference_key: str | None = None,
+        group_key: str | None = None,
+        headers: str | None = None,
+        expires_at: Moment = None,
+        on_conflict: str | None = None,
+        unique_for: timedelta | None = None,
+        max_wait: timedelta | None = None,
     ) -> Job[Any]:
-        """Adds a job, or returns the one that holds its ``unique_key``."""
+        """Adds a job, or returns or replaces the one that holds its ``unique_key``."""
         has_key = unique_key is not None
+        rare = (group_key, headers, *as_moment(expires_at), on_conflict, unique_for, max_wait)
+        has_rare = rare != (None,) * len(rare)
         is_new = ", {schema}._jobs_is_new(id) as is_new" if has_key else ""
         rows = await self._rows(
             f"""select {JOB_COLUMNS}{is_new} from {{schema}}.jobs_enqueue(
             $1::text, $2::text::jsonb, $3::text, $4::int,
             coalesce($5::timestamptz, {{schema}}._jobs_after(clock_timestamp(), $6::interval)),
-            $7::text, $8::bigint, $9::int, $10::text, $11::text, $12::interval[], $13::text)""",
+            $7::text, $8::bigint, $9::int, $10::text, $11::text, $12::interval[], $13::text
+            {_RARE_ARGUMENTS if has_rare else ""})""",
             job_type, payload, queue, priority, *as_moment(run_at), reference_type, reference_id,
             max_retries, unique_key, unique_scope, backoff, reference_key,
+            *(rare if has_rare else ()),
         )
         return Job.from_row(rows[0], self._source, rows[0]["is_new"] if has_key else True)
 
@@ -47,11 +63,15 @@ class Enqueue(Statements):
             "select jobs_enqueue_many as id from {schema}.jobs_enqueue_many($1::text::jsonb)", jobs
         )
 
-    async def enqueue_together(self, jobs: Sequence[str]) -> Sequence[Row]:
-        """Adds the jobs of callers that share the statement; returns rows in the same order."""
+    async def enqueue_together(self, jobs: Sequence[str], is_plain: bool) -> Sequence[Row]:
+        """Adds the jobs of callers that share the statement; returns rows in the same order.
+
+        ``is_plain``: no job has a group, headers or an expiry.
+        """
         return await self._rows(
-            f"select {JOB_COLUMNS} from {{schema}}._jobs_enqueue_together($1::text::jsonb)",
-            f"[{','.join(jobs)}]",
+            f"""select {JOB_COLUMNS}
+            from {{schema}}._jobs_enqueue_together($1::text::jsonb, $2::boolean)""",
+            f"[{','.join(jobs)}]", is_plain,
         )
 
     async def moment(self, value: Moment) -> datetime | None:

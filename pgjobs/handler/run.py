@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable
+from datetime import timedelta
 from enum import Enum
 from typing import Any
 
@@ -69,6 +70,17 @@ class Run:
     def stopping(self) -> bool:
         """Whether the handler should end soon."""
         return self.is_asked_to_stop or self.stop is not None
+
+    def has_expired(self, now: float) -> bool:
+        """Whether the job had to begin before now, by the database's clock, and never has.
+
+        A job that failed or was lost before has begun.
+        """
+        row = self.row
+        if (expires_at := row["expires_at"]) is None or row["retry_count"] or self.is_crashed:
+            return False
+        is_over: bool = row["started_at"] + timedelta(seconds=now - self.claimed_at) >= expires_at
+        return is_over
 
     @property
     def log_fields(self) -> dict[str, Any]:

@@ -13,7 +13,13 @@ from pgjobs.handler.held_job import HeldJob
 from pgjobs.handler.host import Host
 from pgjobs.job.job import Job
 from pgjobs.job.payload import NO_PAYLOAD, encode
-from pgjobs.producer.arguments import DEFAULTS, BatchOptions, EnqueueOptions, job_arguments
+from pgjobs.producer.arguments import (
+    DEFAULTS,
+    BatchOptions,
+    EnqueueOptions,
+    group_argument,
+    job_arguments,
+)
 from pgjobs.producer.batch import Batch, batch_of, batch_of_texts, several
 
 if TYPE_CHECKING:
@@ -22,11 +28,15 @@ if TYPE_CHECKING:
 Q = TypeVar("Q")
 R = TypeVar("R")
 
+# Gives the group of a job for its payload, which is of the type that the handler is given.
+GroupOf = Callable[[Any], str | None]
+
 
 class Task(Generic[Q, R]):
     """A registered handler: call it, or enqueue a job for it.
 
     ``options`` are used where a call of ``enqueue`` gives none; ``timeout`` is for each run.
+    ``group_of``: gives the group of a job for its payload.
     """
 
     def __init__(
@@ -37,12 +47,14 @@ class Task(Generic[Q, R]):
         *,
         timeout: timedelta | None = None,
         run_in: str | None = None,
+        group_of: GroupOf | None = None,
         **options: Unpack[BatchOptions],
     ) -> None:
         self.app = app
         self.handler = handler
         self.job_type = job_type
         self.timeout = timeout
+        self._group_of = group_of
         self.options = options
         self._has_default_options = all(
             value is None or value == DEFAULTS.get(name) for name, value in options.items()
@@ -88,15 +100,24 @@ class Task(Generic[Q, R]):
         ``InvalidArgument``; left out, it is ``{}``. See ``App.enqueue`` for the options, the return
         value and the errors.
         """
-        given = self.arguments(options)
-        return await self.app.enqueue_text(given, self.encode(payload), conn)
+        return await self.app.enqueue_text(*self.job(payload, options), conn)
 
     async def enqueue_many(
         self, payloads: Iterable[Q], *, conn: "Conn | None" = None, **options: Unpack[BatchOptions]
     ) -> list[int]:
         """Adds a job for each payload, all or none; ids in the same order."""
-        given = self.arguments(options, BatchOptions)
-        return await self.app.enqueue_batch(given, self._batch(payloads), conn)
+        return await self.app.enqueue_batch(*self.batch(payloads, options), conn)
+
+    def job(self, payload: object, options: Any) -> tuple[dict[str, Any], str]:
+        """The arguments of a job, and its payload as JSON text."""
+        given, text = self.arguments(options), self.encode(payload)
+        if self._group_of is not None and "group_key" not in given:
+            given |= self.own_arguments(text)
+        return given, text
+
+    def own_arguments(self, text: str) -> dict[str, Any]:
+        """The arguments that the handler's functions give for a payload, which is JSON text."""
+        return {} if self._group_of is None else group_argument(self._group_of(self.decode(text)))
 
     def arguments(self, options: Any, known: type = EnqueueOptions) -> dict[str, Any]:
         """The arguments of a job: the handler's own options, and over them those of a call.
@@ -112,13 +133,25 @@ class Task(Generic[Q, R]):
             kind = "" if self._payload_type is None else f", of type {self._payload_type.name}"
             raise TypeError(f"{error}; the payload is the first argument{kind}") from None
 
-    def _batch(self, payloads: Iterable[object]) -> Batch:
-        if self._payload_type is None:
-            return batch_of(payloads)
-        return batch_of_texts([
+    def batch(
+        self, payloads: Iterable[object], options: Any, *, reads: bool = True
+    ) -> tuple[dict[str, Any], Batch]:
+        """What the jobs of a batch share, and the batch.
+
+        ``reads``: whether the handler's type reads the payloads, which takes longer than the rest.
+        A function for the group needs that in any case.
+        """
+        given = self.arguments(options, BatchOptions)
+        has_own = self._group_of is not None and "group_key" not in given
+        if not has_own and (self._payload_type is None or not reads):
+            return given, batch_of(payloads)
+        texts = [
             self.encode(payload, f"payloads[{place}]")
             for place, payload in enumerate(several(payloads))
-        ])
+        ]
+        return given, batch_of_texts(
+            texts, own=[self.own_arguments(text) for text in texts] if has_own else None
+        )
 
 
 def _checked_place(run_in: str | None, is_async: bool) -> str | None:

@@ -141,7 +141,8 @@ class Job(Generic[P]):
     def is_new(self) -> bool | None:
         """Whether ``enqueue`` has added this job. False: the job held the ``unique_key`` already.
 
-        None for a job that was not returned by ``enqueue``.
+        It is False too if the call has replaced the job. None for a job that was not returned by
+        ``enqueue``.
         """
         return self._is_new
 

@@ -1,6 +1,8 @@
 """The options of enqueue: declared, checked and turned into arguments of the SQL functions."""
 
+import json
 import operator
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict
 from uuid import UUID
@@ -8,6 +10,10 @@ from uuid import UUID
 from pgjobs.database import Moment
 from pgjobs.errors import InvalidArgument
 from pgjobs.job.backoff import Backoff
+from pgjobs.job.payload import encode
+
+UniqueScope = Literal["live", "kept", "pending", "period"]
+OnConflict = Literal["return", "raise", "replace", "debounce"]
 
 
 class BatchOptions(TypedDict, total=False):
@@ -20,22 +26,38 @@ class BatchOptions(TypedDict, total=False):
     reference: tuple[str, int | str | UUID] | None
     max_retries: int | None
     backoff: Backoff | None
+    group_key: str | None
+    headers: Mapping[str, Any] | None
+    expires: Moment
 
 
 class EnqueueOptions(BatchOptions, total=False):
     """What one job may be enqueued with."""
 
     unique_key: str | None
-    unique_scope: Literal["live", "kept"] | None
+    unique_scope: UniqueScope | None
+    unique_for: timedelta | None
+    on_conflict: OnConflict | None
+    max_wait: timedelta | None
 
 
+# Arguments that the database looks for only if a call says that some job has them.
+RARE = frozenset({"group_key", "headers", "expires_at"})
+# Arguments about a unique key, of which two callers may give the same.
+OF_KEYS = frozenset({"unique_key", "unique_for", "on_conflict", "max_wait"})
+# Arguments that may be a delay, which only the database's clock turns into a moment.
+MOMENTS = frozenset({"run_at", "expires_at"})
 # An option that has its default is left out of an item: each key costs the server a little per job.
 DEFAULTS = {"queue": "default", "priority": 0, "max_retries": 3}
 
 # Options that go to the database as they are: JSON would let a number pass for a string.
 _PLAIN: dict[str, type] = {
     "queue": str, "priority": int, "max_retries": int, "unique_key": str, "unique_scope": str,
+    "group_key": str, "on_conflict": str, "unique_for": timedelta, "max_wait": timedelta,
 }
+# What pgjobs itself writes into the headers of a job.
+_RESERVED_HEADERS = ("traceparent", "tracestate")
+_RESERVED_PREFIX = "pgjobs."
 
 
 def job_arguments(job_type: str, options: Any, known: type = EnqueueOptions) -> dict[str, Any]:
@@ -59,6 +81,10 @@ def job_arguments(job_type: str, options: Any, known: type = EnqueueOptions) -> 
         arguments["backoff"] = delays_of(backoff)
     if (reference := options.get("reference")) is not None:
         arguments |= reference_columns(reference)
+    if (headers := options.get("headers")) is not None:
+        arguments["headers"] = _headers_text(headers)
+    if (expires := options.get("expires")) is not None:
+        arguments["expires_at"] = _checked_moment("expires", expires)
     return arguments
 
 
@@ -67,8 +93,10 @@ def as_item(arguments: dict[str, Any]) -> dict[str, Any]:
     item = {name: value for name, value in arguments.items() if value != DEFAULTS.get(name)}
     if "backoff" in item:
         item["backoff"] = [f"{delay.total_seconds():f} s" for delay in item["backoff"]]
-    if "run_at" in item:
-        item["run_at"] = item["run_at"].isoformat()
+    if "headers" in item:
+        item["headers"] = json.loads(item["headers"])
+    for name in MOMENTS & item.keys():
+        item[name] = item[name].isoformat()
     return item
 
 
@@ -103,6 +131,11 @@ def entity_columns(entity: Any) -> dict[str, Any]:
         ) from None
 
 
+def group_argument(group_key: object) -> dict[str, Any]:
+    """The argument for the group that a function has given; none for None."""
+    return {} if group_key is None else {"group_key": _checked("group_key", group_key, str)}
+
+
 def check_settings(
     priority: int | None, max_retries: int | None, timeout: timedelta | None
 ) -> None:
@@ -125,13 +158,28 @@ def _not_before(run_at: Moment, delay: timedelta | None) -> Moment:
     """``run_at`` or ``delay``, checked; not both."""
     if run_at is not None and delay is not None:
         raise InvalidArgument("give run_at or delay, not both")
-    after = delay if run_at is None else run_at
-    if isinstance(after, timedelta):
-        if not timedelta(0) <= after <= timedelta(days=365_000):
-            raise InvalidArgument(f"delay must be from 0 to a thousand years, not {after}")
-    elif isinstance(after, datetime):
-        if after.tzinfo is None:
-            raise InvalidArgument(f"run_at must have a time zone, and {after} has none")
-    elif after is not None:
-        raise InvalidArgument(f"run_at must be a datetime and delay a timedelta, not {after!r}")
-    return after
+    if delay is not None:
+        return _checked_moment("delay", delay)
+    return None if run_at is None else _checked_moment("run_at", run_at)
+
+
+def _checked_moment(name: str, moment: object) -> datetime | timedelta:
+    if isinstance(moment, timedelta):
+        if not timedelta(0) <= moment <= timedelta(days=365_000):
+            raise InvalidArgument(f"{name} must be from 0 to a thousand years, not {moment}")
+    elif not isinstance(moment, datetime):
+        raise InvalidArgument(f"{name} must be a datetime or a timedelta, not {moment!r}")
+    elif moment.tzinfo is None:
+        raise InvalidArgument(f"{name} must have a time zone, and {moment} has none")
+    return moment
+
+
+def _headers_text(headers: object) -> str:
+    if not isinstance(headers, Mapping):
+        raise InvalidArgument(f"headers must be a mapping of names, not {headers!r}")
+    for name in headers:
+        if not isinstance(name, str):
+            raise InvalidArgument(f"the names of headers must be strings, not {name!r}")
+        if name in _RESERVED_HEADERS or name.startswith(_RESERVED_PREFIX):
+            raise InvalidArgument(f"pgjobs itself writes the header {name!r}: take another name")
+    return encode(dict(headers), "headers")

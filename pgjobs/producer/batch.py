@@ -21,12 +21,18 @@ def batch_of(payloads: Iterable[object]) -> Batch:
     return text
 
 
-def batch_of_texts(texts: Sequence[str]) -> Batch:
-    """A job for each payload, which is JSON text already."""
+def batch_of_texts(texts: Sequence[str], own: Sequence[dict[str, Any]] | None = None) -> Batch:
+    """A job for each payload, which is JSON text already; ``own``: what each job alone has."""
 
     def text(item: dict[str, Any]) -> str:
-        shared = encode(item, "an option")
-        items = ",".join(with_payload(shared, payload) for payload in texts)
+        if own is None:
+            shared = encode(item, "an option")
+            items = ",".join(with_payload(shared, payload) for payload in texts)
+        else:
+            items = ",".join(
+                with_payload(encode(item | own_item, "an option"), payload)
+                for own_item, payload in zip(own, texts, strict=True)
+            )
         if (size := len(items.encode())) > MAX_BYTES:
             raise InvalidArgument(
                 f"the payloads have {size:,} bytes, more than {MAX_BYTES:,}: enqueue fewer at once"

@@ -16,7 +16,7 @@ from pgjobs.connection.patience import give_up_at, lost
 from pgjobs.database import Database
 from pgjobs.errors import PgjobsError
 from pgjobs.job.job import Job, Row, Source
-from pgjobs.producer.arguments import as_item
+from pgjobs.producer.arguments import MOMENTS, OF_KEYS, RARE, as_item
 from pgjobs.producer.batch import with_payload
 
 # A larger statement gains nothing.
@@ -66,7 +66,9 @@ class Producer:
 
         Two callers may give the same unique key, and only the database's clock can add a delay.
         """
-        return "unique_key" not in arguments and not isinstance(arguments.get("run_at"), timedelta)
+        return OF_KEYS.isdisjoint(arguments) and not any(
+            isinstance(arguments.get(moment), timedelta) for moment in MOMENTS
+        )
 
     async def enqueue(self, arguments: dict[str, Any], payload: str, app: Source) -> Job[Any]:
         """Adds one job. ``arguments`` are those of ``Database.enqueue``, ``payload`` JSON text.
@@ -152,7 +154,8 @@ class Producer:
             items = list(_items(batch))
             for request in batch:
                 request.is_sent = True
-            rows: Sequence[Row] = await self._database.enqueue_together(items)
+            is_plain = all(RARE.isdisjoint(request.arguments) for request in batch)
+            rows: Sequence[Row] = await self._database.enqueue_together(items, is_plain)
         except BROKEN:
             # The commit may have happened; only the callers can decide to try again.
             raise

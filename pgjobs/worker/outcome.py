@@ -49,6 +49,7 @@ COMMITTED = Outcome(End.COMMITTED)
 LOST = Outcome(End.LOST)
 RELEASED = Outcome(End.RELEASED)
 COMPLETED = Outcome(End.COMPLETED)
+EXPIRED = Outcome(End.CANCELLED, error="expired")
 
 
 def of_value(value: object) -> Outcome:

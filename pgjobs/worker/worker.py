@@ -31,7 +31,7 @@ from pgjobs.worker.interrupts import interrupts
 from pgjobs.worker.links import Links
 from pgjobs.worker.listener import Listener
 from pgjobs.worker.outage import Outage
-from pgjobs.worker.outcome import COMMITTED, LOST, RELEASED, End, Outcome
+from pgjobs.worker.outcome import COMMITTED, EXPIRED, LOST, RELEASED, End, Outcome
 from pgjobs.worker.report import log_end
 from pgjobs.worker.settlement import Settlement
 from pgjobs.worker.tally import Tally
@@ -277,7 +277,9 @@ class Worker:
         began = asyncio.get_running_loop().time()
         try:
             task = self.app.tasks[run.row["job_type"]]
-            if task.runs_in_child:
+            if run.stop is None and run.has_expired(began):
+                outcome = EXPIRED
+            elif task.runs_in_child:
                 outcome = await self._in_child(task, run)
             else:
                 if task.timeout is not None:

@@ -52,9 +52,9 @@ begin
         from pg_class c
         left join pg_index i on i.indexrelid = c.oid
         where c.relnamespace = quote_ident(v_schema)::regnamespace
-            and c.relname in ('ix_jobs_claim', 'ix_jobs_crashed', 'ix_jobs_unique_key',
-                'ix_jobs_job_type', 'ix_jobs_status',
-                'ix_jobs_reference_id', 'ix_jobs_reference_type', 'ix_jobs_reference',
+            and c.relname in ('ix_jobs_claim', 'ix_jobs_crashed', 'ix_jobs_expires',
+                'ix_jobs_unique_key', 'ix_jobs_job_type', 'ix_jobs_status',
+                'ix_jobs_reference_id', 'ix_jobs_reference',
                 'ix_jobs_reference_key', 'ix_jobs_group', 'ix_jobs_schedules_due',
                 'ix_jobs_turns_due', 'ix_jobs_turns_group', 'ix_jobs_starts_until',
                 'ix_jobs_queues_ends')
@@ -76,7 +76,8 @@ begin
         where t.typnamespace = quote_ident(v_schema)::regnamespace
             and t.typname in ('jobs_reference_type', 'jobs_reference_key',
                 'jobs_unique_key', 'jobs_unique_scope', 'jobs_priority', 'jobs_count',
-                'jobs_crash_count', 'jobs_moment', 'jobs_backoff')
+                'jobs_crash_count', 'jobs_moment', 'jobs_backoff', 'jobs_group_key',
+                'jobs_headers')
         limit 1;
     end if;
 

@@ -27,7 +27,8 @@ begin
         ('_jobs_check_job', $$void$$, $$
             job_type text, queue text, priority integer, run_at timestamp with time zone,
             reference_type text, max_retries integer, unique_key text, unique_scope text,
-            backoff interval[], reference_key text
+            backoff interval[], reference_key text, group_key text, headers jsonb,
+            expires_at timestamp with time zone
         $$),
         ('_jobs_check_limits', $$void$$, $$
             max_running integer, max_running_per_group integer, rate_count integer,
@@ -36,11 +37,15 @@ begin
         ('_jobs_check_max_jobs', $$void$$, $$max_jobs integer$$),
         ('_jobs_check_queue', $$void$$, $$queue text$$),
         ('_jobs_check_schedule', $$void$$, $$
-            name text, cron text, every interval, timezone text, group_key text, missed text,
+            name text, cron text, every interval, timezone text, missed text,
             missed_within interval, overlap text, starts_at timestamp with time zone,
             ends_at timestamp with time zone
         $$),
         ('_jobs_check_timezone', $$void$$, $$timezone text$$),
+        ('_jobs_check_unique', $$void$$, $$
+            unique_key text, unique_scope text, on_conflict text, unique_for interval,
+            max_wait interval
+        $$),
         ('_jobs_claim_bound', $$
             TABLE(run_at timestamp with time zone, id bigint)
         $$, $$
@@ -119,12 +124,16 @@ begin
             worker text, job_ids bigint[], attempts integer[], errors text[], retries boolean[],
             retry_ins interval[], crashed boolean DEFAULT false
         $$),
-        ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
+        ('_jobs_enqueue_together', $$SETOF jobs$$, $$
+            jobs jsonb, is_plain boolean DEFAULT false
+        $$),
+        ('_jobs_expire', $$bigint$$, $$max_jobs integer$$),
         ('_jobs_flag_groups', $$void$$, $$queues text[]$$),
         ('_jobs_free_places', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_gap_end', $$timestamp with time zone$$, $$
             shown timestamp without time zone, timezone text
         $$),
+        ('_jobs_give_way', $$boolean$$, $$holder jobs, is_replaced boolean$$),
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
         ('_jobs_ids_behind', $$text$$, $$$$),
         ('_jobs_insert_turns', $$boolean$$, $$job_ids bigint[]$$),
@@ -137,6 +146,10 @@ begin
         ('_jobs_is_polled', $$boolean$$, $$queue text$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_key_holder', $$SETOF jobs$$, $$job_type text, unique_key text$$),
+        ('_jobs_key_successor', $$bigint$$, $$job jobs$$),
+        ('_jobs_keyed', $$record$$, $$
+            job_ids bigint[], OUT ids bigint[], OUT keys text[]
+        $$),
         ('_jobs_limits_declare', $$SETOF text$$, $$
             app text, limits jsonb, is_newest boolean DEFAULT false
         $$),
@@ -179,6 +192,13 @@ begin
         ('_jobs_next_turn', $$timestamp with time zone$$, $$queue text, job_types text[]$$),
         ('_jobs_notify', $$trigger$$, $$$$),
         ('_jobs_objects_of_strangers', $$text$$, $$schema text, installer oid$$),
+        ('_jobs_on_conflict', $$SETOF jobs$$, $$
+            job_type text, payload jsonb, queue text, priority integer,
+            run_at timestamp with time zone, reference_type text, reference_id bigint,
+            max_retries integer, unique_key text, backoff interval[], reference_key text,
+            group_key text, headers jsonb, expires_at timestamp with time zone, on_conflict text,
+            max_wait interval
+        $$),
         ('_jobs_queue_opens_at', $$timestamp with time zone$$, $$queue text$$),
         ('_jobs_queue_room', $$integer$$, $$settings jobs_queues, wanted integer$$),
         ('_jobs_raise_turns_from', $$void$$, $$queue text$$),
@@ -281,6 +301,7 @@ begin
             moments timestamp with time zone[], counts integer[], allowed integer,
             period interval, at timestamp with time zone
         $$),
+        ('_jobs_take_key', $$jobs$$, $$job_id bigint, unique_key text$$),
         ('_jobs_turn_types', $$text[]$$, $$queue text$$),
         ('_jobs_types_pending', $$text[]$$, $$$$),
         ('_jobs_types_present', $$text[]$$, $$
@@ -291,8 +312,10 @@ begin
             TABLE(job_type text, payload jsonb, queue text, priority integer,
             run_at timestamp with time zone, reference_type text, reference_id bigint,
             max_retries integer, unique_key text, unique_scope text, backoff interval[],
-            reference_key text, place bigint)
-        $$, $$jobs jsonb$$),
+            reference_key text, group_key text, headers jsonb,
+            expires_at timestamp with time zone, on_conflict text, unique_for interval,
+            max_wait interval, place bigint)
+        $$, $$jobs jsonb, is_plain boolean$$),
         ('_jobs_utc_offset', $$interval$$, $$
             moment timestamp with time zone, timezone text
         $$),
@@ -366,7 +389,11 @@ begin
             reference_type text DEFAULT NULL::text, reference_id bigint DEFAULT NULL::bigint,
             max_retries integer DEFAULT 3, unique_key text DEFAULT NULL::text,
             unique_scope text DEFAULT 'live'::text, backoff interval[] DEFAULT NULL::interval[],
-            reference_key text DEFAULT NULL::text
+            reference_key text DEFAULT NULL::text, group_key text DEFAULT NULL::text,
+            headers jsonb DEFAULT NULL::jsonb,
+            expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            on_conflict text DEFAULT 'return'::text, unique_for interval DEFAULT NULL::interval,
+            max_wait interval DEFAULT NULL::interval
         $$),
         ('jobs_enqueue_many', $$SETOF bigint$$, $$jobs jsonb$$),
         ('jobs_fail', $$SETOF jobs$$, $$
@@ -392,7 +419,7 @@ begin
         ('jobs_list', $$view$$, $$
             id bigint, queue text, job_type text, status text, priority jobs_priority,
             reference_type jobs_reference_type, reference_id bigint,
-            reference_key jobs_reference_key, group_key text, batch_id bigint,
+            reference_key jobs_reference_key, group_key jobs_group_key, batch_id bigint,
             retry_count jobs_count, max_retries jobs_count, crash_count jobs_crash_count,
             attempt jobs_count, run_at jobs_moment, expires_at jobs_moment,
             depends_on_left integer, worker text, lease_until jobs_moment,
@@ -434,7 +461,7 @@ begin
         $$),
         ('jobs_schedule_list', $$view$$, $$
             name text, job_type text, cron text, every interval, timezone text, queue text,
-            priority jobs_priority, max_retries jobs_count, group_key text, missed text,
+            priority jobs_priority, max_retries jobs_count, group_key jobs_group_key, missed text,
             missed_within interval, overlap text, starts_at jobs_moment, ends_at jobs_moment,
             paused_at jobs_moment, next_at jobs_moment, last_at jobs_moment,
             recent_job_ids bigint[], is_declared boolean, created_at jobs_moment,

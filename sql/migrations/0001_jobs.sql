@@ -18,6 +18,12 @@ begin
     create domain jobs_reference_key as text collate "C"
         constraint jobs_reference_key_has_at_most_512_bytes
             check (octet_length(value) between 1 and 512);
+    create domain jobs_group_key as text collate "C"
+        constraint jobs_group_key_has_at_most_512_bytes
+            check (octet_length(value) between 1 and 512);
+    create domain jobs_headers as jsonb
+        constraint jobs_headers_are_an_object
+            check (jsonb_typeof(value) = 'object');
     create domain jobs_unique_key as text collate "C"
         constraint jobs_unique_key_has_at_most_512_bytes
             check (octet_length(value) between 1 and 512);
@@ -79,8 +85,8 @@ create table if not exists jobs (
     unique_scope jobs_unique_scope not null default 'live',
     payload jsonb not null default '{}',
     backoff jobs_backoff,
-    headers jsonb,
-    group_key text collate "C",
+    headers jobs_headers,
+    group_key jobs_group_key,
     batch_id bigint,
     depends_on_left int,
     expires_at jobs_moment,
@@ -130,17 +136,28 @@ begin
             where status = 'pending' and crash_count > 0;
     end if;
 
+    -- What a tick ends: the few jobs that must begin in time. Those that failed or were lost before
+    -- have begun.
+    if to_regclass('ix_jobs_expires') is null then
+        create index ix_jobs_expires
+            on jobs (expires_at)
+            where expires_at is not null and status = 'pending'
+                and retry_count = 0 and crash_count = 0;
+    end if;
+
+    -- Who holds a key has 0 beside it. A job of scope pending that waits no more has its id there:
+    -- an older job that comes back finds it by that (_jobs_key_successor).
     if to_regclass('ix_jobs_unique_key') is null then
         create unique index ix_jobs_unique_key
-            on jobs (job_type, unique_key)
-            where unique_key is not null
-                and (unique_scope in ('kept', 'period') or status in ('pending', 'blocked')
-                    or status = 'processing' and unique_scope = 'live');
+            on jobs (job_type, unique_key, (
+                case when unique_scope <> 'pending' or status in ('pending', 'blocked') then 0
+                else id end))
+            where unique_key is not null and (unique_scope <> 'live' or finished_at is null);
     end if;
 
     -- The seven look-ups. tests/sql/test_plans.py has the query of each. ix_jobs_job_type answers two:
-    -- by type, and by type and status.
-    -- It has one range for each type and status, oldest first: what retention deletes.
+    -- by type, and by type and status. ix_jobs_reference answers two: by reference_type, and by both.
+    -- ix_jobs_job_type has one range for each type and status, oldest first: what retention deletes.
     if to_regclass('ix_jobs_job_type') is null then
         create index ix_jobs_job_type
             on jobs (job_type, status, finished_at);
@@ -155,11 +172,6 @@ begin
         create index ix_jobs_reference_id
             on jobs (reference_id)
             where reference_id is not null;
-    end if;
-    if to_regclass('ix_jobs_reference_type') is null then
-        create index ix_jobs_reference_type
-            on jobs (reference_type)
-            where reference_type is not null;
     end if;
     if to_regclass('ix_jobs_reference') is null then
         create index ix_jobs_reference
@@ -294,7 +306,7 @@ create table if not exists jobs_schedules (
     priority jobs_priority not null default 0,
     max_retries jobs_count not null default 3,
     backoff jobs_backoff,
-    group_key text collate "C",
+    group_key jobs_group_key,
     missed text not null default 'latest',
     missed_within interval,
     overlap text not null default 'skip',
@@ -370,7 +382,7 @@ comment on column jobs.reference_id is 'id of the entity, if a number';
 comment on column jobs.reference_key is 'id of the entity, if not a number';
 comment on column jobs.group_key is 'group that shares the limits of a queue, and takes turns';
 comment on column jobs.priority is 'higher first, from -9 to 9';
-comment on column jobs.headers is 'reserved: metadata beside the payload';
+comment on column jobs.headers is 'metadata beside the payload: a JSON object';
 comment on column jobs.payload is 'what the handler is given';
 comment on column jobs.progress is 'reserved: the handler''s last report';
 comment on column jobs.result is 'what the handler returned';
@@ -384,7 +396,7 @@ comment on column jobs.backoff is
     'delay before each retry, the last repeats; null: 5 s, 30 s, 3 min, 18 min, then 1 h';
 comment on column jobs.attempt is 'times claimed; attempt and worker are the fence';
 comment on column jobs.run_at is 'earliest start';
-comment on column jobs.expires_at is 'reserved: latest start';
+comment on column jobs.expires_at is 'latest start, or the job ends cancelled';
 comment on column jobs.started_at is 'when the last attempt was claimed';
 comment on column jobs.batch_id is 'reserved: job that runs when the batch has ended';
 comment on column jobs.depends_on_left is 'reserved: jobs to wait for';
@@ -392,9 +404,9 @@ comment on column jobs.marks is
     'reserved: bit 1: notify the end; bit 2: dependent jobs do not know the end yet';
 comment on column jobs.unique_key is 'one job per job_type and key';
 comment on column jobs.unique_scope is
-    'the job holds its key until: its end (live), its deletion (kept), its start (pending), or for'
-    ' ever (period)';
-comment on column jobs.unique_until is 'reserved: end of the scope period';
+    'the job holds its key until: its end (live), its deletion (kept), its start (pending), or'
+    ' unique_until (period)';
+comment on column jobs.unique_until is 'end of the scope period';
 comment on column jobs.worker is 'worker that holds the job; null: none';
 comment on column jobs.lease_until is 'end of the lease; null: no end';
 comment on column jobs.cancel_requested_at is 'when the worker was asked to stop';

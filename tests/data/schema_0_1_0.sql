@@ -79,7 +79,8 @@ begin
         ('_jobs_check_job', $$void$$, $$
             job_type text, queue text, priority integer, run_at timestamp with time zone,
             reference_type text, max_retries integer, unique_key text, unique_scope text,
-            backoff interval[], reference_key text
+            backoff interval[], reference_key text, group_key text, headers jsonb,
+            expires_at timestamp with time zone
         $$),
         ('_jobs_check_limits', $$void$$, $$
             max_running integer, max_running_per_group integer, rate_count integer,
@@ -88,11 +89,15 @@ begin
         ('_jobs_check_max_jobs', $$void$$, $$max_jobs integer$$),
         ('_jobs_check_queue', $$void$$, $$queue text$$),
         ('_jobs_check_schedule', $$void$$, $$
-            name text, cron text, every interval, timezone text, group_key text, missed text,
+            name text, cron text, every interval, timezone text, missed text,
             missed_within interval, overlap text, starts_at timestamp with time zone,
             ends_at timestamp with time zone
         $$),
         ('_jobs_check_timezone', $$void$$, $$timezone text$$),
+        ('_jobs_check_unique', $$void$$, $$
+            unique_key text, unique_scope text, on_conflict text, unique_for interval,
+            max_wait interval
+        $$),
         ('_jobs_claim_bound', $$
             TABLE(run_at timestamp with time zone, id bigint)
         $$, $$
@@ -171,12 +176,16 @@ begin
             worker text, job_ids bigint[], attempts integer[], errors text[], retries boolean[],
             retry_ins interval[], crashed boolean DEFAULT false
         $$),
-        ('_jobs_enqueue_together', $$SETOF jobs$$, $$jobs jsonb$$),
+        ('_jobs_enqueue_together', $$SETOF jobs$$, $$
+            jobs jsonb, is_plain boolean DEFAULT false
+        $$),
+        ('_jobs_expire', $$bigint$$, $$max_jobs integer$$),
         ('_jobs_flag_groups', $$void$$, $$queues text[]$$),
         ('_jobs_free_places', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_gap_end', $$timestamp with time zone$$, $$
             shown timestamp without time zone, timezone text
         $$),
+        ('_jobs_give_way', $$boolean$$, $$holder jobs, is_replaced boolean$$),
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
         ('_jobs_ids_behind', $$text$$, $$$$),
         ('_jobs_insert_turns', $$boolean$$, $$job_ids bigint[]$$),
@@ -189,6 +198,10 @@ begin
         ('_jobs_is_polled', $$boolean$$, $$queue text$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
         ('_jobs_key_holder', $$SETOF jobs$$, $$job_type text, unique_key text$$),
+        ('_jobs_key_successor', $$bigint$$, $$job jobs$$),
+        ('_jobs_keyed', $$record$$, $$
+            job_ids bigint[], OUT ids bigint[], OUT keys text[]
+        $$),
         ('_jobs_limits_declare', $$SETOF text$$, $$
             app text, limits jsonb, is_newest boolean DEFAULT false
         $$),
@@ -231,6 +244,13 @@ begin
         ('_jobs_next_turn', $$timestamp with time zone$$, $$queue text, job_types text[]$$),
         ('_jobs_notify', $$trigger$$, $$$$),
         ('_jobs_objects_of_strangers', $$text$$, $$schema text, installer oid$$),
+        ('_jobs_on_conflict', $$SETOF jobs$$, $$
+            job_type text, payload jsonb, queue text, priority integer,
+            run_at timestamp with time zone, reference_type text, reference_id bigint,
+            max_retries integer, unique_key text, backoff interval[], reference_key text,
+            group_key text, headers jsonb, expires_at timestamp with time zone, on_conflict text,
+            max_wait interval
+        $$),
         ('_jobs_queue_opens_at', $$timestamp with time zone$$, $$queue text$$),
         ('_jobs_queue_room', $$integer$$, $$settings jobs_queues, wanted integer$$),
         ('_jobs_raise_turns_from', $$void$$, $$queue text$$),
@@ -333,6 +353,7 @@ begin
             moments timestamp with time zone[], counts integer[], allowed integer,
             period interval, at timestamp with time zone
         $$),
+        ('_jobs_take_key', $$jobs$$, $$job_id bigint, unique_key text$$),
         ('_jobs_turn_types', $$text[]$$, $$queue text$$),
         ('_jobs_types_pending', $$text[]$$, $$$$),
         ('_jobs_types_present', $$text[]$$, $$
@@ -343,8 +364,10 @@ begin
             TABLE(job_type text, payload jsonb, queue text, priority integer,
             run_at timestamp with time zone, reference_type text, reference_id bigint,
             max_retries integer, unique_key text, unique_scope text, backoff interval[],
-            reference_key text, place bigint)
-        $$, $$jobs jsonb$$),
+            reference_key text, group_key text, headers jsonb,
+            expires_at timestamp with time zone, on_conflict text, unique_for interval,
+            max_wait interval, place bigint)
+        $$, $$jobs jsonb, is_plain boolean$$),
         ('_jobs_utc_offset', $$interval$$, $$
             moment timestamp with time zone, timezone text
         $$),
@@ -418,7 +441,11 @@ begin
             reference_type text DEFAULT NULL::text, reference_id bigint DEFAULT NULL::bigint,
             max_retries integer DEFAULT 3, unique_key text DEFAULT NULL::text,
             unique_scope text DEFAULT 'live'::text, backoff interval[] DEFAULT NULL::interval[],
-            reference_key text DEFAULT NULL::text
+            reference_key text DEFAULT NULL::text, group_key text DEFAULT NULL::text,
+            headers jsonb DEFAULT NULL::jsonb,
+            expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            on_conflict text DEFAULT 'return'::text, unique_for interval DEFAULT NULL::interval,
+            max_wait interval DEFAULT NULL::interval
         $$),
         ('jobs_enqueue_many', $$SETOF bigint$$, $$jobs jsonb$$),
         ('jobs_fail', $$SETOF jobs$$, $$
@@ -444,7 +471,7 @@ begin
         ('jobs_list', $$view$$, $$
             id bigint, queue text, job_type text, status text, priority jobs_priority,
             reference_type jobs_reference_type, reference_id bigint,
-            reference_key jobs_reference_key, group_key text, batch_id bigint,
+            reference_key jobs_reference_key, group_key jobs_group_key, batch_id bigint,
             retry_count jobs_count, max_retries jobs_count, crash_count jobs_crash_count,
             attempt jobs_count, run_at jobs_moment, expires_at jobs_moment,
             depends_on_left integer, worker text, lease_until jobs_moment,
@@ -486,7 +513,7 @@ begin
         $$),
         ('jobs_schedule_list', $$view$$, $$
             name text, job_type text, cron text, every interval, timezone text, queue text,
-            priority jobs_priority, max_retries jobs_count, group_key text, missed text,
+            priority jobs_priority, max_retries jobs_count, group_key jobs_group_key, missed text,
             missed_within interval, overlap text, starts_at jobs_moment, ends_at jobs_moment,
             paused_at jobs_moment, next_at jobs_moment, last_at jobs_moment,
             recent_job_ids bigint[], is_declared boolean, created_at jobs_moment,
@@ -576,9 +603,9 @@ begin
         from pg_class c
         left join pg_index i on i.indexrelid = c.oid
         where c.relnamespace = quote_ident(v_schema)::regnamespace
-            and c.relname in ('ix_jobs_claim', 'ix_jobs_crashed', 'ix_jobs_unique_key',
-                'ix_jobs_job_type', 'ix_jobs_status',
-                'ix_jobs_reference_id', 'ix_jobs_reference_type', 'ix_jobs_reference',
+            and c.relname in ('ix_jobs_claim', 'ix_jobs_crashed', 'ix_jobs_expires',
+                'ix_jobs_unique_key', 'ix_jobs_job_type', 'ix_jobs_status',
+                'ix_jobs_reference_id', 'ix_jobs_reference',
                 'ix_jobs_reference_key', 'ix_jobs_group', 'ix_jobs_schedules_due',
                 'ix_jobs_turns_due', 'ix_jobs_turns_group', 'ix_jobs_starts_until',
                 'ix_jobs_queues_ends')
@@ -600,7 +627,8 @@ begin
         where t.typnamespace = quote_ident(v_schema)::regnamespace
             and t.typname in ('jobs_reference_type', 'jobs_reference_key',
                 'jobs_unique_key', 'jobs_unique_scope', 'jobs_priority', 'jobs_count',
-                'jobs_crash_count', 'jobs_moment', 'jobs_backoff')
+                'jobs_crash_count', 'jobs_moment', 'jobs_backoff', 'jobs_group_key',
+                'jobs_headers')
         limit 1;
     end if;
 
@@ -795,6 +823,12 @@ begin
     create domain jobs_reference_key as text collate "C"
         constraint jobs_reference_key_has_at_most_512_bytes
             check (octet_length(value) between 1 and 512);
+    create domain jobs_group_key as text collate "C"
+        constraint jobs_group_key_has_at_most_512_bytes
+            check (octet_length(value) between 1 and 512);
+    create domain jobs_headers as jsonb
+        constraint jobs_headers_are_an_object
+            check (jsonb_typeof(value) = 'object');
     create domain jobs_unique_key as text collate "C"
         constraint jobs_unique_key_has_at_most_512_bytes
             check (octet_length(value) between 1 and 512);
@@ -856,8 +890,8 @@ create table if not exists jobs (
     unique_scope jobs_unique_scope not null default 'live',
     payload jsonb not null default '{}',
     backoff jobs_backoff,
-    headers jsonb,
-    group_key text collate "C",
+    headers jobs_headers,
+    group_key jobs_group_key,
     batch_id bigint,
     depends_on_left int,
     expires_at jobs_moment,
@@ -907,17 +941,28 @@ begin
             where status = 'pending' and crash_count > 0;
     end if;
 
+    -- What a tick ends: the few jobs that must begin in time. Those that failed or were lost before
+    -- have begun.
+    if to_regclass('ix_jobs_expires') is null then
+        create index ix_jobs_expires
+            on jobs (expires_at)
+            where expires_at is not null and status = 'pending'
+                and retry_count = 0 and crash_count = 0;
+    end if;
+
+    -- Who holds a key has 0 beside it. A job of scope pending that waits no more has its id there:
+    -- an older job that comes back finds it by that (_jobs_key_successor).
     if to_regclass('ix_jobs_unique_key') is null then
         create unique index ix_jobs_unique_key
-            on jobs (job_type, unique_key)
-            where unique_key is not null
-                and (unique_scope in ('kept', 'period') or status in ('pending', 'blocked')
-                    or status = 'processing' and unique_scope = 'live');
+            on jobs (job_type, unique_key, (
+                case when unique_scope <> 'pending' or status in ('pending', 'blocked') then 0
+                else id end))
+            where unique_key is not null and (unique_scope <> 'live' or finished_at is null);
     end if;
 
     -- The seven look-ups. tests/sql/test_plans.py has the query of each. ix_jobs_job_type answers two:
-    -- by type, and by type and status.
-    -- It has one range for each type and status, oldest first: what retention deletes.
+    -- by type, and by type and status. ix_jobs_reference answers two: by reference_type, and by both.
+    -- ix_jobs_job_type has one range for each type and status, oldest first: what retention deletes.
     if to_regclass('ix_jobs_job_type') is null then
         create index ix_jobs_job_type
             on jobs (job_type, status, finished_at);
@@ -932,11 +977,6 @@ begin
         create index ix_jobs_reference_id
             on jobs (reference_id)
             where reference_id is not null;
-    end if;
-    if to_regclass('ix_jobs_reference_type') is null then
-        create index ix_jobs_reference_type
-            on jobs (reference_type)
-            where reference_type is not null;
     end if;
     if to_regclass('ix_jobs_reference') is null then
         create index ix_jobs_reference
@@ -1071,7 +1111,7 @@ create table if not exists jobs_schedules (
     priority jobs_priority not null default 0,
     max_retries jobs_count not null default 3,
     backoff jobs_backoff,
-    group_key text collate "C",
+    group_key jobs_group_key,
     missed text not null default 'latest',
     missed_within interval,
     overlap text not null default 'skip',
@@ -1147,7 +1187,7 @@ comment on column jobs.reference_id is 'id of the entity, if a number';
 comment on column jobs.reference_key is 'id of the entity, if not a number';
 comment on column jobs.group_key is 'group that shares the limits of a queue, and takes turns';
 comment on column jobs.priority is 'higher first, from -9 to 9';
-comment on column jobs.headers is 'reserved: metadata beside the payload';
+comment on column jobs.headers is 'metadata beside the payload: a JSON object';
 comment on column jobs.payload is 'what the handler is given';
 comment on column jobs.progress is 'reserved: the handler''s last report';
 comment on column jobs.result is 'what the handler returned';
@@ -1161,7 +1201,7 @@ comment on column jobs.backoff is
     'delay before each retry, the last repeats; null: 5 s, 30 s, 3 min, 18 min, then 1 h';
 comment on column jobs.attempt is 'times claimed; attempt and worker are the fence';
 comment on column jobs.run_at is 'earliest start';
-comment on column jobs.expires_at is 'reserved: latest start';
+comment on column jobs.expires_at is 'latest start, or the job ends cancelled';
 comment on column jobs.started_at is 'when the last attempt was claimed';
 comment on column jobs.batch_id is 'reserved: job that runs when the batch has ended';
 comment on column jobs.depends_on_left is 'reserved: jobs to wait for';
@@ -1169,9 +1209,9 @@ comment on column jobs.marks is
     'reserved: bit 1: notify the end; bit 2: dependent jobs do not know the end yet';
 comment on column jobs.unique_key is 'one job per job_type and key';
 comment on column jobs.unique_scope is
-    'the job holds its key until: its end (live), its deletion (kept), its start (pending), or for'
-    ' ever (period)';
-comment on column jobs.unique_until is 'reserved: end of the scope period';
+    'the job holds its key until: its end (live), its deletion (kept), its start (pending), or'
+    ' unique_until (period)';
+comment on column jobs.unique_until is 'end of the scope period';
 comment on column jobs.worker is 'worker that holds the job; null: none';
 comment on column jobs.lease_until is 'end of the lease; null: no end';
 comment on column jobs.cancel_requested_at is 'when the worker was asked to stop';
@@ -1335,8 +1375,8 @@ $replace$;
 -- functions/enqueue: how a job gets in, and how workers are notified
 -- functions/enqueue/jobs_enqueue.sql
 -- Two sessions with one unique_key cannot both win: the partial unique index lets one insert pass
--- and makes the other wait for that. Then the loser reads the winner's row. The winner's job
--- may end between those two statements, so the loser tries again.
+-- and makes the other wait for that. Then the loser reads the winner's row (_jobs_on_conflict). The
+-- winner's job may begin or end between those two statements, so the loser tries again.
 --
 -- `on conflict` names no index, so that it heeds each unique index: also the one that
 -- `reindex concurrently` builds beside ix_jobs_unique_key, and the primary key, where the sequence
@@ -1353,58 +1393,68 @@ create or replace function jobs_enqueue(
     unique_key text default null,
     unique_scope text default 'live',
     backoff interval[] default null,
-    reference_key text default null
+    reference_key text default null,
+    group_key text default null,
+    headers jsonb default null,
+    expires_at timestamptz default null,
+    on_conflict text default 'return',
+    unique_for interval default null,
+    max_wait interval default null
 ) returns setof jobs
 language plpgsql volatile security definer rows 1
 set search_path from current
 as $$
 #variable_conflict use_column
 declare
-    v_job jobs;
+    v_unique_until timestamptz;
 begin
     perform _jobs_check_job(
         jobs_enqueue.job_type, jobs_enqueue.queue, jobs_enqueue.priority, jobs_enqueue.run_at,
         jobs_enqueue.reference_type, jobs_enqueue.max_retries, jobs_enqueue.unique_key,
-        jobs_enqueue.unique_scope, jobs_enqueue.backoff, jobs_enqueue.reference_key);
-    -- Without the index each job with the key would be added, as after a restore of a part of a dump.
-    if jobs_enqueue.unique_key is not null and to_regclass('ix_jobs_unique_key') is null then
-        raise exception using errcode = 'JQ005',
-            message = 'the index ix_jobs_unique_key is missing, so no job can hold a unique_key, and '
-                'nothing was added',
-            hint = 'pgjobs sql | psql -v schema=... makes it again.';
+        jobs_enqueue.unique_scope, jobs_enqueue.backoff, jobs_enqueue.reference_key,
+        jobs_enqueue.group_key, jobs_enqueue.headers, jobs_enqueue.expires_at);
+    if jobs_enqueue.unique_key is not null or jobs_enqueue.on_conflict <> 'return'
+        or jobs_enqueue.unique_for is not null or jobs_enqueue.max_wait is not null
+    then
+        perform _jobs_check_unique(
+            jobs_enqueue.unique_key, jobs_enqueue.unique_scope, jobs_enqueue.on_conflict,
+            jobs_enqueue.unique_for, jobs_enqueue.max_wait);
+        v_unique_until := _jobs_after(clock_timestamp(), jobs_enqueue.unique_for);
+        -- Read before the insert, so that it is not later than created_at + max_wait.
+        if jobs_enqueue.max_wait is not null then
+            run_at := least(coalesce(jobs_enqueue.run_at, clock_timestamp()),
+                            _jobs_after(clock_timestamp(), jobs_enqueue.max_wait));
+        end if;
     end if;
     for v_try in 1..100 loop
         return query
         insert into jobs as j (
             job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
-            unique_key, unique_scope, backoff, reference_key)
+            unique_key, unique_scope, backoff, reference_key, group_key, headers, expires_at,
+            unique_until)
         values (
             jobs_enqueue.job_type, coalesce(jobs_enqueue.payload, '{}'),
             coalesce(jobs_enqueue.queue, 'default'), coalesce(jobs_enqueue.priority, 0),
             coalesce(jobs_enqueue.run_at, clock_timestamp()), jobs_enqueue.reference_type,
             jobs_enqueue.reference_id, coalesce(jobs_enqueue.max_retries, 3),
             jobs_enqueue.unique_key, coalesce(jobs_enqueue.unique_scope, 'live'),
-            jobs_enqueue.backoff, jobs_enqueue.reference_key)
+            jobs_enqueue.backoff, jobs_enqueue.reference_key, jobs_enqueue.group_key,
+            jobs_enqueue.headers, jobs_enqueue.expires_at, v_unique_until)
         on conflict do nothing
         returning j.*;
         if found then
             return;
         end if;
-        select h.* into v_job
-        from _jobs_key_holder(jobs_enqueue.job_type, jobs_enqueue.unique_key) h;
+        return query
+        select c.* from _jobs_on_conflict(
+            jobs_enqueue.job_type, jobs_enqueue.payload, jobs_enqueue.queue, jobs_enqueue.priority,
+            jobs_enqueue.run_at, jobs_enqueue.reference_type, jobs_enqueue.reference_id,
+            jobs_enqueue.max_retries, jobs_enqueue.unique_key, jobs_enqueue.backoff,
+            jobs_enqueue.reference_key, jobs_enqueue.group_key, jobs_enqueue.headers,
+            jobs_enqueue.expires_at, jobs_enqueue.on_conflict, jobs_enqueue.max_wait) c;
         if found then
-            -- A producer that may not read jobs could otherwise read them by guessing keys.
-            if not _jobs_may_read() then
-                v_job.payload := null;
-                v_job.result := null;
-                v_job.error := null;
-                v_job.headers := null;
-                v_job.progress := null;
-            end if;
-            return next v_job;
             return;
         end if;
-        perform _jobs_check_ids();
     end loop;
     raise exception using errcode = 'JQ004',
         message = format('a unique index or a trigger of the table jobs that pgjobs did not make '
@@ -1415,7 +1465,7 @@ end
 $$;
 
 comment on function jobs_enqueue is
-    'adds a job and returns it, or returns the job of that type that holds the unique_key';
+    'adds a job and returns it, or returns or replaces the job of that type that holds the key';
 
 -- functions/enqueue/jobs_enqueue_many.sql
 -- All or nothing. The insert and its order are in _jobs_enqueue_together.
@@ -1424,8 +1474,11 @@ language plpgsql volatile security definer
 set search_path from current
 as $$
 declare
-    v_known constant text[] := '{job_type,payload,queue,priority,run_at,reference_type,'
-        'reference_id,max_retries,unique_key,unique_scope,backoff,reference_key}';
+    v_plain constant text[] := '{job_type,payload,queue,priority,run_at,reference_type,'
+        'reference_id,max_retries,backoff,reference_key}';
+    v_known constant text[] := v_plain || '{unique_key,unique_scope,group_key,headers,expires_at,'
+        'on_conflict,unique_for,max_wait}';
+    v_is_plain boolean;
     v_ids bigint[];
     v_item record;
     v_why text;
@@ -1434,22 +1487,28 @@ begin
     if jsonb_typeof(jobs_enqueue_many.jobs) is distinct from 'array' then
         raise exception using errcode = 'JQ003', message = 'jobs must be an array of objects';
     end if;
-    select format('jobs[%s] %s', i.place - 1, case
-            when jsonb_typeof(i.item) <> 'object' then 'must be an object'
-            else format('has the unknown key %I; known: %s',
-                        (select min(key) from jsonb_object_keys(i.item - v_known) key), v_known)
-            end)
+    v_is_plain := not exists (
+        select from jsonb_array_elements(jobs_enqueue_many.jobs) i(item)
+        where case when jsonb_typeof(i.item) = 'object' then i.item - v_plain <> '{}' else true end);
+    if not v_is_plain then
+        select format('jobs[%s] %s', i.place - 1, case
+                when jsonb_typeof(i.item) <> 'object' then 'must be an object'
+                else format('has the unknown key %I; known: %s',
+                            (select min(key) from jsonb_object_keys(i.item - v_known) key), v_known)
+                end)
         into v_why
         from jsonb_array_elements(jobs_enqueue_many.jobs) with ordinality i(item, place)
         where case when jsonb_typeof(i.item) = 'object' then i.item - v_known <> '{}' else true end
         limit 1;
-    if v_why is not null then
-        raise exception using errcode = 'JQ003', message = v_why;
+        if v_why is not null then
+            raise exception using errcode = 'JQ003', message = v_why;
+        end if;
     end if;
 
     -- For values that do not fit. Rows of a `return query` here would survive the error.
     begin
-        v_ids := array(select a.id from _jobs_enqueue_together(jobs_enqueue_many.jobs) a);
+        v_ids := array(
+            select a.id from _jobs_enqueue_together(jobs_enqueue_many.jobs, v_is_plain) a);
     exception
         when sqlstate 'JQ003' or data_exception or integrity_constraint_violation
             or feature_not_supported or program_limit_exceeded
@@ -1458,7 +1517,8 @@ begin
             if v_constraint = 'jobs_id_is_the_key' then
                 perform _jobs_check_ids();
                 -- The sequence is behind no more: it has used up the id that was taken.
-                return query select a.id from _jobs_enqueue_together(jobs_enqueue_many.jobs) a;
+                return query
+                select a.id from _jobs_enqueue_together(jobs_enqueue_many.jobs, v_is_plain) a;
                 return;
             end if;
             v_why := 'jobs: ' || v_why;
@@ -1470,8 +1530,11 @@ begin
                 begin
                     perform _jobs_check_job(
                         i.job_type, i.queue, i.priority, i.run_at, i.reference_type, i.max_retries,
-                        i.unique_key, i.unique_scope, i.backoff, i.reference_key)
-                    from _jobs_unpack(jsonb_build_array(v_item.item)) i;
+                        i.unique_key, i.unique_scope, i.backoff, i.reference_key, i.group_key,
+                        i.headers, i.expires_at),
+                        _jobs_check_unique(i.unique_key, i.unique_scope, i.on_conflict,
+                            i.unique_for, i.max_wait)
+                    from _jobs_unpack(jsonb_build_array(v_item.item), false) i;
                 exception
                     when sqlstate 'JQ003' or data_exception or feature_not_supported
                         or program_limit_exceeded
@@ -1522,7 +1585,10 @@ create or replace function _jobs_check_job(
     unique_key text,
     unique_scope text,
     backoff interval[],
-    reference_key text
+    reference_key text,
+    group_key text,
+    headers jsonb,
+    expires_at timestamptz
 ) returns void
 language plpgsql immutable
 set search_path from current
@@ -1544,11 +1610,18 @@ begin
             then 'reference_type must have 1 to 512 bytes'
         when octet_length(reference_key) not between 1 and 512
             then 'reference_key must have 1 to 512 bytes'
+        when octet_length(group_key) not between 1 and 512
+            then 'group_key must have 1 to 512 bytes'
+        when jsonb_typeof(headers) <> 'object' then 'headers must be a JSON object'
+        when not (expires_at >= '0001-01-02 00:00:00+00'
+                  and expires_at < '9999-12-31 00:00:00+00')
+            then format('expires_at must be a moment in the years 1 to 9999, not %s', expires_at)
         when max_retries < 0 then format('max_retries must be 0 or more, not %s', max_retries)
         when octet_length(unique_key) not between 1 and 512
             then 'unique_key must have 1 to 512 bytes'
-        when unique_scope not in ('live', 'kept')
-            then format('unique_scope must be live or kept, not %s', left(unique_scope, 40))
+        when unique_scope not in ('live', 'kept', 'pending', 'period')
+            then format('unique_scope must be live, kept, pending or period, not %s',
+                        left(unique_scope, 40))
         when cardinality(backoff) = 0 or array_ndims(backoff) > 1 or array_lower(backoff, 1) <> 1
             then 'backoff must be a list of one or more delays'
         when array_position(backoff, null) is not null then 'backoff must not hold nulls'
@@ -1563,42 +1636,103 @@ $$;
 
 comment on function _jobs_check_job is 'internal: raises if an argument is invalid';
 
+-- functions/enqueue/_jobs_check_unique.sql
+-- What a new job says about its unique_key, for who says anything about it.
+create or replace function _jobs_check_unique(
+    unique_key text,
+    unique_scope text,
+    on_conflict text,
+    unique_for interval,
+    max_wait interval
+) returns void
+language plpgsql stable
+set search_path from current
+as $$
+declare
+    v_problem text;
+begin
+    v_problem := case
+        when on_conflict not in ('return', 'raise', 'replace', 'debounce')
+            then format('on_conflict must be return, raise, replace or debounce, not %s',
+                        left(on_conflict, 40))
+        when unique_key is null and on_conflict <> 'return'
+            then format('on_conflict %s needs a unique_key', on_conflict)
+        when unique_key is null and unique_for is not null then 'unique_for needs a unique_key'
+        when unique_key is null and max_wait is not null then 'max_wait needs a unique_key'
+        when unique_scope = 'period' and unique_key is not null and unique_for is null
+            then 'unique_for is missing: unique_scope period needs the length of the period'
+        when unique_for is not null and coalesce(unique_scope, 'live') <> 'period'
+            then 'unique_for is the length of a period: give unique_scope period'
+        when unique_for <= '0' or not _jobs_valid_delays(array[unique_for])
+            then format('unique_for must be above 0 and at most 100 years, not %s', unique_for)
+        when on_conflict = 'debounce' and max_wait is null
+            then 'max_wait is missing: on_conflict debounce needs it, or a job that is debounced '
+                'again and again would never run'
+        when max_wait is not null and coalesce(on_conflict, 'return') <> 'debounce'
+            then 'max_wait is for a job that waits longer at each call: give on_conflict debounce'
+        when max_wait <= '0' or not _jobs_valid_delays(array[max_wait])
+            then format('max_wait must be above 0 and at most 100 years, not %s', max_wait)
+    end;
+    if v_problem is not null then
+        raise exception using errcode = 'JQ003', message = v_problem;
+    end if;
+    -- Without the index each job with the key would be added, as after a restore of a part of a dump.
+    if unique_key is not null and to_regclass('ix_jobs_unique_key') is null then
+        raise exception using errcode = 'JQ005',
+            message = 'the index ix_jobs_unique_key is missing, so no job can hold a unique_key, and '
+                'nothing was added',
+            hint = 'pgjobs sql | psql -v schema=... makes it again.';
+    end if;
+end
+$$;
+
+comment on function _jobs_check_unique is
+    'internal: raises if an argument about the unique_key is invalid';
+
 -- functions/enqueue/_jobs_enqueue_together.sql
--- Adds all jobs of a batch or none, by one insert. If an object has a unique_key, all objects go
--- one by one through jobs_enqueue. They go in the order of type and key, so that two such calls
+-- Adds all jobs of a batch or none, by one insert. If an object has a unique_key, or a key that needs
+-- one, all objects go one by one through jobs_enqueue. They go in the order of type and key, so that two such calls
 -- never deadlock. A single object goes through jobs_enqueue too, which names the wrong argument.
--- The rows come back in the order of the objects.
-create or replace function _jobs_enqueue_together(jobs jsonb) returns setof jobs
+-- The rows come back in the order of the objects. is_plain: no object has a key that _jobs_unpack
+-- then does not look for, nor a unique_key.
+create or replace function _jobs_enqueue_together(
+    jobs jsonb,
+    is_plain boolean default false
+) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
 set jit = off
 as $$
 #variable_conflict use_column
 begin
-    if jsonb_array_length(_jobs_enqueue_together.jobs) = 1 or jsonb_path_exists(
-        _jobs_enqueue_together.jobs, '$[*].unique_key.type() ? (@ != "null")')
+    if jsonb_array_length(_jobs_enqueue_together.jobs) = 1 or not is_plain and jsonb_path_exists(
+        _jobs_enqueue_together.jobs, '$[*] ? (exists(@.unique_key.type() ? (@ != "null"))
+            || exists(@.on_conflict.type() ? (@ != "null"))
+            || exists(@.unique_for.type() ? (@ != "null"))
+            || exists(@.max_wait.type() ? (@ != "null")))')
     then
         return query
         select e.*
         from (
-            select u.* from _jobs_unpack(_jobs_enqueue_together.jobs) u
-            order by u.job_type, u.unique_key, u.place
+            select u.* from _jobs_unpack(_jobs_enqueue_together.jobs, false) u
+            order by u.job_type collate "C", u.unique_key collate "C", u.place
         ) i
         cross join lateral jobs_enqueue(
             i.job_type, i.payload, i.queue, i.priority, i.run_at, i.reference_type,
             i.reference_id, i.max_retries, i.unique_key, i.unique_scope, i.backoff,
-            i.reference_key) e
+            i.reference_key, i.group_key, i.headers, i.expires_at, i.on_conflict, i.unique_for,
+            i.max_wait) e
         order by i.place;
     else
         return query
         insert into jobs as j (
             job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
-            unique_scope, backoff, reference_key)
+            unique_scope, backoff, reference_key, group_key, headers, expires_at)
         select i.job_type, coalesce(i.payload, '{}'), coalesce(i.queue, 'default'),
             coalesce(i.priority, 0), coalesce(i.run_at, clock_timestamp()), i.reference_type,
             i.reference_id, coalesce(i.max_retries, 3), coalesce(i.unique_scope, 'live'),
-            i.backoff, i.reference_key
-        from _jobs_unpack(_jobs_enqueue_together.jobs) i
+            i.backoff, i.reference_key, i.group_key, i.headers, i.expires_at
+        from _jobs_unpack(_jobs_enqueue_together.jobs, is_plain) i
         order by i.place
         returning j.*;
     end if;
@@ -1607,6 +1741,45 @@ $$;
 
 comment on function _jobs_enqueue_together is
     'internal: adds a batch of jobs and returns their rows, for jobs_enqueue_many and producers';
+
+-- functions/enqueue/_jobs_give_way.sql
+-- Two sessions cannot both take over a key: each adds its job afterwards, and the unique index lets
+-- one of them pass.
+--
+-- A job gives up its key when its period is over. Where a new job replaces what waits, a job that
+-- waits for a retry ends: its attempts and its error are those of its old payload.
+create or replace function _jobs_give_way(holder jobs, is_replaced boolean) returns boolean
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+    if holder.unique_scope = 'period' and holder.unique_until <= clock_timestamp() then
+        update jobs j set unique_key = null
+        where j.id = holder.id and j.unique_until = holder.unique_until;
+        return true;
+    end if;
+    if is_replaced and holder.status = 'pending' and holder.attempt > 0 then
+        update jobs j
+        set status = 'cancelled',
+            error = 'replaced by a newer job with its unique_key',
+            unique_key = case when j.unique_scope in ('kept', 'period') then null
+                else j.unique_key end,
+            updated_at = clock_timestamp(),
+            finished_at = clock_timestamp()
+        where j.id = holder.id and j.status = 'pending';
+        -- It may have held back its group.
+        perform _jobs_signal_jobs(array[holder.id]);
+        return true;
+    end if;
+    return false;
+end
+$$;
+
+comment on function _jobs_give_way is
+    'internal: frees the key of a job that must not hold it any more; whether to try again';
 
 -- functions/enqueue/_jobs_ids_behind.sql
 -- Behind is the sequence of jobs.id after rows came in with their ids: by a COPY or by logical
@@ -1656,11 +1829,34 @@ select j.*
 from jobs j
 where j.job_type = _jobs_key_holder.job_type
     and j.unique_key = _jobs_key_holder.unique_key
-    and (j.unique_scope in ('kept', 'period') or j.status in ('pending', 'blocked')
-        or j.status = 'processing' and j.unique_scope = 'live')
+    and (case when j.unique_scope <> 'pending' or j.status in ('pending', 'blocked') then 0
+         else j.id end) = 0
+    and (j.unique_scope <> 'live' or j.finished_at is null)
 $$;
 
 comment on function _jobs_key_holder is 'internal: the job of this type that holds the unique_key';
+
+-- functions/enqueue/_jobs_key_successor.sql
+-- A job of scope pending stands in ix_jobs_unique_key with its id when it waits no more.
+create or replace function _jobs_key_successor(job jobs) returns bigint
+language sql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+select j.id
+from jobs j
+where j.job_type = job.job_type and j.unique_key = job.unique_key
+    and (case when j.unique_scope <> 'pending' or j.status in ('pending', 'blocked') then 0
+         else j.id end) > job.id
+    and (j.unique_scope <> 'live' or j.finished_at is null)
+    and j.status <> 'cancelled'
+limit 1
+$$;
+
+comment on function _jobs_key_successor is
+    'internal: a newer job of scope pending that has begun with the key of this job; null: none';
 
 -- functions/enqueue/_jobs_may_read.sql
 -- Within a `security definer` function current_user is the function's owner. The caller is the role
@@ -1744,10 +1940,110 @@ begin
 end
 $trigger$;
 
+-- functions/enqueue/_jobs_on_conflict.sql
+-- Two sessions cannot both win: the second one waits for the row's lock, then changes what the first
+-- one has written. A claim skips the row while it is locked. Of a row that a claim took first nothing
+-- is changed.
+--
+-- Returns no row where the key may be free by now: then the caller inserts again. A function of its
+-- own, because each row variable costs a lone enqueue a microsecond.
+create or replace function _jobs_on_conflict(
+    job_type text,
+    payload jsonb,
+    queue text,
+    priority int,
+    run_at timestamptz,
+    reference_type text,
+    reference_id bigint,
+    max_retries int,
+    unique_key text,
+    backoff interval[],
+    reference_key text,
+    group_key text,
+    headers jsonb,
+    expires_at timestamptz,
+    on_conflict text,
+    max_wait interval
+) returns setof jobs
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    v_replaces boolean := coalesce(on_conflict in ('replace', 'debounce'), false);
+    v_holder jobs;
+    v_job jobs;
+begin
+    select h.* into v_holder
+    from _jobs_key_holder(_jobs_on_conflict.job_type, _jobs_on_conflict.unique_key) h;
+    if not found then
+        perform _jobs_check_ids();
+        return;
+    elsif _jobs_give_way(v_holder, v_replaces) then
+        return;
+    elsif on_conflict = 'raise' then
+        raise exception using errcode = 'JQ004',
+            message = format('job %s of type %s holds the unique_key %L, and nothing was added',
+                             v_holder.id, v_holder.job_type, v_holder.unique_key);
+    elsif not v_replaces or v_holder.status not in ('pending', 'blocked') or v_holder.attempt > 0
+    then
+        -- A producer that may not read jobs could otherwise read them by guessing keys.
+        if not _jobs_may_read() then
+            v_holder.payload := null;
+            v_holder.result := null;
+            v_holder.error := null;
+            v_holder.headers := null;
+            v_holder.progress := null;
+        end if;
+        return next v_holder;
+        return;
+    end if;
+    update jobs j
+    set payload = coalesce(_jobs_on_conflict.payload, '{}'),
+        queue = coalesce(_jobs_on_conflict.queue, 'default'),
+        priority = coalesce(_jobs_on_conflict.priority, 0),
+        run_at = least(coalesce(_jobs_on_conflict.run_at, clock_timestamp()),
+                       _jobs_after(j.created_at, max_wait)),
+        reference_type = _jobs_on_conflict.reference_type,
+        reference_id = _jobs_on_conflict.reference_id,
+        reference_key = _jobs_on_conflict.reference_key,
+        max_retries = coalesce(_jobs_on_conflict.max_retries, 3),
+        backoff = _jobs_on_conflict.backoff,
+        group_key = _jobs_on_conflict.group_key,
+        headers = _jobs_on_conflict.headers,
+        expires_at = _jobs_on_conflict.expires_at,
+        error = null,
+        updated_at = clock_timestamp()
+    where j.id = v_holder.id and j.unique_key = v_holder.unique_key
+        and j.status in ('pending', 'blocked') and j.attempt = 0
+    returning j.* into v_job;
+    if not found then
+        return;
+    end if;
+    -- Workers that sleep know the old place and moment; a later moment they find by themselves.
+    if v_job.run_at < v_holder.run_at
+        or (v_job.queue, v_job.priority, v_job.group_key)
+            is distinct from (v_holder.queue, v_holder.priority, v_holder.group_key)
+    then
+        perform _jobs_signal_jobs(array[v_job.id]);
+    end if;
+    return next v_job;
+end
+$$;
+
+comment on function _jobs_on_conflict is
+    'internal: what jobs_enqueue does where a job holds the key: returns, raises or replaces';
+
 -- functions/enqueue/_jobs_unpack.sql
 -- jsonb_to_recordset gives null for a payload that is JSON null, and for one that is left out. So
 -- such a payload is looked up in its object, which holds only the former.
-create or replace function _jobs_unpack(jobs jsonb) returns table (
+--
+-- is_plain: no object has one of the last keys. Then these are not looked for, because a column of
+-- jsonb_to_recordset costs each job 1 % of its enqueue.
+create or replace function _jobs_unpack(jobs jsonb, is_plain boolean) returns table (
     job_type text,
     payload jsonb,
     queue text,
@@ -1760,6 +2056,12 @@ create or replace function _jobs_unpack(jobs jsonb) returns table (
     unique_scope text,
     backoff interval[],
     reference_key text,
+    group_key text,
+    headers jsonb,
+    expires_at timestamptz,
+    on_conflict text,
+    unique_for interval,
+    max_wait interval,
     place bigint
 )
 language sql immutable
@@ -1767,7 +2069,14 @@ set search_path from current
 as $$
 select i.job_type, coalesce(i.payload, jobs -> (i.place - 1)::int -> 'payload'), i.queue,
     i.priority, i.run_at, i.reference_type, i.reference_id, i.max_retries, i.unique_key,
-    i.unique_scope, i.backoff, i.reference_key, i.place
+    i.unique_scope, i.backoff, i.reference_key,
+    case when not is_plain then jobs -> (i.place - 1)::int ->> 'group_key' end,
+    case when not is_plain then nullif(jobs -> (i.place - 1)::int -> 'headers', 'null') end,
+    case when not is_plain then (jobs -> (i.place - 1)::int ->> 'expires_at')::timestamptz end,
+    case when not is_plain then jobs -> (i.place - 1)::int ->> 'on_conflict' end,
+    case when not is_plain then (jobs -> (i.place - 1)::int ->> 'unique_for')::interval end,
+    case when not is_plain then (jobs -> (i.place - 1)::int ->> 'max_wait')::interval end,
+    i.place
 from rows from (
     jsonb_to_recordset(jobs) as (
         job_type text, payload jsonb, queue text, priority int, run_at timestamptz,
@@ -2716,6 +3025,8 @@ declare
     v_ids bigint[];
     v_run_ats timestamptz[];
     v_held bigint[];
+    v_keyed bigint[];
+    v_keys text[];
 begin
     perform _jobs_check_batch(worker, job_ids, attempts, array[
         coalesce(cardinality(run_ats), cardinality(job_ids))]);
@@ -2731,19 +3042,21 @@ begin
         from unnest(job_ids, attempts, run_ats) u(job_id, attempt, run_at)
         order by u.job_id, u.attempt
     ) u;
+    select k.ids, k.keys into v_keyed, v_keys from _jobs_keyed(v_held) k;
     return query
     update jobs j
     set status = case when j.cancel_requested_at is null then 'pending' else 'cancelled' end,
         run_at = coalesce(v_run_ats[width_bucket(j.id, v_ids)], j.run_at),
-        -- Another job may hold the key by now: scope pending holds it until the job starts.
-        unique_key = case when j.cancel_requested_at is null and j.unique_scope = 'pending'
-            then null else j.unique_key end,
+        unique_key = case when j.id <> all (v_keyed) then j.unique_key end,
         worker = null,
         lease_until = null,
         updated_at = v_now,
         finished_at = case when j.cancel_requested_at is null then null else v_now end
     where j.id = any (v_held)
     returning j.id;
+    for v_place in 1..cardinality(v_keyed) loop
+        perform _jobs_take_key(v_keyed[v_place], v_keys[v_place]);
+    end loop;
     perform _jobs_signal_jobs(v_held);
 end
 $$;
@@ -2846,6 +3159,7 @@ declare
     v_lost constant boolean := lost_at is not null;
     v_job jobs;
     v_status text;
+    v_key text;
     v_delay interval;
 begin
     select j.* into v_job from jobs j where j.id = job_id;
@@ -2857,6 +3171,8 @@ begin
         else 'failed'
     end;
     if v_status = 'pending' then
+        -- Scope pending holds the key only while the job waits, so another job may hold it by now.
+        v_key := case when v_job.unique_scope = 'pending' then v_job.unique_key end;
         v_delay := case
             when not v_lost
                 then coalesce(retry_in, _jobs_retry_delay(v_job.backoff, v_job.retry_count + 1))
@@ -2874,15 +3190,16 @@ begin
                                                  j.crash_count + 1, coalesce(j.worker, 'unknown'))
             else j.error end,
         run_at = coalesce(_jobs_after(v_now, v_delay), j.run_at),
-        -- Another job may hold the key by now: scope pending holds it until the job starts.
-        unique_key = case when v_status = 'pending' and j.unique_scope = 'pending' then null
-            else j.unique_key end,
+        unique_key = case when v_key is null then j.unique_key end,
         worker = null,
         lease_until = null,
         updated_at = v_now,
         finished_at = case v_status when 'pending' then null else v_now end
     where j.id = job_id
     returning j.* into v_job;
+    if v_key is not null then
+        return _jobs_take_key(v_job.id, v_key);
+    end if;
     return v_job;
 end
 $$;
@@ -2892,7 +3209,8 @@ comment on function _jobs_end_attempt is
 
 -- functions/finish/_jobs_end_attempts.sql
 -- Two sessions cannot both win: _jobs_lock_fenced_many locks the rows in the order of their ids, so
--- that two batches never deadlock, and reads the fence under the locks.
+-- that two batches never deadlock, and reads the fence under the locks. The attempts end in the order
+-- of the keys that their jobs may take again.
 --
 -- A worker calls this itself, to log what becomes of each job. crashed: the jobs' child processes
 -- have died. Their worker lives on, so that recovery would never find these jobs.
@@ -2910,6 +3228,7 @@ set search_path from current
 as $$
 declare
     v_held bigint[];
+    v_keyed bigint[];
     v_item record;
     v_job jobs;
 begin
@@ -2917,13 +3236,14 @@ begin
         cardinality(errors), cardinality(retries), cardinality(retry_ins)]);
     perform _jobs_check_failure(errors, retries, retry_ins);
     v_held := _jobs_lock_fenced_many(worker, job_ids, attempts);
+    v_keyed := (select k.ids from _jobs_keyed(v_held) k);
     for v_item in
         -- If an id is given with two attempts, the worker holds the later attempt.
-        select distinct on (u.job_id) u.*
+        select distinct on (array_position(v_keyed, u.job_id), u.job_id) u.*
         from unnest(job_ids, attempts, errors, retries, retry_ins)
             u(job_id, attempt, error, retry, retry_in)
         where u.job_id = any (v_held)
-        order by u.job_id, u.attempt desc
+        order by array_position(v_keyed, u.job_id), u.job_id, u.attempt desc
     loop
         v_job := _jobs_end_attempt(v_item.job_id, v_item.error, v_item.retry, v_item.retry_in,
                                    lost_at => case when crashed then clock_timestamp() end);
@@ -2941,6 +3261,35 @@ $$;
 
 comment on function _jobs_end_attempts is
     'internal: fails or crashes the jobs that worker holds in these attempts; what became of each';
+
+-- functions/finish/_jobs_keyed.sql
+-- Scope pending holds a key only while its job waits, so another job may hold it by now. All who take
+-- several keys take them in this order, so that they never deadlock. Reads the jobs by their ids
+-- first, as _jobs_signal_jobs does.
+create or replace function _jobs_keyed(job_ids bigint[], out ids bigint[], out keys text[])
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+    with named as materialized (
+        select j.id, j.job_type, j.unique_key, j.unique_scope, j.cancel_requested_at from jobs j
+        where j.id = any (job_ids)
+    )
+    select coalesce(array_agg(n.id order by n.job_type, n.unique_key), '{}'),
+        array_agg(n.unique_key order by n.job_type, n.unique_key)
+    into ids, keys
+    from named n
+    where n.unique_scope = 'pending' and n.unique_key is not null
+        and n.cancel_requested_at is null;
+end
+$$;
+
+comment on function _jobs_keyed is
+    'internal: which of these jobs take their unique_key again when they wait again, and the keys';
 
 -- functions/finish/_jobs_lock.sql
 create or replace function _jobs_lock(job_id bigint) returns jobs
@@ -3063,6 +3412,63 @@ end;
 
 comment on function _jobs_retry_delay is
     'internal: the delay before retry 1, 2, ...: from backoff, or 5 s to 1 h';
+
+-- functions/finish/_jobs_take_key.sql
+-- For a job of scope pending that its caller has just made pending without its key: the job takes
+-- its key again. Where a newer job holds the key, or has begun with it since, that one runs with
+-- newer data, so this job ends. Where an older one waits for a retry, that one ends. No unique
+-- violation reaches the worker.
+--
+-- Two sessions cannot both win the key: the unique index decides. Newer jobs are looked for after
+-- that: a claim that was under way has committed then.
+create or replace function _jobs_take_key(job_id bigint, unique_key text) returns jobs
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    c_max_tries constant int := 10;
+    v_job jobs;
+    v_holder jobs;
+    v_newer bigint;
+    v_reason text;
+begin
+    for v_try in 1..c_max_tries loop
+        begin
+            update jobs j set unique_key = _jobs_take_key.unique_key
+            where j.id = job_id
+            returning j.* into v_job;
+            v_newer := _jobs_key_successor(v_job);
+            if v_newer is null then
+                return v_job;
+            end if;
+            v_reason := format('job %s has begun with this key since', v_newer);
+        exception
+            when unique_violation then
+                select j.* into v_job from jobs j where j.id = job_id;
+                select h.* into v_holder
+                from _jobs_key_holder(v_job.job_type, _jobs_take_key.unique_key) h;
+                continue when not found
+                    or _jobs_give_way(v_holder, is_replaced => v_holder.id < job_id);
+                v_reason := format('job %s waits with this key', v_holder.id);
+        end;
+        update jobs j
+        set status = 'cancelled',
+            error = concat_ws(e'\n', v_reason, j.error),
+            unique_key = _jobs_take_key.unique_key,
+            finished_at = j.updated_at
+        where j.id = job_id
+        returning j.* into v_job;
+        return v_job;
+    end loop;
+    return v_job;
+end
+$$;
+
+comment on function _jobs_take_key is
+    'internal: gives a waiting job its unique_key again, or ends it where a newer job has the key';
 
 -- functions/limits: how many jobs of a queue or a group may run or start
 -- functions/limits/jobs_limit.sql
@@ -4261,9 +4667,15 @@ declare
     v_ids bigint[];
     v_workers text[];
 begin
-    select coalesce(array_agg(l.id), '{}'), array_agg(l.worker) into v_ids, v_workers
+    -- In the order of the keys that the jobs may take again, as _jobs_keyed has it.
+    select coalesce(array_agg(l.id order by l.keyed_type, l.key), '{}'),
+        array_agg(l.worker order by l.keyed_type, l.key)
+    into v_ids, v_workers
     from (
-        select j.id, j.worker from jobs j
+        select j.id, j.worker,
+            case when j.unique_scope = 'pending' then j.job_type end as keyed_type,
+            case when j.unique_scope = 'pending' then j.unique_key end as key
+        from jobs j
         where j.status = 'processing'
             and (sparing is null or j.worker is distinct from sparing)
             and (j.lease_until < v_now and (j.worker is null or j.worker <> all (v_fresh))
@@ -4538,6 +4950,47 @@ return hashtextextended(kind || ' ' || name, 'jobs'::regclass::oid::bigint);
 comment on function _jobs_advisory_key is
     'internal: the key of an advisory lock; kind: name (of a worker), gate or polling (of a queue)';
 
+-- functions/workers/_jobs_expire.sql
+-- Two sessions cannot both end a job: a locked row is skipped, and a claim's commit changes the
+-- status that the lock is read with. A job that failed or was lost before has begun, so its retries
+-- do not expire.
+create or replace function _jobs_expire(max_jobs int) returns bigint
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_ids bigint[];
+begin
+    v_ids := array(
+        select j.id from jobs j
+        where j.status = 'pending' and j.expires_at is not null
+            and j.retry_count = 0 and j.crash_count = 0
+            and j.expires_at <= v_now
+        order by j.expires_at
+        limit max_jobs
+        for no key update skip locked);
+    if v_ids <> '{}' then
+        update jobs j
+        set status = 'cancelled',
+            error = 'expired',
+            updated_at = v_now,
+            finished_at = v_now
+        where j.id = any (v_ids);
+        perform _jobs_signal_jobs(v_ids);
+    end if;
+    return cardinality(v_ids);
+end
+$$;
+
+comment on function _jobs_expire is
+    'internal: ends up to max_jobs jobs that have not begun by their expires_at; returns how many';
+
 -- functions/workers/_jobs_is_locked.sql
 -- One expression takes and releases the lock: a query that is cancelled between two expressions
 -- would keep the lock. PostgreSQL inlines this function, so it has no settings of its own.
@@ -4799,8 +5252,8 @@ comment on function _jobs_worker_modes is
     'internal: the mode of each registered worker: listening, polling or full; gone: no session';
 
 -- functions/workers/_jobs_worker_tick.sql
--- A worker ticks every 10 s. A full tick sets seen_at, takes back jobs whose lease is over and looks
--- for due jobs without floors. While other workers work, the worker also ticks every 2 s, not fully:
+-- A worker ticks every 10 s. A full tick sets seen_at, takes back jobs whose lease is over, ends
+-- jobs that have not begun by their expires_at, and looks for due jobs without floors. While other workers work, the worker also ticks every 2 s, not fully:
 -- such a tick only notices deaths, and workers whose heartbeats have just failed to come; else it
 -- reads no index of finished jobs. Any tick tests the connection.
 --
@@ -4874,6 +5327,9 @@ begin
     more := coalesce(
         (select sum((r.lost ->> 'jobs')::bigint) from jsonb_array_elements(recovered) r(lost))
             >= c_max_jobs, false);
+    if is_full then
+        more := _jobs_expire(c_max_jobs) >= c_max_jobs or more;
+    end if;
     select m.may_be_silent into may_be_silent from _jobs_may_be_silent(v_me.worker, v_me.queues) m;
     others_work := may_be_silent
         or exists (select from jobs_worker_ticks t
@@ -5076,11 +5532,11 @@ begin
     perform _jobs_check_job(
         jobs_schedule.job_type, jobs_schedule.queue, jobs_schedule.priority,
         null, null, jobs_schedule.max_retries, null, null,
-        jobs_schedule.backoff, null);
+        jobs_schedule.backoff, null, jobs_schedule.group_key, null, null);
     perform _jobs_check_schedule(
         jobs_schedule.name, jobs_schedule.cron, jobs_schedule.every, jobs_schedule.timezone,
-        jobs_schedule.group_key, jobs_schedule.missed, jobs_schedule.missed_within,
-        jobs_schedule.overlap, jobs_schedule.starts_at, jobs_schedule.ends_at);
+        jobs_schedule.missed, jobs_schedule.missed_within, jobs_schedule.overlap,
+        jobs_schedule.starts_at, jobs_schedule.ends_at);
     v_new.name := jobs_schedule.name;
     v_new.job_type := jobs_schedule.job_type;
     v_new.cron := jobs_schedule.cron;
@@ -5180,7 +5636,7 @@ begin
                 hint = 'pgjobs schedule list shows all of them.';
         end if;
     else
-        perform _jobs_check_schedule('preview', cron, every, timezone, null, 'latest', null, 'skip',
+        perform _jobs_check_schedule('preview', cron, every, timezone, 'latest', null, 'skip',
                                      null, null);
         v_schedule.cron := cron;
         v_schedule.every := every;
@@ -5348,7 +5804,6 @@ create or replace function _jobs_check_schedule(
     cron text,
     every interval,
     timezone text,
-    group_key text,
     missed text,
     missed_within interval,
     overlap text,
@@ -5369,8 +5824,6 @@ begin
             then format('every must have no months, not %s: for those give cron', every)
         when every < '1 second' or every > '36500 days'
             then format('every must be from 1 second to 100 years, not %s', every)
-        when octet_length(group_key) not between 1 and 512
-            then 'group_key must have 1 to 512 bytes'
         when missed not in ('latest', 'all', 'none')
             then format('missed must be latest, all or none, not %s', left(missed, 40))
         when missed_within <= '0' or not _jobs_valid_delays(array[missed_within])
@@ -6762,9 +7215,9 @@ begin
             and (j.unique_key is null or j.unique_scope in ('kept', 'period') or not exists (
                 select from jobs o
                 where o.job_type = j.job_type and o.unique_key = j.unique_key and o.id <> j.id
-                    and (o.unique_scope in ('kept', 'period')
-                        or o.status in ('pending', 'blocked')
-                        or o.status = 'processing' and o.unique_scope = 'live')))
+                    and (case when o.unique_scope <> 'pending' or o.status in ('pending', 'blocked')
+                         then 0 else o.id end) = 0
+                    and (o.unique_scope <> 'live' or o.finished_at is null)))
         order by j.finished_at
         limit coalesce(max_jobs, 10000)
         for no key update of j skip locked
@@ -6846,7 +7299,8 @@ comment on function _jobs_declared is
     'internal: what a row keeps of the code that declared it';
 
 -- functions/manage/_jobs_make_pending.sql
--- For jobs that the caller has locked and found to have ended. Raises unique_violation where another
+-- For jobs that the caller has locked and found to have ended. A retry by hand does not expire: who
+-- asks for it wants the job to run. Raises unique_violation where another
 -- job holds the key of one of them.
 create or replace function _jobs_make_pending(job_ids bigint[]) returns setof jobs
 language sql volatile
@@ -6865,6 +7319,7 @@ set status = 'pending',
     worker = null,
     lease_until = null,
     cancel_requested_at = null,
+    expires_at = null,
     updated_at = clock_timestamp(),
     finished_at = null
 where j.id = any (job_ids)
@@ -7838,9 +8293,9 @@ language sql volatile
 set search_path from current
 as $$
 with expected(index_name) as (
-    values ('jobs_id_is_the_key'), ('ix_jobs_claim'), ('ix_jobs_crashed'), ('ix_jobs_unique_key'),
-        ('ix_jobs_job_type'), ('ix_jobs_status'),
-        ('ix_jobs_reference_id'), ('ix_jobs_reference_type'), ('ix_jobs_reference'),
+    values ('jobs_id_is_the_key'), ('ix_jobs_claim'), ('ix_jobs_crashed'), ('ix_jobs_expires'),
+        ('ix_jobs_unique_key'), ('ix_jobs_job_type'), ('ix_jobs_status'),
+        ('ix_jobs_reference_id'), ('ix_jobs_reference'),
         ('ix_jobs_reference_key'), ('ix_jobs_group')
 ), broken as (
     select string_agg(e.index_name || case when i.indexrelid is null then ' (missing)'

@@ -9,7 +9,8 @@ from psycopg.types.json import Jsonb
 TYPES = {
     "job_type": "text", "payload": "jsonb", "queue": "text", "priority": "int",
     "run_at": "timestamptz", "reference_type": "text", "reference_id": "bigint",
-    "reference_key": "text",
+    "reference_key": "text", "group_key": "text", "headers": "jsonb", "expires_at": "timestamptz",
+    "on_conflict": "text", "unique_for": "interval", "max_wait": "interval",
     "max_retries": "int", "unique_key": "text", "unique_scope": "text", "backoff": "interval[]",
     "jobs": "jsonb", "worker": "text", "queues": "text[]", "max_jobs": "int", "lease": "interval",
     "job_types": "text[]", "floors": "jsonb", "job_id": "bigint", "result": "jsonb",

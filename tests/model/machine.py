@@ -1,7 +1,7 @@
 """What a state machine over the SQL functions needs: the database, the clock, values to draw."""
 
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -32,6 +32,8 @@ NEW = st.fixed_dictionaries(
         "reference_type": st.sampled_from([None, "file"]),
         "reference_id": st.sampled_from([None, 7]),
         "reference_key": st.sampled_from([None, "a-7"]),
+        "headers": st.sampled_from([None, {"a": 1}]),
+        "expires_at": st.sampled_from([None, datetime(2100, 1, 1, tzinfo=UTC)]),
     },
 )
 

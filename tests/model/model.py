@@ -245,7 +245,7 @@ class Model:
         self._finish(job, "pending", now)
         job.update(
             retry_count=0, crash_count=0, run_at=now, result=None, error=None,
-            cancel_requested_at=None,
+            cancel_requested_at=None, expires_at=None,
         )
         return job_id
 

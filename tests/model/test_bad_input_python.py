@@ -38,10 +38,13 @@ JSON = ("payload", "payloads", "result")
 ENQUEUE = {
     "job_type": "t", "payload": {"a": 1}, "queue": "q", "priority": 1, "run_at": None,
     "delay": MINUTE, "reference": ("file", 1), "max_retries": 1, "unique_key": "k",
-    "unique_scope": "live", "backoff": Backoff.fixed(MINUTE),
+    "unique_scope": "live", "backoff": Backoff.fixed(MINUTE), "group_key": "g",
+    "headers": {"a": 1}, "expires": MINUTE, "on_conflict": "debounce", "max_wait": MINUTE,
+    "unique_for": None,
 }
 MANY = {"job_type": "t", "payloads": [1, 2], "queue": "q", "priority": 1, "run_at": None,
-        "delay": MINUTE, "reference": ("file", 1), "max_retries": 1, "backoff": None}
+        "delay": MINUTE, "reference": ("file", 1), "max_retries": 1, "backoff": None,
+        "group_key": "g", "headers": {"a": 1}, "expires": MINUTE}
 FENCE = {"worker": "w", "job_ids": [2, 3], "attempts": [1, 1]}
 
 # By entry point, arguments that are valid.
@@ -60,7 +63,9 @@ SERVICE: dict[str, dict[str, Any]] = {
 DATABASE: dict[str, dict[str, Any]] = {
     "enqueue": {"job_type": "t", "payload": "{}", "queue": "q", "priority": 1, "run_at": MINUTE,
                 "reference_type": "file", "reference_id": 1, "max_retries": 1, "unique_key": "k",
-                "unique_scope": "live", "backoff": [MINUTE]},
+                "unique_scope": "live", "backoff": [MINUTE], "group_key": "g", "headers": "{}",
+                "expires_at": MINUTE, "on_conflict": "debounce", "max_wait": MINUTE,
+                "unique_for": None},
     "enqueue_many": {"jobs": '[{"job_type": "t"}]'},
     "moment": {"value": MINUTE},
     "claim": {"worker": "w", "queues": ["default"], "max_jobs": 1, "lease": MINUTE,

@@ -25,8 +25,8 @@ def batch(
     return function, {"worker": "w", **fences, **filled, **(plain or {})}
 
 
-def keyed(ids: list[int]) -> list[dict[str, Any]]:
-    return [{"job_type": "t", "unique_key": str(i)} for i in ids]
+def keyed(ids: list[int], **more: Any) -> list[dict[str, Any]]:
+    return [{"job_type": "t", "unique_key": str(i), **more} for i in ids]
 
 
 STATEMENTS = {
@@ -42,6 +42,11 @@ STATEMENTS = {
     "clean up": lambda ids: ("jobs_cleanup", {"older_than": timedelta(0), "statuses": FINAL}),
     "cancel": lambda ids: ("jobs_cancel", {"job_id": ids[0]}),
     "enqueue": lambda ids: ("jobs_enqueue_many", {"jobs": keyed(ids)}),
+    "enqueue pending": lambda ids: (
+        "jobs_enqueue_many", {"jobs": keyed(ids, unique_scope="pending")}),
+    "replace": lambda ids: (
+        "jobs_enqueue_many",
+        {"jobs": keyed(ids, unique_scope="pending", on_conflict="replace")}),
 }
 
 SCRIPTS = st.lists(st.tuples(st.sampled_from(sorted(STATEMENTS)), ORDERS), min_size=3, max_size=6)
@@ -63,10 +68,11 @@ def test_batches_of_two_sessions_never_deadlock(pgjobs_dsn):
             conn.execute("set deadlock_timeout = '5ms'")
 
         @bounded(60, long=5000)
-        @given(SCRIPTS, SCRIPTS)
-        def together(first, second):
+        @given(st.sampled_from(["live", "pending"]), SCRIPTS, SCRIPTS)
+        def together(scope, first, second):
             one.execute("truncate jobs restart identity")
-            call(one, "jobs_enqueue_many", jobs=keyed(list(range(JOBS))))
+            jobs = keyed(list(range(JOBS)), unique_scope=scope)
+            call(one, "jobs_enqueue_many", jobs=jobs)
             call(one, "jobs_claim", max_jobs=JOBS, **WORKER)
             failures: list[object] = []
             threads = [threading.Thread(target=run, args=(one, first, failures)),

@@ -20,7 +20,8 @@ BOTH = st.sampled_from([0, 1])
 WORKERS = st.sampled_from(["w1", "w2"])
 TYPES = st.sampled_from(["t", "u"])
 KEYS = st.sampled_from([None, "k", "l"])
-SCOPES = st.sampled_from(["live", "kept"])
+SCOPES = st.sampled_from(["live", "kept", "pending"])
+CONFLICTS = st.sampled_from(["return", "replace"])
 FENCES = st.lists(st.tuples(PLACES, st.sampled_from([0, 0, 0, -1])), min_size=1, max_size=5)
 ENDS = ("jobs_complete_many", "jobs_fail_many", "jobs_release_many", "jobs_recover")
 
@@ -110,7 +111,8 @@ class Interleaving(RuleBasedStateMachine):
         keys = Counter(
             (row["job_type"], row["unique_key"]) for row in self.committed.values()
             if row["unique_key"]
-            and (row["unique_scope"] == "kept" or row["status"] in ("pending", "processing"))
+            and (row["unique_scope"] == "kept" or row["status"] == "pending"
+                 or (row["status"], row["unique_scope"]) == ("processing", "live"))
         )
         assert max(keys.values(), default=1) == 1, "one holder per key"
         session.forget()
@@ -148,10 +150,11 @@ class Interleaving(RuleBasedStateMachine):
             self.settle(session)
         return answer
 
-    @rule(who=BOTH, job_type=TYPES, unique_key=KEYS, unique_scope=SCOPES)
-    def enqueue(self, who, job_type, unique_key, unique_scope):
+    @rule(who=BOTH, job_type=TYPES, unique_key=KEYS, unique_scope=SCOPES, on_conflict=CONFLICTS)
+    def enqueue(self, who, job_type, unique_key, unique_scope, on_conflict):
         self.act(who, "jobs_enqueue", job_type=job_type, unique_key=unique_key,
-                 unique_scope=unique_scope, backoff=[timedelta(0)], max_retries=1)
+                 unique_scope=unique_scope, backoff=[timedelta(0)], max_retries=1,
+                 on_conflict=on_conflict if unique_key else None)
 
     @rule(who=BOTH, keys=st.lists(st.tuples(TYPES, KEYS), min_size=1, max_size=4))
     def enqueue_many(self, who, keys):

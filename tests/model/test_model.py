@@ -42,7 +42,9 @@ class FunctionsAndModel(TableMachine):
     def enqueue_many(self, news):
         jobs = [
             {**n, **({"backoff": n["backoff"] and [f"{d.total_seconds()} s" for d in n["backoff"]]}
-                     if "backoff" in n else {})}
+                     if "backoff" in n else {}),
+             **({"expires_at": n["expires_at"] and n["expires_at"].isoformat()}
+                if "expires_at" in n else {})}
             for n in news
         ]
         ids, now = self.values("jobs_enqueue_many", jobs=jobs)

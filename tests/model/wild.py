@@ -40,7 +40,8 @@ KNOWN = {
     "queue": ["default"],
     "job_type": ["t"],
     "unique_key": ["k"],
-    "unique_scope": ["live", "kept"],
+    "unique_scope": ["live", "kept", "pending", "period"],
+    "on_conflict": ["return", "raise", "replace", "debounce"],
     "priority": ["0", "9"],
     "max_retries": ["0", "3"],
     "lease": ["1 minute"],
@@ -95,7 +96,8 @@ def written_out(text: str | None) -> str | None:
 
 
 KEYS = ["job_type", "payload", "queue", "priority", "run_at", "reference_type", "reference_id",
-        "max_retries", "unique_key", "unique_scope", "backoff"]
+        "max_retries", "unique_key", "unique_scope", "backoff", "group_key", "headers",
+        "expires_at", "on_conflict", "unique_for", "max_wait"]
 OBJECTS = st.fixed_dictionaries(
     {"job_type": st.just("t") | json_value("job_type")},
     optional={key: json_value(key) for key in KEYS[1:]} | {"nonsense": st.just(1)},

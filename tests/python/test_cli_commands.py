@@ -63,7 +63,8 @@ async def test_enqueue_adds_a_job_with_all_its_options(
     command = (
         "enqueue", "ingest", '{"file_path": "a.pdf"}', "--queue", "files", "--priority", "-2",
         "--reference", "file_upload:42", "--max-retries", "7", "--unique-key", "k",
-        "--unique-scope", "kept", "--run-at", "2030-01-31T08:00+01:00",
+        "--unique-scope", "kept", "--run-at", "2030-01-31T08:00+01:00", "--group", "g",
+        "--expires", "7d",
     )
     said = [await run_in_thread(*command, *more) for more in ((), (), ("--json",))]
     assert said[0].stdout == "job 1 is new and pending in queue files\n"
@@ -73,8 +74,27 @@ async def test_enqueue_adds_a_job_with_all_its_options(
     assert row["payload"] == '{"file_path": "a.pdf"}'
     assert (row["queue"], row["priority"], row["max_retries"]) == ("files", -2, 7)
     assert (row["reference_type"], row["reference_id"]) == ("file_upload", 42)
-    assert (row["unique_key"], row["unique_scope"]) == ("k", "kept")
+    assert (row["unique_key"], row["unique_scope"], row["group_key"]) == ("k", "kept", "g")
     assert row["run_at"].isoformat() == "2030-01-31T07:00:00+00:00"
+    assert row["expires_at"] > row["created_at"]
+
+
+async def test_enqueue_replaces_what_holds_the_key_or_fails_as_it_is_told(
+    conn: Connection, run_in_thread: Any
+) -> None:
+    for payload, *more in [
+        ("1", "--on-conflict", "debounce", "--max-wait", "1h", "--delay", "1m"),
+        ("2", "--on-conflict", "replace"),
+    ]:
+        await run_in_thread("enqueue", "index", payload, "--unique-key", "k", *more)
+    assert await conn.fetchval("select payload from jobs") == "2"
+    raising = ("--unique-key", "k", "--on-conflict", "raise")
+    with pytest.raises(AssertionError, match="job 1 of type index holds the unique_key 'k'"):
+        await run_in_thread("enqueue", "index", *raising)
+    period = ("--unique-key", "l", "--unique-scope", "period", "--unique-for", "1h")
+    await run_in_thread("enqueue", "index", *period)
+    scopes = await conn.fetch("select unique_scope from jobs order by id")
+    assert [row["unique_scope"] for row in scopes] == ["live", "period"]
 
 
 async def test_enqueue_says_where_no_living_worker_takes_the_job(

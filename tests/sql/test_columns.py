@@ -1,4 +1,4 @@
-"""The constraints of the table jobs, blocked jobs, unique_scope pending, and started_at."""
+"""The constraints of the table jobs, blocked jobs, and started_at."""
 
 import asyncpg
 import pytest
@@ -29,26 +29,6 @@ async def test_a_blocked_job_holds_its_unique_key(conn, job):
 async def test_a_plain_insert_of_a_bad_value_names_the_constraint(conn, column, value, constraint):
     with pytest.raises(asyncpg.CheckViolationError, match=constraint):
         await conn.execute(f"insert into jobs (job_type, {column}) values ('t', {value})")
-
-
-@pytest.mark.parametrize(
-    "back",
-    [
-        "select * from jobs_fail({0}, 'e')",
-        "select * from jobs_fail_many('me', '{{{0}}}', '{{1}}', '{{e}}', '{{true}}', '{{null}}')",
-        "select * from jobs_release_many('me', '{{{0}}}', '{{1}}')",
-        "select * from jobs_recover('me')",
-    ],
-)
-async def test_a_job_of_scope_pending_becomes_pending_again_although_another_job_holds_its_key(
-    conn, job, row, back
-):
-    first = await job("processing", unique_key="k", unique_scope="pending")
-    second = await job("pending", unique_key="k", unique_scope="pending")
-    await conn.execute(back.format(first))
-    returned = await row(first)
-    assert (returned["status"], returned["unique_key"]) == ("pending", None)
-    assert (await row(second))["unique_key"] == "k"
 
 
 async def test_a_claim_and_a_start_set_started_at(conn, job, row):

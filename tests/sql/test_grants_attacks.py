@@ -49,7 +49,7 @@ async def test_objects_in_pg_temp_are_not_taken_for_objects_of_pgjobs(
             """create temp table jobs (like pg_class);
             create temp table jobs_workers (worker text, queues text[]);
             create function pg_temp._jobs_check_job(text, text, int, timestamptz, text, int, text,
-                text, interval[], text) returns void language plpgsql
+                text, interval[], text, text, jsonb, timestamptz) returns void language plpgsql
                 as $$ begin raise 'run as %', current_user; end $$;
             create function pg_temp.octet_length(text) returns int
                 language plpgsql as $$ begin raise 'run as %', current_user; end $$;
@@ -70,7 +70,7 @@ async def test_a_schema_earlier_in_the_search_path_changes_nothing(
             """create table evil.jobs (id bigint);
             create function evil._jobs_may_read() returns boolean return true;
             create function evil._jobs_check_job(text, text, int, timestamptz, text, int, text,
-                text, interval[], text) returns void language plpgsql
+                text, interval[], text, text, jsonb, timestamptz) returns void language plpgsql
                 as $$ begin raise 'run as %', current_user; end $$;
             create function evil.octet_length(text) returns int language plpgsql
                 as $$ begin raise 'run as %', current_user; end $$;

@@ -25,7 +25,8 @@ async def test_a_job_has_the_documented_defaults(conn):
 async def test_an_explicit_null_means_the_default(conn):
     job = await conn.fetchrow(
         """select * from jobs_enqueue(
-            't', null, null, null, null, null, null, null, null, null, null, null)"""
+            't', null, null, null, null, null, null, null, null, null, null, null,
+            null, null, null, null, null, null)"""
     )
     assert (job["payload"], job["queue"], job["priority"], job["max_retries"]) == (
         "{}", "default", 0, 3,
@@ -42,14 +43,16 @@ async def test_every_argument_reaches_its_column(conn):
         """select * from jobs_enqueue('t', '{"n": 1}', queue => 'slow', priority => -9,
             run_at => '2030-01-01 00:00Z', reference_type => 'file', reference_id => 42,
             max_retries => 0, unique_key => 'k', unique_scope => 'kept', backoff => '{1s,1m}',
-            reference_key => 'o-1')"""
+            reference_key => 'o-1', group_key => 'g', headers => '{"a": 1}',
+            expires_at => '2031-01-01 00:00Z')"""
     )
     assert job["payload"] == '{"n": 1}'
     assert (job["queue"], job["priority"], job["run_at"].year) == ("slow", -9, 2030)
     assert (job["reference_type"], job["reference_id"], job["max_retries"]) == ("file", 42, 0)
     assert (job["unique_key"], job["unique_scope"]) == ("k", "kept")
     assert job["backoff"] == [timedelta(seconds=1), timedelta(minutes=1)]
-    assert job["reference_key"] == "o-1"
+    assert (job["reference_key"], job["group_key"]) == ("o-1", "g")
+    assert (job["headers"], job["expires_at"].year) == ('{"a": 1}', 2031)
 
 
 @pytest.mark.parametrize(
@@ -68,10 +71,15 @@ async def test_every_argument_reaches_its_column(conn):
         ("'t', reference_type => ''", "reference_type must have"),
         ("'t', reference_key => ''", "reference_key must have 1 to 512 bytes"),
         ("'t', reference_key => repeat('k', 513)", "reference_key must have 1 to 512 bytes"),
+        ("'t', group_key => ''", "group_key must have 1 to 512 bytes"),
+        ("'t', group_key => repeat('g', 513)", "group_key must have 1 to 512 bytes"),
+        ("'t', headers => '[1]'", "headers must be a JSON object"),
+        ("'t', headers => 'null'", "headers must be a JSON object"),
+        ("'t', expires_at => 'infinity'", "expires_at must be a moment in the years 1 to 9999"),
         ("'t', max_retries => -1", "max_retries must be 0 or more, not -1"),
         ("'t', unique_key => ''", "unique_key must have"),
         ("'t', unique_key => repeat('k', 513)", "unique_key must have"),
-        ("'t', unique_scope => 'for ever'", "unique_scope must be live or kept"),
+        ("'t', unique_scope => 'for ever'", "unique_scope must be live, kept, pending or period"),
         ("'t', backoff => '{}'", "backoff must be a list of one or more delays"),
         ("'t', backoff => '{{1s,2s}}'", "backoff must be a list of one or more delays"),
         ("'t', backoff => '[5:6]={1s,2s}'", "backoff must be a list of one or more delays"),
@@ -101,7 +109,8 @@ async def test_the_table_itself_refuses_the_values_that_jobs_enqueue_refuses(con
         ("queue", "''"), ("job_type", "repeat('t', 513)"), ("priority", "10"),
         ("run_at", "'infinity'"), ("unique_scope", "'x'"), ("max_retries", "-1"),
         ("backoff", "'{-1s}'"), ("backoff", "'{101 years}'"), ("backoff", "'{}'"),
-        ("status", "'x'"), ("status", "'completed'"),
+        ("status", "'x'"), ("status", "'completed'"), ("group_key", "''"),
+        ("group_key", "repeat('g', 513)"), ("headers", "'[1]'"), ("expires_at", "'infinity'"),
     ]:
         columns, values = ("job_type, ", "'t', ") if column != "job_type" else ("", "")
         with pytest.raises(Exception, match="violates check constraint"):

@@ -50,6 +50,30 @@ async def test_every_field_reaches_its_column_and_a_null_or_absent_field_means_t
     assert (second["max_retries"], second["unique_scope"]) == (3, "live")
 
 
+async def test_group_headers_and_expiry_reach_their_columns_with_and_without_a_unique_key(conn):
+    rare = {"group_key": "g", "headers": {"a": [1]}, "expires_at": "2031-01-01T00:00:00Z"}
+    jobs: list[dict[str, object]] = [
+        {"job_type": "t", **rare}, {"job_type": "t", **dict.fromkeys(rare)}, {"job_type": "u"},
+    ]
+    for more in ([], [{"job_type": "t", "unique_key": "k"}]):
+        await conn.execute("truncate jobs")
+        await conn.execute(MANY, json.dumps(jobs + more))
+        first, *others = await conn.fetch("select * from jobs order by group_key nulls last")
+        assert (first["group_key"], first["headers"]) == ("g", '{"a": [1]}')
+        assert first["expires_at"].year == 2031
+        for other in others:
+            assert [other[name] for name in rare] == [None] * 3
+
+
+async def test_a_batch_of_producers_has_the_same_columns_if_it_is_not_called_plain(conn):
+    jobs = json.dumps([{"job_type": "t", "group_key": "g"}, {"job_type": "t"}])
+    for is_plain in (False, True):
+        rows = await conn.fetch(
+            "select group_key from _jobs_enqueue_together($1::text::jsonb, $2)", jobs, is_plain
+        )
+        assert [row["group_key"] for row in rows] == [None if is_plain else "g", None]
+
+
 async def test_an_empty_array_adds_nothing(ids):
     assert await ids(MANY, "[]") == []
 
@@ -73,6 +97,14 @@ async def test_an_empty_array_adds_nothing(ids):
         ('[{"job_type": "t", "backoff": [[[[[[[["1 s"]]]]]]]]}]', r"jobs\[0\]: .*dimensions"),
         ('[{"job_type": "t", "backoff": ["101 years"]}]', r"jobs\[0\]: backoff must hold delays"),
         ('[{"job_type": "t", "unique_key": ""}]', r"jobs\[0\]: unique_key must have"),
+        ('[{"job_type": "t"}, {"job_type": "t", "group_key": ""}]',
+         r"jobs\[1\]: group_key must have 1 to 512 bytes"),
+        ('[{"job_type": "t"}, {"job_type": "t", "headers": 1}]',
+         r"jobs\[1\]: headers must be a JSON object"),
+        ('[{"job_type": "t"}, {"job_type": "t", "expires_at": "infinity"}]',
+         r"jobs\[1\]: expires_at must be a moment"),
+        ('[{"job_type": "t"}, {"job_type": "t", "expires_at": "someday"}]',
+         r"jobs\[1\]: .*someday"),
         (
             '[{"job_type": "t"}, {"job_type": "t", "unique_key": "k", "priority": 10}]',
             r"jobs\[1\]: priority must be",

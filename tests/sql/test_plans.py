@@ -234,7 +234,7 @@ LOOK_UPS = [
     # By ix_jobs_status; from PostgreSQL 18 on also by ix_jobs_job_type, with one probe per type.
     ("status = 'processing'", "Index Scan using ix_jobs_"),
     ("reference_id = 42", "ix_jobs_reference_id"),
-    ("reference_type = 'rare'", "ix_jobs_reference_type"),
+    ("reference_type = 'rare'", "ix_jobs_reference "),
     ("reference_type = 'file' and reference_id = 42", "ix_jobs_reference"),
     ("reference_type = 'order' and reference_key = 'o-42'", "ix_jobs_reference_key"),
 ]
@@ -245,7 +245,7 @@ async def test_each_look_up_has_its_index_at_100_000_rows(conn):
     await conn.execute("analyze jobs")
     for condition, index in LOOK_UPS:
         # While ids are unique, the index of ids finds the row as well: make one id frequent.
-        if index == "ix_jobs_reference":
+        if "reference_type = 'file'" in condition:
             await conn.execute("update jobs set reference_id = 42 where reference_id % 2 = 0")
             await conn.execute("analyze jobs")
         explained = await conn.fetch(f"explain select * from jobs where {condition}")

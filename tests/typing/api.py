@@ -119,6 +119,10 @@ async def nothing(job: Job[None]) -> None:
     assert_type(job.payload, None)
 
 
+@app.job("grouped", group_key=lambda ingest: ingest.path)
+async def grouped(job: Job[Ingest]) -> None: ...
+
+
 @app.job("constrained")
 async def constrained(job: Job[PositiveInt]) -> None:
     assert_type(job.payload, int)
@@ -146,6 +150,7 @@ async def enqueueing(
     await untyped.enqueue()
     await nothing.enqueue(None)
     await constrained.enqueue(5)
+    await ingest.enqueue(Ingest(path="a"), group_key="g", headers={"a": 1}, expires=timedelta(1))
     assert_type(await app.enqueue("t", None), Job[Any])
     await plain.enqueue(Ingest(path="a"), conn=conn)
     await plain.enqueue(Ingest(path="a"), conn=pool)
@@ -186,6 +191,9 @@ async def refused(job: Job[Ingest]) -> None:
     await pgjobs.enqueue("t", unknown=5)  # type: ignore[call-arg]  # pyright: ignore
     await ingest.enqueue(job.payload, unique_scope="livee")  # type: ignore[arg-type]  # pyright: ignore
     await app.list(status="pendng")  # type: ignore[arg-type]  # pyright: ignore
+    await ingest.enqueue(job.payload, group_key=5)  # type: ignore[arg-type]  # pyright: ignore
+    await ingest.enqueue(job.payload, headers=5)  # type: ignore[arg-type]  # pyright: ignore
+    app.job("t", group_key=5)  # type: ignore[arg-type]  # pyright: ignore
     app.job("t", run_in="proces")  # type: ignore[arg-type]  # pyright: ignore
     app.worker(queues=["a"], lease=5)  # type: ignore[arg-type]  # pyright: ignore
     job.payload = Ingest(path="b")  # type: ignore[misc]  # pyright: ignore

@@ -4,9 +4,9 @@ language sql volatile
 set search_path from current
 as $$
 with expected(index_name) as (
-    values ('jobs_id_is_the_key'), ('ix_jobs_claim'), ('ix_jobs_crashed'), ('ix_jobs_unique_key'),
-        ('ix_jobs_job_type'), ('ix_jobs_status'),
-        ('ix_jobs_reference_id'), ('ix_jobs_reference_type'), ('ix_jobs_reference'),
+    values ('jobs_id_is_the_key'), ('ix_jobs_claim'), ('ix_jobs_crashed'), ('ix_jobs_expires'),
+        ('ix_jobs_unique_key'), ('ix_jobs_job_type'), ('ix_jobs_status'),
+        ('ix_jobs_reference_id'), ('ix_jobs_reference'),
         ('ix_jobs_reference_key'), ('ix_jobs_group')
 ), broken as (
     select string_agg(e.index_name || case when i.indexrelid is null then ' (missing)'

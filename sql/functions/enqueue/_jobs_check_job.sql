@@ -10,7 +10,10 @@ create or replace function _jobs_check_job(
     unique_key text,
     unique_scope text,
     backoff interval[],
-    reference_key text
+    reference_key text,
+    group_key text,
+    headers jsonb,
+    expires_at timestamptz
 ) returns void
 language plpgsql immutable
 set search_path from current
@@ -32,11 +35,18 @@ begin
             then 'reference_type must have 1 to 512 bytes'
         when octet_length(reference_key) not between 1 and 512
             then 'reference_key must have 1 to 512 bytes'
+        when octet_length(group_key) not between 1 and 512
+            then 'group_key must have 1 to 512 bytes'
+        when jsonb_typeof(headers) <> 'object' then 'headers must be a JSON object'
+        when not (expires_at >= '0001-01-02 00:00:00+00'
+                  and expires_at < '9999-12-31 00:00:00+00')
+            then format('expires_at must be a moment in the years 1 to 9999, not %s', expires_at)
         when max_retries < 0 then format('max_retries must be 0 or more, not %s', max_retries)
         when octet_length(unique_key) not between 1 and 512
             then 'unique_key must have 1 to 512 bytes'
-        when unique_scope not in ('live', 'kept')
-            then format('unique_scope must be live or kept, not %s', left(unique_scope, 40))
+        when unique_scope not in ('live', 'kept', 'pending', 'period')
+            then format('unique_scope must be live, kept, pending or period, not %s',
+                        left(unique_scope, 40))
         when cardinality(backoff) = 0 or array_ndims(backoff) > 1 or array_lower(backoff, 1) <> 1
             then 'backoff must be a list of one or more delays'
         when array_position(backoff, null) is not null then 'backoff must not hold nulls'

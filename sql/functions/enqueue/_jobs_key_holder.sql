@@ -9,8 +9,9 @@ select j.*
 from jobs j
 where j.job_type = _jobs_key_holder.job_type
     and j.unique_key = _jobs_key_holder.unique_key
-    and (j.unique_scope in ('kept', 'period') or j.status in ('pending', 'blocked')
-        or j.status = 'processing' and j.unique_scope = 'live')
+    and (case when j.unique_scope <> 'pending' or j.status in ('pending', 'blocked') then 0
+         else j.id end) = 0
+    and (j.unique_scope <> 'live' or j.finished_at is null)
 $$;
 
 comment on function _jobs_key_holder is 'internal: the job of this type that holds the unique_key';

@@ -1,6 +1,6 @@
 -- Two sessions with one unique_key cannot both win: the partial unique index lets one insert pass
--- and makes the other wait for that. Then the loser reads the winner's row. The winner's job
--- may end between those two statements, so the loser tries again.
+-- and makes the other wait for that. Then the loser reads the winner's row (_jobs_on_conflict). The
+-- winner's job may begin or end between those two statements, so the loser tries again.
 --
 -- `on conflict` names no index, so that it heeds each unique index: also the one that
 -- `reindex concurrently` builds beside ix_jobs_unique_key, and the primary key, where the sequence
@@ -17,58 +17,68 @@ create or replace function jobs_enqueue(
     unique_key text default null,
     unique_scope text default 'live',
     backoff interval[] default null,
-    reference_key text default null
+    reference_key text default null,
+    group_key text default null,
+    headers jsonb default null,
+    expires_at timestamptz default null,
+    on_conflict text default 'return',
+    unique_for interval default null,
+    max_wait interval default null
 ) returns setof jobs
 language plpgsql volatile security definer rows 1
 set search_path from current
 as $$
 #variable_conflict use_column
 declare
-    v_job jobs;
+    v_unique_until timestamptz;
 begin
     perform _jobs_check_job(
         jobs_enqueue.job_type, jobs_enqueue.queue, jobs_enqueue.priority, jobs_enqueue.run_at,
         jobs_enqueue.reference_type, jobs_enqueue.max_retries, jobs_enqueue.unique_key,
-        jobs_enqueue.unique_scope, jobs_enqueue.backoff, jobs_enqueue.reference_key);
-    -- Without the index each job with the key would be added, as after a restore of a part of a dump.
-    if jobs_enqueue.unique_key is not null and to_regclass('ix_jobs_unique_key') is null then
-        raise exception using errcode = 'JQ005',
-            message = 'the index ix_jobs_unique_key is missing, so no job can hold a unique_key, and '
-                'nothing was added',
-            hint = 'pgjobs sql | psql -v schema=... makes it again.';
+        jobs_enqueue.unique_scope, jobs_enqueue.backoff, jobs_enqueue.reference_key,
+        jobs_enqueue.group_key, jobs_enqueue.headers, jobs_enqueue.expires_at);
+    if jobs_enqueue.unique_key is not null or jobs_enqueue.on_conflict <> 'return'
+        or jobs_enqueue.unique_for is not null or jobs_enqueue.max_wait is not null
+    then
+        perform _jobs_check_unique(
+            jobs_enqueue.unique_key, jobs_enqueue.unique_scope, jobs_enqueue.on_conflict,
+            jobs_enqueue.unique_for, jobs_enqueue.max_wait);
+        v_unique_until := _jobs_after(clock_timestamp(), jobs_enqueue.unique_for);
+        -- Read before the insert, so that it is not later than created_at + max_wait.
+        if jobs_enqueue.max_wait is not null then
+            run_at := least(coalesce(jobs_enqueue.run_at, clock_timestamp()),
+                            _jobs_after(clock_timestamp(), jobs_enqueue.max_wait));
+        end if;
     end if;
     for v_try in 1..100 loop
         return query
         insert into jobs as j (
             job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
-            unique_key, unique_scope, backoff, reference_key)
+            unique_key, unique_scope, backoff, reference_key, group_key, headers, expires_at,
+            unique_until)
         values (
             jobs_enqueue.job_type, coalesce(jobs_enqueue.payload, '{}'),
             coalesce(jobs_enqueue.queue, 'default'), coalesce(jobs_enqueue.priority, 0),
             coalesce(jobs_enqueue.run_at, clock_timestamp()), jobs_enqueue.reference_type,
             jobs_enqueue.reference_id, coalesce(jobs_enqueue.max_retries, 3),
             jobs_enqueue.unique_key, coalesce(jobs_enqueue.unique_scope, 'live'),
-            jobs_enqueue.backoff, jobs_enqueue.reference_key)
+            jobs_enqueue.backoff, jobs_enqueue.reference_key, jobs_enqueue.group_key,
+            jobs_enqueue.headers, jobs_enqueue.expires_at, v_unique_until)
         on conflict do nothing
         returning j.*;
         if found then
             return;
         end if;
-        select h.* into v_job
-        from _jobs_key_holder(jobs_enqueue.job_type, jobs_enqueue.unique_key) h;
+        return query
+        select c.* from _jobs_on_conflict(
+            jobs_enqueue.job_type, jobs_enqueue.payload, jobs_enqueue.queue, jobs_enqueue.priority,
+            jobs_enqueue.run_at, jobs_enqueue.reference_type, jobs_enqueue.reference_id,
+            jobs_enqueue.max_retries, jobs_enqueue.unique_key, jobs_enqueue.backoff,
+            jobs_enqueue.reference_key, jobs_enqueue.group_key, jobs_enqueue.headers,
+            jobs_enqueue.expires_at, jobs_enqueue.on_conflict, jobs_enqueue.max_wait) c;
         if found then
-            -- A producer that may not read jobs could otherwise read them by guessing keys.
-            if not _jobs_may_read() then
-                v_job.payload := null;
-                v_job.result := null;
-                v_job.error := null;
-                v_job.headers := null;
-                v_job.progress := null;
-            end if;
-            return next v_job;
             return;
         end if;
-        perform _jobs_check_ids();
     end loop;
     raise exception using errcode = 'JQ004',
         message = format('a unique index or a trigger of the table jobs that pgjobs did not make '
@@ -79,4 +89,4 @@ end
 $$;
 
 comment on function jobs_enqueue is
-    'adds a job and returns it, or returns the job of that type that holds the unique_key';
+    'adds a job and returns it, or returns or replaces the job of that type that holds the key';

@@ -22,6 +22,7 @@ declare
     v_lost constant boolean := lost_at is not null;
     v_job jobs;
     v_status text;
+    v_key text;
     v_delay interval;
 begin
     select j.* into v_job from jobs j where j.id = job_id;
@@ -33,6 +34,8 @@ begin
         else 'failed'
     end;
     if v_status = 'pending' then
+        -- Scope pending holds the key only while the job waits, so another job may hold it by now.
+        v_key := case when v_job.unique_scope = 'pending' then v_job.unique_key end;
         v_delay := case
             when not v_lost
                 then coalesce(retry_in, _jobs_retry_delay(v_job.backoff, v_job.retry_count + 1))
@@ -50,15 +53,16 @@ begin
                                                  j.crash_count + 1, coalesce(j.worker, 'unknown'))
             else j.error end,
         run_at = coalesce(_jobs_after(v_now, v_delay), j.run_at),
-        -- Another job may hold the key by now: scope pending holds it until the job starts.
-        unique_key = case when v_status = 'pending' and j.unique_scope = 'pending' then null
-            else j.unique_key end,
+        unique_key = case when v_key is null then j.unique_key end,
         worker = null,
         lease_until = null,
         updated_at = v_now,
         finished_at = case v_status when 'pending' then null else v_now end
     where j.id = job_id
     returning j.* into v_job;
+    if v_key is not null then
+        return _jobs_take_key(v_job.id, v_key);
+    end if;
     return v_job;
 end
 $$;

@@ -1,5 +1,6 @@
 -- Two sessions cannot both win: _jobs_lock_fenced_many locks the rows in the order of their ids, so
--- that two batches never deadlock, and reads the fence under the locks.
+-- that two batches never deadlock, and reads the fence under the locks. The attempts end in the order
+-- of the keys that their jobs may take again.
 --
 -- A worker calls this itself, to log what becomes of each job. crashed: the jobs' child processes
 -- have died. Their worker lives on, so that recovery would never find these jobs.
@@ -17,6 +18,7 @@ set search_path from current
 as $$
 declare
     v_held bigint[];
+    v_keyed bigint[];
     v_item record;
     v_job jobs;
 begin
@@ -24,13 +26,14 @@ begin
         cardinality(errors), cardinality(retries), cardinality(retry_ins)]);
     perform _jobs_check_failure(errors, retries, retry_ins);
     v_held := _jobs_lock_fenced_many(worker, job_ids, attempts);
+    v_keyed := (select k.ids from _jobs_keyed(v_held) k);
     for v_item in
         -- If an id is given with two attempts, the worker holds the later attempt.
-        select distinct on (u.job_id) u.*
+        select distinct on (array_position(v_keyed, u.job_id), u.job_id) u.*
         from unnest(job_ids, attempts, errors, retries, retry_ins)
             u(job_id, attempt, error, retry, retry_in)
         where u.job_id = any (v_held)
-        order by u.job_id, u.attempt desc
+        order by array_position(v_keyed, u.job_id), u.job_id, u.attempt desc
     loop
         v_job := _jobs_end_attempt(v_item.job_id, v_item.error, v_item.retry, v_item.retry_in,
                                    lost_at => case when crashed then clock_timestamp() end);

@@ -18,6 +18,8 @@ declare
     v_ids bigint[];
     v_run_ats timestamptz[];
     v_held bigint[];
+    v_keyed bigint[];
+    v_keys text[];
 begin
     perform _jobs_check_batch(worker, job_ids, attempts, array[
         coalesce(cardinality(run_ats), cardinality(job_ids))]);
@@ -33,19 +35,21 @@ begin
         from unnest(job_ids, attempts, run_ats) u(job_id, attempt, run_at)
         order by u.job_id, u.attempt
     ) u;
+    select k.ids, k.keys into v_keyed, v_keys from _jobs_keyed(v_held) k;
     return query
     update jobs j
     set status = case when j.cancel_requested_at is null then 'pending' else 'cancelled' end,
         run_at = coalesce(v_run_ats[width_bucket(j.id, v_ids)], j.run_at),
-        -- Another job may hold the key by now: scope pending holds it until the job starts.
-        unique_key = case when j.cancel_requested_at is null and j.unique_scope = 'pending'
-            then null else j.unique_key end,
+        unique_key = case when j.id <> all (v_keyed) then j.unique_key end,
         worker = null,
         lease_until = null,
         updated_at = v_now,
         finished_at = case when j.cancel_requested_at is null then null else v_now end
     where j.id = any (v_held)
     returning j.id;
+    for v_place in 1..cardinality(v_keyed) loop
+        perform _jobs_take_key(v_keyed[v_place], v_keys[v_place]);
+    end loop;
     perform _jobs_signal_jobs(v_held);
 end
 $$;

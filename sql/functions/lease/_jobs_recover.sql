@@ -32,9 +32,15 @@ declare
     v_ids bigint[];
     v_workers text[];
 begin
-    select coalesce(array_agg(l.id), '{}'), array_agg(l.worker) into v_ids, v_workers
+    -- In the order of the keys that the jobs may take again, as _jobs_keyed has it.
+    select coalesce(array_agg(l.id order by l.keyed_type, l.key), '{}'),
+        array_agg(l.worker order by l.keyed_type, l.key)
+    into v_ids, v_workers
     from (
-        select j.id, j.worker from jobs j
+        select j.id, j.worker,
+            case when j.unique_scope = 'pending' then j.job_type end as keyed_type,
+            case when j.unique_scope = 'pending' then j.unique_key end as key
+        from jobs j
         where j.status = 'processing'
             and (sparing is null or j.worker is distinct from sparing)
             and (j.lease_until < v_now and (j.worker is null or j.worker <> all (v_fresh))

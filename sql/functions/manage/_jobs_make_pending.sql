@@ -1,4 +1,5 @@
--- For jobs that the caller has locked and found to have ended. Raises unique_violation where another
+-- For jobs that the caller has locked and found to have ended. A retry by hand does not expire: who
+-- asks for it wants the job to run. Raises unique_violation where another
 -- job holds the key of one of them.
 create or replace function _jobs_make_pending(job_ids bigint[]) returns setof jobs
 language sql volatile
@@ -17,6 +18,7 @@ set status = 'pending',
     worker = null,
     lease_until = null,
     cancel_requested_at = null,
+    expires_at = null,
     updated_at = clock_timestamp(),
     finished_at = null
 where j.id = any (job_ids)

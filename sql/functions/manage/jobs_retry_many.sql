@@ -30,9 +30,9 @@ begin
             and (j.unique_key is null or j.unique_scope in ('kept', 'period') or not exists (
                 select from jobs o
                 where o.job_type = j.job_type and o.unique_key = j.unique_key and o.id <> j.id
-                    and (o.unique_scope in ('kept', 'period')
-                        or o.status in ('pending', 'blocked')
-                        or o.status = 'processing' and o.unique_scope = 'live')))
+                    and (case when o.unique_scope <> 'pending' or o.status in ('pending', 'blocked')
+                         then 0 else o.id end) = 0
+                    and (o.unique_scope <> 'live' or o.finished_at is null)))
         order by j.finished_at
         limit coalesce(max_jobs, 10000)
         for no key update of j skip locked

@@ -3,7 +3,6 @@ create or replace function _jobs_check_schedule(
     cron text,
     every interval,
     timezone text,
-    group_key text,
     missed text,
     missed_within interval,
     overlap text,
@@ -24,8 +23,6 @@ begin
             then format('every must have no months, not %s: for those give cron', every)
         when every < '1 second' or every > '36500 days'
             then format('every must be from 1 second to 100 years, not %s', every)
-        when octet_length(group_key) not between 1 and 512
-            then 'group_key must have 1 to 512 bytes'
         when missed not in ('latest', 'all', 'none')
             then format('missed must be latest, all or none, not %s', left(missed, 40))
         when missed_within <= '0' or not _jobs_valid_delays(array[missed_within])

@@ -31,11 +31,11 @@ begin
     perform _jobs_check_job(
         jobs_schedule.job_type, jobs_schedule.queue, jobs_schedule.priority,
         null, null, jobs_schedule.max_retries, null, null,
-        jobs_schedule.backoff, null);
+        jobs_schedule.backoff, null, jobs_schedule.group_key, null, null);
     perform _jobs_check_schedule(
         jobs_schedule.name, jobs_schedule.cron, jobs_schedule.every, jobs_schedule.timezone,
-        jobs_schedule.group_key, jobs_schedule.missed, jobs_schedule.missed_within,
-        jobs_schedule.overlap, jobs_schedule.starts_at, jobs_schedule.ends_at);
+        jobs_schedule.missed, jobs_schedule.missed_within, jobs_schedule.overlap,
+        jobs_schedule.starts_at, jobs_schedule.ends_at);
     v_new.name := jobs_schedule.name;
     v_new.job_type := jobs_schedule.job_type;
     v_new.cron := jobs_schedule.cron;

@@ -24,7 +24,7 @@ begin
                 hint = 'pgjobs schedule list shows all of them.';
         end if;
     else
-        perform _jobs_check_schedule('preview', cron, every, timezone, null, 'latest', null, 'skip',
+        perform _jobs_check_schedule('preview', cron, every, timezone, 'latest', null, 'skip',
                                      null, null);
         v_schedule.cron := cron;
         v_schedule.every := every;
