@@ -47,9 +47,10 @@ class Floors:
         """Takes the rows of a claim, in their order; ``lowered`` as it was before the claim."""
         for row in rows:
             queue = row["queue"]
-            # A job that was lost comes before its turn, so that earlier jobs may be left. A job with
-            # a group is in no level.
-            if not row["crash_count"] and row["group_key"] is None and self._lowered_at[queue] <= lowered:
+            # A job that was lost comes early, so that earlier jobs may be left. A job with a group
+            # is in no level.
+            is_in_order = not row["crash_count"] and row["group_key"] is None
+            if is_in_order and self._lowered_at[queue] <= lowered:
                 self._reached[queue][row["priority"]] = row["run_at"]
                 self._claim_json = None
 
