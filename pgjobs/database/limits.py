@@ -35,17 +35,6 @@ class Limits(Statements):
         )
         return rows[0]
 
-    async def limits(self, queue: str | None = None) -> Sequence[Row]:
-        """Returns the limits of a queue, or of all queues that have some."""
-        return await self._rows(
-            f"""select {_LIMITS}, declared is not null as is_declared from {{schema}}.jobs_queues
-            where queue = $1::text or $1::text is null
-                and num_nonnulls(max_running, max_running_per_group, rate_count,
-                                 group_rate_count) > 0
-            order by queue""",
-            queue,
-        )
-
     async def limits_undeclare(self, queue: str) -> None:
         """Removes the limits of a queue that code has declared once."""
         await self._rows("select {schema}._jobs_limits_undeclare($1::text)", queue)

@@ -53,6 +53,27 @@ class Reading(Statements):
             from {schema}.jobs_schedule_list order by name"""
         )
 
+    async def retention(self) -> Sequence[Row]:
+        """Returns the rules, by status and type; ``deleted_to``: what ended before it is gone."""
+        return await self._rows(
+            """select status, job_type, keep_for, next_at, deleted_to, error,
+                declared is not null as is_declared, created_at, updated_at
+            from {schema}.jobs_retention order by status, job_type nulls first"""
+        )
+
+    async def limits(self, queue: str | None = None) -> Sequence[Row]:
+        """Returns the limits of a queue, or of all queues that have some."""
+        return await self._rows(
+            """select queue, max_running, max_running_per_group, rate_count, rate_period,
+                group_rate_count, group_rate_period, in_order, declared is not null as is_declared
+            from {schema}.jobs_queues
+            where queue = $1::text or $1::text is null
+                and num_nonnulls(max_running, max_running_per_group, rate_count,
+                                 group_rate_count) > 0
+            order by queue""",
+            queue,
+        )
+
     async def listing(
         self,
         statuses: Sequence[str] | None = None,

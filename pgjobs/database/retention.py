@@ -21,14 +21,6 @@ class Retention(Statements):
             status, keep_for, job_type,
         )
 
-    async def retention(self) -> Sequence[Row]:
-        """Returns the rules, by status and type; ``deleted_to``: what ended before it is gone."""
-        return await self._rows(
-            """select status, job_type, keep_for, next_at, deleted_to, error,
-                declared is not null as is_declared, created_at, updated_at
-            from {schema}.jobs_retention order by status, job_type nulls first"""
-        )
-
     async def retention_enforce(self, max_jobs: int | None = None) -> Row:
         """Deletes what no rule keeps; returns ``deleted``, and ``more``: call it again soon."""
         rows = await self._rows(
