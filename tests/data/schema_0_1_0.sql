@@ -1690,11 +1690,11 @@ comment on function _jobs_check_unique is
     'internal: raises if an argument about the unique_key is invalid';
 
 -- functions/enqueue/_jobs_enqueue_together.sql
--- Adds all jobs of a batch or none, by one insert. If an object has a unique_key, or a key that needs
--- one, all objects go one by one through jobs_enqueue. They go in the order of type and key, so that two such calls
--- never deadlock. A single object goes through jobs_enqueue too, which names the wrong argument.
--- The rows come back in the order of the objects. is_plain: no object has a key that _jobs_unpack
--- then does not look for, nor a unique_key.
+-- Adds all jobs of a batch or none, by one insert. If an object has a unique_key, or a key that
+-- needs one, all objects go one by one through jobs_enqueue. They go in the order of type and key,
+-- so that two such calls never deadlock. A single object goes through jobs_enqueue too, which names
+-- the wrong argument. The rows come back in the order of the objects. is_plain: no object has a key
+-- that _jobs_unpack then does not look for, nor a unique_key.
 create or replace function _jobs_enqueue_together(
     jobs jsonb,
     is_plain boolean default false
@@ -1941,9 +1941,9 @@ end
 $trigger$;
 
 -- functions/enqueue/_jobs_on_conflict.sql
--- Two sessions cannot both win: the second one waits for the row's lock, then changes what the first
--- one has written. A claim skips the row while it is locked. Of a row that a claim took first nothing
--- is changed.
+-- Two sessions cannot both win: the second one waits for the row's lock, then changes what the
+-- first one has written. A claim skips the row while it is locked. Of a row that a claim took first
+-- nothing is changed.
 --
 -- Returns no row where the key may be free by now: then the caller inserts again. A function of its
 -- own, because each row variable costs a lone enqueue a microsecond.
@@ -3209,8 +3209,8 @@ comment on function _jobs_end_attempt is
 
 -- functions/finish/_jobs_end_attempts.sql
 -- Two sessions cannot both win: _jobs_lock_fenced_many locks the rows in the order of their ids, so
--- that two batches never deadlock, and reads the fence under the locks. The attempts end in the order
--- of the keys that their jobs may take again.
+-- that two batches never deadlock, and reads the fence under the locks. The attempts end in the
+-- order of the keys that their jobs may take again.
 --
 -- A worker calls this itself, to log what becomes of each job. crashed: the jobs' child processes
 -- have died. Their worker lives on, so that recovery would never find these jobs.
@@ -3263,9 +3263,9 @@ comment on function _jobs_end_attempts is
     'internal: fails or crashes the jobs that worker holds in these attempts; what became of each';
 
 -- functions/finish/_jobs_keyed.sql
--- Scope pending holds a key only while its job waits, so another job may hold it by now. All who take
--- several keys take them in this order, so that they never deadlock. Reads the jobs by their ids
--- first, as _jobs_signal_jobs does.
+-- Scope pending holds a key only while its job waits, so another job may hold it by now. All who
+-- take several keys take them in this order, so that they never deadlock. Reads the jobs by their
+-- ids first, as _jobs_signal_jobs does.
 create or replace function _jobs_keyed(job_ids bigint[], out ids bigint[], out keys text[])
 language plpgsql volatile
 set search_path from current
@@ -5253,8 +5253,8 @@ comment on function _jobs_worker_modes is
 
 -- functions/workers/_jobs_worker_tick.sql
 -- A worker ticks every 10 s. A full tick sets seen_at, takes back jobs whose lease is over, ends
--- jobs that have not begun by their expires_at, and looks for due jobs without floors. While other workers work, the worker also ticks every 2 s, not fully:
--- such a tick only notices deaths, and workers whose heartbeats have just failed to come; else it
+-- jobs that have not begun by their expires_at, and looks for due jobs without floors. While other
+-- workers work, the worker also ticks every 2 s, not fully: such a tick only notices deaths, and workers whose heartbeats have just failed to come; else it
 -- reads no index of finished jobs. Any tick tests the connection.
 --
 -- queues: of the worker's, those in which a full tick looks for due jobs; null: all.

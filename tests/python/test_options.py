@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
-from pgjobs import Backoff, InvalidArgument, Job
+from pgjobs import Backoff, DuplicateJob, InvalidArgument, Job
 from pgjobs.producer.arguments import EnqueueOptions, job_arguments
 
 HOUR = timedelta(hours=1)
@@ -60,6 +60,32 @@ async def test_group_headers_and_expiry_reach_the_job_however_it_is_enqueued(app
                 assert job.expires_at == moment
             else:
                 assert abs(job.expires_at - job.created_at - HOUR) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("conn_given", [True, False])
+async def test_is_new_says_whether_the_call_has_added_the_job_whatever_on_conflict_is(
+    app, conn, conn_given
+):
+    given = {"unique_key": "k", "conn": conn if conn_given else None}
+    first = await app.enqueue("t", 1, on_conflict="raise", **given)
+    replaced = await app.enqueue("t", 2, on_conflict="replace", **given)
+    debounced = await app.enqueue("t", 3, on_conflict="debounce", max_wait=HOUR, **given)
+    returned = await app.enqueue("t", 4, **given)
+    jobs = [first, replaced, debounced, returned]
+    assert [job.id for job in jobs] == [first.id] * 4
+    assert [job.is_new for job in jobs] == [True, False, False, False]
+    assert [job.payload for job in jobs] == [1, 2, 3, 3]
+    with pytest.raises(DuplicateJob):
+        await app.enqueue("t", 5, on_conflict="raise", **given)
+    await conn.execute("update jobs set attempt = 1, retry_count = 1")
+    assert (await app.enqueue("t", 6, on_conflict="replace", **given)).is_new is True
+
+
+async def test_is_new_of_a_key_that_is_taken_over_after_its_period(app, conn):
+    given = {"unique_key": "k", "unique_scope": "period", "unique_for": HOUR}
+    assert [(await app.enqueue("t", **given)).is_new for _ in range(2)] == [True, False]
+    await conn.execute("update jobs set unique_until = clock_timestamp()")
+    assert (await app.enqueue("t", **given)).is_new is True
 
 
 async def test_calls_that_share_a_statement_keep_their_own_groups(app):

@@ -150,6 +150,10 @@ async def enqueueing(
     await untyped.enqueue()
     await nothing.enqueue(None)
     await constrained.enqueue(5)
+    await ingest.enqueue(
+        Ingest(path="a"), unique_key="k", unique_scope="period", unique_for=timedelta(1),
+        on_conflict="debounce", max_wait=timedelta(1),
+    )
     await ingest.enqueue(Ingest(path="a"), group_key="g", headers={"a": 1}, expires=timedelta(1))
     assert_type(await app.enqueue("t", None), Job[Any])
     await plain.enqueue(Ingest(path="a"), conn=conn)
@@ -191,6 +195,8 @@ async def refused(job: Job[Ingest]) -> None:
     await pgjobs.enqueue("t", unknown=5)  # type: ignore[call-arg]  # pyright: ignore
     await ingest.enqueue(job.payload, unique_scope="livee")  # type: ignore[arg-type]  # pyright: ignore
     await app.list(status="pendng")  # type: ignore[arg-type]  # pyright: ignore
+    await ingest.enqueue(job.payload, on_conflict="replce")  # type: ignore[arg-type]  # pyright: ignore
+    await ingest.enqueue(job.payload, unique_for=5)  # type: ignore[arg-type]  # pyright: ignore
     await ingest.enqueue(job.payload, group_key=5)  # type: ignore[arg-type]  # pyright: ignore
     await ingest.enqueue(job.payload, headers=5)  # type: ignore[arg-type]  # pyright: ignore
     app.job("t", group_key=5)  # type: ignore[arg-type]  # pyright: ignore

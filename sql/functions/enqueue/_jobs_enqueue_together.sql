@@ -1,8 +1,8 @@
--- Adds all jobs of a batch or none, by one insert. If an object has a unique_key, or a key that needs
--- one, all objects go one by one through jobs_enqueue. They go in the order of type and key, so that two such calls
--- never deadlock. A single object goes through jobs_enqueue too, which names the wrong argument.
--- The rows come back in the order of the objects. is_plain: no object has a key that _jobs_unpack
--- then does not look for, nor a unique_key.
+-- Adds all jobs of a batch or none, by one insert. If an object has a unique_key, or a key that
+-- needs one, all objects go one by one through jobs_enqueue. They go in the order of type and key,
+-- so that two such calls never deadlock. A single object goes through jobs_enqueue too, which names
+-- the wrong argument. The rows come back in the order of the objects. is_plain: no object has a key
+-- that _jobs_unpack then does not look for, nor a unique_key.
 create or replace function _jobs_enqueue_together(
     jobs jsonb,
     is_plain boolean default false

@@ -1,6 +1,6 @@
--- Two sessions cannot both win: the second one waits for the row's lock, then changes what the first
--- one has written. A claim skips the row while it is locked. Of a row that a claim took first nothing
--- is changed.
+-- Two sessions cannot both win: the second one waits for the row's lock, then changes what the
+-- first one has written. A claim skips the row while it is locked. Of a row that a claim took first
+-- nothing is changed.
 --
 -- Returns no row where the key may be free by now: then the caller inserts again. A function of its
 -- own, because each row variable costs a lone enqueue a microsecond.

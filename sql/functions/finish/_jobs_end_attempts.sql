@@ -1,6 +1,6 @@
 -- Two sessions cannot both win: _jobs_lock_fenced_many locks the rows in the order of their ids, so
--- that two batches never deadlock, and reads the fence under the locks. The attempts end in the order
--- of the keys that their jobs may take again.
+-- that two batches never deadlock, and reads the fence under the locks. The attempts end in the
+-- order of the keys that their jobs may take again.
 --
 -- A worker calls this itself, to log what becomes of each job. crashed: the jobs' child processes
 -- have died. Their worker lives on, so that recovery would never find these jobs.

@@ -1,6 +1,6 @@
--- Scope pending holds a key only while its job waits, so another job may hold it by now. All who take
--- several keys take them in this order, so that they never deadlock. Reads the jobs by their ids
--- first, as _jobs_signal_jobs does.
+-- Scope pending holds a key only while its job waits, so another job may hold it by now. All who
+-- take several keys take them in this order, so that they never deadlock. Reads the jobs by their
+-- ids first, as _jobs_signal_jobs does.
 create or replace function _jobs_keyed(job_ids bigint[], out ids bigint[], out keys text[])
 language plpgsql volatile
 set search_path from current

@@ -1,6 +1,6 @@
 -- A worker ticks every 10 s. A full tick sets seen_at, takes back jobs whose lease is over, ends
--- jobs that have not begun by their expires_at, and looks for due jobs without floors. While other workers work, the worker also ticks every 2 s, not fully:
--- such a tick only notices deaths, and workers whose heartbeats have just failed to come; else it
+-- jobs that have not begun by their expires_at, and looks for due jobs without floors. While other
+-- workers work, the worker also ticks every 2 s, not fully: such a tick only notices deaths, and workers whose heartbeats have just failed to come; else it
 -- reads no index of finished jobs. Any tick tests the connection.
 --
 -- queues: of the worker's, those in which a full tick looks for due jobs; null: all.
