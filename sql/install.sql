@@ -105,6 +105,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/limits/_jobs_flag_groups.sql
 \ir functions/limits/_jobs_free_places.sql
 \ir functions/limits/_jobs_groups_without_turn.sql
+\ir functions/limits/_jobs_held_back.sql
 \ir functions/limits/_jobs_insert_turns.sql
 \ir functions/limits/_jobs_is_polled.sql
 \ir functions/limits/_jobs_limits_declare.sql
@@ -116,7 +117,6 @@ set local search_path to :"schema", pg_temp;
 \ir functions/limits/_jobs_queue_opens_at.sql
 \ir functions/limits/_jobs_queue_room.sql
 \ir functions/limits/_jobs_queue_room_now.sql
-\ir functions/limits/_jobs_queues_at_limit.sql
 \ir functions/limits/_jobs_raise_turns_from.sql
 \ir functions/limits/_jobs_rank.sql
 \ir functions/limits/_jobs_room_at.sql

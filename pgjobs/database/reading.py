@@ -1,6 +1,6 @@
 """Look-ups: jobs, queues, workers."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -74,9 +74,9 @@ class Reading(Statements):
         """
         rows = await self._rows(
             """select found.job_id as id, queue, job_type, status, priority, reference_type,
-            reference_id, reference_key, group_key, retry_count, max_retries, crash_count, attempt, run_at,
-            worker, lease_until, cancel_requested_at, created_at, updated_at, finished_at, age,
-            error
+            reference_id, reference_key, group_key, retry_count, max_retries, crash_count, attempt,
+            run_at, worker, lease_until, cancel_requested_at, created_at, updated_at, finished_at,
+            age, error
             from {schema}._jobs_search($1::text[], $2::text[], $3::text[], $4::text, $5::bigint,
                 $6::text, $7::bigint, $8::bigint, $9::int, $10::text)
                 with ordinality found(job_id, matches, place)
@@ -173,6 +173,15 @@ class Reading(Statements):
             order by queue"""
         )
         return {row["queue"]: row for row in rows}
+
+    async def held_back(self, groups: Collection[tuple[str, str]] = ()) -> Sequence[Row]:
+        """Returns the queues at their limit, and which of these groups are, and ``told``: why."""
+        return await self._rows(
+            """select queue, group_key, told
+            from {schema}._jobs_held_back($1::text[], $2::text[])
+            order by queue, group_key nulls first""",
+            [queue for queue, _ in groups], [group_key for _, group_key in groups],
+        )
 
     async def queues(self) -> list[str]:
         """Returns the queues that have unfinished jobs, a worker, or a row of their own."""

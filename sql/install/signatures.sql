@@ -147,6 +147,11 @@ begin
         ('_jobs_groups_without_turn', $$
             TABLE(queue text, group_key text, job_type text)
         $$, $$max_groups integer$$),
+        ('_jobs_held_back', $$
+            TABLE(queue text, group_key text, told text)
+        $$, $$
+            queues text[] DEFAULT '{}'::text[], group_keys text[] DEFAULT '{}'::text[]
+        $$),
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
         ('_jobs_ids_behind', $$text$$, $$$$),
         ('_jobs_insert_turns', $$boolean$$, $$job_ids bigint[]$$),
@@ -217,7 +222,6 @@ begin
         ('_jobs_queue_room_now', $$integer$$, $$
             settings jobs_queues, at timestamp with time zone
         $$),
-        ('_jobs_queues_at_limit', $$TABLE(queue text, told text)$$, $$$$),
         ('_jobs_queues_of_groups', $$SETOF text$$, $$$$),
         ('_jobs_raise_turns_from', $$void$$, $$queue text$$),
         ('_jobs_rank', $$integer$$, $$attempt integer, priority integer$$),

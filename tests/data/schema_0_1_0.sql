@@ -199,6 +199,11 @@ begin
         ('_jobs_groups_without_turn', $$
             TABLE(queue text, group_key text, job_type text)
         $$, $$max_groups integer$$),
+        ('_jobs_held_back', $$
+            TABLE(queue text, group_key text, told text)
+        $$, $$
+            queues text[] DEFAULT '{}'::text[], group_keys text[] DEFAULT '{}'::text[]
+        $$),
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
         ('_jobs_ids_behind', $$text$$, $$$$),
         ('_jobs_insert_turns', $$boolean$$, $$job_ids bigint[]$$),
@@ -269,7 +274,6 @@ begin
         ('_jobs_queue_room_now', $$integer$$, $$
             settings jobs_queues, at timestamp with time zone
         $$),
-        ('_jobs_queues_at_limit', $$TABLE(queue text, told text)$$, $$$$),
         ('_jobs_queues_of_groups', $$SETOF text$$, $$$$),
         ('_jobs_raise_turns_from', $$void$$, $$queue text$$),
         ('_jobs_rank', $$integer$$, $$attempt integer, priority integer$$),
@@ -4034,6 +4038,57 @@ $$;
 comment on function _jobs_groups_without_turn is
     'internal: pending jobs that no claim reaches: their group has no turn, or their queue no flag';
 
+-- functions/limits/_jobs_held_back.sql
+-- queues and group_keys are arrays of equal length: the groups to look at, besides all queues with
+-- limits of their own. Of a group the first 1,000 pending jobs are looked at for one that waits for
+-- its retry.
+create or replace function _jobs_held_back(
+    queues text[] default '{}',
+    group_keys text[] default '{}'
+) returns table (queue text, group_key text, told text)
+language sql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+select a.queue, null, a.told
+from (
+    select q.queue, _jobs_told_limit(q) as told from jobs_queues q
+    where num_nonnulls(q.max_running, q.rate_count) > 0
+) a
+where a.told is not null
+union all
+select a.queue, a.group_key, a.told
+from (
+    select g.queue, g.group_key, coalesce(
+        case when q.in_order then (
+            select format('waits for the retry of job %s', j.id)
+            from (
+                select j.id, j.attempt, j.run_at from jobs j
+                where j.group_key is not null and j.finished_at is null and j.queue = g.queue
+                    and j.group_key = g.group_key and j.status = 'pending'
+                order by j.job_type, _jobs_rank(j.attempt, j.priority), j.run_at, j.id
+                limit 1000
+            ) j
+            where j.attempt > 0 and j.run_at > clock_timestamp()
+            limit 1) end,
+        _jobs_told_limit(q, g.group_key)) as told
+    from (
+        select distinct u.queue, u.group_key
+        from unnest(_jobs_held_back.queues, _jobs_held_back.group_keys) u(queue, group_key)
+        where u.group_key is not null
+    ) g
+    join jobs_queues q on q.queue = g.queue
+    where q.in_order or num_nonnulls(q.max_running_per_group, q.group_rate_count) > 0
+) a
+where a.told is not null
+$$;
+
+comment on function _jobs_held_back is
+    'internal: which queues, and which of these groups, a limit lets start nothing now, and why';
+
 -- functions/limits/_jobs_insert_turns.sql
 -- Inserts only, so that a producer neither waits nor makes others wait.
 --
@@ -4358,23 +4413,6 @@ $$;
 
 comment on function _jobs_queue_room_now is
     'internal: how many jobs of a queue its own limits let start now; null: it has none';
-
--- functions/limits/_jobs_queues_at_limit.sql
-create or replace function _jobs_queues_at_limit()
-returns table (queue text, told text)
-language sql volatile security definer
-set search_path from current
-as $$
-select a.queue, a.told
-from (
-    select q.queue, _jobs_told_limit(q) as told from jobs_queues q
-    where num_nonnulls(q.max_running, q.rate_count) > 0
-) a
-where a.told is not null
-$$;
-
-comment on function _jobs_queues_at_limit is
-    'internal: the queues whose own limits let nothing start now, and which limit it is';
 
 -- functions/limits/_jobs_raise_turns_from.sql
 -- Two sessions do not raise it together: the second skips the locked row.
@@ -7174,7 +7212,7 @@ declare
     c_observer constant text[] := '{jobs_counts,_jobs_counts,jobs_cron_next,jobs_doctor,'
         '_jobs_doctor_leases,_jobs_doctor_limits,_jobs_doctor_notify,_jobs_doctor_retention,'
         '_jobs_doctor_schedules,_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,'
-        '_jobs_ids_behind,jobs_list,_jobs_objects_of_strangers,jobs_queues,_jobs_queues_at_limit,'
+        '_jobs_held_back,_jobs_ids_behind,jobs_list,_jobs_objects_of_strangers,jobs_queues,'
         '_jobs_rates,jobs_retention,jobs_schedule_list,'
         'jobs_schedule_preview,_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'
         'jobs_workers}';

@@ -18,7 +18,7 @@ declare
     c_observer constant text[] := '{jobs_counts,_jobs_counts,jobs_cron_next,jobs_doctor,'
         '_jobs_doctor_leases,_jobs_doctor_limits,_jobs_doctor_notify,_jobs_doctor_retention,'
         '_jobs_doctor_schedules,_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,'
-        '_jobs_ids_behind,jobs_list,_jobs_objects_of_strangers,jobs_queues,_jobs_queues_at_limit,'
+        '_jobs_held_back,_jobs_ids_behind,jobs_list,_jobs_objects_of_strangers,jobs_queues,'
         '_jobs_rates,jobs_retention,jobs_schedule_list,'
         'jobs_schedule_preview,_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'
         'jobs_workers}';
