@@ -8159,7 +8159,7 @@ begin
         from counted c
         left join jobs_queues q on q.queue = c.queue
     )
-    select l.queue, l.group_key, l.job_type, l.due, case when l.group_held_until is not null then 0
+    select l.queue, l.group_key::text, l.job_type, l.due, case when l.group_held_until is not null then 0
             else greatest(least(l.due, least(l.places, l.starts) - l.due_before), 0) end::bigint,
         l.due_capped, l.oldest, l.later, l.retrying, l.later_capped, l.group_held_until, l.is_more
     from limited l;
@@ -8708,7 +8708,8 @@ set jit = off
 as $$
 #variable_conflict use_column
 declare
-    c_max_groups constant int := 500;
+    c_max_groups constant int := 200;
+    c_max_groups_without_turn constant int := 500;
     c_max_named constant int := 3;
     v_throttled text;
     v_is_stuck boolean := false;
@@ -8781,7 +8782,7 @@ begin
 
         with turnless as (
             select w.queue, w.group_key, row_number() over (order by w.queue, w.group_key) as place
-            from _jobs_groups_without_turn(c_max_groups) w
+            from _jobs_groups_without_turn(c_max_groups_without_turn) w
             group by 1, 2
         )
         select string_agg(format('%s of queue %s', t.group_key, t.queue), ', ' order by t.place)

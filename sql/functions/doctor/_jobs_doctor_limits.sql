@@ -10,7 +10,8 @@ set jit = off
 as $$
 #variable_conflict use_column
 declare
-    c_max_groups constant int := 500;
+    c_max_groups constant int := 200;
+    c_max_groups_without_turn constant int := 500;
     c_max_named constant int := 3;
     v_throttled text;
     v_is_stuck boolean := false;
@@ -83,7 +84,7 @@ begin
 
         with turnless as (
             select w.queue, w.group_key, row_number() over (order by w.queue, w.group_key) as place
-            from _jobs_groups_without_turn(c_max_groups) w
+            from _jobs_groups_without_turn(c_max_groups_without_turn) w
             group by 1, 2
         )
         select string_agg(format('%s of queue %s', t.group_key, t.queue), ', ' order by t.place)

@@ -146,7 +146,7 @@ begin
         from counted c
         left join jobs_queues q on q.queue = c.queue
     )
-    select l.queue, l.group_key, l.job_type, l.due, case when l.group_held_until is not null then 0
+    select l.queue, l.group_key::text, l.job_type, l.due, case when l.group_held_until is not null then 0
             else greatest(least(l.due, least(l.places, l.starts) - l.due_before), 0) end::bigint,
         l.due_capped, l.oldest, l.later, l.retrying, l.later_capped, l.group_held_until, l.is_more
     from limited l;
