@@ -8030,7 +8030,8 @@ set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
-set enable_sort = on
+set enable_sort = off
+set enable_incremental_sort = off
 set jit = off
 as $$
 #variable_conflict use_column
@@ -8088,7 +8089,8 @@ begin
             select j.job_type, _jobs_rank(j.attempt, j.priority) as rank from jobs j
             where j.group_key is not null and j.finished_at is null and j.queue = g.queue
                 and j.group_key = g.group_key and j.status = 'pending'
-            order by j.job_type, _jobs_rank(j.attempt, j.priority), j.run_at, j.id limit 1
+            order by j.queue, j.group_key, j.status, j.job_type,
+                _jobs_rank(j.attempt, j.priority), j.run_at, j.id limit 1
         ) n
         where g.place <= g.groups
         union all
@@ -8100,7 +8102,8 @@ begin
             where j.group_key is not null and j.finished_at is null and j.queue = l.queue
                 and j.group_key = l.group_key and j.status = 'pending'
                 and (j.job_type, _jobs_rank(j.attempt, j.priority)) > (l.job_type, l.rank)
-            order by j.job_type, _jobs_rank(j.attempt, j.priority), j.run_at, j.id limit 1
+            order by j.queue, j.group_key, j.status, j.job_type,
+                _jobs_rank(j.attempt, j.priority), j.run_at, j.id limit 1
         ) n
         where l.place <= c_max_levels
     ), limits as materialized (
@@ -8121,7 +8124,8 @@ begin
                     and j.group_key = l.group_key and j.status = 'pending'
                     and j.job_type = l.job_type
                     and _jobs_rank(j.attempt, j.priority) = l.rank and j.run_at <= v_now
-                order by j.run_at, j.id
+                order by j.queue, j.group_key, j.status, j.job_type,
+                    _jobs_rank(j.attempt, j.priority), j.run_at, j.id
                 limit m.rows + 1
             ) r
         ) d
@@ -8134,7 +8138,8 @@ begin
                     and j.group_key = l.group_key and j.status = 'pending'
                     and j.job_type = l.job_type
                     and _jobs_rank(j.attempt, j.priority) = l.rank and j.run_at > v_now
-                order by j.run_at, j.id
+                order by j.queue, j.group_key, j.status, j.job_type,
+                    _jobs_rank(j.attempt, j.priority), j.run_at, j.id
                 limit case when due_only then 1 else m.rows + 1 end
             ) r
         ) f
