@@ -64,14 +64,17 @@ class Verbs(ABC):
         reference: tuple[str, int | str | UUID] | None = None,
         limit: int = 100,
         before: int | None = None,
+        group_key: str | None = None,
         conn: "Conn | None" = None,
     ) -> list[Job[Any]]:
         """Returns jobs, the newest first; ``before``: the id of the last job of the page before.
 
         Jobs that have ended come in another order, those first that ended last, and pending jobs
-        as claims take them, queue by queue; where ``status`` allows others too, the newest first.
+        as claims take them, queue by queue, and in a queue group by group; where ``status`` allows
+        others too, the newest first.
         ``status``, ``job_type``, ``queue``: one name or several. ``reference``: type and id or key
-        of an entity.
+        of an entity. ``group_key``: with statuses of jobs that have not ended, an index finds the
+        jobs of the group; else this walks over all jobs.
         """
         statuses = _names("status", status)
         if unknown := set(statuses or ()) - {*JobStatus}:
@@ -83,7 +86,8 @@ class Verbs(ABC):
         before = None if before is None else _number("before", before)
         columns = {} if reference is None else reference_columns(reference)
         return await (await self._database(conn)).find(
-            statuses, _names("job_type", job_type), _names("queue", queue), limit, before, **columns
+            statuses, _names("job_type", job_type), _names("queue", queue), limit, before,
+            group_key=group_key, **columns,
         )
 
 

@@ -104,6 +104,8 @@ set local search_path to :"schema", pg_temp;
 \ir functions/limits/_jobs_claim_groups.sql
 \ir functions/limits/_jobs_flag_groups.sql
 \ir functions/limits/_jobs_free_places.sql
+\ir functions/limits/_jobs_groups_without_turn.sql
+\ir functions/limits/_jobs_held_back.sql
 \ir functions/limits/_jobs_insert_turns.sql
 \ir functions/limits/_jobs_is_polled.sql
 \ir functions/limits/_jobs_limits_declare.sql
@@ -114,13 +116,16 @@ set local search_path to :"schema", pg_temp;
 \ir functions/limits/_jobs_next_turn.sql
 \ir functions/limits/_jobs_queue_opens_at.sql
 \ir functions/limits/_jobs_queue_room.sql
+\ir functions/limits/_jobs_queue_room_now.sql
 \ir functions/limits/_jobs_raise_turns_from.sql
 \ir functions/limits/_jobs_rank.sql
 \ir functions/limits/_jobs_room_at.sql
 \ir functions/limits/_jobs_share_of_groups.sql
 \ir functions/limits/_jobs_spend.sql
 \ir functions/limits/_jobs_starts_room.sql
+\ir functions/limits/_jobs_told_limit.sql
 \ir functions/limits/_jobs_turn_types.sql
+\ir functions/limits/_jobs_who_runs.sql
 -- functions/lease: how long a job stays held, and how it is taken back
 \ir functions/lease/jobs_heartbeat.sql
 \ir functions/lease/jobs_recover.sql
@@ -188,6 +193,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/manage/jobs_cancel.sql
 \ir functions/manage/jobs_cleanup.sql
 \ir functions/manage/jobs_grant.sql
+\ir functions/manage/jobs_heal_groups.sql
 \ir functions/manage/jobs_pause.sql
 \ir functions/manage/jobs_resume.sql
 \ir functions/manage/jobs_retry.sql
@@ -205,12 +211,16 @@ set local search_path to :"schema", pg_temp;
 \ir functions/reading/_jobs_counts.sql
 \ir functions/reading/_jobs_counts_other.sql
 \ir functions/reading/_jobs_counts_pending.sql
+\ir functions/reading/_jobs_groups.sql
+\ir functions/reading/_jobs_queues_of_groups.sql
 \ir functions/reading/_jobs_rates.sql
 \ir functions/reading/_jobs_search.sql
+\ir functions/reading/_jobs_search_groups.sql
 \ir functions/reading/_jobs_search_pending.sql
 -- functions/doctor: what is stuck and why
 \ir functions/doctor/jobs_doctor.sql
 \ir functions/doctor/_jobs_doctor_leases.sql
+\ir functions/doctor/_jobs_doctor_limits.sql
 \ir functions/doctor/_jobs_doctor_notify.sql
 \ir functions/doctor/_jobs_doctor_retention.sql
 \ir functions/doctor/_jobs_doctor_schedules.sql

@@ -35,6 +35,7 @@ class Frame:
 
     stats: Sequence[Row]
     paused: dict[str, Row]
+    limited: Sequence[Row]
     workers: Sequence[Row]
     running: Sequence[Row]
     rates: dict[str, float]
@@ -61,6 +62,7 @@ class Frame:
         return {
             "stats": [as_dict(row) for row in self.stats],
             "paused": {queue: as_dict(row) for queue, row in self.paused.items()},
+            "limited": [as_dict(row) for row in self.limited],
             "workers": [as_dict(row) for row in self.workers],
             "running": [as_dict(row) for row in self.running],
             "finished_per_second": self.rates,
@@ -102,6 +104,7 @@ async def read_frame(database: Database) -> Frame:
     return Frame(
         stats=await database.stats(),
         paused=await database.paused(),
+        limited=await database.held_back(),
         workers=await database.workers(),
         running=await database.processing(_MAX_RUNNING_SHOWN),
         rates=await database.rates(_RATE_WINDOW),
@@ -170,6 +173,9 @@ def head(frame: Frame, schema: str, trouble: str | None = None) -> "RenderableTy
     waiting = [state for state in _NOT_DUE if frame.count(state)]
     if waiting:
         rows.insert(2, ["pending", _counts(frame, ["due", *waiting])])
+    if frame.limited:
+        limited = "; ".join(f"{row['queue']}: {row['told']}" for row in frame.limited)
+        rows.append(["at limit", styled(limited, "yellow")])
     if trouble is not None:
         rows[0][1] = styled(f"schema {schema}, as of {frame.read_at:%H:%M:%S}", "red")
         rows.append(["database", styled(f"connecting again: {trouble}", "red")])

@@ -22,7 +22,7 @@ from pgjobs.cli.options import (
     reference,
 )
 from pgjobs.cli.output import as_dict, first_line, print_error, print_json, print_lines, print_rich
-from pgjobs.cli.queues import told_pause
+from pgjobs.cli.queues import told_limit, told_pause
 from pgjobs.cli.session import ask
 from pgjobs.cli.table import table
 from pgjobs.database import Database
@@ -50,6 +50,14 @@ def list_jobs(
     about: Annotated[
         str | None, typer.Option("--reference", metavar="TYPE:ID", help="Jobs about this entity.")
     ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group", metavar="KEY",
+            help="Jobs of this group. With --status pending, processing or both, an index finds "
+            "them; else among the newest jobs, or those that ended last.",
+        ),
+    ] = None,
     limit: Annotated[
         int,
         typer.Option("--limit", "-n", parser=at_least(1), metavar="N", help="At most N jobs."),
@@ -64,6 +72,8 @@ def list_jobs(
 ) -> None:
     """Lists jobs, the newest first; ended ones: the last ended first; pending ones: as claims do.
 
+    Pending jobs with a group come behind the others of their queue, group by group.
+
     [bold]pgjobs list --status failed --type file_ingestion[/bold]
 
     [bold]pgjobs list --status failed --limit 1000 --json | jq .[].id[/bold]
@@ -75,14 +85,13 @@ def list_jobs(
     """
     columns = {} if about is None else reference_columns(reference(about))
 
-    async def question(database: Database) -> tuple[Sequence[Row], int | None, dict[str, Row]]:
+    async def question(database: Database) -> tuple[Sequence[Row], int | None, list[str]]:
         rows, searched_to = await database.listing(
-            status, job_type, queue, limit, before=before, **columns
+            status, job_type, queue, limit, before=before, group_key=group, **columns
         )
-        waits = any(row["status"] == JobStatus.PENDING for row in rows)
-        return rows, searched_to, await database.paused() if waits else {}
+        return rows, searched_to, [] if as_json else await _why_they_wait(database, rows)
 
-    rows, searched_to, paused = ask(dsn, schema, question)
+    rows, searched_to, reasons = ask(dsn, schema, question)
     if searched_to is not None:
         print_error(f"looked through {MAX_READ_JOBS} jobs; for more: --before {searched_to}")
     if as_json:
@@ -91,13 +100,28 @@ def list_jobs(
         print_lines("no such jobs" if searched_to is None else "no such jobs so far")
     else:
         print_rich(table(
-            ">id queue !type !status >prio >retry >crash >age worker reference ~error",
-            ([r["id"], r["queue"], r["job_type"], r["status"], r["priority"],
+            ">id queue !group !type !status >prio >retry >crash >age worker reference ~error",
+            ([r["id"], r["queue"], r["group_key"], r["job_type"], r["status"], r["priority"],
               f"{r['retry_count']}/{r['max_retries']}", r["crash_count"], r["age"], r["worker"],
               _reference(r), _short_error(r["error"])]
              for r in rows)))
-        waiting = {row["queue"] for row in rows if row["status"] == JobStatus.PENDING}
-        print_lines(*(told_pause(pause) for name, pause in paused.items() if name in waiting))
+        print_lines(*reasons)
+
+
+async def _why_they_wait(database: Database, rows: Sequence[Row]) -> list[str]:
+    """Tells which pauses and limits hold back pending jobs that are due."""
+    waiting = [row for row in rows if row["status"] == JobStatus.PENDING]
+    if not waiting:
+        return []
+    queues = {row["queue"] for row in waiting}
+    groups = {
+        (row["queue"], row["group_key"]) for row in waiting if row["group_key"] is not None
+    }
+    return [
+        *(told_pause(pause) for name, pause in (await database.paused()).items() if name in queues),
+        *(told_limit(held) for held in await database.held_back(groups)
+          if held["queue"] in queues),
+    ]
 
 
 def show(job_ids: Ids, dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -> None:

@@ -118,6 +118,12 @@ def told_pause(row: Row) -> str:
     )
 
 
+def told_limit(row: Row) -> str:
+    """Tells in a line which limit of a queue or a group lets nothing start now."""
+    group = "" if row["group_key"] is None else f", group {row['group_key']}"
+    return f"queue {row['queue']}{group}: {row['told']}"
+
+
 def _print_json(documents: list[dict[str, Any]], every_queue: bool) -> None:
     print_json(documents if every_queue else documents[0])
 
@@ -195,7 +201,7 @@ def cleanup(
 
 
 def stats(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -> None:
-    """Counts the jobs per queue, type and state: pending ones are due, later or retrying.
+    """Counts the jobs per queue, type and state: pending: due, later, retrying or throttled.
 
     [bold]pgjobs stats[/bold]
 

@@ -1,6 +1,6 @@
 """Look-ups: jobs, queues, workers."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -33,15 +33,18 @@ class Reading(Statements):
         reference_type: str | None = None,
         reference_id: int | None = None,
         reference_key: str | None = None,
+        group_key: str | None = None,
     ) -> list[Job[Any]]:
         """Returns jobs in the order of ``_jobs_search``; ``before``: the last job so far."""
         return await self._jobs(
             f"""select {JOB_COLUMNS} from {{schema}}._jobs_search($1::text[], $2::text[],
-                $3::text[], $4::text, $5::bigint, $6::text, $7::bigint, $8::bigint)
+                $3::text[], $4::text, $5::bigint, $6::text, $7::bigint, $8::bigint,
+                group_key => $9::text)
                 with ordinality found(job_id, matches, place)
             join {{schema}}.jobs on id = found.job_id
             order by found.place""",
             statuses, job_types, queues, reference_type, reference_id, reference_key, before, limit,
+            group_key,
         )
 
     async def schedules(self) -> Sequence[Row]:
@@ -84,6 +87,7 @@ class Reading(Statements):
         reference_id: int | None = None,
         reference_key: str | None = None,
         before: int | None = None,
+        group_key: str | None = None,
     ) -> tuple[Sequence[Row], int | None]:
         """Returns rows of ``jobs_list`` in the order of ``find``, and the job where it gave up.
 
@@ -91,16 +95,16 @@ class Reading(Statements):
         """
         rows = await self._rows(
             """select found.job_id as id, queue, job_type, status, priority, reference_type,
-            reference_id, reference_key, retry_count, max_retries, crash_count, attempt, run_at,
-            worker, lease_until, cancel_requested_at, created_at, updated_at, finished_at, age,
-            error
+            reference_id, reference_key, group_key, retry_count, max_retries, crash_count, attempt,
+            run_at, worker, lease_until, cancel_requested_at, created_at, updated_at, finished_at,
+            age, error
             from {schema}._jobs_search($1::text[], $2::text[], $3::text[], $4::text, $5::bigint,
-                $6::text, $7::bigint, $8::bigint, $9::int)
+                $6::text, $7::bigint, $8::bigint, $9::int, $10::text)
                 with ordinality found(job_id, matches, place)
             left join {schema}.jobs_list on id = found.job_id and found.matches
             order by found.place""",
             statuses, job_types, queues, reference_type, reference_id, reference_key, before,
-            limit, MAX_READ_JOBS,
+            limit, MAX_READ_JOBS, group_key,
         )
         gave_up = bool(rows) and rows[-1]["status"] is None
         return (rows[:-1], rows[-1]["id"]) if gave_up else (rows, None)
@@ -172,7 +176,10 @@ class Reading(Statements):
             """select exists (select from {schema}.jobs_queues q where q.queue = $1::text)
                 or exists (select from {schema}.jobs_workers w where $1::text = any (w.queues))
                 or exists (select from {schema}.jobs j
-                    where j.status = 'pending' and j.queue = $1::text)
+                    where j.status = 'pending' and j.group_key is null and j.queue = $1::text)
+                or exists (select from {schema}.jobs j
+                    where j.group_key is not null and j.finished_at is null
+                        and j.queue = $1::text)
                 or exists (select from {schema}.jobs j where j.queue = $1::text) as value""",
             queue,
         )
@@ -187,6 +194,15 @@ class Reading(Statements):
             order by queue"""
         )
         return {row["queue"]: row for row in rows}
+
+    async def held_back(self, groups: Collection[tuple[str, str]] = ()) -> Sequence[Row]:
+        """Returns the queues at their limit, and which of these groups are, and ``told``: why."""
+        return await self._rows(
+            """select queue, group_key, told
+            from {schema}._jobs_held_back($1::text[], $2::text[])
+            order by queue, group_key nulls first""",
+            [queue for queue, _ in groups], [group_key for _, group_key in groups],
+        )
 
     async def queues(self) -> list[str]:
         """Returns the queues that have unfinished jobs, a worker, or a row of their own."""

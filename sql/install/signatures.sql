@@ -61,7 +61,7 @@ begin
         $$),
         ('_jobs_counts', $$
             TABLE(queue text, job_type text, state text, jobs bigint, capped boolean,
-            oldest_due interval)
+            oldest_due interval, oldest_throttled interval)
         $$, $$
             cap integer DEFAULT 10000, due_only boolean DEFAULT false
         $$),
@@ -90,6 +90,9 @@ begin
             app text, definition jsonb, at timestamp with time zone, declared jsonb
         $$),
         ('_jobs_doctor_leases', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
+        ('_jobs_doctor_limits', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
         ('_jobs_doctor_notify', $$
@@ -134,6 +137,21 @@ begin
             shown timestamp without time zone, timezone text
         $$),
         ('_jobs_give_way', $$boolean$$, $$holder jobs, is_replaced boolean$$),
+        ('_jobs_groups', $$
+            TABLE(queue text, group_key text, job_type text, due bigint, startable bigint,
+            due_capped boolean, oldest timestamp with time zone, later bigint, retrying bigint,
+            later_capped boolean, held_until timestamp with time zone, is_more boolean)
+        $$, $$
+            cap integer, max_groups integer, max_rows bigint, due_only boolean
+        $$),
+        ('_jobs_groups_without_turn', $$
+            TABLE(queue text, group_key text, job_type text)
+        $$, $$max_groups integer$$),
+        ('_jobs_held_back', $$
+            TABLE(queue text, group_key text, told text)
+        $$, $$
+            queues text[] DEFAULT '{}'::text[], group_keys text[] DEFAULT '{}'::text[]
+        $$),
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
         ('_jobs_ids_behind', $$text$$, $$$$),
         ('_jobs_insert_turns', $$boolean$$, $$job_ids bigint[]$$),
@@ -201,6 +219,10 @@ begin
         $$),
         ('_jobs_queue_opens_at', $$timestamp with time zone$$, $$queue text$$),
         ('_jobs_queue_room', $$integer$$, $$settings jobs_queues, wanted integer$$),
+        ('_jobs_queue_room_now', $$integer$$, $$
+            settings jobs_queues, at timestamp with time zone
+        $$),
+        ('_jobs_queues_of_groups', $$SETOF text$$, $$$$),
         ('_jobs_raise_turns_from', $$void$$, $$queue text$$),
         ('_jobs_rank', $$integer$$, $$attempt integer, priority integer$$),
         ('_jobs_rates', $$
@@ -279,11 +301,13 @@ begin
             queues text[] DEFAULT NULL::text[], reference_type text DEFAULT NULL::text,
             reference_id bigint DEFAULT NULL::bigint, reference_key text DEFAULT NULL::text,
             before bigint DEFAULT NULL::bigint, max_jobs bigint DEFAULT 20,
-            max_read integer DEFAULT NULL::integer
+            max_read integer DEFAULT NULL::integer, group_key text DEFAULT NULL::text
+        $$),
+        ('_jobs_search_groups', $$TABLE(job_id bigint)$$, $$
+            job_types text[], queue text, in_group text, max_jobs bigint, after jobs
         $$),
         ('_jobs_search_pending', $$TABLE(job_id bigint)$$, $$
-            job_types text[], queues text[], max_jobs bigint, after_queue text,
-            after_priority integer, after_run_at timestamp with time zone, after_id bigint
+            job_types text[], queues text[], in_group text, max_jobs bigint, after jobs
         $$),
         ('_jobs_session_holds', $$boolean$$, $$key bigint$$),
         ('_jobs_share_of_groups', $$integer$$, $$
@@ -302,6 +326,9 @@ begin
             period interval, at timestamp with time zone
         $$),
         ('_jobs_take_key', $$jobs$$, $$job_id bigint, unique_key text$$),
+        ('_jobs_told_limit', $$text$$, $$
+            settings jobs_queues, group_key text DEFAULT NULL::text
+        $$),
         ('_jobs_turn_types', $$text[]$$, $$queue text$$),
         ('_jobs_types_pending', $$text[]$$, $$$$),
         ('_jobs_types_present', $$text[]$$, $$
@@ -323,6 +350,7 @@ begin
         ('_jobs_verdict', $$text$$, $$
             is_there boolean, declared jsonb, definition jsonb
         $$),
+        ('_jobs_who_runs', $$text$$, $$queue text, group_key text$$),
         ('_jobs_worker_beat', $$TABLE(job_id bigint, state text)$$, $$
             worker text, job_ids bigint[], attempts integer[], lease interval,
             answer_within interval, registration bigint DEFAULT NULL::bigint
@@ -406,6 +434,7 @@ begin
             retry_ins interval[]
         $$),
         ('jobs_grant', $$void$$, $$role_name text, as_what text$$),
+        ('jobs_heal_groups', $$bigint$$, $$max_groups integer DEFAULT 10000$$),
         ('jobs_heartbeat', $$TABLE(job_id bigint, state text)$$, $$
             worker text, job_ids bigint[], attempts integer[], lease interval
         $$),

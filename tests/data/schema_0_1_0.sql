@@ -113,7 +113,7 @@ begin
         $$),
         ('_jobs_counts', $$
             TABLE(queue text, job_type text, state text, jobs bigint, capped boolean,
-            oldest_due interval)
+            oldest_due interval, oldest_throttled interval)
         $$, $$
             cap integer DEFAULT 10000, due_only boolean DEFAULT false
         $$),
@@ -142,6 +142,9 @@ begin
             app text, definition jsonb, at timestamp with time zone, declared jsonb
         $$),
         ('_jobs_doctor_leases', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
+        ('_jobs_doctor_limits', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
         ('_jobs_doctor_notify', $$
@@ -186,6 +189,21 @@ begin
             shown timestamp without time zone, timezone text
         $$),
         ('_jobs_give_way', $$boolean$$, $$holder jobs, is_replaced boolean$$),
+        ('_jobs_groups', $$
+            TABLE(queue text, group_key text, job_type text, due bigint, startable bigint,
+            due_capped boolean, oldest timestamp with time zone, later bigint, retrying bigint,
+            later_capped boolean, held_until timestamp with time zone, is_more boolean)
+        $$, $$
+            cap integer, max_groups integer, max_rows bigint, due_only boolean
+        $$),
+        ('_jobs_groups_without_turn', $$
+            TABLE(queue text, group_key text, job_type text)
+        $$, $$max_groups integer$$),
+        ('_jobs_held_back', $$
+            TABLE(queue text, group_key text, told text)
+        $$, $$
+            queues text[] DEFAULT '{}'::text[], group_keys text[] DEFAULT '{}'::text[]
+        $$),
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
         ('_jobs_ids_behind', $$text$$, $$$$),
         ('_jobs_insert_turns', $$boolean$$, $$job_ids bigint[]$$),
@@ -253,6 +271,10 @@ begin
         $$),
         ('_jobs_queue_opens_at', $$timestamp with time zone$$, $$queue text$$),
         ('_jobs_queue_room', $$integer$$, $$settings jobs_queues, wanted integer$$),
+        ('_jobs_queue_room_now', $$integer$$, $$
+            settings jobs_queues, at timestamp with time zone
+        $$),
+        ('_jobs_queues_of_groups', $$SETOF text$$, $$$$),
         ('_jobs_raise_turns_from', $$void$$, $$queue text$$),
         ('_jobs_rank', $$integer$$, $$attempt integer, priority integer$$),
         ('_jobs_rates', $$
@@ -331,11 +353,13 @@ begin
             queues text[] DEFAULT NULL::text[], reference_type text DEFAULT NULL::text,
             reference_id bigint DEFAULT NULL::bigint, reference_key text DEFAULT NULL::text,
             before bigint DEFAULT NULL::bigint, max_jobs bigint DEFAULT 20,
-            max_read integer DEFAULT NULL::integer
+            max_read integer DEFAULT NULL::integer, group_key text DEFAULT NULL::text
+        $$),
+        ('_jobs_search_groups', $$TABLE(job_id bigint)$$, $$
+            job_types text[], queue text, in_group text, max_jobs bigint, after jobs
         $$),
         ('_jobs_search_pending', $$TABLE(job_id bigint)$$, $$
-            job_types text[], queues text[], max_jobs bigint, after_queue text,
-            after_priority integer, after_run_at timestamp with time zone, after_id bigint
+            job_types text[], queues text[], in_group text, max_jobs bigint, after jobs
         $$),
         ('_jobs_session_holds', $$boolean$$, $$key bigint$$),
         ('_jobs_share_of_groups', $$integer$$, $$
@@ -354,6 +378,9 @@ begin
             period interval, at timestamp with time zone
         $$),
         ('_jobs_take_key', $$jobs$$, $$job_id bigint, unique_key text$$),
+        ('_jobs_told_limit', $$text$$, $$
+            settings jobs_queues, group_key text DEFAULT NULL::text
+        $$),
         ('_jobs_turn_types', $$text[]$$, $$queue text$$),
         ('_jobs_types_pending', $$text[]$$, $$$$),
         ('_jobs_types_present', $$text[]$$, $$
@@ -375,6 +402,7 @@ begin
         ('_jobs_verdict', $$text$$, $$
             is_there boolean, declared jsonb, definition jsonb
         $$),
+        ('_jobs_who_runs', $$text$$, $$queue text, group_key text$$),
         ('_jobs_worker_beat', $$TABLE(job_id bigint, state text)$$, $$
             worker text, job_ids bigint[], attempts integer[], lease interval,
             answer_within interval, registration bigint DEFAULT NULL::bigint
@@ -458,6 +486,7 @@ begin
             retry_ins interval[]
         $$),
         ('jobs_grant', $$void$$, $$role_name text, as_what text$$),
+        ('jobs_heal_groups', $$bigint$$, $$max_groups integer DEFAULT 10000$$),
         ('jobs_heartbeat', $$TABLE(job_id bigint, state text)$$, $$
             worker text, job_ids bigint[], attempts integer[], lease interval
         $$),
@@ -3980,6 +4009,86 @@ $$;
 comment on function _jobs_free_places is
     'internal: the end of these jobs may let others of their queues and groups start';
 
+-- functions/limits/_jobs_groups_without_turn.sql
+-- One statement, so that the jobs and the turns are those of one moment: a claim deletes the turns of
+-- a group, and inserts others, in one transaction. A full group has a turn 10 s ahead.
+create or replace function _jobs_groups_without_turn(max_groups int)
+returns table (queue text, group_key text, job_type text)
+language sql stable
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+select g.queue, g.group_key, g.job_type
+from _jobs_groups(20, max_groups, 20000, true) g
+cross join lateral (
+    select exists (
+            select from jobs_turns t where t.queue = g.queue and t.group_key = g.group_key
+        ) as has_any,
+        g.startable = 0 or exists (
+            select from jobs_turns t
+            where t.queue = g.queue and t.group_key = g.group_key and t.job_type = g.job_type
+                and t.turn_at <= clock_timestamp() + interval '11 seconds') as has_near
+) t
+left join jobs_queues q on q.queue = g.queue
+where not t.has_any or not t.has_near or q.has_groups is not true
+$$;
+
+comment on function _jobs_groups_without_turn is
+    'internal: pending jobs that no claim reaches: their group has no turn, or their queue no flag';
+
+-- functions/limits/_jobs_held_back.sql
+-- queues and group_keys are arrays of equal length: the groups to look at, besides all queues with
+-- limits of their own. Of a group the first 1,000 pending jobs are looked at for one that waits for
+-- its retry.
+create or replace function _jobs_held_back(
+    queues text[] default '{}',
+    group_keys text[] default '{}'
+) returns table (queue text, group_key text, told text)
+language sql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+select a.queue, null, a.told
+from (
+    select q.queue, _jobs_told_limit(q) as told from jobs_queues q
+    where num_nonnulls(q.max_running, q.rate_count) > 0
+) a
+where a.told is not null
+union all
+select a.queue, a.group_key, a.told
+from (
+    select g.queue, g.group_key, coalesce(
+        case when q.in_order then (
+            select format('waits for the retry of job %s', j.id)
+            from (
+                select j.id, j.attempt, j.run_at from jobs j
+                where j.group_key is not null and j.finished_at is null and j.queue = g.queue
+                    and j.group_key = g.group_key and j.status = 'pending'
+                order by j.job_type, _jobs_rank(j.attempt, j.priority), j.run_at, j.id
+                limit 1000
+            ) j
+            where j.attempt > 0 and j.run_at > clock_timestamp()
+            limit 1) end,
+        _jobs_told_limit(q, g.group_key)) as told
+    from (
+        select distinct u.queue, u.group_key
+        from unnest(_jobs_held_back.queues, _jobs_held_back.group_keys) u(queue, group_key)
+        where u.group_key is not null
+    ) g
+    join jobs_queues q on q.queue = g.queue
+    where q.in_order or num_nonnulls(q.max_running_per_group, q.group_rate_count) > 0
+) a
+where a.told is not null
+$$;
+
+comment on function _jobs_held_back is
+    'internal: which queues, and which of these groups, a limit lets start nothing now, and why';
+
 -- functions/limits/_jobs_insert_turns.sql
 -- Inserts only, so that a producer neither waits nor makes others wait.
 --
@@ -4282,6 +4391,29 @@ $$;
 comment on function _jobs_queue_room is
     'internal: locks a queue''s limits, and says how many of its jobs may start now';
 
+-- functions/limits/_jobs_queue_room_now.sql
+-- For who reads: without the queue's lock, so that a claim may change the answer at once.
+create or replace function _jobs_queue_room_now(settings jobs_queues, at timestamptz) returns int
+language sql stable
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+select greatest(least(
+    settings.max_running - (
+        select count(*) from (
+            select from jobs j
+            where j.status = 'processing' and j.queue = settings.queue
+            limit settings.max_running) r)::int,
+    case when settings.rate_count is not null then coalesce(
+        (select _jobs_starts_room(s.moments, s.counts, settings.rate_count, settings.rate_period, at)
+         from jobs_starts s where s.queue = settings.queue and s.group_key = ''),
+        settings.rate_count) end), 0)
+$$;
+
+comment on function _jobs_queue_room_now is
+    'internal: how many jobs of a queue its own limits let start now; null: it has none';
+
 -- functions/limits/_jobs_raise_turns_from.sql
 -- Two sessions do not raise it together: the second skips the locked row.
 --
@@ -4487,6 +4619,53 @@ $$;
 comment on function _jobs_starts_room is
     'internal: how many more may start at that moment, given the starts before';
 
+-- functions/limits/_jobs_told_limit.sql
+create or replace function _jobs_told_limit(settings jobs_queues, group_key text default null)
+returns text
+language sql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+select case
+    when l.places = 0 then l.name || ' is 0'
+    when r.running >= l.places then format('%s of %s run', r.running, l.places)
+    when l.starts is not null and o.opens_at > clock_timestamp() then
+        format('rate %s per %s used up, next in %s', l.starts, l.period,
+               date_trunc('second', o.opens_at - clock_timestamp()) + interval '1 second')
+    end
+from (
+    select 'max_running' as name, settings.max_running as places, settings.rate_count as starts,
+        settings.rate_period as period
+    where group_key is null
+    union all
+    select 'max_running_per_group', settings.max_running_per_group, settings.group_rate_count,
+        settings.group_rate_period
+    where group_key is not null
+) l
+cross join lateral (
+    select case when l.places is not null then (
+        select count(*) from (
+            select from jobs j
+            where j.status = 'processing' and j.finished_at is null and j.queue = settings.queue
+                and _jobs_told_limit.group_key is null
+            limit l.places) j) + (
+        select count(*) from (
+            select from jobs j
+            where j.status = 'processing' and j.finished_at is null and j.queue = settings.queue
+                and j.group_key is not null and j.group_key = _jobs_told_limit.group_key
+            limit l.places) j) end as running
+) r
+cross join lateral (
+    select case when l.starts is not null then _jobs_room_at(
+        settings.queue, coalesce(_jobs_told_limit.group_key, ''), l.starts, l.period,
+        clock_timestamp()) end as opens_at
+) o
+$$;
+
+comment on function _jobs_told_limit is
+    'internal: which limit of a queue or a group lets nothing start now; null: none';
+
 -- functions/limits/_jobs_turn_types.sql
 -- Goes from type to type by one index probe each.
 create or replace function _jobs_turn_types(queue text) returns text[]
@@ -4518,6 +4697,32 @@ select coalesce(array_agg(p.job_type), '{}') from present p
 $$;
 
 comment on function _jobs_turn_types is 'internal: the types for which a queue has turns';
+
+-- functions/limits/_jobs_who_runs.sql
+create or replace function _jobs_who_runs(queue text, group_key text) returns text
+language sql stable
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+with running as (
+    select j.id, j.worker, coalesce(j.started_at, j.updated_at) as since,
+        row_number() over (order by coalesce(j.started_at, j.updated_at), j.id) as place
+    from jobs j
+    where j.status = 'processing' and j.finished_at is null and j.queue = _jobs_who_runs.queue
+        and (_jobs_who_runs.group_key is null or j.group_key = _jobs_who_runs.group_key)
+)
+select format('ids %s%s, the oldest for %s by worker %s',
+              string_agg(r.id::text, ', ' order by r.place) filter (where r.place <= 5),
+              case when count(*) > 5 then format(' and %s more', count(*) - 5) else '' end,
+              date_trunc('second', clock_timestamp() - min(r.since)),
+              min(r.worker) filter (where r.place = 1))
+from running r
+having count(*) > 0
+$$;
+
+comment on function _jobs_who_runs is
+    'internal: which jobs of a queue or a group run, for how long, and by whom';
 
 -- functions/lease: how long a job stays held, and how it is taken back
 -- functions/lease/jobs_heartbeat.sql
@@ -7005,13 +7210,14 @@ declare
         '_jobs_worker_help,_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
         '_jobs_worker_watch}';
     c_observer constant text[] := '{jobs_counts,_jobs_counts,jobs_cron_next,jobs_doctor,'
-        '_jobs_doctor_leases,_jobs_doctor_notify,_jobs_doctor_retention,_jobs_doctor_schedules,'
-        '_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_ids_behind,jobs_list,'
-        '_jobs_objects_of_strangers,jobs_queues,_jobs_rates,jobs_retention,jobs_schedule_list,'
+        '_jobs_doctor_leases,_jobs_doctor_limits,_jobs_doctor_notify,_jobs_doctor_retention,'
+        '_jobs_doctor_schedules,_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,'
+        '_jobs_held_back,_jobs_ids_behind,jobs_list,_jobs_objects_of_strangers,jobs_queues,'
+        '_jobs_rates,jobs_retention,jobs_schedule_list,'
         'jobs_schedule_preview,_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'
         'jobs_workers}';
-    c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_limit,_jobs_limits_declare,'
-        '_jobs_limits_diff,_jobs_limits_undeclare,jobs_pause,'
+    c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_heal_groups,'
+        'jobs_limit,_jobs_limits_declare,_jobs_limits_diff,_jobs_limits_undeclare,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retain,_jobs_retention_declare,_jobs_retention_diff,'
         'jobs_retry,jobs_retry_many,jobs_schedule,jobs_schedule_pause,jobs_schedule_resume,'
         'jobs_schedule_run,jobs_schedules,_jobs_schedules_declare,_jobs_schedules_diff,'
@@ -7084,6 +7290,50 @@ $$;
 
 comment on function jobs_grant is
     'lets a role enqueue (producer), run jobs (worker), read (observer) or manage (admin)';
+
+-- functions/manage/jobs_heal_groups.sql
+-- A claim reaches the jobs of a group by the group's turns alone. A turn is missing where jobs were
+-- changed by hand, or were inserted while triggers were disabled. Two sessions may both insert the
+-- turns of a group: one turn too many is one look too many.
+create or replace function jobs_heal_groups(max_groups int default 10000) returns bigint
+language plpgsql volatile security definer
+set search_path from current
+as $$
+declare
+    v_max_groups constant int := coalesce(jobs_heal_groups.max_groups, 10000);
+    v_queues text[];
+    v_groups bigint;
+begin
+    if v_max_groups < 1 then
+        raise exception using errcode = 'JQ003',
+            message = format('max_groups must be 1 or more, not %s', v_max_groups);
+    end if;
+    -- The transaction's number before the moment of its turns: see _jobs_raise_turns_from.
+    perform pg_current_xact_id();
+    with missing as materialized (
+        select m.queue, m.group_key, m.job_type
+        from (
+            select w.*, dense_rank() over (order by w.queue, w.group_key) as place
+            from _jobs_groups_without_turn(2147483647) w
+        ) m
+        where m.place <= v_max_groups
+    ), turn as (
+        insert into jobs_turns (queue, group_key, job_type, turn_at)
+        select m.queue, m.group_key, m.job_type, clock_timestamp() from missing m
+    )
+    select array_agg(distinct m.queue), count(distinct (m.queue, m.group_key))
+    into v_queues, v_groups
+    from missing m;
+    if v_queues is not null then
+        perform _jobs_flag_groups(v_queues);
+        perform _jobs_signal(q.queue, '-infinity', jobs => 16) from unnest(v_queues) q(queue);
+    end if;
+    return v_groups;
+end
+$$;
+
+comment on function jobs_heal_groups is
+    'gives a turn to up to max_groups groups with pending jobs that have none; how many: repeat until 0';
 
 -- functions/manage/jobs_pause.sql
 -- To pause a paused queue again sets the end and the reason anew, and keeps since when it is paused.
@@ -7505,11 +7755,15 @@ comment on function jobs_counts is
 
 -- functions/reading/_jobs_counts.sql
 -- oldest_due: for how long the oldest due job has waited; where the count is capped, the oldest of
--- the jobs that were read. due_only: for who reads only the rows of the state due, which cost half
--- as much as all.
+-- the jobs that were read. due_only: for who reads only the rows of the states due and throttled,
+-- which cost half as much as all. oldest_throttled: the oldest of the due jobs where some are held back.
+--
+-- Due is what a claim could take now. What the limits of its group or its queue hold back is
+-- throttled. Where a queue has room for a part of its due jobs, the types with the oldest have it.
 create or replace function _jobs_counts(cap int default 10000, due_only boolean default false)
 returns table (
-    queue text, job_type text, state text, jobs bigint, capped boolean, oldest_due interval
+    queue text, job_type text, state text, jobs bigint, capped boolean, oldest_due interval,
+    oldest_throttled interval
 )
 language plpgsql stable security definer
 set search_path from current
@@ -7520,30 +7774,56 @@ declare
     -- What this may cost: 0.05 s. A cap above 10,000 may cost more in each respect.
     v_max_groups int := greatest(v_cap, 10000) / 20;
     v_max_rows bigint := greatest(v_cap, 10000)::bigint * 20;
+    v_now timestamptz := clock_timestamp();
 begin
     if v_cap < 1 then
         raise exception using errcode = 'JQ003',
             message = format('cap must be 1 or more, not %s', v_cap);
     end if;
     return query
-    with pending as (
-        select p.queue, p.job_type, sum(p.due)::bigint as due, bool_or(p.due_capped) as due_capped,
-            clock_timestamp() - min(p.oldest) as oldest_due, sum(p.later)::bigint as later,
-            sum(p.retrying)::bigint as retrying, bool_or(p.later_capped) as later_capped
+    with counted as (
+        select p.queue, p.job_type, p.due, p.due as startable, p.due_capped, p.oldest,
+            p.oldest as oldest_of_all, p.later, p.retrying, p.later_capped
         from _jobs_counts_pending(v_cap, v_max_groups, v_max_rows, due_only) p
+        union all
+        select g.queue, g.job_type, g.due, g.startable, g.due_capped or g.is_more,
+            case when g.startable > 0 then g.oldest end, g.oldest, g.later, g.retrying,
+            g.later_capped or g.is_more
+        from _jobs_groups(v_cap, v_max_groups, v_max_rows, due_only) g
+    ), typed as (
+        select c.queue, c.job_type, sum(c.due)::bigint as due,
+            sum(c.startable)::bigint as startable, bool_or(c.due_capped) as due_capped,
+            min(c.oldest) as oldest, min(c.oldest_of_all) as oldest_of_all,
+            sum(c.later)::bigint as later,
+            sum(c.retrying)::bigint as retrying, bool_or(c.later_capped) as later_capped
+        from counted c
         group by 1, 2
+    ), room as materialized (
+        select q.queue, _jobs_queue_room_now(q, v_now) as jobs
+        from jobs_queues q
+        where num_nonnulls(q.max_running, q.rate_count) > 0
+    ), pending as (
+        select t.*, case when r.jobs is null then t.startable else greatest(least(
+                t.startable, r.jobs - coalesce(sum(t.startable) over (
+                    partition by t.queue order by t.oldest, t.job_type
+                    rows between unbounded preceding and 1 preceding), 0)), 0) end::bigint as now
+        from typed t
+        left join room r on r.queue = t.queue
     )
     select p.queue, p.job_type, s.state, least(s.jobs, v_cap), s.capped or s.jobs > v_cap,
-        s.oldest_due
+        s.oldest_due, s.oldest_throttled
     from pending p
     cross join lateral (values
-        ('due', p.due, p.due_capped, p.oldest_due),
-        ('later', p.later, p.later_capped, null),
-        ('retrying', p.retrying, p.later_capped, null)
-    ) s(state, jobs, capped, oldest_due)
-    where s.jobs > 0 or s.capped
+        ('due', p.now, p.due_capped and p.now = p.due,
+         case when p.now > 0 then v_now - p.oldest end, null::interval),
+        ('throttled', p.due - p.now, p.due_capped and p.now < p.due, null,
+         v_now - p.oldest_of_all),
+        ('later', p.later, p.later_capped, null, null),
+        ('retrying', p.retrying, p.later_capped, null, null)
+    ) s(state, jobs, capped, oldest_due, oldest_throttled)
+    where (s.jobs > 0 or s.capped) and (s.state in ('due', 'throttled') or not due_only)
     union all
-    select o.*, null::interval from _jobs_counts_other(v_cap, v_max_groups) o
+    select o.*, null::interval, null::interval from _jobs_counts_other(v_cap, v_max_groups) o
     where not due_only;
 end
 $$;
@@ -7730,6 +8010,201 @@ $$;
 comment on function _jobs_counts_pending is
     'internal: jobs_counts for the pending jobs, by queue, priority and type';
 
+-- functions/reading/_jobs_groups.sql
+-- Each live group is one probe of ix_jobs_group, and so is each type and rank of its pending jobs.
+-- Both are bounded, and no queue hides another one: each queue may have its share of max_groups
+-- groups. is_more: the queue has more groups, or this group has more types and ranks, than were read.
+-- Each range is counted up to its share of max_rows, and at most up to cap.
+--
+-- startable: how many of the due jobs a claim could take now, as _jobs_claim_groups decides it. Where
+-- the room of a group is for a part of its jobs, those have it that come first.
+create or replace function _jobs_groups(
+    cap int, max_groups int, max_rows bigint, due_only boolean
+) returns table (
+    queue text, group_key text, job_type text, due bigint, startable bigint, due_capped boolean,
+    oldest timestamptz, later bigint, retrying bigint, later_capped boolean,
+    held_until timestamptz, is_more boolean
+)
+language plpgsql stable
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set enable_incremental_sort = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    c_max_levels constant int := 100;
+    v_now timestamptz := clock_timestamp();
+begin
+    if not exists (select from jobs j where j.group_key is not null and j.finished_at is null) then
+        return;
+    end if;
+    return query
+    with recursive queues(place, queue) as (
+        (select 1, j.queue from jobs j
+         where j.group_key is not null and j.finished_at is null
+         order by j.queue, j.group_key, j.status limit 1)
+        union all
+        select q.place + 1, n.queue
+        from queues q
+        cross join lateral (
+            select j.queue from jobs j
+            where j.group_key is not null and j.finished_at is null and j.queue > q.queue
+            order by j.queue, j.group_key, j.status limit 1
+        ) n
+        where q.place < max_groups
+    ), share as materialized (
+        select greatest(max_groups / count(*), 1) as groups from queues
+    ), walked(queue, group_key, place) as (
+        select q.queue, n.group_key, 1
+        from queues q
+        cross join lateral (
+            select j.group_key from jobs j
+            where j.group_key is not null and j.finished_at is null and j.queue = q.queue
+            order by j.queue, j.group_key, j.status limit 1
+        ) n
+        union all
+        -- In each queue one group more than the share, to see whether there are more.
+        select w.queue, n.group_key, w.place + 1
+        from walked w
+        cross join share s
+        cross join lateral (
+            select j.group_key from jobs j
+            where j.group_key is not null and j.finished_at is null and j.queue = w.queue
+                and j.group_key > w.group_key
+            order by j.queue, j.group_key, j.status limit 1
+        ) n
+        where w.place <= s.groups
+    ), groups as materialized (
+        select w.*, max(w.place) over (partition by w.queue) > s.groups as is_more, s.groups
+        from walked w
+        cross join share s
+    ), level(queue, group_key, is_more, place, job_type, rank) as (
+        select g.queue, g.group_key, g.is_more, 1, n.job_type, n.rank
+        from groups g
+        cross join lateral (
+            select j.job_type, _jobs_rank(j.attempt, j.priority) as rank from jobs j
+            where j.group_key is not null and j.finished_at is null and j.queue = g.queue
+                and j.group_key = g.group_key and j.status = 'pending'
+            order by j.queue, j.group_key, j.status, j.job_type,
+                _jobs_rank(j.attempt, j.priority), j.run_at, j.id limit 1
+        ) n
+        where g.place <= g.groups
+        union all
+        select l.queue, l.group_key, l.is_more or l.place = c_max_levels, l.place + 1, n.job_type,
+            n.rank
+        from level l
+        cross join lateral (
+            select j.job_type, _jobs_rank(j.attempt, j.priority) as rank from jobs j
+            where j.group_key is not null and j.finished_at is null and j.queue = l.queue
+                and j.group_key = l.group_key and j.status = 'pending'
+                and (j.job_type, _jobs_rank(j.attempt, j.priority)) > (l.job_type, l.rank)
+            order by j.queue, j.group_key, j.status, j.job_type,
+                _jobs_rank(j.attempt, j.priority), j.run_at, j.id limit 1
+        ) n
+        where l.place <= c_max_levels
+    ), limits as materialized (
+        select greatest(least(cap, max_rows / greatest(count(*), 1)), 20) as rows from level
+    ), counted as (
+        select l.queue, l.group_key, l.job_type, min(l.rank) as rank, sum(d.jobs)::bigint as due,
+            bool_or(d.jobs > m.rows) as due_capped, min(d.oldest) as oldest,
+            sum(f.jobs - f.retrying)::bigint as later, sum(f.retrying)::bigint as retrying,
+            bool_or(f.jobs > m.rows) as later_capped,
+            min(f.first) filter (where l.rank < 10) as held_until, bool_or(l.is_more) as is_more
+        from level l
+        cross join limits m
+        cross join lateral (
+            select count(*) as jobs, min(r.run_at) as oldest
+            from (
+                select j.run_at from jobs j
+                where j.group_key is not null and j.finished_at is null and j.queue = l.queue
+                    and j.group_key = l.group_key and j.status = 'pending'
+                    and j.job_type = l.job_type
+                    and _jobs_rank(j.attempt, j.priority) = l.rank and j.run_at <= v_now
+                order by j.queue, j.group_key, j.status, j.job_type,
+                    _jobs_rank(j.attempt, j.priority), j.run_at, j.id
+                limit m.rows + 1
+            ) r
+        ) d
+        cross join lateral (
+            select count(*) as jobs, min(r.run_at) as first,
+                count(*) filter (where r.retry_count > 0 or r.crash_count > 0) as retrying
+            from (
+                select j.run_at, j.retry_count, j.crash_count from jobs j
+                where j.group_key is not null and j.finished_at is null and j.queue = l.queue
+                    and j.group_key = l.group_key and j.status = 'pending'
+                    and j.job_type = l.job_type
+                    and _jobs_rank(j.attempt, j.priority) = l.rank and j.run_at > v_now
+                order by j.queue, j.group_key, j.status, j.job_type,
+                    _jobs_rank(j.attempt, j.priority), j.run_at, j.id
+                limit case when due_only then 1 else m.rows + 1 end
+            ) r
+        ) f
+        group by 1, 2, 3
+    ), limited as (
+        select c.*, case when q.in_order
+                then min(c.held_until) over (partition by c.queue, c.group_key) end as group_held_until,
+            coalesce(sum(c.due) over (
+                partition by c.queue, c.group_key order by c.rank, c.oldest, c.job_type
+                rows between unbounded preceding and 1 preceding), 0) as due_before,
+            case when q.max_running_per_group is not null then q.max_running_per_group - (
+                select count(*) from (
+                    select from jobs r
+                    where r.queue = c.queue and r.group_key = c.group_key
+                        and r.status = 'processing' and r.finished_at is null
+                    limit q.max_running_per_group) r) end as places,
+            case when q.group_rate_count is not null then coalesce(
+                (select _jobs_starts_room(s.moments, s.counts, q.group_rate_count,
+                                          q.group_rate_period, v_now)
+                 from jobs_starts s where s.queue = c.queue and s.group_key = c.group_key),
+                q.group_rate_count) end as starts
+        from counted c
+        left join jobs_queues q on q.queue = c.queue
+    )
+    select l.queue, l.group_key::text, l.job_type, l.due, case when l.group_held_until is not null then 0
+            else greatest(least(l.due, least(l.places, l.starts) - l.due_before), 0) end::bigint,
+        l.due_capped, l.oldest, l.later, l.retrying, l.later_capped, l.group_held_until, l.is_more
+    from limited l;
+end
+$$;
+
+comment on function _jobs_groups is
+    'internal: the pending jobs of each group by type, and how many of them a claim could take now';
+
+-- functions/reading/_jobs_queues_of_groups.sql
+-- Goes from queue to queue by one index probe each.
+create or replace function _jobs_queues_of_groups() returns setof text
+language sql stable
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+with recursive present(queue) as (
+    (
+        select j.queue from jobs j
+        where j.group_key is not null and j.finished_at is null
+        order by j.queue, j.group_key, j.status limit 1
+    )
+    union all
+    select n.queue
+    from present p
+    cross join lateral (
+        select j.queue from jobs j
+        where j.group_key is not null and j.finished_at is null and j.queue > p.queue
+        order by j.queue, j.group_key, j.status limit 1
+    ) n
+)
+select p.queue from present p
+$$;
+
+comment on function _jobs_queues_of_groups is
+    'internal: the queues in which a job with a group is pending or runs';
+
 -- functions/reading/_jobs_rates.sql
 -- Reads at most 10,000 jobs of each status: where more have ended, the rate is that of those.
 create or replace function _jobs_rates(within interval)
@@ -7764,7 +8239,8 @@ comment on function _jobs_rates is
 -- The jobs that a list shows, in its order. before: the last job of the page before. Each order is
 -- one that an index has:
 --
---   pending jobs only         as claims take them, queue by queue (_jobs_search_pending)
+--   pending jobs only         as claims take them, queue by queue, and in each queue behind the jobs
+--                             without a group those of groups, group by group (_jobs_search_pending)
 --   jobs that have ended      those first that ended last
 --   else                      the newest first, by id
 --
@@ -7784,7 +8260,8 @@ create or replace function _jobs_search(
     reference_key text default null,
     before bigint default null,
     max_jobs bigint default 20,
-    max_read int default null
+    max_read int default null,
+    group_key text default null
 ) returns table (job_id bigint, matches boolean)
 language plpgsql stable security definer rows 20
 set search_path from current
@@ -7795,7 +8272,8 @@ set jit = off
 as $$
 declare
     c_columns constant text := 'j.id, j.status, j.job_type, j.queue, j.reference_type, '
-        'j.reference_id, j.reference_key, j.priority, j.run_at, j.finished_at';
+        'j.reference_id, j.reference_key, j.group_key, j.attempt, j.priority, j.run_at, '
+        'j.finished_at';
     v_only_pending constant boolean := coalesce(statuses <@ '{pending}', false);
     v_only_ended constant boolean := coalesce(statuses <@ '{completed,failed,cancelled}', false);
     v_last jobs;
@@ -7829,13 +8307,17 @@ begin
         case when reference_type is not null then 'j.reference_type = $4' end,
         case when reference_id is not null then 'j.reference_id = $5' end,
         case when reference_key is not null then 'j.reference_key = $6' end,
+        case when group_key is not null then 'j.group_key = $11' end,
         'true');
     v_after := 'true';
     if v_only_pending then
-        v_order := 'j.queue, j.priority desc, j.run_at, j.id';
+        -- Without a group: as a group and a type before all others, of one rank per priority.
+        v_order := 'j.queue, coalesce(j.group_key, ''''), '
+            'case when j.group_key is null then '''' else j.job_type end, '
+            'case when j.group_key is null then -j.priority '
+            'else _jobs_rank(j.attempt, j.priority) end, j.run_at, j.id';
         if before is not null then
-            v_after := '(j.queue, -j.priority, j.run_at, j.id)'
-                ' > (($9).queue, -($9).priority, ($9).run_at, $7)';
+            v_after := format('(%s) > (%s)', v_order, replace(v_order, 'j.', '($9).'));
         end if;
     elsif v_only_ended then
         v_order := 'j.finished_at desc, j.id desc';
@@ -7862,6 +8344,11 @@ begin
                     ' and j.reference_key between $6 and $6 order by j.reference_key'
             when reference_id is not null then 'from jobs j where j.reference_id = $5'
             when reference_type is not null then 'from jobs j where j.reference_type = $4' end,
+        case when group_key is not null and statuses <@ '{pending,processing,blocked}'
+            then 'from (select q.queue from _jobs_queues_of_groups() q(queue)) q'
+                ' cross join lateral (select * from jobs j where j.queue = q.queue'
+                ' and j.group_key = $11 and j.group_key is not null and j.finished_at is null'
+                ' offset 0) j' end,
         case when statuses <@ '{processing,blocked}'
             then 'from jobs j where j.status = any ($1) and j.status <> ''pending''' end,
         case when job_types is not null and statuses is not null
@@ -7875,13 +8362,13 @@ begin
         execute format('select count(*) > $10 - 1 from (%s) j', v_set)
         into v_is_larger
         using statuses, job_types, queues, reference_type, reference_id, reference_key,
-            before, max_jobs, v_last, v_max_set + 1;
+            before, max_jobs, v_last, v_max_set + 1, group_key;
         if v_is_larger is not true then
             return query execute format(
                 'select j.id, true from (%s) j where %s and %s order by %s limit $8',
                 v_set, v_filters, v_after, v_order)
             using statuses, job_types, queues, reference_type, reference_id, reference_key,
-                before, max_jobs, v_last, v_max_set;
+                before, max_jobs, v_last, v_max_set, group_key;
             return;
         end if;
     end loop;
@@ -7889,8 +8376,7 @@ begin
     if v_only_pending then
         return query
         select s.job_id, true
-        from _jobs_search_pending(job_types, queues, max_jobs, v_last.queue, v_last.priority,
-                                  v_last.run_at, v_last.id) s;
+        from _jobs_search_pending(job_types, queues, group_key, max_jobs, v_last) s;
         return;
     end if;
     -- An index leads to one status at a time.
@@ -7906,7 +8392,7 @@ begin
     execute format('select array(select j.id from (%s) j order by %s limit $8)', v_page, v_order)
     into v_ids
     using statuses, job_types, queues, reference_type, reference_id, reference_key,
-        before, max_jobs, v_last, max_read / cardinality(v_walks);
+        before, max_jobs, v_last, max_read / cardinality(v_walks), group_key;
     if cardinality(v_ids) < max_jobs and max_read is not null then
         -- Where the first of the walks has ended. Without other columns an index is enough.
         v_page := (
@@ -7918,7 +8404,7 @@ begin
         execute format('select max(j.finished_at), max(j.id) from (%s) j', v_page)
         into v_edge, v_end
         using statuses, job_types, queues, reference_type, reference_id, reference_key,
-            before, max_jobs, v_last, max_read / cardinality(v_walks);
+            before, max_jobs, v_last, max_read / cardinality(v_walks), group_key;
     end if;
     if v_edge is not null then
         -- Of the jobs that ended in the same moment only some may have been read: the search goes on
@@ -7944,7 +8430,7 @@ begin
             execute format('select max(j.id) from (%s) j', v_page)
             into v_end
             using statuses, job_types, queues, reference_type, reference_id, reference_key,
-                before, max_jobs, v_last, max_read / cardinality(v_walks);
+                before, max_jobs, v_last, max_read / cardinality(v_walks), group_key;
         end if;
         v_ids := array(
             select f.id
@@ -7964,18 +8450,103 @@ $$;
 comment on function _jobs_search is
     'internal: which jobs a list shows, and where the search for them has ended';
 
+-- functions/reading/_jobs_search_groups.sql
+-- The pending jobs of a queue's groups in the order of ix_jobs_group: group by group, type by type,
+-- then as claims take them. Each statement is one walk along a range of the index: first what is left
+-- of the group of the last page's last job, then group by group.
+create or replace function _jobs_search_groups(
+    job_types text[],
+    queue text,
+    in_group text,
+    max_jobs bigint,
+    after jobs
+) returns table (job_id bigint)
+language plpgsql stable
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+declare
+    v_left bigint := max_jobs;
+    v_group text := coalesce(in_group, '');
+    v_type text := '';
+    v_rank int := -100;
+    v_run_at timestamptz := '-infinity';
+    v_id bigint := 0;
+    v_wanted_type text;
+    v_count int;
+begin
+    if (after).group_key is not null then
+        v_group := (after).group_key;
+        v_type := (after).job_type;
+        v_rank := _jobs_rank((after).attempt, (after).priority);
+        v_run_at := (after).run_at;
+        v_id := (after).id;
+    end if;
+    while v_left > 0 and v_group is not null loop
+        if job_types is null then
+            return query
+            select j.id from jobs j
+            where j.group_key is not null and j.finished_at is null
+                and j.queue = _jobs_search_groups.queue and j.group_key = v_group
+                and j.status = 'pending'
+                and (j.job_type, (j.attempt = 0)::int * 20 - j.priority::int, j.run_at, j.id)
+                    > (v_type, v_rank, v_run_at, v_id)
+            order by j.job_type, (j.attempt = 0)::int * 20 - j.priority::int, j.run_at, j.id
+            limit v_left;
+            get diagnostics v_count = row_count;
+            v_left := v_left - v_count;
+        else
+            foreach v_wanted_type in array array(
+                select t.job_type from unnest(job_types) t(job_type)
+                where t.job_type collate "C" >= v_type order by t.job_type collate "C")
+            loop
+                return query
+                select j.id from jobs j
+                where j.group_key is not null and j.finished_at is null
+                    and j.queue = _jobs_search_groups.queue and j.group_key = v_group
+                    and j.status = 'pending' and j.job_type = v_wanted_type
+                    and (j.job_type, (j.attempt = 0)::int * 20 - j.priority::int, j.run_at, j.id)
+                        > (v_type, v_rank, v_run_at, v_id)
+                order by (j.attempt = 0)::int * 20 - j.priority::int, j.run_at, j.id
+                limit v_left;
+                get diagnostics v_count = row_count;
+                v_left := v_left - v_count;
+                exit when v_left = 0;
+            end loop;
+        end if;
+        exit when in_group is not null;
+        v_group := (
+            select j.group_key from jobs j
+            where j.group_key is not null and j.finished_at is null
+                and j.queue = _jobs_search_groups.queue and j.group_key > v_group
+            order by j.group_key limit 1);
+        v_type := '';
+        v_rank := -100;
+        v_run_at := '-infinity';
+        v_id := 0;
+    end loop;
+end
+$$;
+
+comment on function _jobs_search_groups is
+    'internal: which pending jobs of groups a list shows';
+
 -- functions/reading/_jobs_search_pending.sql
--- Pending jobs in the order in which claims take them, queue by queue: by queue, priority (higher
--- first), run_at and id. Each type of a queue and priority is a range of ix_jobs_claim. So this reads
--- at most max_jobs jobs of each type, in the queues and priorities that it needs.
+-- Pending jobs, queue by queue. First come those without a group, in the order in which claims take
+-- them: by priority (higher first), run_at and id. Each type of a queue and priority is a range of
+-- ix_jobs_claim. So this reads at most max_jobs jobs of each type, in the queues and priorities that
+-- it needs. Behind them come those of groups, in the order of ix_jobs_group: by group and type, then
+-- as claims take them. Where job_types are given, each group of these queues costs one probe per type.
 create or replace function _jobs_search_pending(
     job_types text[],
     queues text[],
+    in_group text,
     max_jobs bigint,
-    after_queue text,
-    after_priority int,
-    after_run_at timestamptz,
-    after_id bigint
+    after jobs
 ) returns table (job_id bigint)
 language plpgsql stable
 set search_path from current
@@ -7989,8 +8560,10 @@ declare
     v_types text[] := case when job_types is not null
         then array(select distinct unnest(job_types)) end;
     v_left bigint := coalesce(max_jobs, 9223372036854775807);
-    v_queue text := coalesce(after_queue, '');
-    v_level int := coalesce(after_priority + 1, -10);
+    v_queue text := coalesce(after.queue, '');
+    -- Above all levels: the queue itself comes next. Below all: its groups.
+    v_level int := case when after.queue is null or after.group_key is not null or in_group is not null
+        then -10 else after.priority + 1 end;
     v_run_at timestamptz;
     v_id bigint;
     v_count int;
@@ -7998,22 +8571,39 @@ begin
     while v_left > 0 loop
         v_level := (
             select j.priority from jobs j
-            where j.status = 'pending' and j.group_key is null and j.queue = v_queue and j.priority < v_level
+            where j.status = 'pending' and j.group_key is null and j.queue = v_queue
+                and j.priority < v_level
             order by j.priority desc limit 1);
         if v_level is null then
+            return query
+            select g.job_id
+            from _jobs_search_groups(v_types, v_queue, in_group, v_left,
+                                     case when after.queue = v_queue then after end) g;
+            get diagnostics v_count = row_count;
+            v_left := v_left - v_count;
             v_queue := case when queues is null then (
-                    select j.queue from jobs j where j.status = 'pending' and j.group_key is null and j.queue > v_queue
-                    order by j.queue limit 1)
+                    select min(n.queue)
+                    from (
+                        (select j.queue from jobs j
+                         where j.status = 'pending' and j.group_key is null and j.queue > v_queue
+                             and in_group is null
+                         order by j.queue limit 1)
+                        union all
+                        (select j.queue from jobs j
+                         where j.group_key is not null and j.finished_at is null
+                             and j.queue > v_queue
+                         order by j.queue limit 1)
+                    ) n)
                 else (
                     select min(q.queue) from unnest(queues) q(queue)
                     where q.queue collate "C" > v_queue) end;
             exit when v_queue is null;
-            v_level := 10;
+            v_level := case when in_group is null then 10 else -10 end;
             continue;
         end if;
-        if v_queue = after_queue and v_level = after_priority then
-            v_run_at := after_run_at;
-            v_id := after_id;
+        if v_queue = after.queue and v_level = after.priority and after.group_key is null then
+            v_run_at := after.run_at;
+            v_id := after.id;
         else
             v_run_at := '-infinity';
             v_id := 0;
@@ -8056,6 +8646,8 @@ from (
     select l.* from _jobs_doctor_leases() l
     union all
     select w.* from _jobs_doctor_workers() w
+    union all
+    select t.* from _jobs_doctor_limits() t
     union all
     select c.* from _jobs_doctor_schedules() c
     union all
@@ -8107,6 +8699,122 @@ $$;
 
 comment on function _jobs_doctor_leases is
     'internal: the doctor''s checks of jobs that no worker finishes';
+
+-- functions/doctor/_jobs_doctor_limits.sql
+-- Acts as its owner, because an observer may not read the turns. Without limits and groups this reads
+-- jobs_queues and makes one probe for jobs of groups.
+create or replace function _jobs_doctor_limits()
+returns table (check_name text, verdict text, detail text, advice text)
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    c_max_groups constant int := 200;
+    c_max_groups_without_turn constant int := 500;
+    c_max_named constant int := 3;
+    v_throttled text;
+    v_is_stuck boolean := false;
+    v_held text;
+    v_is_held_long boolean := false;
+    v_turnless text;
+begin
+    if exists (select from jobs j where j.group_key is not null and j.finished_at is null)
+        or exists (select from jobs_queues q where num_nonnulls(q.max_running, q.rate_count) > 0)
+    then
+        with throttled as (
+            select c.queue, sum(c.jobs) filter (where c.state = 'throttled') as jobs,
+                bool_or(c.capped) as capped, max(c.oldest_throttled) as age
+            from _jobs_counts(1000, due_only => true) c
+            group by c.queue
+            having sum(c.jobs) filter (where c.state = 'throttled') > 0
+                and sum(c.jobs) filter (where c.state = 'due') is null
+        ), named as (
+            select t.*, q as settings, _jobs_told_limit(q) as told, (
+                -- Of a group that is full, rather than of one that waits for its head.
+                select g.group_key
+                from _jobs_groups(20, c_max_groups, 20000, true) g
+                where g.queue = t.queue and g.due > 0
+                order by g.held_until is not null, g.oldest
+                limit 1) as group_key
+            from throttled t
+            join jobs_queues q on q.queue = t.queue
+            where q.paused_at is null or q.paused_until <= clock_timestamp()
+        ), blamed as (
+            select n.queue, n.jobs, n.capped, n.age, coalesce(n.told, 'group ' || n.group_key || ': '
+                    || coalesce(_jobs_told_limit(n.settings, n.group_key), 'waits for its retry'),
+                'its groups are held back') as told,
+                _jobs_who_runs(n.queue, case when n.told is null then n.group_key end) as who
+            from named n
+        )
+        select string_agg(format('%s (%s%s throttled; %s%s)', b.queue, b.jobs,
+                                 case when b.capped then '+' else '' end, b.told,
+                                 ': ' || case when b.told like '% run' then b.who end),
+                          ', ' order by b.queue),
+            bool_or(b.age > '1 minute' or b.told like '%is 0')
+        into v_throttled, v_is_stuck
+        from blamed b;
+
+        with held as (
+            select g.queue, g.group_key, g.held_until, g.due, g.oldest,
+                row_number() over (order by g.held_until desc, g.queue, g.group_key) as place
+            from (
+                select g.queue, g.group_key, min(g.held_until) as held_until, sum(g.due) as due,
+                    min(g.oldest) as oldest
+                from _jobs_groups(20, c_max_groups, 20000, true) g
+                where g.held_until is not null
+                group by 1, 2
+            ) g
+            where g.due > 0
+        )
+        select string_agg(format('group %s of queue %s (%s wait for job %s, until its retry in %s)',
+                                 h.group_key, h.queue, h.due, (
+                    select j.id from jobs j
+                    where j.queue = h.queue and j.group_key = h.group_key
+                        and j.group_key is not null and j.finished_at is null
+                        and j.status = 'pending' and j.run_at = h.held_until
+                    limit 1), date_trunc('second', h.held_until - clock_timestamp())),
+                    ', ' order by h.place) filter (where h.place <= c_max_named)
+                || case when count(*) > c_max_named
+                    then format(', and %s more', count(*) - c_max_named) else '' end,
+            bool_or(h.oldest < clock_timestamp() - interval '1 minute'
+                    or h.held_until > clock_timestamp() + interval '1 minute')
+        into v_held, v_is_held_long
+        from held h;
+
+        with turnless as (
+            select w.queue, w.group_key, row_number() over (order by w.queue, w.group_key) as place
+            from _jobs_groups_without_turn(c_max_groups_without_turn) w
+            group by 1, 2
+        )
+        select string_agg(format('%s of queue %s', t.group_key, t.queue), ', ' order by t.place)
+                filter (where t.place <= c_max_named)
+            || case when count(*) > c_max_named
+                then format(', and %s more', count(*) - c_max_named) else '' end
+        into v_turnless
+        from turnless t;
+    end if;
+    return query values
+        ('throttled queues', case when v_is_stuck then 'warn' else 'ok' end,
+         coalesce(v_throttled, 'none: a claim could take a job of each queue that has due ones'),
+         'their limits let nothing start: wait for an end, see what runs for long (pgjobs show ID) '
+             'and cancel it if it hangs (pgjobs cancel ID), or raise the limit (pgjobs limit QUEUE)'),
+        ('groups held by a retry', case when v_is_held_long then 'warn' else 'ok' end,
+         coalesce(v_held, 'none'),
+         'in order, the others of the group wait for the retry of this job: see its error (pgjobs '
+             'show ID); to let the others start, give it up: pgjobs cancel ID'),
+        ('groups without a turn', case when v_turnless is not null then 'bad' else 'ok' end,
+         coalesce(v_turnless, 'none'),
+         'no claim looks at them: rows were changed by hand, or triggers were disabled; '
+             'select jobs_heal_groups(), until it returns 0');
+end
+$$;
+
+comment on function _jobs_doctor_limits is
+    'internal: the doctor''s checks of what limits hold back, and of groups that no claim looks at';
 
 -- functions/doctor/_jobs_doctor_notify.sql
 -- PostgreSQL does not tell how far each listener has read. A listener falls behind if it is within
@@ -8664,15 +9372,29 @@ comment on view jobs_schedule_list is
     'schedules without payloads; is_declared: code declares or declared it';
 
 -- views/jobs_stats.sql
+-- Where a queue has limits or groups, the oldest due job is the oldest that a claim could take now.
 create or replace view jobs_stats as
-select j.queue,
-    j.job_type,
-    j.status,
-    count(*) as count,
-    clock_timestamp() - min(j.run_at) filter (
-        where j.status = 'pending' and j.run_at <= clock_timestamp()) as oldest_due
-from jobs j
-group by j.queue, j.job_type, j.status;
+select s.queue,
+    s.job_type,
+    s.status,
+    s.count,
+    case when s.status <> 'pending' then null
+        when q.queue is null then s.oldest_due
+        else (select max(c.oldest_due) from _jobs_counts(10000, true) c
+              where c.state = 'due' and c.queue = s.queue
+                  and coalesce(c.job_type, s.job_type) = s.job_type) end as oldest_due
+from (
+    select j.queue,
+        j.job_type,
+        j.status,
+        count(*) as count,
+        clock_timestamp() - min(j.run_at) filter (
+            where j.status = 'pending' and j.run_at <= clock_timestamp()) as oldest_due
+    from jobs j
+    group by j.queue, j.job_type, j.status
+) s
+left join jobs_queues q on q.queue = s.queue
+    and (q.has_groups or num_nonnulls(q.max_running, q.rate_count) > 0);
 
 comment on view jobs_stats is
     'per queue, type and status: how many jobs, and for how long the oldest due one has waited';

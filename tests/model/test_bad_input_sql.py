@@ -25,7 +25,8 @@ FUNCTIONS = [
     "jobs_schedule_preview", "jobs_schedule_resume", "jobs_schedule_run",
     "jobs_schedules_fire", "jobs_unschedule", "_jobs_schedules_declare", "_jobs_schedules_diff",
     "jobs_retain", "_jobs_retention_declare", "_jobs_retention_diff", "_jobs_retention_enforce",
-    "_jobs_limits_declare", "_jobs_limits_diff", "_jobs_limits_undeclare",
+    "_jobs_limits_declare", "_jobs_limits_diff", "_jobs_limits_undeclare", "jobs_heal_groups",
+    "_jobs_held_back",
 ]
 CLAIM_ALL = "select * from jobs_claim('z', array(select distinct queue from jobs), 100)"
 DELETES = {"jobs_cleanup", "jobs_complete_many", "_jobs_retention_enforce"}

@@ -133,3 +133,51 @@ def test_the_limits_of_an_app_are_applied_and_each_change_is_shown(apply, run, r
     assert [(s["name"], s["action"]) for s in said["limits"]] == [("mail", "remove")]
     assert run("limit", "mail") == "queue mail: no limits\n"
     assert apply("") == ["shop_jobs:app declares no schedules and no retention and no limits"]
+
+
+GROUPED = """insert into jobs (queue, job_type, group_key)
+    values ('mail', 't', 'a'), ('mail', 't', 'a'), ('mail', 't', 'b'), ('other', 't', null)"""
+
+
+def test_list_shows_the_jobs_of_a_group_and_why_they_wait(run, rows):
+    rows("select jobs_limit('mail', max_running_per_group => 1)")
+    rows(f"{GROUPED} returning id")
+    listed = run("list", "--group", "a")
+    assert listed.splitlines()[0].split() == [
+        "id", "queue", "group", "type", "status", "retry", "age"]
+    assert [line.split()[0] for line in listed.splitlines()[1:]] == ["2", "1"]
+    rows("select id from jobs_claim('w', '{mail}', 9)")
+    assert run("list", "--status", "pending").splitlines()[-1] == "queue mail, group a: 1 of 1 run"
+    assert [job["id"] for job in json.loads(
+        run("list", "--group", "a", "--status", "processing", "--status", "pending", "--json"))
+    ] == [2, 1]
+    assert "group_key     a" in run("show", "1")
+    # A queue without groups has no such column.
+    assert "group" not in run("list", "--queue", "other")
+
+
+def test_list_names_the_job_whose_retry_a_group_waits_for(run, rows):
+    rows("select jobs_limit('mail', in_order => true)")
+    rows(f"{GROUPED} returning id")
+    rows("select id from jobs_claim('w', '{mail}', 9)")
+    rows("select id from jobs_fail(1, 'no', retry_in => '1 hour')")
+    assert run("list", "--group", "a", "--status", "pending").splitlines()[-1] == (
+        "queue mail, group a: waits for the retry of job 1")
+
+
+def test_top_and_stats_show_queues_at_their_limit_and_what_is_throttled(run, rows):
+    rows("select jobs_limit('mail', max_running => 1, rate_count => 9, rate_period => '1 min')")
+    rows(f"{GROUPED} returning id")
+    assert "at limit" not in run("top", "--once")
+    rows("select id from jobs_claim('w', '{mail}', 9)")
+    shown = run("top", "--once")
+    assert "at limit    mail: 1 of 1 run" in shown
+    assert "1 due, 2 throttled" in shown
+    rows("select jobs_limit('mail', rate_count => 1, rate_period => '1 min')")
+    assert "mail: rate 1 per 00:01:00 used up, next in 00:0" in run("top", "--once")
+    limited = json.loads(run("top", "--once", "--json"))["limited"]
+    assert [row["queue"] for row in limited] == ["mail"]
+    states = {row["state"]: row["count"] for row in json.loads(run("stats", "--json"))
+              if row["queue"] == "mail"}
+    assert states == {"processing": 1, "throttled": 2}
+    assert "throttled" in run("stats").splitlines()[0]

@@ -27,12 +27,13 @@ OBSERVER = {
     "jobs_counts", "_jobs_counts", "_jobs_rates", "_jobs_search",
     "jobs_cron_next", "jobs_doctor", "_jobs_doctor_leases", "_jobs_doctor_notify",
     "_jobs_doctor_retention", "_jobs_doctor_schedules", "_jobs_doctor_schema",
-    "_jobs_doctor_vacuum", "_jobs_doctor_workers",
+    "_jobs_doctor_vacuum", "_jobs_doctor_workers", "_jobs_doctor_limits", "_jobs_held_back",
     "_jobs_ids_behind", "_jobs_objects_of_strangers", "_jobs_worker_modes",
     "jobs_schedule_preview",
 }
 ADMIN = OBSERVER | {
-    "jobs_cancel", "jobs_cleanup", "jobs_limit", "jobs_pause", "jobs_recover", "jobs_resume",
+    "jobs_cancel", "jobs_cleanup", "jobs_heal_groups", "jobs_limit", "jobs_pause", "jobs_recover",
+    "jobs_resume",
     "jobs_retry",
     "jobs_retry_many", "jobs_schedule", "jobs_schedule_pause", "jobs_schedule_resume",
     "jobs_schedule_run", "jobs_schedules_fire", "jobs_unschedule", "_jobs_schedules_declare",
@@ -53,6 +54,7 @@ RELATIONS = {
 DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER) | {
     "_jobs_notify", "_jobs_ids_behind", "jobs_counts", "_jobs_counts", "_jobs_rates",
     "_jobs_search", "jobs_cron_next", "jobs_schedule_preview", "_jobs_doctor_schedules",
+    "_jobs_doctor_limits", "_jobs_held_back",
 }
 
 

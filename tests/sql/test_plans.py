@@ -317,3 +317,51 @@ async def test_an_empty_claim_of_many_types_does_not_search_the_index_for_each_t
     # In each of four levels. Before 17, PostgreSQL searches for each type.
     goes_on_by_itself = conn.get_server_version().major >= 17
     assert searches < (40 if goes_on_by_itself else 850)
+
+
+# 30,000 groups wait, of which one has 20,000 jobs, beside a queue of four groups.
+GROUPS = """
+select jobs_limit('many', max_running_per_group => 1);
+select jobs_limit('few', in_order => true);
+insert into jobs (job_type, queue, group_key)
+    select 't', 'many', g from generate_series(1, 30000) g;
+insert into jobs (job_type, queue, group_key)
+    select 't', 'many', '1' from generate_series(1, 20000);
+insert into jobs (job_type, queue, group_key)
+    select 't', 'few', g from generate_series(1, 4) g, generate_series(1, 3);
+"""
+CALLS_OF_GROUPS = {
+    "counts": ("select * from jobs_counts(1000)", 12_000, 60_000),
+    "doctor": ("select * from jobs_doctor()", 30_000, 120_000),
+    "list of pending": ("select * from _jobs_search(array['pending'], max_jobs => 10)", 100, 1_000),
+    "list of pending in a queue": ("""select * from _jobs_search(array['pending'],
+        queues => '{many}', max_jobs => 10)""", 100, 1_000),
+    "list of a group": ("""select * from _jobs_search(array['pending'], queues => '{few}',
+        group_key => '3', max_jobs => 10)""", 100, 1_000),
+    "why the jobs of a group wait": (
+        "select * from _jobs_held_back('{many,few}', '{1,2}')", 1_100, 1_500),
+}
+
+
+@pytest.mark.parametrize("statistics", ["none", "of the empty table", "analysed"])
+async def test_what_reads_groups_reads_a_bounded_part_of_them(conn, statistics):
+    await conn.execute("alter table jobs set (autovacuum_enabled = false)")
+    await conn.execute("alter table jobs_turns set (autovacuum_enabled = false)")
+    await conn.execute("set statement_timeout = '30 s'")
+    if statistics == "of the empty table":
+        await conn.execute("vacuum analyze jobs, jobs_turns, jobs_queues")
+        for query, _, _ in CALLS_OF_GROUPS.values():
+            await read(conn, query)
+    await conn.execute(GROUPS)
+    if statistics == "analysed":
+        await conn.execute("vacuum analyze jobs, jobs_turns, jobs_queues")
+    found = {}
+    for name, (query, _, _) in CALLS_OF_GROUPS.items():
+        for _ in range(7):
+            found[name] = await read(conn, query)
+    bad = {
+        name: cost
+        for name, cost in found.items()
+        if cost[0] > 0 or cost[1] > CALLS_OF_GROUPS[name][1] or cost[2] > CALLS_OF_GROUPS[name][2]
+    }
+    assert not bad, found

@@ -182,3 +182,75 @@ async def test_a_list_cannot_go_on_after_an_ended_job_that_is_gone_or_runs_again
     await conn.execute("select jobs_retry($1)", kept)
     with pytest.raises(asyncpg.PostgresError, match="begin again"):
         await search(statuses=["failed"], before=kept)
+
+
+@pytest.fixture
+async def grouped(conn):
+    await conn.execute(
+        """insert into jobs (queue, job_type, group_key, priority, attempt, run_at, status,
+            finished_at)
+        select 'q' || n % 2, (array['t', 'u'])[1 + n / 2 % 2],
+            (array[null, 'a', 'b'])[1 + n % 3], n % 5, n % 7 / 6,
+            clock_timestamp() + (n % 11 - 5) * interval '1 hour',
+            case when n % 13 = 0 then 'processing' when n % 17 = 0 then 'failed' else 'pending' end,
+            case when n % 13 <> 0 and n % 17 = 0 then clock_timestamp() end
+        from generate_series(1, 300) n"""
+    )
+
+
+async def _pages(search, size, **filters):
+    seen = page = await search(statuses=["pending"], max_jobs=size, **filters)
+    while page:
+        page = await search(statuses=["pending"], max_jobs=size, before=page[-1], **filters)
+        seen = seen + page
+    return seen
+
+
+@pytest.mark.parametrize("filters", [
+    {}, {"queues": ["q1"]}, {"job_types": ["u"]}, {"job_types": ["u", "t"], "queues": ["q0"]},
+    {"group_key": "a"}, {"group_key": "a", "job_types": ["t"], "queues": ["q1", "q0"]},
+])
+async def test_each_pending_job_is_on_one_page_with_or_without_a_group(
+    conn, grouped, search, filters
+):
+    """Whether the jobs are few or many, so that they are read and sorted, or walked over."""
+    expected = await conn.fetch(
+        """select id from jobs
+        where status = 'pending' and ($1::text[] is null or queue = any ($1))
+            and ($2::text[] is null or job_type = any ($2)) and ($3::text is null or group_key = $3)
+        order by queue, group_key nulls first, case when group_key is not null then job_type end,
+            case when group_key is null then -priority else (attempt = 0)::int * 20 - priority end,
+            run_at, id""",
+        filters.get("queues"), filters.get("job_types"), filters.get("group_key"),
+    )
+    expected = [row["id"] for row in expected]
+    assert await search(statuses=["pending"], **filters) == expected[:20]
+    assert await _pages(search, 7, **filters) == expected
+    walked = await conn.fetch(
+        "select * from _jobs_search_pending($1, $2, $3, 1000, null)",
+        filters.get("job_types"), filters.get("queues"), filters.get("group_key"),
+    )
+    assert [row["job_id"] for row in walked] == expected
+    pages = []
+    while True:
+        page = await conn.fetch(
+            "select s.* from _jobs_search_pending($1, $2, $3, 7, (select j from jobs j"
+            " where j.id = $4)) s",
+            filters.get("job_types"), filters.get("queues"), filters.get("group_key"),
+            pages[-1] if pages else None,
+        )
+        pages += [row["job_id"] for row in page]
+        if not page:
+            break
+    assert pages == expected
+
+
+async def test_the_jobs_of_a_group_are_found_in_each_status(conn, grouped, search):
+    for status in ("pending", "processing", "failed"):
+        expected = await conn.fetch(
+            "select id from jobs where group_key = 'a' and status = $1", status
+        )
+        found = await search(statuses=[status], group_key="a", max_jobs=1000)
+        assert sorted(found) == sorted(row["id"] for row in expected)
+    expected = await conn.fetch("select id from jobs where group_key = 'a' order by id desc")
+    assert await search(group_key="a", max_jobs=1000) == [row["id"] for row in expected]

@@ -11,6 +11,8 @@ from (
     union all
     select w.* from _jobs_doctor_workers() w
     union all
+    select t.* from _jobs_doctor_limits() t
+    union all
     select c.* from _jobs_doctor_schedules() c
     union all
     select r.* from _jobs_doctor_retention() r

@@ -1,7 +1,8 @@
 -- The jobs that a list shows, in its order. before: the last job of the page before. Each order is
 -- one that an index has:
 --
---   pending jobs only         as claims take them, queue by queue (_jobs_search_pending)
+--   pending jobs only         as claims take them, queue by queue, and in each queue behind the jobs
+--                             without a group those of groups, group by group (_jobs_search_pending)
 --   jobs that have ended      those first that ended last
 --   else                      the newest first, by id
 --
@@ -21,7 +22,8 @@ create or replace function _jobs_search(
     reference_key text default null,
     before bigint default null,
     max_jobs bigint default 20,
-    max_read int default null
+    max_read int default null,
+    group_key text default null
 ) returns table (job_id bigint, matches boolean)
 language plpgsql stable security definer rows 20
 set search_path from current
@@ -32,7 +34,8 @@ set jit = off
 as $$
 declare
     c_columns constant text := 'j.id, j.status, j.job_type, j.queue, j.reference_type, '
-        'j.reference_id, j.reference_key, j.priority, j.run_at, j.finished_at';
+        'j.reference_id, j.reference_key, j.group_key, j.attempt, j.priority, j.run_at, '
+        'j.finished_at';
     v_only_pending constant boolean := coalesce(statuses <@ '{pending}', false);
     v_only_ended constant boolean := coalesce(statuses <@ '{completed,failed,cancelled}', false);
     v_last jobs;
@@ -66,13 +69,17 @@ begin
         case when reference_type is not null then 'j.reference_type = $4' end,
         case when reference_id is not null then 'j.reference_id = $5' end,
         case when reference_key is not null then 'j.reference_key = $6' end,
+        case when group_key is not null then 'j.group_key = $11' end,
         'true');
     v_after := 'true';
     if v_only_pending then
-        v_order := 'j.queue, j.priority desc, j.run_at, j.id';
+        -- Without a group: as a group and a type before all others, of one rank per priority.
+        v_order := 'j.queue, coalesce(j.group_key, ''''), '
+            'case when j.group_key is null then '''' else j.job_type end, '
+            'case when j.group_key is null then -j.priority '
+            'else _jobs_rank(j.attempt, j.priority) end, j.run_at, j.id';
         if before is not null then
-            v_after := '(j.queue, -j.priority, j.run_at, j.id)'
-                ' > (($9).queue, -($9).priority, ($9).run_at, $7)';
+            v_after := format('(%s) > (%s)', v_order, replace(v_order, 'j.', '($9).'));
         end if;
     elsif v_only_ended then
         v_order := 'j.finished_at desc, j.id desc';
@@ -99,6 +106,11 @@ begin
                     ' and j.reference_key between $6 and $6 order by j.reference_key'
             when reference_id is not null then 'from jobs j where j.reference_id = $5'
             when reference_type is not null then 'from jobs j where j.reference_type = $4' end,
+        case when group_key is not null and statuses <@ '{pending,processing,blocked}'
+            then 'from (select q.queue from _jobs_queues_of_groups() q(queue)) q'
+                ' cross join lateral (select * from jobs j where j.queue = q.queue'
+                ' and j.group_key = $11 and j.group_key is not null and j.finished_at is null'
+                ' offset 0) j' end,
         case when statuses <@ '{processing,blocked}'
             then 'from jobs j where j.status = any ($1) and j.status <> ''pending''' end,
         case when job_types is not null and statuses is not null
@@ -112,13 +124,13 @@ begin
         execute format('select count(*) > $10 - 1 from (%s) j', v_set)
         into v_is_larger
         using statuses, job_types, queues, reference_type, reference_id, reference_key,
-            before, max_jobs, v_last, v_max_set + 1;
+            before, max_jobs, v_last, v_max_set + 1, group_key;
         if v_is_larger is not true then
             return query execute format(
                 'select j.id, true from (%s) j where %s and %s order by %s limit $8',
                 v_set, v_filters, v_after, v_order)
             using statuses, job_types, queues, reference_type, reference_id, reference_key,
-                before, max_jobs, v_last, v_max_set;
+                before, max_jobs, v_last, v_max_set, group_key;
             return;
         end if;
     end loop;
@@ -126,8 +138,7 @@ begin
     if v_only_pending then
         return query
         select s.job_id, true
-        from _jobs_search_pending(job_types, queues, max_jobs, v_last.queue, v_last.priority,
-                                  v_last.run_at, v_last.id) s;
+        from _jobs_search_pending(job_types, queues, group_key, max_jobs, v_last) s;
         return;
     end if;
     -- An index leads to one status at a time.
@@ -143,7 +154,7 @@ begin
     execute format('select array(select j.id from (%s) j order by %s limit $8)', v_page, v_order)
     into v_ids
     using statuses, job_types, queues, reference_type, reference_id, reference_key,
-        before, max_jobs, v_last, max_read / cardinality(v_walks);
+        before, max_jobs, v_last, max_read / cardinality(v_walks), group_key;
     if cardinality(v_ids) < max_jobs and max_read is not null then
         -- Where the first of the walks has ended. Without other columns an index is enough.
         v_page := (
@@ -155,7 +166,7 @@ begin
         execute format('select max(j.finished_at), max(j.id) from (%s) j', v_page)
         into v_edge, v_end
         using statuses, job_types, queues, reference_type, reference_id, reference_key,
-            before, max_jobs, v_last, max_read / cardinality(v_walks);
+            before, max_jobs, v_last, max_read / cardinality(v_walks), group_key;
     end if;
     if v_edge is not null then
         -- Of the jobs that ended in the same moment only some may have been read: the search goes on
@@ -181,7 +192,7 @@ begin
             execute format('select max(j.id) from (%s) j', v_page)
             into v_end
             using statuses, job_types, queues, reference_type, reference_id, reference_key,
-                before, max_jobs, v_last, max_read / cardinality(v_walks);
+                before, max_jobs, v_last, max_read / cardinality(v_walks), group_key;
         end if;
         v_ids := array(
             select f.id
