@@ -2321,7 +2321,8 @@ begin
             v_left := v_left + v_for_others;
         end if;
     end loop;
-    if v_left = max_jobs and v_gate is null then
+    -- A claim of one queue with limits or groups, the usual case of those, need not ask.
+    if v_left = max_jobs and (v_gate is distinct from 'limited' or cardinality(v_visited) > 1) then
         perform _jobs_flag_groups(v_visited);
     end if;
 end
@@ -3937,6 +3938,9 @@ comment on function _jobs_flag_groups is
 -- may let another one start. A claim that runs at the same moment may count the job as running and
 -- put the group off, so a turn is inserted in any case; the turn becomes visible with the end.
 --
+-- In order, the others of the group have waited for these jobs without a turn of their own. They may
+-- have other types, whose workers do not look at turns of the types that end.
+--
 -- A signal is sent where a worker listens that may not look soon by itself, or where jobs_next_due
 -- says null because the queue is full.
 create or replace function _jobs_free_places(job_ids bigint[]) returns void
@@ -3955,13 +3959,18 @@ begin
     with named as materialized (
         select j.queue, j.group_key, j.job_type from jobs j where j.id = any (job_ids)
     ), ending as materialized (
-        select distinct n.queue, n.group_key, n.job_type, q.max_running_per_group, q.max_running
+        select distinct n.queue, n.group_key, n.job_type, q.max_running_per_group,
+            q.max_running, q.in_order
         from named n
         join jobs_queues q on q.queue = n.queue and q.ends_free_places
         where n.group_key is not null or q.max_running is not null
     ), turn as (
         insert into jobs_turns (queue, group_key, job_type, turn_at)
-        select e.queue, e.group_key, e.job_type, clock_timestamp() from ending e
+        select e.queue, e.group_key, t.job_type, clock_timestamp()
+        from ending e
+        cross join lateral unnest(
+            case when e.in_order then _jobs_group_types(e.queue, e.group_key)
+            else array[e.job_type] end) t(job_type)
         where e.group_key is not null and e.max_running_per_group is not null
     )
     select array_agg(distinct e.queue) into v_queues
@@ -3979,6 +3988,40 @@ $$;
 
 comment on function _jobs_free_places is
     'internal: the end of these jobs may let others of their queues and groups start';
+
+-- functions/limits/_jobs_group_types.sql
+-- Goes from type to type by one index probe each.
+create or replace function _jobs_group_types(queue text, group_key text) returns text[]
+language sql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+with recursive present(job_type) as (
+    (
+        select j.job_type from jobs j
+        where j.queue = _jobs_group_types.queue and j.group_key = _jobs_group_types.group_key
+            and j.status = 'pending' and j.finished_at is null
+        order by j.job_type, _jobs_rank(j.attempt, j.priority), j.run_at, j.id
+        limit 1
+    )
+    union all
+    select n.job_type
+    from present p
+    cross join lateral (
+        select j.job_type from jobs j
+        where j.queue = _jobs_group_types.queue and j.group_key = _jobs_group_types.group_key
+            and j.status = 'pending' and j.finished_at is null and j.job_type > p.job_type
+        order by j.job_type, _jobs_rank(j.attempt, j.priority), j.run_at, j.id
+        limit 1
+    ) n
+)
+select coalesce(array_agg(p.job_type), '{}') from present p
+$$;
+
+comment on function _jobs_group_types is 'internal: the types of the pending jobs of a group';
 
 -- functions/limits/_jobs_insert_turns.sql
 -- Inserts only, so that a producer neither waits nor makes others wait.
