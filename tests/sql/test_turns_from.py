@@ -25,3 +25,16 @@ async def test_the_bound_rises_when_all_transactions_from_before_the_mark_have_e
     for _ in range(3):
         await conn.execute("select _jobs_raise_turns_from('default')")
     assert await conn.fetchval(bound, began)
+
+
+async def test_a_claim_does_not_wait_for_one_in_an_open_transaction(conn, other):
+    await conn.execute("select jobs_limit('default', max_running_per_group => 9)")
+    await other.execute("set lock_timeout = '1 s'")
+    for _ in range(2):
+        for group in "abcdef":
+            await conn.execute(ENQUEUE, group)
+        async with conn.transaction():
+            assert len(await conn.fetch(CLAIM.replace("9", "2"))) == 2
+            await conn.execute("select _jobs_raise_turns_from('default')")
+            assert len(await other.fetch(CLAIM)) > 0
+            await other.execute("select _jobs_raise_turns_from('default')")

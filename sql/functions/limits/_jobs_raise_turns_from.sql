@@ -1,4 +1,5 @@
--- Two sessions do not raise it together: the second skips the locked row.
+-- Two sessions do not raise it together: the second skips the locked row. Nor does the second wait,
+-- for a claim may be in a long transaction: only who holds the lock inserts the row.
 --
 -- Whoever inserts a turn gets its transaction's number first, and reads the clock for turn_at then, or
 -- keeps the turn_at of a turn that the same transaction deletes. This transaction gets its number
@@ -23,6 +24,12 @@ begin
     where f.queue = _jobs_raise_turns_from.queue
     for no key update skip locked;
     if not found then
+        if exists (select from jobs_turns_from f where f.queue = _jobs_raise_turns_from.queue)
+            or not pg_try_advisory_xact_lock(
+                _jobs_advisory_key('turns', _jobs_raise_turns_from.queue))
+        then
+            return;
+        end if;
         insert into jobs_turns_from (queue, turns_from, marked_at, marked_xid)
         values (_jobs_raise_turns_from.queue, '0001-01-02 00:00:00+00', v_marked_at,
                 v_marked_xid)
