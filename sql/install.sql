@@ -104,6 +104,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/limits/_jobs_claim_groups.sql
 \ir functions/limits/_jobs_flag_groups.sql
 \ir functions/limits/_jobs_free_places.sql
+\ir functions/limits/_jobs_group_types.sql
 \ir functions/limits/_jobs_groups_without_turn.sql
 \ir functions/limits/_jobs_held_back.sql
 \ir functions/limits/_jobs_insert_turns.sql

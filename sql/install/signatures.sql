@@ -137,6 +137,7 @@ begin
             shown timestamp without time zone, timezone text
         $$),
         ('_jobs_give_way', $$boolean$$, $$holder jobs, is_replaced boolean$$),
+        ('_jobs_group_types', $$text[]$$, $$queue text, group_key text$$),
         ('_jobs_groups', $$
             TABLE(queue text, group_key text, job_type text, due bigint, startable bigint,
             due_capped boolean, oldest timestamp with time zone, later bigint, retrying bigint,

@@ -443,7 +443,7 @@ comment on table jobs_turns_from is
 comment on column jobs_turns_from.turns_from is 'no turn is earlier';
 comment on column jobs_turns_from.marked_at is
     'no transaction from marked_xid on inserts an earlier turn';
-comment on column jobs_turns_from.marked_xid is 'the next transaction at marked_at';
+comment on column jobs_turns_from.marked_xid is 'a transaction that began at marked_at';
 comment on table jobs_starts is 'pgjobs: the latest starts where a rate counts them';
 comment on column jobs_starts.group_key is 'empty: the queue itself';
 comment on column jobs_starts.moments is 'when jobs started, the earliest first';

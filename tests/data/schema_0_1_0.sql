@@ -189,6 +189,7 @@ begin
             shown timestamp without time zone, timezone text
         $$),
         ('_jobs_give_way', $$boolean$$, $$holder jobs, is_replaced boolean$$),
+        ('_jobs_group_types', $$text[]$$, $$queue text, group_key text$$),
         ('_jobs_groups', $$
             TABLE(queue text, group_key text, job_type text, due bigint, startable bigint,
             due_capped boolean, oldest timestamp with time zone, later bigint, retrying bigint,
@@ -1277,7 +1278,7 @@ comment on table jobs_turns_from is
 comment on column jobs_turns_from.turns_from is 'no turn is earlier';
 comment on column jobs_turns_from.marked_at is
     'no transaction from marked_xid on inserts an earlier turn';
-comment on column jobs_turns_from.marked_xid is 'the next transaction at marked_at';
+comment on column jobs_turns_from.marked_xid is 'a transaction that began at marked_at';
 comment on table jobs_starts is 'pgjobs: the latest starts where a rate counts them';
 comment on column jobs_starts.group_key is 'empty: the queue itself';
 comment on column jobs_starts.moments is 'when jobs started, the earliest first';
@@ -2350,7 +2351,8 @@ begin
             v_left := v_left + v_for_others;
         end if;
     end loop;
-    if v_left = max_jobs and v_gate is null then
+    -- A claim of one queue with limits or groups, the usual case of those, need not ask.
+    if v_left = max_jobs and (v_gate is distinct from 'limited' or cardinality(v_visited) > 1) then
         perform _jobs_flag_groups(v_visited);
     end if;
 end
@@ -3966,6 +3968,9 @@ comment on function _jobs_flag_groups is
 -- may let another one start. A claim that runs at the same moment may count the job as running and
 -- put the group off, so a turn is inserted in any case; the turn becomes visible with the end.
 --
+-- In order, the others of the group have waited for these jobs without a turn of their own. They may
+-- have other types, whose workers do not look at turns of the types that end.
+--
 -- A signal is sent where a worker listens that may not look soon by itself, or where jobs_next_due
 -- says null because the queue is full.
 create or replace function _jobs_free_places(job_ids bigint[]) returns void
@@ -3984,13 +3989,18 @@ begin
     with named as materialized (
         select j.queue, j.group_key, j.job_type from jobs j where j.id = any (job_ids)
     ), ending as materialized (
-        select distinct n.queue, n.group_key, n.job_type, q.max_running_per_group, q.max_running
+        select distinct n.queue, n.group_key, n.job_type, q.max_running_per_group,
+            q.max_running, q.in_order
         from named n
         join jobs_queues q on q.queue = n.queue and q.ends_free_places
         where n.group_key is not null or q.max_running is not null
     ), turn as (
         insert into jobs_turns (queue, group_key, job_type, turn_at)
-        select e.queue, e.group_key, e.job_type, clock_timestamp() from ending e
+        select e.queue, e.group_key, t.job_type, clock_timestamp()
+        from ending e
+        cross join lateral unnest(
+            case when e.in_order then _jobs_group_types(e.queue, e.group_key)
+            else array[e.job_type] end) t(job_type)
         where e.group_key is not null and e.max_running_per_group is not null
     )
     select array_agg(distinct e.queue) into v_queues
@@ -4008,6 +4018,40 @@ $$;
 
 comment on function _jobs_free_places is
     'internal: the end of these jobs may let others of their queues and groups start';
+
+-- functions/limits/_jobs_group_types.sql
+-- Goes from type to type by one index probe each.
+create or replace function _jobs_group_types(queue text, group_key text) returns text[]
+language sql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+with recursive present(job_type) as (
+    (
+        select j.job_type from jobs j
+        where j.queue = _jobs_group_types.queue and j.group_key = _jobs_group_types.group_key
+            and j.status = 'pending' and j.finished_at is null
+        order by j.job_type, _jobs_rank(j.attempt, j.priority), j.run_at, j.id
+        limit 1
+    )
+    union all
+    select n.job_type
+    from present p
+    cross join lateral (
+        select j.job_type from jobs j
+        where j.queue = _jobs_group_types.queue and j.group_key = _jobs_group_types.group_key
+            and j.status = 'pending' and j.finished_at is null and j.job_type > p.job_type
+        order by j.job_type, _jobs_rank(j.attempt, j.priority), j.run_at, j.id
+        limit 1
+    ) n
+)
+select coalesce(array_agg(p.job_type), '{}') from present p
+$$;
+
+comment on function _jobs_group_types is 'internal: the types of the pending jobs of a group';
 
 -- functions/limits/_jobs_groups_without_turn.sql
 -- One statement, so that the jobs and the turns are those of one moment: a claim deletes the turns of
@@ -4415,12 +4459,17 @@ comment on function _jobs_queue_room_now is
     'internal: how many jobs of a queue its own limits let start now; null: it has none';
 
 -- functions/limits/_jobs_raise_turns_from.sql
--- Two sessions do not raise it together: the second skips the locked row.
+-- Two sessions do not raise it together: the second skips the locked row. Nor does the second wait,
+-- for a claim may be in a long transaction: only who holds the lock inserts the row.
 --
 -- Whoever inserts a turn gets its transaction's number first, and reads the clock for turn_at then, or
--- keeps the turn_at of a turn that the same transaction deletes. So, while the clock goes on, once all transactions before
--- marked_xid have ended, each turn before marked_at is visible, or is the copy of a visible one: the
--- least of those that are visible bounds all.
+-- keeps the turn_at of a turn that the same transaction deletes. This transaction gets its number
+-- after its begin. So while the clock goes on, each transaction that inserts a turn before marked_at
+-- has a lower number than marked_xid. Once all of those have ended, each such turn is visible, or is
+-- the copy of a visible one: the least of those that are visible bounds all.
+--
+-- The xmax of a snapshot would not do as marked_xid: it is the number after the last transaction that
+-- has ended, and a transaction with that number or a higher one may run already.
 create or replace function _jobs_raise_turns_from(queue text) returns void
 language plpgsql volatile
 set search_path from current
@@ -4428,28 +4477,32 @@ as $$
 #variable_conflict use_column
 declare
     v_now constant timestamptz := clock_timestamp();
-    v_snapshot pg_snapshot;
-    v_next_xid bigint;
+    v_marked_at constant timestamptz := now();
+    v_marked_xid constant bigint := pg_current_xact_id()::text::bigint;
     v_row jobs_turns_from;
 begin
-    v_snapshot := pg_current_snapshot();
-    v_next_xid := pg_snapshot_xmax(v_snapshot)::text::bigint;
     select f.* into v_row from jobs_turns_from f
     where f.queue = _jobs_raise_turns_from.queue
     for no key update skip locked;
     if not found then
+        if exists (select from jobs_turns_from f where f.queue = _jobs_raise_turns_from.queue)
+            or not pg_try_advisory_xact_lock(
+                _jobs_advisory_key('turns', _jobs_raise_turns_from.queue))
+        then
+            return;
+        end if;
         insert into jobs_turns_from (queue, turns_from, marked_at, marked_xid)
-        values (_jobs_raise_turns_from.queue, '0001-01-02 00:00:00+00', v_now,
-                v_next_xid)
+        values (_jobs_raise_turns_from.queue, '0001-01-02 00:00:00+00', v_marked_at,
+                v_marked_xid)
         on conflict (queue) do nothing;
     elsif v_row.marked_at > v_now then
         -- The clock was put back.
         update jobs_turns_from f
         set turns_from = '0001-01-02 00:00:00+00',
-            marked_at = v_now,
-            marked_xid = v_next_xid
+            marked_at = v_marked_at,
+            marked_xid = v_marked_xid
         where f.queue = _jobs_raise_turns_from.queue;
-    elsif pg_snapshot_xmin(v_snapshot)::text::bigint >= v_row.marked_xid then
+    elsif pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= v_row.marked_xid then
         update jobs_turns_from f
         set turns_from = least(v_row.marked_at, (
                 select min(n.turn_at)
@@ -4461,8 +4514,8 @@ begin
                     order by t.turn_at
                     limit 1
                 ) n)),
-            marked_at = v_now,
-            marked_xid = v_next_xid
+            marked_at = v_marked_at,
+            marked_xid = v_marked_xid
         where f.queue = _jobs_raise_turns_from.queue;
     end if;
 end

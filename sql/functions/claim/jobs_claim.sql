@@ -215,7 +215,8 @@ begin
             v_left := v_left + v_for_others;
         end if;
     end loop;
-    if v_left = max_jobs and v_gate is null then
+    -- A claim of one queue with limits or groups, the usual case of those, need not ask.
+    if v_left = max_jobs and (v_gate is distinct from 'limited' or cardinality(v_visited) > 1) then
         perform _jobs_flag_groups(v_visited);
     end if;
 end
