@@ -95,7 +95,7 @@ def test_recent_counts_the_last_whole_window_or_this_one():
 def test_a_floor_is_not_raised_by_a_statement_that_was_sent_before_it_was_lowered():
     early, late = datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 1, 2, tzinfo=UTC)
     floors = Floors(["q"])
-    claimed = {"queue": "q", "priority": 0, "run_at": late, "crash_count": 0}
+    claimed = {"queue": "q", "priority": 0, "run_at": late, "crash_count": 0, "group_key": None}
     floors.claimed([claimed], floors.lowered)
     sent = floors.lowered
     floors.lower(early, "q", 1 << 9)
@@ -107,7 +107,8 @@ def test_a_floor_is_not_raised_by_a_statement_that_was_sent_before_it_was_lowere
 def test_a_look_that_finds_a_due_job_takes_the_floors_of_claims_back_to_it():
     early, late = datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 1, 2, tzinfo=UTC)
     floors = Floors(["q"])
-    floors.claimed([{"queue": "q", "priority": 0, "run_at": late, "crash_count": 0}], 0)
+    claimed = {"queue": "q", "priority": 0, "run_at": late, "crash_count": 0, "group_key": None}
+    floors.claimed([claimed], 0)
     floors.looked(early, late, floors.lowered)
     assert floors.for_claim() == floors.for_look()
     assert "2020-01-01" in floors.for_claim()
