@@ -21,6 +21,12 @@ begin
     where f.queue = _jobs_raise_turns_from.queue
     for no key update skip locked;
     if not found then
+        -- An insert would wait for another transaction that inserts the same row.
+        if not pg_try_advisory_xact_lock(
+            _jobs_advisory_key('turns from', _jobs_raise_turns_from.queue))
+        then
+            return;
+        end if;
         insert into jobs_turns_from (queue, turns_from, marked_at, marked_xid)
         values (_jobs_raise_turns_from.queue, '0001-01-02 00:00:00+00', v_now,
                 v_next_xid)
