@@ -17,17 +17,45 @@ declare
 begin
     -- The transaction's number before the moment of its turns: see _jobs_raise_turns_from.
     perform pg_current_xact_id();
-    with named as materialized (
+    with recursive named as materialized (
         select j.queue, j.group_key, j.job_type from jobs j where j.id = any (job_ids)
     ), ending as materialized (
-        select distinct n.queue, n.group_key, n.job_type, q.max_running_per_group, q.max_running
+        select distinct n.queue, n.group_key, n.job_type, q.max_running_per_group, q.max_running,
+            q.in_order
         from named n
         join jobs_queues q on q.queue = n.queue and q.ends_free_places
         where n.group_key is not null or q.max_running is not null
+    ), waiting(queue, group_key, job_type) as (
+        -- In order, only the type of the first job has a turn, and that may have been one of these.
+        select e.queue, e.group_key, n.job_type
+        from (select distinct o.queue, o.group_key from ending o
+              where o.in_order and o.group_key is not null) e
+        cross join lateral (
+            select j.job_type from jobs j
+            where j.queue = e.queue and j.group_key = e.group_key
+                and j.status = 'pending' and j.finished_at is null
+            order by j.job_type, _jobs_rank(j.attempt, j.priority), j.run_at, j.id
+            limit 1
+        ) n
+        union all
+        select w.queue, w.group_key, n.job_type
+        from waiting w
+        cross join lateral (
+            select j.job_type from jobs j
+            where j.queue = w.queue and j.group_key = w.group_key
+                and j.status = 'pending' and j.finished_at is null and j.job_type > w.job_type
+            order by j.job_type, _jobs_rank(j.attempt, j.priority), j.run_at, j.id
+            limit 1
+        ) n
     ), turn as (
         insert into jobs_turns (queue, group_key, job_type, turn_at)
-        select e.queue, e.group_key, e.job_type, clock_timestamp() from ending e
-        where e.group_key is not null and e.max_running_per_group is not null
+        select n.queue, n.group_key, n.job_type, clock_timestamp()
+        from (
+            select e.queue, e.group_key, e.job_type from ending e
+            where e.group_key is not null and e.max_running_per_group is not null
+            union
+            select w.queue, w.group_key, w.job_type from waiting w
+        ) n
     )
     select array_agg(distinct e.queue) into v_queues
     from ending e
