@@ -18,8 +18,8 @@ class Order:
 
     ``kind``: the handler does nothing, awaits 1 ms, burns 1 ms of CPU, or notes how late it was
     started.
-    ``jobs``: how many are waiting. ``until_empty``: drain them and return, else work until stdin
-    is closed.
+    ``jobs``: how many are waiting. ``keys``: they have so many keys, and for each of these one runs
+    after the other. ``until_empty``: drain them and return, else work until stdin is closed.
     """
 
     system: str
@@ -28,6 +28,7 @@ class Order:
     kind: Kind = "noop"
     jobs: int = 0
     until_empty: bool = True
+    keys: int = 0
 
     def to_json(self) -> str:
         """The argument of the worker process."""

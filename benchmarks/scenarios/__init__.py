@@ -15,7 +15,9 @@ from . import (
     held_snapshot,
     idle,
     imports,
+    in_order,
     latency,
+    limits,
     mixed,
     producers,
     promptness,
@@ -103,6 +105,12 @@ SCENARIOS = {
     "schedules": Scenario(
         "how late schedules fire, many at once, and what those cost that are not due",
         schedules.schedules, 10_000),
+    "limits": Scenario(
+        "limits, rates and groups: claims beside what they hold back, and real workers",
+        limits.limits, 1_000_000, seconds=10, settings=limits.SETTINGS),
+    "in-order": Scenario(
+        "jobs of many keys, one after the other for each key", in_order.in_order, 20_000, 5_000,
+        peers=in_order.PEERS),
     "imports": Scenario(
         "starting: import pgjobs, pgjobs --help", imports.imports, 1, 1),
     "mixed": Scenario(

@@ -72,12 +72,14 @@ class PgQueuer(System):
         tick = recorder.tick
         probing, awaiting = order.kind == "probe", order.kind == "await"
 
-        @manager.entrypoint("noop")
         async def noop(job: pgqueuer.Job) -> None:
             tick(json.loads(job.payload or b"{}") if probing else {})
             if awaiting:
                 await asyncio.sleep(AWAIT)
 
+        manager.entrypoint("noop")(noop)
+        for key in range(order.keys):
+            manager.entrypoint(f"k{key}", concurrency_limit=1)(noop)
         mode = QueueExecutionMode.drain if order.until_empty else QueueExecutionMode.continuous
         running = asyncio.create_task(manager.run(mode=mode, **order.tuning))
         stopping = asyncio.create_task(stop.wait())

@@ -66,6 +66,13 @@ class Manage(Statements):
         """Opens a queue and signals its workers."""
         await self._rows("select paused_at from {schema}.jobs_resume($1::text)", queue)
 
+    async def heal_groups(self, max_groups: int | None = None) -> int:
+        """Inserts the turns that groups lack; returns how many groups were healed."""
+        value: int = await self._value(
+            "select {schema}.jobs_heal_groups($1::int) as value", max_groups
+        )
+        return value
+
     async def cleanup(
         self,
         older_than: timedelta | None = None,

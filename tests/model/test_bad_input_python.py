@@ -93,6 +93,7 @@ DATABASE: dict[str, dict[str, Any]] = {
               "rate_period": MINUTE, "group_rate_count": 1, "group_rate_period": MINUTE,
               "in_order": True},
     "resume": {"queue": "q"},
+    "heal_groups": {"max_groups": 1},
     "cleanup": {"older_than": MINUTE, "statuses": ["completed"], "max_jobs": 1,
                 "finished_before": None},
     "grant": {"role_name": "nobody", "as_what": "producer"},

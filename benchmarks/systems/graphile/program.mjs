@@ -14,6 +14,8 @@ const AWAIT = 1; // milliseconds
 const logger = new Logger(() => (level, message) => {
   if (level === "error" || level === "warning") console.error(message);
 });
+let allStarted;
+const untilAllStarted = new Promise((resolve) => (allStarted = resolve));
 const preset = { worker: { connectionString: order.url, ...order.tuning } };
 
 async function noop(payload) {
@@ -23,6 +25,7 @@ async function noop(payload) {
     if (report.handled === 0) console.log("first");
   }
   report.handled += 1;
+  if (report.handled === order.jobs) allStarted();
   if (order.kind === "probe" && payload?.sent) report.delays.push(started - payload.sent);
   if (order.kind === "await") await sleep(AWAIT);
 }
@@ -46,7 +49,12 @@ async function enqueue() {
 async function work() {
   const options = { preset, logger, taskList: { noop }, noHandleSignals: true };
   report.began = now();
-  if (order.until_empty) {
+  if (order.keys) {
+    // runOnce ends where all that waits is of keys of which a job runs.
+    const runner = await run(options);
+    await untilAllStarted;
+    await runner.stop();
+  } else if (order.until_empty) {
     await runOnce(options);
   } else {
     const runner = await run(options);
