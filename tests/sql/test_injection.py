@@ -34,7 +34,7 @@ TAME = {
     "boolean": "true", "bigint[]": "{1}", "integer[]": "{1}", "boolean[]": "{true}",
     "interval[]": "{1 minute}", "timestamp with time zone[]": "{2030-01-01}",
     "timestamp without time zone": "2030-01-01", "jobs_schedules": None, "jobs_queues": None,
-    "jobs_retention": None,
+    "jobs_retention": None, "jobs": None,
     "oid": "10", "text": "t", "text[]": "{t}", "jsonb": '[{"job_type": "t"}]', "jsonb[]": "{{}}",
 }
 FUNCTIONS = """
