@@ -18,10 +18,12 @@ FOLDER = Path(__file__).parent
 class Process(subprocess.Popen[bytes]):
     """The process of a worker, with the worker's name and log."""
 
-    def __init__(self, arguments: list[str], *, name: str, dsn: str, log: Path) -> None:
+    def __init__(
+        self, arguments: list[str], *, name: str, dsn: str, log: Path, code: Path
+    ) -> None:
         self.name = name
         self._log = log
-        path = os.pathsep.join([str(FOLDER.parents[1]), str(FOLDER.parent)])
+        path = os.pathsep.join([str(code), str(FOLDER.parent)])
         with log.open("wb") as stderr:
             super().__init__(
                 [sys.executable, *arguments], stderr=stderr,
@@ -44,14 +46,17 @@ class Processes:
 
     def start(
         self, *, dsn: str | None = None, name: str | None = None, wrong_by: float | None = None,
-        **options: float,
+        script: str = "workload.py", code: Path = FOLDER.parents[1], **options: float | str,
     ) -> Process:
-        """One worker. ``wrong_by``: seconds that its clock is ahead; options of workload.py."""
+        """One worker. ``wrong_by``: seconds that its clock is ahead; options of the script.
+
+        ``code``: the folder that has the package pgjobs, another release perhaps.
+        """
         name = name or f"worker-{len(self._started)}"
-        script = "workload.py" if wrong_by is None else "skewed.py"
+        script = script if wrong_by is None else "skewed.py"
         arguments = [str(FOLDER / script), *([] if wrong_by is None else [str(wrong_by)])]
         arguments += [f"--name={name}", *(f"--{key}={value}" for key, value in options.items())]
-        return self._begin(arguments, name, dsn)
+        return self._begin(arguments, name, dsn, code)
 
     def supervise(self, processes: int, concurrency: int) -> Process:
         """``pgjobs worker --processes``, which restarts a process that dies."""
@@ -59,9 +64,12 @@ class Processes:
                      f"--processes={processes}", f"--concurrency={concurrency}"]
         return self._begin(arguments, "supervisor", None)
 
-    def _begin(self, arguments: list[str], name: str, dsn: str | None) -> Process:
+    def _begin(
+        self, arguments: list[str], name: str, dsn: str | None, code: Path = FOLDER.parents[1]
+    ) -> Process:
         log = self._folder / f"{len(self._started)}.log"
-        self._started.append(Process(arguments, name=name, dsn=dsn or self._dsn, log=log))
+        process = Process(arguments, name=name, dsn=dsn or self._dsn, log=log, code=code)
+        self._started.append(process)
         return self._started[-1]
 
     def end(self) -> None:

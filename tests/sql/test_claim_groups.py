@@ -175,6 +175,7 @@ async def test_in_order_a_locked_head_holds_back_those_behind_it(
         "select jobs_limit('default', max_running_per_group => 5, in_order => true)")
     first = await job(group_key="a")
     behind = [await job(group_key="a") for _ in range(2)]
+    await conn.execute("set lock_timeout = '1 s'")
     async with other.transaction():
         await other.execute("select from jobs where id = $1 for update", first)
         assert await claimed(9) == []

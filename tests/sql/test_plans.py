@@ -136,10 +136,12 @@ async def targets(conn: asyncpg.Connection) -> dict[str, str]:
     }
 
 
-async def read(conn: asyncpg.Connection, query: str) -> tuple[int, int, int]:
+async def read(
+    conn: asyncpg.Connection, query: str, of: tuple[str, ...] = ("jobs",)
+) -> tuple[int, int, int]:
     """Counts the full scans, rows and blocks that a statement read; rolls its changes back."""
-    counters = """select seq_scan, seq_tup_read + coalesce(idx_tup_fetch, 0)
-        from pg_stat_xact_user_tables where relname = 'jobs'"""
+    counters = f"""select sum(seq_scan), sum(seq_tup_read + coalesce(idx_tup_fetch, 0))
+        from pg_stat_xact_user_tables where relname = any ('{{{",".join(of)}}}')"""
     transaction = conn.transaction()
     await transaction.start()
     try:
@@ -363,5 +365,61 @@ async def test_what_reads_groups_reads_a_bounded_part_of_them(conn, statistics):
         name: cost
         for name, cost in found.items()
         if cost[0] > 0 or cost[1] > CALLS_OF_GROUPS[name][1] or cost[2] > CALLS_OF_GROUPS[name][2]
+    }
+    assert not bad, found
+
+
+# 100 groups with a due job each, behind many that may not start.
+BLOCKED = """
+select jobs_limit('default', max_running_per_group => 1, group_rate_count => 5,
+    group_rate_period => '1 hour');
+insert into jobs (job_type, group_key, status, worker, attempt)
+    values ('t', 'full', 'processing', 'you', 1);
+insert into jobs (job_type, group_key) select 't', 'full' from generate_series(1, 100000);
+insert into jobs (job_type, group_key, attempt, run_at)
+    select 't', 'retry ' || n, 1, clock_timestamp() + interval '1 hour'
+    from generate_series(1, 20000) n;
+insert into jobs_starts (queue, group_key, moments, counts, counts_until)
+    select 'default', 'spent ' || n, array[clock_timestamp()], '{5}',
+        clock_timestamp() + interval '1 hour'
+    from generate_series(1, 20000) n;
+insert into jobs (job_type, group_key) select 't', 'spent ' || n from generate_series(1, 20000) n;
+-- As claims have put them off.
+update jobs_turns set turn_at = turn_at + interval '1 hour' where group_key like 'spent %';
+insert into jobs (job_type, group_key)
+    select 't', 'g' || n from generate_series(1, 100) n, generate_series(1, 10);
+"""
+OF_GROUPS = {
+    "claim": "select * from jobs_claim('me', '{default}', 10)",
+    "claim one type": "select * from jobs_claim('me', '{default}', 10, job_types => '{t}')",
+    "claim many types": f"select * from jobs_claim('me', '{{default}}', 10, job_types => {MANY})",
+    "next_due": "select jobs_next_due('{default}')",
+    "next_due one type": "select jobs_next_due('{default}', '{t}')",
+    "enqueue": "select * from jobs_enqueue('t', group_key => 'full')",
+    "complete": """select * from jobs_complete((select min(id) from jobs
+        where status = 'processing'))""",
+    "cancel": "select * from jobs_cancel((select min(id) + 1 from jobs))",
+}
+MAX_ROWS_OF_GROUPS = 200  # of each group the jobs that it may start, one more, and its turn
+
+
+@pytest.mark.parametrize("how", ["without statistics", "analysed", "generic plans"])
+async def test_statements_of_groups_read_few_rows_whatever_may_not_start(conn, how):
+    for table in ["jobs", "jobs_turns", "jobs_starts"]:
+        await conn.execute(f"alter table {table} set (autovacuum_enabled = false)")
+    await conn.execute("set statement_timeout = '60 s'")
+    await conn.execute(BLOCKED)
+    if how != "without statistics":
+        await conn.execute("vacuum analyze jobs, jobs_turns, jobs_starts")
+    if how == "generic plans":
+        await conn.execute("set plan_cache_mode = force_generic_plan")
+    found = {}
+    for name, query in OF_GROUPS.items():
+        for _ in range(7):
+            found[name] = await read(conn, query, of=("jobs", "jobs_turns", "jobs_starts"))
+    bad = {
+        name: cost
+        for name, cost in found.items()
+        if cost[0] > 0 or cost[1] > MAX_ROWS_OF_GROUPS or cost[2] > 3 * MAX_BLOCKS
     }
     assert not bad, found
