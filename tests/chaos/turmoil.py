@@ -18,7 +18,7 @@ from chaos.processes import Process, Processes
 from pgjobs.testing import FAST_SETTINGS
 
 SETTINGS = {**FAST_SETTINGS, "track_commit_timestamp": "on"}
-BACKLOG = 3_000
+MAX_BACKLOG = 3_000
 ENDS_WITHIN_S = 120
 SCRIPT = "limited.py"
 QUEUES = ["per_group", "ordered", "whole", "rated"]
@@ -173,13 +173,14 @@ async def turmoil(
     """
     async with connected(dsn) as conn:
         running = _Turmoil(conn, dsn, workers, old)
+        backlog = min(MAX_BACKLOG, starts // 3)
         began = time.monotonic()
-        await running.begin(min(BACKLOG, starts))
+        await running.begin(backlog)
         next_at = time.monotonic() + 2 * pause_s
         while (await conn.fetchrow(STARTS))["starts"] < starts:
             await running.look()
-            if running.left < BACKLOG:
-                await conn.execute(ADD, BACKLOG // 2)
+            if running.left < backlog:
+                await conn.execute(ADD, backlog // 2)
             if time.monotonic() > next_at:
                 next_at = time.monotonic() + random.uniform(0.5, 1.5) * pause_s
                 await running.disturb()

@@ -413,6 +413,11 @@ async def test_statements_of_groups_read_few_rows_whatever_may_not_start(conn, h
         await conn.execute("vacuum analyze jobs, jobs_turns, jobs_starts")
     if how == "generic plans":
         await conn.execute("set plan_cache_mode = force_generic_plan")
+    assert await conn.fetchval("select count(*) from jobs_turns") > 40_000
+    transaction = conn.transaction()
+    await transaction.start()
+    assert len(await conn.fetch(OF_GROUPS["claim"])) == 10
+    await transaction.rollback()
     found = {}
     for name, query in OF_GROUPS.items():
         for _ in range(7):
