@@ -17,6 +17,10 @@ REFUSALS = (
 ENDED = "select not exists (select from jobs where status in ('pending', 'processing'))"
 HOLDS = "select exists (select from jobs where status = 'processing' and worker = $1)"
 HOLDS_NOTHING = f"select not ({HOLDS})"
+# Whether a handler of the worker has begun and goes on: its run stands in the ledger.
+RUNS = """select exists (select from jobs j
+    join ledger l on l.job_id = j.id and l.attempt = j.attempt
+    where j.status = 'processing' and j.worker = $1)"""
 # Jobs that ran again: process, attempt and start of one run, attempt and start of the run after it,
 # and how often the job lost its worker. Ordered by attempt, since a stopped process starts an early
 # attempt only when it continues.

@@ -6,7 +6,7 @@ import signal
 from typing import Any
 
 import pytest
-from chaos.load import HOLDS, HOLDS_NOTHING, REPEATS, Size, add, begun, counted, ended
+from chaos.load import HOLDS_NOTHING, REPEATS, RUNS, Size, add, begun, counted, ended
 from chaos.processes import Process, Processes, eventually
 from chaos.report import Note
 
@@ -56,7 +56,7 @@ async def test_a_killed_worker_loses_no_job_and_only_its_running_ones_run_twice(
 
 async def _killed(ledger: Any, victim: Process, *, cut: Process) -> Any:
     """Kills a worker at work, waits until it holds no job, and returns the time of the kill."""
-    await eventually(lambda: ledger.fetchval(HOLDS, victim.name), "it is at work")
+    await eventually(lambda: ledger.fetchval(RUNS, victim.name), "it is at work")
     killed_at = await ledger.fetchval("select clock_timestamp()")
     victim.kill()
     await asyncio.sleep(0.5)

@@ -22,7 +22,7 @@ MIGRATION = """
     alter table jobs add column if not exists tenant text not null default 'nobody';
     create index if not exists ix_jobs_tenant on jobs (tenant) where tenant <> 'nobody';
 """
-LAST, KEEP = "suspects boolean default true", "keep boolean default true"
+LAST, KEEP = "free int default null", "keep boolean default true"
 BOUND = "> (v_after_run_at, v_after_id)\n"
 WHOSE = "(jobs_claim.whose is null or j.tenant = jobs_claim.whose)"
 # File, a text in it, and the text that follows it in the newer release.
@@ -31,10 +31,10 @@ ADDED = [
     ("functions/claim/jobs_claim.sql", LAST, ",\n    whose text default null"),
     ("functions/claim/jobs_claim.sql", BOUND, f"and {WHOSE}\n"),
     ("functions/finish/jobs_complete_many.sql", KEEP, ",\n    note text default null"),
-    ("functions/workers/_jobs_worker_tick.sql", "more boolean", ", newest text"),
-    (SIGNATURES, "suspects boolean DEFAULT true", ", whose text DEFAULT NULL::text"),
+    ("functions/workers/_jobs_worker_tick.sql", "deletes boolean", ", newest text"),
+    (SIGNATURES, "free integer DEFAULT NULL::integer", ", whose text DEFAULT NULL::text"),
     (SIGNATURES, "keep boolean DEFAULT true", ", note text DEFAULT NULL::text"),
-    (SIGNATURES, "more boolean", ", newest text"),
+    (SIGNATURES, "deletes boolean", ", newest text"),
 ]
 
 
