@@ -1,4 +1,4 @@
-"""One job after the other for each of many keys, by each system that has this."""
+"""Jobs of one key run one after the other, of many keys side by side, in pgjobs and its peers."""
 
 import itertools
 from collections.abc import Mapping
@@ -10,8 +10,9 @@ from ..systems.system import Tuning
 
 PEERS = ("pgqueuer", "procrastinate", "graphile-worker")
 KEYS = (10, 100)
-# As the systems have it: groups, an entrypoint for each key, locks, named queues. Each statement is
-# given the number of jobs and of keys.
+# How the systems order the jobs of a key: pgjobs by groups, pgqueuer by an entrypoint for each key,
+# procrastinate by locks, graphile-worker by named queues. Each statement takes the number of jobs
+# and the number of keys.
 FILL: Mapping[str, tuple[str, ...]] = {
     "pgjobs": (
         "select jobs_limit('default', in_order => true) where $1::int > 0 and $2::int > 0",

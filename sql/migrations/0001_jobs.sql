@@ -120,8 +120,8 @@ begin
             where status = 'pending' and group_key is null;
     end if;
 
-    -- For groups: how many jobs of a group run, and which come next. Each type of a group is a range
-    -- in the order of _jobs_rank.
+    -- For groups: how many jobs of a group run, and which come next. Each type of a group is a
+    -- range in the order of _jobs_rank.
     if to_regclass('ix_jobs_group') is null then
         create index ix_jobs_group
             on jobs (queue, group_key, status, job_type, ((attempt = 0)::int * 20 - priority::int), run_at,
@@ -155,9 +155,10 @@ begin
             where unique_key is not null and (unique_scope <> 'live' or finished_at is null);
     end if;
 
-    -- The seven look-ups. tests/sql/test_plans.py has the query of each. ix_jobs_job_type answers two:
-    -- by type, and by type and status. ix_jobs_reference answers two: by reference_type, and by both.
-    -- ix_jobs_job_type has one range for each type and status, oldest first: what retention deletes.
+    -- The seven look-ups. tests/sql/test_plans.py has the query of each. ix_jobs_job_type answers
+    -- two: by type, and by type and status. ix_jobs_reference answers two: by reference_type, and
+    -- by both. ix_jobs_job_type has one range for each type and status, oldest first: what
+    -- retention deletes.
     if to_regclass('ix_jobs_job_type') is null then
         create index ix_jobs_job_type
             on jobs (job_type, status, finished_at);
@@ -218,8 +219,8 @@ create table if not exists jobs_queues (
 
 -- "Look at this group, for jobs of this type, not before then." Whoever makes a job of a group
 -- pending, or ends one where that frees a place, inserts a turn: without a lock, and as often as it
--- likes. A claim that has the group's lock deletes the turns that it sees, and inserts one for what
--- is pending then (_jobs_visit_groups). job_type '': whatever the types.
+-- likes. A claim that has the group's lock deletes the turns that it sees, and inserts one for each
+-- type that is pending then (_jobs_claim_groups).
 create table if not exists jobs_turns (
     queue text collate "C" not null,
     group_key text collate "C" not null,
@@ -232,9 +233,9 @@ create table if not exists jobs_turns (
     autovacuum_vacuum_cost_delay = 0
 );
 
--- Claims read the turns of a queue from turns_from on: before it lie only index entries of turns that
--- are gone, and vacuum cannot remove those while a snapshot is held. A row changes once a second at
--- most (_jobs_raise_turns_from).
+-- Claims read the turns of a queue from turns_from on: before it lie only index entries of turns
+-- that are gone, and vacuum cannot remove those while a snapshot is held. A row changes once a
+-- second at most (_jobs_raise_turns_from).
 create table if not exists jobs_turns_from (
     queue text collate "C" not null,
     turns_from jobs_moment not null,
@@ -434,7 +435,7 @@ comment on column jobs_queues.declared is
     'limits that code declared last, with its app and the hashes of what code declared before';
 comment on table jobs_turns is
     'pgjobs: which groups claims look at, and from when on; the functions keep it';
-comment on column jobs_turns.job_type is 'type of a pending job of the group; empty: any';
+comment on column jobs_turns.job_type is 'type of a pending job of the group';
 comment on column jobs_turns.turn_at is 'not before';
 comment on column jobs_turns.full_since is
     'since when the group has had as many running jobs as it may; null: there is news';

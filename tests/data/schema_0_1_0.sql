@@ -955,8 +955,8 @@ begin
             where status = 'pending' and group_key is null;
     end if;
 
-    -- For groups: how many jobs of a group run, and which come next. Each type of a group is a range
-    -- in the order of _jobs_rank.
+    -- For groups: how many jobs of a group run, and which come next. Each type of a group is a
+    -- range in the order of _jobs_rank.
     if to_regclass('ix_jobs_group') is null then
         create index ix_jobs_group
             on jobs (queue, group_key, status, job_type, ((attempt = 0)::int * 20 - priority::int), run_at,
@@ -990,9 +990,10 @@ begin
             where unique_key is not null and (unique_scope <> 'live' or finished_at is null);
     end if;
 
-    -- The seven look-ups. tests/sql/test_plans.py has the query of each. ix_jobs_job_type answers two:
-    -- by type, and by type and status. ix_jobs_reference answers two: by reference_type, and by both.
-    -- ix_jobs_job_type has one range for each type and status, oldest first: what retention deletes.
+    -- The seven look-ups. tests/sql/test_plans.py has the query of each. ix_jobs_job_type answers
+    -- two: by type, and by type and status. ix_jobs_reference answers two: by reference_type, and
+    -- by both. ix_jobs_job_type has one range for each type and status, oldest first: what
+    -- retention deletes.
     if to_regclass('ix_jobs_job_type') is null then
         create index ix_jobs_job_type
             on jobs (job_type, status, finished_at);
@@ -1053,8 +1054,8 @@ create table if not exists jobs_queues (
 
 -- "Look at this group, for jobs of this type, not before then." Whoever makes a job of a group
 -- pending, or ends one where that frees a place, inserts a turn: without a lock, and as often as it
--- likes. A claim that has the group's lock deletes the turns that it sees, and inserts one for what
--- is pending then (_jobs_visit_groups). job_type '': whatever the types.
+-- likes. A claim that has the group's lock deletes the turns that it sees, and inserts one for each
+-- type that is pending then (_jobs_claim_groups).
 create table if not exists jobs_turns (
     queue text collate "C" not null,
     group_key text collate "C" not null,
@@ -1067,9 +1068,9 @@ create table if not exists jobs_turns (
     autovacuum_vacuum_cost_delay = 0
 );
 
--- Claims read the turns of a queue from turns_from on: before it lie only index entries of turns that
--- are gone, and vacuum cannot remove those while a snapshot is held. A row changes once a second at
--- most (_jobs_raise_turns_from).
+-- Claims read the turns of a queue from turns_from on: before it lie only index entries of turns
+-- that are gone, and vacuum cannot remove those while a snapshot is held. A row changes once a
+-- second at most (_jobs_raise_turns_from).
 create table if not exists jobs_turns_from (
     queue text collate "C" not null,
     turns_from jobs_moment not null,
@@ -1269,7 +1270,7 @@ comment on column jobs_queues.declared is
     'limits that code declared last, with its app and the hashes of what code declared before';
 comment on table jobs_turns is
     'pgjobs: which groups claims look at, and from when on; the functions keep it';
-comment on column jobs_turns.job_type is 'type of a pending job of the group; empty: any';
+comment on column jobs_turns.job_type is 'type of a pending job of the group';
 comment on column jobs_turns.turn_at is 'not before';
 comment on column jobs_turns.full_since is
     'since when the group has had as many running jobs as it may; null: there is news';
@@ -1706,7 +1707,8 @@ begin
     if v_problem is not null then
         raise exception using errcode = 'JQ003', message = v_problem;
     end if;
-    -- Without the index each job with the key would be added, as after a restore of a part of a dump.
+    -- Without the index each job with the key would be added, as after a restore of a part of a
+    -- dump.
     if unique_key is not null and to_regclass('ix_jobs_unique_key') is null then
         raise exception using errcode = 'JQ005',
             message = 'the index ix_jobs_unique_key is missing, so no job can hold a unique_key, and '
@@ -1837,8 +1839,9 @@ comment on function _jobs_ids_behind is
     'internal: the statement that mends the sequence of jobs.id if it is behind; null: it is not';
 
 -- functions/enqueue/_jobs_is_new.sql
--- Each insert takes the next id of the sequence, also an insert that then finds its unique_key held.
--- So the last id that this session took is the id of the job only if jobs_enqueue has added the job.
+-- Each insert takes the next id of the sequence, also an insert that then finds its unique_key
+-- held. So the last id that this session took is the id of the job only if jobs_enqueue has added
+-- the job.
 create or replace function _jobs_is_new(job_id bigint) returns boolean
 language sql volatile security definer
 set search_path from current
@@ -2143,19 +2146,20 @@ comment on function _jobs_valid_delays is
 -- The claim moves the bound on until it has max_jobs. So it reads about as many rows as it takes,
 -- whatever waits in other types, levels and queues or in the future.
 --
--- Of many types it first asks whether anything is due in the level (_jobs_is_any_due): the bound and
--- the update would cost two probes per type.
+-- Of many types it first asks whether anything is due in the level (_jobs_is_any_due): the bound
+-- and the update would cost two probes per type.
 --
 -- The settings leave the planner no choice but index scans: on a table without statistics any other
 -- plan (a sequential scan, a bitmap and a sort) costs a thousand times more.
 --
--- floors, suspects and free are for pgjobs' own worker. floors: {"queue": {"priority": "run_at"}}, a lower
--- bound of run_at per level, from a worker that knows what it has claimed. While another session
--- holds an old snapshot, vacuum cannot remove the index entries of claimed jobs, and a claim without
--- floors walks over all of them. A claim reads from 0.2 s below now at the latest, because a job may
--- become visible a little after a later one (docs/decisions/0006-floors.md). suspects: false takes
--- no job that was lost before. free: of a queue with limits or groups at most as many jobs, because a
--- job that waits for a free slot in the worker would hold a place that another one could use.
+-- floors, suspects and free are for pgjobs' own worker. floors: {"queue": {"priority": "run_at"}},
+-- a lower bound of run_at per level, from a worker that knows what it has claimed. While another
+-- session holds an old snapshot, vacuum cannot remove the index entries of claimed jobs, and a
+-- claim without floors walks over all of them. A claim reads from 0.2 s below now at the latest,
+-- because a job may become visible a little after a later one (docs/decisions/0006-floors.md).
+-- suspects: false takes no job that was lost before. free: of a queue with limits or groups at most
+-- as many jobs, because a job that waits for a free slot in the worker would hold a place that
+-- another one could use.
 create or replace function jobs_claim(
     worker text,
     queues text[] default '{default}',
@@ -2255,8 +2259,8 @@ begin
                 order by j.attempt = 1, j.priority desc, j.run_at, j.id;
             end if;
         end if;
-        -- What comes first: the suspect, in the first level's statement; then in each level the jobs
-        -- that were lost. They are read by an index of their own, without floors.
+        -- What comes first: the suspect, in the first level's statement; then in each level the
+        -- jobs that were lost. They are read by an index of their own, without floors.
         v_first := case when v_has_crashed_jobs and suspects
             then _jobs_lock_suspect(worker, v_queue, job_types, v_now) else '{}' end;
         v_takes_crashed := v_has_crashed_jobs and suspects and v_first = '{}'
@@ -2535,8 +2539,8 @@ comment on function _jobs_holds_crashed is
     'internal: whether a worker holds a job that was lost before';
 
 -- functions/claim/_jobs_is_any_due.sql
--- For claims of many types, of which most are empty: each worker of many queues makes them again and
--- again. since and until: bounds of run_at.
+-- For claims of many types, of which most are empty: each worker of many queues makes them again
+-- and again. since and until: bounds of run_at.
 create or replace function _jobs_is_any_due(
     queue text,
     priority int,
@@ -2635,8 +2639,8 @@ comment on function _jobs_lock_crashed is
 -- A suspect may kill its worker again, and a job that was lost once may be what killed it. So a
 -- worker that sends one claim at a time holds a suspect only without any other job that was lost:
 -- those run on other workers, or later, where that crash does not reach them. The suspect comes
--- first in its queue, because its backoff has put it behind all due jobs. jobs_claim calls this only
--- for a queue that has crashed jobs, which is rare.
+-- first in its queue, because its backoff has put it behind all due jobs. jobs_claim calls this
+-- only for a queue that has crashed jobs, which is rare.
 create or replace function _jobs_lock_suspect(
     worker text,
     queue text,
@@ -3168,10 +3172,10 @@ comment on function _jobs_check_failure is
 -- functions/finish/_jobs_end_attempt.sql
 -- The caller has locked the row and checked the attempt, so no other session can end the attempt.
 --
--- lost_at: when the worker, or the job's child process, was found lost; null: the attempt failed. A job is due at once
--- after its first loss, because a loss is rarely the job's fault. After later losses it waits for
--- its backoff. Even a job without retries may be lost once, because it may only have run beside the
--- job that killed their worker; and no job may kill more than four workers.
+-- lost_at: when the worker, or the job's child process, was found lost; null: the attempt failed. A
+-- job is due at once after its first loss, because a loss is rarely the job's fault. After later
+-- losses it waits for its backoff. Even a job without retries may be lost once, because it may only
+-- have run beside the job that killed their worker; and no job may kill more than four workers.
 create or replace function _jobs_end_attempt(
     job_id bigint,
     error text default null,
@@ -3618,9 +3622,9 @@ $$;
 comment on function _jobs_check_limits is 'internal: raises if a limit is invalid';
 
 -- functions/limits/_jobs_claim_groups.sql
--- Two claims never exceed a group's limit or rate: this function counts what runs, and takes jobs, by
--- statements that begin after the group's lock was obtained, and the claim holds that lock until its
--- commit. Locks are only tried, so there is no deadlock. A lock stands for one of 2,048 sets of
+-- Two claims never exceed a group's limit or rate: this function counts what runs, and takes jobs,
+-- by statements that begin after the group's lock was obtained, and the claim holds that lock until
+-- its commit. Locks are only tried, so there is no deadlock. A lock stands for one of 2,048 sets of
 -- groups, because the server's table of locks is limited.
 --
 -- No turn is missing: at each commit every pending job of a group has a turn that is not later than
@@ -3654,9 +3658,9 @@ declare
     c_rounds constant int := 4;
     c_max_groups constant int := 1000;
     c_max_turns constant int := 2000;
-    -- The end that frees a place inserts a turn; but where that end was under way when a worker found
-    -- the group full, no signal may tell the worker. So a full group is looked at again after 0.1 s,
-    -- and then after as long as it has been full.
+    -- The end that frees a place inserts a turn; but where that end was under way when a worker
+    -- found the group full, no signal may tell the worker. So a full group is looked at again after
+    -- 0.1 s, and then after as long as it has been full.
     c_while_full constant interval := '0.1 seconds';
     c_while_full_at_most constant interval := '10 seconds';
     -- Another session has locked a row, or this worker may not take a suspect now.
@@ -3968,8 +3972,8 @@ comment on function _jobs_flag_groups is
 -- may let another one start. A claim that runs at the same moment may count the job as running and
 -- put the group off, so a turn is inserted in any case; the turn becomes visible with the end.
 --
--- In order, the others of the group have waited for these jobs without a turn of their own. They may
--- have other types, whose workers do not look at turns of the types that end.
+-- In order, the others of the group have waited for these jobs without a turn of their own. They
+-- may have other types, whose workers do not look at turns of the types that end.
 --
 -- A signal is sent where a worker listens that may not look soon by itself, or where jobs_next_due
 -- says null because the queue is full.
@@ -4054,8 +4058,8 @@ $$;
 comment on function _jobs_group_types is 'internal: the types of the pending jobs of a group';
 
 -- functions/limits/_jobs_groups_without_turn.sql
--- One statement, so that the jobs and the turns are those of one moment: a claim deletes the turns of
--- a group, and inserts others, in one transaction. A full group has a turn 10 s ahead.
+-- One statement, so that the jobs and the turns are those of one moment: a claim deletes the turns
+-- of a group, and inserts others, in one transaction. A full group has a turn 10 s ahead.
 create or replace function _jobs_groups_without_turn(max_groups int)
 returns table (queue text, group_key text, job_type text)
 language sql stable
@@ -4176,10 +4180,10 @@ comment on function _jobs_insert_turns is
     'internal: claims will look at the groups of those of these jobs that are pending';
 
 -- functions/limits/_jobs_is_polled.sql
--- Like _jobs_notify, which says why no signal is needed then: the queue's gate tells workers that this
--- transaction may have news, so that they go on looking until it has ended. A place that was freed
--- may be for a job of any type, so the polling worker has to serve all types that any worker of the
--- queue serves.
+-- Like _jobs_notify, which says why no signal is needed then: the queue's gate tells workers that
+-- this transaction may have news, so that they go on looking until it has ended. A place that was
+-- freed may be for a job of any type, so the polling worker has to serve all types that any worker
+-- of the queue serves.
 create or replace function _jobs_is_polled(queue text) returns boolean
 language plpgsql volatile
 set search_path from current
@@ -4261,8 +4265,8 @@ comment on function _jobs_limits_declare is
 
 -- functions/limits/_jobs_limits_diff.sql
 -- limits: what the code of an app declares, an array of objects with the arguments of jobs_limit;
--- `name` is the queue. A change by hand is no difference, because what code declared last is kept in
--- the row. The verdicts: see _jobs_verdict. A queue whose limits somebody has removed by hand is
+-- `name` is the queue. A change by hand is no difference, because what code declared last is kept
+-- in the row. The verdicts: see _jobs_verdict. A queue whose limits somebody has removed by hand is
 -- there: what code declared last still stands in its row.
 create or replace function _jobs_limits_diff(app text, limits jsonb)
 returns table (
@@ -4389,7 +4393,8 @@ from jobs_queues q where q.queue = _jobs_queue_opens_at.queue
 $$;
 
 comment on function _jobs_queue_opens_at is
-    'internal: when the queue''s own limits allow the next start: infinity: after an end; null: it has none';
+    'internal: when the queue''s own limits allow the next start: infinity: after an end; null: it'
+    ' has none';
 
 -- functions/limits/_jobs_queue_room.sql
 -- Two claims never exceed a queue's limits: each holds the queue's lock until its commit, and what
@@ -4404,7 +4409,6 @@ set lock_timeout = '50ms'
 as $$
 declare
     v_key constant bigint := _jobs_advisory_key('limits', settings.queue);
-    v_room int := wanted;
 begin
     perform _jobs_check_isolation();
     if not pg_try_advisory_xact_lock(v_key) then
@@ -4414,21 +4418,7 @@ begin
             when lock_not_available then return 0;
         end;
     end if;
-    if settings.max_running is not null then
-        v_room := least(v_room, settings.max_running - (
-            select count(*) from (
-                select from jobs j
-                where j.status = 'processing' and j.queue = settings.queue
-                limit settings.max_running) r)::int);
-    end if;
-    if settings.rate_count is not null then
-        v_room := least(v_room, coalesce(
-            (select _jobs_starts_room(s.moments, s.counts, settings.rate_count, settings.rate_period,
-                                      clock_timestamp())
-             from jobs_starts s where s.queue = settings.queue and s.group_key = ''),
-            settings.rate_count));
-    end if;
-    return greatest(v_room, 0);
+    return least(wanted, _jobs_queue_room_now(settings, clock_timestamp()));
 end
 $$;
 
@@ -4436,40 +4426,50 @@ comment on function _jobs_queue_room is
     'internal: locks a queue''s limits, and says how many of its jobs may start now';
 
 -- functions/limits/_jobs_queue_room_now.sql
--- For who reads: without the queue's lock, so that a claim may change the answer at once.
+-- Takes no lock: who only reads asks it as it is, a claim calls _jobs_queue_room, which locks first.
 create or replace function _jobs_queue_room_now(settings jobs_queues, at timestamptz) returns int
-language sql stable
+language plpgsql stable
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off
 as $$
-select greatest(least(
-    settings.max_running - (
-        select count(*) from (
+declare
+    v_places int;
+    v_starts int;
+begin
+    if settings.max_running is not null then
+        select settings.max_running - count(*) into v_places
+        from (
             select from jobs j
             where j.status = 'processing' and j.queue = settings.queue
-            limit settings.max_running) r)::int,
-    case when settings.rate_count is not null then coalesce(
-        (select _jobs_starts_room(s.moments, s.counts, settings.rate_count, settings.rate_period, at)
-         from jobs_starts s where s.queue = settings.queue and s.group_key = ''),
-        settings.rate_count) end), 0)
+            limit settings.max_running) r;
+    end if;
+    if settings.rate_count is not null then
+        v_starts := coalesce(
+            (select _jobs_starts_room(s.moments, s.counts, settings.rate_count,
+                                      settings.rate_period, at)
+             from jobs_starts s where s.queue = settings.queue and s.group_key = ''),
+            settings.rate_count);
+    end if;
+    return greatest(least(v_places, v_starts), 0);
+end
 $$;
 
 comment on function _jobs_queue_room_now is
-    'internal: how many jobs of a queue its own limits let start now; null: it has none';
+    'internal: how many jobs of a queue its own limits let start; null: it has none';
 
 -- functions/limits/_jobs_raise_turns_from.sql
 -- Two sessions do not raise it together: the second skips the locked row. Nor does the second wait,
 -- for a claim may be in a long transaction: only who holds the lock inserts the row.
 --
--- Whoever inserts a turn gets its transaction's number first, and reads the clock for turn_at then, or
--- keeps the turn_at of a turn that the same transaction deletes. This transaction gets its number
--- after its begin. So while the clock goes on, each transaction that inserts a turn before marked_at
--- has a lower number than marked_xid. Once all of those have ended, each such turn is visible, or is
--- the copy of a visible one: the least of those that are visible bounds all.
+-- Whoever inserts a turn gets its transaction's number first, and reads the clock for turn_at then,
+-- or keeps the turn_at of a turn that the same transaction deletes. This transaction gets its
+-- number after its begin. So while the clock goes on, each transaction that inserts a turn before
+-- marked_at has a lower number than marked_xid. Once all of those have ended, each such turn is
+-- visible, or is the copy of a visible one: the least of those that are visible bounds all.
 --
--- The xmax of a snapshot would not do as marked_xid: it is the number after the last transaction that
--- has ended, and a transaction with that number or a higher one may run already.
+-- The xmax of a snapshot would not do as marked_xid: it is the number after the last transaction
+-- that has ended, and a transaction with that number or a higher one may run already.
 create or replace function _jobs_raise_turns_from(queue text) returns void
 language plpgsql volatile
 set search_path from current
@@ -4557,7 +4557,8 @@ comment on function _jobs_room_at is
     'internal: when a rate allows the next start, not before that moment; null: nothing has started';
 
 -- functions/limits/_jobs_share_of_groups.sql
--- Jobs without a group get the share of one group. Where a share is no whole number, chance decides.
+-- Jobs without a group get the share of one group. Where a share is no whole number, chance
+-- decides.
 create or replace function _jobs_share_of_groups(
     queue text,
     job_types text[],
@@ -4596,11 +4597,11 @@ comment on function _jobs_share_of_groups is
 -- functions/limits/_jobs_spend.sql
 -- The caller holds the lock of the queue or of the group, so no other session writes the same row.
 --
--- Up to 32 moments are exact. Beyond that the starts of one 64th of the period count as the latest of
--- them: never too many start, and a start is at most a 64th of the period late.
+-- Up to 32 moments are exact. Beyond that the starts of one 64th of the period count as the latest
+-- of them. So never too many start, and a start is at most a 64th of the period late.
 --
--- A handler begins a little after its job was claimed, and not always equally late. So a start counts
--- from 10 ms after its claim, or from a hundredth of the period if that is less.
+-- A handler begins a little after its job was claimed, and not always equally late. So a start
+-- counts from 10 ms after its claim, or from a hundredth of the period if that is less.
 create or replace function _jobs_spend(
     queue text,
     group_key text,
@@ -4652,8 +4653,8 @@ comment on function _jobs_spend is
     'internal: notes that so many jobs of a queue (group_key empty) or a group start now';
 
 -- functions/limits/_jobs_starts_room.sql
--- The rule: at most `allowed` starts in any window as long as the period, wherever it begins. A token
--- bucket of n tokens would allow 2n - 1 in one period.
+-- The rule: at most `allowed` starts in any window as long as the period, wherever it begins. A
+-- token bucket of n tokens would allow 2n - 1 in one period.
 create or replace function _jobs_starts_room(
     moments timestamptz[],
     counts int[],
@@ -5287,7 +5288,8 @@ comment on function _jobs_may_be_silent is
     'internal: whether jobs of these queues may be or become claimable without a signal';
 
 -- functions/workers/_jobs_session_holds.sql
--- A session gets a lock that it holds already, so only pg_locks tells. It shows a key in two halves.
+-- A session gets a lock that it holds already, so only pg_locks tells. It shows a key in two
+-- halves.
 create or replace function _jobs_session_holds(key bigint) returns boolean
 language sql volatile
 set search_path from current
@@ -5335,7 +5337,8 @@ begin
                 and run_at < '9999-12-31 00:00:00+00'
                 then (extract(epoch from run_at) * 1000000)::bigint else 0 end, queue))
     from (select) one left join lateral (
-        -- Ordered first, so that only as many locks are tried as it takes to find listening workers.
+        -- Ordered first, so that only as many locks are tried as it takes to find listening
+        -- workers.
         select w.listening_key
         from (
             select w.listening_key from jobs_workers w
@@ -5354,8 +5357,9 @@ comment on function _jobs_signal is
     'internal: tells the workers of a queue, on commit, that jobs are claimable from run_at on';
 
 -- functions/workers/_jobs_signal_jobs.sql
--- For jobs that have just become pending, or ended. Reads the jobs by their ids before it looks at the status, because a planner without statistics
--- may prefer an index of pending jobs, and would read all of it.
+-- For jobs that have just become pending, or ended. Reads the jobs by their ids before it looks at
+-- the status, because a planner without statistics may prefer an index of pending jobs, and would
+-- read all of it.
 create or replace function _jobs_signal_jobs(job_ids bigint[]) returns void
 language plpgsql volatile
 set search_path from current
@@ -5512,18 +5516,19 @@ comment on function _jobs_worker_modes is
 -- functions/workers/_jobs_worker_tick.sql
 -- A worker ticks every 10 s. A full tick sets seen_at, takes back jobs whose lease is over, ends
 -- jobs that have not begun by their expires_at, and looks for due jobs without floors. While other
--- workers work, the worker also ticks every 2 s, not fully: such a tick only notices deaths, and workers whose heartbeats have just failed to come; else it
--- reads no index of finished jobs. Any tick tests the connection.
+-- workers work, the worker also ticks every 2 s, not fully: such a tick only notices deaths, and
+-- workers whose heartbeats have just failed to come; else it reads no index of finished jobs. Any
+-- tick tests the connection.
 --
 -- queues: of the worker's, those in which a full tick looks for due jobs; null: all.
 --
 -- fires_at: when the next schedule is due; the caller fires it at that moment.
 --
--- deletes: whether a rule of retention is due, so that the caller enforces it; null: there is no rule,
--- or the tick is not full.
+-- deletes: whether a rule of retention is due, so that the caller enforces it; null: there is no
+-- rule, or the tick is not full.
 --
--- opens_at: when a paused queue of the worker opens by itself. The caller ticks fully at that moment,
--- because looks have gone past the jobs of the queue.
+-- opens_at: when a paused queue of the worker opens by itself. The caller ticks fully at that
+-- moment, because looks have gone past the jobs of the queue.
 --
 -- A suspect that waits for a worker without one is reported as due, because no signal is sent when
 -- a worker may take its next suspect.
@@ -5627,11 +5632,11 @@ comment on function _jobs_worker_tick is
 -- is full, has stopped or has gone past them. While producers may be silent each worker watches
 -- every 0.15 s.
 --
--- seen: what the last call returned. It holds the times of that call and of the call before, and the
--- transactions that the last call saw in progress, each with a time before which it had not begun to
--- write. A silent job's run_at is at most 0.2 s older than its insertion (_jobs_notify). So due jobs
--- are looked for from the earliest such time of the transactions that have ended since the last
--- call, less 0.2 s. Without `seen` they are looked for without a bound.
+-- seen: what the last call returned. It holds the times of that call and of the call before, and
+-- the transactions that the last call saw in progress, each with a time before which it had not
+-- begun to write. A silent job's run_at is at most 0.2 s older than its insertion (_jobs_notify).
+-- So due jobs are looked for from the earliest such time of the transactions that have ended since
+-- the last call, less 0.2 s. Without `seen` they are looked for without a bound.
 --
 -- A snapshot does not show a transaction in progress that is younger than all that have ended. So
 -- each call takes a transaction number itself. The next call's snapshot shows all older ones in
@@ -5760,8 +5765,8 @@ comment on function jobs_cron_next is
 -- Two sessions cannot both make a schedule: the name is the key, and the second one changes the row
 -- of the first.
 --
--- next_at stays where its reasons stay: else a schedule of every six hours that each deploy declares
--- again would never fire. A tick that is due is still made up for.
+-- next_at stays where its reasons stay: else a schedule of every six hours that each deploy
+-- declares again would never fire. A tick that is due is still made up for.
 create or replace function jobs_schedule(
     name text,
     job_type text,
@@ -5967,14 +5972,14 @@ comment on function jobs_schedule_run is
     'adds a job of a schedule now; returns the job in its way, where two may not overlap';
 
 -- functions/schedules/jobs_schedules_fire.sql
--- Two sessions cannot both fire a tick: the second one skips the locked row, or reads its new next_at
--- after the lock. The jobs and the new next_at commit together, so a session that is killed leaves
--- the tick to the next one.
+-- Two sessions cannot both fire a tick: the second one skips the locked row, or reads its new
+-- next_at after the lock. The jobs and the new next_at commit together, so a session that is killed
+-- leaves the tick to the next one.
 --
 -- One subtransaction holds all schedules, because a subtransaction per schedule makes every session
 -- of the server slower. Only if one schedule fails, each has its own: then a schedule that cannot
--- enqueue says why in its row and goes on to its next tick, and one that waits for a lock stays due.
--- Errors that concern no schedule (a deadlock, a full disk) end the whole call.
+-- enqueue says why in its row and goes on to its next tick, and one that waits for a lock stays
+-- due. Errors that concern no schedule (a deadlock, a full disk) end the whole call.
 create or replace function jobs_schedules_fire(max_schedules int default 100) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
@@ -6109,8 +6114,8 @@ comment on function _jobs_check_schedule is 'internal: raises if an argument is 
 
 -- functions/schedules/_jobs_check_timezone.sql
 -- PostgreSQL itself takes abbreviations too, and anything that reads as a POSIX zone: XYZ+3. Only
--- pg_timezone_names tells them apart, but to read all its files takes 50 ms. No name with a slash and
--- without a digit is an abbreviation or a POSIX zone.
+-- pg_timezone_names tells them apart, but to read all its files takes 50 ms. No name with a slash
+-- and without a digit is an abbreviation or a POSIX zone.
 create or replace function _jobs_check_timezone(timezone text) returns void
 language plpgsql stable
 set search_path from current
@@ -6200,8 +6205,8 @@ comment on function _jobs_cron_field is
     'internal: the numbers that one field of a cron expression stands for';
 
 -- functions/schedules/_jobs_cron_fields.sql
--- is_at_fixed_times: neither the minute nor the hour begins with a star. needs_both_days: the day of
--- the month and the weekday must both fit, because one of them begins with a star.
+-- is_at_fixed_times: neither the minute nor the hour begins with a star. needs_both_days: the day
+-- of the month and the weekday must both fit, because one of them begins with a star.
 create or replace function _jobs_cron_fields(
     cron text,
     out minutes int[],
@@ -6570,9 +6575,9 @@ comment on function _jobs_schedule_signal is
     'internal: tells workers that the next moment of a schedule may have come nearer';
 
 -- functions/schedules/_jobs_schedule_ticks.sql
--- A schedule of every minute that nobody has fired for a year has half a million ticks. So this does
--- not walk from the first one: it goes back from `until` in steps that double, until at least as
--- many ticks as are wanted lie behind, and walks on from there.
+-- A schedule of every minute that nobody has fired for a year has half a million ticks. So this
+-- does not walk from the first one: it goes back from `until` in steps that double, until at least
+-- as many ticks as are wanted lie behind, and walks on from there.
 create or replace function _jobs_schedule_ticks(
     schedule jobs_schedules,
     until timestamptz,
@@ -6704,9 +6709,9 @@ comment on function _jobs_utc_offset is
     'internal: how far the clocks of a time zone are ahead of UTC at a moment';
 
 -- functions/schedules/_jobs_worker_fire.sql
--- A worker calls this at the moment of the next tick that it knows. All workers may: who comes second
--- finds nothing due. fires_at: when a schedule is due next. It may be past: more are due than one
--- call fires, or another session fires it at this moment; then `fired` is false.
+-- A worker calls this at the moment of the next tick that it knows. All workers may: who comes
+-- second finds nothing due. fires_at: when a schedule is due next. It may be past: more are due
+-- than one call fires, or another session fires it at this moment; then `fired` is false.
 create or replace function _jobs_worker_fire()
 returns table (fired boolean, fires_at timestamptz, fired_at timestamptz)
 language plpgsql volatile security definer
@@ -7258,9 +7263,9 @@ declare
     c_worker constant text[] := '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
         'jobs_complete_many,jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,'
         '_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
-        '_jobs_limits_diff,_jobs_retention_diff,_jobs_retention_enforce,jobs_schedules_fire,_jobs_schedules_diff,'
-        'jobs_start,_jobs_worker_beat,_jobs_worker_fire,'
-        '_jobs_worker_help,_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
+        '_jobs_limits_diff,_jobs_retention_diff,_jobs_retention_enforce,jobs_schedules_fire,'
+        '_jobs_schedules_diff,jobs_start,_jobs_worker_beat,_jobs_worker_fire,_jobs_worker_help,'
+        '_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
         '_jobs_worker_watch}';
     c_observer constant text[] := '{jobs_counts,_jobs_counts,jobs_cron_next,jobs_doctor,'
         '_jobs_doctor_leases,_jobs_doctor_limits,_jobs_doctor_notify,_jobs_doctor_retention,'
@@ -7386,11 +7391,12 @@ end
 $$;
 
 comment on function jobs_heal_groups is
-    'gives a turn to up to max_groups groups with pending jobs that have none; how many: repeat until 0';
+    'gives a turn to up to max_groups groups with pending jobs that have none; returns how many:'
+    ' repeat until 0';
 
 -- functions/manage/jobs_pause.sql
--- To pause a paused queue again sets the end and the reason anew, and keeps since when it is paused.
--- A pause whose end has come counts as none.
+-- To pause a paused queue again sets the end and the reason anew, and keeps since when it is
+-- paused. A pause whose end has come counts as none.
 create or replace function jobs_pause(
     queue text,
     until timestamptz default null,
@@ -7487,8 +7493,8 @@ comment on function jobs_retry is
 
 -- functions/manage/jobs_retry_many.sql
 -- Two sessions cannot both win: this function locks failed jobs and skips locked ones. It may wait
--- for a session that takes the same key. All who take several keys take them in the order of type and
--- key, so that they never deadlock.
+-- for a session that takes the same key. All who take several keys take them in the order of type
+-- and key, so that they never deadlock.
 create or replace function jobs_retry_many(
     job_types text[] default null,
     queues text[] default null,
@@ -7581,8 +7587,8 @@ $$;
 comment on function _jobs_check_queue is 'internal: raises if a queue''s name is invalid';
 
 -- functions/manage/_jobs_declared.sql
--- declared: what the row held so far, or null. The hashes of the last 100 definitions before this one
--- stay, so that older code that restarts is known as such.
+-- declared: what the row held so far, or null. The hashes of the last 100 definitions before this
+-- one stay, so that older code that restarts is known as such.
 create or replace function _jobs_declared(
     app text,
     definition jsonb,
@@ -7809,7 +7815,8 @@ comment on function jobs_counts is
 -- functions/reading/_jobs_counts.sql
 -- oldest_due: for how long the oldest due job has waited; where the count is capped, the oldest of
 -- the jobs that were read. due_only: for who reads only the rows of the states due and throttled,
--- which cost half as much as all. oldest_throttled: the oldest of the due jobs where some are held back.
+-- which cost half as much as all. oldest_throttled: the oldest of the due jobs where some are held
+-- back.
 --
 -- Due is what a claim could take now. What the limits of its group or its queue hold back is
 -- throttled. Where a queue has room for a part of its due jobs, the types with the oldest have it.
@@ -8066,11 +8073,11 @@ comment on function _jobs_counts_pending is
 -- functions/reading/_jobs_groups.sql
 -- Each live group is one probe of ix_jobs_group, and so is each type and rank of its pending jobs.
 -- Both are bounded, and no queue hides another one: each queue may have its share of max_groups
--- groups. is_more: the queue has more groups, or this group has more types and ranks, than were read.
--- Each range is counted up to its share of max_rows, and at most up to cap.
+-- groups. is_more: the queue has more groups, or this group has more types and ranks, than were
+-- read. Each range is counted up to its share of max_rows, and at most up to cap.
 --
--- startable: how many of the due jobs a claim could take now, as _jobs_claim_groups decides it. Where
--- the room of a group is for a part of its jobs, those have it that come first.
+-- startable: how many of the due jobs a claim could take now, as _jobs_claim_groups decides it.
+-- Where the room of a group is for a part of its jobs, those have it that come first.
 create or replace function _jobs_groups(
     cap int, max_groups int, max_rows bigint, due_only boolean
 ) returns table (
@@ -8292,15 +8299,15 @@ comment on function _jobs_rates is
 -- The jobs that a list shows, in its order. before: the last job of the page before. Each order is
 -- one that an index has:
 --
---   pending jobs only         as claims take them, queue by queue, and in each queue behind the jobs
---                             without a group those of groups, group by group (_jobs_search_pending)
+-- pending jobs only         as claims take them, queue by queue, and in each queue behind the jobs
+-- without a group those of groups, group by group (_jobs_search_pending)
 --   jobs that have ended      those first that ended last
 --   else                      the newest first, by id
 --
 -- The last two are walks, which pass over the jobs that the other filters exclude. Where a filter
 -- has an index of its own and at most 20,000 jobs are behind it, those are read and sorted instead.
--- The walks end after max_read jobs (null: no end). The last row is then the job where it has ended,
--- with matches false; the search goes on before that job.
+-- The walks end after max_read jobs (null: no end). The last row is then the job where it has
+-- ended, with matches false; the search goes on before that job.
 --
 -- The statements are put together from constant parts, so that each has the conditions of the given
 -- filters alone, and an index can serve them.
@@ -8460,9 +8467,9 @@ begin
             before, max_jobs, v_last, max_read / cardinality(v_walks), group_key;
     end if;
     if v_edge is not null then
-        -- Of the jobs that ended in the same moment only some may have been read: the search goes on
-        -- with all of them. Only where more than max_read ended in one moment it goes on within them,
-        -- and may miss some, because the index does not have them in the order of their ids.
+        -- Of the jobs that ended in the same moment only some may have been read: the search goes
+        -- on with all of them. Only where more than max_read ended in one moment it goes on within
+        -- them, and may miss some, because the index does not have them in the order of their ids.
         v_end := (
             select e.id
             from (select distinct unnest(statuses) as status) s
@@ -8505,8 +8512,8 @@ comment on function _jobs_search is
 
 -- functions/reading/_jobs_search_groups.sql
 -- The pending jobs of a queue's groups in the order of ix_jobs_group: group by group, type by type,
--- then as claims take them. Each statement is one walk along a range of the index: first what is left
--- of the group of the last page's last job, then group by group.
+-- then as claims take them. Each statement is one walk along a range of the index: first what is
+-- left of the group of the last page's last job, then group by group.
 create or replace function _jobs_search_groups(
     job_types text[],
     queue text,
@@ -8591,9 +8598,10 @@ comment on function _jobs_search_groups is
 -- functions/reading/_jobs_search_pending.sql
 -- Pending jobs, queue by queue. First come those without a group, in the order in which claims take
 -- them: by priority (higher first), run_at and id. Each type of a queue and priority is a range of
--- ix_jobs_claim. So this reads at most max_jobs jobs of each type, in the queues and priorities that
--- it needs. Behind them come those of groups, in the order of ix_jobs_group: by group and type, then
--- as claims take them. Where job_types are given, each group of these queues costs one probe per type.
+-- ix_jobs_claim. So this reads at most max_jobs jobs of each type, in the queues and priorities
+-- that it needs. Behind them come those of groups, in the order of ix_jobs_group: by group and
+-- type, then as claims take them. Where job_types are given, each group of these queues costs one
+-- probe per type.
 create or replace function _jobs_search_pending(
     job_types text[],
     queues text[],
@@ -8754,8 +8762,8 @@ comment on function _jobs_doctor_leases is
     'internal: the doctor''s checks of jobs that no worker finishes';
 
 -- functions/doctor/_jobs_doctor_limits.sql
--- Acts as its owner, because an observer may not read the turns. Without limits and groups this reads
--- jobs_queues and makes one probe for jobs of groups.
+-- Acts as its owner, because an observer may not read the turns. Without limits and groups this
+-- reads jobs_queues and makes one probe for jobs of groups.
 create or replace function _jobs_doctor_limits()
 returns table (check_name text, verdict text, detail text, advice text)
 language plpgsql volatile security definer

@@ -1,5 +1,5 @@
--- For claims of many types, of which most are empty: each worker of many queues makes them again and
--- again. since and until: bounds of run_at.
+-- For claims of many types, of which most are empty: each worker of many queues makes them again
+-- and again. since and until: bounds of run_at.
 create or replace function _jobs_is_any_due(
     queue text,
     priority int,

@@ -3,8 +3,8 @@
 -- A suspect may kill its worker again, and a job that was lost once may be what killed it. So a
 -- worker that sends one claim at a time holds a suspect only without any other job that was lost:
 -- those run on other workers, or later, where that crash does not reach them. The suspect comes
--- first in its queue, because its backoff has put it behind all due jobs. jobs_claim calls this only
--- for a queue that has crashed jobs, which is rare.
+-- first in its queue, because its backoff has put it behind all due jobs. jobs_claim calls this
+-- only for a queue that has crashed jobs, which is rare.
 create or replace function _jobs_lock_suspect(
     worker text,
     queue text,

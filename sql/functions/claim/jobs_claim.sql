@@ -7,19 +7,20 @@
 -- The claim moves the bound on until it has max_jobs. So it reads about as many rows as it takes,
 -- whatever waits in other types, levels and queues or in the future.
 --
--- Of many types it first asks whether anything is due in the level (_jobs_is_any_due): the bound and
--- the update would cost two probes per type.
+-- Of many types it first asks whether anything is due in the level (_jobs_is_any_due): the bound
+-- and the update would cost two probes per type.
 --
 -- The settings leave the planner no choice but index scans: on a table without statistics any other
 -- plan (a sequential scan, a bitmap and a sort) costs a thousand times more.
 --
--- floors, suspects and free are for pgjobs' own worker. floors: {"queue": {"priority": "run_at"}}, a lower
--- bound of run_at per level, from a worker that knows what it has claimed. While another session
--- holds an old snapshot, vacuum cannot remove the index entries of claimed jobs, and a claim without
--- floors walks over all of them. A claim reads from 0.2 s below now at the latest, because a job may
--- become visible a little after a later one (docs/decisions/0006-floors.md). suspects: false takes
--- no job that was lost before. free: of a queue with limits or groups at most as many jobs, because a
--- job that waits for a free slot in the worker would hold a place that another one could use.
+-- floors, suspects and free are for pgjobs' own worker. floors: {"queue": {"priority": "run_at"}},
+-- a lower bound of run_at per level, from a worker that knows what it has claimed. While another
+-- session holds an old snapshot, vacuum cannot remove the index entries of claimed jobs, and a
+-- claim without floors walks over all of them. A claim reads from 0.2 s below now at the latest,
+-- because a job may become visible a little after a later one (docs/decisions/0006-floors.md).
+-- suspects: false takes no job that was lost before. free: of a queue with limits or groups at most
+-- as many jobs, because a job that waits for a free slot in the worker would hold a place that
+-- another one could use.
 create or replace function jobs_claim(
     worker text,
     queues text[] default '{default}',
@@ -119,8 +120,8 @@ begin
                 order by j.attempt = 1, j.priority desc, j.run_at, j.id;
             end if;
         end if;
-        -- What comes first: the suspect, in the first level's statement; then in each level the jobs
-        -- that were lost. They are read by an index of their own, without floors.
+        -- What comes first: the suspect, in the first level's statement; then in each level the
+        -- jobs that were lost. They are read by an index of their own, without floors.
         v_first := case when v_has_crashed_jobs and suspects
             then _jobs_lock_suspect(worker, v_queue, job_types, v_now) else '{}' end;
         v_takes_crashed := v_has_crashed_jobs and suspects and v_first = '{}'

@@ -1,5 +1,5 @@
--- Acts as its owner, because an observer may not read the turns. Without limits and groups this reads
--- jobs_queues and makes one probe for jobs of groups.
+-- Acts as its owner, because an observer may not read the turns. Without limits and groups this
+-- reads jobs_queues and makes one probe for jobs of groups.
 create or replace function _jobs_doctor_limits()
 returns table (check_name text, verdict text, detail text, advice text)
 language plpgsql volatile security definer

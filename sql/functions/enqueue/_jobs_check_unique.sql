@@ -37,7 +37,8 @@ begin
     if v_problem is not null then
         raise exception using errcode = 'JQ003', message = v_problem;
     end if;
-    -- Without the index each job with the key would be added, as after a restore of a part of a dump.
+    -- Without the index each job with the key would be added, as after a restore of a part of a
+    -- dump.
     if unique_key is not null and to_regclass('ix_jobs_unique_key') is null then
         raise exception using errcode = 'JQ005',
             message = 'the index ix_jobs_unique_key is missing, so no job can hold a unique_key, and '

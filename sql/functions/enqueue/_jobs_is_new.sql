@@ -1,5 +1,6 @@
--- Each insert takes the next id of the sequence, also an insert that then finds its unique_key held.
--- So the last id that this session took is the id of the job only if jobs_enqueue has added the job.
+-- Each insert takes the next id of the sequence, also an insert that then finds its unique_key
+-- held. So the last id that this session took is the id of the job only if jobs_enqueue has added
+-- the job.
 create or replace function _jobs_is_new(job_id bigint) returns boolean
 language sql volatile security definer
 set search_path from current

@@ -1,9 +1,9 @@
 -- The caller has locked the row and checked the attempt, so no other session can end the attempt.
 --
--- lost_at: when the worker, or the job's child process, was found lost; null: the attempt failed. A job is due at once
--- after its first loss, because a loss is rarely the job's fault. After later losses it waits for
--- its backoff. Even a job without retries may be lost once, because it may only have run beside the
--- job that killed their worker; and no job may kill more than four workers.
+-- lost_at: when the worker, or the job's child process, was found lost; null: the attempt failed. A
+-- job is due at once after its first loss, because a loss is rarely the job's fault. After later
+-- losses it waits for its backoff. Even a job without retries may be lost once, because it may only
+-- have run beside the job that killed their worker; and no job may kill more than four workers.
 create or replace function _jobs_end_attempt(
     job_id bigint,
     error text default null,

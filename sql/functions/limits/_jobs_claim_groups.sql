@@ -1,6 +1,6 @@
--- Two claims never exceed a group's limit or rate: this function counts what runs, and takes jobs, by
--- statements that begin after the group's lock was obtained, and the claim holds that lock until its
--- commit. Locks are only tried, so there is no deadlock. A lock stands for one of 2,048 sets of
+-- Two claims never exceed a group's limit or rate: this function counts what runs, and takes jobs,
+-- by statements that begin after the group's lock was obtained, and the claim holds that lock until
+-- its commit. Locks are only tried, so there is no deadlock. A lock stands for one of 2,048 sets of
 -- groups, because the server's table of locks is limited.
 --
 -- No turn is missing: at each commit every pending job of a group has a turn that is not later than
@@ -34,9 +34,9 @@ declare
     c_rounds constant int := 4;
     c_max_groups constant int := 1000;
     c_max_turns constant int := 2000;
-    -- The end that frees a place inserts a turn; but where that end was under way when a worker found
-    -- the group full, no signal may tell the worker. So a full group is looked at again after 0.1 s,
-    -- and then after as long as it has been full.
+    -- The end that frees a place inserts a turn; but where that end was under way when a worker
+    -- found the group full, no signal may tell the worker. So a full group is looked at again after
+    -- 0.1 s, and then after as long as it has been full.
     c_while_full constant interval := '0.1 seconds';
     c_while_full_at_most constant interval := '10 seconds';
     -- Another session has locked a row, or this worker may not take a suspect now.

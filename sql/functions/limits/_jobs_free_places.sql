@@ -2,8 +2,8 @@
 -- may let another one start. A claim that runs at the same moment may count the job as running and
 -- put the group off, so a turn is inserted in any case; the turn becomes visible with the end.
 --
--- In order, the others of the group have waited for these jobs without a turn of their own. They may
--- have other types, whose workers do not look at turns of the types that end.
+-- In order, the others of the group have waited for these jobs without a turn of their own. They
+-- may have other types, whose workers do not look at turns of the types that end.
 --
 -- A signal is sent where a worker listens that may not look soon by itself, or where jobs_next_due
 -- says null because the queue is full.

@@ -1,5 +1,5 @@
--- One statement, so that the jobs and the turns are those of one moment: a claim deletes the turns of
--- a group, and inserts others, in one transaction. A full group has a turn 10 s ahead.
+-- One statement, so that the jobs and the turns are those of one moment: a claim deletes the turns
+-- of a group, and inserts others, in one transaction. A full group has a turn 10 s ahead.
 create or replace function _jobs_groups_without_turn(max_groups int)
 returns table (queue text, group_key text, job_type text)
 language sql stable

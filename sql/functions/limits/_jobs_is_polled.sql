@@ -1,7 +1,7 @@
--- Like _jobs_notify, which says why no signal is needed then: the queue's gate tells workers that this
--- transaction may have news, so that they go on looking until it has ended. A place that was freed
--- may be for a job of any type, so the polling worker has to serve all types that any worker of the
--- queue serves.
+-- Like _jobs_notify, which says why no signal is needed then: the queue's gate tells workers that
+-- this transaction may have news, so that they go on looking until it has ended. A place that was
+-- freed may be for a job of any type, so the polling worker has to serve all types that any worker
+-- of the queue serves.
 create or replace function _jobs_is_polled(queue text) returns boolean
 language plpgsql volatile
 set search_path from current

@@ -1,6 +1,6 @@
 -- limits: what the code of an app declares, an array of objects with the arguments of jobs_limit;
--- `name` is the queue. A change by hand is no difference, because what code declared last is kept in
--- the row. The verdicts: see _jobs_verdict. A queue whose limits somebody has removed by hand is
+-- `name` is the queue. A change by hand is no difference, because what code declared last is kept
+-- in the row. The verdicts: see _jobs_verdict. A queue whose limits somebody has removed by hand is
 -- there: what code declared last still stands in its row.
 create or replace function _jobs_limits_diff(app text, limits jsonb)
 returns table (

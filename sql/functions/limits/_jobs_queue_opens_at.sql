@@ -17,4 +17,5 @@ from jobs_queues q where q.queue = _jobs_queue_opens_at.queue
 $$;
 
 comment on function _jobs_queue_opens_at is
-    'internal: when the queue''s own limits allow the next start: infinity: after an end; null: it has none';
+    'internal: when the queue''s own limits allow the next start: infinity: after an end; null: it'
+    ' has none';

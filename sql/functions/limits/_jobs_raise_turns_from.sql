@@ -1,14 +1,14 @@
 -- Two sessions do not raise it together: the second skips the locked row. Nor does the second wait,
 -- for a claim may be in a long transaction: only who holds the lock inserts the row.
 --
--- Whoever inserts a turn gets its transaction's number first, and reads the clock for turn_at then, or
--- keeps the turn_at of a turn that the same transaction deletes. This transaction gets its number
--- after its begin. So while the clock goes on, each transaction that inserts a turn before marked_at
--- has a lower number than marked_xid. Once all of those have ended, each such turn is visible, or is
--- the copy of a visible one: the least of those that are visible bounds all.
+-- Whoever inserts a turn gets its transaction's number first, and reads the clock for turn_at then,
+-- or keeps the turn_at of a turn that the same transaction deletes. This transaction gets its
+-- number after its begin. So while the clock goes on, each transaction that inserts a turn before
+-- marked_at has a lower number than marked_xid. Once all of those have ended, each such turn is
+-- visible, or is the copy of a visible one: the least of those that are visible bounds all.
 --
--- The xmax of a snapshot would not do as marked_xid: it is the number after the last transaction that
--- has ended, and a transaction with that number or a higher one may run already.
+-- The xmax of a snapshot would not do as marked_xid: it is the number after the last transaction
+-- that has ended, and a transaction with that number or a higher one may run already.
 create or replace function _jobs_raise_turns_from(queue text) returns void
 language plpgsql volatile
 set search_path from current

@@ -1,4 +1,5 @@
--- Jobs without a group get the share of one group. Where a share is no whole number, chance decides.
+-- Jobs without a group get the share of one group. Where a share is no whole number, chance
+-- decides.
 create or replace function _jobs_share_of_groups(
     queue text,
     job_types text[],

@@ -1,10 +1,10 @@
 -- The caller holds the lock of the queue or of the group, so no other session writes the same row.
 --
--- Up to 32 moments are exact. Beyond that the starts of one 64th of the period count as the latest of
--- them: never too many start, and a start is at most a 64th of the period late.
+-- Up to 32 moments are exact. Beyond that the starts of one 64th of the period count as the latest
+-- of them. So never too many start, and a start is at most a 64th of the period late.
 --
--- A handler begins a little after its job was claimed, and not always equally late. So a start counts
--- from 10 ms after its claim, or from a hundredth of the period if that is less.
+-- A handler begins a little after its job was claimed, and not always equally late. So a start
+-- counts from 10 ms after its claim, or from a hundredth of the period if that is less.
 create or replace function _jobs_spend(
     queue text,
     group_key text,

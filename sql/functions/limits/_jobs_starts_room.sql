@@ -1,5 +1,5 @@
--- The rule: at most `allowed` starts in any window as long as the period, wherever it begins. A token
--- bucket of n tokens would allow 2n - 1 in one period.
+-- The rule: at most `allowed` starts in any window as long as the period, wherever it begins. A
+-- token bucket of n tokens would allow 2n - 1 in one period.
 create or replace function _jobs_starts_room(
     moments timestamptz[],
     counts int[],

@@ -1,5 +1,5 @@
--- declared: what the row held so far, or null. The hashes of the last 100 definitions before this one
--- stay, so that older code that restarts is known as such.
+-- declared: what the row held so far, or null. The hashes of the last 100 definitions before this
+-- one stay, so that older code that restarts is known as such.
 create or replace function _jobs_declared(
     app text,
     definition jsonb,

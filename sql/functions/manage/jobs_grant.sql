@@ -11,9 +11,9 @@ declare
     c_worker constant text[] := '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
         'jobs_complete_many,jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,'
         '_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
-        '_jobs_limits_diff,_jobs_retention_diff,_jobs_retention_enforce,jobs_schedules_fire,_jobs_schedules_diff,'
-        'jobs_start,_jobs_worker_beat,_jobs_worker_fire,'
-        '_jobs_worker_help,_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
+        '_jobs_limits_diff,_jobs_retention_diff,_jobs_retention_enforce,jobs_schedules_fire,'
+        '_jobs_schedules_diff,jobs_start,_jobs_worker_beat,_jobs_worker_fire,_jobs_worker_help,'
+        '_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
         '_jobs_worker_watch}';
     c_observer constant text[] := '{jobs_counts,_jobs_counts,jobs_cron_next,jobs_doctor,'
         '_jobs_doctor_leases,_jobs_doctor_limits,_jobs_doctor_notify,_jobs_doctor_retention,'

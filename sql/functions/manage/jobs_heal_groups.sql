@@ -39,4 +39,5 @@ end
 $$;
 
 comment on function jobs_heal_groups is
-    'gives a turn to up to max_groups groups with pending jobs that have none; how many: repeat until 0';
+    'gives a turn to up to max_groups groups with pending jobs that have none; returns how many:'
+    ' repeat until 0';

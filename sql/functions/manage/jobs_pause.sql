@@ -1,5 +1,5 @@
--- To pause a paused queue again sets the end and the reason anew, and keeps since when it is paused.
--- A pause whose end has come counts as none.
+-- To pause a paused queue again sets the end and the reason anew, and keeps since when it is
+-- paused. A pause whose end has come counts as none.
 create or replace function jobs_pause(
     queue text,
     until timestamptz default null,

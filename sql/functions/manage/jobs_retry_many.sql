@@ -1,6 +1,6 @@
 -- Two sessions cannot both win: this function locks failed jobs and skips locked ones. It may wait
--- for a session that takes the same key. All who take several keys take them in the order of type and
--- key, so that they never deadlock.
+-- for a session that takes the same key. All who take several keys take them in the order of type
+-- and key, so that they never deadlock.
 create or replace function jobs_retry_many(
     job_types text[] default null,
     queues text[] default null,

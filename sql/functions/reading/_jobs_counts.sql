@@ -1,6 +1,7 @@
 -- oldest_due: for how long the oldest due job has waited; where the count is capped, the oldest of
 -- the jobs that were read. due_only: for who reads only the rows of the states due and throttled,
--- which cost half as much as all. oldest_throttled: the oldest of the due jobs where some are held back.
+-- which cost half as much as all. oldest_throttled: the oldest of the due jobs where some are held
+-- back.
 --
 -- Due is what a claim could take now. What the limits of its group or its queue hold back is
 -- throttled. Where a queue has room for a part of its due jobs, the types with the oldest have it.

@@ -1,10 +1,10 @@
 -- Each live group is one probe of ix_jobs_group, and so is each type and rank of its pending jobs.
 -- Both are bounded, and no queue hides another one: each queue may have its share of max_groups
--- groups. is_more: the queue has more groups, or this group has more types and ranks, than were read.
--- Each range is counted up to its share of max_rows, and at most up to cap.
+-- groups. is_more: the queue has more groups, or this group has more types and ranks, than were
+-- read. Each range is counted up to its share of max_rows, and at most up to cap.
 --
--- startable: how many of the due jobs a claim could take now, as _jobs_claim_groups decides it. Where
--- the room of a group is for a part of its jobs, those have it that come first.
+-- startable: how many of the due jobs a claim could take now, as _jobs_claim_groups decides it.
+-- Where the room of a group is for a part of its jobs, those have it that come first.
 create or replace function _jobs_groups(
     cap int, max_groups int, max_rows bigint, due_only boolean
 ) returns table (

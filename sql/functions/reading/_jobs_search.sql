@@ -1,15 +1,15 @@
 -- The jobs that a list shows, in its order. before: the last job of the page before. Each order is
 -- one that an index has:
 --
---   pending jobs only         as claims take them, queue by queue, and in each queue behind the jobs
---                             without a group those of groups, group by group (_jobs_search_pending)
+-- pending jobs only         as claims take them, queue by queue, and in each queue behind the jobs
+-- without a group those of groups, group by group (_jobs_search_pending)
 --   jobs that have ended      those first that ended last
 --   else                      the newest first, by id
 --
 -- The last two are walks, which pass over the jobs that the other filters exclude. Where a filter
 -- has an index of its own and at most 20,000 jobs are behind it, those are read and sorted instead.
--- The walks end after max_read jobs (null: no end). The last row is then the job where it has ended,
--- with matches false; the search goes on before that job.
+-- The walks end after max_read jobs (null: no end). The last row is then the job where it has
+-- ended, with matches false; the search goes on before that job.
 --
 -- The statements are put together from constant parts, so that each has the conditions of the given
 -- filters alone, and an index can serve them.
@@ -169,9 +169,9 @@ begin
             before, max_jobs, v_last, max_read / cardinality(v_walks), group_key;
     end if;
     if v_edge is not null then
-        -- Of the jobs that ended in the same moment only some may have been read: the search goes on
-        -- with all of them. Only where more than max_read ended in one moment it goes on within them,
-        -- and may miss some, because the index does not have them in the order of their ids.
+        -- Of the jobs that ended in the same moment only some may have been read: the search goes
+        -- on with all of them. Only where more than max_read ended in one moment it goes on within
+        -- them, and may miss some, because the index does not have them in the order of their ids.
         v_end := (
             select e.id
             from (select distinct unnest(statuses) as status) s

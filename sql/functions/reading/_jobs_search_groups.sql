@@ -1,6 +1,6 @@
 -- The pending jobs of a queue's groups in the order of ix_jobs_group: group by group, type by type,
--- then as claims take them. Each statement is one walk along a range of the index: first what is left
--- of the group of the last page's last job, then group by group.
+-- then as claims take them. Each statement is one walk along a range of the index: first what is
+-- left of the group of the last page's last job, then group by group.
 create or replace function _jobs_search_groups(
     job_types text[],
     queue text,

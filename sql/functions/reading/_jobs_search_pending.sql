@@ -1,8 +1,9 @@
 -- Pending jobs, queue by queue. First come those without a group, in the order in which claims take
 -- them: by priority (higher first), run_at and id. Each type of a queue and priority is a range of
--- ix_jobs_claim. So this reads at most max_jobs jobs of each type, in the queues and priorities that
--- it needs. Behind them come those of groups, in the order of ix_jobs_group: by group and type, then
--- as claims take them. Where job_types are given, each group of these queues costs one probe per type.
+-- ix_jobs_claim. So this reads at most max_jobs jobs of each type, in the queues and priorities
+-- that it needs. Behind them come those of groups, in the order of ix_jobs_group: by group and
+-- type, then as claims take them. Where job_types are given, each group of these queues costs one
+-- probe per type.
 create or replace function _jobs_search_pending(
     job_types text[],
     queues text[],

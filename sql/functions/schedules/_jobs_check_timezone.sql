@@ -1,6 +1,6 @@
 -- PostgreSQL itself takes abbreviations too, and anything that reads as a POSIX zone: XYZ+3. Only
--- pg_timezone_names tells them apart, but to read all its files takes 50 ms. No name with a slash and
--- without a digit is an abbreviation or a POSIX zone.
+-- pg_timezone_names tells them apart, but to read all its files takes 50 ms. No name with a slash
+-- and without a digit is an abbreviation or a POSIX zone.
 create or replace function _jobs_check_timezone(timezone text) returns void
 language plpgsql stable
 set search_path from current

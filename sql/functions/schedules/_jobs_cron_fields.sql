@@ -1,5 +1,5 @@
--- is_at_fixed_times: neither the minute nor the hour begins with a star. needs_both_days: the day of
--- the month and the weekday must both fit, because one of them begins with a star.
+-- is_at_fixed_times: neither the minute nor the hour begins with a star. needs_both_days: the day
+-- of the month and the weekday must both fit, because one of them begins with a star.
 create or replace function _jobs_cron_fields(
     cron text,
     out minutes int[],

@@ -1,6 +1,6 @@
--- A schedule of every minute that nobody has fired for a year has half a million ticks. So this does
--- not walk from the first one: it goes back from `until` in steps that double, until at least as
--- many ticks as are wanted lie behind, and walks on from there.
+-- A schedule of every minute that nobody has fired for a year has half a million ticks. So this
+-- does not walk from the first one: it goes back from `until` in steps that double, until at least
+-- as many ticks as are wanted lie behind, and walks on from there.
 create or replace function _jobs_schedule_ticks(
     schedule jobs_schedules,
     until timestamptz,

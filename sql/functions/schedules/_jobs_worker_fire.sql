@@ -1,6 +1,6 @@
--- A worker calls this at the moment of the next tick that it knows. All workers may: who comes second
--- finds nothing due. fires_at: when a schedule is due next. It may be past: more are due than one
--- call fires, or another session fires it at this moment; then `fired` is false.
+-- A worker calls this at the moment of the next tick that it knows. All workers may: who comes
+-- second finds nothing due. fires_at: when a schedule is due next. It may be past: more are due
+-- than one call fires, or another session fires it at this moment; then `fired` is false.
 create or replace function _jobs_worker_fire()
 returns table (fired boolean, fires_at timestamptz, fired_at timestamptz)
 language plpgsql volatile security definer

@@ -1,8 +1,8 @@
 -- Two sessions cannot both make a schedule: the name is the key, and the second one changes the row
 -- of the first.
 --
--- next_at stays where its reasons stay: else a schedule of every six hours that each deploy declares
--- again would never fire. A tick that is due is still made up for.
+-- next_at stays where its reasons stay: else a schedule of every six hours that each deploy
+-- declares again would never fire. A tick that is due is still made up for.
 create or replace function jobs_schedule(
     name text,
     job_type text,

@@ -1,11 +1,11 @@
--- Two sessions cannot both fire a tick: the second one skips the locked row, or reads its new next_at
--- after the lock. The jobs and the new next_at commit together, so a session that is killed leaves
--- the tick to the next one.
+-- Two sessions cannot both fire a tick: the second one skips the locked row, or reads its new
+-- next_at after the lock. The jobs and the new next_at commit together, so a session that is killed
+-- leaves the tick to the next one.
 --
 -- One subtransaction holds all schedules, because a subtransaction per schedule makes every session
 -- of the server slower. Only if one schedule fails, each has its own: then a schedule that cannot
--- enqueue says why in its row and goes on to its next tick, and one that waits for a lock stays due.
--- Errors that concern no schedule (a deadlock, a full disk) end the whole call.
+-- enqueue says why in its row and goes on to its next tick, and one that waits for a lock stays
+-- due. Errors that concern no schedule (a deadlock, a full disk) end the whole call.
 create or replace function jobs_schedules_fire(max_schedules int default 100) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current

@@ -1,4 +1,5 @@
--- A session gets a lock that it holds already, so only pg_locks tells. It shows a key in two halves.
+-- A session gets a lock that it holds already, so only pg_locks tells. It shows a key in two
+-- halves.
 create or replace function _jobs_session_holds(key bigint) returns boolean
 language sql volatile
 set search_path from current

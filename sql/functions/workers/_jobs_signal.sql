@@ -33,7 +33,8 @@ begin
                 and run_at < '9999-12-31 00:00:00+00'
                 then (extract(epoch from run_at) * 1000000)::bigint else 0 end, queue))
     from (select) one left join lateral (
-        -- Ordered first, so that only as many locks are tried as it takes to find listening workers.
+        -- Ordered first, so that only as many locks are tried as it takes to find listening
+        -- workers.
         select w.listening_key
         from (
             select w.listening_key from jobs_workers w

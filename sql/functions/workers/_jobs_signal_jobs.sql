@@ -1,5 +1,6 @@
--- For jobs that have just become pending, or ended. Reads the jobs by their ids before it looks at the status, because a planner without statistics
--- may prefer an index of pending jobs, and would read all of it.
+-- For jobs that have just become pending, or ended. Reads the jobs by their ids before it looks at
+-- the status, because a planner without statistics may prefer an index of pending jobs, and would
+-- read all of it.
 create or replace function _jobs_signal_jobs(job_ids bigint[]) returns void
 language plpgsql volatile
 set search_path from current

@@ -1,17 +1,18 @@
 -- A worker ticks every 10 s. A full tick sets seen_at, takes back jobs whose lease is over, ends
 -- jobs that have not begun by their expires_at, and looks for due jobs without floors. While other
--- workers work, the worker also ticks every 2 s, not fully: such a tick only notices deaths, and workers whose heartbeats have just failed to come; else it
--- reads no index of finished jobs. Any tick tests the connection.
+-- workers work, the worker also ticks every 2 s, not fully: such a tick only notices deaths, and
+-- workers whose heartbeats have just failed to come; else it reads no index of finished jobs. Any
+-- tick tests the connection.
 --
 -- queues: of the worker's, those in which a full tick looks for due jobs; null: all.
 --
 -- fires_at: when the next schedule is due; the caller fires it at that moment.
 --
--- deletes: whether a rule of retention is due, so that the caller enforces it; null: there is no rule,
--- or the tick is not full.
+-- deletes: whether a rule of retention is due, so that the caller enforces it; null: there is no
+-- rule, or the tick is not full.
 --
--- opens_at: when a paused queue of the worker opens by itself. The caller ticks fully at that moment,
--- because looks have gone past the jobs of the queue.
+-- opens_at: when a paused queue of the worker opens by itself. The caller ticks fully at that
+-- moment, because looks have gone past the jobs of the queue.
 --
 -- A suspect that waits for a worker without one is reported as due, because no signal is sent when
 -- a worker may take its next suspect.

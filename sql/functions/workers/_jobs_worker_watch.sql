@@ -2,11 +2,11 @@
 -- is full, has stopped or has gone past them. While producers may be silent each worker watches
 -- every 0.15 s.
 --
--- seen: what the last call returned. It holds the times of that call and of the call before, and the
--- transactions that the last call saw in progress, each with a time before which it had not begun to
--- write. A silent job's run_at is at most 0.2 s older than its insertion (_jobs_notify). So due jobs
--- are looked for from the earliest such time of the transactions that have ended since the last
--- call, less 0.2 s. Without `seen` they are looked for without a bound.
+-- seen: what the last call returned. It holds the times of that call and of the call before, and
+-- the transactions that the last call saw in progress, each with a time before which it had not
+-- begun to write. A silent job's run_at is at most 0.2 s older than its insertion (_jobs_notify).
+-- So due jobs are looked for from the earliest such time of the transactions that have ended since
+-- the last call, less 0.2 s. Without `seen` they are looked for without a bound.
 --
 -- A snapshot does not show a transaction in progress that is younger than all that have ended. So
 -- each call takes a transaction number itself. The next call's snapshot shows all older ones in
