@@ -2,7 +2,7 @@
 -- take several keys take them in this order, so that they never deadlock. Reads the jobs by their
 -- ids first, as _jobs_signal_jobs does.
 create or replace function _jobs_keyed(job_ids bigint[], out ids bigint[], out keys text[])
-language plpgsql volatile
+language plpgsql stable
 set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
