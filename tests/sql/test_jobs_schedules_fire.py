@@ -177,6 +177,16 @@ async def test_two_sessions_never_fire_the_same_tick(conn, other, due):
     assert await conn.fetchval("select count(*) from jobs") == 5
 
 
+async def test_a_firer_does_not_fire_what_another_one_commits_meanwhile(conn, other, due):
+    await due("a", "every => '1 hour', overlap => 'allow'", ago="1 hour")
+    async with conn.transaction():
+        assert len(await conn.fetch(FIRE)) == 1
+        second = asyncio.create_task(other.fetch(FIRE))
+        await asyncio.wait({second}, timeout=0.3)
+    assert await second == []
+    assert await conn.fetchval("select count(*) from jobs") == 1
+
+
 async def test_a_firer_that_is_killed_leaves_its_ticks_to_the_next_one(conn, connect, due):
     tick = await due("a", "every => '1 hour'", ago="1 hour")
     victim = await connect()
