@@ -280,7 +280,7 @@ begin
             schedule jobs_schedules, at timestamp with time zone, error text
         $$),
         ('_jobs_schedule_fire', $$SETOF jobs$$, $$
-            schedule jobs_schedules, at timestamp with time zone
+            schedule jobs_schedules, at timestamp with time zone, stop_at timestamp with time zone
         $$),
         ('_jobs_schedule_lock', $$jobs_schedules$$, $$name text$$),
         ('_jobs_schedule_next', $$timestamp with time zone$$, $$

@@ -332,7 +332,7 @@ begin
             schedule jobs_schedules, at timestamp with time zone, error text
         $$),
         ('_jobs_schedule_fire', $$SETOF jobs$$, $$
-            schedule jobs_schedules, at timestamp with time zone
+            schedule jobs_schedules, at timestamp with time zone, stop_at timestamp with time zone
         $$),
         ('_jobs_schedule_lock', $$jobs_schedules$$, $$name text$$),
         ('_jobs_schedule_next', $$timestamp with time zone$$, $$
@@ -5985,7 +5985,10 @@ set jit = off
 set lock_timeout = '1s'
 as $$
 declare
-    v_now timestamptz := clock_timestamp();
+    -- A worker is patient for longer, and calls again at once while schedules are due.
+    c_at_most constant interval := '1 second';
+    v_now constant timestamptz := clock_timestamp();
+    v_stop_at constant timestamptz := v_now + c_at_most;
     v_due jobs_schedules[];
     v_schedule jobs_schedules;
     -- Rows that were returned within a block would survive its error.
@@ -6005,7 +6008,9 @@ begin
             for update skip locked) d);
     begin
         foreach v_schedule in array v_due loop
-            v_jobs := v_jobs || array(select f from _jobs_schedule_fire(v_schedule, v_now) f);
+            exit when v_jobs <> '{}' and clock_timestamp() > v_stop_at;
+            v_jobs := v_jobs || array(
+                select f from _jobs_schedule_fire(v_schedule, v_now, v_stop_at) f);
         end loop;
         return query select j.* from unnest(v_jobs) j;
         return;
@@ -6020,8 +6025,9 @@ begin
     -- The schedules wait a second for all locks together: who calls this may have little patience.
     perform set_config('lock_timeout', '10ms', true);
     foreach v_schedule in array v_due loop
+        exit when v_jobs <> '{}' and clock_timestamp() > v_stop_at;
         begin
-            v_some := array(select f from _jobs_schedule_fire(v_schedule, v_now) f);
+            v_some := array(select f from _jobs_schedule_fire(v_schedule, v_now, v_stop_at) f);
             v_jobs := v_jobs || v_some;
         exception
             when lock_not_available then
@@ -6462,8 +6468,14 @@ comment on function _jobs_schedule_fail is
 
 -- functions/schedules/_jobs_schedule_fire.sql
 -- missed: a tick is missed if a later one is due too, or if it is a minute old.
-create or replace function _jobs_schedule_fire(schedule jobs_schedules, at timestamptz)
-returns setof jobs
+--
+-- The ticks for which there is no time until stop_at stay due, so that the next call goes on with
+-- them: a call that is cut off undoes all that it did, and would never get further.
+create or replace function _jobs_schedule_fire(
+    schedule jobs_schedules,
+    at timestamptz,
+    stop_at timestamptz
+) returns setof jobs
 language plpgsql volatile
 set search_path from current
 as $$
@@ -6482,6 +6494,10 @@ begin
         v_next := _jobs_schedule_next(schedule, at);
     end if;
     foreach v_tick in array v_ticks loop
+        if v_tick > v_ticks[1] and clock_timestamp() > stop_at then
+            v_next := v_tick;
+            exit;
+        end if;
         continue when at - v_tick > schedule.missed_within
             or schedule.missed = 'none' and at - v_tick > c_late;
         for v_job in select e.* from _jobs_schedule_enqueue(schedule, v_tick) e loop

@@ -167,6 +167,30 @@ async def test_an_error_takes_back_all_jobs_of_its_schedule_and_none_is_returned
     assert schedule["recent_job_ids"] == []
 
 
+async def test_a_call_stops_after_a_second_and_the_next_one_goes_on_with_the_same_schedule(
+    conn, due
+):
+    """Else a call that takes longer than its client is patient would be undone for ever."""
+    await conn.execute(
+        """create function slow() returns trigger language plpgsql as $$
+            begin perform pg_sleep(0.25); return new; end $$;
+        create trigger slow before insert on jobs for each row execute function slow()"""
+    )
+    all_missed = "every => '1 min', missed => 'all', overlap => 'allow'"
+    first = await due("a", all_missed, ago="7 min")
+    await due("b", all_missed, ago="2 min")
+    calls = []
+    while fired := await conn.fetch(FIRE):
+        calls.append(len(fired))
+    assert calls[0] < 7
+    assert len(calls) >= 2
+    rows = await conn.fetch(f"select headers ->> 'pgjobs.schedule' as name, {TICK} as tick from jobs")
+    found = sorted(datetime.fromisoformat(row["tick"]) for row in rows if row["name"] == "a")
+    assert found == [first + n * timedelta(minutes=1) for n in range(len(found))]
+    assert len(found) >= 7
+    assert len([row for row in rows if row["name"] == "b"]) in (2, 3)
+
+
 async def test_two_sessions_never_fire_the_same_tick(conn, other, due):
     for n in range(5):
         await due(f"s{n}", "every => '1 hour', overlap => 'allow'", ago="1 hour")

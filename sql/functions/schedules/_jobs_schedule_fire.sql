@@ -1,6 +1,12 @@
 -- missed: a tick is missed if a later one is due too, or if it is a minute old.
-create or replace function _jobs_schedule_fire(schedule jobs_schedules, at timestamptz)
-returns setof jobs
+--
+-- The ticks for which there is no time until stop_at stay due, so that the next call goes on with
+-- them: a call that is cut off undoes all that it did, and would never get further.
+create or replace function _jobs_schedule_fire(
+    schedule jobs_schedules,
+    at timestamptz,
+    stop_at timestamptz
+) returns setof jobs
 language plpgsql volatile
 set search_path from current
 as $$
@@ -19,6 +25,10 @@ begin
         v_next := _jobs_schedule_next(schedule, at);
     end if;
     foreach v_tick in array v_ticks loop
+        if v_tick > v_ticks[1] and clock_timestamp() > stop_at then
+            v_next := v_tick;
+            exit;
+        end if;
         continue when at - v_tick > schedule.missed_within
             or schedule.missed = 'none' and at - v_tick > c_late;
         for v_job in select e.* from _jobs_schedule_enqueue(schedule, v_tick) e loop

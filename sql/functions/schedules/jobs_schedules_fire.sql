@@ -16,7 +16,10 @@ set jit = off
 set lock_timeout = '1s'
 as $$
 declare
-    v_now timestamptz := clock_timestamp();
+    -- A worker is patient for longer, and calls again at once while schedules are due.
+    c_at_most constant interval := '1 second';
+    v_now constant timestamptz := clock_timestamp();
+    v_stop_at constant timestamptz := v_now + c_at_most;
     v_due jobs_schedules[];
     v_schedule jobs_schedules;
     -- Rows that were returned within a block would survive its error.
@@ -36,7 +39,9 @@ begin
             for update skip locked) d);
     begin
         foreach v_schedule in array v_due loop
-            v_jobs := v_jobs || array(select f from _jobs_schedule_fire(v_schedule, v_now) f);
+            exit when v_jobs <> '{}' and clock_timestamp() > v_stop_at;
+            v_jobs := v_jobs || array(
+                select f from _jobs_schedule_fire(v_schedule, v_now, v_stop_at) f);
         end loop;
         return query select j.* from unnest(v_jobs) j;
         return;
@@ -51,8 +56,9 @@ begin
     -- The schedules wait a second for all locks together: who calls this may have little patience.
     perform set_config('lock_timeout', '10ms', true);
     foreach v_schedule in array v_due loop
+        exit when v_jobs <> '{}' and clock_timestamp() > v_stop_at;
         begin
-            v_some := array(select f from _jobs_schedule_fire(v_schedule, v_now) f);
+            v_some := array(select f from _jobs_schedule_fire(v_schedule, v_now, v_stop_at) f);
             v_jobs := v_jobs || v_some;
         exception
             when lock_not_available then
