@@ -184,7 +184,8 @@ async def test_a_call_stops_after_a_second_and_the_next_one_goes_on_with_the_sam
         calls.append(len(fired))
     assert calls[0] < 7
     assert len(calls) >= 2
-    rows = await conn.fetch(f"select headers ->> 'pgjobs.schedule' as name, {TICK} as tick from jobs")
+    name = "headers ->> 'pgjobs.schedule'"
+    rows = await conn.fetch(f"select {name} as name, {TICK} as tick from jobs")
     found = sorted(datetime.fromisoformat(row["tick"]) for row in rows if row["name"] == "a")
     assert found == [first + n * timedelta(minutes=1) for n in range(len(found))]
     assert len(found) >= 7
