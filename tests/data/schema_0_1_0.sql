@@ -4026,7 +4026,7 @@ comment on function _jobs_free_places is
 -- functions/limits/_jobs_group_types.sql
 -- Goes from type to type by one index probe each.
 create or replace function _jobs_group_types(queue text, group_key text) returns text[]
-language plpgsql volatile
+language plpgsql stable
 set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off

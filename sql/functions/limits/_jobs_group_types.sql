@@ -1,6 +1,6 @@
 -- Goes from type to type by one index probe each.
 create or replace function _jobs_group_types(queue text, group_key text) returns text[]
-language plpgsql volatile
+language plpgsql stable
 set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
