@@ -2528,11 +2528,17 @@ language sql volatile
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off
+set enable_sort = off
 as $$
 select exists (
-    select from jobs j
-    where j.status = 'processing' and j.worker = _jobs_holds_crashed.worker and j.crash_count > 0
-        and (not only_suspects or _jobs_is_suspect(j.crash_count, j.max_retries)))
+    select from (
+        select from jobs j
+        where j.status = 'processing' and j.worker = _jobs_holds_crashed.worker
+            and j.crash_count > 0
+            and (not only_suspects or _jobs_is_suspect(j.crash_count, j.max_retries))
+        -- In the order of ix_jobs_status, or the planner may read all of ix_jobs_job_type.
+        order by j.status, j.finished_at
+        limit 1) h)
 $$;
 
 comment on function _jobs_holds_crashed is
@@ -4912,6 +4918,7 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_sort = off
 set jit = off
 as $$
 declare
@@ -4937,6 +4944,8 @@ begin
                  or (j.worker = any (gone) and coalesce(j.started_at, '-infinity') < v_now)
                  or (j.worker = _jobs_recover.worker
                      and coalesce(j.started_at, '-infinity') < claimed_before))
+        -- In the order of ix_jobs_status: by ix_jobs_job_type the planner may read all of it.
+        order by j.status, j.finished_at
         limit max_jobs
         for no key update skip locked
     ) l;
@@ -4956,8 +4965,10 @@ begin
         where g.worker = any (gone)
             and not exists (select from jobs_worker_ticks t
                             where t.worker = g.worker and t.missed_at is null)
-            and not exists (select from jobs j
-                            where j.status = 'processing' and j.worker = g.worker)
+            and (select true from jobs j
+                 where j.status = 'processing' and j.worker = g.worker
+                 order by j.status, j.finished_at
+                 limit 1) is null
         for update of g skip locked));
     delete from jobs_worker_ticks t
     where t.worker = any (gone) and t.missed_at is not null
@@ -5592,8 +5603,11 @@ begin
     others_work := may_be_silent
         or exists (select from jobs_worker_ticks t
                    where t.worker <> v_me.worker and t.missed_at is not null)
-        or is_full and exists (select from jobs j
-                               where j.status = 'processing' and j.worker <> v_me.worker);
+        -- In the order of ix_jobs_status, or the planner may read all of ix_jobs_job_type.
+        or is_full and (select true from jobs j
+                        where j.status = 'processing' and j.worker <> v_me.worker
+                        order by j.status, j.finished_at
+                        limit 1) is not null;
     due := least(
         case when is_full then _jobs_next_due(
             coalesce(_jobs_worker_tick.queues, v_me.queues), v_me.job_types,
@@ -8421,7 +8435,8 @@ begin
                 ' and j.group_key = $11 and j.group_key is not null and j.finished_at is null'
                 ' offset 0) j' end,
         case when statuses <@ '{processing,blocked}'
-            then 'from jobs j where j.status = any ($1) and j.status <> ''pending''' end,
+            then 'from jobs j where j.status = any ($1) and j.status <> ''pending'''
+                ' order by j.status, j.finished_at' end,
         case when job_types is not null and statuses is not null
                 then 'from (select distinct unnest($1) as status) s'
                     ' cross join (select distinct unnest($2) as job_type) t'

@@ -23,6 +23,7 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_sort = off
 set jit = off
 as $$
 declare
@@ -48,6 +49,8 @@ begin
                  or (j.worker = any (gone) and coalesce(j.started_at, '-infinity') < v_now)
                  or (j.worker = _jobs_recover.worker
                      and coalesce(j.started_at, '-infinity') < claimed_before))
+        -- In the order of ix_jobs_status: by ix_jobs_job_type the planner may read all of it.
+        order by j.status, j.finished_at
         limit max_jobs
         for no key update skip locked
     ) l;
@@ -67,8 +70,10 @@ begin
         where g.worker = any (gone)
             and not exists (select from jobs_worker_ticks t
                             where t.worker = g.worker and t.missed_at is null)
-            and not exists (select from jobs j
-                            where j.status = 'processing' and j.worker = g.worker)
+            and (select true from jobs j
+                 where j.status = 'processing' and j.worker = g.worker
+                 order by j.status, j.finished_at
+                 limit 1) is null
         for update of g skip locked));
     delete from jobs_worker_ticks t
     where t.worker = any (gone) and t.missed_at is not null

@@ -112,7 +112,8 @@ begin
                 ' and j.group_key = $11 and j.group_key is not null and j.finished_at is null'
                 ' offset 0) j' end,
         case when statuses <@ '{processing,blocked}'
-            then 'from jobs j where j.status = any ($1) and j.status <> ''pending''' end,
+            then 'from jobs j where j.status = any ($1) and j.status <> ''pending'''
+                ' order by j.status, j.finished_at' end,
         case when job_types is not null and statuses is not null
                 then 'from (select distinct unnest($1) as status) s'
                     ' cross join (select distinct unnest($2) as job_type) t'

@@ -81,8 +81,11 @@ begin
     others_work := may_be_silent
         or exists (select from jobs_worker_ticks t
                    where t.worker <> v_me.worker and t.missed_at is not null)
-        or is_full and exists (select from jobs j
-                               where j.status = 'processing' and j.worker <> v_me.worker);
+        -- In the order of ix_jobs_status, or the planner may read all of ix_jobs_job_type.
+        or is_full and (select true from jobs j
+                        where j.status = 'processing' and j.worker <> v_me.worker
+                        order by j.status, j.finished_at
+                        limit 1) is not null;
     due := least(
         case when is_full then _jobs_next_due(
             coalesce(_jobs_worker_tick.queues, v_me.queues), v_me.job_types,
