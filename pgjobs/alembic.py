@@ -30,6 +30,7 @@ TABLES = frozenset(
         "jobs_starts",
         "jobs_turns",
         "jobs_turns_from",
+        "jobs_watched",
         "jobs_worker_ticks",
         "jobs_workers",
         "pgjobs_migrations",

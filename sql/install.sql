@@ -153,6 +153,12 @@ set local search_path to :"schema", pg_temp;
 \ir functions/workers/_jobs_worker_tick.sql
 \ir functions/workers/_jobs_worker_watch.sql
 \ir functions/workers/_jobs_workers_gone.sql
+-- functions/watching: who waits for the ends of jobs
+\ir functions/watching/jobs_outcomes.sql
+\ir functions/watching/jobs_watch.sql
+\ir functions/watching/_jobs_check_job_ids.sql
+\ir functions/watching/_jobs_tell_watchers.sql
+\ir functions/watching/_jobs_unwatch.sql
 -- functions/schedules: what is enqueued by the clock
 \ir functions/schedules/jobs_cron_next.sql
 \ir functions/schedules/jobs_schedule.sql

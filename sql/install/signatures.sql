@@ -30,6 +30,7 @@ begin
             backoff interval[], reference_key text, group_key text, headers jsonb,
             expires_at timestamp with time zone
         $$),
+        ('_jobs_check_job_ids', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_check_limits', $$void$$, $$
             max_running integer, max_running_per_group integer, rate_count integer,
             rate_period interval, group_rate_count integer, group_rate_period interval
@@ -327,6 +328,7 @@ begin
             period interval, at timestamp with time zone
         $$),
         ('_jobs_take_key', $$jobs$$, $$job_id bigint, unique_key text$$),
+        ('_jobs_tell_watchers', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_told_limit', $$text$$, $$
             settings jobs_queues, group_key text DEFAULT NULL::text
         $$),
@@ -344,6 +346,7 @@ begin
             expires_at timestamp with time zone, on_conflict text, unique_for interval,
             max_wait interval, place bigint)
         $$, $$jobs jsonb, is_plain boolean$$),
+        ('_jobs_unwatch', $$bigint$$, $$max_watches integer$$),
         ('_jobs_utc_offset', $$interval$$, $$
             moment timestamp with time zone, timezone text
         $$),
@@ -459,6 +462,10 @@ begin
         ('jobs_next_due', $$timestamp with time zone$$, $$
             queues text[], job_types text[] DEFAULT NULL::text[]
         $$),
+        ('jobs_outcomes', $$
+            TABLE(job_id bigint, status text, result jsonb, error text,
+            finished_at timestamp with time zone)
+        $$, $$job_ids bigint[]$$),
         ('jobs_pause', $$SETOF jobs_queues$$, $$
             queue text, until timestamp with time zone DEFAULT NULL::timestamp with time zone,
             reason text DEFAULT NULL::text
@@ -516,6 +523,7 @@ begin
         $$),
         ('jobs_unschedule', $$SETOF jobs_schedules$$, $$name text$$),
         ('jobs_version', $$text$$, $$$$),
+        ('jobs_watch', $$SETOF bigint$$, $$job_ids bigint[]$$),
         ('jobs_worker_start', $$SETOF jobs_workers$$, $$
             worker text, queues text[], job_types text[], concurrency integer,
             version text DEFAULT NULL::text

@@ -82,6 +82,7 @@ begin
             backoff interval[], reference_key text, group_key text, headers jsonb,
             expires_at timestamp with time zone
         $$),
+        ('_jobs_check_job_ids', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_check_limits', $$void$$, $$
             max_running integer, max_running_per_group integer, rate_count integer,
             rate_period interval, group_rate_count integer, group_rate_period interval
@@ -379,6 +380,7 @@ begin
             period interval, at timestamp with time zone
         $$),
         ('_jobs_take_key', $$jobs$$, $$job_id bigint, unique_key text$$),
+        ('_jobs_tell_watchers', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_told_limit', $$text$$, $$
             settings jobs_queues, group_key text DEFAULT NULL::text
         $$),
@@ -396,6 +398,7 @@ begin
             expires_at timestamp with time zone, on_conflict text, unique_for interval,
             max_wait interval, place bigint)
         $$, $$jobs jsonb, is_plain boolean$$),
+        ('_jobs_unwatch', $$bigint$$, $$max_watches integer$$),
         ('_jobs_utc_offset', $$interval$$, $$
             moment timestamp with time zone, timezone text
         $$),
@@ -511,6 +514,10 @@ begin
         ('jobs_next_due', $$timestamp with time zone$$, $$
             queues text[], job_types text[] DEFAULT NULL::text[]
         $$),
+        ('jobs_outcomes', $$
+            TABLE(job_id bigint, status text, result jsonb, error text,
+            finished_at timestamp with time zone)
+        $$, $$job_ids bigint[]$$),
         ('jobs_pause', $$SETOF jobs_queues$$, $$
             queue text, until timestamp with time zone DEFAULT NULL::timestamp with time zone,
             reason text DEFAULT NULL::text
@@ -568,6 +575,7 @@ begin
         $$),
         ('jobs_unschedule', $$SETOF jobs_schedules$$, $$name text$$),
         ('jobs_version', $$text$$, $$$$),
+        ('jobs_watch', $$SETOF bigint$$, $$job_ids bigint[]$$),
         ('jobs_worker_start', $$SETOF jobs_workers$$, $$
             worker text, queues text[], job_types text[], concurrency integer,
             version text DEFAULT NULL::text
@@ -611,6 +619,7 @@ begin
         ('jobs_turns', 'r', '{queue, group_key, job_type, turn_at}'),
         ('jobs_turns_from', 'r', '{queue, turns_from, marked_at, marked_xid}'),
         ('jobs_starts', 'r', '{queue, group_key, moments, counts}'),
+        ('jobs_watched', 'r', '{job_id, watched_until}'),
         ('jobs_workers', 'r', '{worker, queues, concurrency, polling_key}'),
         ('jobs_worker_ticks', 'r', '{worker, seen_at}'),
         ('jobs_schedules', 'r', '{name, job_type, cron, every, next_at, paused_at, declared}'),
@@ -638,13 +647,15 @@ begin
                 'ix_jobs_reference_id', 'ix_jobs_reference',
                 'ix_jobs_reference_key', 'ix_jobs_group', 'ix_jobs_schedules_due',
                 'ix_jobs_turns_due', 'ix_jobs_turns_group', 'ix_jobs_starts_until',
-                'ix_jobs_queues_ends')
+                'ix_jobs_queues_ends', 'ix_jobs_watched_job', 'ix_jobs_watched_until')
             and i.indrelid is distinct from case c.relname
                 when 'ix_jobs_schedules_due' then to_regclass(format('%I.jobs_schedules', v_schema))
                 when 'ix_jobs_turns_due' then to_regclass(format('%I.jobs_turns', v_schema))
                 when 'ix_jobs_turns_group' then to_regclass(format('%I.jobs_turns', v_schema))
                 when 'ix_jobs_starts_until' then to_regclass(format('%I.jobs_starts', v_schema))
                 when 'ix_jobs_queues_ends' then to_regclass(format('%I.jobs_queues', v_schema))
+                when 'ix_jobs_watched_job' then to_regclass(format('%I.jobs_watched', v_schema))
+                when 'ix_jobs_watched_until' then to_regclass(format('%I.jobs_watched', v_schema))
                 else v_jobs end
         limit 1;
     end if;
@@ -686,7 +697,7 @@ begin
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
                 'jobs_schedules', 'jobs_retention', 'jobs_turns', 'jobs_turns_from', 'jobs_starts',
-                'jobs_stats', 'jobs_list', 'jobs_schedule_list',
+                'jobs_watched', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')
     ) o
@@ -1091,6 +1102,32 @@ create table if not exists jobs_starts (
         primary key (queue, group_key)
 ) with (fillfactor = 50);
 
+-- Whose end is to be notified, and until when. There is no unique index, so that who watches a job
+-- never waits for another session that watches it too. A row is deleted once the outcome was read.
+create table if not exists jobs_watched (
+    job_id bigint not null,
+    watched_until jobs_moment not null
+) with (
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+do $indexes_of_watches$
+begin
+    -- Whoever ends jobs looks for watches by the ids of those jobs alone. So the watches of other
+    -- jobs, and what vacuum cannot remove yet, cost nothing there.
+    if to_regclass('ix_jobs_watched_job') is null then
+        create index ix_jobs_watched_job
+            on jobs_watched (job_id);
+    end if;
+    if to_regclass('ix_jobs_watched_until') is null then
+        create index ix_jobs_watched_until
+            on jobs_watched (watched_until);
+    end if;
+end
+$indexes_of_watches$;
+
 do $indexes_of_groups$
 begin
     if to_regclass('ix_jobs_turns_due') is null then
@@ -1237,7 +1274,7 @@ comment on column jobs.started_at is 'when the last attempt was claimed';
 comment on column jobs.batch_id is 'reserved: job that runs when the batch has ended';
 comment on column jobs.depends_on_left is 'reserved: jobs to wait for';
 comment on column jobs.marks is
-    'reserved: bit 1: notify the end; bit 2: dependent jobs do not know the end yet';
+    'bit 1: deleted when its watch is over; reserved: bit 2: dependent jobs do not know the end yet';
 comment on column jobs.unique_key is 'one job per job_type and key';
 comment on column jobs.unique_scope is
     'the job holds its key until: its end (live), its deletion (kept), its start (pending), or'
@@ -1285,6 +1322,9 @@ comment on column jobs_starts.group_key is 'empty: the queue itself';
 comment on column jobs_starts.moments is 'when jobs started, the earliest first';
 comment on column jobs_starts.counts is 'how many at each of the moments';
 comment on column jobs_starts.counts_until is 'from then on the row says nothing';
+comment on table jobs_watched is
+    'pgjobs: jobs that somebody waits for: jobs_watch makes the rows, jobs_outcomes ends them';
+comment on column jobs_watched.watched_until is 'from then on a tick of a worker deletes the row';
 comment on table jobs_workers is
     'pgjobs: one row per worker; the worker''s session holds the advisory locks';
 comment on column jobs_workers.job_types is 'types with a handler; null: all';
@@ -2898,8 +2938,10 @@ set jit = off
 as $$
 begin
     perform _jobs_lock_fenced(job_id, worker, attempt);
-    if exists (select from jobs_queues q where q.ends_free_places) then
-        perform _jobs_free_places(array[job_id]);
+    if exists (select from jobs_queues q where q.ends_free_places)
+        or exists (select from jobs_watched w where w.job_id = jobs_complete.job_id)
+    then
+        perform _jobs_free_places(array[job_id]), _jobs_tell_watchers(array[job_id]);
     end if;
     return query
     update jobs j
@@ -2947,19 +2989,32 @@ declare
     v_ids bigint[];
     v_attempts int[];
     v_results jsonb[];
-    v_frees_places boolean;
+    v_is_awaited boolean;
+    v_watched bigint[] := '{}';
 begin
     perform _jobs_check_batch(worker, job_ids, attempts, array[cardinality(results)]);
     select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result),
         exists (select from jobs_queues q where q.ends_free_places)
-    into v_ids, v_attempts, v_results, v_frees_places
+            or exists (select from jobs_watched w where w.job_id = any (job_ids))
+    into v_ids, v_attempts, v_results, v_is_awaited
     from (
         select u.job_id, u.attempt, u.result
         from unnest(job_ids, attempts, results) u(job_id, attempt, result)
         order by u.job_id, u.attempt
     ) u;
-    if v_frees_places then
-        perform _jobs_free_places(v_ids);
+    if v_is_awaited then
+        perform _jobs_free_places(v_ids), _jobs_tell_watchers(v_ids);
+        if keep is false then
+            -- Somebody waits for these outcomes. So the jobs stay as long as their watch.
+            v_watched := array(
+                select w.job_id from jobs_watched w where w.job_id = any (v_ids));
+            update jobs j
+            set marks = coalesce(j.marks, 0) | 1
+            where j.id = any (v_watched)
+                and j.worker = jobs_complete_many.worker
+                and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
+                and (j.finished_at is not null) is false;
+        end if;
     end if;
     if keep is false then
         return query
@@ -2968,8 +3023,10 @@ begin
             and j.worker = jobs_complete_many.worker
             and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
             and (j.finished_at is not null) is false
+            and j.id <> all (v_watched)
         returning j.id;
-    else
+    end if;
+    if keep is not false or v_watched <> '{}' then
         return query
         update jobs j
         set status = 'completed',
@@ -5120,7 +5177,8 @@ end
 $$;
 
 comment on function jobs_channel is
-    'the NOTIFY channel of a topic in this schema: jobs, jobs_cancel, or the internal jobs_signal';
+    'the NOTIFY channel of a topic in this schema: jobs, jobs_cancel, jobs_done, or the internal'
+    ' jobs_signal';
 
 -- functions/workers/jobs_worker_start.sql
 -- Two sessions cannot both win: the advisory lock of the name is exclusive, and a session keeps it
@@ -5364,8 +5422,12 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 begin
-    if exists (select from jobs_queues q where q.ends_free_places) then
-        perform _jobs_free_places(job_ids);
+    if exists (select from jobs_queues q where q.ends_free_places)
+        or exists (select from jobs_watched w where w.job_id = any (job_ids))
+    then
+        perform _jobs_free_places(job_ids), _jobs_tell_watchers(array(
+            select j.id from jobs j
+            where j.id = any (job_ids) and (j.finished_at is not null) is true));
     end if;
     perform _jobs_signal(n.queue, n.run_at, n.levels, n.jobs, n.job_types),
         case when n.in_groups is not null then _jobs_insert_turns(n.in_groups) end
@@ -5510,7 +5572,8 @@ comment on function _jobs_worker_modes is
 
 -- functions/workers/_jobs_worker_tick.sql
 -- A worker ticks every 10 s. A full tick sets seen_at, takes back jobs whose lease is over, ends
--- jobs that have not begun by their expires_at, and looks for due jobs without floors. While other
+-- jobs that have not begun by their expires_at, ends watches that are over, and looks for due jobs
+-- without floors. While other
 -- workers work, the worker also ticks every 2 s, not fully: such a tick only notices deaths, and
 -- workers whose heartbeats have just failed to come; else it reads no index of finished jobs. Any
 -- tick tests the connection.
@@ -5586,7 +5649,8 @@ begin
         (select sum((r.lost ->> 'jobs')::bigint) from jsonb_array_elements(recovered) r(lost))
             >= c_max_jobs, false);
     if is_full then
-        more := _jobs_expire(c_max_jobs) >= c_max_jobs or more;
+        more := _jobs_expire(c_max_jobs) >= c_max_jobs
+            or _jobs_unwatch(c_max_jobs) >= c_max_jobs or more;
     end if;
     select m.may_be_silent into may_be_silent from _jobs_may_be_silent(v_me.worker, v_me.queues) m;
     others_work := may_be_silent
@@ -5729,6 +5793,202 @@ $$;
 
 comment on function _jobs_workers_gone is
     'internal: sets missed_at; returns workers found gone twice, at least 2 s apart';
+
+-- functions/watching: who waits for the ends of jobs
+-- functions/watching/jobs_outcomes.sql
+-- Whoever has read a job's end waits no more, so the job's watches go. A job that is kept only
+-- because it was watched (marks, bit 1) is not deleted here: the answer may be lost on its way. The
+-- caller can read such a job once more for a minute, then a worker's tick deletes it.
+--
+-- Waits for no other session: a watch that another session has locked is left to the tick.
+create or replace function jobs_outcomes(job_ids bigint[]) returns table (
+    job_id bigint,
+    status text,
+    result jsonb,
+    error text,
+    finished_at timestamptz
+)
+language plpgsql volatile security definer
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    c_kept_after_reading constant interval := '1 minute';
+begin
+    perform _jobs_check_job_ids(job_ids);
+    return query
+    with found as materialized (
+        select j.id, j.status, j.result, j.error, j.finished_at,
+            coalesce(j.marks & 1, 0) = 1 as goes_with_watch
+        from jobs j
+        where j.id = any (job_ids)
+    ), read as materialized (
+        -- By arrays, so that the planner cannot start from the watches and read all of them.
+        select w.ctid as place, w.job_id = any (array(
+            select f.id from found f where f.goes_with_watch)) as keeps
+        from jobs_watched w
+        where w.job_id = any (array(select f.id from found f where f.finished_at is not null))
+        for update skip locked
+    ), unwatched as (
+        delete from jobs_watched w
+        where w.ctid = any (array(select r.place from read r where not r.keeps))
+    ), shortened as (
+        update jobs_watched w
+        set watched_until = least(w.watched_until, clock_timestamp() + c_kept_after_reading)
+        where w.ctid = any (array(select r.place from read r where r.keeps))
+    )
+    select f.id, f.status, f.result, f.error, f.finished_at::timestamptz from found f;
+end
+$$;
+
+comment on function jobs_outcomes is
+    'how far these jobs are: status, result, error, finished_at; ends the watch of those that ended';
+
+-- functions/watching/jobs_watch.sql
+-- Reads jobs without a lock and inserts without a unique index, so that it never waits: not for a
+-- worker that is ending one of the jobs, and not for another session that watches the same job. A
+-- watch outlasts the job's run_at by a day. Where one lasts for half a day more, none is inserted.
+--
+-- Whoever ends a job looks for watches in that statement. If the end began before the watch was
+-- committed, the end is not notified. So the caller looks for the outcome after this call, once
+-- more shortly afterwards, and then now and then (pgjobs/producer/watcher.py).
+create or replace function jobs_watch(job_ids bigint[]) returns setof bigint
+language plpgsql volatile security definer
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    c_watched_for constant interval := '24 hours';
+    v_now constant timestamptz := clock_timestamp();
+    v_ids bigint[];
+    v_run_ats timestamptz[];
+begin
+    perform _jobs_check_job_ids(job_ids);
+    select array_agg(j.id), array_agg(j.run_at) into v_ids, v_run_ats
+    from jobs j
+    where j.id = any (job_ids) and (j.finished_at is not null) is false;
+    insert into jobs_watched (job_id, watched_until)
+    select u.id, least(greatest(u.run_at, v_now), '9999-12-29 00:00:00+00') + c_watched_for
+    from unnest(v_ids, v_run_ats) u(id, run_at)
+    where not exists (select from jobs_watched w
+                      where w.job_id = u.id and w.watched_until > v_now + c_watched_for / 2);
+    return query select unnest(v_ids);
+end
+$$;
+
+comment on function jobs_watch is
+    'has the end of these jobs notified on channel jobs_done; returns those that have not ended';
+
+-- functions/watching/_jobs_check_job_ids.sql
+create or replace function _jobs_check_job_ids(job_ids bigint[]) returns void
+language plpgsql immutable
+set search_path from current
+as $$
+begin
+    if job_ids is null or array_ndims(job_ids) > 1 or array_position(job_ids, null) is not null then
+        raise exception using errcode = 'JQ003',
+            message = 'job_ids must be a plain list of ids without nulls';
+    end if;
+end
+$$;
+
+comment on function _jobs_check_job_ids is 'internal: refuses null, and a list with nulls';
+
+-- functions/watching/_jobs_tell_watchers.sql
+-- Called in the transaction in which these jobs end, so that nobody hears of an end before the
+-- commit. It tells the ids alone: who may not read a result must not hear it either.
+--
+-- While the server's notification queue is half full this function sends nothing, because a full
+-- queue would make the caller's commit fail. Who waits finds the end by looking.
+create or replace function _jobs_tell_watchers(job_ids bigint[]) returns void
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    -- An id has at most 19 digits, and a notification at most 7,999 bytes.
+    c_ids_per_notification constant int := 395;
+begin
+    if pg_notification_queue_usage() >= 0.5 then
+        return;
+    end if;
+    perform pg_notify(jobs_channel('jobs_done'), string_agg(n.job_id::text, ',' order by n.job_id))
+    from (
+        select d.job_id, (row_number() over (order by d.job_id) - 1) / c_ids_per_notification as part
+        from (select distinct w.job_id from jobs_watched w where w.job_id = any (job_ids)) d
+    ) n
+    group by n.part;
+end
+$$;
+
+comment on function _jobs_tell_watchers is
+    'internal: notifies the ids of those of these jobs that are watched, on commit';
+
+-- functions/watching/_jobs_unwatch.sql
+-- Two sessions cannot both win: watches and jobs that another session has locked are skipped, and
+-- the next tick looks at them again.
+--
+-- A job that is kept only because it was watched goes with its last watch.
+create or replace function _jobs_unwatch(max_watches int) returns bigint
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+declare
+    v_now constant timestamptz := clock_timestamp();
+    v_places tid[];
+    v_ids bigint[];
+    v_going bigint[];
+begin
+    select array_agg(o.ctid), array_agg(o.job_id) into v_places, v_ids
+    from (
+        select w.ctid, w.job_id from jobs_watched w
+        where w.watched_until < v_now
+        order by w.watched_until
+        limit max_watches
+        for update skip locked
+    ) o;
+    if v_ids is null then
+        return 0;
+    end if;
+    v_going := array(
+        select j.id from jobs j
+        where j.id = any (v_ids) and (j.marks & 1) = 1 and (j.finished_at is not null) is true
+            and not exists (select from jobs_watched w
+                            where w.job_id = j.id and w.watched_until >= v_now)
+        for update skip locked);
+    delete from jobs j where j.id = any (v_going);
+    -- The job that another session has locked keeps its watch, or nobody would delete the job.
+    delete from jobs_watched w
+    where w.ctid = any (v_places)
+        and not exists (select from jobs j
+                        where j.id = w.job_id and (j.marks & 1) = 1
+                            and not exists (select from jobs_watched l
+                                            where l.job_id = j.id and l.watched_until >= v_now));
+    return cardinality(v_ids);
+end
+$$;
+
+comment on function _jobs_unwatch is
+    'internal: ends up to max_watches watches that are over; returns how many it found';
 
 -- functions/schedules: what is enqueued by the clock
 -- functions/schedules/jobs_cron_next.sql
@@ -6420,6 +6680,7 @@ begin
                 updated_at = clock_timestamp(),
                 finished_at = clock_timestamp()
             where j.id = v_job.id and j.status = 'pending';
+            perform _jobs_signal_jobs(array[v_job.id]);
         end if;
     end if;
     return query
@@ -7179,8 +7440,10 @@ begin
         where j.id = job_id
         returning j.*;
         -- A job that waited for its retry may have held back its group.
-        if exists (select from jobs_queues q where q.ends_free_places) then
-            perform _jobs_free_places(array[job_id]);
+        if exists (select from jobs_queues q where q.ends_free_places)
+            or exists (select from jobs_watched w where w.job_id = jobs_cancel.job_id)
+        then
+            perform _jobs_free_places(array[job_id]), _jobs_tell_watchers(array[job_id]);
         end if;
     elsif v_job.status = 'processing' then
         return query
@@ -7270,8 +7533,9 @@ set search_path from current
 as $$
 declare
     c_producer constant text[] := '{_jobs_enqueue_together,_jobs_is_new,jobs_enqueue,'
-        'jobs_enqueue_many}';
-    c_worker constant text[] := '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
+        'jobs_enqueue_many,jobs_watch}';
+    c_reader constant text[] := '{jobs_outcomes,jobs_watch}';
+    c_worker constant text[] := c_reader || '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
         'jobs_complete_many,jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,'
         '_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
         '_jobs_limits_diff,_jobs_retention_diff,_jobs_retention_enforce,jobs_schedules_fire,'
@@ -7285,7 +7549,7 @@ declare
         '_jobs_rates,jobs_retention,jobs_schedule_list,'
         'jobs_schedule_preview,_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'
         'jobs_workers}';
-    c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_heal_groups,'
+    c_admin constant text[] := c_observer || c_reader || '{jobs,jobs_cancel,jobs_cleanup,jobs_heal_groups,'
         'jobs_limit,_jobs_limits_declare,_jobs_limits_diff,_jobs_limits_undeclare,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retain,_jobs_retention_declare,_jobs_retention_diff,'
         'jobs_retry,jobs_retry_many,jobs_schedule,jobs_schedule_pause,jobs_schedule_resume,'
@@ -7294,13 +7558,14 @@ declare
     v_schema constant text := current_schema();
     v_owner constant oid := (select c.relowner from pg_class c where c.oid = 'jobs'::regclass);
     v_names text[] := case as_what when 'producer' then c_producer when 'worker' then c_worker
-        when 'observer' then c_observer when 'admin' then c_admin end;
+        when 'observer' then c_observer when 'admin' then c_admin when 'reader' then c_reader end;
     v_objects text;
     v_grant text;
 begin
     if v_names is null then
         raise exception using errcode = 'JQ003',
-            message = format('as_what must be producer, worker, observer or admin, not %s',
+            message = format('as_what must be producer, worker, observer, admin or reader, not '
+                             '%s',
                              coalesce(left(as_what, 100), 'null'));
     end if;
     if not exists (select from pg_roles r where r.rolname = role_name) then
@@ -7358,7 +7623,8 @@ end
 $$;
 
 comment on function jobs_grant is
-    'lets a role enqueue (producer), run jobs (worker), read (observer) or manage (admin)';
+    'lets a role enqueue (producer), run jobs (worker), look on (observer), manage (admin) or read'
+    ' outcomes (reader)';
 
 -- functions/manage/jobs_heal_groups.sql
 -- A claim reaches the jobs of a group by the group's turns alone. A turn is missing where jobs were
@@ -7640,6 +7906,7 @@ set status = 'pending',
     lease_until = null,
     cancel_requested_at = null,
     expires_at = null,
+    marks = j.marks & ~1,
     updated_at = clock_timestamp(),
     finished_at = null
 where j.id = any (job_ids)

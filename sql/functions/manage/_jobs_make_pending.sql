@@ -19,6 +19,7 @@ set status = 'pending',
     lease_until = null,
     cancel_requested_at = null,
     expires_at = null,
+    marks = j.marks & ~1,
     updated_at = clock_timestamp(),
     finished_at = null
 where j.id = any (job_ids)
