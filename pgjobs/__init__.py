@@ -7,6 +7,9 @@ from pgjobs.errors import (
     ConnectionLost,
     DuplicateJob,
     InvalidArgument,
+    JobCancelled,
+    JobFailed,
+    JobGone,
     JobNotFound,
     JobNotHeld,
     PgjobsError,
@@ -17,6 +20,7 @@ from pgjobs.handler.signals import Cancel, Fail, Retry, Snooze
 from pgjobs.handler.task import Task
 from pgjobs.job.backoff import Backoff
 from pgjobs.job.job import Job, JobStatus, JobType
+from pgjobs.job.outcome import Outcome
 from pgjobs.job.rate import Rate
 from pgjobs.service import JobService
 
@@ -33,12 +37,16 @@ __all__ = [
     "Fail",
     "InvalidArgument",
     "Job",
+    "JobCancelled",
+    "JobFailed",
+    "JobGone",
     "JobNotFound",
     "JobNotHeld",
     "JobService",
     "JobStatus",
     "JobType",
     "Lifespan",
+    "Outcome",
     "PgjobsError",
     "Rate",
     "Retry",

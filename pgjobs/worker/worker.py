@@ -18,6 +18,7 @@ from pgjobs.errors import InvalidArgument, PgjobsError
 from pgjobs.handler.held_job import HeldJob, Holder
 from pgjobs.handler.host import Host
 from pgjobs.handler.run import Run, Stop
+from pgjobs.handler.slots import of_worker
 from pgjobs.handler.task import Task
 from pgjobs.worker.arguments import check_worker, default_name
 from pgjobs.worker.claimer import Claimer
@@ -138,6 +139,11 @@ class Worker:
         )
         self._waiting = Waiting(self._wake, self._listener, self._claimer, self._held)
 
+    @property
+    def has_free_slot(self) -> bool:
+        """Whether a job that is claimed now could begin at once."""
+        return self._held.has_free_slot
+
     def stop(self) -> None:
         """Begins a graceful stop: no more claims; running jobs have the grace period to end."""
         if not self._stopping:
@@ -168,6 +174,7 @@ class Worker:
             )
         check_importable(self.app.tasks.values())
         self._until_empty = until_empty
+        of_worker.set(self)
         with interrupts(self.stop) if signals else nullcontext():
             async with self.app.lifespan():
                 self._held.open()
