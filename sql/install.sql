@@ -129,6 +129,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/limits/_jobs_who_runs.sql
 -- functions/lease: how long a job stays held, and how it is taken back
 \ir functions/lease/jobs_heartbeat.sql
+\ir functions/lease/jobs_progress.sql
 \ir functions/lease/jobs_recover.sql
 \ir functions/lease/_jobs_reconcile.sql
 \ir functions/lease/_jobs_recover.sql

@@ -33,6 +33,7 @@ from pgjobs.worker.links import Links
 from pgjobs.worker.listener import Listener
 from pgjobs.worker.outage import Outage
 from pgjobs.worker.outcome import COMMITTED, EXPIRED, LOST, RELEASED, End, Outcome
+from pgjobs.worker.progress import Progress
 from pgjobs.worker.report import log_end
 from pgjobs.worker.settlement import Settlement
 from pgjobs.worker.tally import Tally
@@ -95,9 +96,6 @@ class Worker:
         self.name = name or default_name()
         self.queues = list(dict.fromkeys(queues))
         self.concurrency = concurrency
-        self._holder = Holder(self.name, keep_completed)
-        self._functions = Functions(self.name)
-        self._in_thread = self._functions.in_thread
         self._lease = lease
         self.grace = grace
         self._types = list(app.tasks)
@@ -113,6 +111,10 @@ class Worker:
 
         schema, name = app.schema, self.name
         self._links = links = Links(app.dsn, listen_dsn, name)
+        self._progress = Progress(links.listen, schema, name)
+        self._holder = Holder(name, keep_completed, self._progress.take)
+        self._functions = Functions(name, self._progress.take)
+        self._in_thread = self._functions.in_thread
         self._wake = Wake()
         outage = Outage(name)
         self._held = Held(
@@ -221,6 +223,7 @@ class Worker:
                     background_tasks = [
                         background.create_task(self._listener.run()),
                         background.create_task(self._heartbeat.run()),
+                        background.create_task(self._progress.run()),
                         background.create_task(self._tally.run()),
                         background.create_task(self._cut_late_claim()),
                         declaring := background.create_task(self._declarations.write()),

@@ -470,6 +470,9 @@ begin
             queue text, until timestamp with time zone DEFAULT NULL::timestamp with time zone,
             reason text DEFAULT NULL::text
         $$),
+        ('jobs_progress', $$SETOF bigint$$, $$
+            worker text, job_ids bigint[], attempts integer[], progress jsonb[]
+        $$),
         ('jobs_recover', $$SETOF jobs$$, $$worker text DEFAULT NULL::text$$),
         ('jobs_release_many', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[],

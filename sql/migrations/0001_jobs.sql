@@ -411,7 +411,7 @@ comment on column jobs.group_key is 'group that shares the limits of a queue, an
 comment on column jobs.priority is 'higher first, from -9 to 9';
 comment on column jobs.headers is 'metadata beside the payload: a JSON object';
 comment on column jobs.payload is 'what the handler is given';
-comment on column jobs.progress is 'reserved: the handler''s last report';
+comment on column jobs.progress is 'what the handler reported last';
 comment on column jobs.result is 'what the handler returned';
 comment on column jobs.error is 'latest failure or cancel reason';
 comment on column jobs.status is 'pending, processing, blocked, completed, failed or cancelled';

@@ -522,6 +522,9 @@ begin
             queue text, until timestamp with time zone DEFAULT NULL::timestamp with time zone,
             reason text DEFAULT NULL::text
         $$),
+        ('jobs_progress', $$SETOF bigint$$, $$
+            worker text, job_ids bigint[], attempts integer[], progress jsonb[]
+        $$),
         ('jobs_recover', $$SETOF jobs$$, $$worker text DEFAULT NULL::text$$),
         ('jobs_release_many', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[],
@@ -1257,7 +1260,7 @@ comment on column jobs.group_key is 'group that shares the limits of a queue, an
 comment on column jobs.priority is 'higher first, from -9 to 9';
 comment on column jobs.headers is 'metadata beside the payload: a JSON object';
 comment on column jobs.payload is 'what the handler is given';
-comment on column jobs.progress is 'reserved: the handler''s last report';
+comment on column jobs.progress is 'what the handler reported last';
 comment on column jobs.result is 'what the handler returned';
 comment on column jobs.error is 'latest failure or cancel reason';
 comment on column jobs.status is 'pending, processing, blocked, completed, failed or cancelled';
@@ -4886,6 +4889,52 @@ $$;
 comment on function jobs_heartbeat is
     'prolongs leases; says for each job whether it is held, lost, or to be cancelled';
 
+-- functions/lease/jobs_progress.sql
+-- Two sessions cannot both win: each row is locked, and its fence is read under the lock. A row that
+-- another session has locked is skipped, since the worker reports again soon: a handler's open
+-- transaction must not hold up what the other handlers report.
+--
+-- No index has the column, and updated_at stays as it is, as at a heartbeat.
+create or replace function jobs_progress(
+    worker text,
+    job_ids bigint[],
+    attempts int[],
+    progress jsonb[]
+) returns setof bigint
+language plpgsql volatile security definer
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_ids bigint[];
+    v_progress jsonb[];
+    v_held bigint[];
+begin
+    perform _jobs_check_batch(worker, job_ids, attempts, array[cardinality(jobs_progress.progress)]);
+    if array_ndims(jobs_progress.progress) > 1 or array_lower(jobs_progress.progress, 1) <> 1 then
+        raise exception using errcode = 'JQ003', message = 'progress must be a plain list';
+    end if;
+    v_held := _jobs_lock_fenced_many(worker, job_ids, attempts, wait => false);
+    select array_agg(u.job_id), array_agg(u.progress) into v_ids, v_progress
+    from (
+        select u.job_id, u.progress
+        from unnest(job_ids, attempts, jobs_progress.progress) u(job_id, attempt, progress)
+        order by u.job_id, u.attempt
+    ) u;
+    return query
+    update jobs j
+    set progress = v_progress[width_bucket(j.id, v_ids)]
+    where j.id = any (v_held)
+    returning j.id;
+end
+$$;
+
+comment on function jobs_progress is
+    'stores what handlers report of jobs that worker holds in these attempts; returns the ids';
+
 -- functions/lease/jobs_recover.sql
 create or replace function jobs_recover(worker text default null) returns setof jobs
 language plpgsql volatile security definer
@@ -7537,7 +7586,7 @@ declare
     c_reader constant text[] := '{jobs_outcomes,jobs_watch}';
     c_worker constant text[] := c_reader || '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
         'jobs_complete_many,jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,'
-        '_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
+        'jobs_progress,_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
         '_jobs_limits_diff,_jobs_retention_diff,_jobs_retention_enforce,jobs_schedules_fire,'
         '_jobs_schedules_diff,jobs_start,_jobs_worker_beat,_jobs_worker_fire,_jobs_worker_help,'
         '_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
@@ -7900,6 +7949,7 @@ set status = 'pending',
     retry_count = 0,
     crash_count = 0,
     run_at = clock_timestamp(),
+    progress = null,
     result = null,
     error = null,
     worker = null,

@@ -12,6 +12,7 @@ CONTRACT = [
     "enqueue", "enqueue_many", "claim", "next_due", "start", "complete", "fail", "complete_many",
     "fail_many", "release_many", "heartbeat", "recover", "cancel", "retry", "retry_many", "pause",
     "resume", "cleanup", "retain", "watch", "outcomes",
+    "progress",
 ]
 FUNCTIONS = """
     select p.proname, obj_description(p.oid) as comment, p.prosecdef,

@@ -18,6 +18,7 @@ PRODUCER = {
     "_jobs_enqueue_together", "_jobs_is_new", "jobs_enqueue", "jobs_enqueue_many", "jobs_watch",
 }
 WORKER = READER | {
+    "jobs_progress",
     "jobs_cancel", "jobs_claim", "jobs_complete", "jobs_complete_many", "jobs_fail",
     "jobs_fail_many", "jobs_heartbeat", "jobs_next_due", "jobs_recover", "jobs_release_many",
     "jobs_start", "jobs_worker_start", "jobs_worker_stop", "_jobs_next_due", "_jobs_reconcile",

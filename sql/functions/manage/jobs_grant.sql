@@ -11,7 +11,7 @@ declare
     c_reader constant text[] := '{jobs_outcomes,jobs_watch}';
     c_worker constant text[] := c_reader || '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
         'jobs_complete_many,jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,'
-        '_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
+        'jobs_progress,_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
         '_jobs_limits_diff,_jobs_retention_diff,_jobs_retention_enforce,jobs_schedules_fire,'
         '_jobs_schedules_diff,jobs_start,_jobs_worker_beat,_jobs_worker_fire,_jobs_worker_help,'
         '_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
