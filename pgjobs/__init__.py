@@ -18,6 +18,7 @@ from pgjobs.errors import (
 )
 from pgjobs.handler.signals import Cancel, Fail, Retry, Snooze
 from pgjobs.handler.task import Task
+from pgjobs.job.attempt import Attempt
 from pgjobs.job.backoff import Backoff
 from pgjobs.job.job import Job, JobStatus, JobType
 from pgjobs.job.outcome import Outcome
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "App",
+    "Attempt",
     "Backoff",
     "Cancel",
     "ConnectionLost",

@@ -24,6 +24,7 @@ IncludeObject = Callable[[Any, str | None, str, bool, Any], bool]
 TABLES = frozenset(
     {
         "jobs",
+        "jobs_attempts",
         "jobs_queues",
         "jobs_retention",
         "jobs_schedules",

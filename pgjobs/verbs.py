@@ -11,6 +11,7 @@ from uuid import UUID
 from pgjobs.database import Database
 from pgjobs.errors import InvalidArgument, JobGone, JobNotFound
 from pgjobs.handler.slots import warn_if_none_is_left
+from pgjobs.job.attempt import Attempt
 from pgjobs.job.job import Job, JobStatus, Row
 from pgjobs.job.outcome import GONE, UNKNOWN, Outcome
 from pgjobs.producer.arguments import reference_columns
@@ -43,6 +44,11 @@ class Verbs(ABC):
         if job is None:
             raise JobNotFound(f"there is no job {job_id}")
         return job
+
+    async def history(self, job_id: int, *, conn: "Conn | None" = None) -> "list[Attempt]":
+        """Returns the last 20 attempts of a job that failed or were lost, the first ones first."""
+        rows = await (await self._database(conn)).history(_number("job_id", job_id))
+        return [Attempt.from_row(row) for row in rows]
 
     async def cancel(
         self, job_id: int, reason: str | None = None, *, conn: "Conn | None" = None

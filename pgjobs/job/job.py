@@ -4,11 +4,14 @@ import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
-from typing import Any, Generic, Protocol, Self, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, overload
 
 from typing_extensions import TypeVar  # with a default, as Python's own since 3.13
 
 from pgjobs.errors import JobCancelled, JobFailed, PgjobsError
+
+if TYPE_CHECKING:
+    from pgjobs.job.attempt import Attempt
 
 P = TypeVar("P", covariant=True)
 T = TypeVar("T")
@@ -62,6 +65,8 @@ class Source(Protocol):
     async def end_of(self, job: "Job[Any]", within: timedelta | None) -> Row: ...
 
     def result_of(self, job: "Job[Any]", text: str | None) -> Any: ...
+
+    async def history(self, job_id: int) -> "list[Attempt]": ...
 
 
 class Column(Generic[T]):
@@ -161,9 +166,13 @@ class Job(Generic[P, Result]):
         result: Result = app.result_of(self, row["result"])
         return result
 
+    async def history(self) -> "list[Attempt]":
+        """Returns the last 20 attempts that failed or were lost, the first ones first."""
+        return await self._app_of("history").history(self.id)
+
     def _app_of(self, verb: str) -> Source:
         if self._source is None:
-            argument = self.id if verb == "get" else [self.id]
+            argument = [self.id] if verb == "wait" else self.id
             raise PgjobsError(f"job {self.id} does not know its app: call app.{verb}({argument})")
         return self._source
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from pgjobs.errors import InvalidArgument
+from pgjobs.job.attempt import Attempt
 from pgjobs.job.job import Job, Row, Source
 
 
@@ -34,6 +35,10 @@ class Uncommitted:
                 f"job {job.id} is not committed yet: commit the transaction that adds it before"
                 " you wait for it"
             )
+
+    async def history(self, job_id: int) -> list[Attempt]:
+        """As the app's."""
+        return await self._app.history(job_id)
 
     def result_of(self, job: Job[Any], text: str | None) -> Any:
         """As the app's."""

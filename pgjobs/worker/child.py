@@ -238,7 +238,8 @@ def main(pipe: Connection, requests_pipe: Connection) -> None:
             order = line.receive()
             logging.getLogger().setLevel(order.log_level)
             # What the handler raised stays here: another process may not be able to read it.
-            line.send(replace(_run(order, line, requests, to_worker), cause=None))
+            outcome = _run(order, line, requests, to_worker)
+            line.send(replace(outcome, cause=None, kind=outcome.error_kind))
     except (EOFError, OSError, _Stopped):
         return
     finally:
@@ -257,7 +258,7 @@ def _run(order: Order, line: _Line, requests: _Requests, to_worker: _ToWorker) -
         line.send(Began())
         return call(task, job, run)
     except BaseException as error:  # noqa: BLE001 - the module's import may raise anything
-        return Outcome(End.FAILED, error=describe(error))
+        return Outcome(End.FAILED, error=describe(error), cause=error)
     finally:
         reporter.close()
 

@@ -20,7 +20,8 @@ begin
             job_types text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_check_failure', $$void$$, $$
-            errors text[], retries boolean[], retry_ins interval[]
+            errors text[], retries boolean[], retry_ins interval[],
+            error_kinds text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_check_ids', $$void$$, $$$$),
         ('_jobs_check_isolation', $$void$$, $$$$),
@@ -119,14 +120,16 @@ begin
         ('_jobs_end_attempt', $$jobs$$, $$
             job_id bigint, error text DEFAULT NULL::text, retry boolean DEFAULT NULL::boolean,
             retry_in interval DEFAULT NULL::interval,
-            lost_at timestamp with time zone DEFAULT NULL::timestamp with time zone
+            lost_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            error_kind text DEFAULT NULL::text
         $$),
         ('_jobs_end_attempts', $$
             TABLE(id bigint, status text, retry_count integer, crash_count integer,
             due_in interval)
         $$, $$
             worker text, job_ids bigint[], attempts integer[], errors text[], retries boolean[],
-            retry_ins interval[], crashed boolean DEFAULT false
+            retry_ins interval[], crashed boolean DEFAULT false,
+            error_kinds text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$
             jobs jsonb, is_plain boolean DEFAULT false
@@ -431,11 +434,11 @@ begin
         ('jobs_fail', $$SETOF jobs$$, $$
             job_id bigint, error text, retry boolean DEFAULT true,
             retry_in interval DEFAULT NULL::interval, worker text DEFAULT NULL::text,
-            attempt integer DEFAULT NULL::integer
+            attempt integer DEFAULT NULL::integer, error_kind text DEFAULT NULL::text
         $$),
         ('jobs_fail_many', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[], errors text[], retries boolean[],
-            retry_ins interval[]
+            retry_ins interval[], error_kinds text[] DEFAULT NULL::text[]
         $$),
         ('jobs_grant', $$void$$, $$role_name text, as_what text$$),
         ('jobs_heal_groups', $$bigint$$, $$max_groups integer DEFAULT 10000$$),

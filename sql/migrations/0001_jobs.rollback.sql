@@ -1,4 +1,5 @@
 drop table if exists jobs_retention;
+drop table if exists jobs_attempts;
 drop table if exists jobs_watched;
 drop table if exists jobs_turns;
 drop table if exists jobs_turns_from;

@@ -256,6 +256,26 @@ create table if not exists jobs_starts (
         primary key (queue, group_key)
 ) with (fillfactor = 50);
 
+-- The attempts of jobs that failed or were lost: the last 20 of each job (_jobs_end_attempt). A job
+-- that completes at once has no row. A row goes with its job.
+create table if not exists jobs_attempts (
+    job_id bigint not null,
+    job_type text collate "C" not null,
+    attempt int not null,
+    worker text collate "C",
+    started_at jobs_moment,
+    ended_at jobs_moment not null,
+    outcome text collate "C" not null,
+    error_kind text,
+    error text,
+    constraint jobs_attempts_job_and_attempt_are_the_key
+        primary key (job_id, attempt)
+) with (
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
 -- Whose end is to be notified, and until when. There is no unique index, so that who watches a job
 -- never waits for another session that watches it too. A row is deleted once the outcome was read.
 create table if not exists jobs_watched (
@@ -476,6 +496,11 @@ comment on column jobs_starts.group_key is 'empty: the queue itself';
 comment on column jobs_starts.moments is 'when jobs started, the earliest first';
 comment on column jobs_starts.counts is 'how many at each of the moments';
 comment on column jobs_starts.counts_until is 'from then on the row says nothing';
+comment on table jobs_attempts is
+    'pgjobs: attempts that failed or were lost, the last 20 of each job; the functions keep it';
+comment on column jobs_attempts.outcome is 'failed, or lost with its worker or child process';
+comment on column jobs_attempts.error_kind is 'class of the exception';
+comment on column jobs_attempts.error is 'what was raised, as in jobs.error';
 comment on table jobs_watched is
     'pgjobs: jobs that somebody waits for: jobs_watch makes the rows, jobs_outcomes ends them';
 comment on column jobs_watched.watched_until is 'from then on a tick of a worker deletes the row';

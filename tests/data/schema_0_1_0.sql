@@ -72,7 +72,8 @@ begin
             job_types text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_check_failure', $$void$$, $$
-            errors text[], retries boolean[], retry_ins interval[]
+            errors text[], retries boolean[], retry_ins interval[],
+            error_kinds text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_check_ids', $$void$$, $$$$),
         ('_jobs_check_isolation', $$void$$, $$$$),
@@ -171,14 +172,16 @@ begin
         ('_jobs_end_attempt', $$jobs$$, $$
             job_id bigint, error text DEFAULT NULL::text, retry boolean DEFAULT NULL::boolean,
             retry_in interval DEFAULT NULL::interval,
-            lost_at timestamp with time zone DEFAULT NULL::timestamp with time zone
+            lost_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            error_kind text DEFAULT NULL::text
         $$),
         ('_jobs_end_attempts', $$
             TABLE(id bigint, status text, retry_count integer, crash_count integer,
             due_in interval)
         $$, $$
             worker text, job_ids bigint[], attempts integer[], errors text[], retries boolean[],
-            retry_ins interval[], crashed boolean DEFAULT false
+            retry_ins interval[], crashed boolean DEFAULT false,
+            error_kinds text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$
             jobs jsonb, is_plain boolean DEFAULT false
@@ -483,11 +486,11 @@ begin
         ('jobs_fail', $$SETOF jobs$$, $$
             job_id bigint, error text, retry boolean DEFAULT true,
             retry_in interval DEFAULT NULL::interval, worker text DEFAULT NULL::text,
-            attempt integer DEFAULT NULL::integer
+            attempt integer DEFAULT NULL::integer, error_kind text DEFAULT NULL::text
         $$),
         ('jobs_fail_many', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[], errors text[], retries boolean[],
-            retry_ins interval[]
+            retry_ins interval[], error_kinds text[] DEFAULT NULL::text[]
         $$),
         ('jobs_grant', $$void$$, $$role_name text, as_what text$$),
         ('jobs_heal_groups', $$bigint$$, $$max_groups integer DEFAULT 10000$$),
@@ -622,6 +625,7 @@ begin
         ('jobs_turns', 'r', '{queue, group_key, job_type, turn_at}'),
         ('jobs_turns_from', 'r', '{queue, turns_from, marked_at, marked_xid}'),
         ('jobs_starts', 'r', '{queue, group_key, moments, counts}'),
+        ('jobs_attempts', 'r', '{job_id, attempt, outcome, error_kind}'),
         ('jobs_watched', 'r', '{job_id, watched_until}'),
         ('jobs_workers', 'r', '{worker, queues, concurrency, polling_key}'),
         ('jobs_worker_ticks', 'r', '{worker, seen_at}'),
@@ -700,7 +704,7 @@ begin
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
                 'jobs_schedules', 'jobs_retention', 'jobs_turns', 'jobs_turns_from', 'jobs_starts',
-                'jobs_watched', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
+                'jobs_attempts', 'jobs_watched', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')
     ) o
@@ -1105,6 +1109,26 @@ create table if not exists jobs_starts (
         primary key (queue, group_key)
 ) with (fillfactor = 50);
 
+-- The attempts of jobs that failed or were lost: the last 20 of each job (_jobs_end_attempt). A job
+-- that completes at once has no row. A row goes with its job.
+create table if not exists jobs_attempts (
+    job_id bigint not null,
+    job_type text collate "C" not null,
+    attempt int not null,
+    worker text collate "C",
+    started_at jobs_moment,
+    ended_at jobs_moment not null,
+    outcome text collate "C" not null,
+    error_kind text,
+    error text,
+    constraint jobs_attempts_job_and_attempt_are_the_key
+        primary key (job_id, attempt)
+) with (
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
 -- Whose end is to be notified, and until when. There is no unique index, so that who watches a job
 -- never waits for another session that watches it too. A row is deleted once the outcome was read.
 create table if not exists jobs_watched (
@@ -1325,6 +1349,11 @@ comment on column jobs_starts.group_key is 'empty: the queue itself';
 comment on column jobs_starts.moments is 'when jobs started, the earliest first';
 comment on column jobs_starts.counts is 'how many at each of the moments';
 comment on column jobs_starts.counts_until is 'from then on the row says nothing';
+comment on table jobs_attempts is
+    'pgjobs: attempts that failed or were lost, the last 20 of each job; the functions keep it';
+comment on column jobs_attempts.outcome is 'failed, or lost with its worker or child process';
+comment on column jobs_attempts.error_kind is 'class of the exception';
+comment on column jobs_attempts.error is 'what was raised, as in jobs.error';
 comment on table jobs_watched is
     'pgjobs: jobs that somebody waits for: jobs_watch makes the rows, jobs_outcomes ends them';
 comment on column jobs_watched.watched_until is 'from then on a tick of a worker deletes the row';
@@ -3028,6 +3057,12 @@ begin
             and (j.finished_at is not null) is false
             and j.id <> all (v_watched)
         returning j.id;
+        -- A job in its first attempt has no others behind it.
+        if 1 < any (v_attempts) then
+            delete from jobs_attempts a
+            where a.job_id = any (v_ids)
+                and not exists (select from jobs j where j.id = a.job_id);
+        end if;
     end if;
     if keep is not false or v_watched <> '{}' then
         return query
@@ -3059,7 +3094,8 @@ create or replace function jobs_fail(
     retry boolean default true,
     retry_in interval default null,
     worker text default null,
-    attempt int default null
+    attempt int default null,
+    error_kind text default null
 ) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
@@ -3069,7 +3105,7 @@ declare
 begin
     perform _jobs_check_failure(array[error], array[retry], array[retry_in]);
     perform _jobs_lock_fenced(job_id, worker, attempt);
-    v_job := _jobs_end_attempt(job_id, error, retry, retry_in);
+    v_job := _jobs_end_attempt(job_id, error, retry, retry_in, error_kind => error_kind);
     perform _jobs_signal_jobs(array[job_id]);
     return next v_job;
 end
@@ -3085,14 +3121,17 @@ create or replace function jobs_fail_many(
     attempts int[],
     errors text[],
     retries boolean[],
-    retry_ins interval[]
+    retry_ins interval[],
+    error_kinds text[] default null
 ) returns setof bigint
 language plpgsql volatile security definer
 set search_path from current
 as $$
 begin
     return query
-    select e.id from _jobs_end_attempts(worker, job_ids, attempts, errors, retries, retry_ins) e;
+    select e.id
+    from _jobs_end_attempts(worker, job_ids, attempts, errors, retries, retry_ins,
+                            error_kinds => error_kinds) e;
 end
 $$;
 
@@ -3203,19 +3242,21 @@ comment on function _jobs_check_batch is
 create or replace function _jobs_check_failure(
     errors text[],
     retries boolean[],
-    retry_ins interval[]
+    retry_ins interval[],
+    error_kinds text[] default null
 ) returns void
 language plpgsql immutable
 set search_path from current
 as $$
 begin
     -- jobs_fail_many joins the lists by the places of their elements.
-    if greatest(array_ndims(errors), array_ndims(retries), array_ndims(retry_ins)) > 1
+    if greatest(array_ndims(errors), array_ndims(retries), array_ndims(retry_ins),
+                array_ndims(error_kinds)) > 1
         or array_lower(errors, 1) <> 1 or array_lower(retries, 1) <> 1
-        or array_lower(retry_ins, 1) <> 1
+        or array_lower(retry_ins, 1) <> 1 or array_lower(error_kinds, 1) <> 1
     then
         raise exception using errcode = 'JQ003',
-            message = 'errors, retries and retry_ins must be plain lists';
+            message = 'errors, retries, retry_ins and error_kinds must be plain lists';
     end if;
     if array_position(errors, null) is not null then
         raise exception using errcode = 'JQ003', message = 'error is missing: give the reason';
@@ -3236,12 +3277,16 @@ comment on function _jobs_check_failure is
 -- job is due at once after its first loss, because a loss is rarely the job's fault. After later
 -- losses it waits for its backoff. Even a job without retries may be lost once, because it may only
 -- have run beside the job that killed their worker; and no job may kill more than four workers.
+--
+-- What ended so is noted in jobs_attempts. Only here, because a success is noted in the job's row
+-- alone.
 create or replace function _jobs_end_attempt(
     job_id bigint,
     error text default null,
     retry boolean default null,
     retry_in interval default null,
-    lost_at timestamptz default null
+    lost_at timestamptz default null,
+    error_kind text default null
 ) returns jobs
 language plpgsql volatile
 set search_path from current
@@ -3250,6 +3295,7 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
+    c_max_attempts constant int := 20;
     v_now constant timestamptz := coalesce(lost_at, clock_timestamp());
     v_lost constant boolean := lost_at is not null;
     v_job jobs;
@@ -3258,6 +3304,21 @@ declare
     v_delay interval;
 begin
     select j.* into v_job from jobs j where j.id = job_id;
+    insert into jobs_attempts (
+        job_id, job_type, attempt, worker, started_at, ended_at, outcome, error_kind, error)
+    values (
+        v_job.id, v_job.job_type, v_job.attempt, v_job.worker, v_job.started_at, v_now,
+        case when v_lost then 'lost' else 'failed' end,
+        left(_jobs_end_attempt.error_kind, 512), _jobs_end_attempt.error)
+    on conflict do nothing;
+    if v_job.attempt > c_max_attempts then
+        delete from jobs_attempts a
+        where a.job_id = v_job.id and a.attempt <= (
+            select l.attempt from jobs_attempts l
+            where l.job_id = v_job.id
+            order by l.attempt desc
+            offset c_max_attempts limit 1);
+    end if;
     v_status := case
         when v_job.cancel_requested_at is not null then 'cancelled'
         when v_lost and v_job.crash_count < least(greatest(v_job.max_retries, 1), 3)
@@ -3316,7 +3377,8 @@ create or replace function _jobs_end_attempts(
     errors text[],
     retries boolean[],
     retry_ins interval[],
-    crashed boolean default false
+    crashed boolean default false,
+    error_kinds text[] default null
 ) returns table (id bigint, status text, retry_count int, crash_count int, due_in interval)
 language plpgsql volatile security definer
 set search_path from current
@@ -3328,20 +3390,22 @@ declare
     v_job jobs;
 begin
     perform _jobs_check_batch(worker, job_ids, attempts, array[
-        cardinality(errors), cardinality(retries), cardinality(retry_ins)]);
-    perform _jobs_check_failure(errors, retries, retry_ins);
+        cardinality(errors), cardinality(retries), cardinality(retry_ins),
+        coalesce(cardinality(error_kinds), cardinality(job_ids))]);
+    perform _jobs_check_failure(errors, retries, retry_ins, error_kinds);
     v_held := _jobs_lock_fenced_many(worker, job_ids, attempts);
     v_keyed := (select k.ids from _jobs_keyed(v_held) k);
     for v_item in
         -- If an id is given with two attempts, the worker holds the later attempt.
         select distinct on (array_position(v_keyed, u.job_id), u.job_id) u.*
-        from unnest(job_ids, attempts, errors, retries, retry_ins)
-            u(job_id, attempt, error, retry, retry_in)
+        from unnest(job_ids, attempts, errors, retries, retry_ins, error_kinds)
+            u(job_id, attempt, error, retry, retry_in, error_kind)
         where u.job_id = any (v_held)
         order by array_position(v_keyed, u.job_id), u.job_id, u.attempt desc
     loop
         v_job := _jobs_end_attempt(v_item.job_id, v_item.error, v_item.retry, v_item.retry_in,
-                                   lost_at => case when crashed then clock_timestamp() end);
+                                   lost_at => case when crashed then clock_timestamp() end,
+                                   error_kind => v_item.error_kind);
         id := v_job.id;
         status := v_job.status;
         retry_count := v_job.retry_count;
@@ -6025,6 +6089,7 @@ begin
                             where w.job_id = j.id and w.watched_until >= v_now)
         for update skip locked);
     delete from jobs j where j.id = any (v_going);
+    delete from jobs_attempts a where a.job_id = any (v_going);
     -- The job that another session has locked keeps its watch, or nobody would delete the job.
     delete from jobs_watched w
     where w.ctid = any (v_places)
@@ -7225,6 +7290,7 @@ begin
     foreach v_id in array job_ids loop
         begin
             delete from jobs j where j.id = v_id;
+            delete from jobs_attempts a where a.job_id = v_id;
             deleted := deleted + 1;
         exception
             when transaction_rollback or insufficient_resources or operator_intervention
@@ -7381,6 +7447,7 @@ begin
         begin
             delete from jobs j where j.id = any (v_ids);
             get diagnostics v_count = row_count;
+            delete from jobs_attempts a where a.job_id = any (v_ids);
         exception
             when transaction_rollback or insufficient_resources or operator_intervention
                 or system_error
@@ -7563,6 +7630,7 @@ begin
             limit coalesce(max_jobs, 100000) - v_count
             for update skip locked);
         delete from jobs j where j.id = any (v_ids);
+        delete from jobs_attempts a where a.job_id = any (v_ids);
         v_count := v_count + cardinality(v_ids);
     end loop;
     return v_count;
@@ -7583,7 +7651,7 @@ as $$
 declare
     c_producer constant text[] := '{_jobs_enqueue_together,_jobs_is_new,jobs_enqueue,'
         'jobs_enqueue_many,jobs_watch}';
-    c_reader constant text[] := '{jobs_outcomes,jobs_watch}';
+    c_reader constant text[] := '{jobs_attempts,jobs_outcomes,jobs_watch}';
     c_worker constant text[] := c_reader || '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
         'jobs_complete_many,jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,'
         'jobs_progress,_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'

@@ -53,8 +53,8 @@ VIEWS = {
     "jobs_worker_ticks", "jobs_workers",
 }
 RELATIONS = {
-    "producer": set(), "worker": set(), "reader": set(), "observer": VIEWS,
-    "admin": VIEWS | {"jobs", "jobs_schedules"},
+    "producer": set(), "worker": {"jobs_attempts"}, "reader": {"jobs_attempts"}, "observer": VIEWS,
+    "admin": VIEWS | {"jobs", "jobs_schedules", "jobs_attempts"},
 }
 # The functions that act as the owner: they read or change the tables for other roles.
 DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER) | {

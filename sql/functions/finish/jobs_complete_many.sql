@@ -62,6 +62,12 @@ begin
             and (j.finished_at is not null) is false
             and j.id <> all (v_watched)
         returning j.id;
+        -- A job in its first attempt has no others behind it.
+        if 1 < any (v_attempts) then
+            delete from jobs_attempts a
+            where a.job_id = any (v_ids)
+                and not exists (select from jobs j where j.id = a.job_id);
+        end if;
     end if;
     if keep is not false or v_watched <> '{}' then
         return query

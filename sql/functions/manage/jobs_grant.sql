@@ -8,7 +8,7 @@ as $$
 declare
     c_producer constant text[] := '{_jobs_enqueue_together,_jobs_is_new,jobs_enqueue,'
         'jobs_enqueue_many,jobs_watch}';
-    c_reader constant text[] := '{jobs_outcomes,jobs_watch}';
+    c_reader constant text[] := '{jobs_attempts,jobs_outcomes,jobs_watch}';
     c_worker constant text[] := c_reader || '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
         'jobs_complete_many,jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,'
         'jobs_progress,_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'

@@ -35,6 +35,7 @@ begin
                             where w.job_id = j.id and w.watched_until >= v_now)
         for update skip locked);
     delete from jobs j where j.id = any (v_going);
+    delete from jobs_attempts a where a.job_id = any (v_going);
     -- The job that another session has locked keeps its watch, or nobody would delete the job.
     delete from jobs_watched w
     where w.ctid = any (v_places)
