@@ -91,6 +91,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/finish/_jobs_check_failure.sql
 \ir functions/finish/_jobs_end_attempt.sql
 \ir functions/finish/_jobs_end_attempts.sql
+\ir functions/finish/_jobs_is_batch.sql
 \ir functions/finish/_jobs_keyed.sql
 \ir functions/finish/_jobs_lock.sql
 \ir functions/finish/_jobs_lock_fenced.sql

@@ -164,6 +164,9 @@ begin
             queue text, priority integer, job_types text[], since timestamp with time zone,
             until timestamp with time zone
         $$),
+        ('_jobs_is_batch', $$boolean$$, $$
+            worker text, job_ids bigint[], attempts integer[], others integer[]
+        $$),
         ('_jobs_is_locked', $$boolean$$, $$key bigint$$),
         ('_jobs_is_new', $$boolean$$, $$job_id bigint$$),
         ('_jobs_is_polled', $$boolean$$, $$queue text$$),

@@ -29,7 +29,9 @@ declare
     v_is_awaited boolean;
     v_watched bigint[] := '{}';
 begin
-    perform _jobs_check_batch(worker, job_ids, attempts, array[cardinality(results)]);
+    if not _jobs_is_batch(worker, job_ids, attempts, array[cardinality(results)]) then
+        perform _jobs_check_batch(worker, job_ids, attempts, array[cardinality(results)]);
+    end if;
     select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result),
         exists (select from jobs_queues q where q.ends_free_places)
             or exists (select from jobs_watched w where w.job_id = any (job_ids))
