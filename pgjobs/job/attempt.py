@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
-
-from pgjobs.job.job import Row
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +22,6 @@ class Attempt:
     error: str | None
 
     @classmethod
-    def from_row(cls, row: Row) -> Self:
+    def from_row(cls, row: Any) -> Self:
         """The attempt of a row of ``jobs_attempts``."""
         return cls(**{name: row[name] for name in cls.__slots__})
