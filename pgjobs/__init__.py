@@ -7,6 +7,9 @@ from pgjobs.errors import (
     ConnectionLost,
     DuplicateJob,
     InvalidArgument,
+    JobCancelled,
+    JobFailed,
+    JobGone,
     JobNotFound,
     JobNotHeld,
     PgjobsError,
@@ -15,8 +18,10 @@ from pgjobs.errors import (
 )
 from pgjobs.handler.signals import Cancel, Fail, Retry, Snooze
 from pgjobs.handler.task import Task
+from pgjobs.job.attempt import Attempt
 from pgjobs.job.backoff import Backoff
 from pgjobs.job.job import Job, JobStatus, JobType
+from pgjobs.job.outcome import Outcome
 from pgjobs.job.rate import Rate
 from pgjobs.service import JobService
 
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "App",
+    "Attempt",
     "Backoff",
     "Cancel",
     "ConnectionLost",
@@ -33,12 +39,16 @@ __all__ = [
     "Fail",
     "InvalidArgument",
     "Job",
+    "JobCancelled",
+    "JobFailed",
+    "JobGone",
     "JobNotFound",
     "JobNotHeld",
     "JobService",
     "JobStatus",
     "JobType",
     "Lifespan",
+    "Outcome",
     "PgjobsError",
     "Rate",
     "Retry",

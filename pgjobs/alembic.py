@@ -24,12 +24,14 @@ IncludeObject = Callable[[Any, str | None, str, bool, Any], bool]
 TABLES = frozenset(
     {
         "jobs",
+        "jobs_attempts",
         "jobs_queues",
         "jobs_retention",
         "jobs_schedules",
         "jobs_starts",
         "jobs_turns",
         "jobs_turns_from",
+        "jobs_watched",
         "jobs_worker_ticks",
         "jobs_workers",
         "pgjobs_migrations",

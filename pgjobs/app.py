@@ -25,6 +25,7 @@ from typing_extensions import TypeVar  # with a default, as Python's own since 3
 
 from pgjobs.connection.dsn import redact, resolve
 from pgjobs.connection.executor import executor
+from pgjobs.connection.open_transaction import open_transaction
 from pgjobs.connection.patience import give_up_at, sending_s
 from pgjobs.connection.tether import tether
 from pgjobs.database import Database
@@ -33,16 +34,18 @@ from pgjobs.handler.held_job import HeldJob, Holder
 from pgjobs.handler.run import Run
 from pgjobs.handler.task import GroupOf, Task
 from pgjobs.job.backoff import Backoff
-from pgjobs.job.job import Job, P
+from pgjobs.job.job import Job, P, decoded
 from pgjobs.job.payload import NO_PAYLOAD, encode
 from pgjobs.producer import arguments
 from pgjobs.producer.arguments import BatchOptions, EnqueueOptions
 from pgjobs.producer.batch import Batch, batch_of
 from pgjobs.producer.connections import Connections
 from pgjobs.producer.declared import as_json
+from pgjobs.producer.uncommitted import Uncommitted
 from pgjobs.schedules import Schedules
 from pgjobs.settings import Settings
 from pgjobs.verbs import Verbs
+from pgjobs.watching.watcher import Watcher
 
 if TYPE_CHECKING:
     from pgjobs.connection.executor import Conn
@@ -219,7 +222,7 @@ class App(Verbs, Schedules, Settings, Generic[S]):
         *,
         conn: "Conn | None" = None,
         **options: Unpack[EnqueueOptions],
-    ) -> Job[Any]:
+    ) -> Job[Any, Any]:
         """Adds a job and returns it after the commit; with ``conn``, in conn's transaction.
 
         ``payload``: a pydantic model, a dataclass or plain JSON data, which must fit the handler if
@@ -232,8 +235,9 @@ class App(Verbs, Schedules, Settings, Generic[S]):
         after its first call at most. ``unique_scope``: how long a job holds its key, until it ends
         (``live``) or begins (``pending``), for ``unique_for`` (``period``), or with its row
         (``kept``). ``group_key``: the job's group within its queue. ``headers``: metadata beside
-        the payload. ``expires``: the latest start, a moment or a delay. ``InvalidArgument``: no job
-        was added. Without ``conn``, ``ConnectionLost``: no answer came, at the latest after a
+        the payload. ``expires``: the latest start, a moment or a delay. ``watch``: keeps the
+        outcome until it was read, also where workers delete completed jobs. ``InvalidArgument``: no
+        job was added. Without ``conn``, ``ConnectionLost``: no answer came, at the latest after a
         minute; ``may_exist`` says whether the job may have been added.
         """
         task = self._task_of(job_type) if self.tasks else None
@@ -260,15 +264,23 @@ class App(Verbs, Schedules, Settings, Generic[S]):
 
     def enqueue_text(
         self, given: dict[str, Any], text: str, conn: "Conn | None"
-    ) -> Awaitable[Job[Any]]:
+    ) -> Awaitable[Job[Any, Any]]:
         """Adds a job as ``enqueue`` does; its payload is JSON text already."""
         # No coroutine of its own: each costs a small enqueue half a hundredth.
         if conn is not None:
-            return Database(executor(conn), self.schema, self).enqueue(payload=text, **given)
+            return self._enqueue_within(conn, given, text)
         connections = self._connections()
         if connections.producer.takes(given):
             return connections.producer.enqueue(given, text, self)
         return self._enqueue_by_itself(connections, given, text)
+
+    async def _enqueue_within(
+        self, conn: "Conn", given: dict[str, Any], text: str
+    ) -> Job[Any]:
+        """Adds a job in the transaction of ``conn``, and notes which transaction that is."""
+        job = await Database(executor(conn), self.schema, self).enqueue(payload=text, **given)
+        job._source = Uncommitted(self, open_transaction(conn))
+        return job
 
     async def _enqueue_by_itself(
         self, connections: Connections, given: dict[str, Any], text: str
@@ -313,6 +325,14 @@ class App(Verbs, Schedules, Settings, Generic[S]):
             borrower = await connections.borrower(deadline + sending_s(text))
             database = Database(borrower, self.schema)
         return await database.enqueue_many(text) if text else []
+
+    def _watcher(self) -> Watcher:
+        return self._connections().watcher
+
+    def result_of(self, job: Job[Any], text: str | None) -> Any:
+        """Reads a job's result as its handler's annotation says; plain data without a handler."""
+        task = self.tasks.get(job.job_type)
+        return decoded(text) if task is None else task.read_result(text)
 
     async def _database(self, conn: "Conn | None") -> Database:
         if conn is not None:
@@ -486,7 +506,7 @@ async def enqueue(
     *,
     conn: "Conn | None" = None,
     **options: Unpack[EnqueueOptions],
-) -> Job[Any]:
+) -> Job[Any, Any]:
     """``App.enqueue`` of the default app, whose DSN comes from the environment."""
     return await _default.enqueue(job_type, payload, conn=conn, **options)
 

@@ -61,3 +61,23 @@ class ConnectionLost(PgjobsError, ConnectionError):
     def __init__(self, message: str, *, may_exist: bool = True) -> None:
         super().__init__(message)
         self.may_exist = may_exist
+
+
+class JobFailed(PgjobsError):
+    """The job that was waited for has failed for good; ``error``: why."""
+
+    def __init__(self, message: str, *, error: str | None = None) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+class JobCancelled(PgjobsError):
+    """The job that was waited for was cancelled; ``error``: the reason, if one was given."""
+
+    def __init__(self, message: str, *, error: str | None = None) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+class JobGone(PgjobsError):
+    """The row of the job that was waited for is gone, and with it the outcome."""

@@ -1,15 +1,22 @@
-"""What a program does with jobs that exist: look at them, cancel them, retry them."""
+"""What a program does with jobs that exist: look at them, cancel, retry and wait for them."""
 
+import asyncio
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from pgjobs.database import Database
-from pgjobs.errors import InvalidArgument, JobNotFound
-from pgjobs.job.job import Job, JobStatus
+from pgjobs.errors import InvalidArgument, JobGone, JobNotFound
+from pgjobs.handler.slots import warn_if_none_is_left
+from pgjobs.job.attempt import Attempt
+from pgjobs.job.job import Job, JobStatus, Row
+from pgjobs.job.outcome import GONE, UNKNOWN, Outcome
 from pgjobs.producer.arguments import reference_columns
+from pgjobs.producer.uncommitted import Uncommitted
+from pgjobs.watching.watcher import Watcher
 
 if TYPE_CHECKING:
     from pgjobs.connection.executor import Conn
@@ -28,16 +35,24 @@ class Verbs(ABC):
     @abstractmethod
     async def _database(self, conn: "Conn | None") -> Database: ...
 
-    async def get(self, job_id: int, *, conn: "Conn | None" = None) -> Job[Any]:
+    @abstractmethod
+    def _watcher(self) -> Watcher: ...
+
+    async def get(self, job_id: int, *, conn: "Conn | None" = None) -> Job[Any, Any]:
         """Returns the job with that id; raises ``JobNotFound``."""
         job = await (await self._database(conn)).get(_number("job_id", job_id))
         if job is None:
             raise JobNotFound(f"there is no job {job_id}")
         return job
 
+    async def history(self, job_id: int, *, conn: "Conn | None" = None) -> "list[Attempt]":
+        """Returns the last 20 attempts of a job that failed or were lost, the first ones first."""
+        rows = await (await self._database(conn)).history(_number("job_id", job_id))
+        return [Attempt.from_row(row) for row in rows]
+
     async def cancel(
         self, job_id: int, reason: str | None = None, *, conn: "Conn | None" = None
-    ) -> Job[Any]:
+    ) -> Job[Any, Any]:
         """Cancels a pending job; asks the worker of a running one to stop it.
 
         A running job is returned as it is: it ends cancelled soon after. Raises ``JobNotFound``,
@@ -47,13 +62,62 @@ class Verbs(ABC):
             raise InvalidArgument(f"reason must be a string, not {reason!r}")
         return await (await self._database(conn)).cancel(_number("job_id", job_id), reason)
 
-    async def retry(self, job_id: int, *, conn: "Conn | None" = None) -> Job[Any]:
+    async def retry(self, job_id: int, *, conn: "Conn | None" = None) -> Job[Any, Any]:
         """Makes a finished job pending now, with its counts at 0.
 
         Raises ``JobNotFound``, ``JobNotHeld`` if the job has not finished, and ``DuplicateJob`` if
         another job holds its unique key.
         """
         return await (await self._database(conn)).retry(_number("job_id", job_id))
+
+    async def wait(
+        self,
+        jobs: Iterable[Job[Any] | int],
+        *,
+        timeout: timedelta | None = None,  # noqa: ASYNC109 - a timedelta, as everywhere here
+    ) -> "list[Outcome]":
+        """Waits until all these jobs, or jobs with these ids, have ended.
+
+        Returns what became of each, in the same order. It raises for none of them, whatever its
+        outcome: after ``timeout`` a job has the status that was seen last. Raises
+        ``InvalidArgument`` if the transaction that adds a job is not committed.
+        """
+        given = [*jobs]
+        seconds = _seconds(timeout)
+        ids = [job.id if isinstance(job, Job) else _id(job) for job in given]
+        for job in given:
+            if isinstance(job, Job) and isinstance(job._source, Uncommitted):
+                job._source.check_committed(job)
+        warn_if_none_is_left({job.queue if isinstance(job, Job) else None for job in given})
+        watcher = self._watcher()
+        waits = {
+            job_id: watcher.add(job_id, is_seen=isinstance(job, Job) and _is_committed(job))
+            for job_id, job in dict(zip(ids, given, strict=True)).items()
+        }
+        seen: dict[int, Row | None] = {}
+        try:
+            if waits:
+                await asyncio.wait(waits.values(), timeout=seconds)
+        finally:
+            ended = {job_id: future for job_id, future in waits.items() if future.done()}
+            for job_id, future in waits.items():
+                seen[job_id] = watcher.remove(job_id, future)
+        outcomes = {job_id: _outcome(job_id, ended.get(job_id), seen[job_id]) for job_id in waits}
+        return [outcomes[job_id] for job_id in ids]
+
+    async def end_of(self, job: Job[Any], within: timedelta | None) -> Row:
+        """Waits for one job, and returns the row of its outcome, for ``Job.wait``."""
+        seconds = _seconds(within)
+        warn_if_none_is_left({job.queue})
+        watcher = self._watcher()
+        future = watcher.add(job.id, is_seen=_is_committed(job))
+        try:
+            done, _ = await asyncio.wait([future], timeout=seconds)
+            if not done:
+                raise TimeoutError(f"job {job.id} has not ended within {within}")
+            return future.result()
+        finally:
+            watcher.remove(job.id, future)
 
     async def list(
         self,
@@ -66,7 +130,7 @@ class Verbs(ABC):
         before: int | None = None,
         group_key: str | None = None,
         conn: "Conn | None" = None,
-    ) -> list[Job[Any]]:
+    ) -> list[Job[Any, Any]]:
         """Returns jobs, the newest first; ``before``: the id of the last job of the page before.
 
         Jobs that have ended come in another order, those first that ended last, and pending jobs
@@ -89,6 +153,37 @@ class Verbs(ABC):
             statuses, _names("job_type", job_type), _names("queue", queue), limit, before,
             group_key=group_key, **columns,
         )
+
+
+def _is_committed(job: Job[Any]) -> bool:
+    """Whether the job was read, or added by a transaction of its own."""
+    return not isinstance(job._source, Uncommitted)
+
+
+def _id(given: int) -> int:
+    job_id = _number("job_id", given)
+    if not 0 <= job_id < 2**63:
+        raise InvalidArgument(f"job_id must be the id of a job, not {given!r}")
+    return job_id
+
+
+def _seconds(timeout: timedelta | None) -> float | None:
+    if timeout is None:
+        return None
+    if not isinstance(timeout, timedelta) or timeout < timedelta(0):
+        raise InvalidArgument(f"timeout must be a timedelta of 0 or more, not {timeout!r}")
+    return timeout.total_seconds()
+
+
+def _outcome(
+    job_id: int, future: "asyncio.Future[Row] | None", seen: Row | None
+) -> Outcome:
+    if future is None:
+        return Outcome(job_id, UNKNOWN) if seen is None else Outcome.from_row(seen)
+    try:
+        return Outcome.from_row(future.result())
+    except (JobGone, JobNotFound):
+        return Outcome(job_id, GONE)
 
 
 def _number(what: str, given: int) -> int:

@@ -91,6 +91,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/finish/_jobs_check_failure.sql
 \ir functions/finish/_jobs_end_attempt.sql
 \ir functions/finish/_jobs_end_attempts.sql
+\ir functions/finish/_jobs_is_batch.sql
 \ir functions/finish/_jobs_keyed.sql
 \ir functions/finish/_jobs_lock.sql
 \ir functions/finish/_jobs_lock_fenced.sql
@@ -129,6 +130,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/limits/_jobs_who_runs.sql
 -- functions/lease: how long a job stays held, and how it is taken back
 \ir functions/lease/jobs_heartbeat.sql
+\ir functions/lease/jobs_progress.sql
 \ir functions/lease/jobs_recover.sql
 \ir functions/lease/_jobs_reconcile.sql
 \ir functions/lease/_jobs_recover.sql
@@ -153,6 +155,12 @@ set local search_path to :"schema", pg_temp;
 \ir functions/workers/_jobs_worker_tick.sql
 \ir functions/workers/_jobs_worker_watch.sql
 \ir functions/workers/_jobs_workers_gone.sql
+-- functions/watching: who waits for the ends of jobs
+\ir functions/watching/jobs_outcomes.sql
+\ir functions/watching/jobs_watch.sql
+\ir functions/watching/_jobs_check_job_ids.sql
+\ir functions/watching/_jobs_tell_watchers.sql
+\ir functions/watching/_jobs_unwatch.sql
 -- functions/schedules: what is enqueued by the clock
 \ir functions/schedules/jobs_cron_next.sql
 \ir functions/schedules/jobs_schedule.sql

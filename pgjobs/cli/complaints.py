@@ -50,7 +50,7 @@ def complaint(error: BaseException) -> Complaint | None:
     if isinstance(error, asyncpg.InsufficientPrivilegeError | psycopg.errors.InsufficientPrivilege):
         return Complaint(
             f"{_line(error)}: connect as the owner, or let the owner grant it by pgjobs grant ROLE"
-            " producer|worker|observer|admin"
+            " producer|worker|observer|admin|reader"
         )
     if isinstance(error, asyncpg.PostgresConnectionError | asyncpg.InterfaceError):
         return Complaint(f"the connection to the database was lost ({_line(error)}): try again")

@@ -28,6 +28,7 @@ from pgjobs.cli.table import table
 from pgjobs.database import Database
 from pgjobs.database.reading import MAX_READ_JOBS
 from pgjobs.errors import JobNotFound, PgjobsError
+from pgjobs.job.attempt import Attempt
 from pgjobs.job.job import Job, JobStatus, Row
 from pgjobs.producer.arguments import reference_columns
 
@@ -125,18 +126,20 @@ async def _why_they_wait(database: Database, rows: Sequence[Row]) -> list[str]:
 
 
 def show(job_ids: Ids, dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -> None:
-    """Shows jobs with all their fields.
+    """Shows jobs with all their fields, and their attempts that failed or were lost.
 
     [bold]pgjobs show 42 43[/bold]
 
     [bold]pgjobs show 42 --json | jq .payload[/bold]
     """
     is_first = True
+    attempts: list[Attempt] = []
 
     async def get(database: Database, job_id: int) -> Job[Any]:
         job = await database.get(job_id)
         if job is None:
             raise JobNotFound(f"there is no job {job_id}")
+        attempts[:] = map(Attempt.from_row, await database.history(job_id))
         return job
 
     def show_one(job: Job[Any]) -> None:
@@ -149,6 +152,8 @@ def show(job_ids: Ids, dsn: Dsn = None, schema: Schema = "public", as_json: AsJs
         if (ran := _ran(job)) is not None:
             fields.append(("ran", ran))
         print_rich(*([] if is_first else [""]), table("!field =value", fields, headings=False))
+        if attempts:
+            print_rich("", _history(attempts))
         is_first = False
 
     jobs, all_found = _each(dsn, schema, job_ids, get, None if as_json else show_one)
@@ -294,6 +299,15 @@ def _ran(job: Job[Any]) -> timedelta | None:
     if job.status == JobStatus.CANCELLED and job.cancel_requested_at is None:
         return None
     return job.finished_at - job.started_at
+
+
+def _history(attempts: Iterable[Attempt]) -> Any:
+    return table(
+        ">attempt outcome ended >ran worker !kind ~error",
+        ([a.attempt, a.outcome, a.ended_at.isoformat(" ", "seconds"),
+          None if a.started_at is None else a.ended_at - a.started_at, a.worker, a.error_kind,
+          first_line(a.error)]
+         for a in attempts))
 
 
 def _short_error(error: str | None) -> str:

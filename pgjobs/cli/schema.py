@@ -13,7 +13,7 @@ from pgjobs.cli.session import ask
 from pgjobs.cli.table import table
 from pgjobs.database import Database
 
-_RIGHTS = ("producer", "worker", "observer", "admin")
+_RIGHTS = ("producer", "worker", "observer", "admin", "reader")
 
 
 def migrate(

@@ -14,13 +14,15 @@ from pgjobs.database.reading import Reading
 from pgjobs.database.retention import Retention
 from pgjobs.database.schedules import Schedules
 from pgjobs.database.statements import JOB_COLUMNS, NULL_WHEN_CLAIMED, Moment, quote
+from pgjobs.database.watching import Watching
 from pgjobs.database.workers import Workers
 
 __all__ = ["JOB_COLUMNS", "NULL_WHEN_CLAIMED", "Database", "Moment", "as_recovered", "quote"]
 
 
 class Database(
-    Enqueue, Claim, Finish, Lease, Workers, Schedules, Limits, Retention, Manage, Reading
+    Enqueue, Claim, Finish, Lease, Workers, Watching, Schedules, Limits, Retention, Manage,
+    Reading,
 ):
     """The SQL functions of one schema, on one connection or pool."""
 

@@ -39,12 +39,18 @@ class Enqueue(Statements):
         on_conflict: str | None = None,
         unique_for: timedelta | None = None,
         max_wait: timedelta | None = None,
+        watch: bool = False,
     ) -> Job[Any]:
-        """Adds a job, or returns or replaces the one that holds its ``unique_key``."""
+        """Adds a job, or returns or replaces the one that holds its ``unique_key``.
+
+        ``watch``: has the job's end notified, and its outcome kept, from this transaction on.
+        """
         has_key = unique_key is not None
         rare = (group_key, headers, *as_moment(expires_at), on_conflict, unique_for, max_wait)
         has_rare = rare != (None,) * len(rare)
         is_new = ", {schema}._jobs_is_new(id) as is_new" if has_key else ""
+        if watch:
+            is_new += ", array(select {schema}.jobs_watch(array[id])) as watched"
         rows = await self._rows(
             f"""select {JOB_COLUMNS}{is_new} from {{schema}}.jobs_enqueue(
             $1::text, $2::text::jsonb, $3::text, $4::int,

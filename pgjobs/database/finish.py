@@ -51,12 +51,13 @@ class Finish(Statements):
         retry_in: timedelta | None = None,
         worker: str | None = None,
         attempt: int | None = None,
+        error_kind: str | None = None,
     ) -> Job[Any]:
-        """processing → pending with a retry spent, or failed."""
+        """processing → pending with a retry spent, or failed; ``error_kind``: the class."""
         jobs = await self._jobs(
             f"""select {JOB_COLUMNS} from {{schema}}.jobs_fail(
-            $1::bigint, $2::text, $3::boolean, $4::interval, $5::text, $6::int)""",
-            job_id, error, retry, retry_in, worker, attempt,
+            $1::bigint, $2::text, $3::boolean, $4::interval, $5::text, $6::int, $7::text)""",
+            job_id, error, retry, retry_in, worker, attempt, error_kind,
         )
         return jobs[0]
 
@@ -68,12 +69,14 @@ class Finish(Statements):
         errors: Sequence[str],
         retries: Sequence[bool],
         retry_ins: Sequence[timedelta | None],
+        error_kinds: Sequence[str | None] | None = None,
     ) -> list[int]:
         """Fails the jobs that this worker still holds; returns the ids that changed."""
         return await self._ids(
             """select jobs_fail_many as id from {schema}.jobs_fail_many(
-            $1::text, $2::bigint[], $3::int[], $4::text[], $5::boolean[], $6::interval[])""",
-            worker, job_ids, attempts, errors, retries, retry_ins,
+            $1::text, $2::bigint[], $3::int[], $4::text[], $5::boolean[], $6::interval[],
+            $7::text[])""",
+            worker, job_ids, attempts, errors, retries, retry_ins, error_kinds,
         )
 
     async def end_attempts(
@@ -85,6 +88,7 @@ class Finish(Statements):
         retries: Sequence[bool],
         retry_ins: Sequence[timedelta | None],
         crashed: bool = False,
+        error_kinds: Sequence[str | None] | None = None,
     ) -> Sequence[Row]:
         """As ``fail_many``, and tells what became of each job that changed.
 
@@ -93,8 +97,9 @@ class Finish(Statements):
         """
         return await self._rows(
             """select id, status, retry_count, crash_count, due_in from {schema}._jobs_end_attempts(
-            $1::text, $2::bigint[], $3::int[], $4::text[], $5::boolean[], $6::interval[], $7)""",
-            worker, job_ids, attempts, errors, retries, retry_ins, crashed,
+            $1::text, $2::bigint[], $3::int[], $4::text[], $5::boolean[], $6::interval[], $7,
+            $8::text[])""",
+            worker, job_ids, attempts, errors, retries, retry_ins, crashed, error_kinds,
         )
 
     async def release_many(

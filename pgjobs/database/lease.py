@@ -25,6 +25,20 @@ class Lease(Statements):
         )
         return [row["state"] for row in rows]
 
+    async def progress(
+        self,
+        worker: str,
+        job_ids: Sequence[int],
+        attempts: Sequence[int],
+        progress: Sequence[str | None],
+    ) -> list[int]:
+        """Stores what handlers report; returns the ids of the jobs that the worker still holds."""
+        return await self._ids(
+            """select jobs_progress as id from {schema}.jobs_progress(
+            $1::text, $2::bigint[], $3::int[], $4::text[]::jsonb[])""",
+            worker, job_ids, attempts, progress,
+        )
+
     async def worker_beat(
         self,
         worker: str,

@@ -89,5 +89,5 @@ class Manage(Statements):
         return value
 
     async def grant(self, role_name: str, as_what: str) -> None:
-        """Lets a role be producer, worker, observer or admin."""
+        """Lets a role be producer, worker, observer, admin or reader."""
         await self._rows("select {schema}.jobs_grant($1::text, $2::text)", role_name, as_what)

@@ -23,6 +23,14 @@ class Reading(Statements):
         )
         return jobs[0] if jobs else None
 
+    async def history(self, job_id: int) -> Sequence[Row]:
+        """Returns the attempts of a job that failed or were lost, the first ones first."""
+        return await self._rows(
+            """select attempt, outcome, worker, started_at, ended_at, error_kind, error
+            from {schema}.jobs_attempts where job_id = $1::bigint order by attempt""",
+            job_id,
+        )
+
     async def find(
         self,
         statuses: Sequence[str] | None = None,

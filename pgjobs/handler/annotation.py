@@ -117,6 +117,21 @@ def payload_type(handler: Callable[..., Any]) -> "PayloadType | None":
         ) from error
 
 
+@functools.lru_cache
+def result_type(handler: Callable[..., Any]) -> "PayloadType | None":
+    """What the handler's annotation says that it returns; None: plain JSON data."""
+    from pgjobs.job.fidelity import PayloadType
+
+    try:
+        annotation = get_type_hints(function_of(handler), include_extras=True).get("return", Any)
+        if annotation is Any or _is_free(annotation):
+            return None
+        return PayloadType(annotation)
+    except (PydanticUserError, NameError, AttributeError, SyntaxError, TypeError):
+        # What a worker could write as JSON can always be read as JSON.
+        return None
+
+
 def _payload_annotation(hint: Any) -> Any:
     """``P`` of ``Job[P]``, also behind an alias, within ``Annotated`` or beside ``None``."""
     origin = get_origin(hint)
@@ -130,7 +145,7 @@ def _payload_annotation(hint: Any) -> Any:
         found = (_payload_annotation(choice) for choice in get_args(hint))
         return next((annotation for annotation in found if annotation is not Any), Any)
     if inspect.isclass(origin) and issubclass(origin, Job):
-        [annotation] = get_args(hint)
+        annotation = get_args(hint)[0]
         return Any if annotation is Any or _is_free(annotation) else annotation
     return Any
 

@@ -1,7 +1,7 @@
 """A job that a worker holds, as its handler sees it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -17,6 +17,7 @@ from pgjobs.handler.host import Host
 from pgjobs.handler.run import Run, Stop
 from pgjobs.job.job import NOT_DECODED, Job, P
 from pgjobs.job.payload import encode
+from pgjobs.job.progress import progress_text
 
 if TYPE_CHECKING:
     from pgjobs.connection.executor import Conn
@@ -28,6 +29,8 @@ class Holder:
 
     worker: str
     keep_completed: bool
+    # Takes a run whose handler has just reported its progress.
+    report: Callable[[Run], None] = lambda _: None
 
 
 class HeldJob(Job[P]):
@@ -47,6 +50,8 @@ class HeldJob(Job[P]):
         return task.handler(self)
 
     def _value(self, column: str) -> Any:
+        if column == "progress" and self._run.progress is not None:
+            return self._run.progress
         try:
             return self._row[column]
         except KeyError:
@@ -85,6 +90,17 @@ class HeldJob(Job[P]):
             if self._run.stop is None:
                 self._run.stop = Stop.SHUTDOWN
             raise asyncio.CancelledError(f"{self._run} is stopping: {self._run.stop.value}")
+
+    def report_progress(
+        self, done: float, total: float | None = None, note: str | None = None
+    ) -> None:
+        """Tells how far the handler is: ``job.report_progress(3, 10, "page 3")``.
+
+        This call only notes the report in memory, so it may stand in a loop, and in a thread. The
+        worker writes the latest reports of all its jobs once a second, to ``job.progress``.
+        """
+        self._run.progress = progress_text(done, total, note)
+        self._holder.report(self._run)
 
     async def complete(self, result: object = None, *, conn: "Conn") -> None:
         """Completes the job in the transaction of ``conn``, together with the handler's writes.

@@ -6,19 +6,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import asyncpg
 
-from pgjobs.job.job import Job
+from pgjobs.job.job import Job, Source
 from pgjobs.producer.batch import Batch
 
 if TYPE_CHECKING:
     from pgjobs.connection.executor import Conn
 
 
-class Host(Protocol):
+class Host(Source, Protocol):
     """The app as tasks and held jobs see it."""
 
     schema: str
-
-    async def get(self, job_id: int, *, conn: "Conn | None" = None) -> Job[Any]: ...
 
     def with_state(self, state: Any) -> AbstractContextManager[None]: ...
 
@@ -26,7 +24,7 @@ class Host(Protocol):
 
     def enqueue_text(
         self, given: dict[str, Any], text: str, conn: "Conn | None"
-    ) -> Awaitable[Job[Any]]: ...
+    ) -> Awaitable[Job[Any, Any]]: ...
 
     async def enqueue_batch(
         self, given: dict[str, Any], batch: Batch, conn: "Conn | None"

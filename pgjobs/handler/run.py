@@ -42,8 +42,8 @@ class Run:
 
     __slots__ = (
         "ask_to_stop", "claimed_at", "deadline", "halt", "is_abandoned", "is_asked_to_stop",
-        "is_committed", "is_crashed", "is_plain", "key", "may_be_committed", "phase", "row", "stop",
-        "task", "took_s",
+        "is_committed", "is_crashed", "is_plain", "key", "may_be_committed", "phase", "progress",
+        "row", "stop", "task", "took_s",
     )
 
     def __init__(self, row: Row, claimed_at: float) -> None:
@@ -56,6 +56,7 @@ class Run:
         self.stop: Stop | None = None
         self.is_asked_to_stop = False  # the worker has begun to stop, and the grace runs
         self.may_be_committed = False  # `job.complete` has ended the job in some transaction
+        self.progress: str | None = None  # what the handler reported last, as JSON text
         self.is_abandoned = False  # the worker has ended, and gives the job back
         self.is_committed = False  # the handler's own transaction has completed the job
         self.deadline = math.inf

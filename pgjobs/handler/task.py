@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
 from pydantic_core import from_json
 
-from pgjobs.errors import InvalidArgument
-from pgjobs.handler.annotation import check_handler, function_of, payload_type
+from pgjobs.errors import InvalidArgument, PgjobsError
+from pgjobs.handler.annotation import check_handler, function_of, payload_type, result_type
 from pgjobs.handler.held_job import HeldJob
 from pgjobs.handler.host import Host
-from pgjobs.job.job import Job
+from pgjobs.job.job import Job, decoded
 from pgjobs.job.payload import NO_PAYLOAD, encode
 from pgjobs.producer.arguments import (
     DEFAULTS,
@@ -87,13 +87,28 @@ class Task(Generic[Q, R]):
                 f" takes {self._payload_type.name}"
             ) from error
 
+    def read_result(self, text: str | None) -> Any:
+        """Returns a result as the handler's annotation says; without one, as plain JSON data."""
+        if text is None:
+            return None
+        kind = result_type(self.handler)
+        if kind is None:
+            return decoded(text)
+        try:
+            return kind.read(text)
+        except ValueError as error:
+            raise PgjobsError(
+                f"the handler of {self.job_type} does not return results like this one any more:"
+                f" read job.result instead ({error})"
+            ) from error
+
     async def enqueue(
         self,
         payload: Q = NO_PAYLOAD,
         *,
         conn: "Conn | None" = None,
         **options: Unpack[EnqueueOptions],
-    ) -> Job[Q]:
+    ) -> Job[Q, R]:
         """Adds a job; an option that is None or left out is the handler's own.
 
         ``payload``: of the handler's type, or plain data that the type reads, else

@@ -4,12 +4,19 @@ import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
-from typing import Any, Generic, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, overload
 
-from pgjobs.errors import PgjobsError
+from typing_extensions import TypeVar  # with a default, as Python's own since 3.13
+
+from pgjobs.errors import JobCancelled, JobFailed, PgjobsError
+
+if TYPE_CHECKING:
+    from pgjobs.job.attempt import Attempt
 
 P = TypeVar("P", covariant=True)
 T = TypeVar("T")
+# What the job's handler returns. Not Any, since mypy would find the overloads of App.job ambiguous.
+Result = TypeVar("Result", covariant=True, default=object)
 
 
 class JobStatus(StrEnum):
@@ -51,9 +58,15 @@ class Row(Protocol):
 
 
 class Source(Protocol):
-    """What reads a job again: its app."""
+    """What reads a job again and waits for it: its app."""
 
-    async def get(self, job_id: int, *, conn: Any = None) -> "Job[Any]": ...
+    async def get(self, job_id: int, *, conn: Any = None) -> "Job[Any, Any]": ...
+
+    async def end_of(self, job: "Job[Any]", within: timedelta | None) -> Row: ...
+
+    def result_of(self, job: "Job[Any]", text: str | None) -> Any: ...
+
+    async def history(self, job_id: int) -> "list[Attempt]": ...
 
 
 class Column(Generic[T]):
@@ -75,7 +88,7 @@ class Column(Generic[T]):
         return value
 
 
-class Job(Generic[P]):
+class Job(Generic[P, Result]):
     """One row of ``jobs``. Fields are read when used: most handlers read two."""
 
     __slots__ = ("_is_new", "_payload", "_row", "_source")
@@ -124,18 +137,44 @@ class Job(Generic[P]):
         # Decoded at first use: a payload nested too deeply must not hide the other jobs.
         return Job(row, NOT_DECODED, source, is_new)
 
-    async def refresh(self, *, conn: Any = None) -> "Job[P]":
+    async def refresh(self, *, conn: Any = None) -> "Job[P, Result]":
         """Returns the job as it is in the database now; this object does not change.
 
         ``conn``: reads in that connection's transaction, as ``App.get`` does. Raises
         ``JobNotFound`` if the job was deleted.
         """
-        if self._source is None:
-            raise PgjobsError(f"job {self.id} does not know its app: call app.get({self.id})")
-        fresh = await self._source.get(self.id, conn=conn)
+        fresh = await self._app_of("get").get(self.id, conn=conn)
         if fresh._value("payload") == self._value("payload"):
             fresh._payload = self._payload
         return fresh
+
+    async def wait(self, *, timeout: timedelta | None = None) -> Result:  # noqa: ASYNC109
+        """Waits until the job has ended, and returns what its handler returned.
+
+        The result is of the type that the handler's annotation says, if the app has the handler;
+        else it is plain JSON data. Raises ``JobFailed`` or ``JobCancelled``, ``JobGone`` if the
+        job's row was deleted, ``TimeoutError`` after ``timeout``, and ``InvalidArgument`` if the
+        transaction that adds the job is not committed. A retry is waited for, too.
+        """
+        app = self._app_of("wait")
+        row = await app.end_of(self, timeout)
+        if row["status"] == JobStatus.FAILED:
+            raise JobFailed(f"job {self.id} has failed: {row['error']}", error=row["error"])
+        if row["status"] == JobStatus.CANCELLED:
+            why = "" if row["error"] is None else f": {row['error']}"
+            raise JobCancelled(f"job {self.id} was cancelled{why}", error=row["error"])
+        result: Result = app.result_of(self, row["result"])
+        return result
+
+    async def history(self) -> "list[Attempt]":
+        """Returns the last 20 attempts that failed or were lost, the first ones first."""
+        return await self._app_of("history").history(self.id)
+
+    def _app_of(self, verb: str) -> Source:
+        if self._source is None:
+            argument = [self.id] if verb == "wait" else self.id
+            raise PgjobsError(f"job {self.id} does not know its app: call app.{verb}({argument})")
+        return self._source
 
     @property
     def is_new(self) -> bool | None:
@@ -151,7 +190,7 @@ class Job(Generic[P]):
         """What the handler is given: the annotated type in a handler, else plain JSON data."""
         if self._payload is NOT_DECODED:
             # Null if the caller may not read the job that holds its unique_key.
-            self._payload = _decoded(self._value("payload"))
+            self._payload = decoded(self._value("payload"))
         return self._payload
 
     @property
@@ -168,17 +207,17 @@ class Job(Generic[P]):
     @property
     def result(self) -> Any:
         """What the handler returned, as plain JSON data."""
-        return _decoded(self._value("result"))
+        return decoded(self._value("result"))
 
     @property
     def progress(self) -> Any:
         """What the handler reported last, as plain JSON data."""
-        return _decoded(self._value("progress"))
+        return decoded(self._value("progress"))
 
     @property
     def headers(self) -> Mapping[str, Any]:
         """Metadata of the job, beside the payload."""
-        headers = _decoded(self._value("headers"))
+        headers = decoded(self._value("headers"))
         return headers if isinstance(headers, dict) else {}
 
     @property
@@ -217,5 +256,6 @@ class Job(Generic[P]):
         return self._row[column]
 
 
-def _decoded(text: str | None) -> Any:
+def decoded(text: str | None) -> Any:
+    """The plain JSON data that a column's text stands for."""
     return None if text is None else json.loads(text)

@@ -39,12 +39,15 @@ class EnqueueOptions(BatchOptions, total=False):
     unique_for: timedelta | None
     on_conflict: OnConflict | None
     max_wait: timedelta | None
+    watch: bool | None
 
 
 # Arguments that the database looks for only if a call says that some job has them.
 RARE = frozenset({"group_key", "headers", "expires_at"})
 # Arguments about a unique key, of which two callers may give the same.
 OF_KEYS = frozenset({"unique_key", "unique_for", "on_conflict", "max_wait"})
+# Arguments of a job that shares its statement with no other call.
+ALONE = OF_KEYS | {"watch"}
 # Arguments that may be a delay, which only the database's clock turns into a moment.
 MOMENTS = frozenset({"run_at", "expires_at"})
 # An option that has its default is left out of an item: each key costs the server a little per job.
@@ -54,6 +57,7 @@ DEFAULTS = {"queue": "default", "priority": 0, "max_retries": 3}
 _PLAIN: dict[str, type] = {
     "queue": str, "priority": int, "max_retries": int, "unique_key": str, "unique_scope": str,
     "group_key": str, "on_conflict": str, "unique_for": timedelta, "max_wait": timedelta,
+    "watch": bool,
 }
 # What pgjobs itself writes into the headers of a job.
 _RESERVED_HEADERS = ("traceparent", "tracestate")

@@ -8,6 +8,7 @@ from pgjobs.connection import borrowed, patience
 from pgjobs.connection.connector import Connector
 from pgjobs.connection.link import Link
 from pgjobs.producer.producer import Producer
+from pgjobs.watching.watcher import Watcher
 
 
 class Connections:
@@ -22,6 +23,7 @@ class Connections:
         connector = Connector(dsn, name=name)
         link = Link(dsn, name=name, timeout_s=patience.PATIENCE_S)
         self.producer = Producer(link, schema)
+        self.watcher = Watcher(dsn, schema, name=name)
         self._for_handlers, self._for_calls = (
             asyncpg.create_pool(min_size=0, max_size=pool_size, connect=connector)
             for _ in range(2)
@@ -47,6 +49,7 @@ class Connections:
 
     async def close(self) -> None:
         """Sends the jobs that wait to be enqueued, waits for the borrowers and disconnects."""
+        await self.watcher.close()
         await self.producer.close()
         for pool in (self._for_calls, self._for_handlers):
             await borrowed.close(await self._opened(pool))

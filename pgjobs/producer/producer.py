@@ -16,7 +16,7 @@ from pgjobs.connection.patience import give_up_at, lost
 from pgjobs.database import Database
 from pgjobs.errors import PgjobsError
 from pgjobs.job.job import Job, Row, Source
-from pgjobs.producer.arguments import MOMENTS, OF_KEYS, RARE, as_item
+from pgjobs.producer.arguments import ALONE, MOMENTS, RARE, as_item
 from pgjobs.producer.batch import with_payload
 
 # A larger statement gains nothing.
@@ -66,7 +66,7 @@ class Producer:
 
         Two callers may give the same unique key, and only the database's clock can add a delay.
         """
-        return OF_KEYS.isdisjoint(arguments) and not any(
+        return ALONE.isdisjoint(arguments) and not any(
             isinstance(arguments.get(moment), timedelta) for moment in MOMENTS
         )
 

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
@@ -26,6 +27,7 @@ from pgjobs.worker.outcome import End, Outcome
 NAME = "pgjobs child"  # of each child process
 # What the worker may ask of the child.
 END_SOON, END_NOW = b"soon", b"now"
+REPORT_AFTER_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,13 @@ class Order:
 @dataclass(frozen=True, slots=True)
 class Began:
     """What the child sends before it calls the handler."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the child sends when the handler reports its progress: JSON text."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,7 @@ class _Line:
         assert isinstance(order, Order)
         return order
 
-    def send(self, message: Began | Outcome | Record) -> None:
+    def send(self, message: Began | Outcome | Record | Report) -> None:
         """Sends a message after those that were sent before."""
         self._unsent.append(bytes(ForkingPickler.dumps(message)))
         with self._lock:
@@ -174,6 +183,37 @@ class _RunInChild(Run):
         return self.stop is not None or self._requests.has_come
 
 
+class _Reporter:
+    """Sends what one handler reports to the worker, a moment later and only the latest."""
+
+    def __init__(self, line: _Line) -> None:
+        self._line = line
+        self._lock = threading.Lock()
+        self._unsent: Run | None = None
+
+    def take(self, run: Run) -> None:
+        """Sends the run's report soon."""
+        with self._lock:
+            is_sent_soon = self._unsent is not None
+            self._unsent = run
+        if not is_sent_soon:
+            sending = threading.Timer(REPORT_AFTER_S, self._send)
+            sending.daemon = True
+            sending.start()
+
+    def _send(self) -> None:
+        with self._lock:
+            if self._unsent is not None and self._unsent.progress is not None:
+                with suppress(OSError):  # the handler has closed the pipe
+                    self._line.send(Report(self._unsent.progress))
+            self._unsent = None
+
+    def close(self) -> None:
+        """Sends nothing any more: what comes next on the line is of another job."""
+        with self._lock:
+            self._unsent = None
+
+
 def main(pipe: Connection, requests_pipe: Connection) -> None:
     """Runs jobs until the worker closes the pipe, or is gone."""
     line, requests = _Line(pipe), _Requests(requests_pipe)
@@ -198,7 +238,8 @@ def main(pipe: Connection, requests_pipe: Connection) -> None:
             order = line.receive()
             logging.getLogger().setLevel(order.log_level)
             # What the handler raised stays here: another process may not be able to read it.
-            line.send(replace(_run(order, line, requests, to_worker), cause=None))
+            outcome = _run(order, line, requests, to_worker)
+            line.send(replace(outcome, cause=None, kind=outcome.error_kind))
     except (EOFError, OSError, _Stopped):
         return
     finally:
@@ -206,16 +247,20 @@ def main(pipe: Connection, requests_pipe: Connection) -> None:
 
 
 def _run(order: Order, line: _Line, requests: _Requests, to_worker: _ToWorker) -> Outcome:
+    reporter = _Reporter(line)
     try:
         task = _found(order.module, order.name)
         to_worker.take_root()
         run = _RunInChild(order.row, requests)
         app: Any = task.app
-        job = app.held_job(run, Holder(order.worker, keep_completed=True))
+        holder = Holder(order.worker, keep_completed=True, report=reporter.take)
+        job = app.held_job(run, holder)
         line.send(Began())
         return call(task, job, run)
     except BaseException as error:  # noqa: BLE001 - the module's import may raise anything
-        return Outcome(End.FAILED, error=describe(error))
+        return Outcome(End.FAILED, error=describe(error), cause=error)
+    finally:
+        reporter.close()
 
 
 def _found(module: str, name: str) -> Task[Any, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from pgjobs.worker import child
-from pgjobs.worker.child import Began, Order, Record
+from pgjobs.worker.child import Began, Order, Record, Report
 from pgjobs.worker.outcome import End, Outcome
 
 log = logging.getLogger("pgjobs.worker")
@@ -37,7 +37,9 @@ class Child:
         self._is_stopped = False
         self._lock = threading.Lock()
 
-    def run(self, order: Order, on_begin: Callable[[], object]) -> Outcome:
+    def run(
+        self, order: Order, on_begin: Callable[[], object], on_report: Callable[[str], None]
+    ) -> Outcome:
         """Runs one job; the outcome is CRASHED if the child died in it."""
         self._jobs += 1
         has_begun = False
@@ -50,6 +52,8 @@ class Child:
                     case Began():
                         has_begun = True
                         on_begin()
+                    case Report(text):
+                        on_report(text)
                     case Record(fields):
                         record = logging.makeLogRecord(fields)
                         logger = logging.getLogger(record.name)

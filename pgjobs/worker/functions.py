@@ -88,8 +88,9 @@ class Functions:
     thread is free, whatever becomes of the job.
     """
 
-    def __init__(self, worker: str) -> None:
+    def __init__(self, worker: str, report: Callable[[Run], None]) -> None:
         self._worker = worker
+        self._report = report
         self._threads = Threads()
         self._idle: list[Child] = []
 
@@ -163,6 +164,10 @@ class Functions:
             logging.getLogger().getEffectiveLevel(),
         )
 
+        def report(text: str) -> None:
+            run.progress = text
+            self._report(run)
+
         def call() -> Outcome:
             try:
                 child = self._idle_child() or Child()
@@ -174,7 +179,7 @@ class Functions:
             elif run.stopping:
                 child.ask_to_stop()
             try:
-                return child.run(order, lambda: loop.call_soon_threadsafe(on_begin))
+                return child.run(order, lambda: loop.call_soon_threadsafe(on_begin), report)
             finally:
                 run.halt = run.ask_to_stop = lambda: None
                 if child.is_reusable:

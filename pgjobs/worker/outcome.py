@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from pgjobs.errors import InvalidArgument
 from pgjobs.handler.run import Run, Stop
-from pgjobs.handler.signals import Cancel, Fail, Retry, Snooze, checked_delay
+from pgjobs.handler.signals import Cancel, Fail, Retry, Signal, Snooze, checked_delay
 from pgjobs.job.payload import encode
-from pgjobs.worker.description import describe, head, message, storable
+from pgjobs.worker.description import class_name, describe, head, message, storable
 
 log = logging.getLogger("pgjobs.worker")
 
@@ -43,6 +43,15 @@ class Outcome:
     cause: BaseException | None = field(default=None, compare=False, repr=False)
     # The handler has completed the job in a transaction of its own, and may have committed.
     may_be_committed: bool = False
+    kind: str | None = None  # the name of the class of `cause`, where another process has raised it
+
+    @property
+    def error_kind(self) -> str | None:
+        """The name of the class of what was raised."""
+        if self.cause is None:
+            return self.kind
+        name = storable(class_name(type(self.cause)))
+        return name.rpartition(".")[2] if isinstance(self.cause, Signal) else name
 
 
 COMMITTED = Outcome(End.COMMITTED)

@@ -240,7 +240,8 @@ class Settlement:
         errors, retries = [o.error for o in outcomes], [o.retry for o in outcomes]
         delays = [o.after for o in outcomes]
         rows = await self._database.end_attempts(
-            self._worker, ids, attempts, errors, retries, delays, crashed
+            self._worker, ids, attempts, errors, retries, delays, crashed,
+            [o.error_kind for o in outcomes],
         )
         became = {row["id"]: row for row in rows}
         for job_id, attempt, outcome in group:

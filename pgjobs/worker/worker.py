@@ -18,6 +18,7 @@ from pgjobs.errors import InvalidArgument, PgjobsError
 from pgjobs.handler.held_job import HeldJob, Holder
 from pgjobs.handler.host import Host
 from pgjobs.handler.run import Run, Stop
+from pgjobs.handler.slots import of_worker
 from pgjobs.handler.task import Task
 from pgjobs.worker.arguments import check_worker, default_name
 from pgjobs.worker.claimer import Claimer
@@ -32,6 +33,7 @@ from pgjobs.worker.links import Links
 from pgjobs.worker.listener import Listener
 from pgjobs.worker.outage import Outage
 from pgjobs.worker.outcome import COMMITTED, EXPIRED, LOST, RELEASED, End, Outcome
+from pgjobs.worker.progress import Progress
 from pgjobs.worker.report import log_end
 from pgjobs.worker.settlement import Settlement
 from pgjobs.worker.tally import Tally
@@ -94,9 +96,6 @@ class Worker:
         self.name = name or default_name()
         self.queues = list(dict.fromkeys(queues))
         self.concurrency = concurrency
-        self._holder = Holder(self.name, keep_completed)
-        self._functions = Functions(self.name)
-        self._in_thread = self._functions.in_thread
         self._lease = lease
         self.grace = grace
         self._types = list(app.tasks)
@@ -112,6 +111,10 @@ class Worker:
 
         schema, name = app.schema, self.name
         self._links = links = Links(app.dsn, listen_dsn, name)
+        self._progress = Progress(links.listen, schema, name)
+        self._holder = Holder(name, keep_completed, self._progress.take)
+        self._functions = Functions(name, self._progress.take)
+        self._in_thread = self._functions.in_thread
         self._wake = Wake()
         outage = Outage(name)
         self._held = Held(
@@ -137,6 +140,11 @@ class Worker:
             Database(links.settle, schema), outage, app.declared_in, app.declarations
         )
         self._waiting = Waiting(self._wake, self._listener, self._claimer, self._held)
+
+    @property
+    def has_free_slot(self) -> bool:
+        """Whether a job that is claimed now could begin at once."""
+        return self._held.has_free_slot
 
     def stop(self) -> None:
         """Begins a graceful stop: no more claims; running jobs have the grace period to end."""
@@ -168,6 +176,7 @@ class Worker:
             )
         check_importable(self.app.tasks.values())
         self._until_empty = until_empty
+        of_worker.set(self)
         with interrupts(self.stop) if signals else nullcontext():
             async with self.app.lifespan():
                 self._held.open()
@@ -214,6 +223,7 @@ class Worker:
                     background_tasks = [
                         background.create_task(self._listener.run()),
                         background.create_task(self._heartbeat.run()),
+                        background.create_task(self._progress.run()),
                         background.create_task(self._tally.run()),
                         background.create_task(self._cut_late_claim()),
                         declaring := background.create_task(self._declarations.write()),

@@ -30,6 +30,8 @@ begin
         ('jobs_turns', 'r', '{queue, group_key, job_type, turn_at}'),
         ('jobs_turns_from', 'r', '{queue, turns_from, marked_at, marked_xid}'),
         ('jobs_starts', 'r', '{queue, group_key, moments, counts}'),
+        ('jobs_attempts', 'r', '{job_id, attempt, outcome, error_kind}'),
+        ('jobs_watched', 'r', '{job_id, watched_until}'),
         ('jobs_workers', 'r', '{worker, queues, concurrency, polling_key}'),
         ('jobs_worker_ticks', 'r', '{worker, seen_at}'),
         ('jobs_schedules', 'r', '{name, job_type, cron, every, next_at, paused_at, declared}'),
@@ -57,13 +59,15 @@ begin
                 'ix_jobs_reference_id', 'ix_jobs_reference',
                 'ix_jobs_reference_key', 'ix_jobs_group', 'ix_jobs_schedules_due',
                 'ix_jobs_turns_due', 'ix_jobs_turns_group', 'ix_jobs_starts_until',
-                'ix_jobs_queues_ends')
+                'ix_jobs_queues_ends', 'ix_jobs_watched_job', 'ix_jobs_watched_until')
             and i.indrelid is distinct from case c.relname
                 when 'ix_jobs_schedules_due' then to_regclass(format('%I.jobs_schedules', v_schema))
                 when 'ix_jobs_turns_due' then to_regclass(format('%I.jobs_turns', v_schema))
                 when 'ix_jobs_turns_group' then to_regclass(format('%I.jobs_turns', v_schema))
                 when 'ix_jobs_starts_until' then to_regclass(format('%I.jobs_starts', v_schema))
                 when 'ix_jobs_queues_ends' then to_regclass(format('%I.jobs_queues', v_schema))
+                when 'ix_jobs_watched_job' then to_regclass(format('%I.jobs_watched', v_schema))
+                when 'ix_jobs_watched_until' then to_regclass(format('%I.jobs_watched', v_schema))
                 else v_jobs end
         limit 1;
     end if;
@@ -105,7 +109,7 @@ begin
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
                 'jobs_schedules', 'jobs_retention', 'jobs_turns', 'jobs_turns_from', 'jobs_starts',
-                'jobs_stats', 'jobs_list', 'jobs_schedule_list',
+                'jobs_attempts', 'jobs_watched', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')
     ) o

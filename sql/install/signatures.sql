@@ -20,7 +20,8 @@ begin
             job_types text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_check_failure', $$void$$, $$
-            errors text[], retries boolean[], retry_ins interval[]
+            errors text[], retries boolean[], retry_ins interval[],
+            error_kinds text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_check_ids', $$void$$, $$$$),
         ('_jobs_check_isolation', $$void$$, $$$$),
@@ -30,6 +31,7 @@ begin
             backoff interval[], reference_key text, group_key text, headers jsonb,
             expires_at timestamp with time zone
         $$),
+        ('_jobs_check_job_ids', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_check_limits', $$void$$, $$
             max_running integer, max_running_per_group integer, rate_count integer,
             rate_period interval, group_rate_count integer, group_rate_period interval
@@ -118,14 +120,16 @@ begin
         ('_jobs_end_attempt', $$jobs$$, $$
             job_id bigint, error text DEFAULT NULL::text, retry boolean DEFAULT NULL::boolean,
             retry_in interval DEFAULT NULL::interval,
-            lost_at timestamp with time zone DEFAULT NULL::timestamp with time zone
+            lost_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            error_kind text DEFAULT NULL::text
         $$),
         ('_jobs_end_attempts', $$
             TABLE(id bigint, status text, retry_count integer, crash_count integer,
             due_in interval)
         $$, $$
             worker text, job_ids bigint[], attempts integer[], errors text[], retries boolean[],
-            retry_ins interval[], crashed boolean DEFAULT false
+            retry_ins interval[], crashed boolean DEFAULT false,
+            error_kinds text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$
             jobs jsonb, is_plain boolean DEFAULT false
@@ -159,6 +163,9 @@ begin
         ('_jobs_is_any_due', $$boolean$$, $$
             queue text, priority integer, job_types text[], since timestamp with time zone,
             until timestamp with time zone
+        $$),
+        ('_jobs_is_batch', $$boolean$$, $$
+            worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),
         ('_jobs_is_locked', $$boolean$$, $$key bigint$$),
         ('_jobs_is_new', $$boolean$$, $$job_id bigint$$),
@@ -327,6 +334,7 @@ begin
             period interval, at timestamp with time zone
         $$),
         ('_jobs_take_key', $$jobs$$, $$job_id bigint, unique_key text$$),
+        ('_jobs_tell_watchers', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_told_limit', $$text$$, $$
             settings jobs_queues, group_key text DEFAULT NULL::text
         $$),
@@ -344,6 +352,7 @@ begin
             expires_at timestamp with time zone, on_conflict text, unique_for interval,
             max_wait interval, place bigint)
         $$, $$jobs jsonb, is_plain boolean$$),
+        ('_jobs_unwatch', $$bigint$$, $$max_watches integer$$),
         ('_jobs_utc_offset', $$interval$$, $$
             moment timestamp with time zone, timezone text
         $$),
@@ -428,11 +437,11 @@ begin
         ('jobs_fail', $$SETOF jobs$$, $$
             job_id bigint, error text, retry boolean DEFAULT true,
             retry_in interval DEFAULT NULL::interval, worker text DEFAULT NULL::text,
-            attempt integer DEFAULT NULL::integer
+            attempt integer DEFAULT NULL::integer, error_kind text DEFAULT NULL::text
         $$),
         ('jobs_fail_many', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[], errors text[], retries boolean[],
-            retry_ins interval[]
+            retry_ins interval[], error_kinds text[] DEFAULT NULL::text[]
         $$),
         ('jobs_grant', $$void$$, $$role_name text, as_what text$$),
         ('jobs_heal_groups', $$bigint$$, $$max_groups integer DEFAULT 10000$$),
@@ -459,9 +468,16 @@ begin
         ('jobs_next_due', $$timestamp with time zone$$, $$
             queues text[], job_types text[] DEFAULT NULL::text[]
         $$),
+        ('jobs_outcomes', $$
+            TABLE(job_id bigint, status text, result jsonb, error text,
+            finished_at timestamp with time zone)
+        $$, $$job_ids bigint[]$$),
         ('jobs_pause', $$SETOF jobs_queues$$, $$
             queue text, until timestamp with time zone DEFAULT NULL::timestamp with time zone,
             reason text DEFAULT NULL::text
+        $$),
+        ('jobs_progress', $$SETOF bigint$$, $$
+            worker text, job_ids bigint[], attempts integer[], progress jsonb[]
         $$),
         ('jobs_recover', $$SETOF jobs$$, $$worker text DEFAULT NULL::text$$),
         ('jobs_release_many', $$SETOF bigint$$, $$
@@ -516,6 +532,7 @@ begin
         $$),
         ('jobs_unschedule', $$SETOF jobs_schedules$$, $$name text$$),
         ('jobs_version', $$text$$, $$$$),
+        ('jobs_watch', $$SETOF bigint$$, $$job_ids bigint[]$$),
         ('jobs_worker_start', $$SETOF jobs_workers$$, $$
             worker text, queues text[], job_types text[], concurrency integer,
             version text DEFAULT NULL::text

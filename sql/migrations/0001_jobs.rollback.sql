@@ -1,4 +1,6 @@
 drop table if exists jobs_retention;
+drop table if exists jobs_attempts;
+drop table if exists jobs_watched;
 drop table if exists jobs_turns;
 drop table if exists jobs_turns_from;
 drop table if exists jobs_starts;

@@ -256,6 +256,52 @@ create table if not exists jobs_starts (
         primary key (queue, group_key)
 ) with (fillfactor = 50);
 
+-- The attempts of jobs that failed or were lost: the last 20 of each job (_jobs_end_attempt). A job
+-- that completes at once has no row. A row goes with its job.
+create table if not exists jobs_attempts (
+    job_id bigint not null,
+    job_type text collate "C" not null,
+    attempt int not null,
+    worker text collate "C",
+    started_at jobs_moment,
+    ended_at jobs_moment not null,
+    outcome text collate "C" not null,
+    error_kind text,
+    error text,
+    constraint jobs_attempts_job_and_attempt_are_the_key
+        primary key (job_id, attempt)
+) with (
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- Whose end is to be notified, and until when. There is no unique index, so that who watches a job
+-- never waits for another session that watches it too. A row is deleted once the outcome was read.
+create table if not exists jobs_watched (
+    job_id bigint not null,
+    watched_until jobs_moment not null
+) with (
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+do $indexes_of_watches$
+begin
+    -- Whoever ends jobs looks for watches by the ids of those jobs alone. So the watches of other
+    -- jobs, and what vacuum cannot remove yet, cost nothing there.
+    if to_regclass('ix_jobs_watched_job') is null then
+        create index ix_jobs_watched_job
+            on jobs_watched (job_id);
+    end if;
+    if to_regclass('ix_jobs_watched_until') is null then
+        create index ix_jobs_watched_until
+            on jobs_watched (watched_until);
+    end if;
+end
+$indexes_of_watches$;
+
 do $indexes_of_groups$
 begin
     if to_regclass('ix_jobs_turns_due') is null then
@@ -385,7 +431,7 @@ comment on column jobs.group_key is 'group that shares the limits of a queue, an
 comment on column jobs.priority is 'higher first, from -9 to 9';
 comment on column jobs.headers is 'metadata beside the payload: a JSON object';
 comment on column jobs.payload is 'what the handler is given';
-comment on column jobs.progress is 'reserved: the handler''s last report';
+comment on column jobs.progress is 'what the handler reported last';
 comment on column jobs.result is 'what the handler returned';
 comment on column jobs.error is 'latest failure or cancel reason';
 comment on column jobs.status is 'pending, processing, blocked, completed, failed or cancelled';
@@ -402,7 +448,7 @@ comment on column jobs.started_at is 'when the last attempt was claimed';
 comment on column jobs.batch_id is 'reserved: job that runs when the batch has ended';
 comment on column jobs.depends_on_left is 'reserved: jobs to wait for';
 comment on column jobs.marks is
-    'reserved: bit 1: notify the end; bit 2: dependent jobs do not know the end yet';
+    'bit 1: deleted when its watch is over; reserved: bit 2: dependent jobs do not know the end yet';
 comment on column jobs.unique_key is 'one job per job_type and key';
 comment on column jobs.unique_scope is
     'the job holds its key until: its end (live), its deletion (kept), its start (pending), or'
@@ -450,6 +496,14 @@ comment on column jobs_starts.group_key is 'empty: the queue itself';
 comment on column jobs_starts.moments is 'when jobs started, the earliest first';
 comment on column jobs_starts.counts is 'how many at each of the moments';
 comment on column jobs_starts.counts_until is 'from then on the row says nothing';
+comment on table jobs_attempts is
+    'pgjobs: attempts that failed or were lost, the last 20 of each job; the functions keep it';
+comment on column jobs_attempts.outcome is 'failed, or lost with its worker or child process';
+comment on column jobs_attempts.error_kind is 'class of the exception';
+comment on column jobs_attempts.error is 'what was raised, as in jobs.error';
+comment on table jobs_watched is
+    'pgjobs: jobs that somebody waits for: jobs_watch makes the rows, jobs_outcomes ends them';
+comment on column jobs_watched.watched_until is 'from then on a tick of a worker deletes the row';
 comment on table jobs_workers is
     'pgjobs: one row per worker; the worker''s session holds the advisory locks';
 comment on column jobs_workers.job_types is 'types with a handler; null: all';

@@ -72,7 +72,8 @@ begin
             job_types text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_check_failure', $$void$$, $$
-            errors text[], retries boolean[], retry_ins interval[]
+            errors text[], retries boolean[], retry_ins interval[],
+            error_kinds text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_check_ids', $$void$$, $$$$),
         ('_jobs_check_isolation', $$void$$, $$$$),
@@ -82,6 +83,7 @@ begin
             backoff interval[], reference_key text, group_key text, headers jsonb,
             expires_at timestamp with time zone
         $$),
+        ('_jobs_check_job_ids', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_check_limits', $$void$$, $$
             max_running integer, max_running_per_group integer, rate_count integer,
             rate_period interval, group_rate_count integer, group_rate_period interval
@@ -170,14 +172,16 @@ begin
         ('_jobs_end_attempt', $$jobs$$, $$
             job_id bigint, error text DEFAULT NULL::text, retry boolean DEFAULT NULL::boolean,
             retry_in interval DEFAULT NULL::interval,
-            lost_at timestamp with time zone DEFAULT NULL::timestamp with time zone
+            lost_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            error_kind text DEFAULT NULL::text
         $$),
         ('_jobs_end_attempts', $$
             TABLE(id bigint, status text, retry_count integer, crash_count integer,
             due_in interval)
         $$, $$
             worker text, job_ids bigint[], attempts integer[], errors text[], retries boolean[],
-            retry_ins interval[], crashed boolean DEFAULT false
+            retry_ins interval[], crashed boolean DEFAULT false,
+            error_kinds text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$
             jobs jsonb, is_plain boolean DEFAULT false
@@ -211,6 +215,9 @@ begin
         ('_jobs_is_any_due', $$boolean$$, $$
             queue text, priority integer, job_types text[], since timestamp with time zone,
             until timestamp with time zone
+        $$),
+        ('_jobs_is_batch', $$boolean$$, $$
+            worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),
         ('_jobs_is_locked', $$boolean$$, $$key bigint$$),
         ('_jobs_is_new', $$boolean$$, $$job_id bigint$$),
@@ -379,6 +386,7 @@ begin
             period interval, at timestamp with time zone
         $$),
         ('_jobs_take_key', $$jobs$$, $$job_id bigint, unique_key text$$),
+        ('_jobs_tell_watchers', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_told_limit', $$text$$, $$
             settings jobs_queues, group_key text DEFAULT NULL::text
         $$),
@@ -396,6 +404,7 @@ begin
             expires_at timestamp with time zone, on_conflict text, unique_for interval,
             max_wait interval, place bigint)
         $$, $$jobs jsonb, is_plain boolean$$),
+        ('_jobs_unwatch', $$bigint$$, $$max_watches integer$$),
         ('_jobs_utc_offset', $$interval$$, $$
             moment timestamp with time zone, timezone text
         $$),
@@ -480,11 +489,11 @@ begin
         ('jobs_fail', $$SETOF jobs$$, $$
             job_id bigint, error text, retry boolean DEFAULT true,
             retry_in interval DEFAULT NULL::interval, worker text DEFAULT NULL::text,
-            attempt integer DEFAULT NULL::integer
+            attempt integer DEFAULT NULL::integer, error_kind text DEFAULT NULL::text
         $$),
         ('jobs_fail_many', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[], errors text[], retries boolean[],
-            retry_ins interval[]
+            retry_ins interval[], error_kinds text[] DEFAULT NULL::text[]
         $$),
         ('jobs_grant', $$void$$, $$role_name text, as_what text$$),
         ('jobs_heal_groups', $$bigint$$, $$max_groups integer DEFAULT 10000$$),
@@ -511,9 +520,16 @@ begin
         ('jobs_next_due', $$timestamp with time zone$$, $$
             queues text[], job_types text[] DEFAULT NULL::text[]
         $$),
+        ('jobs_outcomes', $$
+            TABLE(job_id bigint, status text, result jsonb, error text,
+            finished_at timestamp with time zone)
+        $$, $$job_ids bigint[]$$),
         ('jobs_pause', $$SETOF jobs_queues$$, $$
             queue text, until timestamp with time zone DEFAULT NULL::timestamp with time zone,
             reason text DEFAULT NULL::text
+        $$),
+        ('jobs_progress', $$SETOF bigint$$, $$
+            worker text, job_ids bigint[], attempts integer[], progress jsonb[]
         $$),
         ('jobs_recover', $$SETOF jobs$$, $$worker text DEFAULT NULL::text$$),
         ('jobs_release_many', $$SETOF bigint$$, $$
@@ -568,6 +584,7 @@ begin
         $$),
         ('jobs_unschedule', $$SETOF jobs_schedules$$, $$name text$$),
         ('jobs_version', $$text$$, $$$$),
+        ('jobs_watch', $$SETOF bigint$$, $$job_ids bigint[]$$),
         ('jobs_worker_start', $$SETOF jobs_workers$$, $$
             worker text, queues text[], job_types text[], concurrency integer,
             version text DEFAULT NULL::text
@@ -611,6 +628,8 @@ begin
         ('jobs_turns', 'r', '{queue, group_key, job_type, turn_at}'),
         ('jobs_turns_from', 'r', '{queue, turns_from, marked_at, marked_xid}'),
         ('jobs_starts', 'r', '{queue, group_key, moments, counts}'),
+        ('jobs_attempts', 'r', '{job_id, attempt, outcome, error_kind}'),
+        ('jobs_watched', 'r', '{job_id, watched_until}'),
         ('jobs_workers', 'r', '{worker, queues, concurrency, polling_key}'),
         ('jobs_worker_ticks', 'r', '{worker, seen_at}'),
         ('jobs_schedules', 'r', '{name, job_type, cron, every, next_at, paused_at, declared}'),
@@ -638,13 +657,15 @@ begin
                 'ix_jobs_reference_id', 'ix_jobs_reference',
                 'ix_jobs_reference_key', 'ix_jobs_group', 'ix_jobs_schedules_due',
                 'ix_jobs_turns_due', 'ix_jobs_turns_group', 'ix_jobs_starts_until',
-                'ix_jobs_queues_ends')
+                'ix_jobs_queues_ends', 'ix_jobs_watched_job', 'ix_jobs_watched_until')
             and i.indrelid is distinct from case c.relname
                 when 'ix_jobs_schedules_due' then to_regclass(format('%I.jobs_schedules', v_schema))
                 when 'ix_jobs_turns_due' then to_regclass(format('%I.jobs_turns', v_schema))
                 when 'ix_jobs_turns_group' then to_regclass(format('%I.jobs_turns', v_schema))
                 when 'ix_jobs_starts_until' then to_regclass(format('%I.jobs_starts', v_schema))
                 when 'ix_jobs_queues_ends' then to_regclass(format('%I.jobs_queues', v_schema))
+                when 'ix_jobs_watched_job' then to_regclass(format('%I.jobs_watched', v_schema))
+                when 'ix_jobs_watched_until' then to_regclass(format('%I.jobs_watched', v_schema))
                 else v_jobs end
         limit 1;
     end if;
@@ -686,7 +707,7 @@ begin
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
                 'jobs_schedules', 'jobs_retention', 'jobs_turns', 'jobs_turns_from', 'jobs_starts',
-                'jobs_stats', 'jobs_list', 'jobs_schedule_list',
+                'jobs_attempts', 'jobs_watched', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')
     ) o
@@ -1091,6 +1112,52 @@ create table if not exists jobs_starts (
         primary key (queue, group_key)
 ) with (fillfactor = 50);
 
+-- The attempts of jobs that failed or were lost: the last 20 of each job (_jobs_end_attempt). A job
+-- that completes at once has no row. A row goes with its job.
+create table if not exists jobs_attempts (
+    job_id bigint not null,
+    job_type text collate "C" not null,
+    attempt int not null,
+    worker text collate "C",
+    started_at jobs_moment,
+    ended_at jobs_moment not null,
+    outcome text collate "C" not null,
+    error_kind text,
+    error text,
+    constraint jobs_attempts_job_and_attempt_are_the_key
+        primary key (job_id, attempt)
+) with (
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- Whose end is to be notified, and until when. There is no unique index, so that who watches a job
+-- never waits for another session that watches it too. A row is deleted once the outcome was read.
+create table if not exists jobs_watched (
+    job_id bigint not null,
+    watched_until jobs_moment not null
+) with (
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+do $indexes_of_watches$
+begin
+    -- Whoever ends jobs looks for watches by the ids of those jobs alone. So the watches of other
+    -- jobs, and what vacuum cannot remove yet, cost nothing there.
+    if to_regclass('ix_jobs_watched_job') is null then
+        create index ix_jobs_watched_job
+            on jobs_watched (job_id);
+    end if;
+    if to_regclass('ix_jobs_watched_until') is null then
+        create index ix_jobs_watched_until
+            on jobs_watched (watched_until);
+    end if;
+end
+$indexes_of_watches$;
+
 do $indexes_of_groups$
 begin
     if to_regclass('ix_jobs_turns_due') is null then
@@ -1220,7 +1287,7 @@ comment on column jobs.group_key is 'group that shares the limits of a queue, an
 comment on column jobs.priority is 'higher first, from -9 to 9';
 comment on column jobs.headers is 'metadata beside the payload: a JSON object';
 comment on column jobs.payload is 'what the handler is given';
-comment on column jobs.progress is 'reserved: the handler''s last report';
+comment on column jobs.progress is 'what the handler reported last';
 comment on column jobs.result is 'what the handler returned';
 comment on column jobs.error is 'latest failure or cancel reason';
 comment on column jobs.status is 'pending, processing, blocked, completed, failed or cancelled';
@@ -1237,7 +1304,7 @@ comment on column jobs.started_at is 'when the last attempt was claimed';
 comment on column jobs.batch_id is 'reserved: job that runs when the batch has ended';
 comment on column jobs.depends_on_left is 'reserved: jobs to wait for';
 comment on column jobs.marks is
-    'reserved: bit 1: notify the end; bit 2: dependent jobs do not know the end yet';
+    'bit 1: deleted when its watch is over; reserved: bit 2: dependent jobs do not know the end yet';
 comment on column jobs.unique_key is 'one job per job_type and key';
 comment on column jobs.unique_scope is
     'the job holds its key until: its end (live), its deletion (kept), its start (pending), or'
@@ -1285,6 +1352,14 @@ comment on column jobs_starts.group_key is 'empty: the queue itself';
 comment on column jobs_starts.moments is 'when jobs started, the earliest first';
 comment on column jobs_starts.counts is 'how many at each of the moments';
 comment on column jobs_starts.counts_until is 'from then on the row says nothing';
+comment on table jobs_attempts is
+    'pgjobs: attempts that failed or were lost, the last 20 of each job; the functions keep it';
+comment on column jobs_attempts.outcome is 'failed, or lost with its worker or child process';
+comment on column jobs_attempts.error_kind is 'class of the exception';
+comment on column jobs_attempts.error is 'what was raised, as in jobs.error';
+comment on table jobs_watched is
+    'pgjobs: jobs that somebody waits for: jobs_watch makes the rows, jobs_outcomes ends them';
+comment on column jobs_watched.watched_until is 'from then on a tick of a worker deletes the row';
 comment on table jobs_workers is
     'pgjobs: one row per worker; the worker''s session holds the advisory locks';
 comment on column jobs_workers.job_types is 'types with a handler; null: all';
@@ -2904,8 +2979,10 @@ set jit = off
 as $$
 begin
     perform _jobs_lock_fenced(job_id, worker, attempt);
-    if exists (select from jobs_queues q where q.ends_free_places) then
-        perform _jobs_free_places(array[job_id]);
+    if exists (select from jobs_queues q where q.ends_free_places)
+        or exists (select from jobs_watched w where w.job_id = jobs_complete.job_id)
+    then
+        perform _jobs_free_places(array[job_id]), _jobs_tell_watchers(array[job_id]);
     end if;
     return query
     update jobs j
@@ -2953,19 +3030,34 @@ declare
     v_ids bigint[];
     v_attempts int[];
     v_results jsonb[];
-    v_frees_places boolean;
+    v_is_awaited boolean;
+    v_watched bigint[] := '{}';
 begin
-    perform _jobs_check_batch(worker, job_ids, attempts, array[cardinality(results)]);
+    if not _jobs_is_batch(worker, job_ids, attempts, array[cardinality(results)]) then
+        perform _jobs_check_batch(worker, job_ids, attempts, array[cardinality(results)]);
+    end if;
     select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result),
         exists (select from jobs_queues q where q.ends_free_places)
-    into v_ids, v_attempts, v_results, v_frees_places
+            or exists (select from jobs_watched w where w.job_id = any (job_ids))
+    into v_ids, v_attempts, v_results, v_is_awaited
     from (
         select u.job_id, u.attempt, u.result
         from unnest(job_ids, attempts, results) u(job_id, attempt, result)
         order by u.job_id, u.attempt
     ) u;
-    if v_frees_places then
-        perform _jobs_free_places(v_ids);
+    if v_is_awaited then
+        perform _jobs_free_places(v_ids), _jobs_tell_watchers(v_ids);
+        if keep is false then
+            -- Somebody waits for these outcomes. So the jobs stay as long as their watch.
+            v_watched := array(
+                select w.job_id from jobs_watched w where w.job_id = any (v_ids));
+            update jobs j
+            set marks = coalesce(j.marks, 0) | 1
+            where j.id = any (v_watched)
+                and j.worker = jobs_complete_many.worker
+                and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
+                and (j.finished_at is not null) is false;
+        end if;
     end if;
     if keep is false then
         return query
@@ -2974,8 +3066,16 @@ begin
             and j.worker = jobs_complete_many.worker
             and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
             and (j.finished_at is not null) is false
+            and j.id <> all (v_watched)
         returning j.id;
-    else
+        -- A job in its first attempt has no others behind it.
+        if 1 < any (v_attempts) then
+            delete from jobs_attempts a
+            where a.job_id = any (v_ids)
+                and not exists (select from jobs j where j.id = a.job_id);
+        end if;
+    end if;
+    if keep is not false or v_watched <> '{}' then
         return query
         update jobs j
         set status = 'completed',
@@ -3005,7 +3105,8 @@ create or replace function jobs_fail(
     retry boolean default true,
     retry_in interval default null,
     worker text default null,
-    attempt int default null
+    attempt int default null,
+    error_kind text default null
 ) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
@@ -3015,7 +3116,7 @@ declare
 begin
     perform _jobs_check_failure(array[error], array[retry], array[retry_in]);
     perform _jobs_lock_fenced(job_id, worker, attempt);
-    v_job := _jobs_end_attempt(job_id, error, retry, retry_in);
+    v_job := _jobs_end_attempt(job_id, error, retry, retry_in, error_kind => error_kind);
     perform _jobs_signal_jobs(array[job_id]);
     return next v_job;
 end
@@ -3031,14 +3132,17 @@ create or replace function jobs_fail_many(
     attempts int[],
     errors text[],
     retries boolean[],
-    retry_ins interval[]
+    retry_ins interval[],
+    error_kinds text[] default null
 ) returns setof bigint
 language plpgsql volatile security definer
 set search_path from current
 as $$
 begin
     return query
-    select e.id from _jobs_end_attempts(worker, job_ids, attempts, errors, retries, retry_ins) e;
+    select e.id
+    from _jobs_end_attempts(worker, job_ids, attempts, errors, retries, retry_ins,
+                            error_kinds => error_kinds) e;
 end
 $$;
 
@@ -3128,13 +3232,7 @@ language plpgsql immutable
 set search_path from current
 as $$
 begin
-    if worker is null
-        or greatest(array_ndims(job_ids), array_ndims(attempts)) > 1
-        or array_position(job_ids, null) is not null
-        or array_position(attempts, null) is not null
-        or array_lower(job_ids, 1) <> 1 or array_lower(attempts, 1) <> 1
-        or not coalesce(cardinality(job_ids) = all (cardinality(attempts) || others), false)
-    then
+    if not _jobs_is_batch(worker, job_ids, attempts, others) then
         raise exception using errcode = 'JQ003',
             message = 'worker, job_ids and attempts must not be or hold null, '
                 'and all arrays must be plain lists of the same length';
@@ -3149,19 +3247,21 @@ comment on function _jobs_check_batch is
 create or replace function _jobs_check_failure(
     errors text[],
     retries boolean[],
-    retry_ins interval[]
+    retry_ins interval[],
+    error_kinds text[] default null
 ) returns void
 language plpgsql immutable
 set search_path from current
 as $$
 begin
     -- jobs_fail_many joins the lists by the places of their elements.
-    if greatest(array_ndims(errors), array_ndims(retries), array_ndims(retry_ins)) > 1
+    if greatest(array_ndims(errors), array_ndims(retries), array_ndims(retry_ins),
+                array_ndims(error_kinds)) > 1
         or array_lower(errors, 1) <> 1 or array_lower(retries, 1) <> 1
-        or array_lower(retry_ins, 1) <> 1
+        or array_lower(retry_ins, 1) <> 1 or array_lower(error_kinds, 1) <> 1
     then
         raise exception using errcode = 'JQ003',
-            message = 'errors, retries and retry_ins must be plain lists';
+            message = 'errors, retries, retry_ins and error_kinds must be plain lists';
     end if;
     if array_position(errors, null) is not null then
         raise exception using errcode = 'JQ003', message = 'error is missing: give the reason';
@@ -3182,12 +3282,16 @@ comment on function _jobs_check_failure is
 -- job is due at once after its first loss, because a loss is rarely the job's fault. After later
 -- losses it waits for its backoff. Even a job without retries may be lost once, because it may only
 -- have run beside the job that killed their worker; and no job may kill more than four workers.
+--
+-- What ended so is noted in jobs_attempts. Only here, because a success is noted in the job's row
+-- alone.
 create or replace function _jobs_end_attempt(
     job_id bigint,
     error text default null,
     retry boolean default null,
     retry_in interval default null,
-    lost_at timestamptz default null
+    lost_at timestamptz default null,
+    error_kind text default null
 ) returns jobs
 language plpgsql volatile
 set search_path from current
@@ -3196,6 +3300,7 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
+    c_max_attempts constant int := 20;
     v_now constant timestamptz := coalesce(lost_at, clock_timestamp());
     v_lost constant boolean := lost_at is not null;
     v_job jobs;
@@ -3204,6 +3309,21 @@ declare
     v_delay interval;
 begin
     select j.* into v_job from jobs j where j.id = job_id;
+    insert into jobs_attempts (
+        job_id, job_type, attempt, worker, started_at, ended_at, outcome, error_kind, error)
+    values (
+        v_job.id, v_job.job_type, v_job.attempt, v_job.worker, v_job.started_at, v_now,
+        case when v_lost then 'lost' else 'failed' end,
+        left(_jobs_end_attempt.error_kind, 512), _jobs_end_attempt.error)
+    on conflict do nothing;
+    if v_job.attempt > c_max_attempts then
+        delete from jobs_attempts a
+        where a.job_id = v_job.id and a.attempt <= (
+            select l.attempt from jobs_attempts l
+            where l.job_id = v_job.id
+            order by l.attempt desc
+            offset c_max_attempts limit 1);
+    end if;
     v_status := case
         when v_job.cancel_requested_at is not null then 'cancelled'
         when v_lost and v_job.crash_count < least(greatest(v_job.max_retries, 1), 3)
@@ -3262,7 +3382,8 @@ create or replace function _jobs_end_attempts(
     errors text[],
     retries boolean[],
     retry_ins interval[],
-    crashed boolean default false
+    crashed boolean default false,
+    error_kinds text[] default null
 ) returns table (id bigint, status text, retry_count int, crash_count int, due_in interval)
 language plpgsql volatile security definer
 set search_path from current
@@ -3274,20 +3395,22 @@ declare
     v_job jobs;
 begin
     perform _jobs_check_batch(worker, job_ids, attempts, array[
-        cardinality(errors), cardinality(retries), cardinality(retry_ins)]);
-    perform _jobs_check_failure(errors, retries, retry_ins);
+        cardinality(errors), cardinality(retries), cardinality(retry_ins),
+        coalesce(cardinality(error_kinds), cardinality(job_ids))]);
+    perform _jobs_check_failure(errors, retries, retry_ins, error_kinds);
     v_held := _jobs_lock_fenced_many(worker, job_ids, attempts);
     v_keyed := (select k.ids from _jobs_keyed(v_held) k);
     for v_item in
         -- If an id is given with two attempts, the worker holds the later attempt.
         select distinct on (array_position(v_keyed, u.job_id), u.job_id) u.*
-        from unnest(job_ids, attempts, errors, retries, retry_ins)
-            u(job_id, attempt, error, retry, retry_in)
+        from unnest(job_ids, attempts, errors, retries, retry_ins, error_kinds)
+            u(job_id, attempt, error, retry, retry_in, error_kind)
         where u.job_id = any (v_held)
         order by array_position(v_keyed, u.job_id), u.job_id, u.attempt desc
     loop
         v_job := _jobs_end_attempt(v_item.job_id, v_item.error, v_item.retry, v_item.retry_in,
-                                   lost_at => case when crashed then clock_timestamp() end);
+                                   lost_at => case when crashed then clock_timestamp() end,
+                                   error_kind => v_item.error_kind);
         id := v_job.id;
         status := v_job.status;
         retry_count := v_job.retry_count;
@@ -3302,6 +3425,28 @@ $$;
 
 comment on function _jobs_end_attempts is
     'internal: fails or crashes the jobs that worker holds in these attempts; what became of each';
+
+-- functions/finish/_jobs_is_batch.sql
+-- A function that PostgreSQL inlines, because a call of a function with settings costs a lone
+-- completion a fiftieth.
+create or replace function _jobs_is_batch(
+    worker text,
+    job_ids bigint[],
+    attempts int[],
+    others int[]
+) returns boolean
+language sql immutable
+return (
+    worker is null
+    or greatest(array_ndims(job_ids), array_ndims(attempts)) > 1
+    or array_position(job_ids, null) is not null
+    or array_position(attempts, null) is not null
+    or array_lower(job_ids, 1) <> 1 or array_lower(attempts, 1) <> 1
+    or not coalesce(cardinality(job_ids) = all (cardinality(attempts) || others), false)
+) is not true;
+
+comment on function _jobs_is_batch is
+    'internal: whether these arrays hold no nulls and are of equal lengths; others: further lengths';
 
 -- functions/finish/_jobs_keyed.sql
 -- Scope pending holds a key only while its job waits, so another job may hold it by now. All who
@@ -4835,6 +4980,52 @@ $$;
 comment on function jobs_heartbeat is
     'prolongs leases; says for each job whether it is held, lost, or to be cancelled';
 
+-- functions/lease/jobs_progress.sql
+-- Two sessions cannot both win: each row is locked, and its fence is read under the lock. A row that
+-- another session has locked is skipped, since the worker reports again soon: a handler's open
+-- transaction must not hold up what the other handlers report.
+--
+-- No index has the column, and updated_at stays as it is, as at a heartbeat.
+create or replace function jobs_progress(
+    worker text,
+    job_ids bigint[],
+    attempts int[],
+    progress jsonb[]
+) returns setof bigint
+language plpgsql volatile security definer
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_ids bigint[];
+    v_progress jsonb[];
+    v_held bigint[];
+begin
+    perform _jobs_check_batch(worker, job_ids, attempts, array[cardinality(jobs_progress.progress)]);
+    if array_ndims(jobs_progress.progress) > 1 or array_lower(jobs_progress.progress, 1) <> 1 then
+        raise exception using errcode = 'JQ003', message = 'progress must be a plain list';
+    end if;
+    v_held := _jobs_lock_fenced_many(worker, job_ids, attempts, wait => false);
+    select array_agg(u.job_id), array_agg(u.progress) into v_ids, v_progress
+    from (
+        select u.job_id, u.progress
+        from unnest(job_ids, attempts, jobs_progress.progress) u(job_id, attempt, progress)
+        order by u.job_id, u.attempt
+    ) u;
+    return query
+    update jobs j
+    set progress = v_progress[width_bucket(j.id, v_ids)]
+    where j.id = any (v_held)
+    returning j.id;
+end
+$$;
+
+comment on function jobs_progress is
+    'stores what handlers report of jobs that worker holds in these attempts; returns the ids';
+
 -- functions/lease/jobs_recover.sql
 create or replace function jobs_recover(worker text default null) returns setof jobs
 language plpgsql volatile security definer
@@ -5131,7 +5322,8 @@ end
 $$;
 
 comment on function jobs_channel is
-    'the NOTIFY channel of a topic in this schema: jobs, jobs_cancel, or the internal jobs_signal';
+    'the NOTIFY channel of a topic in this schema: jobs, jobs_cancel, jobs_done, or the internal'
+    ' jobs_signal';
 
 -- functions/workers/jobs_worker_start.sql
 -- Two sessions cannot both win: the advisory lock of the name is exclusive, and a session keeps it
@@ -5375,8 +5567,12 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 begin
-    if exists (select from jobs_queues q where q.ends_free_places) then
-        perform _jobs_free_places(job_ids);
+    if exists (select from jobs_queues q where q.ends_free_places)
+        or exists (select from jobs_watched w where w.job_id = any (job_ids))
+    then
+        perform _jobs_free_places(job_ids), _jobs_tell_watchers(array(
+            select j.id from jobs j
+            where j.id = any (job_ids) and (j.finished_at is not null) is true));
     end if;
     perform _jobs_signal(n.queue, n.run_at, n.levels, n.jobs, n.job_types),
         case when n.in_groups is not null then _jobs_insert_turns(n.in_groups) end
@@ -5521,7 +5717,8 @@ comment on function _jobs_worker_modes is
 
 -- functions/workers/_jobs_worker_tick.sql
 -- A worker ticks every 10 s. A full tick sets seen_at, takes back jobs whose lease is over, ends
--- jobs that have not begun by their expires_at, and looks for due jobs without floors. While other
+-- jobs that have not begun by their expires_at, ends watches that are over, and looks for due jobs
+-- without floors. While other
 -- workers work, the worker also ticks every 2 s, not fully: such a tick only notices deaths, and
 -- workers whose heartbeats have just failed to come; else it reads no index of finished jobs. Any
 -- tick tests the connection.
@@ -5597,7 +5794,8 @@ begin
         (select sum((r.lost ->> 'jobs')::bigint) from jsonb_array_elements(recovered) r(lost))
             >= c_max_jobs, false);
     if is_full then
-        more := _jobs_expire(c_max_jobs) >= c_max_jobs or more;
+        more := _jobs_expire(c_max_jobs) >= c_max_jobs
+            or _jobs_unwatch(c_max_jobs) >= c_max_jobs or more;
     end if;
     select m.may_be_silent into may_be_silent from _jobs_may_be_silent(v_me.worker, v_me.queues) m;
     others_work := may_be_silent
@@ -5743,6 +5941,203 @@ $$;
 
 comment on function _jobs_workers_gone is
     'internal: sets missed_at; returns workers found gone twice, at least 2 s apart';
+
+-- functions/watching: who waits for the ends of jobs
+-- functions/watching/jobs_outcomes.sql
+-- Whoever has read a job's end waits no more, so the job's watches go. A job that is kept only
+-- because it was watched (marks, bit 1) is not deleted here: the answer may be lost on its way. The
+-- caller can read such a job once more for a minute, then a worker's tick deletes it.
+--
+-- Waits for no other session: a watch that another session has locked is left to the tick.
+create or replace function jobs_outcomes(job_ids bigint[]) returns table (
+    job_id bigint,
+    status text,
+    result jsonb,
+    error text,
+    finished_at timestamptz
+)
+language plpgsql volatile security definer
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    c_kept_after_reading constant interval := '1 minute';
+begin
+    perform _jobs_check_job_ids(job_ids);
+    return query
+    with found as materialized (
+        select j.id, j.status, j.result, j.error, j.finished_at,
+            coalesce(j.marks & 1, 0) = 1 as goes_with_watch
+        from jobs j
+        where j.id = any (job_ids)
+    ), read as materialized (
+        -- By arrays, so that the planner cannot start from the watches and read all of them.
+        select w.ctid as place, w.job_id = any (array(
+            select f.id from found f where f.goes_with_watch)) as keeps
+        from jobs_watched w
+        where w.job_id = any (array(select f.id from found f where f.finished_at is not null))
+        for update skip locked
+    ), unwatched as (
+        delete from jobs_watched w
+        where w.ctid = any (array(select r.place from read r where not r.keeps))
+    ), shortened as (
+        update jobs_watched w
+        set watched_until = least(w.watched_until, clock_timestamp() + c_kept_after_reading)
+        where w.ctid = any (array(select r.place from read r where r.keeps))
+    )
+    select f.id, f.status, f.result, f.error, f.finished_at::timestamptz from found f;
+end
+$$;
+
+comment on function jobs_outcomes is
+    'how far these jobs are: status, result, error, finished_at; ends the watch of those that ended';
+
+-- functions/watching/jobs_watch.sql
+-- Reads jobs without a lock and inserts without a unique index, so that it never waits: not for a
+-- worker that is ending one of the jobs, and not for another session that watches the same job. A
+-- watch outlasts the job's run_at by a day. Where one lasts for half a day more, none is inserted.
+--
+-- Whoever ends a job looks for watches in that statement. If the end began before the watch was
+-- committed, the end is not notified. So the caller looks for the outcome after this call, once
+-- more shortly afterwards, and then now and then (pgjobs/producer/watcher.py).
+create or replace function jobs_watch(job_ids bigint[]) returns setof bigint
+language plpgsql volatile security definer
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    c_watched_for constant interval := '24 hours';
+    v_now constant timestamptz := clock_timestamp();
+    v_ids bigint[];
+    v_run_ats timestamptz[];
+begin
+    perform _jobs_check_job_ids(job_ids);
+    select array_agg(j.id), array_agg(j.run_at) into v_ids, v_run_ats
+    from jobs j
+    where j.id = any (job_ids) and (j.finished_at is not null) is false;
+    insert into jobs_watched (job_id, watched_until)
+    select u.id, least(greatest(u.run_at, v_now), '9999-12-29 00:00:00+00') + c_watched_for
+    from unnest(v_ids, v_run_ats) u(id, run_at)
+    where not exists (select from jobs_watched w
+                      where w.job_id = u.id and w.watched_until > v_now + c_watched_for / 2);
+    return query select unnest(v_ids);
+end
+$$;
+
+comment on function jobs_watch is
+    'has the end of these jobs notified on channel jobs_done; returns those that have not ended';
+
+-- functions/watching/_jobs_check_job_ids.sql
+create or replace function _jobs_check_job_ids(job_ids bigint[]) returns void
+language plpgsql immutable
+set search_path from current
+as $$
+begin
+    if job_ids is null or array_ndims(job_ids) > 1 or array_position(job_ids, null) is not null then
+        raise exception using errcode = 'JQ003',
+            message = 'job_ids must be a plain list of ids without nulls';
+    end if;
+end
+$$;
+
+comment on function _jobs_check_job_ids is 'internal: refuses null, and a list with nulls';
+
+-- functions/watching/_jobs_tell_watchers.sql
+-- Called in the transaction in which these jobs end, so that nobody hears of an end before the
+-- commit. It tells the ids alone: who may not read a result must not hear it either.
+--
+-- While the server's notification queue is half full this function sends nothing, because a full
+-- queue would make the caller's commit fail. Who waits finds the end by looking.
+create or replace function _jobs_tell_watchers(job_ids bigint[]) returns void
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    -- An id has at most 19 digits, and a notification at most 7,999 bytes.
+    c_ids_per_notification constant int := 395;
+begin
+    if pg_notification_queue_usage() >= 0.5 then
+        return;
+    end if;
+    perform pg_notify(jobs_channel('jobs_done'), string_agg(n.job_id::text, ',' order by n.job_id))
+    from (
+        select d.job_id, (row_number() over (order by d.job_id) - 1) / c_ids_per_notification as part
+        from (select distinct w.job_id from jobs_watched w where w.job_id = any (job_ids)) d
+    ) n
+    group by n.part;
+end
+$$;
+
+comment on function _jobs_tell_watchers is
+    'internal: notifies the ids of those of these jobs that are watched, on commit';
+
+-- functions/watching/_jobs_unwatch.sql
+-- Two sessions cannot both win: watches and jobs that another session has locked are skipped, and
+-- the next tick looks at them again.
+--
+-- A job that is kept only because it was watched goes with its last watch.
+create or replace function _jobs_unwatch(max_watches int) returns bigint
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+declare
+    v_now constant timestamptz := clock_timestamp();
+    v_places tid[];
+    v_ids bigint[];
+    v_going bigint[];
+begin
+    select array_agg(o.ctid), array_agg(o.job_id) into v_places, v_ids
+    from (
+        select w.ctid, w.job_id from jobs_watched w
+        where w.watched_until < v_now
+        order by w.watched_until
+        limit max_watches
+        for update skip locked
+    ) o;
+    if v_ids is null then
+        return 0;
+    end if;
+    v_going := array(
+        select j.id from jobs j
+        where j.id = any (v_ids) and (j.marks & 1) = 1 and (j.finished_at is not null) is true
+            and not exists (select from jobs_watched w
+                            where w.job_id = j.id and w.watched_until >= v_now)
+        for update skip locked);
+    delete from jobs j where j.id = any (v_going);
+    delete from jobs_attempts a where a.job_id = any (v_going);
+    -- The job that another session has locked keeps its watch, or nobody would delete the job.
+    delete from jobs_watched w
+    where w.ctid = any (v_places)
+        and not exists (select from jobs j
+                        where j.id = w.job_id and (j.marks & 1) = 1
+                            and not exists (select from jobs_watched l
+                                            where l.job_id = j.id and l.watched_until >= v_now));
+    return cardinality(v_ids);
+end
+$$;
+
+comment on function _jobs_unwatch is
+    'internal: ends up to max_watches watches that are over; returns how many it found';
 
 -- functions/schedules: what is enqueued by the clock
 -- functions/schedules/jobs_cron_next.sql
@@ -6434,6 +6829,7 @@ begin
                 updated_at = clock_timestamp(),
                 finished_at = clock_timestamp()
             where j.id = v_job.id and j.status = 'pending';
+            perform _jobs_signal_jobs(array[v_job.id]);
         end if;
     end if;
     return query
@@ -6929,6 +7325,7 @@ begin
     foreach v_id in array job_ids loop
         begin
             delete from jobs j where j.id = v_id;
+            delete from jobs_attempts a where a.job_id = v_id;
             deleted := deleted + 1;
         exception
             when transaction_rollback or insufficient_resources or operator_intervention
@@ -7085,6 +7482,7 @@ begin
         begin
             delete from jobs j where j.id = any (v_ids);
             get diagnostics v_count = row_count;
+            delete from jobs_attempts a where a.job_id = any (v_ids);
         exception
             when transaction_rollback or insufficient_resources or operator_intervention
                 or system_error
@@ -7193,8 +7591,10 @@ begin
         where j.id = job_id
         returning j.*;
         -- A job that waited for its retry may have held back its group.
-        if exists (select from jobs_queues q where q.ends_free_places) then
-            perform _jobs_free_places(array[job_id]);
+        if exists (select from jobs_queues q where q.ends_free_places)
+            or exists (select from jobs_watched w where w.job_id = jobs_cancel.job_id)
+        then
+            perform _jobs_free_places(array[job_id]), _jobs_tell_watchers(array[job_id]);
         end if;
     elsif v_job.status = 'processing' then
         return query
@@ -7265,6 +7665,7 @@ begin
             limit coalesce(max_jobs, 100000) - v_count
             for update skip locked);
         delete from jobs j where j.id = any (v_ids);
+        delete from jobs_attempts a where a.job_id = any (v_ids);
         v_count := v_count + cardinality(v_ids);
     end loop;
     return v_count;
@@ -7284,10 +7685,11 @@ set search_path from current
 as $$
 declare
     c_producer constant text[] := '{_jobs_enqueue_together,_jobs_is_new,jobs_enqueue,'
-        'jobs_enqueue_many}';
-    c_worker constant text[] := '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
+        'jobs_enqueue_many,jobs_watch}';
+    c_reader constant text[] := '{jobs_attempts,jobs_outcomes,jobs_watch}';
+    c_worker constant text[] := c_reader || '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
         'jobs_complete_many,jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,'
-        '_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
+        'jobs_progress,_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
         '_jobs_limits_diff,_jobs_retention_diff,_jobs_retention_enforce,jobs_schedules_fire,'
         '_jobs_schedules_diff,jobs_start,_jobs_worker_beat,_jobs_worker_fire,_jobs_worker_help,'
         '_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
@@ -7299,7 +7701,7 @@ declare
         '_jobs_rates,jobs_retention,jobs_schedule_list,'
         'jobs_schedule_preview,_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'
         'jobs_workers}';
-    c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_heal_groups,'
+    c_admin constant text[] := c_observer || c_reader || '{jobs,jobs_cancel,jobs_cleanup,jobs_heal_groups,'
         'jobs_limit,_jobs_limits_declare,_jobs_limits_diff,_jobs_limits_undeclare,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retain,_jobs_retention_declare,_jobs_retention_diff,'
         'jobs_retry,jobs_retry_many,jobs_schedule,jobs_schedule_pause,jobs_schedule_resume,'
@@ -7308,13 +7710,14 @@ declare
     v_schema constant text := current_schema();
     v_owner constant oid := (select c.relowner from pg_class c where c.oid = 'jobs'::regclass);
     v_names text[] := case as_what when 'producer' then c_producer when 'worker' then c_worker
-        when 'observer' then c_observer when 'admin' then c_admin end;
+        when 'observer' then c_observer when 'admin' then c_admin when 'reader' then c_reader end;
     v_objects text;
     v_grant text;
 begin
     if v_names is null then
         raise exception using errcode = 'JQ003',
-            message = format('as_what must be producer, worker, observer or admin, not %s',
+            message = format('as_what must be producer, worker, observer, admin or reader, not '
+                             '%s',
                              coalesce(left(as_what, 100), 'null'));
     end if;
     if not exists (select from pg_roles r where r.rolname = role_name) then
@@ -7372,7 +7775,8 @@ end
 $$;
 
 comment on function jobs_grant is
-    'lets a role enqueue (producer), run jobs (worker), read (observer) or manage (admin)';
+    'lets a role enqueue (producer), run jobs (worker), look on (observer), manage (admin) or read'
+    ' outcomes (reader)';
 
 -- functions/manage/jobs_heal_groups.sql
 -- A claim reaches the jobs of a group by the group's turns alone. A turn is missing where jobs were
@@ -7648,12 +8052,14 @@ set status = 'pending',
     retry_count = 0,
     crash_count = 0,
     run_at = clock_timestamp(),
+    progress = null,
     result = null,
     error = null,
     worker = null,
     lease_until = null,
     cancel_requested_at = null,
     expires_at = null,
+    marks = j.marks & ~1,
     updated_at = clock_timestamp(),
     finished_at = null
 where j.id = any (job_ids)

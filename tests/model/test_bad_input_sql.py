@@ -26,7 +26,7 @@ FUNCTIONS = [
     "jobs_schedules_fire", "jobs_unschedule", "_jobs_schedules_declare", "_jobs_schedules_diff",
     "jobs_retain", "_jobs_retention_declare", "_jobs_retention_diff", "_jobs_retention_enforce",
     "_jobs_limits_declare", "_jobs_limits_diff", "_jobs_limits_undeclare", "jobs_heal_groups",
-    "_jobs_held_back",
+    "_jobs_held_back", "jobs_watch", "jobs_outcomes", "jobs_progress",
 ]
 CLAIM_ALL = "select * from jobs_claim('z', array(select distinct queue from jobs), 100)"
 DELETES = {"jobs_cleanup", "jobs_complete_many", "_jobs_retention_enforce"}

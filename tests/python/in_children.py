@@ -20,6 +20,14 @@ def double(job: RunningJob[int]) -> dict[str, int]:
     return {"doubled": 2 * job.payload, "pid": os.getpid(), "attempt": job.attempt}
 
 
+@app.job("report", run_in="process")
+def report(job: RunningJob[int]) -> None:
+    for part in range(job.payload):
+        job.report_progress(part + 1, job.payload)
+    time.sleep(1.5)
+    job.report_progress(-1)  # too late to be written
+
+
 @app.job("raise", run_in="process", max_retries=0)
 def raise_error(job: RunningJob[str]) -> None:
     raise LookupError(job.payload)

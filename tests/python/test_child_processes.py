@@ -44,6 +44,12 @@ async def test_a_function_in_a_child_process_has_its_payload_and_gives_a_result(
     assert result["pid"] != os.getpid()
 
 
+async def test_what_a_function_in_a_child_process_reports_last_is_written(run):
+    row = await run("report", 10_000)
+    assert row["status"] == "completed"
+    assert eval(row["progress"]) == {"done": 10_000, "total": 10_000}
+
+
 async def test_a_child_process_runs_many_jobs_and_is_then_replaced(child_app, conn, monkeypatch):
     monkeypatch.setattr(children, "MAX_JOBS_PER_CHILD", 3)
     await child_app.enqueue_many("double", list(range(7)))

@@ -295,6 +295,20 @@ async def test_show_prints_every_field_of_a_job(conn: Connection, run_in_thread:
     assert '"ü": null' in text
 
 
+async def test_show_prints_the_attempts_that_failed(conn: Connection, run_in_thread: Any) -> None:
+    await conn.execute(
+        """select from jobs_enqueue('a'); select from jobs_claim('w');
+        select from jobs_fail(1, e'mailbox full\n\ntraceback', error_kind => 'shop.Full')"""
+    )
+    await conn.execute("select from jobs_enqueue('b')")
+    text = (await run_in_thread("show", "1", "2")).stdout
+    [heading] = [line for line in text.splitlines() if line.startswith("attempt  outcome")]
+    [attempt] = [line for line in text.splitlines() if "shop.Full" in line]
+    assert heading.split() == ["attempt", "outcome", "ended", "ran", "worker", "kind", "error"]
+    assert attempt.split()[:2] == ["1", "failed"]
+    assert attempt.endswith("mailbox full")
+
+
 async def test_retry_and_cancel_go_on_after_a_job_that_fails(
     conn: Connection, run_in_thread: Any
 ) -> None:

@@ -37,6 +37,7 @@ async def test_every_option_reaches_the_arguments():
         "max_retries": 1, "backoff": Backoff.fixed(HOUR), "unique_key": "k", "unique_scope": "kept",
         "group_key": "g", "headers": {"a": 1}, "expires": HOUR,
         "unique_for": HOUR, "on_conflict": "debounce", "max_wait": HOUR,
+        "watch": True,
     }
     assert given.keys() == EnqueueOptions.__annotations__.keys()
     assert job_arguments("t", given) == {
@@ -44,6 +45,7 @@ async def test_every_option_reaches_the_arguments():
         "reference_id": 1, "max_retries": 1, "backoff": [HOUR], "unique_key": "k",
         "unique_scope": "kept", "group_key": "g", "headers": '{"a":1}', "expires_at": HOUR,
         "unique_for": HOUR, "on_conflict": "debounce", "max_wait": HOUR,
+        "watch": True,
     }
 
 

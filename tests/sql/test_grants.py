@@ -13,8 +13,12 @@ Connection = asyncpg.Connection
 MakeRole = Callable[..., Awaitable[str]]
 ActingAs = Callable[[str], AbstractAsyncContextManager[None]]
 
-PRODUCER = {"_jobs_enqueue_together", "_jobs_is_new", "jobs_enqueue", "jobs_enqueue_many"}
-WORKER = {
+READER = {"jobs_outcomes", "jobs_watch"}
+PRODUCER = {
+    "_jobs_enqueue_together", "_jobs_is_new", "jobs_enqueue", "jobs_enqueue_many", "jobs_watch",
+}
+WORKER = READER | {
+    "jobs_progress",
     "jobs_cancel", "jobs_claim", "jobs_complete", "jobs_complete_many", "jobs_fail",
     "jobs_fail_many", "jobs_heartbeat", "jobs_next_due", "jobs_recover", "jobs_release_many",
     "jobs_start", "jobs_worker_start", "jobs_worker_stop", "_jobs_next_due", "_jobs_reconcile",
@@ -31,7 +35,7 @@ OBSERVER = {
     "_jobs_ids_behind", "_jobs_objects_of_strangers", "_jobs_worker_modes",
     "jobs_schedule_preview",
 }
-ADMIN = OBSERVER | {
+ADMIN = OBSERVER | READER | {
     "jobs_cancel", "jobs_cleanup", "jobs_heal_groups", "jobs_limit", "jobs_pause", "jobs_recover",
     "jobs_resume",
     "jobs_retry",
@@ -41,14 +45,16 @@ ADMIN = OBSERVER | {
     "_jobs_limits_declare", "_jobs_limits_diff", "_jobs_limits_undeclare",
 }
 EVERYBODY = {"_jobs_after", "jobs_channel", "jobs_version"}
-FUNCTIONS = {"producer": PRODUCER, "worker": WORKER, "observer": OBSERVER, "admin": ADMIN}
+FUNCTIONS = {
+    "producer": PRODUCER, "worker": WORKER, "observer": OBSERVER, "admin": ADMIN, "reader": READER,
+}
 VIEWS = {
     "jobs_list", "jobs_queues", "jobs_retention", "jobs_schedule_list", "jobs_stats",
     "jobs_worker_ticks", "jobs_workers",
 }
 RELATIONS = {
-    "producer": set(), "worker": set(), "observer": VIEWS,
-    "admin": VIEWS | {"jobs", "jobs_schedules"},
+    "producer": set(), "worker": {"jobs_attempts"}, "reader": {"jobs_attempts"}, "observer": VIEWS,
+    "admin": VIEWS | {"jobs", "jobs_schedules", "jobs_attempts"},
 }
 # The functions that act as the owner: they read or change the tables for other roles.
 DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER) | {
@@ -60,7 +66,10 @@ DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER) | {
 
 # PostgreSQL cannot inline a function that has settings. It bound the names in these bodies when the
 # functions were made, so no search_path can change them.
-INLINED = {"_jobs_after", "_jobs_is_locked", "_jobs_is_suspect", "_jobs_rank", "_jobs_utc_offset"}
+INLINED = {
+    "_jobs_after", "_jobs_is_batch", "_jobs_is_locked", "_jobs_is_suspect", "_jobs_rank",
+    "_jobs_utc_offset",
+}
 # Looks at a schema that may hold traps.
 ONLY_POSTGRESQL = "_jobs_objects_of_strangers"
 
@@ -376,7 +385,7 @@ async def test_jobs_grant_says_why_it_refuses(
 ) -> None:
     with pytest.raises(asyncpg.PostgresError, match="there is no role nobody_of_that_name"):
         await conn.execute("select jobs_grant('nobody_of_that_name', 'producer')")
-    with pytest.raises(asyncpg.PostgresError, match="must be producer, worker, observer or admin"):
+    with pytest.raises(asyncpg.PostgresError, match="producer, worker, observer, admin or reader"):
         await conn.execute("select jobs_grant('postgres', null)")
     other, role = await make_role(), await make_role()
     await conn.execute(f'grant execute on function jobs_grant to "{other}"')

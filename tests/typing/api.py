@@ -23,6 +23,7 @@ from pgjobs import (
     JobStatus,
     JobType,
     Lifespan,
+    Outcome,
     Rate,
     RunningJob,
     Task,
@@ -138,12 +139,20 @@ async def enqueueing(
     conn: asyncpg.Connection, pool: asyncpg.Pool, session: AsyncSession, other: AsyncConnection
 ) -> None:
     job = await ingest.enqueue(Ingest(path="a"), reference=("file", 1), delay=timedelta(1))
-    assert_type(job, Job[Ingest])
+    assert_type(job, Job[Ingest, Ingested])
+    as_handlers_take_it: Job[Ingest] = job
+    assert_type(await job.wait(timeout=timedelta(seconds=30)), Ingested)
+    assert_type(await as_handlers_take_it.wait(), object)
+    assert_type(await (await job.refresh()).wait(), Ingested)
+    assert_type(await (await plain.enqueue(Ingest(path="a"), watch=True)).wait(), int)
+    assert_type(await (await running.enqueue(Ingest(path="a"))).wait(), None)
+    assert_type(await (await app.get(1)).wait(), Any)
+    assert_type(await app.wait([job, 1], timeout=timedelta(1)), list[Outcome])
     assert_type(await ingest.enqueue_many([Ingest(path="a")]), list[int])
-    assert_type(await app.enqueue("t", {"a": 1}), Job[Any])
-    assert_type(await pgjobs.enqueue("t"), Job[Any])
-    assert_type(await pgjobs.enqueue("t", priority=1, unique_scope="live"), Job[Any])
-    assert_type(await app.list(status=JobStatus.FAILED), list[Job[Any]])
+    assert_type(await app.enqueue("t", {"a": 1}), Job[Any, Any])
+    assert_type(await pgjobs.enqueue("t"), Job[Any, Any])
+    assert_type(await pgjobs.enqueue("t", priority=1, unique_scope="live"), Job[Any, Any])
+    assert_type(await app.list(status=JobStatus.FAILED), list[Job[Any, Any]])
     await app.list(status="failed", job_type="t")
     await app.list(status=["failed", JobStatus.CANCELLED])
     await untyped.enqueue({"anything": 1})
@@ -155,7 +164,7 @@ async def enqueueing(
         on_conflict="debounce", max_wait=timedelta(1),
     )
     await ingest.enqueue(Ingest(path="a"), group_key="g", headers={"a": 1}, expires=timedelta(1))
-    assert_type(await app.enqueue("t", None), Job[Any])
+    assert_type(await app.enqueue("t", None), Job[Any, Any])
     await plain.enqueue(Ingest(path="a"), conn=conn)
     await plain.enqueue(Ingest(path="a"), conn=pool)
     await plain.enqueue(Ingest(path="a"), conn=session)
@@ -201,6 +210,9 @@ async def refused(job: Job[Ingest]) -> None:
     await ingest.enqueue(job.payload, headers=5)  # type: ignore[arg-type]  # pyright: ignore
     app.job("t", group_key=5)  # type: ignore[arg-type]  # pyright: ignore
     app.job("t", run_in="proces")  # type: ignore[arg-type]  # pyright: ignore
+    await job.wait(timeout=5)  # type: ignore[arg-type]  # pyright: ignore
+    await app.wait(job)  # type: ignore[arg-type]  # pyright: ignore
+    await ingest.enqueue(job.payload, watch=5)  # type: ignore[arg-type]  # pyright: ignore
     app.worker(queues=["a"], lease=5)  # type: ignore[arg-type]  # pyright: ignore
     job.payload = Ingest(path="b")  # type: ignore[misc]  # pyright: ignore
     job.id = 2  # type: ignore[misc]  # pyright: ignore

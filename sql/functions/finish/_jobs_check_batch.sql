@@ -8,13 +8,7 @@ language plpgsql immutable
 set search_path from current
 as $$
 begin
-    if worker is null
-        or greatest(array_ndims(job_ids), array_ndims(attempts)) > 1
-        or array_position(job_ids, null) is not null
-        or array_position(attempts, null) is not null
-        or array_lower(job_ids, 1) <> 1 or array_lower(attempts, 1) <> 1
-        or not coalesce(cardinality(job_ids) = all (cardinality(attempts) || others), false)
-    then
+    if not _jobs_is_batch(worker, job_ids, attempts, others) then
         raise exception using errcode = 'JQ003',
             message = 'worker, job_ids and attempts must not be or hold null, '
                 'and all arrays must be plain lists of the same length';

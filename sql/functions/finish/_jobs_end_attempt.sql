@@ -4,12 +4,16 @@
 -- job is due at once after its first loss, because a loss is rarely the job's fault. After later
 -- losses it waits for its backoff. Even a job without retries may be lost once, because it may only
 -- have run beside the job that killed their worker; and no job may kill more than four workers.
+--
+-- What ended so is noted in jobs_attempts. Only here, because a success is noted in the job's row
+-- alone.
 create or replace function _jobs_end_attempt(
     job_id bigint,
     error text default null,
     retry boolean default null,
     retry_in interval default null,
-    lost_at timestamptz default null
+    lost_at timestamptz default null,
+    error_kind text default null
 ) returns jobs
 language plpgsql volatile
 set search_path from current
@@ -18,6 +22,7 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
+    c_max_attempts constant int := 20;
     v_now constant timestamptz := coalesce(lost_at, clock_timestamp());
     v_lost constant boolean := lost_at is not null;
     v_job jobs;
@@ -26,6 +31,21 @@ declare
     v_delay interval;
 begin
     select j.* into v_job from jobs j where j.id = job_id;
+    insert into jobs_attempts (
+        job_id, job_type, attempt, worker, started_at, ended_at, outcome, error_kind, error)
+    values (
+        v_job.id, v_job.job_type, v_job.attempt, v_job.worker, v_job.started_at, v_now,
+        case when v_lost then 'lost' else 'failed' end,
+        left(_jobs_end_attempt.error_kind, 512), _jobs_end_attempt.error)
+    on conflict do nothing;
+    if v_job.attempt > c_max_attempts then
+        delete from jobs_attempts a
+        where a.job_id = v_job.id and a.attempt <= (
+            select l.attempt from jobs_attempts l
+            where l.job_id = v_job.id
+            order by l.attempt desc
+            offset c_max_attempts limit 1);
+    end if;
     v_status := case
         when v_job.cancel_requested_at is not null then 'cancelled'
         when v_lost and v_job.crash_count < least(greatest(v_job.max_retries, 1), 3)

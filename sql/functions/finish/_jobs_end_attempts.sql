@@ -11,7 +11,8 @@ create or replace function _jobs_end_attempts(
     errors text[],
     retries boolean[],
     retry_ins interval[],
-    crashed boolean default false
+    crashed boolean default false,
+    error_kinds text[] default null
 ) returns table (id bigint, status text, retry_count int, crash_count int, due_in interval)
 language plpgsql volatile security definer
 set search_path from current
@@ -23,20 +24,22 @@ declare
     v_job jobs;
 begin
     perform _jobs_check_batch(worker, job_ids, attempts, array[
-        cardinality(errors), cardinality(retries), cardinality(retry_ins)]);
-    perform _jobs_check_failure(errors, retries, retry_ins);
+        cardinality(errors), cardinality(retries), cardinality(retry_ins),
+        coalesce(cardinality(error_kinds), cardinality(job_ids))]);
+    perform _jobs_check_failure(errors, retries, retry_ins, error_kinds);
     v_held := _jobs_lock_fenced_many(worker, job_ids, attempts);
     v_keyed := (select k.ids from _jobs_keyed(v_held) k);
     for v_item in
         -- If an id is given with two attempts, the worker holds the later attempt.
         select distinct on (array_position(v_keyed, u.job_id), u.job_id) u.*
-        from unnest(job_ids, attempts, errors, retries, retry_ins)
-            u(job_id, attempt, error, retry, retry_in)
+        from unnest(job_ids, attempts, errors, retries, retry_ins, error_kinds)
+            u(job_id, attempt, error, retry, retry_in, error_kind)
         where u.job_id = any (v_held)
         order by array_position(v_keyed, u.job_id), u.job_id, u.attempt desc
     loop
         v_job := _jobs_end_attempt(v_item.job_id, v_item.error, v_item.retry, v_item.retry_in,
-                                   lost_at => case when crashed then clock_timestamp() end);
+                                   lost_at => case when crashed then clock_timestamp() end,
+                                   error_kind => v_item.error_kind);
         id := v_job.id;
         status := v_job.status;
         retry_count := v_job.retry_count;

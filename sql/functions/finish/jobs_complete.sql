@@ -13,8 +13,10 @@ set jit = off
 as $$
 begin
     perform _jobs_lock_fenced(job_id, worker, attempt);
-    if exists (select from jobs_queues q where q.ends_free_places) then
-        perform _jobs_free_places(array[job_id]);
+    if exists (select from jobs_queues q where q.ends_free_places)
+        or exists (select from jobs_watched w where w.job_id = jobs_complete.job_id)
+    then
+        perform _jobs_free_places(array[job_id]), _jobs_tell_watchers(array[job_id]);
     end if;
     return query
     update jobs j

@@ -26,19 +26,34 @@ declare
     v_ids bigint[];
     v_attempts int[];
     v_results jsonb[];
-    v_frees_places boolean;
+    v_is_awaited boolean;
+    v_watched bigint[] := '{}';
 begin
-    perform _jobs_check_batch(worker, job_ids, attempts, array[cardinality(results)]);
+    if not _jobs_is_batch(worker, job_ids, attempts, array[cardinality(results)]) then
+        perform _jobs_check_batch(worker, job_ids, attempts, array[cardinality(results)]);
+    end if;
     select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result),
         exists (select from jobs_queues q where q.ends_free_places)
-    into v_ids, v_attempts, v_results, v_frees_places
+            or exists (select from jobs_watched w where w.job_id = any (job_ids))
+    into v_ids, v_attempts, v_results, v_is_awaited
     from (
         select u.job_id, u.attempt, u.result
         from unnest(job_ids, attempts, results) u(job_id, attempt, result)
         order by u.job_id, u.attempt
     ) u;
-    if v_frees_places then
-        perform _jobs_free_places(v_ids);
+    if v_is_awaited then
+        perform _jobs_free_places(v_ids), _jobs_tell_watchers(v_ids);
+        if keep is false then
+            -- Somebody waits for these outcomes. So the jobs stay as long as their watch.
+            v_watched := array(
+                select w.job_id from jobs_watched w where w.job_id = any (v_ids));
+            update jobs j
+            set marks = coalesce(j.marks, 0) | 1
+            where j.id = any (v_watched)
+                and j.worker = jobs_complete_many.worker
+                and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
+                and (j.finished_at is not null) is false;
+        end if;
     end if;
     if keep is false then
         return query
@@ -47,8 +62,16 @@ begin
             and j.worker = jobs_complete_many.worker
             and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
             and (j.finished_at is not null) is false
+            and j.id <> all (v_watched)
         returning j.id;
-    else
+        -- A job in its first attempt has no others behind it.
+        if 1 < any (v_attempts) then
+            delete from jobs_attempts a
+            where a.job_id = any (v_ids)
+                and not exists (select from jobs j where j.id = a.job_id);
+        end if;
+    end if;
+    if keep is not false or v_watched <> '{}' then
         return query
         update jobs j
         set status = 'completed',

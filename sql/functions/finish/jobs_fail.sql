@@ -5,7 +5,8 @@ create or replace function jobs_fail(
     retry boolean default true,
     retry_in interval default null,
     worker text default null,
-    attempt int default null
+    attempt int default null,
+    error_kind text default null
 ) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
@@ -15,7 +16,7 @@ declare
 begin
     perform _jobs_check_failure(array[error], array[retry], array[retry_in]);
     perform _jobs_lock_fenced(job_id, worker, attempt);
-    v_job := _jobs_end_attempt(job_id, error, retry, retry_in);
+    v_job := _jobs_end_attempt(job_id, error, retry, retry_in, error_kind => error_kind);
     perform _jobs_signal_jobs(array[job_id]);
     return next v_job;
 end

@@ -4,14 +4,17 @@ create or replace function jobs_fail_many(
     attempts int[],
     errors text[],
     retries boolean[],
-    retry_ins interval[]
+    retry_ins interval[],
+    error_kinds text[] default null
 ) returns setof bigint
 language plpgsql volatile security definer
 set search_path from current
 as $$
 begin
     return query
-    select e.id from _jobs_end_attempts(worker, job_ids, attempts, errors, retries, retry_ins) e;
+    select e.id
+    from _jobs_end_attempts(worker, job_ids, attempts, errors, retries, retry_ins,
+                            error_kinds => error_kinds) e;
 end
 $$;
 

@@ -32,8 +32,10 @@ begin
         where j.id = job_id
         returning j.*;
         -- A job that waited for its retry may have held back its group.
-        if exists (select from jobs_queues q where q.ends_free_places) then
-            perform _jobs_free_places(array[job_id]);
+        if exists (select from jobs_queues q where q.ends_free_places)
+            or exists (select from jobs_watched w where w.job_id = jobs_cancel.job_id)
+        then
+            perform _jobs_free_places(array[job_id]), _jobs_tell_watchers(array[job_id]);
         end if;
     elsif v_job.status = 'processing' then
         return query

@@ -45,6 +45,7 @@ begin
             limit coalesce(max_jobs, 100000) - v_count
             for update skip locked);
         delete from jobs j where j.id = any (v_ids);
+        delete from jobs_attempts a where a.job_id = any (v_ids);
         v_count := v_count + cardinality(v_ids);
     end loop;
     return v_count;

@@ -7,10 +7,11 @@ set search_path from current
 as $$
 declare
     c_producer constant text[] := '{_jobs_enqueue_together,_jobs_is_new,jobs_enqueue,'
-        'jobs_enqueue_many}';
-    c_worker constant text[] := '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
+        'jobs_enqueue_many,jobs_watch}';
+    c_reader constant text[] := '{jobs_attempts,jobs_outcomes,jobs_watch}';
+    c_worker constant text[] := c_reader || '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
         'jobs_complete_many,jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,'
-        '_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
+        'jobs_progress,_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
         '_jobs_limits_diff,_jobs_retention_diff,_jobs_retention_enforce,jobs_schedules_fire,'
         '_jobs_schedules_diff,jobs_start,_jobs_worker_beat,_jobs_worker_fire,_jobs_worker_help,'
         '_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
@@ -22,7 +23,7 @@ declare
         '_jobs_rates,jobs_retention,jobs_schedule_list,'
         'jobs_schedule_preview,_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'
         'jobs_workers}';
-    c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_heal_groups,'
+    c_admin constant text[] := c_observer || c_reader || '{jobs,jobs_cancel,jobs_cleanup,jobs_heal_groups,'
         'jobs_limit,_jobs_limits_declare,_jobs_limits_diff,_jobs_limits_undeclare,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retain,_jobs_retention_declare,_jobs_retention_diff,'
         'jobs_retry,jobs_retry_many,jobs_schedule,jobs_schedule_pause,jobs_schedule_resume,'
@@ -31,13 +32,14 @@ declare
     v_schema constant text := current_schema();
     v_owner constant oid := (select c.relowner from pg_class c where c.oid = 'jobs'::regclass);
     v_names text[] := case as_what when 'producer' then c_producer when 'worker' then c_worker
-        when 'observer' then c_observer when 'admin' then c_admin end;
+        when 'observer' then c_observer when 'admin' then c_admin when 'reader' then c_reader end;
     v_objects text;
     v_grant text;
 begin
     if v_names is null then
         raise exception using errcode = 'JQ003',
-            message = format('as_what must be producer, worker, observer or admin, not %s',
+            message = format('as_what must be producer, worker, observer, admin or reader, not '
+                             '%s',
                              coalesce(left(as_what, 100), 'null'));
     end if;
     if not exists (select from pg_roles r where r.rolname = role_name) then
@@ -95,4 +97,5 @@ end
 $$;
 
 comment on function jobs_grant is
-    'lets a role enqueue (producer), run jobs (worker), read (observer) or manage (admin)';
+    'lets a role enqueue (producer), run jobs (worker), look on (observer), manage (admin) or read'
+    ' outcomes (reader)';

@@ -62,6 +62,7 @@ begin
         begin
             delete from jobs j where j.id = any (v_ids);
             get diagnostics v_count = row_count;
+            delete from jobs_attempts a where a.job_id = any (v_ids);
         exception
             when transaction_rollback or insufficient_resources or operator_intervention
                 or system_error

@@ -10,8 +10,12 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 begin
-    if exists (select from jobs_queues q where q.ends_free_places) then
-        perform _jobs_free_places(job_ids);
+    if exists (select from jobs_queues q where q.ends_free_places)
+        or exists (select from jobs_watched w where w.job_id = any (job_ids))
+    then
+        perform _jobs_free_places(job_ids), _jobs_tell_watchers(array(
+            select j.id from jobs j
+            where j.id = any (job_ids) and (j.finished_at is not null) is true));
     end if;
     perform _jobs_signal(n.queue, n.run_at, n.levels, n.jobs, n.job_types),
         case when n.in_groups is not null then _jobs_insert_turns(n.in_groups) end

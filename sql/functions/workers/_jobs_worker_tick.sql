@@ -1,5 +1,6 @@
 -- A worker ticks every 10 s. A full tick sets seen_at, takes back jobs whose lease is over, ends
--- jobs that have not begun by their expires_at, and looks for due jobs without floors. While other
+-- jobs that have not begun by their expires_at, ends watches that are over, and looks for due jobs
+-- without floors. While other
 -- workers work, the worker also ticks every 2 s, not fully: such a tick only notices deaths, and
 -- workers whose heartbeats have just failed to come; else it reads no index of finished jobs. Any
 -- tick tests the connection.
@@ -75,7 +76,8 @@ begin
         (select sum((r.lost ->> 'jobs')::bigint) from jsonb_array_elements(recovered) r(lost))
             >= c_max_jobs, false);
     if is_full then
-        more := _jobs_expire(c_max_jobs) >= c_max_jobs or more;
+        more := _jobs_expire(c_max_jobs) >= c_max_jobs
+            or _jobs_unwatch(c_max_jobs) >= c_max_jobs or more;
     end if;
     select m.may_be_silent into may_be_silent from _jobs_may_be_silent(v_me.worker, v_me.queues) m;
     others_work := may_be_silent

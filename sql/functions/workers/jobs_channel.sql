@@ -16,4 +16,5 @@ end
 $$;
 
 comment on function jobs_channel is
-    'the NOTIFY channel of a topic in this schema: jobs, jobs_cancel, or the internal jobs_signal';
+    'the NOTIFY channel of a topic in this schema: jobs, jobs_cancel, jobs_done, or the internal'
+    ' jobs_signal';
