@@ -1,15 +1,19 @@
-"""What a program does with jobs that exist: look at them, cancel them, retry them."""
+"""What a program does with jobs that exist: look at them, cancel, retry, edit, copy them."""
 
+import builtins
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
-from pgjobs.database import Database
+from pgjobs.database import Database, Moment
 from pgjobs.errors import InvalidArgument, JobNotFound
 from pgjobs.job.job import Job, JobStatus
-from pgjobs.producer.arguments import reference_columns
+from pgjobs.job.payload import encode
+from pgjobs.job.reason import Reason
+from pgjobs.producer.arguments import edit_arguments, reference_columns
 
 if TYPE_CHECKING:
     from pgjobs.connection.executor import Conn
@@ -54,6 +58,46 @@ class Verbs(ABC):
         another job holds its unique key.
         """
         return await (await self._database(conn)).retry(_number("job_id", job_id))
+
+    async def edit(
+        self,
+        job_id: int,
+        *,
+        payload: object = None,
+        priority: int | None = None,
+        queue: str | None = None,
+        run_at: Moment = None,
+        delay: timedelta | None = None,
+        conn: "Conn | None" = None,
+    ) -> Job[Any]:
+        """Changes what is given of a job that waits. ``delay=timedelta(0)``: it may start now.
+
+        The payload replaces the old one as a whole. Raises ``JobNotFound``, and ``JobNotHeld`` if
+        the job runs or has finished.
+        """
+        given = edit_arguments(priority, queue, run_at, delay)
+        text = None if payload is None else encode(payload, "payload")
+        database = await self._database(conn)
+        return await database.edit(_number("job_id", job_id), text, **given)
+
+    async def copy(
+        self, job_id: int, payload: object = None, *, conn: "Conn | None" = None
+    ) -> Job[Any]:
+        """Adds a new job like this one, due now, with its payload or with another one.
+
+        The copy has no unique key, and no result. Raises ``JobNotFound``.
+        """
+        text = None if payload is None else encode(payload, "payload")
+        return await (await self._database(conn)).copy(_number("job_id", job_id), text)
+
+    # Quoted: within this class, list is the method below.
+    async def why(self, job_id: int, *, conn: "Conn | None" = None) -> "builtins.list[Reason]":
+        """Tells why a job does not run, the worst reason first; raises ``JobNotFound``.
+
+        There is always a reason: of a job that nothing holds back, ``due``, and of one that has
+        ended, its status.
+        """
+        return await (await self._database(conn)).why(_number("job_id", job_id))
 
     async def list(
         self,

@@ -29,6 +29,7 @@ from pgjobs.database import Database
 from pgjobs.database.reading import MAX_READ_JOBS
 from pgjobs.errors import JobNotFound, PgjobsError
 from pgjobs.job.job import Job, JobStatus, Row
+from pgjobs.job.reason import Reason
 from pgjobs.producer.arguments import reference_columns
 
 _RETRY_BATCH = 10_000
@@ -132,11 +133,14 @@ def show(job_ids: Ids, dsn: Dsn = None, schema: Schema = "public", as_json: AsJs
     [bold]pgjobs show 42 --json | jq .payload[/bold]
     """
     is_first = True
+    waits: dict[int, Reason] = {}
 
     async def get(database: Database, job_id: int) -> Job[Any]:
         job = await database.get(job_id)
         if job is None:
             raise JobNotFound(f"there is no job {job_id}")
+        if job.status == JobStatus.PENDING and not as_json:
+            waits[job_id] = (await database.why(job_id))[0]
         return job
 
     def show_one(job: Job[Any]) -> None:
@@ -148,6 +152,8 @@ def show(job_ids: Ids, dsn: Dsn = None, schema: Schema = "public", as_json: AsJs
         ]
         if (ran := _ran(job)) is not None:
             fields.append(("ran", ran))
+        if (first := waits.get(job.id)) is not None:
+            fields.append(("waits", f"{first.reason}: {first.detail}"))
         print_rich(*([] if is_first else [""]), table("!field =value", fields, headings=False))
         is_first = False
 

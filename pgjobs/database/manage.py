@@ -35,6 +35,32 @@ class Manage(Statements):
         )
         return jobs[0]
 
+    async def edit(
+        self,
+        job_id: int,
+        payload: str | None = None,
+        priority: int | None = None,
+        queue: str | None = None,
+        run_at: Moment = None,
+    ) -> Job[Any]:
+        """Changes what is given of a job that waits; the payload is JSON text."""
+        jobs = await self._jobs(
+            f"""select {JOB_COLUMNS} from {{schema}}.jobs_edit(
+            $1::bigint, $2::text::jsonb, $3::int, $4::text,
+            coalesce($5::timestamptz, {{schema}}._jobs_after(clock_timestamp(), $6::interval)))""",
+            job_id, payload, priority, queue, *as_moment(run_at),
+        )
+        return jobs[0]
+
+    async def copy(self, job_id: int, payload: str | None = None) -> Job[Any]:
+        """Adds a job like this one, with this payload, as JSON text, or with the same one."""
+        jobs = await self._jobs(
+            f"""select {JOB_COLUMNS} from {{schema}}.jobs_copy(
+            $1::bigint, $2::text::jsonb)""",
+            job_id, payload,
+        )
+        return jobs[0]
+
     async def retry_many(
         self,
         job_types: Sequence[str] | None = None,

@@ -88,6 +88,20 @@ def job_arguments(job_type: str, options: Any, known: type = EnqueueOptions) -> 
     return arguments
 
 
+def edit_arguments(
+    priority: int | None, queue: str | None, run_at: Moment, delay: timedelta | None
+) -> dict[str, Any]:
+    """The arguments of ``Database.edit`` for these options; those that are None are left out."""
+    options = {"priority": priority, "queue": queue}
+    arguments: dict[str, Any] = {
+        name: _checked(name, value, _PLAIN[name])
+        for name, value in options.items() if value is not None
+    }
+    if (moment := _not_before(run_at, delay)) is not None:
+        arguments["run_at"] = moment
+    return arguments
+
+
 def as_item(arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments as an object of ``jobs_enqueue_many``, without the payload."""
     item = {name: value for name, value in arguments.items() if value != DEFAULTS.get(name)}

@@ -11,6 +11,9 @@ begin
         ('_jobs_after', $$timestamp with time zone$$, $$
             moment timestamp with time zone, delay interval
         $$),
+        ('_jobs_ahead', $$record$$, $$
+            job jobs, max_jobs integer, OUT jobs integer, OUT higher integer, OUT highest integer
+        $$),
         ('_jobs_check_batch', $$void$$, $$
             worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),
@@ -131,6 +134,7 @@ begin
             jobs jsonb, is_plain boolean DEFAULT false
         $$),
         ('_jobs_expire', $$bigint$$, $$max_jobs integer$$),
+        ('_jobs_find', $$jobs$$, $$job_id bigint$$),
         ('_jobs_flag_groups', $$void$$, $$queues text[]$$),
         ('_jobs_free_places', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_gap_end', $$timestamp with time zone$$, $$
@@ -327,6 +331,7 @@ begin
             period interval, at timestamp with time zone
         $$),
         ('_jobs_take_key', $$jobs$$, $$job_id bigint, unique_key text$$),
+        ('_jobs_told_group', $$text$$, $$settings jobs_queues, group_key text$$),
         ('_jobs_told_limit', $$text$$, $$
             settings jobs_queues, group_key text DEFAULT NULL::text
         $$),
@@ -352,6 +357,15 @@ begin
             is_there boolean, declared jsonb, definition jsonb
         $$),
         ('_jobs_who_runs', $$text$$, $$queue text, group_key text$$),
+        ('_jobs_why_ended', $$
+            TABLE(reason text, detail text, advice text)
+        $$, $$job jobs$$),
+        ('_jobs_why_pending', $$
+            TABLE(reason text, detail text, advice text)
+        $$, $$job jobs$$),
+        ('_jobs_why_processing', $$
+            TABLE(reason text, detail text, advice text)
+        $$, $$job jobs$$),
         ('_jobs_worker_beat', $$TABLE(job_id bigint, state text)$$, $$
             worker text, job_ids bigint[], attempts integer[], lease interval,
             answer_within interval, registration bigint DEFAULT NULL::bigint
@@ -362,7 +376,9 @@ begin
         $$, $$$$),
         ('_jobs_worker_help', $$void$$, $$worker text, floors jsonb$$),
         ('_jobs_worker_mode', $$boolean$$, $$worker text, mode text$$),
-        ('_jobs_worker_modes', $$TABLE(worker text, mode text)$$, $$$$),
+        ('_jobs_worker_modes', $$
+            TABLE(worker text, mode text, unseen interval, hangs boolean)
+        $$, $$$$),
         ('_jobs_worker_tick', $$
             TABLE(others_work boolean, may_be_silent boolean, due timestamp with time zone,
             more boolean, recovered jsonb, fires_at timestamp with time zone, deletes boolean,
@@ -401,6 +417,9 @@ begin
             worker text, job_ids bigint[], attempts integer[], results jsonb[],
             keep boolean DEFAULT true
         $$),
+        ('jobs_copy', $$SETOF jobs$$, $$
+            job_id bigint, payload jsonb DEFAULT NULL::jsonb
+        $$),
         ('jobs_counts', $$
             TABLE(queue text, job_type text, state text, jobs bigint, capped boolean)
         $$, $$cap integer DEFAULT 10000$$),
@@ -411,6 +430,11 @@ begin
         ('jobs_doctor', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
+        ('jobs_edit', $$SETOF jobs$$, $$
+            job_id bigint, payload jsonb DEFAULT NULL::jsonb,
+            priority integer DEFAULT NULL::integer, queue text DEFAULT NULL::text,
+            run_at timestamp with time zone DEFAULT NULL::timestamp with time zone
+        $$),
         ('jobs_enqueue', $$SETOF jobs$$, $$
             job_type text, payload jsonb DEFAULT '{}'::jsonb, queue text DEFAULT 'default'::text,
             priority integer DEFAULT 0,
@@ -516,6 +540,9 @@ begin
         $$),
         ('jobs_unschedule', $$SETOF jobs_schedules$$, $$name text$$),
         ('jobs_version', $$text$$, $$$$),
+        ('jobs_why', $$
+            TABLE(reason text, detail text, advice text)
+        $$, $$job_id bigint$$),
         ('jobs_worker_start', $$SETOF jobs_workers$$, $$
             worker text, queues text[], job_types text[], concurrency integer,
             version text DEFAULT NULL::text

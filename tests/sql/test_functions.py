@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 CONTRACT = [
     "enqueue", "enqueue_many", "claim", "next_due", "start", "complete", "fail", "complete_many",
     "fail_many", "release_many", "heartbeat", "recover", "cancel", "retry", "retry_many", "pause",
-    "resume", "cleanup", "retain",
+    "resume", "cleanup", "retain", "edit", "copy", "why",
 ]
 FUNCTIONS = """
     select p.proname, obj_description(p.oid) as comment, p.prosecdef,

@@ -34,6 +34,8 @@ REFUSED = [
     "select * from jobs_start(1, 'w')",
     "select * from jobs_cancel(1)",
     "select * from jobs_retry(1)",
+    "select * from jobs_edit(1)",
+    "select * from jobs_copy(1)",
     "select * from jobs_complete(1)",
     "select * from jobs_recover()",
     "create trigger t after insert on jobs execute function suppress_redundant_updates_trigger()",

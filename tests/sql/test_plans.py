@@ -64,6 +64,8 @@ CALLS = {
     "fail": "select * from jobs_fail({one}, 'e')",
     "cancel": "select * from jobs_cancel({pending})",
     "retry": "select * from jobs_retry({failed})",
+    "edit": "select * from jobs_edit({pending}, '{}', 5, 'other', clock_timestamp())",
+    "copy": "select * from jobs_copy({pending})",
     "complete_many": "select * from jobs_complete_many('me', '{mine}', {ones}, {nulls}::jsonb[])",
     "complete_many, delete":
         "select * from jobs_complete_many('me', '{mine}', {ones}, {nulls}::jsonb[], false)",
@@ -115,6 +117,8 @@ CALLS = {
 LONGER = {
     "doctor": "select * from jobs_doctor()",
     "counts": "select * from jobs_counts(1000)",
+    # A job that is due, behind 10,000 others; it counts 1,000 of them.
+    "why": "select * from jobs_why((select min(id) + 10000 from jobs))",
 }
 MAX_ROWS_OF_LONGER = 12_000
 MAX_ROWS = 100  # a statement that scans more than the right range reads thousands
@@ -342,6 +346,12 @@ CALLS_OF_GROUPS = {
         group_key => '3', max_jobs => 10)""", 100, 1_000),
     "why the jobs of a group wait": (
         "select * from _jobs_held_back('{many,few}', '{1,2}')", 1_100, 1_500),
+    "why a job of a group waits": (
+        """select w.* from (select id + 40000 as id from jobs order by jobs.id limit 1) j
+        cross join lateral jobs_why(j.id) w""", 2_100, 3_000),
+    "why the first job of a group waits": (
+        """select w.* from (select id from jobs order by id limit 1) j
+        cross join lateral jobs_why(j.id) w""", 100, 300),
 }
 
 
