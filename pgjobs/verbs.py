@@ -13,7 +13,7 @@ from pgjobs.errors import InvalidArgument, JobNotFound
 from pgjobs.job.job import Job, JobStatus
 from pgjobs.job.payload import encode
 from pgjobs.job.reason import Reason
-from pgjobs.producer.arguments import edit_arguments, reference_columns
+from pgjobs.producer.arguments import edit_arguments, names, reference_columns
 
 if TYPE_CHECKING:
     from pgjobs.connection.executor import Conn
@@ -120,7 +120,7 @@ class Verbs(ABC):
         of an entity. ``group_key``: with statuses of jobs that have not ended, an index finds the
         jobs of the group; else this walks over all jobs.
         """
-        statuses = _names("status", status)
+        statuses = names("status", status)
         if unknown := set(statuses or ()) - {*JobStatus}:
             raise InvalidArgument(
                 f"there is no status {', '.join(sorted(unknown))}: choose of {', '.join(JobStatus)}"
@@ -130,7 +130,7 @@ class Verbs(ABC):
         before = None if before is None else _number("before", before)
         columns = {} if reference is None else reference_columns(reference)
         return await (await self._database(conn)).find(
-            statuses, _names("job_type", job_type), _names("queue", queue), limit, before,
+            statuses, names("job_type", job_type), names("queue", queue), limit, before,
             group_key=group_key, **columns,
         )
 
@@ -141,12 +141,3 @@ def _number(what: str, given: int) -> int:
         return operator.index(given)
     except TypeError:
         raise InvalidArgument(f"{what} must be a whole number, not {given!r}") from None
-
-
-def _names(what: str, given: Names) -> "list[str] | None":
-    if given is None:
-        return None
-    names = [given] if isinstance(given, str) else [*given]
-    if not all(isinstance(name, str) for name in names):
-        raise InvalidArgument(f"{what} must be a name or a list of names, not {given!r}")
-    return [str(name) for name in names]

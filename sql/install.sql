@@ -193,9 +193,12 @@ set local search_path to :"schema", pg_temp;
 \ir functions/retention/_jobs_retention_types.sql
 -- functions/manage: what an operator does
 \ir functions/manage/jobs_cancel.sql
+\ir functions/manage/jobs_cancel_many.sql
 \ir functions/manage/jobs_cleanup.sql
 \ir functions/manage/jobs_copy.sql
+\ir functions/manage/jobs_delete_many.sql
 \ir functions/manage/jobs_edit.sql
+\ir functions/manage/jobs_edit_many.sql
 \ir functions/manage/jobs_grant.sql
 \ir functions/manage/jobs_heal_groups.sql
 \ir functions/manage/jobs_pause.sql
@@ -203,10 +206,12 @@ set local search_path to :"schema", pg_temp;
 \ir functions/manage/jobs_retry.sql
 \ir functions/manage/jobs_retry_many.sql
 \ir functions/manage/jobs_version.sql
+\ir functions/manage/_jobs_check_filters.sql
 \ir functions/manage/_jobs_check_max_jobs.sql
 \ir functions/manage/_jobs_check_queue.sql
 \ir functions/manage/_jobs_declared.sql
 \ir functions/manage/_jobs_find.sql
+\ir functions/manage/_jobs_lock_matching.sql
 \ir functions/manage/_jobs_make_pending.sql
 \ir functions/manage/_jobs_objects_of_strangers.sql
 \ir functions/manage/_jobs_retry_keyed.sql

@@ -17,6 +17,7 @@ from pgjobs.cli import (
     enqueue,
     jobs,
     limits,
+    many,
     queues,
     retention,
     schedules,
@@ -139,6 +140,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Manage": {
         "retry": jobs.retry, "cancel": jobs.cancel, "edit": edit.edit, "pause": queues.pause,
         "resume": queues.resume, "limit": limits.limit, "cleanup": queues.cleanup,
+        "delete": many.delete,
         "apply": apply.apply,
     },
 }

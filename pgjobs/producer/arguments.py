@@ -2,7 +2,7 @@
 
 import json
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict
 from uuid import UUID
@@ -148,6 +148,16 @@ def entity_columns(entity: Any) -> dict[str, Any]:
 def group_argument(group_key: object) -> dict[str, Any]:
     """The argument for the group that a function has given; none for None."""
     return {} if group_key is None else {"group_key": _checked("group_key", group_key, str)}
+
+
+def names(what: str, given: str | Iterable[str] | None) -> list[str] | None:
+    """One name or several, as a list."""
+    if given is None:
+        return None
+    found = [given] if isinstance(given, str) or not isinstance(given, Iterable) else [*given]
+    if not all(isinstance(name, str) for name in found):
+        raise InvalidArgument(f"{what} must be a name or a list of names, not {given!r}")
+    return [str(name) for name in found]
 
 
 def check_settings(

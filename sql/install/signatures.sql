@@ -25,6 +25,7 @@ begin
         ('_jobs_check_failure', $$void$$, $$
             errors text[], retries boolean[], retry_ins interval[]
         $$),
+        ('_jobs_check_filters', $$void$$, $$filters integer$$),
         ('_jobs_check_ids', $$void$$, $$$$),
         ('_jobs_check_isolation', $$void$$, $$$$),
         ('_jobs_check_job', $$void$$, $$
@@ -195,6 +196,12 @@ begin
         $$),
         ('_jobs_lock_fenced_many', $$bigint[]$$, $$
             worker text, job_ids bigint[], attempts integer[], wait boolean DEFAULT true
+        $$),
+        ('_jobs_lock_matching', $$bigint[]$$, $$
+            statuses text[], job_ids bigint[], job_types text[], queues text[], group_keys text[],
+            reference_type text, reference_id bigint, reference_key text, batch_id bigint,
+            created_before timestamp with time zone, failed_since timestamp with time zone,
+            max_jobs integer, condition text DEFAULT 'true'::text
         $$),
         ('_jobs_lock_suspect', $$bigint[]$$, $$
             worker text, queue text, job_types text[], due timestamp with time zone
@@ -397,6 +404,15 @@ begin
             job_id bigint, reason text DEFAULT NULL::text, worker text DEFAULT NULL::text,
             attempt integer DEFAULT NULL::integer
         $$),
+        ('jobs_cancel_many', $$bigint$$, $$
+            job_ids bigint[] DEFAULT NULL::bigint[], job_types text[] DEFAULT NULL::text[],
+            queues text[] DEFAULT NULL::text[], group_keys text[] DEFAULT NULL::text[],
+            reference_type text DEFAULT NULL::text, reference_id bigint DEFAULT NULL::bigint,
+            reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
+            created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            max_jobs integer DEFAULT 10000, reason text DEFAULT NULL::text
+        $$),
         ('jobs_channel', $$text$$, $$topic text$$),
         ('jobs_claim', $$SETOF jobs$$, $$
             worker text, queues text[] DEFAULT '{default}'::text[], max_jobs integer DEFAULT 1,
@@ -427,6 +443,15 @@ begin
             cron text, after timestamp with time zone DEFAULT NULL::timestamp with time zone,
             timezone text DEFAULT 'UTC'::text
         $$),
+        ('jobs_delete_many', $$bigint$$, $$
+            job_ids bigint[] DEFAULT NULL::bigint[], job_types text[] DEFAULT NULL::text[],
+            queues text[] DEFAULT NULL::text[], group_keys text[] DEFAULT NULL::text[],
+            reference_type text DEFAULT NULL::text, reference_id bigint DEFAULT NULL::bigint,
+            reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
+            created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            max_jobs integer DEFAULT 10000
+        $$),
         ('jobs_doctor', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
@@ -434,6 +459,17 @@ begin
             job_id bigint, payload jsonb DEFAULT NULL::jsonb,
             priority integer DEFAULT NULL::integer, queue text DEFAULT NULL::text,
             run_at timestamp with time zone DEFAULT NULL::timestamp with time zone
+        $$),
+        ('jobs_edit_many', $$bigint$$, $$
+            set_priority integer DEFAULT NULL::integer, set_queue text DEFAULT NULL::text,
+            set_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            job_ids bigint[] DEFAULT NULL::bigint[], job_types text[] DEFAULT NULL::text[],
+            queues text[] DEFAULT NULL::text[], group_keys text[] DEFAULT NULL::text[],
+            reference_type text DEFAULT NULL::text, reference_id bigint DEFAULT NULL::bigint,
+            reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
+            created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            max_jobs integer DEFAULT 10000
         $$),
         ('jobs_enqueue', $$SETOF jobs$$, $$
             job_type text, payload jsonb DEFAULT '{}'::jsonb, queue text DEFAULT 'default'::text,
@@ -500,7 +536,11 @@ begin
         ('jobs_retry_many', $$bigint$$, $$
             job_types text[] DEFAULT NULL::text[], queues text[] DEFAULT NULL::text[],
             failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
-            max_jobs integer DEFAULT 10000
+            max_jobs integer DEFAULT 10000, job_ids bigint[] DEFAULT NULL::bigint[],
+            group_keys text[] DEFAULT NULL::text[], reference_type text DEFAULT NULL::text,
+            reference_id bigint DEFAULT NULL::bigint, reference_key text DEFAULT NULL::text,
+            batch_id bigint DEFAULT NULL::bigint,
+            created_before timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('jobs_schedule', $$SETOF jobs_schedules$$, $$
             name text, job_type text, cron text DEFAULT NULL::text,

@@ -77,6 +77,7 @@ begin
         ('_jobs_check_failure', $$void$$, $$
             errors text[], retries boolean[], retry_ins interval[]
         $$),
+        ('_jobs_check_filters', $$void$$, $$filters integer$$),
         ('_jobs_check_ids', $$void$$, $$$$),
         ('_jobs_check_isolation', $$void$$, $$$$),
         ('_jobs_check_job', $$void$$, $$
@@ -247,6 +248,12 @@ begin
         $$),
         ('_jobs_lock_fenced_many', $$bigint[]$$, $$
             worker text, job_ids bigint[], attempts integer[], wait boolean DEFAULT true
+        $$),
+        ('_jobs_lock_matching', $$bigint[]$$, $$
+            statuses text[], job_ids bigint[], job_types text[], queues text[], group_keys text[],
+            reference_type text, reference_id bigint, reference_key text, batch_id bigint,
+            created_before timestamp with time zone, failed_since timestamp with time zone,
+            max_jobs integer, condition text DEFAULT 'true'::text
         $$),
         ('_jobs_lock_suspect', $$bigint[]$$, $$
             worker text, queue text, job_types text[], due timestamp with time zone
@@ -449,6 +456,15 @@ begin
             job_id bigint, reason text DEFAULT NULL::text, worker text DEFAULT NULL::text,
             attempt integer DEFAULT NULL::integer
         $$),
+        ('jobs_cancel_many', $$bigint$$, $$
+            job_ids bigint[] DEFAULT NULL::bigint[], job_types text[] DEFAULT NULL::text[],
+            queues text[] DEFAULT NULL::text[], group_keys text[] DEFAULT NULL::text[],
+            reference_type text DEFAULT NULL::text, reference_id bigint DEFAULT NULL::bigint,
+            reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
+            created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            max_jobs integer DEFAULT 10000, reason text DEFAULT NULL::text
+        $$),
         ('jobs_channel', $$text$$, $$topic text$$),
         ('jobs_claim', $$SETOF jobs$$, $$
             worker text, queues text[] DEFAULT '{default}'::text[], max_jobs integer DEFAULT 1,
@@ -479,6 +495,15 @@ begin
             cron text, after timestamp with time zone DEFAULT NULL::timestamp with time zone,
             timezone text DEFAULT 'UTC'::text
         $$),
+        ('jobs_delete_many', $$bigint$$, $$
+            job_ids bigint[] DEFAULT NULL::bigint[], job_types text[] DEFAULT NULL::text[],
+            queues text[] DEFAULT NULL::text[], group_keys text[] DEFAULT NULL::text[],
+            reference_type text DEFAULT NULL::text, reference_id bigint DEFAULT NULL::bigint,
+            reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
+            created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            max_jobs integer DEFAULT 10000
+        $$),
         ('jobs_doctor', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
@@ -486,6 +511,17 @@ begin
             job_id bigint, payload jsonb DEFAULT NULL::jsonb,
             priority integer DEFAULT NULL::integer, queue text DEFAULT NULL::text,
             run_at timestamp with time zone DEFAULT NULL::timestamp with time zone
+        $$),
+        ('jobs_edit_many', $$bigint$$, $$
+            set_priority integer DEFAULT NULL::integer, set_queue text DEFAULT NULL::text,
+            set_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            job_ids bigint[] DEFAULT NULL::bigint[], job_types text[] DEFAULT NULL::text[],
+            queues text[] DEFAULT NULL::text[], group_keys text[] DEFAULT NULL::text[],
+            reference_type text DEFAULT NULL::text, reference_id bigint DEFAULT NULL::bigint,
+            reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
+            created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            max_jobs integer DEFAULT 10000
         $$),
         ('jobs_enqueue', $$SETOF jobs$$, $$
             job_type text, payload jsonb DEFAULT '{}'::jsonb, queue text DEFAULT 'default'::text,
@@ -552,7 +588,11 @@ begin
         ('jobs_retry_many', $$bigint$$, $$
             job_types text[] DEFAULT NULL::text[], queues text[] DEFAULT NULL::text[],
             failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
-            max_jobs integer DEFAULT 10000
+            max_jobs integer DEFAULT 10000, job_ids bigint[] DEFAULT NULL::bigint[],
+            group_keys text[] DEFAULT NULL::text[], reference_type text DEFAULT NULL::text,
+            reference_id bigint DEFAULT NULL::bigint, reference_key text DEFAULT NULL::text,
+            batch_id bigint DEFAULT NULL::bigint,
+            created_before timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('jobs_schedule', $$SETOF jobs_schedules$$, $$
             name text, job_type text, cron text DEFAULT NULL::text,
@@ -7251,6 +7291,80 @@ $$;
 comment on function jobs_cancel is
     'pending, blocked -> cancelled; asks the worker of a processing job to cancel it';
 
+-- functions/manage/jobs_cancel_many.sql
+-- Two sessions cannot both win: _jobs_lock_matching locks the rows, and skips locked ones. A job
+-- that was asked before is not counted again, so that calls until 0 count each job once.
+create or replace function jobs_cancel_many(
+    job_ids bigint[] default null,
+    job_types text[] default null,
+    queues text[] default null,
+    group_keys text[] default null,
+    reference_type text default null,
+    reference_id bigint default null,
+    reference_key text default null,
+    batch_id bigint default null,
+    created_before timestamptz default null,
+    failed_since timestamptz default null,
+    max_jobs int default 10000,
+    reason text default null
+) returns bigint
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    -- Of all ids one notification, as long as they fit into its 8,000 bytes.
+    c_ids_of_a_notification constant int := 390;
+    v_ids bigint[];
+    v_waiting bigint[];
+    v_running bigint[];
+begin
+    perform _jobs_check_filters(num_nonnulls(
+        job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
+        batch_id, created_before, failed_since));
+    v_ids := _jobs_lock_matching(
+        '{pending,blocked,processing}', job_ids, job_types, queues, group_keys, reference_type,
+        reference_id, reference_key, batch_id, created_before, failed_since, max_jobs,
+        condition => '(j.status <> ''processing'' or j.cancel_requested_at is null)');
+    with waiting as (
+        update jobs j
+        set status = 'cancelled',
+            error = coalesce(reason, j.error),
+            worker = null,
+            lease_until = null,
+            updated_at = clock_timestamp(),
+            finished_at = clock_timestamp()
+        where j.id = any (v_ids) and j.status in ('pending', 'blocked')
+        returning j.id
+    )
+    select array(select w.id from waiting w) into v_waiting;
+    with running as (
+        update jobs j
+        set cancel_requested_at = clock_timestamp(),
+            error = coalesce(reason, j.error),
+            updated_at = clock_timestamp()
+        where j.id = any (v_ids) and j.status = 'processing'
+        returning j.id
+    )
+    select array(select r.id from running r order by r.id) into v_running;
+    -- Jobs that waited for their retry may have held back their groups.
+    if exists (select from jobs_queues q where q.ends_free_places) then
+        perform _jobs_free_places(v_waiting);
+    end if;
+    if pg_notification_queue_usage() < 0.5 then
+        perform pg_notify(jobs_channel('jobs_cancel'), string_agg(r.id::text, ',' order by r.id))
+        from unnest(v_running) with ordinality r(id, place)
+        group by (r.place - 1) / c_ids_of_a_notification;
+    end if;
+    return cardinality(v_ids);
+end
+$$;
+
+comment on function jobs_cancel_many is
+    'cancels up to max_jobs jobs that pass the filters, and returns how many; repeat until 0';
+
 -- functions/manage/jobs_cleanup.sql
 -- Disturbs no other session: it deletes finished rows only, which no claim reads, and skips rows
 -- that another session has locked. finished_before is for who calls this until it returns 0: with
@@ -7330,6 +7444,45 @@ $$;
 comment on function jobs_copy is
     'a new job like this one, due now, without its unique_key; payload: another one';
 
+-- functions/manage/jobs_delete_many.sql
+-- Disturbs no other session: it deletes ended jobs only, which no claim reads, and skips rows that
+-- another session has locked.
+create or replace function jobs_delete_many(
+    job_ids bigint[] default null,
+    job_types text[] default null,
+    queues text[] default null,
+    group_keys text[] default null,
+    reference_type text default null,
+    reference_id bigint default null,
+    reference_key text default null,
+    batch_id bigint default null,
+    created_before timestamptz default null,
+    failed_since timestamptz default null,
+    max_jobs int default 10000
+) returns bigint
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_ids bigint[];
+begin
+    perform _jobs_check_filters(num_nonnulls(
+        job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
+        batch_id, created_before, failed_since));
+    v_ids := _jobs_lock_matching(
+        '{completed,failed,cancelled}', job_ids, job_types, queues, group_keys, reference_type,
+        reference_id, reference_key, batch_id, created_before, failed_since, max_jobs);
+    delete from jobs j where j.id = any (v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
+comment on function jobs_delete_many is
+    'deletes up to max_jobs ended jobs that pass the filters; repeat until 0';
+
 -- functions/manage/jobs_edit.sql
 -- Two sessions cannot both win: the row is locked before its status is read. A claim skips the row
 -- while it is locked; an edit that has waited for a claim finds the job processing, and raises.
@@ -7387,6 +7540,73 @@ $$;
 comment on function jobs_edit is
     'changes what is given of a pending or blocked job: payload, priority, queue, run_at';
 
+-- functions/manage/jobs_edit_many.sql
+-- Two sessions cannot both win: _jobs_lock_matching locks the rows, and skips locked ones. A job
+-- that has these values already is left out, so that calls until 0 count each job once.
+create or replace function jobs_edit_many(
+    set_priority int default null,
+    set_queue text default null,
+    set_run_at timestamptz default null,
+    job_ids bigint[] default null,
+    job_types text[] default null,
+    queues text[] default null,
+    group_keys text[] default null,
+    reference_type text default null,
+    reference_id bigint default null,
+    reference_key text default null,
+    batch_id bigint default null,
+    created_before timestamptz default null,
+    failed_since timestamptz default null,
+    max_jobs int default 10000
+) returns bigint
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_ids bigint[];
+    v_in_groups bigint[];
+begin
+    perform _jobs_check_filters(num_nonnulls(
+        job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
+        batch_id, created_before, failed_since));
+    if num_nonnulls(set_priority, set_queue, set_run_at) = 0 then
+        raise exception using errcode = 'JQ003',
+            message = 'nothing to change is given: set_priority, set_queue or set_run_at';
+    end if;
+    perform _jobs_check_job(
+        'any', set_queue, set_priority, set_run_at, reference_type => null, max_retries => null,
+        unique_key => null, unique_scope => null, backoff => null, reference_key => null,
+        group_key => null, headers => null, expires_at => null);
+    v_ids := _jobs_lock_matching(
+        '{pending,blocked}', job_ids, job_types, queues, group_keys, reference_type,
+        reference_id, reference_key, batch_id, created_before, failed_since, max_jobs,
+        condition => format('(j.priority, j.queue, j.run_at) is distinct from ('
+                                'coalesce(%L::int, j.priority), coalesce(%L, j.queue), '
+                                'coalesce(%L::timestamptz, j.run_at))',
+                            set_priority, set_queue, set_run_at));
+    -- Others of their groups may have waited for these jobs: they have turns in the old queue.
+    v_in_groups := array(
+        select j.id from jobs j where j.id = any (v_ids) and j.group_key is not null);
+    if v_in_groups <> '{}' then
+        perform _jobs_free_places(v_in_groups);
+    end if;
+    update jobs j
+    set priority = coalesce(set_priority, j.priority),
+        queue = coalesce(set_queue, j.queue),
+        run_at = coalesce(set_run_at, j.run_at),
+        updated_at = clock_timestamp()
+    where j.id = any (v_ids);
+    perform _jobs_signal_jobs(v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
+comment on function jobs_edit_many is
+    'changes up to max_jobs pending or blocked jobs that pass the filters; repeat until 0';
+
 -- functions/manage/jobs_grant.sql
 -- Which role may call what. tests/sql/test_grants.py compares this list with all functions.
 -- Roles add up: a worker whose handlers enqueue further jobs is a producer too. To take everything
@@ -7412,8 +7632,8 @@ declare
         '_jobs_rates,jobs_retention,jobs_schedule_list,'
         'jobs_schedule_preview,_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'
         'jobs_why,jobs_workers}';
-    c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cleanup,jobs_copy,jobs_edit,'
-        'jobs_heal_groups,'
+    c_admin constant text[] := c_observer || '{jobs,jobs_cancel,jobs_cancel_many,jobs_cleanup,'
+        'jobs_copy,jobs_delete_many,jobs_edit,jobs_edit_many,jobs_heal_groups,'
         'jobs_limit,_jobs_limits_declare,_jobs_limits_diff,_jobs_limits_undeclare,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retain,_jobs_retention_declare,_jobs_retention_diff,'
         'jobs_retry,jobs_retry_many,jobs_schedule,jobs_schedule_pause,jobs_schedule_resume,'
@@ -7631,14 +7851,21 @@ comment on function jobs_retry is
     'a failed, cancelled or completed job -> pending now, with its counts at 0';
 
 -- functions/manage/jobs_retry_many.sql
--- Two sessions cannot both win: this function locks failed jobs and skips locked ones. It may wait
--- for a session that takes the same key. All who take several keys take them in the order of type
+-- Two sessions cannot both win: _jobs_lock_matching locks the rows and skips locked ones. This
+-- function may wait for a session that takes the same key. All who take several keys take them in the order of type
 -- and key, so that they never deadlock.
 create or replace function jobs_retry_many(
     job_types text[] default null,
     queues text[] default null,
     failed_since timestamptz default null,
-    max_jobs int default 10000
+    max_jobs int default 10000,
+    job_ids bigint[] default null,
+    group_keys text[] default null,
+    reference_type text default null,
+    reference_id bigint default null,
+    reference_key text default null,
+    batch_id bigint default null,
+    created_before timestamptz default null
 ) returns bigint
 language plpgsql volatile security definer
 set search_path from current
@@ -7652,23 +7879,19 @@ declare
     v_keyed bigint[];
     v_ids bigint[];
 begin
-    perform _jobs_check_max_jobs(max_jobs);
-    with found as materialized (
-        select j.id, j.job_type, j.unique_key from jobs j
-        where j.status = 'failed'
-            and (job_types is null or j.job_type = any (job_types))
-            and (queues is null or j.queue = any (queues))
-            and j.finished_at >= coalesce(failed_since, '-infinity')
-            -- Jobs whose key another job holds are left out, and do not use up max_jobs.
-            and (j.unique_key is null or j.unique_scope in ('kept', 'period') or not exists (
+    -- Jobs whose key another job holds are left out, and do not use up max_jobs.
+    v_ids := _jobs_lock_matching(
+        '{failed}', job_ids, job_types, queues, group_keys, reference_type, reference_id,
+        reference_key, batch_id, created_before, failed_since, max_jobs,
+        condition => $condition$
+            (j.unique_key is null or j.unique_scope in ('kept', 'period') or not exists (
                 select from jobs o
                 where o.job_type = j.job_type and o.unique_key = j.unique_key and o.id <> j.id
                     and (case when o.unique_scope <> 'pending' or o.status in ('pending', 'blocked')
                          then 0 else o.id end) = 0
-                    and (o.unique_scope <> 'live' or o.finished_at is null)))
-        order by j.finished_at
-        limit coalesce(max_jobs, 10000)
-        for no key update of j skip locked
+                    and (o.unique_scope <> 'live' or o.finished_at is null)))$condition$);
+    with found as materialized (
+        select j.id, j.job_type, j.unique_key from jobs j where j.id = any (v_ids)
     ), keyed as (
         select distinct on (f.job_type, f.unique_key) f.job_type, f.unique_key, f.id
         from found f
@@ -7695,6 +7918,25 @@ set search_path from current
 return '0.1.0';
 
 comment on function jobs_version is 'which release of pgjobs made these functions';
+
+-- functions/manage/_jobs_check_filters.sql
+-- filters: how many are given. Without one the call would mean all jobs, which nobody says by
+-- leaving something out.
+create or replace function _jobs_check_filters(filters int) returns void
+language plpgsql immutable
+set search_path from current
+as $$
+begin
+    if filters = 0 then
+        raise exception using errcode = 'JQ003',
+            message = 'no filter is given, and nothing was changed: say which jobs, for example by '
+                'job_types or queues';
+    end if;
+end
+$$;
+
+comment on function _jobs_check_filters is
+    'internal: refuses a call for many jobs without a filter';
 
 -- functions/manage/_jobs_check_max_jobs.sql
 create or replace function _jobs_check_max_jobs(max_jobs int) returns void
@@ -7770,6 +8012,123 @@ $$;
 
 comment on function _jobs_find is
     'internal: returns a job without a lock, or raises if it is missing';
+
+-- functions/manage/_jobs_lock_matching.sql
+-- Locks up to max_jobs jobs that have one of these statuses and pass all filters, and returns their
+-- ids in order; the filters that are null are left out. Two sessions cannot both win a job: the
+-- second skips locked rows, and a row that has changed is compared again after the lock. Nothing
+-- waits, so nothing deadlocks.
+--
+-- Each filter that has an index leads to its jobs. Without one, each status is a range of an index:
+-- pending jobs queue by queue, others in the order of their ends. The other filters pass over rows
+-- of that range. `offset 0` and the orders make the planner take the right index, whatever the
+-- statistics say.
+--
+-- The statement is put together from constant parts. condition is put together by the caller, of
+-- constants and quoted literals.
+create or replace function _jobs_lock_matching(
+    statuses text[],
+    job_ids bigint[],
+    job_types text[],
+    queues text[],
+    group_keys text[],
+    reference_type text,
+    reference_id bigint,
+    reference_key text,
+    batch_id bigint,
+    created_before timestamptz,
+    failed_since timestamptz,
+    max_jobs int,
+    condition text default 'true'
+) returns bigint[]
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    c_columns constant text := 'j.id, j.status, j.job_type, j.queue, j.group_key, '
+        'j.reference_type, j.reference_id, j.reference_key, j.batch_id, j.created_at, '
+        'j.finished_at';
+    v_path text;
+    v_filters text;
+    v_ids bigint[];
+begin
+    perform _jobs_check_max_jobs(max_jobs);
+    v_filters := concat_ws(' and ', 'p.status = any ($1)',
+        case when job_ids is not null then 'p.id = any ($2)' end,
+        case when job_types is not null then 'p.job_type = any ($3)' end,
+        case when queues is not null then 'p.queue = any ($4)' end,
+        case when group_keys is not null then 'p.group_key = any ($5)' end,
+        case when reference_type is not null then 'p.reference_type = $6' end,
+        case when reference_id is not null then 'p.reference_id = $7' end,
+        case when reference_key is not null then 'p.reference_key = $8' end,
+        case when batch_id is not null then 'p.batch_id = $9' end,
+        case when created_before is not null then 'p.created_at < $10' end,
+        case when failed_since is not null
+            then 'p.status = ''failed'' and p.finished_at >= $11' end);
+    v_path := case
+        when job_ids is not null then 'select %s from jobs j where j.id = any ($2)'
+        when reference_type is not null and reference_id is not null
+            then 'select %s from jobs j where j.reference_type = $6'
+                ' and j.reference_id between $7 and $7 order by j.reference_id'
+        when reference_type is not null and reference_key is not null
+            then 'select %s from jobs j where j.reference_type = $6'
+                ' and j.reference_key between $8 and $8 order by j.reference_key'
+        when reference_id is not null then 'select %s from jobs j where j.reference_id = $7'
+        when reference_type is not null then 'select %s from jobs j where j.reference_type = $6'
+        when group_keys is not null and statuses <@ '{pending,processing,blocked}'
+            then 'select %s from (select q.queue from _jobs_queues_of_groups() q(queue)) q'
+                ' cross join (select distinct unnest($5) as group_key) g'
+                ' cross join lateral (select * from jobs j where j.queue = q.queue'
+                ' and j.group_key = g.group_key and j.group_key is not null'
+                ' and j.finished_at is null offset 0) j'
+        when job_types is not null
+            then 'select %s from (select distinct unnest($1) as status) s'
+                ' cross join (select distinct unnest($3) as job_type) t'
+                ' cross join lateral (select * from jobs j where j.status = s.status'
+                ' and j.job_type = t.job_type order by j.finished_at offset 0) j'
+        else concat_ws(' union all ',
+            case when 'pending' = any (statuses) and queues is not null
+                    then 'select %1$s from (select distinct unnest($4) as queue) q'
+                        ' cross join lateral ((select * from jobs j where j.status = ''pending'''
+                        ' and j.group_key is null and j.queue = q.queue'
+                        ' order by j.priority, j.job_type, j.run_at, j.id)'
+                        ' union all (select * from jobs j where j.group_key is not null'
+                        ' and j.finished_at is null and j.queue = q.queue'
+                        ' and j.status = ''pending'' order by j.group_key, j.status)) j'
+                when 'pending' = any (statuses)
+                    then '(select %1$s from jobs j where j.status = ''pending'''
+                        ' and j.group_key is null'
+                        ' order by j.queue, j.priority, j.job_type, j.run_at, j.id)'
+                        ' union all (select %1$s from jobs j where j.group_key is not null'
+                        ' and j.finished_at is null and j.status = ''pending'''
+                        ' order by j.queue, j.group_key, j.status)' end,
+            'select %1$s from (select distinct unnest(array_remove($1, ''pending'')) as status) s'
+            ' cross join lateral (select * from jobs j where j.status = s.status'
+            ' and j.status <> ''pending''' ||
+            case when failed_since is not null then ' and j.finished_at >= $11' else '' end ||
+            ' order by j.finished_at offset 0) j') end;
+    -- What another session has changed meanwhile is compared again with status and condition.
+    execute format(
+        'select array(select l.id from ('
+            'select j.id from (select p.id from (%s offset 0) p where %s) f'
+            ' join jobs j on j.id = f.id where j.status = any ($1) and %s'
+            ' limit $12 for no key update of j skip locked) l)',
+        format(v_path, c_columns), v_filters, condition)
+    into v_ids
+    using statuses, job_ids, job_types, queues, group_keys, reference_type, reference_id,
+        reference_key, batch_id, created_before, failed_since, coalesce(max_jobs, 10000);
+    return array(select i.id from unnest(v_ids) i(id) order by i.id);
+end
+$$;
+
+comment on function _jobs_lock_matching is
+    'internal: locks jobs that pass these filters, and returns their ids';
 
 -- functions/manage/_jobs_make_pending.sql
 -- For jobs that the caller has locked and found to have ended. A retry by hand does not expire: who
@@ -9755,14 +10114,16 @@ begin
              'a handler blocks the event loop, or the process is stopped: restart it'),
             (5, v_told is not null and v_told not like 'rate %', 'limit',
              format('queue %s: %s', job.queue, concat_ws(
-                 ': ', v_told, _jobs_who_runs(job.queue, null))),
+                 ': ', v_told, case when v_told is not null
+                              then _jobs_who_runs(job.queue, null) end)),
              format('wait for an end, cancel one that hangs (pgjobs cancel ID), or raise the limit: '
                     'pgjobs limit %L --max-running N', job.queue)),
             (6, v_told like 'rate %', 'rate', format('queue %s: %s', job.queue, v_told),
              format('wait, or raise the rate: pgjobs limit %L --rate N/TIME', job.queue)),
             (7, v_told_group is not null, 'group',
              format('group %s: %s', job.group_key, concat_ws(
-                 ': ', v_told_group, _jobs_who_runs(job.queue, job.group_key))),
+                 ': ', v_told_group, case when v_told_group is not null
+                                    then _jobs_who_runs(job.queue, job.group_key) end)),
              case when v_told_group like 'rate %'
                  then format('wait, or raise the rate: pgjobs limit %L --group-rate N/TIME',
                              job.queue)

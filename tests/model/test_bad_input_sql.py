@@ -16,7 +16,7 @@ FUNCTIONS = [
     "jobs_enqueue", "jobs_enqueue_many", "jobs_claim", "jobs_next_due", "jobs_start",
     "jobs_complete", "jobs_fail", "jobs_complete_many", "jobs_fail_many", "jobs_release_many",
     "jobs_heartbeat", "jobs_recover", "jobs_cancel", "jobs_retry", "jobs_retry_many", "jobs_pause",
-    "jobs_copy", "jobs_edit",
+    "jobs_copy", "jobs_edit", "jobs_cancel_many", "jobs_edit_many", "jobs_delete_many",
     "jobs_resume", "jobs_limit", "jobs_cleanup", "jobs_grant", "jobs_worker_start",
     "jobs_worker_stop",
     "jobs_channel", "_jobs_next_due", "_jobs_reconcile", "_jobs_recover_own", "_jobs_worker_beat",
@@ -30,7 +30,7 @@ FUNCTIONS = [
     "_jobs_held_back", "jobs_why",
 ]
 CLAIM_ALL = "select * from jobs_claim('z', array(select distinct queue from jobs), 100)"
-DELETES = {"jobs_cleanup", "jobs_complete_many", "_jobs_retention_enforce"}
+DELETES = {"jobs_cleanup", "jobs_delete_many", "jobs_complete_many", "_jobs_retention_enforce"}
 Conn = psycopg.Connection[dict[str, Any]]
 
 

@@ -331,7 +331,7 @@ async def test_retry_failed_takes_filters(
 async def test_retry_failed_goes_on_after_a_batch_with_two_jobs_of_one_key(
     conn: Connection, run_in_thread: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pgjobs.cli.jobs._RETRY_BATCH", 2)
+    monkeypatch.setattr("pgjobs.cli.many._BATCH_JOBS", 2)
     await conn.execute(
         """insert into jobs (job_type, unique_key, status, finished_at)
         select 'a', k, 'failed', clock_timestamp() + interval '1 s' * n

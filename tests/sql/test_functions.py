@@ -12,6 +12,7 @@ CONTRACT = [
     "enqueue", "enqueue_many", "claim", "next_due", "start", "complete", "fail", "complete_many",
     "fail_many", "release_many", "heartbeat", "recover", "cancel", "retry", "retry_many", "pause",
     "resume", "cleanup", "retain", "edit", "copy", "why",
+    "cancel_many", "edit_many", "delete_many",
 ]
 FUNCTIONS = """
     select p.proname, obj_description(p.oid) as comment, p.prosecdef,

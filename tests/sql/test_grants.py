@@ -33,6 +33,7 @@ OBSERVER = {
 }
 ADMIN = OBSERVER | {
     "jobs_cancel", "jobs_cleanup", "jobs_copy", "jobs_edit", "jobs_heal_groups", "jobs_limit",
+    "jobs_cancel_many", "jobs_edit_many", "jobs_delete_many",
     "jobs_pause", "jobs_recover",
     "jobs_resume",
     "jobs_retry",
@@ -341,6 +342,8 @@ async def test_an_admin_manages_but_does_not_write_by_hand(
             """select from jobs_pause('default'); select from jobs_resume('default');
             select from jobs_cancel(1); select from jobs_retry(1); select jobs_retry_many();
             select from jobs_edit(1, priority => 1); select from jobs_copy(1);
+            select jobs_edit_many(2, job_types => '{a}'); select jobs_cancel_many('{1}');
+            select jobs_delete_many('{77}');
             select jobs_cleanup(); select from jobs_recover(); select payload from jobs;
             select from jobs_schedule('a', 't', '@daily'); select from jobs_schedule_run('a');
             select from jobs_schedule_pause('a'); select from jobs_schedule_resume('a');

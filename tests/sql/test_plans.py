@@ -77,6 +77,20 @@ CALLS = {
     "recover by name": "select * from jobs_recover('me')",
     "retry_many": "select jobs_retry_many(max_jobs => 10)",
     "cleanup": "select jobs_cleanup(max_jobs => 10)",
+    "cancel_many by ids": "select jobs_cancel_many('{mine}')",
+    "cancel_many by type": "select jobs_cancel_many(job_types => '{t}', max_jobs => 10)",
+    "cancel_many by queue": "select jobs_cancel_many(queues => '{other}', max_jobs => 10)",
+    "cancel_many by reference": """select jobs_cancel_many(
+        reference_type => 'order', reference_key => 'o-42')""",
+    "cancel_many by group": "select jobs_cancel_many(group_keys => '{g,h}')",
+    "edit_many of old ones": """select jobs_edit_many(
+        3, created_before => clock_timestamp(), max_jobs => 10)""",
+    "delete_many by reference": """select jobs_delete_many(
+        reference_type => 'file', reference_id => 42)""",
+    "delete_many by type": "select jobs_delete_many(job_types => '{few}', max_jobs => 10)",
+    "delete_many of failed ones": """select jobs_delete_many(
+        failed_since => clock_timestamp() - interval '9 days', max_jobs => 10)""",
+    "retry_many by type": "select jobs_retry_many('{few}', max_jobs => 10)",
     "counts": "select * from jobs_counts(3)",
     "rates": "select * from _jobs_rates('10 s')",
     "list": "select * from _jobs_search(max_jobs => 10)",

@@ -28,6 +28,10 @@ CALLS = {
     "jobs_retry_many": "select $1::bigint where jobs_retry_many() = 1",
     "jobs_edit": "select id from jobs_edit($1, priority => 1)",
     "jobs_copy": "select $1::bigint from jobs_copy($1)",
+    "jobs_cancel_many": "select $1::bigint where jobs_cancel_many(array[$1::bigint]) = 1",
+    "jobs_edit_many": """select $1::bigint
+        where jobs_edit_many(5, job_ids => array[$1::bigint]) = 1""",
+    "jobs_delete_many": "select $1::bigint where jobs_delete_many(array[$1::bigint]) = 1",
     "jobs_cleanup": """select $1::bigint
         where jobs_cleanup('0', '{completed,failed,cancelled}') = 1""",
 }
@@ -51,6 +55,9 @@ TABLE = """
 | jobs_retry_many          | -          | -         | -          | -         | pending | -         |
 | jobs_edit                | pending    | blocked   | JQ002      | JQ002     | JQ002   | JQ002     |
 | jobs_copy                | pending    | blocked   | processing | completed | failed  | cancelled |
+| jobs_cancel_many         | cancelled  | cancelled | processing | -         | -       | -         |
+| jobs_edit_many           | pending    | blocked   | -          | -         | -       | -         |
+| jobs_delete_many         | -          | -         | -          | gone      | gone    | gone      |
 | jobs_cleanup             | -          | -         | -          | gone      | gone    | gone      |
 """
 

@@ -80,14 +80,16 @@ begin
              'a handler blocks the event loop, or the process is stopped: restart it'),
             (5, v_told is not null and v_told not like 'rate %', 'limit',
              format('queue %s: %s', job.queue, concat_ws(
-                 ': ', v_told, _jobs_who_runs(job.queue, null))),
+                 ': ', v_told, case when v_told is not null
+                              then _jobs_who_runs(job.queue, null) end)),
              format('wait for an end, cancel one that hangs (pgjobs cancel ID), or raise the limit: '
                     'pgjobs limit %L --max-running N', job.queue)),
             (6, v_told like 'rate %', 'rate', format('queue %s: %s', job.queue, v_told),
              format('wait, or raise the rate: pgjobs limit %L --rate N/TIME', job.queue)),
             (7, v_told_group is not null, 'group',
              format('group %s: %s', job.group_key, concat_ws(
-                 ': ', v_told_group, _jobs_who_runs(job.queue, job.group_key))),
+                 ': ', v_told_group, case when v_told_group is not null
+                                    then _jobs_who_runs(job.queue, job.group_key) end)),
              case when v_told_group like 'rate %'
                  then format('wait, or raise the rate: pgjobs limit %L --group-rate N/TIME',
                              job.queue)
