@@ -420,6 +420,9 @@ DOCUMENTS = {
     "stats": ([], [{"queue": "default", "job_type": "a", "status": "failed", "count": 1}]),
     "top": ([], {"paused": {}, "workers": [], "running": []}),
     "doctor": ([], [{"check_name": "expired leases", "verdict": "ok"}]),
+    "why": (["1"], [{"reason": "failed"}]),
+    "edit": (["1", "--priority", "3"], {"id": 1, "status": "pending", "priority": 3}),
+    "delete": (["--type", "a", "--yes"], {"deleted": 1}),
     "retry": (["1"], [{"id": 1, "status": "pending", "attempt": 1}]),
     "retry --failed": (["--failed"], {"retried": 1}),
     "cancel": (["1"], None),
@@ -450,8 +453,9 @@ async def test_every_command_prints_one_json_document(
         select from jobs_fail(1, 'no', retry => false); create role {role}"""
     )
     try:
-        if name == "cancel":
+        if name in ("cancel", "edit"):
             await conn.execute("select from jobs_retry(1)")
+        if name == "cancel":
             expected = [{"id": 1, "status": "cancelled"}]
         command = name.split(maxsplit=1)[0]
         given = [argument.format(role=role) for argument in arguments]

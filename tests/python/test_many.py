@@ -68,7 +68,8 @@ async def test_wrong_filters_and_none_change_nothing(app, conn):
         app.cancel_many(), app.delete_many(job_type=None), app.edit_many(set_priority=1),
         app.edit_many(job_type="t"), app.cancel_many(job_type=5), app.cancel_many(5, job_type="t"),
         app.edit_many(set_priority=10, job_type="t"), app.cancel_many(reference="t"),
-        app.cancel_many(job_ids=["x"]), app.cancel_many(job_ids=5), app.cancel_many(created_before="yesterday"),
+        app.cancel_many(job_ids=["x"]), app.cancel_many(job_ids=5),
+        app.cancel_many(created_before="yesterday"),
     ):
         with pytest.raises(InvalidArgument):
             await call
