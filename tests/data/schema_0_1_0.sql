@@ -7990,7 +7990,7 @@ comment on function _jobs_declared is
 
 -- functions/manage/_jobs_find.sql
 create or replace function _jobs_find(job_id bigint) returns jobs
-language plpgsql volatile
+language plpgsql stable
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off

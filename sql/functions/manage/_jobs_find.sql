@@ -1,5 +1,5 @@
 create or replace function _jobs_find(job_id bigint) returns jobs
-language plpgsql volatile
+language plpgsql stable
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off
