@@ -36,6 +36,7 @@ from pgjobs.handler.task import GroupOf, Task
 from pgjobs.job.backoff import Backoff
 from pgjobs.job.job import Job, P, decoded
 from pgjobs.job.payload import NO_PAYLOAD, encode
+from pgjobs.many import Many
 from pgjobs.producer import arguments
 from pgjobs.producer.arguments import BatchOptions, EnqueueOptions
 from pgjobs.producer.batch import Batch, batch_of
@@ -85,7 +86,7 @@ class Register(Protocol):
     def __call__(self, handler: Callable[[RunningJob[Q]], R], /) -> Task[Q, R]: ...
 
 
-class App(Verbs, Schedules, Settings, Generic[S]):
+class App(Verbs, Many, Schedules, Settings, Generic[S]):
     """Handlers by job type, and the database that their jobs are in.
 
     ``dsn``: where the database is; else PGJOBS_DSN, DATABASE_URL, or libpq's PG* variables.

@@ -1,6 +1,7 @@
-"""What a program does with jobs that exist: look at them, cancel, retry and wait for them."""
+"""What a program does with jobs that exist: look at them, change, end and wait for them."""
 
 import asyncio
+import builtins
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -8,13 +9,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
-from pgjobs.database import Database
+from pgjobs.database import Database, Moment
 from pgjobs.errors import InvalidArgument, JobGone, JobNotFound
 from pgjobs.handler.slots import warn_if_none_is_left
 from pgjobs.job.attempt import Attempt
 from pgjobs.job.job import Job, JobStatus, Row
 from pgjobs.job.outcome import GONE, UNKNOWN, Outcome
-from pgjobs.producer.arguments import reference_columns
+from pgjobs.job.payload import encode
+from pgjobs.job.reason import Reason
+from pgjobs.producer.arguments import edit_arguments, names, reference_columns
 from pgjobs.producer.uncommitted import Uncommitted
 from pgjobs.watching.watcher import Watcher
 
@@ -119,6 +122,46 @@ class Verbs(ABC):
         finally:
             watcher.remove(job.id, future)
 
+    async def edit(
+        self,
+        job_id: int,
+        *,
+        payload: object = None,
+        priority: int | None = None,
+        queue: str | None = None,
+        run_at: Moment = None,
+        delay: timedelta | None = None,
+        conn: "Conn | None" = None,
+    ) -> Job[Any]:
+        """Changes what is given of a job that waits. ``delay=timedelta(0)``: it may start now.
+
+        The payload replaces the old one as a whole. Raises ``JobNotFound``, and ``JobNotHeld`` if
+        the job runs or has finished.
+        """
+        given = edit_arguments(priority, queue, run_at, delay)
+        text = None if payload is None else encode(payload, "payload")
+        database = await self._database(conn)
+        return await database.edit(_number("job_id", job_id), text, **given)
+
+    async def copy(
+        self, job_id: int, payload: object = None, *, conn: "Conn | None" = None
+    ) -> Job[Any]:
+        """Adds a new job like this one, due now, with its payload or with another one.
+
+        The copy has no unique key, and no result. Raises ``JobNotFound``.
+        """
+        text = None if payload is None else encode(payload, "payload")
+        return await (await self._database(conn)).copy(_number("job_id", job_id), text)
+
+    # Quoted: within this class, list is the method below.
+    async def why(self, job_id: int, *, conn: "Conn | None" = None) -> "builtins.list[Reason]":
+        """Tells why a job does not run, the worst reason first; raises ``JobNotFound``.
+
+        There is always a reason: of a job that nothing holds back, ``due``, and of one that has
+        ended, its status.
+        """
+        return await (await self._database(conn)).why(_number("job_id", job_id))
+
     async def list(
         self,
         *,
@@ -140,7 +183,7 @@ class Verbs(ABC):
         of an entity. ``group_key``: with statuses of jobs that have not ended, an index finds the
         jobs of the group; else this walks over all jobs.
         """
-        statuses = _names("status", status)
+        statuses = names("status", status)
         if unknown := set(statuses or ()) - {*JobStatus}:
             raise InvalidArgument(
                 f"there is no status {', '.join(sorted(unknown))}: choose of {', '.join(JobStatus)}"
@@ -150,7 +193,7 @@ class Verbs(ABC):
         before = None if before is None else _number("before", before)
         columns = {} if reference is None else reference_columns(reference)
         return await (await self._database(conn)).find(
-            statuses, _names("job_type", job_type), _names("queue", queue), limit, before,
+            statuses, names("job_type", job_type), names("queue", queue), limit, before,
             group_key=group_key, **columns,
         )
 
@@ -192,12 +235,3 @@ def _number(what: str, given: int) -> int:
         return operator.index(given)
     except TypeError:
         raise InvalidArgument(f"{what} must be a whole number, not {given!r}") from None
-
-
-def _names(what: str, given: Names) -> "list[str] | None":
-    if given is None:
-        return None
-    names = [given] if isinstance(given, str) else [*given]
-    if not all(isinstance(name, str) for name in names):
-        raise InvalidArgument(f"{what} must be a name or a list of names, not {given!r}")
-    return [str(name) for name in names]

@@ -125,6 +125,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/limits/_jobs_share_of_groups.sql
 \ir functions/limits/_jobs_spend.sql
 \ir functions/limits/_jobs_starts_room.sql
+\ir functions/limits/_jobs_told_group.sql
 \ir functions/limits/_jobs_told_limit.sql
 \ir functions/limits/_jobs_turn_types.sql
 \ir functions/limits/_jobs_who_runs.sql
@@ -200,7 +201,12 @@ set local search_path to :"schema", pg_temp;
 \ir functions/retention/_jobs_retention_types.sql
 -- functions/manage: what an operator does
 \ir functions/manage/jobs_cancel.sql
+\ir functions/manage/jobs_cancel_many.sql
 \ir functions/manage/jobs_cleanup.sql
+\ir functions/manage/jobs_copy.sql
+\ir functions/manage/jobs_delete_many.sql
+\ir functions/manage/jobs_edit.sql
+\ir functions/manage/jobs_edit_many.sql
 \ir functions/manage/jobs_grant.sql
 \ir functions/manage/jobs_heal_groups.sql
 \ir functions/manage/jobs_pause.sql
@@ -208,9 +214,12 @@ set local search_path to :"schema", pg_temp;
 \ir functions/manage/jobs_retry.sql
 \ir functions/manage/jobs_retry_many.sql
 \ir functions/manage/jobs_version.sql
+\ir functions/manage/_jobs_check_filters.sql
 \ir functions/manage/_jobs_check_max_jobs.sql
 \ir functions/manage/_jobs_check_queue.sql
 \ir functions/manage/_jobs_declared.sql
+\ir functions/manage/_jobs_find.sql
+\ir functions/manage/_jobs_lock_matching.sql
 \ir functions/manage/_jobs_make_pending.sql
 \ir functions/manage/_jobs_objects_of_strangers.sql
 \ir functions/manage/_jobs_retry_keyed.sql
@@ -228,6 +237,8 @@ set local search_path to :"schema", pg_temp;
 \ir functions/reading/_jobs_search_pending.sql
 -- functions/doctor: what is stuck and why
 \ir functions/doctor/jobs_doctor.sql
+\ir functions/doctor/jobs_why.sql
+\ir functions/doctor/_jobs_ahead.sql
 \ir functions/doctor/_jobs_doctor_leases.sql
 \ir functions/doctor/_jobs_doctor_limits.sql
 \ir functions/doctor/_jobs_doctor_notify.sql
@@ -236,6 +247,9 @@ set local search_path to :"schema", pg_temp;
 \ir functions/doctor/_jobs_doctor_schema.sql
 \ir functions/doctor/_jobs_doctor_vacuum.sql
 \ir functions/doctor/_jobs_doctor_workers.sql
+\ir functions/doctor/_jobs_why_ended.sql
+\ir functions/doctor/_jobs_why_pending.sql
+\ir functions/doctor/_jobs_why_processing.sql
 -- views: what an observer may read
 \ir views/jobs_list.sql
 \ir views/jobs_schedule_list.sql

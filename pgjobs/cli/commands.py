@@ -13,14 +13,17 @@ from typer.core import TyperCommand, TyperGroup
 from pgjobs.cli import (
     apply,
     demo,
+    edit,
     enqueue,
     jobs,
     limits,
+    many,
     queues,
     retention,
     schedules,
     schema,
     top,
+    why,
     worker,
 )
 from pgjobs.cli.complaints import complaint, usage_complaint
@@ -131,12 +134,13 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Work": {"worker": worker.worker, "enqueue": enqueue.enqueue},
     "Inspect": {
-        "list": jobs.list_jobs, "show": jobs.show, "stats": queues.stats, "top": top.top,
-        "doctor": schema.doctor,
+        "list": jobs.list_jobs, "show": jobs.show, "why": why.why, "stats": queues.stats,
+        "top": top.top, "doctor": schema.doctor,
     },
     "Manage": {
-        "retry": jobs.retry, "cancel": jobs.cancel, "pause": queues.pause,
+        "retry": jobs.retry, "cancel": jobs.cancel, "edit": edit.edit, "pause": queues.pause,
         "resume": queues.resume, "limit": limits.limit, "cleanup": queues.cleanup,
+        "delete": many.delete,
         "apply": apply.apply,
     },
 }

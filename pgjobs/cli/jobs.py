@@ -9,6 +9,7 @@ import typer
 
 from pgjobs.cli.complaints import complaint
 from pgjobs.cli.fields import JSON_FIELDS, indented_json, job_data
+from pgjobs.cli.many import About, Groups, OlderThan, change_all, chosen
 from pgjobs.cli.options import (
     AsJson,
     Dsn,
@@ -30,9 +31,9 @@ from pgjobs.database.reading import MAX_READ_JOBS
 from pgjobs.errors import JobNotFound, PgjobsError
 from pgjobs.job.attempt import Attempt
 from pgjobs.job.job import Job, JobStatus, Row
+from pgjobs.job.reason import Reason
 from pgjobs.producer.arguments import reference_columns
 
-_RETRY_BATCH = 10_000
 # The name of a class begins with a capital letter, and a host's name, which may begin an error too,
 # with a small one.
 _MODULE_OF_CLASS = re.compile(r"^(?:[\w<>]+\.)+(?=[A-Z]\w*(?::|$))")
@@ -134,12 +135,15 @@ def show(job_ids: Ids, dsn: Dsn = None, schema: Schema = "public", as_json: AsJs
     """
     is_first = True
     attempts: list[Attempt] = []
+    waits: dict[int, Reason] = {}
 
     async def get(database: Database, job_id: int) -> Job[Any]:
         job = await database.get(job_id)
         if job is None:
             raise JobNotFound(f"there is no job {job_id}")
         attempts[:] = map(Attempt.from_row, await database.history(job_id))
+        if job.status == JobStatus.PENDING and not as_json:
+            waits[job_id] = (await database.why(job_id))[0]
         return job
 
     def show_one(job: Job[Any]) -> None:
@@ -151,6 +155,8 @@ def show(job_ids: Ids, dsn: Dsn = None, schema: Schema = "public", as_json: AsJs
         ]
         if (ran := _ran(job)) is not None:
             fields.append(("ran", ran))
+        if (first := waits.get(job.id)) is not None:
+            fields.append(("waits", f"{first.reason}: {first.detail}"))
         print_rich(*([] if is_first else [""]), table("!field =value", fields, headings=False))
         if attempts:
             print_rich("", _history(attempts))
@@ -168,6 +174,8 @@ def retry(
     failed: Annotated[bool, typer.Option("--failed", help="All failed jobs.")] = False,
     job_type: JobTypes = None,
     queue: Queues = None,
+    group: Groups = None,
+    about: About = None,
     since: Annotated[
         timedelta | None,
         typer.Option(parser=duration, metavar="DURATION", help="With --failed: no older failures."),
@@ -182,22 +190,20 @@ def retry(
 
     [bold]pgjobs retry --failed --type file_ingestion --since 2h[/bold]
     """
+    filters = chosen(job_type, queue, group, about, since=since)
     if failed == bool(job_ids):
         raise typer.BadParameter("give the ids of jobs, or --failed for all failed jobs")
-    if not failed and (job_type or queue or since is not None):
-        raise typer.BadParameter("--type, --queue and --since go with --failed")
-
-    async def retry_failed(database: Database) -> int:
-        failed_since = None if since is None else await database.moment(-since)
-        total, count = 0, _RETRY_BATCH
-        # A batch may hold jobs that it does not retry: only one of two jobs with the same key.
-        while count:
-            count = await database.retry_many(job_type, queue, failed_since, _RETRY_BATCH)
-            total += count
-        return total
+    if filters and not failed:
+        raise typer.BadParameter(
+            "--type, --queue, --group, --reference and --since go with --failed"
+        )
 
     if failed:
-        total = ask(dsn, schema, retry_failed)
+        # A batch may hold jobs that it does not retry: only one of two jobs with the same key.
+        total = change_all(
+            dsn, schema, "retrying", filters,
+            lambda database, filters: database.retry_many(**filters),
+        )
         if as_json:
             print_json({"retried": total})
         else:
@@ -211,7 +217,12 @@ def retry(
 
 
 def cancel(
-    job_ids: Ids,
+    job_ids: Ids = None,  # type: ignore[assignment]  # typer makes an empty list of it
+    job_type: JobTypes = None,
+    queue: Queues = None,
+    group: Groups = None,
+    about: About = None,
+    older_than: OlderThan = None,
     reason: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Written to the error of the job.")
     ] = None,
@@ -222,7 +233,24 @@ def cancel(
     """Cancels jobs; asks the worker of a running job to stop it.
 
     [bold]pgjobs cancel 42 --reason "the file is gone"[/bold]
+
+    [bold]pgjobs cancel --type thumbnail --older-than 2h[/bold]
     """
+    filters = chosen(job_type, queue, group, about, older_than=older_than)
+    if bool(job_ids) == bool(filters):
+        raise typer.BadParameter(
+            "give the ids of jobs, or filters: --type, --queue, --group, --reference, --older-than"
+        )
+    if not job_ids:
+        total = change_all(
+            dsn, schema, "cancelling", filters,
+            lambda database, filters: database.cancel_many(reason, **filters),
+        )
+        if as_json:
+            print_json({"cancelled": total})
+        else:
+            print_lines(f"{total} jobs are cancelled, or their workers were asked to stop them")
+        return
 
     async def cancel_one(database: Database, job_id: int) -> Job[Any]:
         return await database.cancel(job_id, reason)

@@ -127,6 +127,7 @@ Dsn = Annotated[
 Ids = Annotated[
     list[int], typer.Argument(parser=job_id, metavar="ID...", help="The ids of jobs.")
 ]
+Id = Annotated[int, typer.Argument(parser=job_id, metavar="ID", help="The id of a job.")]
 Schema = Annotated[
     str, typer.Option("--schema", metavar="S", help="The schema in which pgjobs is installed.")
 ]

@@ -10,7 +10,7 @@ from pgjobs.cli.complaints import unreachable
 from pgjobs.cli.options import AsJson, Dsn, Schema, Yes, ask_first, at_least, one_of
 from pgjobs.cli.output import as_dict, print_error, print_json, print_lines, print_rich
 from pgjobs.cli.session import ask
-from pgjobs.cli.table import table
+from pgjobs.cli.table import table, told_advice
 from pgjobs.database import Database
 
 _RIGHTS = ("producer", "worker", "observer", "admin", "reader")
@@ -126,17 +126,13 @@ def doctor(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) 
     else:
         print_rich(table(
             "!verdict !check =detail_and_what_to_do",
-            ([row["verdict"], row["check_name"], _told(row)] for row in rows),
+            ([row["verdict"], row["check_name"], told_advice(row["detail"], row["advice"])]
+             for row in rows),
         ))
     bad = [row["check_name"] for row in rows if row["verdict"] == "bad"]
     if bad:
         print_error(f"bad: {', '.join(bad)}")
         raise typer.Exit(1)
-
-
-def _told(row: dict[str, Any]) -> str:
-    """The advice begins a line of its own: beside the detail, both would be narrow."""
-    return f"{row['detail']}\n→ {row['advice']}" if row["advice"] else row["detail"]
 
 
 def code_version() -> str:

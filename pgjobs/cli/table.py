@@ -158,3 +158,8 @@ def _narrowed(value: "Text", kind: str, width: int) -> "Text":
     if kind == "=":
         return value
     return Text(shortened(value.plain, width, in_middle=kind != "~"), style=value.style)
+
+
+def told_advice(detail: str, advice: str | None) -> str:
+    """The advice begins a line of its own: beside the detail, both would be narrow."""
+    return f"{detail}\n→ {advice}" if advice else detail

@@ -2,10 +2,33 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from pgjobs.database.statements import JOB_COLUMNS, Moment, Statements, as_list, as_moment
 from pgjobs.job.job import Job, Row
+
+
+class Filters(TypedDict, total=False):
+    """Which jobs a call for many means. None leaves a filter out."""
+
+    job_ids: Sequence[int] | None
+    job_types: Sequence[str] | None
+    queues: Sequence[str] | None
+    group_keys: Sequence[str] | None
+    reference_type: str | None
+    reference_id: int | None
+    reference_key: str | None
+    batch_id: int | None
+    created_before: Moment
+    failed_since: Moment
+    max_jobs: int | None
+
+
+# In the order of the statement's arguments.
+_PLAIN_FILTERS = (
+    "job_ids", "job_types", "queues", "group_keys", "reference_type", "reference_id",
+    "reference_key", "batch_id",
+)
 
 
 class Manage(Statements):
@@ -35,21 +58,73 @@ class Manage(Statements):
         )
         return jobs[0]
 
-    async def retry_many(
+    async def edit(
         self,
-        job_types: Sequence[str] | None = None,
-        queues: Sequence[str] | None = None,
-        failed_since: Moment = None,
-        max_jobs: int | None = None,
-    ) -> int:
-        """Makes failed jobs pending now; returns their number."""
-        value: int = await self._value(
-            """select {schema}.jobs_retry_many($1::text[], $2::text[],
-            coalesce($3::timestamptz, {schema}._jobs_after(clock_timestamp(), $4::interval)),
-            $5::int) as value""",
-            job_types, queues, *as_moment(failed_since), max_jobs,
+        job_id: int,
+        payload: str | None = None,
+        priority: int | None = None,
+        queue: str | None = None,
+        run_at: Moment = None,
+    ) -> Job[Any]:
+        """Changes what is given of a job that waits; the payload is JSON text."""
+        jobs = await self._jobs(
+            f"""select {JOB_COLUMNS} from {{schema}}.jobs_edit(
+            $1::bigint, $2::text::jsonb, $3::int, $4::text,
+            coalesce($5::timestamptz, {{schema}}._jobs_after(clock_timestamp(), $6::interval)))""",
+            job_id, payload, priority, queue, *as_moment(run_at),
         )
-        return value
+        return jobs[0]
+
+    async def copy(self, job_id: int, payload: str | None = None) -> Job[Any]:
+        """Adds a job like this one, with this payload, as JSON text, or with the same one."""
+        jobs = await self._jobs(
+            f"""select {JOB_COLUMNS} from {{schema}}.jobs_copy(
+            $1::bigint, $2::text::jsonb)""",
+            job_id, payload,
+        )
+        return jobs[0]
+
+    async def cancel_many(self, reason: str | None = None, **filters: Unpack[Filters]) -> int:
+        """Cancels jobs, and asks for the end of running ones; returns their number."""
+        return await self._many("jobs_cancel_many", filters, ", reason => $14::text", reason)
+
+    async def retry_many(self, **filters: Unpack[Filters]) -> int:
+        """Makes failed jobs pending now; returns their number."""
+        return await self._many("jobs_retry_many", filters)
+
+    async def edit_many(
+        self,
+        set_priority: int | None = None,
+        set_queue: str | None = None,
+        set_run_at: datetime | None = None,
+        **filters: Unpack[Filters],
+    ) -> int:
+        """Changes jobs that wait; returns their number."""
+        return await self._many(
+            "jobs_edit_many", filters,
+            ", set_priority => $14::int, set_queue => $15::text, set_run_at => $16::timestamptz",
+            set_priority, set_queue, set_run_at,
+        )
+
+    async def delete_many(self, **filters: Unpack[Filters]) -> int:
+        """Deletes ended jobs; returns their number."""
+        return await self._many("jobs_delete_many", filters)
+
+    async def _many(self, function: str, filters: Filters, also: str = "", *values: Any) -> int:
+        given = [filters.get(name) for name in _PLAIN_FILTERS]
+        count: int = await self._value(
+            f"""select {{schema}}.{function}(job_ids => $1::bigint[], job_types => $2::text[],
+            queues => $3::text[], group_keys => $4::text[], reference_type => $5::text,
+            reference_id => $6::bigint, reference_key => $7::text, batch_id => $8::bigint,
+            created_before => coalesce(
+                $9::timestamptz, {{schema}}._jobs_after(clock_timestamp(), $10::interval)),
+            failed_since => coalesce(
+                $11::timestamptz, {{schema}}._jobs_after(clock_timestamp(), $12::interval)),
+            max_jobs => $13::int{also}) as value""",
+            *given, *as_moment(filters.get("created_before")),
+            *as_moment(filters.get("failed_since")), filters.get("max_jobs"), *values,
+        )
+        return count
 
     async def pause(self, queue: str, until: Moment = None, reason: str | None = None) -> Row:
         """Closes a queue for claims, for good or until a moment; returns the queue's pause."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from pgjobs.database.statements import JOB_COLUMNS, Statements
 from pgjobs.job.job import Job, Row
+from pgjobs.job.reason import Reason
 
 # A list ends its search for jobs that pass its filters after so many: in 0.04 s.
 MAX_READ_JOBS = 100_000
@@ -246,6 +247,13 @@ class Reading(Statements):
         return await self._rows(
             "select check_name, verdict, detail, advice from {schema}.jobs_doctor()"
         )
+
+    async def why(self, job_id: int) -> list[Reason]:
+        """Returns why a job does not run, the worst reason first."""
+        rows = await self._rows(
+            "select reason, detail, advice from {schema}.jobs_why($1::bigint)", job_id
+        )
+        return [Reason(row["reason"], row["detail"], row["advice"]) for row in rows]
 
     async def version(self) -> str:
         """Returns the release of pgjobs that made the functions."""

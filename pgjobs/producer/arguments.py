@@ -2,7 +2,7 @@
 
 import json
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict
 from uuid import UUID
@@ -92,6 +92,20 @@ def job_arguments(job_type: str, options: Any, known: type = EnqueueOptions) -> 
     return arguments
 
 
+def edit_arguments(
+    priority: int | None, queue: str | None, run_at: Moment, delay: timedelta | None
+) -> dict[str, Any]:
+    """The arguments of ``Database.edit`` for these options; those that are None are left out."""
+    options = {"priority": priority, "queue": queue}
+    arguments: dict[str, Any] = {
+        name: _checked(name, value, _PLAIN[name])
+        for name, value in options.items() if value is not None
+    }
+    if (moment := _not_before(run_at, delay)) is not None:
+        arguments["run_at"] = moment
+    return arguments
+
+
 def as_item(arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments as an object of ``jobs_enqueue_many``, without the payload."""
     item = {name: value for name, value in arguments.items() if value != DEFAULTS.get(name)}
@@ -138,6 +152,16 @@ def entity_columns(entity: Any) -> dict[str, Any]:
 def group_argument(group_key: object) -> dict[str, Any]:
     """The argument for the group that a function has given; none for None."""
     return {} if group_key is None else {"group_key": _checked("group_key", group_key, str)}
+
+
+def names(what: str, given: str | Iterable[str] | None) -> list[str] | None:
+    """One name or several, as a list."""
+    if given is None:
+        return None
+    found = [given] if isinstance(given, str) or not isinstance(given, Iterable) else [*given]
+    if not all(isinstance(name, str) for name in found):
+        raise InvalidArgument(f"{what} must be a name or a list of names, not {given!r}")
+    return [str(name) for name in found]
 
 
 def check_settings(

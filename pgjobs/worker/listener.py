@@ -376,7 +376,8 @@ class Listener:
         self._wake.nudge()
 
     def _on_notify_cancel(self, payload: str) -> None:
-        if _is_number(payload) and self._held.holds(int(payload)):
+        ids = payload.split(",")
+        if any(_is_number(job_id) and self._held.holds(int(job_id)) for job_id in ids):
             self._heartbeat.ask()
 
     def _connection_lost(self) -> None:

@@ -11,6 +11,9 @@ begin
         ('_jobs_after', $$timestamp with time zone$$, $$
             moment timestamp with time zone, delay interval
         $$),
+        ('_jobs_ahead', $$record$$, $$
+            job jobs, max_jobs integer, OUT jobs integer, OUT higher integer, OUT highest integer
+        $$),
         ('_jobs_check_batch', $$void$$, $$
             worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),
@@ -23,6 +26,7 @@ begin
             errors text[], retries boolean[], retry_ins interval[],
             error_kinds text[] DEFAULT NULL::text[]
         $$),
+        ('_jobs_check_filters', $$void$$, $$filters integer$$),
         ('_jobs_check_ids', $$void$$, $$$$),
         ('_jobs_check_isolation', $$void$$, $$$$),
         ('_jobs_check_job', $$void$$, $$
@@ -135,6 +139,7 @@ begin
             jobs jsonb, is_plain boolean DEFAULT false
         $$),
         ('_jobs_expire', $$bigint$$, $$max_jobs integer$$),
+        ('_jobs_find', $$jobs$$, $$job_id bigint$$),
         ('_jobs_flag_groups', $$void$$, $$queues text[]$$),
         ('_jobs_free_places', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_gap_end', $$timestamp with time zone$$, $$
@@ -198,6 +203,12 @@ begin
         $$),
         ('_jobs_lock_fenced_many', $$bigint[]$$, $$
             worker text, job_ids bigint[], attempts integer[], wait boolean DEFAULT true
+        $$),
+        ('_jobs_lock_matching', $$bigint[]$$, $$
+            statuses text[], job_ids bigint[], job_types text[], queues text[], group_keys text[],
+            reference_type text, reference_id bigint, reference_key text, batch_id bigint,
+            created_before timestamp with time zone, failed_since timestamp with time zone,
+            max_jobs integer, condition text DEFAULT 'true'::text
         $$),
         ('_jobs_lock_suspect', $$bigint[]$$, $$
             worker text, queue text, job_types text[], due timestamp with time zone
@@ -335,6 +346,7 @@ begin
         $$),
         ('_jobs_take_key', $$jobs$$, $$job_id bigint, unique_key text$$),
         ('_jobs_tell_watchers', $$void$$, $$job_ids bigint[]$$),
+        ('_jobs_told_group', $$text$$, $$settings jobs_queues, group_key text$$),
         ('_jobs_told_limit', $$text$$, $$
             settings jobs_queues, group_key text DEFAULT NULL::text
         $$),
@@ -361,6 +373,15 @@ begin
             is_there boolean, declared jsonb, definition jsonb
         $$),
         ('_jobs_who_runs', $$text$$, $$queue text, group_key text$$),
+        ('_jobs_why_ended', $$
+            TABLE(reason text, detail text, advice text)
+        $$, $$job jobs$$),
+        ('_jobs_why_pending', $$
+            TABLE(reason text, detail text, advice text)
+        $$, $$job jobs$$),
+        ('_jobs_why_processing', $$
+            TABLE(reason text, detail text, advice text)
+        $$, $$job jobs$$),
         ('_jobs_worker_beat', $$TABLE(job_id bigint, state text)$$, $$
             worker text, job_ids bigint[], attempts integer[], lease interval,
             answer_within interval, registration bigint DEFAULT NULL::bigint
@@ -371,7 +392,9 @@ begin
         $$, $$$$),
         ('_jobs_worker_help', $$void$$, $$worker text, floors jsonb$$),
         ('_jobs_worker_mode', $$boolean$$, $$worker text, mode text$$),
-        ('_jobs_worker_modes', $$TABLE(worker text, mode text)$$, $$$$),
+        ('_jobs_worker_modes', $$
+            TABLE(worker text, mode text, unseen interval, hangs boolean)
+        $$, $$$$),
         ('_jobs_worker_tick', $$
             TABLE(others_work boolean, may_be_silent boolean, due timestamp with time zone,
             more boolean, recovered jsonb, fires_at timestamp with time zone, deletes boolean,
@@ -389,6 +412,15 @@ begin
         ('jobs_cancel', $$SETOF jobs$$, $$
             job_id bigint, reason text DEFAULT NULL::text, worker text DEFAULT NULL::text,
             attempt integer DEFAULT NULL::integer
+        $$),
+        ('jobs_cancel_many', $$bigint$$, $$
+            job_ids bigint[] DEFAULT NULL::bigint[], job_types text[] DEFAULT NULL::text[],
+            queues text[] DEFAULT NULL::text[], group_keys text[] DEFAULT NULL::text[],
+            reference_type text DEFAULT NULL::text, reference_id bigint DEFAULT NULL::bigint,
+            reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
+            created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            max_jobs integer DEFAULT 10000, reason text DEFAULT NULL::text
         $$),
         ('jobs_channel', $$text$$, $$topic text$$),
         ('jobs_claim', $$SETOF jobs$$, $$
@@ -410,6 +442,9 @@ begin
             worker text, job_ids bigint[], attempts integer[], results jsonb[],
             keep boolean DEFAULT true
         $$),
+        ('jobs_copy', $$SETOF jobs$$, $$
+            job_id bigint, payload jsonb DEFAULT NULL::jsonb
+        $$),
         ('jobs_counts', $$
             TABLE(queue text, job_type text, state text, jobs bigint, capped boolean)
         $$, $$cap integer DEFAULT 10000$$),
@@ -417,9 +452,34 @@ begin
             cron text, after timestamp with time zone DEFAULT NULL::timestamp with time zone,
             timezone text DEFAULT 'UTC'::text
         $$),
+        ('jobs_delete_many', $$bigint$$, $$
+            job_ids bigint[] DEFAULT NULL::bigint[], job_types text[] DEFAULT NULL::text[],
+            queues text[] DEFAULT NULL::text[], group_keys text[] DEFAULT NULL::text[],
+            reference_type text DEFAULT NULL::text, reference_id bigint DEFAULT NULL::bigint,
+            reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
+            created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            max_jobs integer DEFAULT 10000
+        $$),
         ('jobs_doctor', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
+        ('jobs_edit', $$SETOF jobs$$, $$
+            job_id bigint, payload jsonb DEFAULT NULL::jsonb,
+            priority integer DEFAULT NULL::integer, queue text DEFAULT NULL::text,
+            run_at timestamp with time zone DEFAULT NULL::timestamp with time zone
+        $$),
+        ('jobs_edit_many', $$bigint$$, $$
+            set_priority integer DEFAULT NULL::integer, set_queue text DEFAULT NULL::text,
+            set_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            job_ids bigint[] DEFAULT NULL::bigint[], job_types text[] DEFAULT NULL::text[],
+            queues text[] DEFAULT NULL::text[], group_keys text[] DEFAULT NULL::text[],
+            reference_type text DEFAULT NULL::text, reference_id bigint DEFAULT NULL::bigint,
+            reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
+            created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            max_jobs integer DEFAULT 10000
+        $$),
         ('jobs_enqueue', $$SETOF jobs$$, $$
             job_type text, payload jsonb DEFAULT '{}'::jsonb, queue text DEFAULT 'default'::text,
             priority integer DEFAULT 0,
@@ -492,7 +552,11 @@ begin
         ('jobs_retry_many', $$bigint$$, $$
             job_types text[] DEFAULT NULL::text[], queues text[] DEFAULT NULL::text[],
             failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
-            max_jobs integer DEFAULT 10000
+            max_jobs integer DEFAULT 10000, job_ids bigint[] DEFAULT NULL::bigint[],
+            group_keys text[] DEFAULT NULL::text[], reference_type text DEFAULT NULL::text,
+            reference_id bigint DEFAULT NULL::bigint, reference_key text DEFAULT NULL::text,
+            batch_id bigint DEFAULT NULL::bigint,
+            created_before timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('jobs_schedule', $$SETOF jobs_schedules$$, $$
             name text, job_type text, cron text DEFAULT NULL::text,
@@ -533,6 +597,9 @@ begin
         ('jobs_unschedule', $$SETOF jobs_schedules$$, $$name text$$),
         ('jobs_version', $$text$$, $$$$),
         ('jobs_watch', $$SETOF bigint$$, $$job_ids bigint[]$$),
+        ('jobs_why', $$
+            TABLE(reason text, detail text, advice text)
+        $$, $$job_id bigint$$),
         ('jobs_worker_start', $$SETOF jobs_workers$$, $$
             worker text, queues text[], job_types text[], concurrency integer,
             version text DEFAULT NULL::text

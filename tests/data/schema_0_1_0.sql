@@ -63,6 +63,9 @@ begin
         ('_jobs_after', $$timestamp with time zone$$, $$
             moment timestamp with time zone, delay interval
         $$),
+        ('_jobs_ahead', $$record$$, $$
+            job jobs, max_jobs integer, OUT jobs integer, OUT higher integer, OUT highest integer
+        $$),
         ('_jobs_check_batch', $$void$$, $$
             worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),
@@ -75,6 +78,7 @@ begin
             errors text[], retries boolean[], retry_ins interval[],
             error_kinds text[] DEFAULT NULL::text[]
         $$),
+        ('_jobs_check_filters', $$void$$, $$filters integer$$),
         ('_jobs_check_ids', $$void$$, $$$$),
         ('_jobs_check_isolation', $$void$$, $$$$),
         ('_jobs_check_job', $$void$$, $$
@@ -187,6 +191,7 @@ begin
             jobs jsonb, is_plain boolean DEFAULT false
         $$),
         ('_jobs_expire', $$bigint$$, $$max_jobs integer$$),
+        ('_jobs_find', $$jobs$$, $$job_id bigint$$),
         ('_jobs_flag_groups', $$void$$, $$queues text[]$$),
         ('_jobs_free_places', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_gap_end', $$timestamp with time zone$$, $$
@@ -250,6 +255,12 @@ begin
         $$),
         ('_jobs_lock_fenced_many', $$bigint[]$$, $$
             worker text, job_ids bigint[], attempts integer[], wait boolean DEFAULT true
+        $$),
+        ('_jobs_lock_matching', $$bigint[]$$, $$
+            statuses text[], job_ids bigint[], job_types text[], queues text[], group_keys text[],
+            reference_type text, reference_id bigint, reference_key text, batch_id bigint,
+            created_before timestamp with time zone, failed_since timestamp with time zone,
+            max_jobs integer, condition text DEFAULT 'true'::text
         $$),
         ('_jobs_lock_suspect', $$bigint[]$$, $$
             worker text, queue text, job_types text[], due timestamp with time zone
@@ -387,6 +398,7 @@ begin
         $$),
         ('_jobs_take_key', $$jobs$$, $$job_id bigint, unique_key text$$),
         ('_jobs_tell_watchers', $$void$$, $$job_ids bigint[]$$),
+        ('_jobs_told_group', $$text$$, $$settings jobs_queues, group_key text$$),
         ('_jobs_told_limit', $$text$$, $$
             settings jobs_queues, group_key text DEFAULT NULL::text
         $$),
@@ -413,6 +425,15 @@ begin
             is_there boolean, declared jsonb, definition jsonb
         $$),
         ('_jobs_who_runs', $$text$$, $$queue text, group_key text$$),
+        ('_jobs_why_ended', $$
+            TABLE(reason text, detail text, advice text)
+        $$, $$job jobs$$),
+        ('_jobs_why_pending', $$
+            TABLE(reason text, detail text, advice text)
+        $$, $$job jobs$$),
+        ('_jobs_why_processing', $$
+            TABLE(reason text, detail text, advice text)
+        $$, $$job jobs$$),
         ('_jobs_worker_beat', $$TABLE(job_id bigint, state text)$$, $$
             worker text, job_ids bigint[], attempts integer[], lease interval,
             answer_within interval, registration bigint DEFAULT NULL::bigint
@@ -423,7 +444,9 @@ begin
         $$, $$$$),
         ('_jobs_worker_help', $$void$$, $$worker text, floors jsonb$$),
         ('_jobs_worker_mode', $$boolean$$, $$worker text, mode text$$),
-        ('_jobs_worker_modes', $$TABLE(worker text, mode text)$$, $$$$),
+        ('_jobs_worker_modes', $$
+            TABLE(worker text, mode text, unseen interval, hangs boolean)
+        $$, $$$$),
         ('_jobs_worker_tick', $$
             TABLE(others_work boolean, may_be_silent boolean, due timestamp with time zone,
             more boolean, recovered jsonb, fires_at timestamp with time zone, deletes boolean,
@@ -441,6 +464,15 @@ begin
         ('jobs_cancel', $$SETOF jobs$$, $$
             job_id bigint, reason text DEFAULT NULL::text, worker text DEFAULT NULL::text,
             attempt integer DEFAULT NULL::integer
+        $$),
+        ('jobs_cancel_many', $$bigint$$, $$
+            job_ids bigint[] DEFAULT NULL::bigint[], job_types text[] DEFAULT NULL::text[],
+            queues text[] DEFAULT NULL::text[], group_keys text[] DEFAULT NULL::text[],
+            reference_type text DEFAULT NULL::text, reference_id bigint DEFAULT NULL::bigint,
+            reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
+            created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            max_jobs integer DEFAULT 10000, reason text DEFAULT NULL::text
         $$),
         ('jobs_channel', $$text$$, $$topic text$$),
         ('jobs_claim', $$SETOF jobs$$, $$
@@ -462,6 +494,9 @@ begin
             worker text, job_ids bigint[], attempts integer[], results jsonb[],
             keep boolean DEFAULT true
         $$),
+        ('jobs_copy', $$SETOF jobs$$, $$
+            job_id bigint, payload jsonb DEFAULT NULL::jsonb
+        $$),
         ('jobs_counts', $$
             TABLE(queue text, job_type text, state text, jobs bigint, capped boolean)
         $$, $$cap integer DEFAULT 10000$$),
@@ -469,9 +504,34 @@ begin
             cron text, after timestamp with time zone DEFAULT NULL::timestamp with time zone,
             timezone text DEFAULT 'UTC'::text
         $$),
+        ('jobs_delete_many', $$bigint$$, $$
+            job_ids bigint[] DEFAULT NULL::bigint[], job_types text[] DEFAULT NULL::text[],
+            queues text[] DEFAULT NULL::text[], group_keys text[] DEFAULT NULL::text[],
+            reference_type text DEFAULT NULL::text, reference_id bigint DEFAULT NULL::bigint,
+            reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
+            created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            max_jobs integer DEFAULT 10000
+        $$),
         ('jobs_doctor', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
+        ('jobs_edit', $$SETOF jobs$$, $$
+            job_id bigint, payload jsonb DEFAULT NULL::jsonb,
+            priority integer DEFAULT NULL::integer, queue text DEFAULT NULL::text,
+            run_at timestamp with time zone DEFAULT NULL::timestamp with time zone
+        $$),
+        ('jobs_edit_many', $$bigint$$, $$
+            set_priority integer DEFAULT NULL::integer, set_queue text DEFAULT NULL::text,
+            set_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            job_ids bigint[] DEFAULT NULL::bigint[], job_types text[] DEFAULT NULL::text[],
+            queues text[] DEFAULT NULL::text[], group_keys text[] DEFAULT NULL::text[],
+            reference_type text DEFAULT NULL::text, reference_id bigint DEFAULT NULL::bigint,
+            reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
+            created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            max_jobs integer DEFAULT 10000
+        $$),
         ('jobs_enqueue', $$SETOF jobs$$, $$
             job_type text, payload jsonb DEFAULT '{}'::jsonb, queue text DEFAULT 'default'::text,
             priority integer DEFAULT 0,
@@ -544,7 +604,11 @@ begin
         ('jobs_retry_many', $$bigint$$, $$
             job_types text[] DEFAULT NULL::text[], queues text[] DEFAULT NULL::text[],
             failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
-            max_jobs integer DEFAULT 10000
+            max_jobs integer DEFAULT 10000, job_ids bigint[] DEFAULT NULL::bigint[],
+            group_keys text[] DEFAULT NULL::text[], reference_type text DEFAULT NULL::text,
+            reference_id bigint DEFAULT NULL::bigint, reference_key text DEFAULT NULL::text,
+            batch_id bigint DEFAULT NULL::bigint,
+            created_before timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('jobs_schedule', $$SETOF jobs_schedules$$, $$
             name text, job_type text, cron text DEFAULT NULL::text,
@@ -585,6 +649,9 @@ begin
         ('jobs_unschedule', $$SETOF jobs_schedules$$, $$name text$$),
         ('jobs_version', $$text$$, $$$$),
         ('jobs_watch', $$SETOF bigint$$, $$job_ids bigint[]$$),
+        ('jobs_why', $$
+            TABLE(reason text, detail text, advice text)
+        $$, $$job_id bigint$$),
         ('jobs_worker_start', $$SETOF jobs_workers$$, $$
             worker text, queues text[], job_types text[], concurrency integer,
             version text DEFAULT NULL::text
@@ -4236,8 +4303,7 @@ comment on function _jobs_groups_without_turn is
 
 -- functions/limits/_jobs_held_back.sql
 -- queues and group_keys are arrays of equal length: the groups to look at, besides all queues with
--- limits of their own. Of a group the first 1,000 pending jobs are looked at for one that waits for
--- its retry.
+-- limits of their own.
 create or replace function _jobs_held_back(
     queues text[] default '{}',
     group_keys text[] default '{}'
@@ -4258,19 +4324,7 @@ where a.told is not null
 union all
 select a.queue, a.group_key, a.told
 from (
-    select g.queue, g.group_key, coalesce(
-        case when q.in_order then (
-            select format('waits for the retry of job %s', j.id)
-            from (
-                select j.id, j.attempt, j.run_at from jobs j
-                where j.group_key is not null and j.finished_at is null and j.queue = g.queue
-                    and j.group_key = g.group_key and j.status = 'pending'
-                order by j.job_type, _jobs_rank(j.attempt, j.priority), j.run_at, j.id
-                limit 1000
-            ) j
-            where j.attempt > 0 and j.run_at > clock_timestamp()
-            limit 1) end,
-        _jobs_told_limit(q, g.group_key)) as told
+    select g.queue, g.group_key, _jobs_told_group(q, g.group_key) as told
     from (
         select distinct u.queue, u.group_key
         from unnest(_jobs_held_back.queues, _jobs_held_back.group_keys) u(queue, group_key)
@@ -4820,6 +4874,34 @@ $$;
 
 comment on function _jobs_starts_room is
     'internal: how many more may start at that moment, given the starts before';
+
+-- functions/limits/_jobs_told_group.sql
+-- Of the pending jobs of a group the first 1,000 are looked at for one that waits for its retry.
+create or replace function _jobs_told_group(settings jobs_queues, group_key text) returns text
+language sql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+select coalesce(
+    case when settings.in_order then (
+        select format('waits for the retry of job %s', j.id)
+        from (
+            select j.id, j.attempt, j.run_at from jobs j
+            where j.group_key is not null and j.finished_at is null and j.queue = settings.queue
+                and j.group_key = _jobs_told_group.group_key and j.status = 'pending'
+            order by j.job_type, _jobs_rank(j.attempt, j.priority), j.run_at, j.id
+            limit 1000
+        ) j
+        where j.attempt > 0 and j.run_at > clock_timestamp()
+        limit 1) end,
+    _jobs_told_limit(settings, _jobs_told_group.group_key))
+$$;
+
+comment on function _jobs_told_group is
+    'internal: why a group lets nothing start now: the retry of a job, in order, or a limit';
 
 -- functions/limits/_jobs_told_limit.sql
 create or replace function _jobs_told_limit(settings jobs_queues, group_key text default null)
@@ -5694,7 +5776,8 @@ comment on function _jobs_worker_mode is
     'internal: changes to mode listening, polling or full; false: two workers poll already';
 
 -- functions/workers/_jobs_worker_modes.sql
-create or replace function _jobs_worker_modes() returns table (worker text, mode text)
+create or replace function _jobs_worker_modes()
+returns table (worker text, mode text, unseen interval, hangs boolean)
 language sql volatile
 set search_path from current
 as $$
@@ -5704,16 +5787,21 @@ with held as materialized (
     where l.locktype = 'advisory' and l.objsubid = 1 and l.granted and l.mode = 'ExclusiveLock'
         and l.database = (select d.oid from pg_database d where d.datname = current_database())
 )
-select w.worker, case
-    when not exists (select from held h where h.key = w.name_key) then 'gone'
-    when exists (select from held h where h.key = w.polling_key) then 'polling'
-    when exists (select from held h where h.key = w.listening_key) then 'listening'
-    else 'full' end
-from jobs_workers w
+select m.worker, m.mode, m.unseen, m.mode <> 'gone' and m.unseen > '30 seconds'
+from (
+    select w.worker, clock_timestamp() - coalesce(t.seen_at, w.started_at) as unseen, case
+        when not exists (select from held h where h.key = w.name_key) then 'gone'
+        when exists (select from held h where h.key = w.polling_key) then 'polling'
+        when exists (select from held h where h.key = w.listening_key) then 'listening'
+        else 'full' end as mode
+    from jobs_workers w
+    left join jobs_worker_ticks t on t.worker = w.worker
+) m
 $$;
 
 comment on function _jobs_worker_modes is
-    'internal: the mode of each registered worker: listening, polling or full; gone: no session';
+    'internal: the mode of each registered worker: listening, polling or full; gone: no session; and'
+    ' since when it was not seen';
 
 -- functions/workers/_jobs_worker_tick.sql
 -- A worker ticks every 10 s. A full tick sets seen_at, takes back jobs whose lease is over, ends
@@ -7617,6 +7705,82 @@ $$;
 comment on function jobs_cancel is
     'pending, blocked -> cancelled; asks the worker of a processing job to cancel it';
 
+-- functions/manage/jobs_cancel_many.sql
+-- Two sessions cannot both win: _jobs_lock_matching locks the rows, and skips locked ones. A job
+-- that was asked before is not counted again, so that calls until 0 count each job once.
+create or replace function jobs_cancel_many(
+    job_ids bigint[] default null,
+    job_types text[] default null,
+    queues text[] default null,
+    group_keys text[] default null,
+    reference_type text default null,
+    reference_id bigint default null,
+    reference_key text default null,
+    batch_id bigint default null,
+    created_before timestamptz default null,
+    failed_since timestamptz default null,
+    max_jobs int default 10000,
+    reason text default null
+) returns bigint
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    -- Of all ids one notification, as long as they fit into its 8,000 bytes.
+    c_ids_of_a_notification constant int := 390;
+    v_ids bigint[];
+    v_waiting bigint[];
+    v_running bigint[];
+begin
+    perform _jobs_check_filters(num_nonnulls(
+        job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
+        batch_id, created_before, failed_since));
+    v_ids := _jobs_lock_matching(
+        '{pending,blocked,processing}', job_ids, job_types, queues, group_keys, reference_type,
+        reference_id, reference_key, batch_id, created_before, failed_since, max_jobs,
+        condition => '(j.status <> ''processing'' or j.cancel_requested_at is null)');
+    with waiting as (
+        update jobs j
+        set status = 'cancelled',
+            error = coalesce(reason, j.error),
+            worker = null,
+            lease_until = null,
+            updated_at = clock_timestamp(),
+            finished_at = clock_timestamp()
+        where j.id = any (v_ids) and j.status in ('pending', 'blocked')
+        returning j.id
+    )
+    select array(select w.id from waiting w) into v_waiting;
+    with running as (
+        update jobs j
+        set cancel_requested_at = clock_timestamp(),
+            error = coalesce(reason, j.error),
+            updated_at = clock_timestamp()
+        where j.id = any (v_ids) and j.status = 'processing'
+        returning j.id
+    )
+    select array(select r.id from running r order by r.id) into v_running;
+    -- Jobs that waited for their retry may have held back their groups.
+    if exists (select from jobs_queues q where q.ends_free_places)
+        or exists (select from jobs_watched w where w.job_id = any (v_waiting))
+    then
+        perform _jobs_free_places(v_waiting), _jobs_tell_watchers(v_waiting);
+    end if;
+    if pg_notification_queue_usage() < 0.5 then
+        perform pg_notify(jobs_channel('jobs_cancel'), string_agg(r.id::text, ',' order by r.id))
+        from unnest(v_running) with ordinality r(id, place)
+        group by (r.place - 1) / c_ids_of_a_notification;
+    end if;
+    return cardinality(v_ids);
+end
+$$;
+
+comment on function jobs_cancel_many is
+    'cancels up to max_jobs jobs that pass the filters, and returns how many; repeat until 0';
+
 -- functions/manage/jobs_cleanup.sql
 -- Disturbs no other session: it deletes finished rows only, which no claim reads, and skips rows
 -- that another session has locked. finished_before is for who calls this until it returns 0: with
@@ -7675,6 +7839,192 @@ $$;
 comment on function jobs_cleanup is
     'deletes up to max_jobs jobs finished longer ago than older_than; repeat until it returns 0';
 
+-- functions/manage/jobs_copy.sql
+-- Takes no lock: the copy is of the row as it is, also while the job runs.
+create or replace function jobs_copy(job_id bigint, payload jsonb default null) returns setof jobs
+language plpgsql volatile security definer rows 1
+set search_path from current
+as $$
+declare
+    v_job jobs := _jobs_find(job_id);
+begin
+    return query
+    select e.*
+    from jobs_enqueue(
+        v_job.job_type, coalesce(jobs_copy.payload, v_job.payload), v_job.queue, v_job.priority,
+        reference_type => v_job.reference_type, reference_id => v_job.reference_id,
+        reference_key => v_job.reference_key, max_retries => v_job.max_retries,
+        backoff => v_job.backoff, group_key => v_job.group_key, headers => v_job.headers) e;
+end
+$$;
+
+comment on function jobs_copy is
+    'a new job like this one, due now, without its unique_key; payload: another one';
+
+-- functions/manage/jobs_delete_many.sql
+-- Disturbs no other session: it deletes ended jobs only, which no claim reads, and skips rows that
+-- another session has locked.
+create or replace function jobs_delete_many(
+    job_ids bigint[] default null,
+    job_types text[] default null,
+    queues text[] default null,
+    group_keys text[] default null,
+    reference_type text default null,
+    reference_id bigint default null,
+    reference_key text default null,
+    batch_id bigint default null,
+    created_before timestamptz default null,
+    failed_since timestamptz default null,
+    max_jobs int default 10000
+) returns bigint
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_ids bigint[];
+begin
+    perform _jobs_check_filters(num_nonnulls(
+        job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
+        batch_id, created_before, failed_since));
+    v_ids := _jobs_lock_matching(
+        '{completed,failed,cancelled}', job_ids, job_types, queues, group_keys, reference_type,
+        reference_id, reference_key, batch_id, created_before, failed_since, max_jobs);
+    delete from jobs j where j.id = any (v_ids);
+    delete from jobs_attempts a where a.job_id = any (v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
+comment on function jobs_delete_many is
+    'deletes up to max_jobs ended jobs that pass the filters; repeat until 0';
+
+-- functions/manage/jobs_edit.sql
+-- Two sessions cannot both win: the row is locked before its status is read. A claim skips the row
+-- while it is locked; an edit that has waited for a claim finds the job processing, and raises.
+create or replace function jobs_edit(
+    job_id bigint,
+    payload jsonb default null,
+    priority int default null,
+    queue text default null,
+    run_at timestamptz default null
+) returns setof jobs
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    v_before jobs := _jobs_lock(jobs_edit.job_id);
+    v_after jobs;
+begin
+    if v_before.status not in ('pending', 'blocked') then
+        raise exception using errcode = 'JQ002',
+            message = format('job %s is %s: only a job that waits can be edited', v_before.id,
+                             v_before.status),
+            hint = 'To run it with other values, copy it: jobs_copy.';
+    end if;
+    perform _jobs_check_job(
+        v_before.job_type, jobs_edit.queue, jobs_edit.priority, jobs_edit.run_at,
+        reference_type => null, max_retries => null, unique_key => null, unique_scope => null,
+        backoff => null, reference_key => null, group_key => null, headers => null,
+        expires_at => null);
+    -- Others of its group may have waited for this job: they have their turn in the old queue.
+    if v_before.group_key is not null then
+        perform _jobs_free_places(array[v_before.id]);
+    end if;
+    update jobs j
+    set payload = coalesce(jobs_edit.payload, j.payload),
+        priority = coalesce(jobs_edit.priority, j.priority),
+        queue = coalesce(jobs_edit.queue, j.queue),
+        run_at = coalesce(jobs_edit.run_at, j.run_at),
+        updated_at = clock_timestamp()
+    where j.id = v_before.id
+    returning j.* into v_after;
+    -- Workers that sleep know the old place and moment; a later moment they find by themselves.
+    if v_after.run_at < v_before.run_at
+        or (v_after.queue, v_after.priority) is distinct from (v_before.queue, v_before.priority)
+    then
+        perform _jobs_signal_jobs(array[v_after.id]);
+    end if;
+    return next v_after;
+end
+$$;
+
+comment on function jobs_edit is
+    'changes what is given of a pending or blocked job: payload, priority, queue, run_at';
+
+-- functions/manage/jobs_edit_many.sql
+-- Two sessions cannot both win: _jobs_lock_matching locks the rows, and skips locked ones. A job
+-- that has these values already is left out, so that calls until 0 count each job once.
+create or replace function jobs_edit_many(
+    set_priority int default null,
+    set_queue text default null,
+    set_run_at timestamptz default null,
+    job_ids bigint[] default null,
+    job_types text[] default null,
+    queues text[] default null,
+    group_keys text[] default null,
+    reference_type text default null,
+    reference_id bigint default null,
+    reference_key text default null,
+    batch_id bigint default null,
+    created_before timestamptz default null,
+    failed_since timestamptz default null,
+    max_jobs int default 10000
+) returns bigint
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_ids bigint[];
+    v_in_groups bigint[];
+begin
+    perform _jobs_check_filters(num_nonnulls(
+        job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
+        batch_id, created_before, failed_since));
+    if num_nonnulls(set_priority, set_queue, set_run_at) = 0 then
+        raise exception using errcode = 'JQ003',
+            message = 'nothing to change is given: set_priority, set_queue or set_run_at';
+    end if;
+    perform _jobs_check_job(
+        'any', set_queue, set_priority, set_run_at, reference_type => null, max_retries => null,
+        unique_key => null, unique_scope => null, backoff => null, reference_key => null,
+        group_key => null, headers => null, expires_at => null);
+    v_ids := _jobs_lock_matching(
+        '{pending,blocked}', job_ids, job_types, queues, group_keys, reference_type,
+        reference_id, reference_key, batch_id, created_before, failed_since, max_jobs,
+        condition => format('(j.priority, j.queue, j.run_at) is distinct from ('
+                                'coalesce(%L::int, j.priority), coalesce(%L, j.queue), '
+                                'coalesce(%L::timestamptz, j.run_at))',
+                            set_priority, set_queue, set_run_at));
+    -- Others of their groups may have waited for these jobs: they have turns in the old queue.
+    v_in_groups := array(
+        select j.id from jobs j where j.id = any (v_ids) and j.group_key is not null);
+    if v_in_groups <> '{}' then
+        perform _jobs_free_places(v_in_groups);
+    end if;
+    update jobs j
+    set priority = coalesce(set_priority, j.priority),
+        queue = coalesce(set_queue, j.queue),
+        run_at = coalesce(set_run_at, j.run_at),
+        updated_at = clock_timestamp()
+    where j.id = any (v_ids);
+    perform _jobs_signal_jobs(v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
+comment on function jobs_edit_many is
+    'changes up to max_jobs pending or blocked jobs that pass the filters; repeat until 0';
+
 -- functions/manage/jobs_grant.sql
 -- Which role may call what. tests/sql/test_grants.py compares this list with all functions.
 -- Roles add up: a worker whose handlers enqueue further jobs is a producer too. To take everything
@@ -7700,8 +8050,9 @@ declare
         '_jobs_held_back,_jobs_ids_behind,jobs_list,_jobs_objects_of_strangers,jobs_queues,'
         '_jobs_rates,jobs_retention,jobs_schedule_list,'
         'jobs_schedule_preview,_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'
-        'jobs_workers}';
-    c_admin constant text[] := c_observer || c_reader || '{jobs,jobs_cancel,jobs_cleanup,jobs_heal_groups,'
+        'jobs_why,jobs_workers}';
+    c_admin constant text[] := c_observer || c_reader || '{jobs,jobs_cancel,jobs_cancel_many,'
+        'jobs_cleanup,jobs_copy,jobs_delete_many,jobs_edit,jobs_edit_many,jobs_heal_groups,'
         'jobs_limit,_jobs_limits_declare,_jobs_limits_diff,_jobs_limits_undeclare,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retain,_jobs_retention_declare,_jobs_retention_diff,'
         'jobs_retry,jobs_retry_many,jobs_schedule,jobs_schedule_pause,jobs_schedule_resume,'
@@ -7921,14 +8272,21 @@ comment on function jobs_retry is
     'a failed, cancelled or completed job -> pending now, with its counts at 0';
 
 -- functions/manage/jobs_retry_many.sql
--- Two sessions cannot both win: this function locks failed jobs and skips locked ones. It may wait
--- for a session that takes the same key. All who take several keys take them in the order of type
+-- Two sessions cannot both win: _jobs_lock_matching locks the rows and skips locked ones. This
+-- function may wait for a session that takes the same key. All who take several keys take them in the order of type
 -- and key, so that they never deadlock.
 create or replace function jobs_retry_many(
     job_types text[] default null,
     queues text[] default null,
     failed_since timestamptz default null,
-    max_jobs int default 10000
+    max_jobs int default 10000,
+    job_ids bigint[] default null,
+    group_keys text[] default null,
+    reference_type text default null,
+    reference_id bigint default null,
+    reference_key text default null,
+    batch_id bigint default null,
+    created_before timestamptz default null
 ) returns bigint
 language plpgsql volatile security definer
 set search_path from current
@@ -7942,23 +8300,19 @@ declare
     v_keyed bigint[];
     v_ids bigint[];
 begin
-    perform _jobs_check_max_jobs(max_jobs);
-    with found as materialized (
-        select j.id, j.job_type, j.unique_key from jobs j
-        where j.status = 'failed'
-            and (job_types is null or j.job_type = any (job_types))
-            and (queues is null or j.queue = any (queues))
-            and j.finished_at >= coalesce(failed_since, '-infinity')
-            -- Jobs whose key another job holds are left out, and do not use up max_jobs.
-            and (j.unique_key is null or j.unique_scope in ('kept', 'period') or not exists (
+    -- Jobs whose key another job holds are left out, and do not use up max_jobs.
+    v_ids := _jobs_lock_matching(
+        '{failed}', job_ids, job_types, queues, group_keys, reference_type, reference_id,
+        reference_key, batch_id, created_before, failed_since, max_jobs,
+        condition => $condition$
+            (j.unique_key is null or j.unique_scope in ('kept', 'period') or not exists (
                 select from jobs o
                 where o.job_type = j.job_type and o.unique_key = j.unique_key and o.id <> j.id
                     and (case when o.unique_scope <> 'pending' or o.status in ('pending', 'blocked')
                          then 0 else o.id end) = 0
-                    and (o.unique_scope <> 'live' or o.finished_at is null)))
-        order by j.finished_at
-        limit coalesce(max_jobs, 10000)
-        for no key update of j skip locked
+                    and (o.unique_scope <> 'live' or o.finished_at is null)))$condition$);
+    with found as materialized (
+        select j.id, j.job_type, j.unique_key from jobs j where j.id = any (v_ids)
     ), keyed as (
         select distinct on (f.job_type, f.unique_key) f.job_type, f.unique_key, f.id
         from found f
@@ -7985,6 +8339,25 @@ set search_path from current
 return '0.1.0';
 
 comment on function jobs_version is 'which release of pgjobs made these functions';
+
+-- functions/manage/_jobs_check_filters.sql
+-- filters: how many are given. Without one the call would mean all jobs, which nobody says by
+-- leaving something out.
+create or replace function _jobs_check_filters(filters int) returns void
+language plpgsql immutable
+set search_path from current
+as $$
+begin
+    if filters = 0 then
+        raise exception using errcode = 'JQ003',
+            message = 'no filter is given, and nothing was changed: say which jobs, for example by '
+                'job_types or queues';
+    end if;
+end
+$$;
+
+comment on function _jobs_check_filters is
+    'internal: refuses a call for many jobs without a filter';
 
 -- functions/manage/_jobs_check_max_jobs.sql
 create or replace function _jobs_check_max_jobs(max_jobs int) returns void
@@ -8035,6 +8408,148 @@ return jsonb_build_object(
 
 comment on function _jobs_declared is
     'internal: what a row keeps of the code that declared it';
+
+-- functions/manage/_jobs_find.sql
+create or replace function _jobs_find(job_id bigint) returns jobs
+language plpgsql stable
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_job jobs;
+begin
+    if job_id is null then
+        raise exception using errcode = 'JQ003', message = 'job_id is missing';
+    end if;
+    select j.* into v_job from jobs j where j.id = job_id;
+    if not found then
+        raise exception using errcode = 'JQ001', message = format('there is no job %s', job_id);
+    end if;
+    return v_job;
+end
+$$;
+
+comment on function _jobs_find is
+    'internal: returns a job without a lock, or raises if it is missing';
+
+-- functions/manage/_jobs_lock_matching.sql
+-- Locks up to max_jobs jobs that have one of these statuses and pass all filters, and returns their
+-- ids in order; the filters that are null are left out. Two sessions cannot both win a job: the
+-- second skips locked rows, and a row that has changed is compared again after the lock. Nothing
+-- waits, so nothing deadlocks.
+--
+-- Each filter that has an index leads to its jobs. Without one, each status is a range of an index:
+-- pending jobs queue by queue, others in the order of their ends. The other filters pass over rows
+-- of that range. `offset 0` and the orders make the planner take the right index, whatever the
+-- statistics say.
+--
+-- The statement is put together from constant parts. condition is put together by the caller, of
+-- constants and quoted literals.
+create or replace function _jobs_lock_matching(
+    statuses text[],
+    job_ids bigint[],
+    job_types text[],
+    queues text[],
+    group_keys text[],
+    reference_type text,
+    reference_id bigint,
+    reference_key text,
+    batch_id bigint,
+    created_before timestamptz,
+    failed_since timestamptz,
+    max_jobs int,
+    condition text default 'true'
+) returns bigint[]
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    c_columns constant text := 'j.id, j.status, j.job_type, j.queue, j.group_key, '
+        'j.reference_type, j.reference_id, j.reference_key, j.batch_id, j.created_at, '
+        'j.finished_at';
+    v_path text;
+    v_filters text;
+    v_ids bigint[];
+begin
+    perform _jobs_check_max_jobs(max_jobs);
+    v_filters := concat_ws(' and ', 'p.status = any ($1)',
+        case when job_ids is not null then 'p.id = any ($2)' end,
+        case when job_types is not null then 'p.job_type = any ($3)' end,
+        case when queues is not null then 'p.queue = any ($4)' end,
+        case when group_keys is not null then 'p.group_key = any ($5)' end,
+        case when reference_type is not null then 'p.reference_type = $6' end,
+        case when reference_id is not null then 'p.reference_id = $7' end,
+        case when reference_key is not null then 'p.reference_key = $8' end,
+        case when batch_id is not null then 'p.batch_id = $9' end,
+        case when created_before is not null then 'p.created_at < $10' end,
+        case when failed_since is not null
+            then 'p.status = ''failed'' and p.finished_at >= $11' end);
+    v_path := case
+        when job_ids is not null then 'select %s from jobs j where j.id = any ($2)'
+        when reference_type is not null and reference_id is not null
+            then 'select %s from jobs j where j.reference_type = $6'
+                ' and j.reference_id between $7 and $7 order by j.reference_id'
+        when reference_type is not null and reference_key is not null
+            then 'select %s from jobs j where j.reference_type = $6'
+                ' and j.reference_key between $8 and $8 order by j.reference_key'
+        when reference_id is not null then 'select %s from jobs j where j.reference_id = $7'
+        when reference_type is not null then 'select %s from jobs j where j.reference_type = $6'
+        when group_keys is not null and statuses <@ '{pending,processing,blocked}'
+            then 'select %s from (select q.queue from _jobs_queues_of_groups() q(queue)) q'
+                ' cross join (select distinct unnest($5) as group_key) g'
+                ' cross join lateral (select * from jobs j where j.queue = q.queue'
+                ' and j.group_key = g.group_key and j.group_key is not null'
+                ' and j.finished_at is null offset 0) j'
+        when job_types is not null
+            then 'select %s from (select distinct unnest($1) as status) s'
+                ' cross join (select distinct unnest($3) as job_type) t'
+                ' cross join lateral (select * from jobs j where j.status = s.status'
+                ' and j.job_type = t.job_type order by j.finished_at offset 0) j'
+        else concat_ws(' union all ',
+            case when 'pending' = any (statuses) and queues is not null
+                    then 'select %1$s from (select distinct unnest($4) as queue) q'
+                        ' cross join lateral ((select * from jobs j where j.status = ''pending'''
+                        ' and j.group_key is null and j.queue = q.queue'
+                        ' order by j.priority, j.job_type, j.run_at, j.id)'
+                        ' union all (select * from jobs j where j.group_key is not null'
+                        ' and j.finished_at is null and j.queue = q.queue'
+                        ' and j.status = ''pending'' order by j.group_key, j.status)) j'
+                when 'pending' = any (statuses)
+                    then '(select %1$s from jobs j where j.status = ''pending'''
+                        ' and j.group_key is null'
+                        ' order by j.queue, j.priority, j.job_type, j.run_at, j.id)'
+                        ' union all (select %1$s from jobs j where j.group_key is not null'
+                        ' and j.finished_at is null and j.status = ''pending'''
+                        ' order by j.queue, j.group_key, j.status)' end,
+            'select %1$s from (select distinct unnest(array_remove($1, ''pending'')) as status) s'
+            ' cross join lateral (select * from jobs j where j.status = s.status'
+            ' and j.status <> ''pending''' ||
+            case when failed_since is not null then ' and j.finished_at >= $11' else '' end ||
+            ' order by j.finished_at offset 0) j') end;
+    -- What another session has changed meanwhile is compared again with status and condition.
+    execute format(
+        'select array(select l.id from ('
+            'select j.id from (select p.id from (%s offset 0) p where %s) f'
+            ' join jobs j on j.id = f.id where j.status = any ($1) and %s'
+            ' limit $12 for no key update of j skip locked) l)',
+        format(v_path, c_columns), v_filters, condition)
+    into v_ids
+    using statuses, job_ids, job_types, queues, group_keys, reference_type, reference_id,
+        reference_key, batch_id, created_before, failed_since, coalesce(max_jobs, 10000);
+    return array(select i.id from unnest(v_ids) i(id) order by i.id);
+end
+$$;
+
+comment on function _jobs_lock_matching is
+    'internal: locks jobs that pass these filters, and returns their ids';
 
 -- functions/manage/_jobs_make_pending.sql
 -- For jobs that the caller has locked and found to have ended. A retry by hand does not expire: who
@@ -9157,6 +9672,119 @@ $$;
 comment on function jobs_doctor is
     'what is stuck and why: one row per check, its verdict ok, warn or bad, and what to do';
 
+-- functions/doctor/jobs_why.sql
+-- Acts as its owner, because an observer may not read jobs. No text tells a payload, a result, an
+-- error or a unique_key.
+create or replace function jobs_why(job_id bigint)
+returns table (reason text, detail text, advice text)
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_job jobs := _jobs_find(job_id);
+begin
+    if v_job.status = 'pending' then
+        return query select w.reason, w.detail, w.advice from _jobs_why_pending(v_job) w;
+    elsif v_job.status = 'blocked' then
+        return query values (
+            'blocked', 'it waits for other jobs, or for a batch that is open',
+            format('to give it up: pgjobs cancel %s', v_job.id));
+    elsif v_job.status = 'processing' then
+        return query select w.reason, w.detail, w.advice from _jobs_why_processing(v_job) w;
+    else
+        return query select w.reason, w.detail, w.advice from _jobs_why_ended(v_job) w;
+    end if;
+end
+$$;
+
+comment on function jobs_why is
+    'why a job does not run, the worst reason first, and what to do about each';
+
+-- functions/doctor/_jobs_ahead.sql
+-- Counts up to max_jobs. Without a group it goes from level to level, and in each from type to type
+-- by ranges of ix_jobs_claim. In a group it looks at the first max_jobs jobs of each type, and in
+-- order at all types, because then one of another type comes first too.
+create or replace function _jobs_ahead(
+    job jobs,
+    max_jobs int,
+    out jobs int,
+    out higher int,
+    out highest int
+)
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    c_last_id constant bigint := 9223372036854775807;
+    v_now timestamptz := clock_timestamp();
+    v_rank int := _jobs_rank(job.attempt, job.priority);
+    v_level int := 10;
+    v_count int;
+begin
+    jobs := 0;
+    higher := 0;
+    if job.group_key is not null then
+        select count(*), count(*) filter (where a.priority > job.priority), max(a.priority)
+        into jobs, higher, highest
+        from unnest(
+            case when exists (select from jobs_queues q where q.queue = job.queue and q.in_order)
+            then _jobs_group_types(job.queue, job.group_key)
+            else array[job.job_type] end) t(job_type)
+        cross join lateral (
+            select j.priority, j.run_at from jobs j
+            where j.group_key is not null and j.finished_at is null and j.queue = job.queue
+                and j.group_key = job.group_key and j.status = 'pending'
+                and j.job_type = t.job_type
+                and (_jobs_rank(j.attempt, j.priority), j.run_at, j.id)
+                    < (v_rank, job.run_at, job.id)
+            order by _jobs_rank(j.attempt, j.priority), j.run_at, j.id
+            limit max_jobs
+        ) a
+        where a.run_at <= v_now;
+        jobs := least(jobs, max_jobs);
+        return;
+    end if;
+    loop
+        v_level := _jobs_next_level(job.queue, v_level, null);
+        exit when v_level is null or v_level < job.priority or jobs >= max_jobs;
+        v_count := (
+            select count(*)
+            from (
+                select
+                from unnest(_jobs_types_present(job.queue, v_level, v_now)) t(job_type)
+                cross join lateral (
+                    select from jobs j
+                    where j.status = 'pending' and j.group_key is null and j.queue = job.queue
+                        and j.priority = v_level and j.job_type = t.job_type
+                        and (j.run_at, j.id) < (
+                            case when v_level = job.priority then job.run_at else v_now end,
+                            case when v_level = job.priority then job.id else c_last_id end)
+                    order by j.run_at, j.id
+                    limit max_jobs
+                ) a
+                limit max_jobs - jobs
+            ) a);
+        if v_count > 0 then
+            highest := coalesce(highest, v_level);
+            jobs := jobs + v_count;
+            higher := higher + case when v_level > job.priority then v_count else 0 end;
+        end if;
+    end loop;
+end
+$$;
+
+comment on function _jobs_ahead is
+    'internal: how many due jobs come before this one, how many by priority, and the highest';
+
 -- functions/doctor/_jobs_doctor_leases.sql
 create or replace function _jobs_doctor_leases()
 returns table (check_name text, verdict text, detail text, advice text)
@@ -9666,11 +10294,9 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 with registered as (
-    select w.*, clock_timestamp() - coalesce(t.seen_at, w.started_at) as unseen, m.mode,
-        m.mode <> 'gone' as connected
+    select w.*, m.mode, m.unseen, m.hangs, m.mode <> 'gone' as connected
     from jobs_workers w
     join _jobs_worker_modes() m on m.worker = w.worker
-    left join jobs_worker_ticks t on t.worker = w.worker
 ), due as materialized (
     -- The type is null where jobs_counts does not tell the types of the queue apart, and the queue
     -- where jobs_counts does not tell the queues apart: a worker may serve them.
@@ -9775,7 +10401,7 @@ select 'workers that hang',
     coalesce(string_agg(format('%s (seen %s ago)', r.worker, date_trunc('second', r.unseen)),
                         ', ' order by r.worker), 'none'),
     'a handler blocks the event loop, or the process is stopped: restart it'
-from registered r where r.connected and r.unseen > '30 seconds'
+from registered r where r.hangs
 union all
 select 'jobs without a handler',
     case when n.detail is not null then 'bad' else 'ok' end,
@@ -9792,6 +10418,238 @@ $$;
 
 comment on function _jobs_doctor_workers is
     'internal: the doctor''s checks of the registered workers, and of due jobs that none claims';
+
+-- functions/doctor/_jobs_why_ended.sql
+-- The key first: with it a retry would raise.
+create or replace function _jobs_why_ended(job jobs)
+returns table (reason text, detail text, advice text)
+language sql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+select 'key held', format('job %s, which is %s, holds its unique key', h.id, h.status),
+    case when h.finished_at is null
+        then format('to run this job again: pgjobs cancel %s, then pgjobs retry %s', h.id, job.id)
+        else format('job %s keeps the key after its end; to run a job like this one without the '
+                    'key: select from jobs_copy(%s)', h.id, job.id) end
+from (select) one
+cross join lateral _jobs_key_holder(job.job_type, job.unique_key) h
+where job.unique_key is not null and h.id <> job.id
+union all
+select job.status,
+    format('it has ended: it %s %s ago, %s', case job.status
+            when 'completed' then 'completed' when 'cancelled' then 'was cancelled'
+            when 'failed' then 'failed for good' end,
+        date_trunc('second', clock_timestamp() - job.finished_at), case
+            when job.attempt = 0 then 'before any attempt'
+            else format('after %s of it, of which %s lost their worker',
+                        job.attempt || case job.attempt when 1 then ' attempt' else ' attempts' end,
+                        job.crash_count) end),
+    format('%sto run it again: pgjobs retry %s; to run a new job like it: select from jobs_copy(%s)',
+           case job.status when 'completed' then ''
+               else format('pgjobs show %s tells why; ', job.id) end, job.id, job.id)
+$$;
+
+comment on function _jobs_why_ended is
+    'internal: how a job has ended, and who holds its unique_key since';
+
+-- functions/doctor/_jobs_why_pending.sql
+-- What holds the job back whatever the time is comes first; then what passes by itself.
+create or replace function _jobs_why_pending(job jobs)
+returns table (reason text, detail text, advice text)
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    c_max_ahead constant int := 1000;
+    v_now timestamptz := clock_timestamp();
+    v_is_due boolean := job.run_at <= v_now;
+    v_queue jobs_queues := (select q from jobs_queues q where q.queue = job.queue);
+    v_told text := case when v_is_due
+        and num_nonnulls(v_queue.max_running, v_queue.rate_count) > 0
+        then _jobs_told_limit(v_queue) end;
+    v_told_group text := case when v_is_due and job.group_key is not null
+        and (v_queue.in_order
+             or num_nonnulls(v_queue.max_running_per_group, v_queue.group_rate_count) > 0)
+        then _jobs_told_group(v_queue, job.group_key) end;
+    v_ahead record;
+begin
+    if v_is_due then
+        select a.jobs, a.higher, a.highest into v_ahead from _jobs_ahead(job, c_max_ahead) a;
+    else
+        select 0 as jobs, 0 as higher, null::int as highest into v_ahead;
+    end if;
+    return query
+    with connected as materialized (
+        select w.queues, w.job_types, w.worker, m.mode, m.unseen, m.hangs,
+            job.queue = any (w.queues) as serves_queue,
+            w.job_types is null or job.job_type = any (w.job_types) as serves_type
+        from _jobs_worker_modes() m
+        join jobs_workers w on w.worker = m.worker
+        where m.mode <> 'gone'
+    ), workers as (
+        select count(*) as all, count(*) filter (where c.serves_queue) as of_queue,
+            count(*) filter (where c.serves_queue and c.serves_type) as serving,
+            count(*) filter (where c.serves_queue and c.serves_type and c.hangs) as hanging,
+            count(*) filter (where c.serves_queue and c.serves_type and not c.hangs
+                             and c.mode <> 'full') as with_slots,
+            string_agg(c.worker, ', ' order by c.worker)
+                filter (where c.serves_queue and c.serves_type) as names,
+            date_trunc('second', min(c.unseen)
+                       filter (where c.serves_queue and c.serves_type)) as unseen,
+            (select min(q.queue) from connected e cross join lateral unnest(e.queues) q(queue)
+             where job.job_type = any (e.job_types)) as elsewhere
+        from connected c
+    ), reasons as (
+        select r.rank, r.reason, r.detail, r.advice,
+            row_number() over (order by r.rank) as place
+        from workers w
+        cross join lateral (
+            values
+            (1, job.expires_at <= v_now and job.retry_count = 0 and job.crash_count = 0, 'expired',
+             format('its latest start was %s ago: the next tick of a worker cancels it',
+                    date_trunc('second', v_now - job.expires_at)),
+             format('to run it all the same: pgjobs cancel %s, then pgjobs retry %s', job.id,
+                    job.id)),
+            (2, v_queue.paused_at is not null and coalesce(v_queue.paused_until > v_now, true),
+             'paused',
+             format('queue %s has been paused for %s', job.queue, concat_ws(
+                 ', ', date_trunc('second', v_now - v_queue.paused_at),
+                 'until ' || date_trunc('second', v_queue.paused_until), v_queue.pause_reason)),
+             format('pgjobs resume %L', job.queue)),
+            (3, w.serving = 0, 'no worker',
+             case when w.all = 0 then 'no worker is connected'
+                 when w.of_queue = 0 then format('no connected worker serves queue %s', job.queue)
+                 else format('no connected worker of queue %s has a handler for type %s', job.queue,
+                             job.job_type) end
+                 || coalesce(format('; one has a handler for type %s in queue ', job.job_type)
+                             || w.elsewhere, ''),
+             case when w.elsewhere is not null
+                 then format('pgjobs edit %s --queue %L, or ', job.id, w.elsewhere) else '' end
+                 || 'start one that serves both: pgjobs worker MODULE:APP'),
+            (4, w.serving > 0 and w.hanging = w.serving, 'worker hangs',
+             format('all that serve its queue and type hang: %s, seen last %s ago', w.names,
+                    w.unseen),
+             'a handler blocks the event loop, or the process is stopped: restart it'),
+            (5, v_told is not null and v_told not like 'rate %', 'limit',
+             format('queue %s: %s', job.queue, concat_ws(
+                 ': ', v_told, case when v_told is not null
+                              then _jobs_who_runs(job.queue, null) end)),
+             format('wait for an end, cancel one that hangs (pgjobs cancel ID), or raise the limit: '
+                    'pgjobs limit %L --max-running N', job.queue)),
+            (6, v_told like 'rate %', 'rate', format('queue %s: %s', job.queue, v_told),
+             format('wait, or raise the rate: pgjobs limit %L --rate N/TIME', job.queue)),
+            (7, v_told_group is not null, 'group',
+             format('group %s: %s', job.group_key, concat_ws(
+                 ': ', v_told_group, case when v_told_group is not null
+                                    then _jobs_who_runs(job.queue, job.group_key) end)),
+             case when v_told_group like 'rate %'
+                 then format('wait, or raise the rate: pgjobs limit %L --group-rate N/TIME',
+                             job.queue)
+                 when v_told_group like 'waits for %'
+                 then format('to let the others of the group start, give that job up: pgjobs cancel '
+                             '%s', substring(v_told_group from '[0-9]+$'))
+                 else format('wait for an end, cancel one that hangs (pgjobs cancel ID), or raise '
+                             'the limit: pgjobs limit %L --max-running-per-group N', job.queue)
+                 end),
+            (8, _jobs_is_suspect(job.crash_count, job.max_retries), 'suspect',
+             format('it was lost with its worker %s times: a worker takes it only while it holds no '
+                    'other job that was lost', job.crash_count),
+             format('see how those workers ended; if the job is innocent: pgjobs cancel %s, then '
+                    'pgjobs retry %s', job.id, job.id)),
+            (9, not v_is_due and job.attempt > 0, 'retrying',
+             format('it was claimed %s times, has spent %s of %s retries, and may start again in %s',
+                    job.attempt, job.retry_count, job.max_retries,
+                    date_trunc('second', job.run_at - v_now) + interval '1 second'),
+             format('to start it now: pgjobs edit %s --delay 0s', job.id)),
+            (10, not v_is_due and job.attempt = 0, 'not due',
+             format('it may start in %s',
+                    date_trunc('second', job.run_at - v_now) + interval '1 second'),
+             format('to start it now: pgjobs edit %s --delay 0s', job.id)),
+            (11, v_is_due and w.serving > w.hanging and w.with_slots = 0, 'no slot',
+             format('all that serve its queue and type are full: %s', w.names),
+             'wait for an end, start more workers, or give them more slots: pgjobs top shows them'),
+            (12, v_ahead.jobs > 0, 'others first',
+             format('%s due jobs come before it, %s of them by a higher priority', v_ahead.jobs
+                    || case when v_ahead.jobs = c_max_ahead then '+' else '' end, v_ahead.higher),
+             case when v_ahead.highest < 9
+                 then format('to let it go first: pgjobs edit %s --priority %s; ', job.id,
+                             v_ahead.highest + 1) else '' end
+                 || 'to run all sooner, start more workers, or give them more slots'),
+            (13, true, 'due', 'nothing holds it back: the next claim takes it',
+             'if it stays so: pgjobs doctor')
+        ) r(rank, holds, reason, detail, advice)
+        where r.holds
+    )
+    -- That nothing holds it back is told only where that is so.
+    select r.reason, r.detail, r.advice
+    from reasons r
+    where r.rank < 13 or r.place = 1
+    order by r.rank;
+end
+$$;
+
+comment on function _jobs_why_pending is
+    'internal: why a pending job does not start, the worst reason first';
+
+-- functions/doctor/_jobs_why_processing.sql
+create or replace function _jobs_why_processing(job jobs)
+returns table (reason text, detail text, advice text)
+language sql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+with holder as (
+    -- The mode is null where the worker is not registered, as that of a client without LISTEN.
+    select m.mode, date_trunc('second', m.unseen) as unseen, coalesce(m.hangs, false) as hangs,
+        date_trunc('second', clock_timestamp() - job.lease_until) as overdue,
+        format('worker %s has held it for %s', job.worker, date_trunc(
+            'second', clock_timestamp() - coalesce(job.started_at, job.updated_at))) as told,
+        format('select count(*) from jobs_recover(%L)', job.worker) as recover
+    from (select) one
+    left join _jobs_worker_modes() m on m.worker = job.worker
+), reasons as (
+    select w.rank, w.reason, h.told || w.detail as detail, w.advice,
+        row_number() over (order by w.rank) as place
+    from holder h
+    cross join lateral (
+        values
+            (1, h.mode = 'gone', 'worker gone',
+             format(', and has no session; it was seen %s ago', h.unseen),
+             'the tick of another worker takes the job back within 10 s; at once: ' || h.recover),
+            (2, h.mode is null and h.overdue >= '0', 'lease over',
+             format(', and its lease ended %s ago', h.overdue),
+             'the tick of a worker takes the job back within 10 s; at once: ' || h.recover),
+            (3, h.mode is null and job.lease_until is null, 'no lease',
+             ', without a lease, so nothing takes the job back by itself',
+             'if that worker is gone: ' || h.recover),
+            (4, h.hangs, 'worker hangs', format(', and was seen last %s ago', h.unseen),
+             'a handler blocks its event loop, or its process is stopped: restart it'),
+            (5, job.cancel_requested_at is not null, 'cancelling',
+             format(', and was asked %s ago to stop it',
+                    date_trunc('second', clock_timestamp() - job.cancel_requested_at)),
+             'if the handler does not stop, restart the worker'),
+            (6, true, 'running', format(', as attempt %s', job.attempt),
+             format('if it hangs: pgjobs cancel %s', job.id))
+    ) w(rank, holds, reason, detail, advice)
+    where w.holds
+)
+-- That it runs is told only where nothing is wrong.
+select r.reason, r.detail, r.advice
+from reasons r
+where r.rank < 6 or r.place = 1
+order by r.rank
+$$;
+
+comment on function _jobs_why_processing is
+    'internal: who runs a job, and what is wrong with that worker or its lease';
 
 -- views: what an observer may read
 -- views/jobs_list.sql

@@ -19,6 +19,7 @@ TYPES = {
     "errors": "text[]", "retries": "boolean[]", "retry_ins": "interval[]",
     "run_ats": "timestamptz[]", "gone": "text[]", "sparing": "text", "reason": "text",
     "failed_since": "timestamptz", "older_than": "interval", "statuses": "text[]",
+    "set_priority": "int",
 }
 
 

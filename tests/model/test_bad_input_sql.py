@@ -16,6 +16,7 @@ FUNCTIONS = [
     "jobs_enqueue", "jobs_enqueue_many", "jobs_claim", "jobs_next_due", "jobs_start",
     "jobs_complete", "jobs_fail", "jobs_complete_many", "jobs_fail_many", "jobs_release_many",
     "jobs_heartbeat", "jobs_recover", "jobs_cancel", "jobs_retry", "jobs_retry_many", "jobs_pause",
+    "jobs_copy", "jobs_edit", "jobs_cancel_many", "jobs_edit_many", "jobs_delete_many",
     "jobs_resume", "jobs_limit", "jobs_cleanup", "jobs_grant", "jobs_worker_start",
     "jobs_worker_stop",
     "jobs_channel", "_jobs_next_due", "_jobs_reconcile", "_jobs_recover_own", "_jobs_worker_beat",
@@ -26,10 +27,10 @@ FUNCTIONS = [
     "jobs_schedules_fire", "jobs_unschedule", "_jobs_schedules_declare", "_jobs_schedules_diff",
     "jobs_retain", "_jobs_retention_declare", "_jobs_retention_diff", "_jobs_retention_enforce",
     "_jobs_limits_declare", "_jobs_limits_diff", "_jobs_limits_undeclare", "jobs_heal_groups",
-    "_jobs_held_back", "jobs_watch", "jobs_outcomes", "jobs_progress",
+    "_jobs_held_back", "jobs_watch", "jobs_outcomes", "jobs_progress", "jobs_why",
 ]
 CLAIM_ALL = "select * from jobs_claim('z', array(select distinct queue from jobs), 100)"
-DELETES = {"jobs_cleanup", "jobs_complete_many", "_jobs_retention_enforce"}
+DELETES = {"jobs_cleanup", "jobs_delete_many", "jobs_complete_many", "_jobs_retention_enforce"}
 Conn = psycopg.Connection[dict[str, Any]]
 
 

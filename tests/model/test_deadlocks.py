@@ -41,6 +41,11 @@ STATEMENTS = {
     "claim": lambda ids: ("jobs_claim", {**WORKER, "max_jobs": len(ids)}),
     "clean up": lambda ids: ("jobs_cleanup", {"older_than": timedelta(0), "statuses": FINAL}),
     "cancel": lambda ids: ("jobs_cancel", {"job_id": ids[0]}),
+    "cancel many": lambda ids: ("jobs_cancel_many", {"job_ids": ids}),
+    "edit": lambda ids: ("jobs_edit", {"job_id": ids[0], "priority": ids[-1] % 9}),
+    "edit many": lambda ids: (
+        "jobs_edit_many", {"set_priority": ids[0] % 9, "job_types": ["t"]}),
+    "delete many": lambda ids: ("jobs_delete_many", {"queues": ["default"]}),
     "enqueue": lambda ids: ("jobs_enqueue_many", {"jobs": keyed(ids)}),
     "enqueue pending": lambda ids: (
         "jobs_enqueue_many", {"jobs": keyed(ids, unique_scope="pending")}),

@@ -345,7 +345,7 @@ async def test_retry_failed_takes_filters(
 async def test_retry_failed_goes_on_after_a_batch_with_two_jobs_of_one_key(
     conn: Connection, run_in_thread: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pgjobs.cli.jobs._RETRY_BATCH", 2)
+    monkeypatch.setattr("pgjobs.cli.many._BATCH_JOBS", 2)
     await conn.execute(
         """insert into jobs (job_type, unique_key, status, finished_at)
         select 'a', k, 'failed', clock_timestamp() + interval '1 s' * n
@@ -434,6 +434,9 @@ DOCUMENTS = {
     "stats": ([], [{"queue": "default", "job_type": "a", "status": "failed", "count": 1}]),
     "top": ([], {"paused": {}, "workers": [], "running": []}),
     "doctor": ([], [{"check_name": "expired leases", "verdict": "ok"}]),
+    "why": (["1"], [{"reason": "failed"}]),
+    "edit": (["1", "--priority", "3"], {"id": 1, "status": "pending", "priority": 3}),
+    "delete": (["--type", "a", "--yes"], {"deleted": 1}),
     "retry": (["1"], [{"id": 1, "status": "pending", "attempt": 1}]),
     "retry --failed": (["--failed"], {"retried": 1}),
     "cancel": (["1"], None),
@@ -464,8 +467,9 @@ async def test_every_command_prints_one_json_document(
         select from jobs_fail(1, 'no', retry => false); create role {role}"""
     )
     try:
-        if name == "cancel":
+        if name in ("cancel", "edit"):
             await conn.execute("select from jobs_retry(1)")
+        if name == "cancel":
             expected = [{"id": 1, "status": "cancelled"}]
         command = name.split(maxsplit=1)[0]
         given = [argument.format(role=role) for argument in arguments]

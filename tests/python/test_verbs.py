@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -100,9 +101,35 @@ async def test_a_job_is_cancelled_and_retried(app, options):
         await app.cancel(77, **options)
 
 
+async def test_a_job_that_waits_is_edited(app, conn, options):
+    job = await app.enqueue("t", {"a": 1}, delay=timedelta(hours=1))
+    edited = await app.edit(job.id, payload={"b": 2}, priority=5, queue="q", **options)
+    assert (edited.id, edited.payload, edited.priority, edited.queue, edited.run_at) == (
+        job.id, {"b": 2}, 5, "q", job.run_at
+    )
+    at = datetime(2030, 1, 1, tzinfo=UTC)
+    assert (await app.edit(job.id, run_at=at, **options)).run_at == at
+    assert (await app.edit(job.id, delay=timedelta(0), **options)).run_at < job.run_at
+    await conn.execute("select jobs_claim('me', '{q}')")
+    with pytest.raises(JobNotHeld):
+        await app.edit(job.id, priority=1, **options)
+    with pytest.raises(JobNotFound):
+        await app.edit(77, priority=1, **options)
+
+
+async def test_a_job_is_copied_with_its_payload_or_another_one(app, options):
+    job = await app.enqueue("t", {"a": 1}, reference=("file", 1), unique_key="k")
+    copy = await app.copy(job.id, **options)
+    assert (copy.payload, copy.reference_id, copy.unique_key) == ({"a": 1}, 1, None)
+    assert copy.id != job.id
+    assert (await app.copy(job.id, {"b": 2}, **options)).payload == {"b": 2}
+    with pytest.raises(JobNotFound):
+        await app.copy(77, **options)
+
+
 @pytest.mark.parametrize("job_id", ["7", None, 2**63, 1.5], ids=repr)
 async def test_what_is_no_id_is_an_invalid_argument_whichever_driver_says_so(app, options, job_id):
-    for verb in (app.get, app.cancel, app.retry):
+    for verb in (app.get, app.cancel, app.retry, app.edit, app.copy):
         with pytest.raises(InvalidArgument):
             await verb(job_id, **options)
 
@@ -111,6 +138,10 @@ async def test_other_arguments_of_a_wrong_type_are_invalid_too(app, options):
     job = await app.enqueue("t")
     for call in (
         app.cancel(job.id, 5, **options), app.cancel(job.id, "\0", **options),
+        app.edit(job.id, priority="5", **options), app.edit(job.id, queue=5, **options),
+        app.edit(job.id, payload=object(), **options), app.edit(job.id, priority=10, **options),
+        app.edit(job.id, run_at=datetime(2030, 1, 1), **options),  # noqa: DTZ001
+        app.copy(job.id, object(), **options),
         app.list(before="x", **options), app.list(queue="\ud800", **options),
         app.list(reference=("a", 2**63), **options), app.list(limit=2**63, **options),
     ):

@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[2]
 CONTRACT = [
     "enqueue", "enqueue_many", "claim", "next_due", "start", "complete", "fail", "complete_many",
     "fail_many", "release_many", "heartbeat", "recover", "cancel", "retry", "retry_many", "pause",
-    "resume", "cleanup", "retain", "watch", "outcomes",
-    "progress",
+    "resume", "cleanup", "retain", "watch", "outcomes", "progress", "edit", "copy", "why",
+    "cancel_many", "edit_many", "delete_many",
 ]
 FUNCTIONS = """
     select p.proname, obj_description(p.oid) as comment, p.prosecdef,

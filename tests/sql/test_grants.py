@@ -33,10 +33,12 @@ OBSERVER = {
     "_jobs_doctor_retention", "_jobs_doctor_schedules", "_jobs_doctor_schema",
     "_jobs_doctor_vacuum", "_jobs_doctor_workers", "_jobs_doctor_limits", "_jobs_held_back",
     "_jobs_ids_behind", "_jobs_objects_of_strangers", "_jobs_worker_modes",
-    "jobs_schedule_preview",
+    "jobs_schedule_preview", "jobs_why",
 }
 ADMIN = OBSERVER | READER | {
-    "jobs_cancel", "jobs_cleanup", "jobs_heal_groups", "jobs_limit", "jobs_pause", "jobs_recover",
+    "jobs_cancel", "jobs_cleanup", "jobs_copy", "jobs_edit", "jobs_heal_groups", "jobs_limit",
+    "jobs_cancel_many", "jobs_edit_many", "jobs_delete_many",
+    "jobs_pause", "jobs_recover",
     "jobs_resume",
     "jobs_retry",
     "jobs_retry_many", "jobs_schedule", "jobs_schedule_pause", "jobs_schedule_resume",
@@ -60,7 +62,7 @@ RELATIONS = {
 DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER) | {
     "_jobs_notify", "_jobs_ids_behind", "jobs_counts", "_jobs_counts", "_jobs_rates",
     "_jobs_search", "jobs_cron_next", "jobs_schedule_preview", "_jobs_doctor_schedules",
-    "_jobs_doctor_limits", "_jobs_held_back",
+    "_jobs_doctor_limits", "_jobs_held_back", "jobs_why",
 }
 
 
@@ -348,6 +350,9 @@ async def test_an_admin_manages_but_does_not_write_by_hand(
         await conn.execute(
             """select from jobs_pause('default'); select from jobs_resume('default');
             select from jobs_cancel(1); select from jobs_retry(1); select jobs_retry_many();
+            select from jobs_edit(1, priority => 1); select from jobs_copy(1);
+            select jobs_edit_many(2, job_types => '{a}'); select jobs_cancel_many('{1}');
+            select jobs_delete_many('{77}');
             select jobs_cleanup(); select from jobs_recover(); select payload from jobs;
             select from jobs_schedule('a', 't', '@daily'); select from jobs_schedule_run('a');
             select from jobs_schedule_pause('a'); select from jobs_schedule_resume('a');

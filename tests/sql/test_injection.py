@@ -44,6 +44,8 @@ FUNCTIONS = """
         unnest(p.proargnames, p.proargtypes::oid[]) with ordinality a(name, type, place)
     where p.pronamespace = 'public'::regnamespace and a.type is not null
         and format_type(a.type, null) in ('text', 'text[]', 'jsonb', 'jsonb[]')
+        -- Its condition is SQL, which its callers put together; nobody else may call it.
+        and p.proname <> '_jobs_lock_matching'
     order by 1, 3
 """
 # All that the text could change if it were executed: relations, functions, roles, settings.

@@ -141,3 +141,13 @@ async def test_two_calls_that_retry_the_same_keys_do_not_deadlock(conn, other, j
         # One call may choose a job whose key the other one takes in the meantime.
         counts.append(await conn.fetchval("select jobs_retry_many()"))
         assert sum(counts) == 10
+
+
+async def test_the_filters_of_the_other_calls_for_many_select_failed_jobs_too(conn, job, ids):
+    first = await job("failed", group_key="g", reference_type="file", reference_id=1)
+    await job("failed")
+    await job("cancelled", group_key="g")
+    assert await conn.fetchval("select jobs_retry_many(group_keys => '{g}')") == 1
+    assert await ids(PENDING) == [first]
+    retry = "select jobs_retry_many(reference_type => 'file', job_ids => '{1,2,3}')"
+    assert await conn.fetchval(retry) == 0

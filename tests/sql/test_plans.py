@@ -64,6 +64,8 @@ CALLS = {
     "fail": "select * from jobs_fail({one}, 'e')",
     "cancel": "select * from jobs_cancel({pending})",
     "retry": "select * from jobs_retry({failed})",
+    "edit": "select * from jobs_edit({pending}, '{}', 5, 'other', clock_timestamp())",
+    "copy": "select * from jobs_copy({pending})",
     "complete_many": "select * from jobs_complete_many('me', '{mine}', {ones}, {nulls}::jsonb[])",
     "complete_many, delete":
         "select * from jobs_complete_many('me', '{mine}', {ones}, {nulls}::jsonb[], false)",
@@ -75,6 +77,20 @@ CALLS = {
     "recover by name": "select * from jobs_recover('me')",
     "retry_many": "select jobs_retry_many(max_jobs => 10)",
     "cleanup": "select jobs_cleanup(max_jobs => 10)",
+    "cancel_many by ids": "select jobs_cancel_many('{mine}')",
+    "cancel_many by type": "select jobs_cancel_many(job_types => '{t}', max_jobs => 10)",
+    "cancel_many by queue": "select jobs_cancel_many(queues => '{other}', max_jobs => 10)",
+    "cancel_many by reference": """select jobs_cancel_many(
+        reference_type => 'order', reference_key => 'o-42')""",
+    "cancel_many by group": "select jobs_cancel_many(group_keys => '{g,h}')",
+    "edit_many of old ones": """select jobs_edit_many(
+        3, created_before => clock_timestamp(), max_jobs => 10)""",
+    "delete_many by reference": """select jobs_delete_many(
+        reference_type => 'file', reference_id => 42)""",
+    "delete_many by type": "select jobs_delete_many(job_types => '{few}', max_jobs => 10)",
+    "delete_many of failed ones": """select jobs_delete_many(
+        failed_since => clock_timestamp() - interval '9 days', max_jobs => 10)""",
+    "retry_many by type": "select jobs_retry_many('{few}', max_jobs => 10)",
     "counts": "select * from jobs_counts(3)",
     "rates": "select * from _jobs_rates('10 s')",
     "list": "select * from _jobs_search(max_jobs => 10)",
@@ -115,6 +131,8 @@ CALLS = {
 LONGER = {
     "doctor": "select * from jobs_doctor()",
     "counts": "select * from jobs_counts(1000)",
+    # A job that is due, behind 10,000 others; it counts 1,000 of them.
+    "why": "select * from jobs_why((select min(id) + 10000 from jobs))",
 }
 MAX_ROWS_OF_LONGER = 12_000
 MAX_ROWS = 100  # a statement that scans more than the right range reads thousands
@@ -342,6 +360,12 @@ CALLS_OF_GROUPS = {
         group_key => '3', max_jobs => 10)""", 100, 1_000),
     "why the jobs of a group wait": (
         "select * from _jobs_held_back('{many,few}', '{1,2}')", 1_100, 1_500),
+    "why a job of a group waits": (
+        """select w.* from (select id + 40000 as id from jobs order by jobs.id limit 1) j
+        cross join lateral jobs_why(j.id) w""", 2_100, 3_000),
+    "why the first job of a group waits": (
+        """select w.* from (select id from jobs order by id limit 1) j
+        cross join lateral jobs_why(j.id) w""", 100, 300),
 }
 
 

@@ -24,11 +24,14 @@ ACCEPTED = {
     CASTS: "a declared '{}' or similar, cast once per call; a smallint counted in an integer",
     LOCKS: "the function locks rows, and only a volatile function may",
     "text type variable is not sanitized":
-        "jobs_grant: names from the catalogue, quoted there; _jobs_search: constant parts only",
+        "jobs_grant: names from the catalogue, quoted there; _jobs_search and _jobs_lock_matching:"
+        " constant parts only, and a condition of constants and quoted literals",
 }
 ACCEPTED_IN = {
-    LOCKS: {"_jobs_lock_suspect", "_jobs_lock_fenced_many"},
-    "text type variable is not sanitized": {"jobs_grant", "_jobs_search"},
+    LOCKS: {"_jobs_lock_suspect", "_jobs_lock_fenced_many", "_jobs_lock_matching"},
+    "text type variable is not sanitized": {
+        "jobs_grant", "_jobs_search", "_jobs_lock_matching",
+    },
 }
 
 

@@ -26,6 +26,12 @@ CALLS = {
     "jobs_cancel with fence": "select id from jobs_cancel($1, worker => 'me', attempt => 1)",
     "jobs_retry": "select id from jobs_retry($1)",
     "jobs_retry_many": "select $1::bigint where jobs_retry_many() = 1",
+    "jobs_edit": "select id from jobs_edit($1, priority => 1)",
+    "jobs_copy": "select $1::bigint from jobs_copy($1)",
+    "jobs_cancel_many": "select $1::bigint where jobs_cancel_many(array[$1::bigint]) = 1",
+    "jobs_edit_many": """select $1::bigint
+        where jobs_edit_many(5, job_ids => array[$1::bigint]) = 1""",
+    "jobs_delete_many": "select $1::bigint where jobs_delete_many(array[$1::bigint]) = 1",
     "jobs_cleanup": """select $1::bigint
         where jobs_cleanup('0', '{completed,failed,cancelled}') = 1""",
 }
@@ -47,6 +53,11 @@ TABLE = """
 | jobs_cancel with fence   | JQ002      | JQ002     | cancelled  | JQ002     | JQ002   | JQ002     |
 | jobs_retry               | JQ002      | JQ002     | JQ002      | pending   | pending | pending   |
 | jobs_retry_many          | -          | -         | -          | -         | pending | -         |
+| jobs_edit                | pending    | blocked   | JQ002      | JQ002     | JQ002   | JQ002     |
+| jobs_copy                | pending    | blocked   | processing | completed | failed  | cancelled |
+| jobs_cancel_many         | cancelled  | cancelled | processing | -         | -       | -         |
+| jobs_edit_many           | pending    | blocked   | -          | -         | -       | -         |
+| jobs_delete_many         | -          | -         | -          | gone      | gone    | gone      |
 | jobs_cleanup             | -          | -         | -          | gone      | gone    | gone      |
 """
 

@@ -7,11 +7,9 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 with registered as (
-    select w.*, clock_timestamp() - coalesce(t.seen_at, w.started_at) as unseen, m.mode,
-        m.mode <> 'gone' as connected
+    select w.*, m.mode, m.unseen, m.hangs, m.mode <> 'gone' as connected
     from jobs_workers w
     join _jobs_worker_modes() m on m.worker = w.worker
-    left join jobs_worker_ticks t on t.worker = w.worker
 ), due as materialized (
     -- The type is null where jobs_counts does not tell the types of the queue apart, and the queue
     -- where jobs_counts does not tell the queues apart: a worker may serve them.
@@ -116,7 +114,7 @@ select 'workers that hang',
     coalesce(string_agg(format('%s (seen %s ago)', r.worker, date_trunc('second', r.unseen)),
                         ', ' order by r.worker), 'none'),
     'a handler blocks the event loop, or the process is stopped: restart it'
-from registered r where r.connected and r.unseen > '30 seconds'
+from registered r where r.hangs
 union all
 select 'jobs without a handler',
     case when n.detail is not null then 'bad' else 'ok' end,

@@ -1,6 +1,5 @@
 -- queues and group_keys are arrays of equal length: the groups to look at, besides all queues with
--- limits of their own. Of a group the first 1,000 pending jobs are looked at for one that waits for
--- its retry.
+-- limits of their own.
 create or replace function _jobs_held_back(
     queues text[] default '{}',
     group_keys text[] default '{}'
@@ -21,19 +20,7 @@ where a.told is not null
 union all
 select a.queue, a.group_key, a.told
 from (
-    select g.queue, g.group_key, coalesce(
-        case when q.in_order then (
-            select format('waits for the retry of job %s', j.id)
-            from (
-                select j.id, j.attempt, j.run_at from jobs j
-                where j.group_key is not null and j.finished_at is null and j.queue = g.queue
-                    and j.group_key = g.group_key and j.status = 'pending'
-                order by j.job_type, _jobs_rank(j.attempt, j.priority), j.run_at, j.id
-                limit 1000
-            ) j
-            where j.attempt > 0 and j.run_at > clock_timestamp()
-            limit 1) end,
-        _jobs_told_limit(q, g.group_key)) as told
+    select g.queue, g.group_key, _jobs_told_group(q, g.group_key) as told
     from (
         select distinct u.queue, u.group_key
         from unnest(_jobs_held_back.queues, _jobs_held_back.group_keys) u(queue, group_key)

@@ -22,8 +22,9 @@ declare
         '_jobs_held_back,_jobs_ids_behind,jobs_list,_jobs_objects_of_strangers,jobs_queues,'
         '_jobs_rates,jobs_retention,jobs_schedule_list,'
         'jobs_schedule_preview,_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'
-        'jobs_workers}';
-    c_admin constant text[] := c_observer || c_reader || '{jobs,jobs_cancel,jobs_cleanup,jobs_heal_groups,'
+        'jobs_why,jobs_workers}';
+    c_admin constant text[] := c_observer || c_reader || '{jobs,jobs_cancel,jobs_cancel_many,'
+        'jobs_cleanup,jobs_copy,jobs_delete_many,jobs_edit,jobs_edit_many,jobs_heal_groups,'
         'jobs_limit,_jobs_limits_declare,_jobs_limits_diff,_jobs_limits_undeclare,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retain,_jobs_retention_declare,_jobs_retention_diff,'
         'jobs_retry,jobs_retry_many,jobs_schedule,jobs_schedule_pause,jobs_schedule_resume,'

@@ -1,11 +1,18 @@
--- Two sessions cannot both win: this function locks failed jobs and skips locked ones. It may wait
--- for a session that takes the same key. All who take several keys take them in the order of type
+-- Two sessions cannot both win: _jobs_lock_matching locks the rows and skips locked ones. This
+-- function may wait for a session that takes the same key. All who take several keys take them in the order of type
 -- and key, so that they never deadlock.
 create or replace function jobs_retry_many(
     job_types text[] default null,
     queues text[] default null,
     failed_since timestamptz default null,
-    max_jobs int default 10000
+    max_jobs int default 10000,
+    job_ids bigint[] default null,
+    group_keys text[] default null,
+    reference_type text default null,
+    reference_id bigint default null,
+    reference_key text default null,
+    batch_id bigint default null,
+    created_before timestamptz default null
 ) returns bigint
 language plpgsql volatile security definer
 set search_path from current
@@ -19,23 +26,19 @@ declare
     v_keyed bigint[];
     v_ids bigint[];
 begin
-    perform _jobs_check_max_jobs(max_jobs);
-    with found as materialized (
-        select j.id, j.job_type, j.unique_key from jobs j
-        where j.status = 'failed'
-            and (job_types is null or j.job_type = any (job_types))
-            and (queues is null or j.queue = any (queues))
-            and j.finished_at >= coalesce(failed_since, '-infinity')
-            -- Jobs whose key another job holds are left out, and do not use up max_jobs.
-            and (j.unique_key is null or j.unique_scope in ('kept', 'period') or not exists (
+    -- Jobs whose key another job holds are left out, and do not use up max_jobs.
+    v_ids := _jobs_lock_matching(
+        '{failed}', job_ids, job_types, queues, group_keys, reference_type, reference_id,
+        reference_key, batch_id, created_before, failed_since, max_jobs,
+        condition => $condition$
+            (j.unique_key is null or j.unique_scope in ('kept', 'period') or not exists (
                 select from jobs o
                 where o.job_type = j.job_type and o.unique_key = j.unique_key and o.id <> j.id
                     and (case when o.unique_scope <> 'pending' or o.status in ('pending', 'blocked')
                          then 0 else o.id end) = 0
-                    and (o.unique_scope <> 'live' or o.finished_at is null)))
-        order by j.finished_at
-        limit coalesce(max_jobs, 10000)
-        for no key update of j skip locked
+                    and (o.unique_scope <> 'live' or o.finished_at is null)))$condition$);
+    with found as materialized (
+        select j.id, j.job_type, j.unique_key from jobs j where j.id = any (v_ids)
     ), keyed as (
         select distinct on (f.job_type, f.unique_key) f.job_type, f.unique_key, f.id
         from found f

@@ -1,4 +1,5 @@
-create or replace function _jobs_worker_modes() returns table (worker text, mode text)
+create or replace function _jobs_worker_modes()
+returns table (worker text, mode text, unseen interval, hangs boolean)
 language sql volatile
 set search_path from current
 as $$
@@ -8,13 +9,18 @@ with held as materialized (
     where l.locktype = 'advisory' and l.objsubid = 1 and l.granted and l.mode = 'ExclusiveLock'
         and l.database = (select d.oid from pg_database d where d.datname = current_database())
 )
-select w.worker, case
-    when not exists (select from held h where h.key = w.name_key) then 'gone'
-    when exists (select from held h where h.key = w.polling_key) then 'polling'
-    when exists (select from held h where h.key = w.listening_key) then 'listening'
-    else 'full' end
-from jobs_workers w
+select m.worker, m.mode, m.unseen, m.mode <> 'gone' and m.unseen > '30 seconds'
+from (
+    select w.worker, clock_timestamp() - coalesce(t.seen_at, w.started_at) as unseen, case
+        when not exists (select from held h where h.key = w.name_key) then 'gone'
+        when exists (select from held h where h.key = w.polling_key) then 'polling'
+        when exists (select from held h where h.key = w.listening_key) then 'listening'
+        else 'full' end as mode
+    from jobs_workers w
+    left join jobs_worker_ticks t on t.worker = w.worker
+) m
 $$;
 
 comment on function _jobs_worker_modes is
-    'internal: the mode of each registered worker: listening, polling or full; gone: no session';
+    'internal: the mode of each registered worker: listening, polling or full; gone: no session; and'
+    ' since when it was not seen';

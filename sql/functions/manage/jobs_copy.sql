@@ -1,0 +1,20 @@
+-- Takes no lock: the copy is of the row as it is, also while the job runs.
+create or replace function jobs_copy(job_id bigint, payload jsonb default null) returns setof jobs
+language plpgsql volatile security definer rows 1
+set search_path from current
+as $$
+declare
+    v_job jobs := _jobs_find(job_id);
+begin
+    return query
+    select e.*
+    from jobs_enqueue(
+        v_job.job_type, coalesce(jobs_copy.payload, v_job.payload), v_job.queue, v_job.priority,
+        reference_type => v_job.reference_type, reference_id => v_job.reference_id,
+        reference_key => v_job.reference_key, max_retries => v_job.max_retries,
+        backoff => v_job.backoff, group_key => v_job.group_key, headers => v_job.headers) e;
+end
+$$;
+
+comment on function jobs_copy is
+    'a new job like this one, due now, without its unique_key; payload: another one';

@@ -1,0 +1,38 @@
+-- Disturbs no other session: it deletes ended jobs only, which no claim reads, and skips rows that
+-- another session has locked.
+create or replace function jobs_delete_many(
+    job_ids bigint[] default null,
+    job_types text[] default null,
+    queues text[] default null,
+    group_keys text[] default null,
+    reference_type text default null,
+    reference_id bigint default null,
+    reference_key text default null,
+    batch_id bigint default null,
+    created_before timestamptz default null,
+    failed_since timestamptz default null,
+    max_jobs int default 10000
+) returns bigint
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_ids bigint[];
+begin
+    perform _jobs_check_filters(num_nonnulls(
+        job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
+        batch_id, created_before, failed_since));
+    v_ids := _jobs_lock_matching(
+        '{completed,failed,cancelled}', job_ids, job_types, queues, group_keys, reference_type,
+        reference_id, reference_key, batch_id, created_before, failed_since, max_jobs);
+    delete from jobs j where j.id = any (v_ids);
+    delete from jobs_attempts a where a.job_id = any (v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
+comment on function jobs_delete_many is
+    'deletes up to max_jobs ended jobs that pass the filters; repeat until 0';
