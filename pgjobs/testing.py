@@ -152,11 +152,13 @@ def pgjobs_dsn(pgjobs_template: Any, pgjobs_server: Server) -> Iterator[str]:
 
 async def make_due(conn: "Connection", job_id: int | None = None) -> None:
     """Makes a pending job due now, by default all: scheduled jobs and jobs that wait to retry."""
-    await conn.execute(
+    rows = await conn.fetch(
         "update jobs set run_at = clock_timestamp() where status = 'pending'"
-        " and run_at > clock_timestamp() and ($1::bigint is null or id = $1)",
+        " and run_at > clock_timestamp() and ($1::bigint is null or id = $1) returning id",
         job_id,
     )
+    # Claims look at a group when its turn has come.
+    await conn.execute("select _jobs_signal_jobs($1)", [row["id"] for row in rows])
 
 
 async def expire_lease(conn: "Connection", job_id: int | None = None) -> None:
@@ -172,7 +174,8 @@ async def expire_lease(conn: "Connection", job_id: int | None = None) -> None:
 async def drain(app: "App", *, raise_on_failure: bool = False) -> int:
     """Runs the jobs of all queues that are due, in this event loop; returns the number of runs.
 
-    Jobs that the handlers enqueue run too, if they are due. ``raise_on_failure``: raises
+    Jobs that the handlers enqueue run too, if they are due, and jobs whose lease is over.
+    ``raise_on_failure``: raises
     ``PgjobsError`` if a run failed, even if its job will be retried.
     """
     from pgjobs.database import quote
@@ -184,6 +187,7 @@ async def drain(app: "App", *, raise_on_failure: bool = False) -> int:
     ran: list[Any] = []
     runs, runs_before = 0, -1
     while runs != runs_before:
+        await pool.execute(f"select from {quote(app.schema)}.jobs_recover()")
         due = await pool.fetch(
             f"select distinct queue from {jobs} where status = 'pending'"
             " and run_at <= clock_timestamp()"

@@ -82,6 +82,27 @@ async def test_drain_runs_due_jobs_and_the_jobs_that_they_enqueue(pgjobs_dsn: st
         assert await drain(app, raise_on_failure=True) == 2
 
 
+async def test_drain_runs_what_is_made_due_also_in_a_group_and_what_lost_its_worker(
+    pgjobs_dsn: str,
+) -> None:
+    app = App(dsn=pgjobs_dsn)
+
+    @app.job("grouped", group_key="g")
+    async def grouped(job: RunningJob[Any]) -> None: ...
+
+    async with app:
+        pool = await app.pool()
+        await grouped.enqueue(delay=timedelta(days=1))
+        assert await drain(app) == 0
+        await make_due(pool)
+        assert await drain(app) == 1
+        await grouped.enqueue()
+        assert await pool.fetchval("select id from jobs_claim('gone')") == 2
+        assert await drain(app) == 0
+        await expire_lease(pool)
+        assert await drain(app) == 1
+
+
 async def test_drain_raises_if_asked(pgjobs_dsn: str) -> None:
     app = App(dsn=pgjobs_dsn)
 
