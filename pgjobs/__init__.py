@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from pgjobs.app import App, Lifespan, RunningJob, close, enqueue
+from pgjobs.app import App, Lifespan, RunningJob, close, enqueue, sync
 from pgjobs.errors import (
     ConnectionLost,
     DuplicateJob,
@@ -51,6 +51,7 @@ __all__ = [
     "close",
     "enqueue",
     "migrate",
+    "sync",
 ]
 
 

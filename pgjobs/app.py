@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import sys
+import threading
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -23,8 +24,9 @@ from weakref import ref
 import asyncpg
 from typing_extensions import TypeVar  # with a default, as Python's own since 3.13
 
+from pgjobs.connection.blocking import blocking, warn_in_atomic_block
 from pgjobs.connection.dsn import redact, resolve
-from pgjobs.connection.executor import executor
+from pgjobs.connection.executor import Executor, executor
 from pgjobs.connection.patience import give_up_at, sending_s
 from pgjobs.connection.tether import tether
 from pgjobs.database import Database
@@ -42,10 +44,13 @@ from pgjobs.producer.connections import Connections
 from pgjobs.producer.declared import as_json
 from pgjobs.schedules import Schedules
 from pgjobs.settings import Settings
+from pgjobs.sync_verbs import SyncVerbs
 from pgjobs.verbs import Verbs
 
 if TYPE_CHECKING:
+    from pgjobs.connection.blocking import SyncConn
     from pgjobs.connection.executor import Conn
+    from pgjobs.connection.kept import Kept
     from pgjobs.worker.worker import Worker
 
 log = logging.getLogger("pgjobs.app")
@@ -127,6 +132,7 @@ class App(Verbs, Schedules, Settings, Generic[S]):
         self._lifespan = lifespan
         self._pool_size = pool_size
         self._unknown_types: set[str] = set()
+        self._kept: Kept | None = None  # the connection of the sync calls
         # The event loop and the process of the last call, and the app's connections there: to look
         # them up costs a thirtieth of a small enqueue.
         self._latest: tuple[ref[asyncio.AbstractEventLoop], int, ref[Connections]] | None = None
@@ -147,6 +153,11 @@ class App(Verbs, Schedules, Settings, Generic[S]):
     def dsn(self) -> str:
         """The database's address; "" stands for libpq's PG* variables."""
         return resolve(self._given_dsn)
+
+    @property
+    def sync(self) -> SyncVerbs:
+        """The verbs as plain functions, for code without an event loop."""
+        return SyncVerbs(self)
 
     @property
     def version(self) -> str:
@@ -303,13 +314,15 @@ class App(Verbs, Schedules, Settings, Generic[S]):
     ) -> list[int]:
         """Adds the jobs of a batch, all or none; ids in the same order."""
         if conn is not None:
-            database = Database(executor(conn), self.schema)
-            text = batch(await self._shared(given, database))
+            database = Database(adding := executor(conn), self.schema)
+            # A sync call whose connection is its own knows that this statement adds no job.
+            asking = getattr(adding, "asking", adding)
+            text = batch(await self._shared(given, Database(asking, self.schema)))
         else:
             deadline = give_up_at()
             connections = self._connections()
-            asking = await connections.borrower(deadline, adds=False)
-            text = batch(await self._shared(given, Database(asking, self.schema)))
+            borrower = await connections.borrower(deadline, adds=False)
+            text = batch(await self._shared(given, Database(borrower, self.schema)))
             borrower = await connections.borrower(deadline + sending_s(text))
             database = Database(borrower, self.schema)
         return await database.enqueue_many(text) if text else []
@@ -319,6 +332,27 @@ class App(Verbs, Schedules, Settings, Generic[S]):
             return Database(executor(conn), self.schema, self)
         borrower = await self._connections().borrower(give_up_at(), adds=False)
         return Database(borrower, self.schema, self)
+
+    def sync_executor(
+        self, conn: "SyncConn | None", *, adds: bool = False, reads: bool = False
+    ) -> Executor:
+        """What runs the statements of one sync call that adds jobs, or only reads, or neither."""
+        if conn is not None:
+            return blocking(conn)
+        if not reads:
+            warn_in_atomic_block()
+        if (kept := self._kept) is None:
+            # Here, since it loads psycopg.
+            from pgjobs.connection.kept import Kept
+
+            with _making_kept:  # two threads may come here
+                self._kept = kept = self._kept or Kept(_session_name())
+        return kept.call(self, adds=adds)
+
+    def close_sync(self) -> None:
+        """Closes the connection of the sync calls without ``conn``."""
+        if self._kept is not None:
+            self._kept.close()
 
     @staticmethod
     async def _shared(given: dict[str, Any], database: Database) -> dict[str, Any]:
@@ -380,9 +414,8 @@ class App(Verbs, Schedules, Settings, Generic[S]):
         kept = tether().kept
         found: Connections | None = kept.get(self)
         if found is None:
-            name = f"pgjobs {_program() or 'app'}"
             found = kept[self] = Connections(
-                self.dsn, self.schema, name=name, pool_size=self._pool_size
+                self.dsn, self.schema, name=_session_name(), pool_size=self._pool_size
             )
         self._latest = ref(loop), os.getpid(), ref(found)
         return found
@@ -469,15 +502,21 @@ def _alternatives(job_type: str, known: Iterable[str]) -> str:
     return f": it has {', '.join(shown)}{', ...' if len([*known]) > len(shown) else ''}"
 
 
-def _program() -> str:
+def _session_name() -> str:
     # An interpreter within another program may have no arguments.
     argv: list[str] = getattr(sys, "argv", None) or [""]
-    return os.path.basename(argv[0])
+    return f"pgjobs {os.path.basename(argv[0]) or 'app'}"
 
 
 # By app: what its lifespan yielded for the run of a worker that this context is a part of.
 _states: ContextVar[Mapping[App, Any]] = ContextVar("pgjobs states", default=MappingProxyType({}))
+_making_kept = threading.Lock()
+os.register_at_fork(
+    before=_making_kept.acquire, after_in_parent=_making_kept.release,
+    after_in_child=_making_kept.release,
+)
 _default = App()
+sync = _default.sync  # of the default app
 
 
 async def enqueue(

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import asyncpg
 
+from pgjobs.connection.executor import Executor
 from pgjobs.job.job import Job
 from pgjobs.producer.batch import Batch
 
 if TYPE_CHECKING:
+    from pgjobs.connection.blocking import SyncConn
     from pgjobs.connection.executor import Conn
 
 
@@ -21,6 +23,10 @@ class Host(Protocol):
     async def get(self, job_id: int, *, conn: "Conn | None" = None) -> Job[Any]: ...
 
     def with_state(self, state: Any) -> AbstractContextManager[None]: ...
+
+    def sync_executor(
+        self, conn: "SyncConn | None", *, adds: bool = False, reads: bool = False
+    ) -> Executor: ...
 
     async def pool(self) -> asyncpg.Pool: ...
 

@@ -11,8 +11,11 @@ from datetime import datetime, timedelta
 from typing import Any, assert_type
 
 import asyncpg
+import psycopg
+import sqlalchemy
 from pydantic import BaseModel, PositiveInt
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm import Session, scoped_session
 
 import pgjobs
 from pgjobs import (
@@ -166,6 +169,32 @@ async def enqueueing(
     await app.worker(queues=["a"], lease=timedelta(minutes=1)).run(until_empty=True)
 
 
+async def enqueueing_by_psycopg(conn: psycopg.AsyncConnection) -> None:
+    await plain.enqueue(Ingest(path="a"), conn=conn)
+    assert_type(await app.list(conn=conn), list[Job[Any]])
+
+
+def sync_calls(
+    conn: psycopg.Connection,
+    session: Session,
+    scoped: scoped_session[Session],
+    other: sqlalchemy.Connection,
+) -> None:
+    assert_type(ingest.sync.enqueue(Ingest(path="a"), delay=timedelta(1)), Job[Ingest])
+    assert_type(ingest.sync.enqueue_many([Ingest(path="a")], priority=1), list[int])
+    assert_type(app.sync.enqueue("t", {"a": 1}, unique_scope="live"), Job[Any])
+    assert_type(pgjobs.sync.enqueue("t"), Job[Any])
+    assert_type(typed.sync.get(1), Job[Any])
+    assert_type(app.sync.list(status="failed", job_type="t", limit=5), list[Job[Any]])
+    assert_type(app.sync.cancel(1, "no", conn=conn), Job[Any])
+    assert_type(app.sync.retry(1, conn=session), Job[Any])
+    untyped.sync.enqueue()
+    plain.sync.enqueue(Ingest(path="a"), conn=conn)
+    plain.sync.enqueue(Ingest(path="a"), conn=session)
+    plain.sync.enqueue(Ingest(path="a"), conn=scoped)
+    plain.sync.enqueue(Ingest(path="a"), conn=other)
+
+
 async def testing() -> None:
     job = make_job(Ingest(path="a"), state=State(1), attempt=2)
     assert_type(job, RunningJob[Ingest])
@@ -195,6 +224,14 @@ async def refused(job: Job[Ingest]) -> None:
     await pgjobs.enqueue("t", unknown=5)  # type: ignore[call-arg]  # pyright: ignore
     await ingest.enqueue(job.payload, unique_scope="livee")  # type: ignore[arg-type]  # pyright: ignore
     await app.list(status="pendng")  # type: ignore[arg-type]  # pyright: ignore
+    ingest.sync.enqueue({"path": "a"})  # type: ignore[arg-type]  # pyright: ignore
+    ingest.sync.enqueue_many([1])  # type: ignore[list-item]  # pyright: ignore
+    ingest.sync.enqueue(job.payload, delay=5)  # type: ignore[arg-type]  # pyright: ignore
+    ingest.sync.enqueue(job.payload, conn="dsn")  # type: ignore[arg-type]  # pyright: ignore
+    ingest.sync.enqueue(job.payload, conn=AsyncSession())  # type: ignore[arg-type]  # pyright: ignore
+    await ingest.enqueue(job.payload, conn=Session())  # type: ignore[arg-type]  # pyright: ignore
+    app.sync.list(status="pendng")  # type: ignore[arg-type]  # pyright: ignore
+    pgjobs.sync.enqueue("t", unknown=5)  # type: ignore[call-arg]  # pyright: ignore
     await ingest.enqueue(job.payload, on_conflict="replce")  # type: ignore[arg-type]  # pyright: ignore
     await ingest.enqueue(job.payload, unique_for=5)  # type: ignore[arg-type]  # pyright: ignore
     await ingest.enqueue(job.payload, group_key=5)  # type: ignore[arg-type]  # pyright: ignore
