@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from pgjobs.app import App, Lifespan, RunningJob, close, enqueue, sync
+from pgjobs.app import App, CallNext, Lifespan, RunningJob, close, enqueue, sync
 from pgjobs.errors import (
     ConnectionLost,
     DuplicateJob,
@@ -18,6 +18,7 @@ from pgjobs.handler.task import Task
 from pgjobs.job.backoff import Backoff
 from pgjobs.job.job import Job, JobStatus, JobType
 from pgjobs.job.rate import Rate
+from pgjobs.producer.middleware import EnqueueRequest
 from pgjobs.service import JobService
 
 if TYPE_CHECKING:
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
 __all__ = [
     "App",
     "Backoff",
+    "CallNext",
     "Cancel",
     "ConnectionLost",
     "DuplicateJob",
+    "EnqueueRequest",
     "Fail",
     "InvalidArgument",
     "Job",

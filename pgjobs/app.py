@@ -1,6 +1,7 @@
 """The app: its handlers, its database, and the workers that bring them together."""
 
 import asyncio
+import json
 import logging
 import os
 import sys
@@ -32,6 +33,7 @@ from pgjobs.connection.tether import tether
 from pgjobs.database import Database
 from pgjobs.errors import InvalidArgument
 from pgjobs.handler.held_job import HeldJob, Holder
+from pgjobs.handler.middleware import Around, check_middleware
 from pgjobs.handler.run import Run
 from pgjobs.handler.task import GroupOf, Task
 from pgjobs.job.backoff import Backoff
@@ -42,6 +44,12 @@ from pgjobs.producer.arguments import BatchOptions, EnqueueOptions
 from pgjobs.producer.batch import Batch, batch_of
 from pgjobs.producer.connections import Connections
 from pgjobs.producer.declared import as_json
+from pgjobs.producer.middleware import (
+    EnqueueMiddleware,
+    EnqueueRequest,
+    check_enqueue_middleware,
+    surrounded,
+)
 from pgjobs.schedules import Schedules
 from pgjobs.settings import Settings
 from pgjobs.sync_verbs import SyncVerbs
@@ -63,6 +71,8 @@ R = TypeVar("R")
 
 # What the lifespan of a worker's run yields.
 S = TypeVar("S", default=Any)
+M = TypeVar("M", bound="Middleware")
+N = TypeVar("N", bound=EnqueueMiddleware)
 
 Lifespan = Callable[["App[Any]"], AbstractAsyncContextManager[S]]
 
@@ -76,6 +86,11 @@ class RunningJob(HeldJob[P]):
     def app(self) -> "App[Any]":
         """The job's app; ``app.state`` is what the app's lifespan yielded."""
         return cast(App, self._app)
+
+
+# Runs the handler, and returns what the handler returns.
+CallNext = Callable[[RunningJob[Any]], Awaitable[Any]]
+Middleware = Callable[[RunningJob[Any], CallNext], Awaitable[object]]
 
 
 class Register(Protocol):
@@ -128,6 +143,8 @@ class App(Verbs, Schedules, Settings, Generic[S]):
         self._given_dsn = dsn
         self.schema = schema
         self.tasks: dict[str, Task[Any, Any]] = {}
+        self.middlewares: list[Around] = []
+        self.enqueue_middlewares: list[EnqueueMiddleware] = []
         self._last_state: Any = State()
         self._lifespan = lifespan
         self._pool_size = pool_size
@@ -223,6 +240,27 @@ class App(Verbs, Schedules, Settings, Generic[S]):
 
         return register
 
+    def middleware(self, middleware: M) -> M:
+        """Surrounds each run: ``async def middleware(job: RunningJob, call_next: CallNext)``.
+
+        ``await call_next(job)`` runs the handler, whose result or exception stands. What the
+        middleware itself raises ends the run as if the handler had raised it. The timeout of the
+        job and its cancellation hold for both. The first middleware is the outermost.
+        """
+        check_middleware(middleware)
+        self.middlewares.append(middleware)
+        return middleware
+
+    def enqueue_middleware(self, middleware: N) -> N:
+        """Surrounds each call that adds jobs, async or sync: ``def middleware(request)``.
+
+        A plain generator: before ``jobs = yield`` it may change ``request.headers``, and after it
+        has what the call returns, as a list. What it raises, the call raises.
+        """
+        check_enqueue_middleware(middleware)
+        self.enqueue_middlewares.append(middleware)
+        return middleware
+
     async def enqueue(
         self,
         job_type: str,
@@ -273,6 +311,22 @@ class App(Verbs, Schedules, Settings, Generic[S]):
         self, given: dict[str, Any], text: str, conn: "Conn | None"
     ) -> Awaitable[Job[Any]]:
         """Adds a job as ``enqueue`` does; its payload is JSON text already."""
+        if self.enqueue_middlewares:
+            return self._enqueue_surrounded(given, text, conn)
+        return self._add_text(given, text, conn)
+
+    async def _enqueue_surrounded(
+        self, given: dict[str, Any], text: str, conn: "Conn | None"
+    ) -> Job[Any]:
+        request = EnqueueRequest(given, lambda: [json.loads(text)])
+        with surrounded(self.enqueue_middlewares, request) as answer:
+            answer.append(await self._add_text(request.arguments(), text, conn))
+        job: Job[Any] = answer[0]
+        return job
+
+    def _add_text(
+        self, given: dict[str, Any], text: str, conn: "Conn | None"
+    ) -> Awaitable[Job[Any]]:
         # No coroutine of its own: each costs a small enqueue half a hundredth.
         if conn is not None:
             return Database(executor(conn), self.schema, self).enqueue(payload=text, **given)
@@ -313,6 +367,21 @@ class App(Verbs, Schedules, Settings, Generic[S]):
         self, given: dict[str, Any], batch: Batch, conn: "Conn | None"
     ) -> list[int]:
         """Adds the jobs of a batch, all or none; ids in the same order."""
+        if not self.enqueue_middlewares:
+            return await self._add_batch(given, batch, conn)
+
+        def payloads() -> list[Any]:
+            text = batch({"job_type": given["job_type"]})
+            return [item["payload"] for item in json.loads(text or "[]")]
+
+        request = EnqueueRequest(given, payloads)
+        with surrounded(self.enqueue_middlewares, request) as answer:
+            answer.extend(await self._add_batch(request.arguments(), batch, conn))
+        return answer
+
+    async def _add_batch(
+        self, given: dict[str, Any], batch: Batch, conn: "Conn | None"
+    ) -> list[int]:
         if conn is not None:
             database = Database(adding := executor(conn), self.schema)
             # A sync call whose connection is its own knows that this statement adds no job.

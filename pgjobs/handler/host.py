@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import asyncpg
 
 from pgjobs.connection.executor import Executor
+from pgjobs.handler.middleware import Around
 from pgjobs.job.job import Job
 from pgjobs.producer.batch import Batch
 
@@ -19,6 +20,7 @@ class Host(Protocol):
     """The app as tasks and held jobs see it."""
 
     schema: str
+    middlewares: list[Around]
 
     async def get(self, job_id: int, *, conn: "Conn | None" = None) -> Job[Any]: ...
 

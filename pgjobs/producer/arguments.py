@@ -82,7 +82,7 @@ def job_arguments(job_type: str, options: Any, known: type = EnqueueOptions) -> 
     if (reference := options.get("reference")) is not None:
         arguments |= reference_columns(reference)
     if (headers := options.get("headers")) is not None:
-        arguments["headers"] = _headers_text(headers)
+        arguments["headers"] = headers_text(headers)
     if (expires := options.get("expires")) is not None:
         arguments["expires_at"] = _checked_moment("expires", expires)
     return arguments
@@ -174,7 +174,8 @@ def _checked_moment(name: str, moment: object) -> datetime | timedelta:
     return moment
 
 
-def _headers_text(headers: object) -> str:
+def headers_text(headers: object) -> str:
+    """The headers as JSON text; raises ``InvalidArgument`` for names that are pgjobs' own."""
     if not isinstance(headers, Mapping):
         raise InvalidArgument(f"headers must be a mapping of names, not {headers!r}")
     for name in headers:

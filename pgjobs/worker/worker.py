@@ -285,7 +285,9 @@ class Worker:
                 if task.timeout is not None:
                     self._held.expire_at(run, began + task.timeout.total_seconds())
                 job = self.app.held_job(run, self._holder)
-                outcome = await execute(task, job, run, self._in_thread)
+                outcome = await execute(
+                    task, job, run, self._in_thread, self.app.middlewares
+                )
         except BaseException as error:  # noqa: BLE001 - only this job fails
             # Not by `log.exception`: to format the error may raise, or take minutes.
             text = describe(error)

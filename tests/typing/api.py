@@ -4,7 +4,7 @@ Each marked line has a mark for both programs. A mark that is not needed is an e
 """
 # ruff: noqa: PGH003 - the rule that refuses a line differs between releases of pyright
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +21,8 @@ import pgjobs
 from pgjobs import (
     App,
     Backoff,
+    CallNext,
+    EnqueueRequest,
     Job,
     JobService,
     JobStatus,
@@ -129,6 +131,26 @@ async def grouped(job: Job[Ingest]) -> None: ...
 @app.job("constrained")
 async def constrained(job: Job[PositiveInt]) -> None:
     assert_type(job.payload, int)
+
+
+@app.middleware
+async def around(job: RunningJob[Any], call_next: CallNext) -> None:
+    assert_type(await call_next(job), Any)
+
+
+@typed.middleware
+async def around_too(job: RunningJob[Any], call_next: CallNext) -> int:
+    await call_next(job)
+    return job.id
+
+
+@app.enqueue_middleware
+def enqueueing_around(request: EnqueueRequest) -> Generator[None, list[Any], None]:
+    assert_type(request.job_type, str)
+    assert_type(request.payloads, list[Any])
+    request.headers["id"] = 1
+    jobs = yield
+    assert_type(jobs, list[Any])
 
 
 assert_type(ingest, Task[Ingest, Ingested])
@@ -244,6 +266,18 @@ async def refused(job: Job[Ingest]) -> None:
     job.transaction()  # type: ignore[attr-defined]  # pyright: ignore
     Backoff.fixed(5)  # type: ignore[arg-type]  # pyright: ignore
     pgjobs.Snooze(5)  # type: ignore[arg-type]  # pyright: ignore
+
+
+@app.middleware  # type: ignore[type-var]  # pyright: ignore
+async def no_call_next(job: RunningJob[Any]) -> None: ...
+
+
+@app.middleware  # type: ignore[type-var]  # pyright: ignore
+def not_async(job: RunningJob[Any], call_next: CallNext) -> None: ...
+
+
+@app.enqueue_middleware  # type: ignore[type-var]  # pyright: ignore
+def no_generator(request: EnqueueRequest) -> None: ...
 
 
 @app.job("no job")  # type: ignore[arg-type]  # pyright: ignore
