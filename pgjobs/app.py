@@ -143,6 +143,7 @@ class App(Verbs, Schedules, Settings, Generic[S]):
         self._given_dsn = dsn
         self.schema = schema
         self.tasks: dict[str, Task[Any, Any]] = {}
+        self._included: list[App[Any]] = []
         self.middlewares: list[Around] = []
         self.enqueue_middlewares: list[EnqueueMiddleware] = []
         self._last_state: Any = State()
@@ -239,6 +240,38 @@ class App(Verbs, Schedules, Settings, Generic[S]):
             return task
 
         return register
+
+    def include(self, other: "App[Any]") -> None:
+        """Takes over what another app, of another module, has declared by now.
+
+        These are its handlers, schedules, limits and retention. Its tasks then enqueue by this app,
+        and its ``state`` is that of this app. Raises ``InvalidArgument``, and takes nothing, if
+        both have a handler of one type, for example.
+        """
+        if not isinstance(other, App) or cast(object, other) is self:
+            raise InvalidArgument(f"include takes another app, not {other!r:.100}")
+        if other._lifespan or other.middlewares or other.enqueue_middlewares:
+            raise InvalidArgument(
+                "the included app has a lifespan or a middleware, and those of the including app"
+                " hold for all its jobs: give them to that app"
+            )
+        for what, ours, theirs in (
+            ("handler of type", self.tasks, other.tasks),
+            ("schedule", self.schedules, other.schedules),
+            ("limit of queue", self.limits, other.limits),
+            ("retention of", self.retention, other.retention),
+        ):
+            if both := ours.keys() & theirs.keys():
+                raise InvalidArgument(
+                    f"both apps have a {what} {', '.join(sorted(both))}: remove one, or rename it"
+                )
+        for task in other.tasks.values():
+            task.app = self
+        self.tasks |= other.tasks
+        self.schedules |= other.schedules
+        self.limits |= other.limits
+        self.retention |= other.retention
+        self._included += [other, *other._included]
 
     def middleware(self, middleware: M) -> M:
         """Surrounds each run: ``async def middleware(job: RunningJob, call_next: CallNext)``.
@@ -522,7 +555,9 @@ class App(Verbs, Schedules, Settings, Generic[S]):
                 yield
             else:
                 async with self._lifespan(self) as made:
-                    self._last_state = state = as_state(made)
+                    state = as_state(made)
+                    for app in (self, *self._included):
+                        app._last_state = state
                     with self.with_state(state):
                         yield
         finally:
@@ -533,7 +568,8 @@ class App(Verbs, Schedules, Settings, Generic[S]):
     @contextmanager
     def with_state(self, state: Any) -> Iterator[None]:
         """Lets ``app.state`` be this in the block, and in the tasks and threads that it starts."""
-        token = _states.set({**_states.get(), self: state})
+        of_this = dict.fromkeys((self, *self._included), state)
+        token = _states.set({**_states.get(), **of_this})
         try:
             yield
         finally:

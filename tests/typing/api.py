@@ -86,6 +86,7 @@ async def ingest(job: Job[Ingest]) -> Ingested:
     return Ingested(1)
 
 
+app.include(typed)
 app.retain("completed", timedelta(days=7))
 app.retain(JobStatus.FAILED, timedelta(days=90), job_type=JobType.CLEANUP)
 app.limit("mail", max_running=5, max_running_per_group=1, rate=Rate(100, per=timedelta(minutes=1)))
