@@ -210,13 +210,15 @@ class App(Verbs, Schedules, Settings, Generic[S]):
         backoff: Backoff | None = None,
         run_in: Literal["thread", "process"] | None = None,
         group_key: str | GroupOf | None = None,
+        concurrency: int | None = None,
     ) -> Register:
         """Registers a handler: ``async def handler(job: Job[Payload]) -> Result``.
 
         The settings are for jobs that this app enqueues, unless the call gives others; ``timeout``
         limits each run. ``run_in``: where a plain ``def`` runs, in a ``"thread"`` or in
         a child ``"process"``, which a timeout can end. ``group_key``: the group of the jobs within
-        their queue, or a function that gives it for a payload. Raises ``InvalidArgument`` if the
+        their queue, or a function that gives it for a payload. ``concurrency``: how many of them
+        each worker runs at once. Raises ``InvalidArgument`` if the
         type has a handler already.
         """
         if not isinstance(job_type, str) or not job_type:
@@ -229,12 +231,12 @@ class App(Verbs, Schedules, Settings, Generic[S]):
             "group_key": None if callable(group_key) else group_key,
         }
         arguments.job_arguments(job_type, options)
-        arguments.check_settings(priority, max_retries, timeout)
+        arguments.check_settings(priority, max_retries, timeout, concurrency)
 
         def register(handler: Callable[[RunningJob[Any]], Any], /) -> Task[Any, Any]:
             task = Task[Any, Any](
                 self, handler, str(job_type), timeout=timeout, run_in=run_in, group_of=group_of,
-                **options,
+                concurrency=concurrency, **options,
             )
             self.tasks[task.job_type] = task
             return task

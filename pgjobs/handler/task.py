@@ -38,7 +38,8 @@ class Task(Generic[Q, R]):
     """A registered handler: call it, or enqueue a job for it.
 
     ``options`` are used where a call of ``enqueue`` gives none; ``timeout`` is for each run.
-    ``group_of``: gives the group of a job for its payload.
+    ``group_of``: gives the group of a job for its payload. ``concurrency``: how many of its jobs a
+    worker runs at once; None: as many as it has slots.
     """
 
     def __init__(
@@ -50,12 +51,14 @@ class Task(Generic[Q, R]):
         timeout: timedelta | None = None,
         run_in: str | None = None,
         group_of: GroupOf | None = None,
+        concurrency: int | None = None,
         **options: Unpack[BatchOptions],
     ) -> None:
         self.app = app
         self.handler = handler
         self.job_type = job_type
         self.timeout = timeout
+        self.concurrency = concurrency
         self._group_of = group_of
         self.options = options
         self._has_default_options = all(

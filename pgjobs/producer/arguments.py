@@ -137,7 +137,10 @@ def group_argument(group_key: object) -> dict[str, Any]:
 
 
 def check_settings(
-    priority: int | None, max_retries: int | None, timeout: timedelta | None
+    priority: int | None,
+    max_retries: int | None,
+    timeout: timedelta | None,
+    concurrency: int | None,
 ) -> None:
     """Checks settings of a handler as the database would check them at the first job."""
     if priority is not None and not -9 <= priority <= 9:
@@ -146,6 +149,8 @@ def check_settings(
         raise InvalidArgument(f"max_retries must be 0 or more, and fit an int, not {max_retries}")
     if timeout is not None and (not isinstance(timeout, timedelta) or timeout <= timedelta(0)):
         raise InvalidArgument(f"timeout must be a timedelta above 0, not {timeout!r}")
+    if concurrency is not None and (not isinstance(concurrency, int) or concurrency < 1):
+        raise InvalidArgument(f"concurrency must be 1 or more, not {concurrency!r}")
 
 
 def _checked(name: str, value: object, kind: type) -> object:

@@ -110,7 +110,7 @@ async def running(job: RunningJob[Ingest]) -> None:
         assert_type(conn, asyncpg.Connection)
 
 
-@app.job("in a thread")
+@app.job("in a thread", concurrency=2)
 def plain(job: Job[Ingest]) -> int:
     return len(job.payload.path)
 
@@ -260,6 +260,7 @@ async def refused(job: Job[Ingest]) -> None:
     await ingest.enqueue(job.payload, group_key=5)  # type: ignore[arg-type]  # pyright: ignore
     await ingest.enqueue(job.payload, headers=5)  # type: ignore[arg-type]  # pyright: ignore
     app.job("t", group_key=5)  # type: ignore[arg-type]  # pyright: ignore
+    app.job("t", concurrency="2")  # type: ignore[arg-type]  # pyright: ignore
     app.job("t", run_in="proces")  # type: ignore[arg-type]  # pyright: ignore
     app.worker(queues=["a"], lease=5)  # type: ignore[arg-type]  # pyright: ignore
     job.payload = Ingest(path="b")  # type: ignore[misc]  # pyright: ignore
