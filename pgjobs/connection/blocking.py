@@ -12,7 +12,7 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 from zoneinfo import ZoneInfo
 
-from pgjobs.connection.drivers import by_name, in_style, named
+from pgjobs.connection.drivers import as_rows, by_place, in_style
 from pgjobs.connection.executor import EXECUTE, Executor, raise_translated
 from pgjobs.errors import InvalidArgument
 from pgjobs.job.job import Row
@@ -100,13 +100,13 @@ class _Psycopg:
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Row]:
         from psycopg import DataError, Error
-        from psycopg.rows import dict_row
+        from psycopg.rows import tuple_row
 
         try:
-            with self._conn.cursor(row_factory=dict_row) as cursor:
+            with self._conn.cursor(row_factory=tuple_row) as cursor:
                 # Binary, since a session may have any format of moments and intervals as text.
-                cursor.execute(by_name(query), named(args), binary=True)
-                return cursor.fetchall()  # type: ignore[no-any-return]
+                cursor.execute(*by_place(query, args), binary=True)
+                return as_rows(query, cursor.description, cursor.fetchall())
         except DataError as error:
             # psycopg refuses some values by itself, without an SQLSTATE.
             raise InvalidArgument(str(error)) from error
@@ -155,16 +155,15 @@ class _Django:
 
         try:
             with self._conn.cursor() as cursor:
-                cursor.execute(by_name(query), named(args))
-                columns = [column[0] for column in cursor.description]
-                rows = cursor.fetchall()
+                cursor.execute(*by_place(query, args))
+                described, rows = cursor.description, cursor.fetchall()
         except (DataError, ValueError) as error:
             raise InvalidArgument(str(error)) from error
         except Error as error:
             raise_translated(error)
             raise
         zone = None if self._conn.timezone else ZoneInfo(self._conn.timezone_name)
-        return [dict(zip(columns, _with_zone(row, zone), strict=True)) for row in rows]
+        return as_rows(query, described, (_with_zone(row, zone) for row in rows))
 
 
 def _with_zone(row: Sequence[Any], zone: ZoneInfo | None) -> Sequence[Any]:

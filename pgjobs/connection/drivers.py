@@ -1,7 +1,7 @@
 """Other drivers than asyncpg: how they take a statement, and which of our errors theirs are."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,30 +18,41 @@ NOT_INSTALLED = (
 _PLACE = re.compile(r"\$(\d+)")
 
 
+# By statement: the names of its columns, which psycopg and Django would make anew for each answer.
+_columns: dict[str, tuple[str, ...]] = {}
+
+
 @lru_cache
-def by_name(query: str) -> str:
-    """The statement with its arguments as ``%(p1)s``: psycopg, psycopg2, Django."""
-    return _PLACE.sub(r"%(p\1)s", query.replace("%", "%%"))
+def _by_place(query: str) -> tuple[str, list[int]]:
+    places = [int(place) - 1 for place in _PLACE.findall(query)]
+    return _PLACE.sub("%s", query.replace("%", "%%")), places
 
 
-def named(args: Sequence[Any]) -> dict[str, Any]:
-    """The arguments of a statement that ``by_name`` has made."""
-    return {f"p{place}": value for place, value in enumerate(args, 1)}
+def by_place(query: str, args: Sequence[Any]) -> tuple[str, list[Any]]:
+    """The statement with its arguments as ``%s``, as all drivers but asyncpg take them."""
+    text, places = _by_place(query)
+    return text, [args[place] for place in places]
 
 
-def in_style(style: str, query: str, args: Sequence[Any]) -> tuple[str, Any]:
+def in_style(style: str, query: str, args: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:
     """The statement and its arguments in a ``paramstyle`` of SQLAlchemy's dialects."""
     if style == "numeric_dollar":  # asyncpg's own
         return query, tuple(args)
-    if style == "pyformat":
-        return by_name(query), named(args)
-    # One argument after the other, as pg8000 takes them. What cannot be encoded would leave its
-    # connection in the middle of a message.
-    for text in args:
-        if isinstance(text, str):
-            text.encode()
-    places = [int(place) for place in _PLACE.findall(query)]
-    return _PLACE.sub("%s", query.replace("%", "%%")), tuple(args[place - 1] for place in places)
+    if style == "format":
+        # What cannot be encoded would leave a connection of pg8000 in the middle of a message.
+        for text in args:
+            if isinstance(text, str):
+                text.encode()
+    text, ordered = by_place(query, args)
+    return text, tuple(ordered)
+
+
+def as_rows(query: str, described: Any, rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+    """The rows of a statement by column; ``described``: the ``description`` of its cursor."""
+    columns = _columns.get(query)
+    if columns is None:
+        columns = _columns[query] = tuple(column[0] for column in described)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def translated(error: BaseException) -> BaseException:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import asyncpg
 
-from pgjobs.connection.drivers import by_name, in_style, named, translated
+from pgjobs.connection.drivers import as_rows, by_place, in_style, translated
 from pgjobs.errors import InvalidArgument
 from pgjobs.job.job import Row
 
@@ -62,12 +62,12 @@ class _Psycopg:
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Row]:
         from psycopg import DataError, Error
-        from psycopg.rows import dict_row
+        from psycopg.rows import tuple_row
 
         try:
-            async with self._conn.cursor(row_factory=dict_row) as cursor:
-                await cursor.execute(by_name(query), named(args), binary=True)
-                return await cursor.fetchall()  # type: ignore[no-any-return]
+            async with self._conn.cursor(row_factory=tuple_row) as cursor:
+                await cursor.execute(*by_place(query, args), binary=True)
+                return as_rows(query, cursor.description, await cursor.fetchall())
         except DataError as error:
             # psycopg refuses some values by itself, without an SQLSTATE.
             raise InvalidArgument(str(error)) from error

@@ -16,11 +16,10 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 import psycopg
-from psycopg.rows import dict_row
 
 from pgjobs.connection import patience
 from pgjobs.connection.connector import SESSION_SETTINGS
-from pgjobs.connection.drivers import as_asyncpg, by_name, named
+from pgjobs.connection.drivers import as_asyncpg, as_rows, by_place
 from pgjobs.connection.link import BROKEN
 from pgjobs.errors import InvalidArgument
 from pgjobs.job.job import Row
@@ -184,13 +183,13 @@ def _connect(dsn: str, name: str, give_up_at: float) -> _Connection:
     timeout_s = max(MIN_CONNECT_TIMEOUT_S, int(give_up_at - time.monotonic()))
     connection = _Connection.connect(
         dsn, autocommit=True, client_encoding="UTF8", application_name=name,
-        connect_timeout=timeout_s, row_factory=dict_row,
+        connect_timeout=timeout_s,
     )
     try:
         connection.give_up_at = give_up_at
         # A pooler gives its client an invented pid, and lends its sessions to others.
-        row = connection.execute("select pg_backend_pid() as pid").fetchone()
-        connection.is_pooled = row is None or row["pid"] != connection.info.backend_pid
+        row = connection.execute("select pg_backend_pid()").fetchone()
+        connection.is_pooled = row != (connection.info.backend_pid,)
         if connection.is_pooled:
             connection.prepare_threshold = None
         else:
@@ -203,14 +202,15 @@ def _connect(dsn: str, name: str, give_up_at: float) -> _Connection:
 
 
 def _run(connection: _Connection, query: str, args: Sequence[Any]) -> Sequence[Row]:
+    text, ordered = by_place(query, args)
     with connection.cursor() as cursor:
         if not connection.is_pooled:
-            cursor.execute(by_name(query).encode(), named(args), binary=True)
-            return cursor.fetchall()
+            cursor.execute(text.encode(), ordered, binary=True)
+            return as_rows(query, cursor.description, cursor.fetchall())
         cursor.execute(_BEGIN.encode())
         try:
-            cursor.execute(by_name(query).encode(), named(args), binary=True)
-            rows = cursor.fetchall()
+            cursor.execute(text.encode(), ordered, binary=True)
+            rows = as_rows(query, cursor.description, cursor.fetchall())
             cursor.execute("commit")
         except psycopg.Error:
             if not connection.closed:
