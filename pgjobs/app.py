@@ -196,6 +196,7 @@ class App(Verbs, Schedules, Settings, Generic[S]):
 
     def connect_to(self, dsn: str | None = None, schema: str | None = None) -> None:
         """Sets another database or schema than the app was made with; call it before any use."""
+        self.close_sync()
         self._given_dsn = dsn or self._given_dsn
         self.schema = schema or self.schema
 

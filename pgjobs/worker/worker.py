@@ -96,7 +96,7 @@ class Worker:
         self.queues = list(dict.fromkeys(queues))
         self.concurrency = concurrency
         self._holder = Holder(self.name, keep_completed)
-        self._functions = Functions(self.name)
+        self._functions = Functions(self.name, app.declared_in)
         self._in_thread = self._functions.in_thread
         self._lease = lease
         self.grace = grace

@@ -3,9 +3,12 @@
 import asyncio
 from contextvars import ContextVar
 
+from python import included_in_children
+
 from pgjobs import App, CallNext, RunningJob
 
 app = App()
+app.include(included_in_children.app)
 request_id: ContextVar[str] = ContextVar("request_id")
 
 
@@ -13,7 +16,7 @@ request_id: ContextVar[str] = ContextVar("request_id")
 async def with_request_id(job: RunningJob[dict[str, bool]], call_next: CallNext) -> None:
     await asyncio.sleep(0)
     request_id.set(job.headers["request_id"])
-    assert set(job.payload) == {"raises"}
+    assert set(job.payload or {}) <= {"raises"}
     try:
         await call_next(job)
     except ZeroDivisionError as error:

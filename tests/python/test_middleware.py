@@ -215,7 +215,10 @@ async def test_middleware_surrounds_a_plain_function_in_its_child_process(pgjobs
         bad = await surrounded.enqueue(
             {"raises": True}, headers={"request_id": "r2"}, max_retries=0
         )
+        # Its child imports the module of a handler whose app has no middleware of its own.
+        included = await app.enqueue("included", headers={"request_id": "r3"})
         await app.worker().run(until_empty=True)
+        assert (await app.get(included.id)).result == "r3"
         assert (await app.get(job.id)).result == ["r1", "in a loop of its own"]
         error = (await app.get(bad.id)).error
     assert error is not None

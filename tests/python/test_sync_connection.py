@@ -275,5 +275,14 @@ with psycopg.connect(os.environ["PGJOBS_DSN"]) as conn:
     assert run(program, pgjobs_dsn) == ["1"]
 
 
+def test_an_app_that_is_given_another_database_leaves_the_connection_to_the_old_one(
+    app, empty_dsn
+):
+    pgjobs.migrate(empty_dsn)
+    app.sync.enqueue("t")
+    app.connect_to(empty_dsn)
+    assert app.sync.list() == []
+
+
 def test_importing_pgjobs_loads_no_psycopg():
     assert run("import sys, pgjobs; print('psycopg' in sys.modules)", "") == ["False"]
