@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from pgjobs.app import App, Lifespan, RunningJob, close, enqueue
+from pgjobs.app import App, CallNext, Lifespan, RunningJob, close, enqueue, sync
 from pgjobs.errors import (
     ConnectionLost,
     DuplicateJob,
@@ -23,6 +23,7 @@ from pgjobs.job.backoff import Backoff
 from pgjobs.job.job import Job, JobStatus, JobType
 from pgjobs.job.outcome import Outcome
 from pgjobs.job.rate import Rate
+from pgjobs.producer.middleware import EnqueueRequest
 from pgjobs.service import JobService
 
 if TYPE_CHECKING:
@@ -33,9 +34,11 @@ __all__ = [
     "App",
     "Attempt",
     "Backoff",
+    "CallNext",
     "Cancel",
     "ConnectionLost",
     "DuplicateJob",
+    "EnqueueRequest",
     "Fail",
     "InvalidArgument",
     "Job",
@@ -61,6 +64,7 @@ __all__ = [
     "close",
     "enqueue",
     "migrate",
+    "sync",
 ]
 
 

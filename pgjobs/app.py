@@ -1,9 +1,11 @@
 """The app: its handlers, its database, and the workers that bring them together."""
 
 import asyncio
+import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -23,14 +25,16 @@ from weakref import ref
 import asyncpg
 from typing_extensions import TypeVar  # with a default, as Python's own since 3.13
 
+from pgjobs.connection.blocking import blocking, warn_in_atomic_block
 from pgjobs.connection.dsn import redact, resolve
-from pgjobs.connection.executor import executor
+from pgjobs.connection.executor import Executor, executor
 from pgjobs.connection.open_transaction import open_transaction
 from pgjobs.connection.patience import give_up_at, sending_s
 from pgjobs.connection.tether import tether
 from pgjobs.database import Database
 from pgjobs.errors import InvalidArgument
 from pgjobs.handler.held_job import HeldJob, Holder
+from pgjobs.handler.middleware import Around, check_middleware
 from pgjobs.handler.run import Run
 from pgjobs.handler.task import GroupOf, Task
 from pgjobs.job.backoff import Backoff
@@ -42,14 +46,23 @@ from pgjobs.producer.arguments import BatchOptions, EnqueueOptions
 from pgjobs.producer.batch import Batch, batch_of
 from pgjobs.producer.connections import Connections
 from pgjobs.producer.declared import as_json
+from pgjobs.producer.middleware import (
+    EnqueueMiddleware,
+    EnqueueRequest,
+    check_enqueue_middleware,
+    surrounded,
+)
 from pgjobs.producer.uncommitted import Uncommitted
 from pgjobs.schedules import Schedules
 from pgjobs.settings import Settings
+from pgjobs.sync_verbs import SyncVerbs
 from pgjobs.verbs import Verbs
 from pgjobs.watching.watcher import Watcher
 
 if TYPE_CHECKING:
+    from pgjobs.connection.blocking import SyncConn
     from pgjobs.connection.executor import Conn
+    from pgjobs.connection.kept import Kept
     from pgjobs.worker.worker import Worker
 
 log = logging.getLogger("pgjobs.app")
@@ -62,6 +75,8 @@ R = TypeVar("R")
 
 # What the lifespan of a worker's run yields.
 S = TypeVar("S", default=Any)
+M = TypeVar("M", bound="Middleware")
+N = TypeVar("N", bound=EnqueueMiddleware)
 
 Lifespan = Callable[["App[Any]"], AbstractAsyncContextManager[S]]
 
@@ -75,6 +90,11 @@ class RunningJob(HeldJob[P]):
     def app(self) -> "App[Any]":
         """The job's app; ``app.state`` is what the app's lifespan yielded."""
         return cast(App, self._app)
+
+
+# Runs the handler, and returns what the handler returns.
+CallNext = Callable[[RunningJob[Any]], Awaitable[Any]]
+Middleware = Callable[[RunningJob[Any], CallNext], Awaitable[object]]
 
 
 class Register(Protocol):
@@ -127,10 +147,14 @@ class App(Verbs, Many, Schedules, Settings, Generic[S]):
         self._given_dsn = dsn
         self.schema = schema
         self.tasks: dict[str, Task[Any, Any]] = {}
+        self._included: list[App[Any]] = []
+        self.middlewares: list[Around] = []
+        self.enqueue_middlewares: list[EnqueueMiddleware] = []
         self._last_state: Any = State()
         self._lifespan = lifespan
         self._pool_size = pool_size
         self._unknown_types: set[str] = set()
+        self._kept: Kept | None = None  # the connection of the sync calls
         # The event loop and the process of the last call, and the app's connections there: to look
         # them up costs a thirtieth of a small enqueue.
         self._latest: tuple[ref[asyncio.AbstractEventLoop], int, ref[Connections]] | None = None
@@ -153,6 +177,11 @@ class App(Verbs, Many, Schedules, Settings, Generic[S]):
         return resolve(self._given_dsn)
 
     @property
+    def sync(self) -> SyncVerbs:
+        """The verbs as plain functions, for code without an event loop."""
+        return SyncVerbs(self)
+
+    @property
     def version(self) -> str:
         """The installed version of pgjobs."""
         from importlib.metadata import PackageNotFoundError, version
@@ -171,6 +200,7 @@ class App(Verbs, Many, Schedules, Settings, Generic[S]):
 
     def connect_to(self, dsn: str | None = None, schema: str | None = None) -> None:
         """Sets another database or schema than the app was made with; call it before any use."""
+        self.close_sync()
         self._given_dsn = dsn or self._given_dsn
         self.schema = schema or self.schema
 
@@ -185,13 +215,15 @@ class App(Verbs, Many, Schedules, Settings, Generic[S]):
         backoff: Backoff | None = None,
         run_in: Literal["thread", "process"] | None = None,
         group_key: str | GroupOf | None = None,
+        concurrency: int | None = None,
     ) -> Register:
         """Registers a handler: ``async def handler(job: Job[Payload]) -> Result``.
 
         The settings are for jobs that this app enqueues, unless the call gives others; ``timeout``
         limits each run. ``run_in``: where a plain ``def`` runs, in a ``"thread"`` or in
         a child ``"process"``, which a timeout can end. ``group_key``: the group of the jobs within
-        their queue, or a function that gives it for a payload. Raises ``InvalidArgument`` if the
+        their queue, or a function that gives it for a payload. ``concurrency``: how many of them
+        each worker runs at once. Raises ``InvalidArgument`` if the
         type has a handler already.
         """
         if not isinstance(job_type, str) or not job_type:
@@ -204,17 +236,70 @@ class App(Verbs, Many, Schedules, Settings, Generic[S]):
             "group_key": None if callable(group_key) else group_key,
         }
         arguments.job_arguments(job_type, options)
-        arguments.check_settings(priority, max_retries, timeout)
+        arguments.check_settings(priority, max_retries, timeout, concurrency)
 
         def register(handler: Callable[[RunningJob[Any]], Any], /) -> Task[Any, Any]:
             task = Task[Any, Any](
                 self, handler, str(job_type), timeout=timeout, run_in=run_in, group_of=group_of,
-                **options,
+                concurrency=concurrency, **options,
             )
             self.tasks[task.job_type] = task
             return task
 
         return register
+
+    def include(self, other: "App[Any]") -> None:
+        """Takes over what another app, of another module, has declared by now.
+
+        These are its handlers, schedules, limits and retention. Its tasks then enqueue by this app,
+        and its ``state`` is that of this app. Raises ``InvalidArgument``, and takes nothing, if
+        both have a handler of one type, for example.
+        """
+        if not isinstance(other, App) or cast(object, other) is self:
+            raise InvalidArgument(f"include takes another app, not {other!r:.100}")
+        if other._lifespan or other.middlewares or other.enqueue_middlewares:
+            raise InvalidArgument(
+                "the included app has a lifespan or a middleware, and those of the including app"
+                " hold for all its jobs: give them to that app"
+            )
+        for what, ours, theirs in (
+            ("handler of type", self.tasks, other.tasks),
+            ("schedule", self.schedules, other.schedules),
+            ("limit of queue", self.limits, other.limits),
+            ("retention of", self.retention, other.retention),
+        ):
+            if both := ours.keys() & theirs.keys():
+                raise InvalidArgument(
+                    f"both apps have a {what} {', '.join(sorted(both))}: remove one, or rename it"
+                )
+        for task in other.tasks.values():
+            task.app = self
+        self.tasks |= other.tasks
+        self.schedules |= other.schedules
+        self.limits |= other.limits
+        self.retention |= other.retention
+        self._included += [other, *other._included]
+
+    def middleware(self, middleware: M) -> M:
+        """Surrounds each run: ``async def middleware(job: RunningJob, call_next: CallNext)``.
+
+        ``await call_next(job)`` runs the handler, whose result or exception stands. What the
+        middleware itself raises ends the run as if the handler had raised it. The timeout of the
+        job and its cancellation hold for both. The first middleware is the outermost.
+        """
+        check_middleware(middleware)
+        self.middlewares.append(middleware)
+        return middleware
+
+    def enqueue_middleware(self, middleware: N) -> N:
+        """Surrounds each call that adds jobs, async or sync: ``def middleware(request)``.
+
+        A plain generator: before ``jobs = yield`` it may change ``request.headers``, and after it
+        has what the call returns, as a list. What it raises, the call raises.
+        """
+        check_enqueue_middleware(middleware)
+        self.enqueue_middlewares.append(middleware)
+        return middleware
 
     async def enqueue(
         self,
@@ -267,6 +352,22 @@ class App(Verbs, Many, Schedules, Settings, Generic[S]):
         self, given: dict[str, Any], text: str, conn: "Conn | None"
     ) -> Awaitable[Job[Any, Any]]:
         """Adds a job as ``enqueue`` does; its payload is JSON text already."""
+        if self.enqueue_middlewares:
+            return self._enqueue_surrounded(given, text, conn)
+        return self._add_text(given, text, conn)
+
+    async def _enqueue_surrounded(
+        self, given: dict[str, Any], text: str, conn: "Conn | None"
+    ) -> Job[Any]:
+        request = EnqueueRequest(given, lambda: [json.loads(text)])
+        with surrounded(self.enqueue_middlewares, request) as answer:
+            answer.append(await self._add_text(request.arguments(), text, conn))
+        job: Job[Any] = answer[0]
+        return job
+
+    def _add_text(
+        self, given: dict[str, Any], text: str, conn: "Conn | None"
+    ) -> Awaitable[Job[Any]]:
         # No coroutine of its own: each costs a small enqueue half a hundredth.
         if conn is not None:
             return self._enqueue_within(conn, given, text)
@@ -315,14 +416,31 @@ class App(Verbs, Many, Schedules, Settings, Generic[S]):
         self, given: dict[str, Any], batch: Batch, conn: "Conn | None"
     ) -> list[int]:
         """Adds the jobs of a batch, all or none; ids in the same order."""
+        if not self.enqueue_middlewares:
+            return await self._add_batch(given, batch, conn)
+
+        def payloads() -> list[Any]:
+            text = batch({"job_type": given["job_type"]})
+            return [item["payload"] for item in json.loads(text or "[]")]
+
+        request = EnqueueRequest(given, payloads)
+        with surrounded(self.enqueue_middlewares, request) as answer:
+            answer.extend(await self._add_batch(request.arguments(), batch, conn))
+        return answer
+
+    async def _add_batch(
+        self, given: dict[str, Any], batch: Batch, conn: "Conn | None"
+    ) -> list[int]:
         if conn is not None:
-            database = Database(executor(conn), self.schema)
-            text = batch(await self._shared(given, database))
+            database = Database(adding := executor(conn), self.schema)
+            # A sync call whose connection is its own knows that this statement adds no job.
+            asking = getattr(adding, "asking", adding)
+            text = batch(await self._shared(given, Database(asking, self.schema)))
         else:
             deadline = give_up_at()
             connections = self._connections()
-            asking = await connections.borrower(deadline, adds=False)
-            text = batch(await self._shared(given, Database(asking, self.schema)))
+            borrower = await connections.borrower(deadline, adds=False)
+            text = batch(await self._shared(given, Database(borrower, self.schema)))
             borrower = await connections.borrower(deadline + sending_s(text))
             database = Database(borrower, self.schema)
         return await database.enqueue_many(text) if text else []
@@ -340,6 +458,27 @@ class App(Verbs, Many, Schedules, Settings, Generic[S]):
             return Database(executor(conn), self.schema, self)
         borrower = await self._connections().borrower(give_up_at(), adds=False)
         return Database(borrower, self.schema, self)
+
+    def sync_executor(
+        self, conn: "SyncConn | None", *, adds: bool = False, reads: bool = False
+    ) -> Executor:
+        """What runs the statements of one sync call that adds jobs, or only reads, or neither."""
+        if conn is not None:
+            return blocking(conn)
+        if not reads:
+            warn_in_atomic_block()
+        if (kept := self._kept) is None:
+            # Here, since it loads psycopg.
+            from pgjobs.connection.kept import Kept
+
+            with _making_kept:  # two threads may come here
+                self._kept = kept = self._kept or Kept(_session_name())
+        return kept.call(self, adds=adds)
+
+    def close_sync(self) -> None:
+        """Closes the connection of the sync calls without ``conn``."""
+        if self._kept is not None:
+            self._kept.close()
 
     @staticmethod
     async def _shared(given: dict[str, Any], database: Database) -> dict[str, Any]:
@@ -401,9 +540,8 @@ class App(Verbs, Many, Schedules, Settings, Generic[S]):
         kept = tether().kept
         found: Connections | None = kept.get(self)
         if found is None:
-            name = f"pgjobs {_program() or 'app'}"
             found = kept[self] = Connections(
-                self.dsn, self.schema, name=name, pool_size=self._pool_size
+                self.dsn, self.schema, name=_session_name(), pool_size=self._pool_size
             )
         self._latest = ref(loop), os.getpid(), ref(found)
         return found
@@ -441,7 +579,9 @@ class App(Verbs, Many, Schedules, Settings, Generic[S]):
                 yield
             else:
                 async with self._lifespan(self) as made:
-                    self._last_state = state = as_state(made)
+                    state = as_state(made)
+                    for app in (self, *self._included):
+                        app._last_state = state
                     with self.with_state(state):
                         yield
         finally:
@@ -452,7 +592,8 @@ class App(Verbs, Many, Schedules, Settings, Generic[S]):
     @contextmanager
     def with_state(self, state: Any) -> Iterator[None]:
         """Lets ``app.state`` be this in the block, and in the tasks and threads that it starts."""
-        token = _states.set({**_states.get(), self: state})
+        of_this = dict.fromkeys((self, *self._included), state)
+        token = _states.set({**_states.get(), **of_this})
         try:
             yield
         finally:
@@ -490,15 +631,21 @@ def _alternatives(job_type: str, known: Iterable[str]) -> str:
     return f": it has {', '.join(shown)}{', ...' if len([*known]) > len(shown) else ''}"
 
 
-def _program() -> str:
+def _session_name() -> str:
     # An interpreter within another program may have no arguments.
     argv: list[str] = getattr(sys, "argv", None) or [""]
-    return os.path.basename(argv[0])
+    return f"pgjobs {os.path.basename(argv[0]) or 'app'}"
 
 
 # By app: what its lifespan yielded for the run of a worker that this context is a part of.
 _states: ContextVar[Mapping[App, Any]] = ContextVar("pgjobs states", default=MappingProxyType({}))
+_making_kept = threading.Lock()
+os.register_at_fork(
+    before=_making_kept.acquire, after_in_parent=_making_kept.release,
+    after_in_child=_making_kept.release,
+)
 _default = App()
+sync = _default.sync  # of the default app
 
 
 async def enqueue(

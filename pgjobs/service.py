@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 class JobService:
     """Takes a job through its whole life, one call per step; never commits.
 
-    ``conn``: an asyncpg connection or pool, or an SQLAlchemy ``AsyncSession`` or
-    ``AsyncConnection``. ``worker``: the worker's name, by default the name of the host; give each
-    process on a host its own. ``lease``: how long a worker holds a job; None: until the job ends or
-    ``recover`` is called.
+    ``conn``: an asyncpg connection or pool, psycopg's ``AsyncConnection``, or an SQLAlchemy
+    ``AsyncSession`` or ``AsyncConnection``. ``worker``: the worker's name, by default the name of
+    the host; give each process on a host its own. ``lease``: how long a worker holds a job; None:
+    until the job ends or ``recover`` is called.
     """
 
     def __init__(

@@ -6,22 +6,30 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 from uuid import UUID
 
+from pgjobs.connection.executor import Executor
 from pgjobs.database import Database, Moment
 from pgjobs.errors import InvalidArgument, JobGone, JobNotFound
 from pgjobs.handler.slots import warn_if_none_is_left
 from pgjobs.job.attempt import Attempt
 from pgjobs.job.job import Job, JobStatus, Row
 from pgjobs.job.outcome import GONE, UNKNOWN, Outcome
-from pgjobs.job.payload import encode
+from pgjobs.job.payload import NO_PAYLOAD, encode
 from pgjobs.job.reason import Reason
-from pgjobs.producer.arguments import edit_arguments, names, reference_columns
+from pgjobs.producer.arguments import (
+    BatchOptions,
+    EnqueueOptions,
+    edit_arguments,
+    names,
+    reference_columns,
+)
 from pgjobs.producer.uncommitted import Uncommitted
 from pgjobs.watching.watcher import Watcher
 
 if TYPE_CHECKING:
+    from pgjobs.connection.blocking import SyncConn
     from pgjobs.connection.executor import Conn
 
 Names = str | Iterable[str] | None
@@ -32,14 +40,61 @@ Status = (
 )
 
 
+class ListOptions(TypedDict, total=False):
+    """Which jobs ``list`` returns. None stands for the default."""
+
+    status: Status | Iterable[Status] | None
+    job_type: Names
+    queue: Names
+    reference: tuple[str, int | str | UUID] | None
+    limit: int | None
+    before: int | None
+    group_key: str | None
+
+
+DEFAULT_LIMIT_JOBS = 100
+
+
 class Verbs(ABC):
-    """The methods of an app for jobs that exist. With ``conn`` they act in its transaction."""
+    """The methods of an app for jobs. With ``conn`` they act in its transaction."""
 
     @abstractmethod
     async def _database(self, conn: "Conn | None") -> Database: ...
 
     @abstractmethod
     def _watcher(self) -> Watcher: ...
+
+    @abstractmethod
+    def sync_executor(
+        self, conn: "SyncConn | None", *, adds: bool = False, reads: bool = False
+    ) -> Executor:
+        """What runs the statements of one sync call that adds jobs, or only reads, or neither."""
+
+    @abstractmethod
+    def close_sync(self) -> None:
+        """Closes the connection of the sync calls without ``conn``."""
+
+    @abstractmethod
+    async def enqueue(
+        self,
+        job_type: str,
+        payload: object = NO_PAYLOAD,
+        *,
+        conn: "Conn | None" = None,
+        **options: Unpack[EnqueueOptions],
+    ) -> Job[Any, Any]:
+        """Adds a job."""
+
+    @abstractmethod
+    async def enqueue_many(
+        self,
+        job_type: str,
+        payloads: Iterable[object],
+        *,
+        conn: "Conn | None" = None,
+        **options: Unpack[BatchOptions],
+    ) -> list[int]:
+        """Adds many jobs."""
 
     async def get(self, job_id: int, *, conn: "Conn | None" = None) -> Job[Any, Any]:
         """Returns the job with that id; raises ``JobNotFound``."""
@@ -163,16 +218,7 @@ class Verbs(ABC):
         return await (await self._database(conn)).why(_number("job_id", job_id))
 
     async def list(
-        self,
-        *,
-        status: Status | Iterable[Status] | None = None,
-        job_type: Names = None,
-        queue: Names = None,
-        reference: tuple[str, int | str | UUID] | None = None,
-        limit: int = 100,
-        before: int | None = None,
-        group_key: str | None = None,
-        conn: "Conn | None" = None,
+        self, *, conn: "Conn | None" = None, **options: Unpack[ListOptions]
     ) -> list[Job[Any, Any]]:
         """Returns jobs, the newest first; ``before``: the id of the last job of the page before.
 
@@ -180,21 +226,31 @@ class Verbs(ABC):
         as claims take them, queue by queue, and in a queue group by group; where ``status`` allows
         others too, the newest first.
         ``status``, ``job_type``, ``queue``: one name or several. ``reference``: type and id or key
-        of an entity. ``group_key``: with statuses of jobs that have not ended, an index finds the
-        jobs of the group; else this walks over all jobs.
+        of an entity. ``limit``: 100 jobs if left out. ``group_key``: with statuses of jobs that
+        have not ended, an index finds the jobs of the group; else this walks over all jobs.
         """
-        statuses = names("status", status)
+        if unknown := options.keys() - ListOptions.__annotations__:
+            raise TypeError(
+                f"unknown option {', '.join(map(repr, sorted(unknown)))}: not in"
+                f" {', '.join(ListOptions.__annotations__)}"
+            )
+        statuses = names("status", options.get("status"))
         if unknown := set(statuses or ()) - {*JobStatus}:
             raise InvalidArgument(
                 f"there is no status {', '.join(sorted(unknown))}: choose of {', '.join(JobStatus)}"
             )
-        if _number("limit", limit) < 1:
+        limit = options.get("limit")
+        limit = DEFAULT_LIMIT_JOBS if limit is None else _number("limit", limit)
+        if limit < 1:
             raise InvalidArgument(f"limit must be 1 or more, not {limit!r}")
-        before = None if before is None else _number("before", before)
-        columns = {} if reference is None else reference_columns(reference)
+        before = options.get("before")
+        reference = options.get("reference")
         return await (await self._database(conn)).find(
-            statuses, names("job_type", job_type), names("queue", queue), limit, before,
-            group_key=group_key, **columns,
+            statuses, names("job_type", options.get("job_type")),
+            names("queue", options.get("queue")), limit,
+            None if before is None else _number("before", before),
+            group_key=options.get("group_key"),
+            **({} if reference is None else reference_columns(reference)),
         )
 
 

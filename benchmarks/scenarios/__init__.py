@@ -23,6 +23,7 @@ from . import (
     promptness,
     schedules,
     spread,
+    sync,
     tail,
     ten_million,
     wal,
@@ -64,6 +65,8 @@ SCENARIOS = {
         "64 coroutines that enqueue one by one", enqueue.concurrent, 50_000, 20_000),
     "enqueue-sequential": Scenario(
         "one by one, against a bare INSERT", enqueue.sequential, 5_000, 1_500),
+    "sync": Scenario(
+        "sync calls one by one, against a bare INSERT", sync.sync, 4_000, 1_000),
     "latency": Scenario(
         "idle worker: enqueue called until handler started", latency.latency, 400, 100,
         peers=ALL),

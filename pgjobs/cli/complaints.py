@@ -8,8 +8,8 @@ import asyncpg
 import psycopg
 import typer
 
+from pgjobs.connection.drivers import NOT_INSTALLED
 from pgjobs.connection.dsn import redact
-from pgjobs.connection.executor import NOT_INSTALLED
 from pgjobs.errors import InvalidArgument, JobNotFound, PgjobsError, SchemaMismatch
 
 _LOGIN_REFUSED = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError)

@@ -1,33 +1,15 @@
-"""``conn=``: any connection of the caller's, as an executor in the caller's transaction."""
+"""``conn=``: any asynchronous connection of the caller's, as an executor in its transaction."""
 
-import re
+import sys
 from collections.abc import Sequence
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import asyncpg
-from asyncpg.exceptions import PostgresError
 
-from pgjobs.errors import InvalidArgument, PgjobsError
+from pgjobs.connection.drivers import as_rows, by_place, in_style, translated
+from pgjobs.errors import InvalidArgument
 from pgjobs.job.job import Row
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
-
-    Conn: TypeAlias = (
-        asyncpg.Connection
-        | asyncpg.Pool
-        | asyncpg.pool.PoolConnectionProxy
-        | AsyncConnection
-        | AsyncSession
-    )
-
-
-# What a statement of pgjobs raises where pgjobs is not installed, or in another version.
-NOT_INSTALLED = (
-    asyncpg.UndefinedFunctionError, asyncpg.UndefinedColumnError, asyncpg.UndefinedTableError,
-    asyncpg.InvalidSchemaNameError,
-)
 
 
 class Executor(Protocol):
@@ -36,7 +18,22 @@ class Executor(Protocol):
     async def fetch(self, query: str, /, *args: Any) -> Sequence[Any]: ...
 
 
-_EXECUTE = "exec_driver_sql"  # what AsyncConnection has; an AsyncSession has such a connection
+if TYPE_CHECKING:
+    import psycopg
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+    Conn: TypeAlias = (
+        asyncpg.Connection
+        | asyncpg.Pool
+        | asyncpg.pool.PoolConnectionProxy
+        | AsyncConnection
+        | AsyncSession
+        | psycopg.AsyncConnection[Any]
+        | Executor
+    )
+
+
+EXECUTE = "exec_driver_sql"  # what SQLAlchemy's connections have; a session has such a connection
 
 
 def executor(conn: "Conn") -> Executor:
@@ -44,12 +41,39 @@ def executor(conn: "Conn") -> Executor:
     if hasattr(conn, "fetch"):  # an asyncpg connection, pool or pool's proxy
         return cast(Executor, conn)
     kind = type(conn)
-    if iscoroutinefunction(getattr(kind, _EXECUTE, None) or getattr(kind, "connection", None)):
+    # Whoever has a connection of psycopg has imported psycopg.
+    psycopg = sys.modules.get("psycopg")
+    if psycopg is not None and isinstance(conn, psycopg.AsyncConnection):
+        return _Psycopg(conn)
+    if iscoroutinefunction(getattr(kind, EXECUTE, None) or getattr(kind, "connection", None)):
         return _SqlAlchemy(conn)
     raise InvalidArgument(
-        "conn must be an asyncpg connection or pool, or an SQLAlchemy AsyncConnection or "
-        f"AsyncSession, not {kind.__module__}.{kind.__qualname__}"
+        "conn must be an asyncpg connection or pool, a psycopg AsyncConnection, or an SQLAlchemy"
+        " AsyncConnection or AsyncSession (a synchronous one is for the same call of .sync), not"
+        f" {kind.__module__}.{kind.__qualname__}"
     )
+
+
+class _Psycopg:
+    """Sends statements through psycopg, which then begins its transaction as usual."""
+
+    def __init__(self, conn: Any) -> None:
+        self._conn = conn
+
+    async def fetch(self, query: str, *args: Any) -> Sequence[Row]:
+        from psycopg import DataError, Error
+        from psycopg.rows import tuple_row
+
+        try:
+            async with self._conn.cursor(row_factory=tuple_row) as cursor:
+                await cursor.execute(*by_place(query, args), binary=True)
+                return as_rows(query, cursor.description, await cursor.fetchall())
+        except DataError as error:
+            # psycopg refuses some values by itself, without an SQLSTATE.
+            raise InvalidArgument(str(error)) from error
+        except Error as error:
+            raise_translated(error)
+            raise
 
 
 class _SqlAlchemy:
@@ -62,40 +86,20 @@ class _SqlAlchemy:
         from sqlalchemy.exc import DataError, DBAPIError
 
         conn = self._conn
-        if not hasattr(type(conn), _EXECUTE):  # a session
+        if not hasattr(type(conn), EXECUTE):  # a session
             conn = await conn.connection()
-        parameters: Any = args
-        if conn.dialect.paramstyle != "numeric_dollar":  # asyncpg's own style; psycopg's is %(x)s
-            query = re.sub(r"\$(\d+)", r"%(p\1)s", query.replace("%", "%%"))
-            parameters = {f"p{place}": value for place, value in enumerate(args, 1)}
         try:
-            result = await conn.exec_driver_sql(query, parameters)
+            result = await conn.exec_driver_sql(*in_style(conn.dialect.paramstyle, query, args))
         except DataError as error:
-            # psycopg refuses some values by itself, without an SQLSTATE.
             raise InvalidArgument(str(error.orig)) from error
         except DBAPIError as error:
-            raise unwrapped(error) from error
+            raise_translated(error)
+            raise
         return result.mappings().all()  # type: ignore[no-any-return]
 
 
-def unwrapped(error: Any) -> BaseException:
-    """Returns the error that asyncpg would have raised, unwrapped from SQLAlchemy's."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, PgjobsError):
-            return seen
-        state = getattr(seen, "sqlstate", None)
-        if isinstance(state, str):
-            own = PostgresError.new({"C": state, "M": _message(seen), "S": "ERROR"})
-            if isinstance(own, (PgjobsError, *NOT_INSTALLED)):
-                return own
-            if isinstance(own, asyncpg.DataError):
-                return InvalidArgument(str(own))
-        seen = getattr(seen, "orig", None) or seen.__cause__
-    return error if isinstance(error, BaseException) else RuntimeError(str(error))
-
-
-def _message(error: BaseException) -> str:
-    diagnostics = getattr(error, "diag", None)
-    primary = getattr(diagnostics, "message_primary", None)
-    return str(primary or error)
+def raise_translated(error: BaseException) -> None:
+    """Raises the error of pgjobs that the driver's error stands for, if it stands for one."""
+    own = translated(error)
+    if own is not error:
+        raise own from error

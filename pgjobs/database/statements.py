@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from pgjobs.connection.executor import NOT_INSTALLED, Executor
+from pgjobs.connection.drivers import NOT_INSTALLED
+from pgjobs.connection.executor import Executor
 from pgjobs.errors import InvalidArgument, SchemaMismatch
 from pgjobs.job.job import Job, Row, Source
 

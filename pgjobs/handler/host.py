@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import asyncpg
 
+from pgjobs.connection.executor import Executor
+from pgjobs.handler.middleware import Around
 from pgjobs.job.job import Job, Source
 from pgjobs.producer.batch import Batch
 
 if TYPE_CHECKING:
+    from pgjobs.connection.blocking import SyncConn
     from pgjobs.connection.executor import Conn
 
 
@@ -17,8 +20,13 @@ class Host(Source, Protocol):
     """The app as tasks and held jobs see it."""
 
     schema: str
+    middlewares: list[Around]
 
     def with_state(self, state: Any) -> AbstractContextManager[None]: ...
+
+    def sync_executor(
+        self, conn: "SyncConn | None", *, adds: bool = False, reads: bool = False
+    ) -> Executor: ...
 
     async def pool(self) -> asyncpg.Pool: ...
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from enum import Enum
 from typing import Any
@@ -42,7 +42,7 @@ class Run:
 
     __slots__ = (
         "ask_to_stop", "claimed_at", "deadline", "halt", "is_abandoned", "is_asked_to_stop",
-        "is_committed", "is_crashed", "is_plain", "key", "may_be_committed", "phase", "progress",
+        "is_committed", "is_crashed", "key", "may_be_committed", "phase", "places", "progress",
         "row", "stop", "task", "took_s",
     )
 
@@ -50,7 +50,7 @@ class Run:
         self.row = row
         self.key: Key = (row["id"], row["attempt"])
         self.is_crashed = bool(row["crash_count"])  # lost before
-        self.is_plain = False  # its handler is a plain function, beside coroutine functions
+        self.places: Sequence[Any] = ()  # the `Places` of its type that it takes
         self.claimed_at = claimed_at  # by the event loop's clock, as `deadline`
         self.phase: Phase = CLAIMED
         self.stop: Stop | None = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
 from pydantic_core import from_json
 
+from pgjobs.connection.blocking import finished
 from pgjobs.errors import InvalidArgument, PgjobsError
 from pgjobs.handler.annotation import check_handler, function_of, payload_type, result_type
 from pgjobs.handler.held_job import HeldJob
@@ -23,6 +24,7 @@ from pgjobs.producer.arguments import (
 from pgjobs.producer.batch import Batch, batch_of, batch_of_texts, several
 
 if TYPE_CHECKING:
+    from pgjobs.connection.blocking import SyncConn
     from pgjobs.connection.executor import Conn
 
 Q = TypeVar("Q")
@@ -36,7 +38,8 @@ class Task(Generic[Q, R]):
     """A registered handler: call it, or enqueue a job for it.
 
     ``options`` are used where a call of ``enqueue`` gives none; ``timeout`` is for each run.
-    ``group_of``: gives the group of a job for its payload.
+    ``group_of``: gives the group of a job for its payload. ``concurrency``: how many of its jobs a
+    worker runs at once; None: as many as it has slots.
     """
 
     def __init__(
@@ -48,12 +51,14 @@ class Task(Generic[Q, R]):
         timeout: timedelta | None = None,
         run_in: str | None = None,
         group_of: GroupOf | None = None,
+        concurrency: int | None = None,
         **options: Unpack[BatchOptions],
     ) -> None:
         self.app = app
         self.handler = handler
         self.job_type = job_type
         self.timeout = timeout
+        self.concurrency = concurrency
         self._group_of = group_of
         self.options = options
         self._has_default_options = all(
@@ -86,6 +91,11 @@ class Task(Generic[Q, R]):
                 f"{what} is of class {type(payload).__name__}, and the handler of {self.job_type}"
                 f" takes {self._payload_type.name}"
             ) from error
+
+    @property
+    def sync(self) -> "SyncTask[Q]":
+        """``enqueue`` and ``enqueue_many`` as plain functions, for code without an event loop."""
+        return SyncTask(self)
 
     def read_result(self, text: str | None) -> Any:
         """Returns a result as the handler's annotation says; without one, as plain JSON data."""
@@ -167,6 +177,35 @@ class Task(Generic[Q, R]):
         return given, batch_of_texts(
             texts, own=[self.own_arguments(text) for text in texts] if has_own else None
         )
+
+
+class SyncTask(Generic[Q]):
+    """Enqueues jobs for a handler from code without an event loop. See ``App.sync``."""
+
+    def __init__(self, task: Task[Q, Any]) -> None:
+        self._task = task
+
+    def enqueue(
+        self,
+        payload: Q = NO_PAYLOAD,
+        *,
+        conn: "SyncConn | None" = None,
+        **options: Unpack[EnqueueOptions],
+    ) -> Job[Q]:
+        """Does what ``Task.enqueue`` does."""
+        executor = self._task.app.sync_executor(conn, adds=True)
+        return finished(self._task.enqueue(payload, conn=executor, **options))
+
+    def enqueue_many(
+        self,
+        payloads: Iterable[Q],
+        *,
+        conn: "SyncConn | None" = None,
+        **options: Unpack[BatchOptions],
+    ) -> list[int]:
+        """Does what ``Task.enqueue_many`` does."""
+        executor = self._task.app.sync_executor(conn, adds=True)
+        return finished(self._task.enqueue_many(payloads, conn=executor, **options))
 
 
 def _checked_place(run_in: str | None, is_async: bool) -> str | None:

@@ -86,7 +86,7 @@ def job_arguments(job_type: str, options: Any, known: type = EnqueueOptions) -> 
     if (reference := options.get("reference")) is not None:
         arguments |= reference_columns(reference)
     if (headers := options.get("headers")) is not None:
-        arguments["headers"] = _headers_text(headers)
+        arguments["headers"] = headers_text(headers)
     if (expires := options.get("expires")) is not None:
         arguments["expires_at"] = _checked_moment("expires", expires)
     return arguments
@@ -165,7 +165,10 @@ def names(what: str, given: str | Iterable[str] | None) -> list[str] | None:
 
 
 def check_settings(
-    priority: int | None, max_retries: int | None, timeout: timedelta | None
+    priority: int | None,
+    max_retries: int | None,
+    timeout: timedelta | None,
+    concurrency: int | None,
 ) -> None:
     """Checks settings of a handler as the database would check them at the first job."""
     if priority is not None and not -9 <= priority <= 9:
@@ -174,6 +177,8 @@ def check_settings(
         raise InvalidArgument(f"max_retries must be 0 or more, and fit an int, not {max_retries}")
     if timeout is not None and (not isinstance(timeout, timedelta) or timeout <= timedelta(0)):
         raise InvalidArgument(f"timeout must be a timedelta above 0, not {timeout!r}")
+    if concurrency is not None and (not isinstance(concurrency, int) or concurrency < 1):
+        raise InvalidArgument(f"concurrency must be 1 or more, not {concurrency!r}")
 
 
 def _checked(name: str, value: object, kind: type) -> object:
@@ -202,7 +207,8 @@ def _checked_moment(name: str, moment: object) -> datetime | timedelta:
     return moment
 
 
-def _headers_text(headers: object) -> str:
+def headers_text(headers: object) -> str:
+    """The headers as JSON text; raises ``InvalidArgument`` for names that are pgjobs' own."""
     if not isinstance(headers, Mapping):
         raise InvalidArgument(f"headers must be a mapping of names, not {headers!r}")
     for name in headers:

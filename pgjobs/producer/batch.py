@@ -12,10 +12,11 @@ Batch = Callable[[dict[str, Any]], str]
 
 def batch_of(payloads: Iterable[object]) -> Batch:
     """A job for each payload, which may be a model, a dataclass or plain data."""
-    several(payloads)
+    # A middleware may look at them before they are sent.
+    kept = payloads if isinstance(payloads, list | tuple) else [*several(payloads)]
 
     def text(item: dict[str, Any]) -> str:
-        items = [{**item, "payload": payload} for payload in payloads]
+        items = [{**item, "payload": payload} for payload in kept]
         return encode(items, "a payload") if items else ""
 
     return text

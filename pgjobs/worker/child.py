@@ -32,8 +32,12 @@ REPORT_AFTER_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the worker sends: one job, and where its handler is."""
+    """What the worker sends: one job, and where its handler is.
 
+    ``app_module``: where the app is, which may include the handler's and have a middleware.
+    """
+
+    app_module: str | None
     module: str
     name: str
     row: Mapping[str, Any]
@@ -249,6 +253,8 @@ def main(pipe: Connection, requests_pipe: Connection) -> None:
 def _run(order: Order, line: _Line, requests: _Requests, to_worker: _ToWorker) -> Outcome:
     reporter = _Reporter(line)
     try:
+        if order.app_module is not None:
+            importlib.import_module(order.app_module)
         task = _found(order.module, order.name)
         to_worker.take_root()
         run = _RunInChild(order.row, requests)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -15,6 +15,7 @@ from pgjobs.worker.description import head, message, storable
 from pgjobs.worker.floors import Floors
 from pgjobs.worker.held import Held
 from pgjobs.worker.outage import Outage
+from pgjobs.worker.places import Places
 from pgjobs.worker.wake import Wake
 
 log = logging.getLogger("pgjobs.worker")
@@ -44,7 +45,7 @@ class Claimer:
         *,
         queues: Sequence[str],
         job_types: Sequence[str],
-        plain_types: Collection[str],
+        places: Sequence[Places] = (),
         lease: timedelta,
     ) -> None:
         self._link = link
@@ -55,7 +56,8 @@ class Claimer:
         self._outage = outage
         self._queues = queues
         self._types = job_types
-        self._types_without_plain = [t for t in job_types if t not in plain_types]
+        self._places = places
+        self._turn_of_others = False  # of the types that need no places, or have more of them
         self._lease = lease
         self.floors = Floors(queues)
         self._max_jobs: int | None = None  # None: no claim has been too large for the line
@@ -63,8 +65,8 @@ class Claimer:
         self._unsettled_until: float | None = None
         self._stopping = False
         self.was_full = False  # whether the last claim filled the slots
-        # Whether the last claim passed over plain functions, for want of a thread.
-        self.left_out_plain = False
+        # Whether the last claim passed over some types, because all their places were taken.
+        self.is_short_of_places = False
 
     def stop(self) -> None:
         """Lets ``claim`` return at once from now on."""
@@ -104,6 +106,10 @@ class Claimer:
 
     async def _claim(self, room: int) -> Sequence[Row]:
         count, types = self._wanted(room)
+        if not types:
+            self.was_full = False
+            return ()
+        leaves_out = len(types) < len(self._types)
         free = self._held.free_slots
         lowered = self.floors.lowered
         clock = asyncio.get_running_loop().time
@@ -135,25 +141,44 @@ class Claimer:
         if self._max_jobs is not None:
             self._max_jobs = 2 * count if count < 2**16 else None
             self._link.answered_within(clock() - sent_at)
-        if not self.left_out_plain:
+        if not leaves_out:
             self.floors.claimed(rows, lowered)
         # A queue with limits gives no more than can begin at once.
         self.was_full = len(rows) >= min(count, free)
-        if len(rows) == count < room:
-            self._wake.set()
+        self._follow(is_filled=len(rows) == count < room)
         return rows
+
+    def _follow(self, *, is_filled: bool) -> None:
+        """Asks for the next claim, if this one was made smaller than the room or left types out.
+
+        Claims of many jobs and claims for types with few places take turns.
+        """
+        if is_filled or self._turn_of_others:
+            self._wake.set()
+        self._turn_of_others = is_filled and not self._turn_of_others and bool(self._places)
 
     def _wanted(self, room: int) -> tuple[int, Sequence[str]]:
         """How many jobs to ask for, and of which types."""
         count = min(room, self._max_jobs or room)
-        plain_room = self._held.plain_room
-        self.left_out_plain = plain_room == 0
-        if self.left_out_plain:
-            return count, self._types_without_plain
-        if plain_room is not None:
-            # Each of the jobs may need a thread; the next claim goes out at once if all came.
-            count = min(count, plain_room)
-        return count, self._types
+        if not self._places:
+            return count, self._types
+        types = self._types_with_places()
+        self.is_short_of_places = len(types) < len(self._types)
+        few = [one for one in self._places if 0 < one.room < count]
+        if self._turn_of_others:
+            others = [t for t in types if not any(t in one.types for one in few)]
+            if others:
+                return count, others
+            self._turn_of_others = False
+        # Each of the jobs may need such a place; the next claim goes out at once if all came.
+        return min([count, *(one.room for one in few)]), types
+
+    def _types_with_places(self) -> Sequence[str]:
+        """The types of which a job could begin."""
+        taken = [one.types for one in self._places if not one.room]
+        if not taken:
+            return self._types
+        return [job_type for job_type in self._types if not any(job_type in t for t in taken)]
 
     async def _claim_unread(
         self, count: int, types: Sequence[str], error: Exception
@@ -234,7 +259,9 @@ class Claimer:
     async def look(self) -> float | None:
         """Seconds until the next job is due; None: none is waiting."""
         lowered = self.floors.lowered
-        types = self._types_without_plain if self.left_out_plain else self._types
+        types = self._types_with_places()
+        if not types:
+            return None
         try:
             due, now = await self._database.look(self._queues, types, self.floors.for_look())
         except BROKEN as error:
@@ -243,7 +270,7 @@ class Claimer:
         except asyncpg.PostgresError as error:
             log.warning("asking for a due time: %r", error)
             return RETRY_REFUSED_AFTER_S
-        if not self.left_out_plain:
+        if len(types) == len(self._types):
             self.floors.looked(due, now, lowered)
         if due is not None and due <= now:
             return 0.0

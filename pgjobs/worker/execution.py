@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from pgjobs.handler.held_job import HeldJob
+from pgjobs.handler.middleware import Around, surrounded, surrounded_here
 from pgjobs.handler.run import RUNNING, Run, Stop
 from pgjobs.handler.task import Task
 from pgjobs.worker.description import head
@@ -24,7 +25,11 @@ InThread = Callable[[Callable[[], Any], Run], Awaitable[Any]]
 
 
 async def execute(
-    task: Task[Any, Any], job: HeldJob[Any], run: Run, in_thread: InThread
+    task: Task[Any, Any],
+    job: HeldJob[Any],
+    run: Run,
+    in_thread: InThread,
+    middlewares: Sequence[Around] = (),
 ) -> Outcome:
     """Runs the handler: a coroutine function in the event loop, a plain one by ``in_thread``."""
     if run.stop is not None:
@@ -33,7 +38,11 @@ async def execute(
     if task.is_async and (refused := _read_payload(task, job)) is not None:
         return refused
     try:
-        if task.is_async:
+        if middlewares:
+            value = await _surrounded(task, job, run, in_thread, middlewares)
+            if type(value) is Outcome:
+                return value
+        elif task.is_async:
             value = await task.handler(job)
         else:
             # The payload, too: a class of the same author reads it, and may block the loop as well.
@@ -45,12 +54,35 @@ async def execute(
     return of_returned(task, run, value)
 
 
+async def _surrounded(
+    task: Task[Any, Any],
+    job: HeldJob[Any],
+    run: Run,
+    in_thread: InThread,
+    middlewares: Sequence[Around],
+) -> Any:
+    """Runs the handler within the middlewares, which may read the payload already."""
+    if task.is_async:
+        return await surrounded(middlewares, job, task.handler)
+    refused = await in_thread(lambda: _read_payload(task, job), run)
+    if refused is not None:
+        return refused
+
+    async def handle(job: HeldJob[Any]) -> Any:
+        return await in_thread(lambda: task.handler(job), run)
+
+    return await surrounded(middlewares, job, handle)
+
+
 def call(task: Task[Any, Any], job: HeldJob[Any], run: Run) -> Outcome:
     """Runs a plain function here: in a child process."""
     if (refused := _read_payload(task, job)) is not None:
         return refused
     try:
-        value = task.handler(job)
+        if task.app.middlewares:
+            value = surrounded_here(task.app.middlewares, job, task.handler)
+        else:
+            value = task.handler(job)
     except BaseException as error:  # noqa: BLE001 - also SystemExit: only this job fails
         return of_raised(task, run, error)
     return of_returned(task, run, value)

@@ -88,8 +88,9 @@ class Functions:
     thread is free, whatever becomes of the job.
     """
 
-    def __init__(self, worker: str, report: Callable[[Run], None]) -> None:
+    def __init__(self, worker: str, app_module: str, report: Callable[[Run], None]) -> None:
         self._worker = worker
+        self._app_module = app_module
         self._report = report
         self._threads = Threads()
         self._idle: list[Child] = []
@@ -159,6 +160,8 @@ class Functions:
         run.phase = RUNNING
         loop = asyncio.get_running_loop()
         order = Order(
+            # A script, whose module has another name, is imported by each child anyway.
+            self._app_module if self._app_module in sys.modules else None,
             task.handler.__module__, task.handler.__qualname__,
             dict(cast(Mapping[str, Any], run.row)), self._worker,
             logging.getLogger().getEffectiveLevel(),

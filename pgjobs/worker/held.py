@@ -11,6 +11,7 @@ from typing import Any
 from pgjobs.connection.alarm import Alarm
 from pgjobs.handler.run import ENDED, RUNNING, Key, Run, Stop
 from pgjobs.job.job import Row
+from pgjobs.worker.places import Places
 from pgjobs.worker.wake import Wake
 
 log = logging.getLogger("pgjobs.worker")
@@ -31,8 +32,8 @@ class Held:
     """One run per job and attempt. A run is forgotten when its end is written.
 
     ``begin`` makes the coroutine of a run; the coroutine calls ``end`` and does not raise.
-    ``give_back`` is told of a run that does not begin here. ``plain_types``: job
-    types whose runs need one of the ``plain_slots``, too; empty if every run does, or none.
+    ``give_back`` is told of a run that does not begin here. ``places``: those that the runs of some
+    types need, too.
     """
 
     def __init__(
@@ -42,15 +43,15 @@ class Held:
         *,
         begin: Callable[[Run], Coroutine[Any, Any, None]],
         give_back: Callable[[Run], None],
-        plain_types: Collection[str] = (),
-        plain_slots: int = 0,
+        places: Sequence[Places] = (),
     ) -> None:
         self._slots = slots
-        self._plain_types = frozenset(plain_types)
-        self._plain_slots = plain_slots
+        self._places_of = {
+            job_type: tuple(other for other in places if job_type in other.types)
+            for one in places for job_type in one.types
+        }
         self._lost_but_running: set[int] = set()  # job ids
         self._behind: dict[int, Run] = {}  # by job id, until the handler of its last run has ended
-        self._plain = 0  # runs of these types that have not ended
         self._wake = wake
         self._begin = begin
         self._give_back = give_back
@@ -87,11 +88,6 @@ class Held:
     def has_free_slot(self) -> bool:
         """Whether a claimed job could begin at once."""
         return self._running < self._slots
-
-    @property
-    def plain_room(self) -> int | None:
-        """How many runs of the plain types may begin; None: no type needs a plain slot."""
-        return max(0, self._plain_slots - self._plain) if self._plain_types else None
 
     def open(self) -> None:
         """Runs that begin from now on see the context variables of the caller, not each other's."""
@@ -141,9 +137,10 @@ class Held:
                 continue
             self._runs[run.key] = run
             free -= 1
-            if self._plain_types and row["job_type"] in self._plain_types:
-                run.is_plain = True
-                self._plain += 1
+            if self._places_of:
+                run.places = self._places_of.get(row["job_type"], ())
+                for places in run.places:
+                    places.taken += 1
             if run.key[1] > 1 and not self._is_closed and self._still_runs(run.key):
                 # It was lost, and must not run beside its old handler. It is safe here: no other
                 # worker may run it meanwhile.
@@ -197,8 +194,8 @@ class Held:
 
     def _return(self, run: Run) -> None:
         run.phase = ENDED
-        if run.is_plain:
-            self._plain -= 1
+        for places in run.places:
+            places.leave()
         self._give_back(run)
 
     def _return_late(self) -> None:
@@ -217,10 +214,8 @@ class Held:
         run.phase = ENDED
         run.deadline = math.inf
         self._running -= 1
-        if run.is_plain:
-            self._plain -= 1
-            if self._plain == self._plain_slots - 1:
-                # The last claim may have left out the plain types.
+        for places in run.places:
+            if places.leave():
                 self._wake.set()
         ends, ahead = self._ends, self._ahead
         if run.stop is Stop.LOST:

@@ -19,7 +19,7 @@ FULL_AFTER_S = 0.1
 # After a claim that passed over due jobs: their rows, or their groups, are locked.
 RETRY_PASSED_OVER_AFTER_S = 0.005
 MAX_RETRY_PASSED_OVER_AFTER_S = 0.1
-MAX_THREAD_PAUSE_S = 0.5  # between claims while no thread is free
+MAX_PLACE_PAUSE_S = 0.5  # between claims while no thread is free
 
 # From about 200 jobs per second on, polling costs less than NOTIFY. The bound must not be much
 # higher: where each NOTIFY waits for a slow disk, producers reach only about 200 per second, so
@@ -38,7 +38,7 @@ class Waiting:
         self._held = held
         self._rate = Rate()
         self._forgot_floors_at = 0.0
-        self._thread_pause_s = HELP_EVERY_S
+        self._place_pause_s = HELP_EVERY_S
         self._passed_over_pause_s = RETRY_PASSED_OVER_AFTER_S
 
     async def after_claim(self, found: int) -> None:
@@ -46,10 +46,10 @@ class Waiting:
         self._rate.count(found)
         if found:
             self._passed_over_pause_s = RETRY_PASSED_OVER_AFTER_S
-        if self._claimer.left_out_plain:
-            await self._for_a_thread()
+        if self._claimer.is_short_of_places:
+            await self._for_a_place()
             return
-        self._thread_pause_s = HELP_EVERY_S
+        self._place_pause_s = HELP_EVERY_S
         if self._rate.is_high:
             self._listener.want(Mode.POLLING)
         # A full claim may have left due jobs: claim again as soon as a slot is free.
@@ -61,13 +61,13 @@ class Waiting:
         else:
             await self._for_the_next_poll()
 
-    async def _for_a_thread(self) -> None:
-        """Waits while no thread is free for plain functions.
+    async def _for_a_place(self) -> None:
+        """Waits while no place is free for some types, such as plain functions.
 
         While slots are free for others, signals still pick this worker. So it asks for help for the
         jobs that it cannot take.
         """
-        # A full claim may have left due jobs of coroutine functions.
+        # A full claim may have left due jobs of other types.
         self._held.wakes_at_end = self._held.claims_ahead = self._claimer.was_full
         if self._held.has_free_slot or self._listener.wanted is Mode.POLLING:
             self._listener.want(Mode.LISTENING)  # no producer may rely on this worker
@@ -75,10 +75,10 @@ class Waiting:
             await self._for_a_slot()
             return
         self._listener.ask_for_help()
-        if await self._wake.wait(self._thread_pause_s):
-            self._thread_pause_s = HELP_EVERY_S
+        if await self._wake.wait(self._place_pause_s):
+            self._place_pause_s = HELP_EVERY_S
         else:
-            self._thread_pause_s = min(2 * self._thread_pause_s, MAX_THREAD_PAUSE_S)
+            self._place_pause_s = min(2 * self._place_pause_s, MAX_PLACE_PAUSE_S)
 
     async def _for_a_slot(self) -> None:
         self._listener.ask_for_help()

@@ -33,6 +33,7 @@ from pgjobs.worker.links import Links
 from pgjobs.worker.listener import Listener
 from pgjobs.worker.outage import Outage
 from pgjobs.worker.outcome import COMMITTED, EXPIRED, LOST, RELEASED, End, Outcome
+from pgjobs.worker.places import Places
 from pgjobs.worker.progress import Progress
 from pgjobs.worker.report import log_end
 from pgjobs.worker.settlement import Settlement
@@ -108,22 +109,26 @@ class Worker:
         plain = [t for t, task in app.tasks.items() if not task.is_async]
         if len(plain) == len(app.tasks):
             concurrency, plain = min(concurrency, plain_concurrency), []
+        limited = [task for task in app.tasks.values() if task.concurrency is not None]
+        places = [Places([task.job_type], task.concurrency or 1) for task in limited]
+        if plain:
+            places.append(Places(plain, plain_concurrency))
 
         schema, name = app.schema, self.name
         self._links = links = Links(app.dsn, listen_dsn, name)
         self._progress = Progress(links.listen, schema, name)
         self._holder = Holder(name, keep_completed, self._progress.take)
-        self._functions = Functions(name, self._progress.take)
+        self._functions = Functions(name, app.declared_in, self._progress.take)
         self._in_thread = self._functions.in_thread
         self._wake = Wake()
         outage = Outage(name)
         self._held = Held(
             concurrency, self._wake, begin=self._run, give_back=self._give_back,
-            plain_types=plain, plain_slots=plain_concurrency,
+            places=places,
         )
         self._claimer = Claimer(
             links.claim, schema, name, self._held, self._wake, outage,
-            queues=self.queues, job_types=self._types, plain_types=plain, lease=lease,
+            queues=self.queues, job_types=self._types, places=places, lease=lease,
         )
         self._heartbeat = Heartbeat(links.listen, schema, name, lease, self._held, links.claim)
         self._listener = Listener(
@@ -295,7 +300,9 @@ class Worker:
                 if task.timeout is not None:
                     self._held.expire_at(run, began + task.timeout.total_seconds())
                 job = self.app.held_job(run, self._holder)
-                outcome = await execute(task, job, run, self._in_thread)
+                outcome = await execute(
+                    task, job, run, self._in_thread, self.app.middlewares
+                )
         except BaseException as error:  # noqa: BLE001 - only this job fails
             # Not by `log.exception`: to format the error may raise, or take minutes.
             text = describe(error)

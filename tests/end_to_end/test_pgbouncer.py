@@ -201,6 +201,22 @@ async def test_no_job_fails_while_pgbouncer_restarts(
     assert await conn.fetchval("select max(retry_count + crash_count) from jobs") == 0
 
 
+async def test_sync_calls_go_through_pgbouncer_and_leave_nothing_in_its_sessions(
+    dsn: str, conn: asyncpg.Connection
+) -> None:
+    apps = [App(dsn) for _ in range(5)]
+    for _ in range(12):
+        for app in apps:
+            job = await asyncio.to_thread(app.sync.enqueue, "t", {"a": "100%"}, max_retries=1)
+            assert (await asyncio.to_thread(app.sync.get, job.id)) == job
+    with pytest.raises(InvalidArgument):
+        await asyncio.to_thread(app.sync.enqueue, "t", priority=10)
+    await asyncio.to_thread(app.sync.enqueue, "t")
+    assert await conn.fetchval("select count(*) from jobs") == 61
+    for app in apps:
+        app.sync.close()
+
+
 async def test_no_client_gets_the_prepared_statement_of_another(dsn: str) -> None:
     links = [Link(dsn, name=f"link {n}") for n in range(12)]
 

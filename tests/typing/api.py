@@ -4,20 +4,25 @@ Each marked line has a mark for both programs. A mark that is not needed is an e
 """
 # ruff: noqa: PGH003 - the rule that refuses a line differs between releases of pyright
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, assert_type
 
 import asyncpg
+import psycopg
+import sqlalchemy
 from pydantic import BaseModel, PositiveInt
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm import Session, scoped_session
 
 import pgjobs
 from pgjobs import (
     App,
     Backoff,
+    CallNext,
+    EnqueueRequest,
     Job,
     JobService,
     JobStatus,
@@ -82,6 +87,7 @@ async def ingest(job: Job[Ingest]) -> Ingested:
     return Ingested(1)
 
 
+app.include(typed)
 app.retain("completed", timedelta(days=7))
 app.retain(JobStatus.FAILED, timedelta(days=90), job_type=JobType.CLEANUP)
 app.limit("mail", max_running=5, max_running_per_group=1, rate=Rate(100, per=timedelta(minutes=1)))
@@ -105,7 +111,7 @@ async def running(job: RunningJob[Ingest]) -> None:
         assert_type(conn, asyncpg.Connection)
 
 
-@app.job("in a thread")
+@app.job("in a thread", concurrency=2)
 def plain(job: Job[Ingest]) -> int:
     return len(job.payload.path)
 
@@ -127,6 +133,26 @@ async def grouped(job: Job[Ingest]) -> None: ...
 @app.job("constrained")
 async def constrained(job: Job[PositiveInt]) -> None:
     assert_type(job.payload, int)
+
+
+@app.middleware
+async def around(job: RunningJob[Any], call_next: CallNext) -> None:
+    assert_type(await call_next(job), Any)
+
+
+@typed.middleware
+async def around_too(job: RunningJob[Any], call_next: CallNext) -> int:
+    await call_next(job)
+    return job.id
+
+
+@app.enqueue_middleware
+def enqueueing_around(request: EnqueueRequest) -> Generator[None, list[Any], None]:
+    assert_type(request.job_type, str)
+    assert_type(request.payloads, list[Any])
+    request.headers["id"] = 1
+    jobs = yield
+    assert_type(jobs, list[Any])
 
 
 assert_type(ingest, Task[Ingest, Ingested])
@@ -175,6 +201,32 @@ async def enqueueing(
     await app.worker(queues=["a"], lease=timedelta(minutes=1)).run(until_empty=True)
 
 
+async def enqueueing_by_psycopg(conn: psycopg.AsyncConnection) -> None:
+    await plain.enqueue(Ingest(path="a"), conn=conn)
+    assert_type(await app.list(conn=conn), list[Job[Any]])
+
+
+def sync_calls(
+    conn: psycopg.Connection,
+    session: Session,
+    scoped: scoped_session[Session],
+    other: sqlalchemy.Connection,
+) -> None:
+    assert_type(ingest.sync.enqueue(Ingest(path="a"), delay=timedelta(1)), Job[Ingest])
+    assert_type(ingest.sync.enqueue_many([Ingest(path="a")], priority=1), list[int])
+    assert_type(app.sync.enqueue("t", {"a": 1}, unique_scope="live"), Job[Any])
+    assert_type(pgjobs.sync.enqueue("t"), Job[Any])
+    assert_type(typed.sync.get(1), Job[Any])
+    assert_type(app.sync.list(status="failed", job_type="t", limit=5), list[Job[Any]])
+    assert_type(app.sync.cancel(1, "no", conn=conn), Job[Any])
+    assert_type(app.sync.retry(1, conn=session), Job[Any])
+    untyped.sync.enqueue()
+    plain.sync.enqueue(Ingest(path="a"), conn=conn)
+    plain.sync.enqueue(Ingest(path="a"), conn=session)
+    plain.sync.enqueue(Ingest(path="a"), conn=scoped)
+    plain.sync.enqueue(Ingest(path="a"), conn=other)
+
+
 async def testing() -> None:
     job = make_job(Ingest(path="a"), state=State(1), attempt=2)
     assert_type(job, RunningJob[Ingest])
@@ -204,11 +256,20 @@ async def refused(job: Job[Ingest]) -> None:
     await pgjobs.enqueue("t", unknown=5)  # type: ignore[call-arg]  # pyright: ignore
     await ingest.enqueue(job.payload, unique_scope="livee")  # type: ignore[arg-type]  # pyright: ignore
     await app.list(status="pendng")  # type: ignore[arg-type]  # pyright: ignore
+    ingest.sync.enqueue({"path": "a"})  # type: ignore[arg-type]  # pyright: ignore
+    ingest.sync.enqueue_many([1])  # type: ignore[list-item]  # pyright: ignore
+    ingest.sync.enqueue(job.payload, delay=5)  # type: ignore[arg-type]  # pyright: ignore
+    ingest.sync.enqueue(job.payload, conn="dsn")  # type: ignore[arg-type]  # pyright: ignore
+    ingest.sync.enqueue(job.payload, conn=AsyncSession())  # type: ignore[arg-type]  # pyright: ignore
+    await ingest.enqueue(job.payload, conn=Session())  # type: ignore[arg-type]  # pyright: ignore
+    app.sync.list(status="pendng")  # type: ignore[arg-type]  # pyright: ignore
+    pgjobs.sync.enqueue("t", unknown=5)  # type: ignore[call-arg]  # pyright: ignore
     await ingest.enqueue(job.payload, on_conflict="replce")  # type: ignore[arg-type]  # pyright: ignore
     await ingest.enqueue(job.payload, unique_for=5)  # type: ignore[arg-type]  # pyright: ignore
     await ingest.enqueue(job.payload, group_key=5)  # type: ignore[arg-type]  # pyright: ignore
     await ingest.enqueue(job.payload, headers=5)  # type: ignore[arg-type]  # pyright: ignore
     app.job("t", group_key=5)  # type: ignore[arg-type]  # pyright: ignore
+    app.job("t", concurrency="2")  # type: ignore[arg-type]  # pyright: ignore
     app.job("t", run_in="proces")  # type: ignore[arg-type]  # pyright: ignore
     await job.wait(timeout=5)  # type: ignore[arg-type]  # pyright: ignore
     await app.wait(job)  # type: ignore[arg-type]  # pyright: ignore
@@ -219,6 +280,18 @@ async def refused(job: Job[Ingest]) -> None:
     job.transaction()  # type: ignore[attr-defined]  # pyright: ignore
     Backoff.fixed(5)  # type: ignore[arg-type]  # pyright: ignore
     pgjobs.Snooze(5)  # type: ignore[arg-type]  # pyright: ignore
+
+
+@app.middleware  # type: ignore[type-var]  # pyright: ignore
+async def no_call_next(job: RunningJob[Any]) -> None: ...
+
+
+@app.middleware  # type: ignore[type-var]  # pyright: ignore
+def not_async(job: RunningJob[Any], call_next: CallNext) -> None: ...
+
+
+@app.enqueue_middleware  # type: ignore[type-var]  # pyright: ignore
+def no_generator(request: EnqueueRequest) -> None: ...
 
 
 @app.job("no job")  # type: ignore[arg-type]  # pyright: ignore
