@@ -102,7 +102,8 @@ def unreadable(
         return f"{error.sqlstate}: {message[:200]}"
     if len(message) > 1000:
         return f"too long: {message[:200]}"
-    named = any(name in message or name.removesuffix("s") in message for name in names)
+    words = {word for name in names for word in (name.removeprefix("set_"), name.removesuffix("s"))}
+    named = any(word in message for word in words)
     return None if named or error.sqlstate != "JQ003" else f"which argument? {message}"
 
 

@@ -203,7 +203,7 @@ async def enqueueing(
 
 async def enqueueing_by_psycopg(conn: psycopg.AsyncConnection) -> None:
     await plain.enqueue(Ingest(path="a"), conn=conn)
-    assert_type(await app.list(conn=conn), list[Job[Any]])
+    assert_type(await app.list(conn=conn), list[Job[Any, Any]])
 
 
 def sync_calls(
