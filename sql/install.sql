@@ -63,6 +63,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/enqueue/_jobs_notify.sql
 \ir functions/enqueue/_jobs_on_conflict.sql
 \ir functions/enqueue/_jobs_unpack.sql
+\ir functions/enqueue/_jobs_unpack_flow.sql
 \ir functions/enqueue/_jobs_valid_delays.sql
 -- functions/claim: how a worker takes due jobs
 \ir functions/claim/jobs_claim.sql
@@ -156,6 +157,26 @@ set local search_path to :"schema", pg_temp;
 \ir functions/workers/_jobs_worker_tick.sql
 \ir functions/workers/_jobs_worker_watch.sql
 \ir functions/workers/_jobs_workers_gone.sql
+-- functions/flows: who waits for other jobs, and batches
+\ir functions/flows/jobs_batch.sql
+\ir functions/flows/jobs_batch_close.sql
+\ir functions/flows/jobs_parents.sql
+\ir functions/flows/_jobs_check_flow.sql
+\ir functions/flows/_jobs_check_refs.sql
+\ir functions/flows/_jobs_enqueue_bound.sql
+\ir functions/flows/_jobs_enqueue_flow.sql
+\ir functions/flows/_jobs_flow_attach.sql
+\ir functions/flows/_jobs_flow_cancel.sql
+\ir functions/flows/_jobs_flow_deleted.sql
+\ir functions/flows/_jobs_flow_ended.sql
+\ir functions/flows/_jobs_flow_join.sql
+\ir functions/flows/_jobs_flow_recount.sql
+\ir functions/flows/_jobs_flow_reopened.sql
+\ir functions/flows/_jobs_flow_resolve.sql
+\ir functions/flows/_jobs_flow_tell.sql
+\ir functions/flows/_jobs_flow_tidy.sql
+\ir functions/flows/_jobs_flow_waiting.sql
+\ir functions/flows/_jobs_is_needed.sql
 -- functions/watching: who waits for the ends of jobs
 \ir functions/watching/jobs_outcomes.sql
 \ir functions/watching/jobs_watch.sql
@@ -219,6 +240,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/manage/_jobs_check_queue.sql
 \ir functions/manage/_jobs_declared.sql
 \ir functions/manage/_jobs_find.sql
+\ir functions/manage/_jobs_forget.sql
 \ir functions/manage/_jobs_lock_matching.sql
 \ir functions/manage/_jobs_make_pending.sql
 \ir functions/manage/_jobs_objects_of_strangers.sql
@@ -251,6 +273,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/doctor/_jobs_why_pending.sql
 \ir functions/doctor/_jobs_why_processing.sql
 -- views: what an observer may read
+\ir views/jobs_batches.sql
 \ir views/jobs_list.sql
 \ir views/jobs_schedule_list.sql
 \ir views/jobs_stats.sql

@@ -19,6 +19,7 @@ GROUPS = {
     "limits": "how many jobs of a queue or a group may run or start",
     "lease": "how long a job stays held, and how it is taken back",
     "workers": "the register of workers, their modes, and signals to them",
+    "flows": "who waits for other jobs, and batches",
     "watching": "who waits for the ends of jobs",
     "schedules": "what is enqueued by the clock",
     "retention": "how long ended jobs stay",

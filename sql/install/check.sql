@@ -31,6 +31,10 @@ begin
         ('jobs_turns_from', 'r', '{queue, turns_from, marked_at, marked_xid}'),
         ('jobs_starts', 'r', '{queue, group_key, moments, counts}'),
         ('jobs_attempts', 'r', '{job_id, attempt, outcome, error_kind}'),
+        ('jobs_flows', 'r', '{job_id, on_parent_failed, is_open, parents}'),
+        ('jobs_flow_edges', 'r', '{parent_id, child_id, is_attached}'),
+        ('jobs_flow_changes', 'r', '{child_id, parents, completed, failed}'),
+        ('jobs_batches', 'v', '{batch_id, total, open}'),
         ('jobs_watched', 'r', '{job_id, watched_until}'),
         ('jobs_workers', 'r', '{worker, queues, concurrency, polling_key}'),
         ('jobs_worker_ticks', 'r', '{worker, seen_at}'),
@@ -59,7 +63,9 @@ begin
                 'ix_jobs_reference_id', 'ix_jobs_reference',
                 'ix_jobs_reference_key', 'ix_jobs_group', 'ix_jobs_schedules_due',
                 'ix_jobs_turns_due', 'ix_jobs_turns_group', 'ix_jobs_starts_until',
-                'ix_jobs_queues_ends', 'ix_jobs_watched_job', 'ix_jobs_watched_until')
+                'ix_jobs_queues_ends', 'ix_jobs_watched_job', 'ix_jobs_watched_until',
+                'ix_jobs_flow_edges_child', 'ix_jobs_flow_edges_loose', 'ix_jobs_flow_changes_child',
+                'ix_jobs_flows_counted', 'ix_jobs_flows_keeping')
             and i.indrelid is distinct from case c.relname
                 when 'ix_jobs_schedules_due' then to_regclass(format('%I.jobs_schedules', v_schema))
                 when 'ix_jobs_turns_due' then to_regclass(format('%I.jobs_turns', v_schema))
@@ -68,6 +74,12 @@ begin
                 when 'ix_jobs_queues_ends' then to_regclass(format('%I.jobs_queues', v_schema))
                 when 'ix_jobs_watched_job' then to_regclass(format('%I.jobs_watched', v_schema))
                 when 'ix_jobs_watched_until' then to_regclass(format('%I.jobs_watched', v_schema))
+                when 'ix_jobs_flow_edges_child' then to_regclass(format('%I.jobs_flow_edges', v_schema))
+                when 'ix_jobs_flow_edges_loose' then to_regclass(format('%I.jobs_flow_edges', v_schema))
+                when 'ix_jobs_flow_changes_child'
+                    then to_regclass(format('%I.jobs_flow_changes', v_schema))
+                when 'ix_jobs_flows_counted' then to_regclass(format('%I.jobs_flows', v_schema))
+                when 'ix_jobs_flows_keeping' then to_regclass(format('%I.jobs_flows', v_schema))
                 else v_jobs end
         limit 1;
     end if;
@@ -109,7 +121,8 @@ begin
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
                 'jobs_schedules', 'jobs_retention', 'jobs_turns', 'jobs_turns_from', 'jobs_starts',
-                'jobs_attempts', 'jobs_watched', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
+                'jobs_attempts', 'jobs_watched', 'jobs_flows', 'jobs_flow_edges',
+                'jobs_flow_changes', 'jobs_batches', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')
     ) o

@@ -27,6 +27,9 @@ begin
             error_kinds text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_check_filters', $$void$$, $$filters integer$$),
+        ('_jobs_check_flow', $$void$$, $$
+            depends_on bigint[], on_parent_failed text, batch_id bigint, on_conflict text
+        $$),
         ('_jobs_check_ids', $$void$$, $$$$),
         ('_jobs_check_isolation', $$void$$, $$$$),
         ('_jobs_check_job', $$void$$, $$
@@ -42,6 +45,7 @@ begin
         $$),
         ('_jobs_check_max_jobs', $$void$$, $$max_jobs integer$$),
         ('_jobs_check_queue', $$void$$, $$queue text$$),
+        ('_jobs_check_refs', $$void$$, $$jobs jsonb$$),
         ('_jobs_check_schedule', $$void$$, $$
             name text, cron text, every interval, timezone text, missed text,
             missed_within interval, overlap text, starts_at timestamp with time zone,
@@ -135,12 +139,34 @@ begin
             retry_ins interval[], crashed boolean DEFAULT false,
             error_kinds text[] DEFAULT NULL::text[]
         $$),
+        ('_jobs_enqueue_bound', $$SETOF jobs$$, $$
+            job_type text, payload jsonb, queue text, priority integer,
+            run_at timestamp with time zone, reference_type text, reference_id bigint,
+            max_retries integer, unique_key text, unique_scope text, backoff interval[],
+            reference_key text, group_key text, headers jsonb,
+            expires_at timestamp with time zone, depends_on bigint[], on_parent_failed text,
+            batch_id bigint, on_conflict text, unique_for interval, max_wait interval,
+            is_batch boolean DEFAULT false
+        $$),
+        ('_jobs_enqueue_flow', $$SETOF jobs$$, $$jobs jsonb$$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$
             jobs jsonb, is_plain boolean DEFAULT false
         $$),
         ('_jobs_expire', $$bigint$$, $$max_jobs integer$$),
         ('_jobs_find', $$jobs$$, $$job_id bigint$$),
         ('_jobs_flag_groups', $$void$$, $$queues text[]$$),
+        ('_jobs_flow_attach', $$bigint$$, $$max_edges integer$$),
+        ('_jobs_flow_cancel', $$void$$, $$job_id bigint, reason text$$),
+        ('_jobs_flow_deleted', $$void$$, $$job_ids bigint[]$$),
+        ('_jobs_flow_ended', $$void$$, $$job_ids bigint[]$$),
+        ('_jobs_flow_join', $$void$$, $$batch_ids bigint[], depends_on bigint[]$$),
+        ('_jobs_flow_recount', $$void$$, $$child_id bigint$$),
+        ('_jobs_flow_reopened', $$void$$, $$job_ids bigint[]$$),
+        ('_jobs_flow_resolve', $$bigint$$, $$max_children integer$$),
+        ('_jobs_flow_tell', $$void$$, $$$$),
+        ('_jobs_flow_tidy', $$bigint$$, $$max_flows integer$$),
+        ('_jobs_flow_waiting', $$bigint[]$$, $$job_ids bigint[]$$),
+        ('_jobs_forget', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_free_places', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_gap_end', $$timestamp with time zone$$, $$
             shown timestamp without time zone, timezone text
@@ -173,6 +199,7 @@ begin
             worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),
         ('_jobs_is_locked', $$boolean$$, $$key bigint$$),
+        ('_jobs_is_needed', $$boolean$$, $$job_id bigint$$),
         ('_jobs_is_new', $$boolean$$, $$job_id bigint$$),
         ('_jobs_is_polled', $$boolean$$, $$queue text$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
@@ -364,6 +391,10 @@ begin
             expires_at timestamp with time zone, on_conflict text, unique_for interval,
             max_wait interval, place bigint)
         $$, $$jobs jsonb, is_plain boolean$$),
+        ('_jobs_unpack_flow', $$
+            TABLE(depends_on bigint[], refs text[], on_parent_failed text, batch_id bigint,
+            ref text, place bigint)
+        $$, $$jobs jsonb$$),
         ('_jobs_unwatch', $$bigint$$, $$max_watches integer$$),
         ('_jobs_utc_offset', $$interval$$, $$
             moment timestamp with time zone, timezone text
@@ -409,9 +440,28 @@ begin
             worker text, floors jsonb, seen jsonb DEFAULT NULL::jsonb
         $$),
         ('_jobs_workers_gone', $$text[]$$, $$$$),
+        ('jobs_batch', $$SETOF jobs$$, $$
+            job_type text, payload jsonb DEFAULT '{}'::jsonb, queue text DEFAULT 'default'::text,
+            priority integer DEFAULT 0,
+            run_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            reference_type text DEFAULT NULL::text, reference_id bigint DEFAULT NULL::bigint,
+            max_retries integer DEFAULT 3, unique_key text DEFAULT NULL::text,
+            unique_scope text DEFAULT 'live'::text, backoff interval[] DEFAULT NULL::interval[],
+            reference_key text DEFAULT NULL::text, group_key text DEFAULT NULL::text,
+            headers jsonb DEFAULT NULL::jsonb,
+            expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            depends_on bigint[] DEFAULT NULL::bigint[], on_parent_failed text DEFAULT 'run'::text,
+            batch_id bigint DEFAULT NULL::bigint, on_conflict text DEFAULT 'return'::text,
+            unique_for interval DEFAULT NULL::interval, max_wait interval DEFAULT NULL::interval
+        $$),
+        ('jobs_batch_close', $$SETOF jobs$$, $$batch_id bigint$$),
+        ('jobs_batches', $$view$$, $$
+            batch_id bigint, total integer, completed integer, failed integer, cancelled integer,
+            open boolean
+        $$),
         ('jobs_cancel', $$SETOF jobs$$, $$
             job_id bigint, reason text DEFAULT NULL::text, worker text DEFAULT NULL::text,
-            attempt integer DEFAULT NULL::integer
+            attempt integer DEFAULT NULL::integer, downstream boolean DEFAULT false
         $$),
         ('jobs_cancel_many', $$bigint$$, $$
             job_ids bigint[] DEFAULT NULL::bigint[], job_types text[] DEFAULT NULL::text[],
@@ -490,6 +540,8 @@ begin
             reference_key text DEFAULT NULL::text, group_key text DEFAULT NULL::text,
             headers jsonb DEFAULT NULL::jsonb,
             expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            depends_on bigint[] DEFAULT NULL::bigint[],
+            on_parent_failed text DEFAULT 'cancel'::text, batch_id bigint DEFAULT NULL::bigint,
             on_conflict text DEFAULT 'return'::text, unique_for interval DEFAULT NULL::interval,
             max_wait interval DEFAULT NULL::interval
         $$),
@@ -532,6 +584,9 @@ begin
             TABLE(job_id bigint, status text, result jsonb, error text,
             finished_at timestamp with time zone)
         $$, $$job_ids bigint[]$$),
+        ('jobs_parents', $$
+            TABLE(job_id bigint, job_type text, status text, result jsonb, error text)
+        $$, $$job_id bigint$$),
         ('jobs_pause', $$SETOF jobs_queues$$, $$
             queue text, until timestamp with time zone DEFAULT NULL::timestamp with time zone,
             reason text DEFAULT NULL::text

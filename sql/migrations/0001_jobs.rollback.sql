@@ -1,6 +1,10 @@
 drop table if exists jobs_retention;
 drop table if exists jobs_attempts;
 drop table if exists jobs_watched;
+drop view if exists jobs_batches;
+drop table if exists jobs_flow_changes;
+drop table if exists jobs_flow_edges;
+drop table if exists jobs_flows;
 drop table if exists jobs_turns;
 drop table if exists jobs_turns_from;
 drop table if exists jobs_starts;

@@ -287,6 +287,92 @@ create table if not exists jobs_watched (
     autovacuum_vacuum_cost_delay = 0
 );
 
+-- Which jobs wait, or have waited, for others, their parents, and what became of the parents. A batch
+-- is its callback: a job that waits for the batch's members. counted_at: when the counts were last
+-- compared with the jobs themselves. keeps_parents: parents that would be gone by now are kept for
+-- this job.
+create table if not exists jobs_flows (
+    job_id bigint not null,
+    on_parent_failed text collate "C" not null,
+    is_batch boolean not null,
+    is_open boolean not null,
+    parents int not null,
+    completed int not null default 0,
+    failed int not null default 0,
+    cancelled int not null default 0,
+    keeps_parents boolean not null default false,
+    counted_at jobs_moment not null default clock_timestamp(),
+    constraint jobs_flows_job_is_the_key
+        primary key (job_id),
+    constraint jobs_flows_on_parent_failed_is_known
+        check (on_parent_failed in ('cancel', 'run', 'wait', 'only'))
+) with (
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- Who waits for whom. is_attached: the end of the parent counts itself. The producer cannot know
+-- whether a parent that another transaction has committed ends meanwhile, and does not lock the
+-- parent to find out. So such an edge is attached after the producer's commit (_jobs_flow_attach).
+create table if not exists jobs_flow_edges (
+    parent_id bigint not null,
+    child_id bigint not null,
+    is_attached boolean not null,
+    constraint jobs_flow_edges_parent_and_child_are_the_key
+        primary key (parent_id, child_id)
+) with (
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- What has changed among the parents of a job since its flow was counted. Whoever ends, adds or
+-- retries parents inserts a row, and waits for nobody. Who counts has the child's lock
+-- (_jobs_flow_resolve). kept: parents that stay only for this job. culprit: a parent that failed.
+create table if not exists jobs_flow_changes (
+    child_id bigint not null,
+    parents int not null default 0,
+    completed int not null default 0,
+    failed int not null default 0,
+    cancelled int not null default 0,
+    kept int not null default 0,
+    culprit bigint
+) with (
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+do $indexes_of_flows$
+begin
+    if to_regclass('ix_jobs_flow_edges_child') is null then
+        create index ix_jobs_flow_edges_child
+            on jobs_flow_edges (child_id);
+    end if;
+    if to_regclass('ix_jobs_flow_edges_loose') is null then
+        create index ix_jobs_flow_edges_loose
+            on jobs_flow_edges (child_id, parent_id)
+            where not is_attached;
+    end if;
+    if to_regclass('ix_jobs_flow_changes_child') is null then
+        create index ix_jobs_flow_changes_child
+            on jobs_flow_changes (child_id);
+    end if;
+    if to_regclass('ix_jobs_flows_counted') is null then
+        create index ix_jobs_flows_counted
+            on jobs_flows (counted_at);
+    end if;
+    -- What a tick tidies up: flows that keep parents which nobody else needs.
+    if to_regclass('ix_jobs_flows_keeping') is null then
+        create index ix_jobs_flows_keeping
+            on jobs_flows (job_id)
+            where keeps_parents;
+    end if;
+end
+$indexes_of_flows$;
+
 do $indexes_of_watches$
 begin
     -- Whoever ends jobs looks for watches by the ids of those jobs alone. So the watches of other

@@ -79,6 +79,9 @@ begin
             error_kinds text[] DEFAULT NULL::text[]
         $$),
         ('_jobs_check_filters', $$void$$, $$filters integer$$),
+        ('_jobs_check_flow', $$void$$, $$
+            depends_on bigint[], on_parent_failed text, batch_id bigint, on_conflict text
+        $$),
         ('_jobs_check_ids', $$void$$, $$$$),
         ('_jobs_check_isolation', $$void$$, $$$$),
         ('_jobs_check_job', $$void$$, $$
@@ -94,6 +97,7 @@ begin
         $$),
         ('_jobs_check_max_jobs', $$void$$, $$max_jobs integer$$),
         ('_jobs_check_queue', $$void$$, $$queue text$$),
+        ('_jobs_check_refs', $$void$$, $$jobs jsonb$$),
         ('_jobs_check_schedule', $$void$$, $$
             name text, cron text, every interval, timezone text, missed text,
             missed_within interval, overlap text, starts_at timestamp with time zone,
@@ -187,12 +191,34 @@ begin
             retry_ins interval[], crashed boolean DEFAULT false,
             error_kinds text[] DEFAULT NULL::text[]
         $$),
+        ('_jobs_enqueue_bound', $$SETOF jobs$$, $$
+            job_type text, payload jsonb, queue text, priority integer,
+            run_at timestamp with time zone, reference_type text, reference_id bigint,
+            max_retries integer, unique_key text, unique_scope text, backoff interval[],
+            reference_key text, group_key text, headers jsonb,
+            expires_at timestamp with time zone, depends_on bigint[], on_parent_failed text,
+            batch_id bigint, on_conflict text, unique_for interval, max_wait interval,
+            is_batch boolean DEFAULT false
+        $$),
+        ('_jobs_enqueue_flow', $$SETOF jobs$$, $$jobs jsonb$$),
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$
             jobs jsonb, is_plain boolean DEFAULT false
         $$),
         ('_jobs_expire', $$bigint$$, $$max_jobs integer$$),
         ('_jobs_find', $$jobs$$, $$job_id bigint$$),
         ('_jobs_flag_groups', $$void$$, $$queues text[]$$),
+        ('_jobs_flow_attach', $$bigint$$, $$max_edges integer$$),
+        ('_jobs_flow_cancel', $$void$$, $$job_id bigint, reason text$$),
+        ('_jobs_flow_deleted', $$void$$, $$job_ids bigint[]$$),
+        ('_jobs_flow_ended', $$void$$, $$job_ids bigint[]$$),
+        ('_jobs_flow_join', $$void$$, $$batch_ids bigint[], depends_on bigint[]$$),
+        ('_jobs_flow_recount', $$void$$, $$child_id bigint$$),
+        ('_jobs_flow_reopened', $$void$$, $$job_ids bigint[]$$),
+        ('_jobs_flow_resolve', $$bigint$$, $$max_children integer$$),
+        ('_jobs_flow_tell', $$void$$, $$$$),
+        ('_jobs_flow_tidy', $$bigint$$, $$max_flows integer$$),
+        ('_jobs_flow_waiting', $$bigint[]$$, $$job_ids bigint[]$$),
+        ('_jobs_forget', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_free_places', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_gap_end', $$timestamp with time zone$$, $$
             shown timestamp without time zone, timezone text
@@ -225,6 +251,7 @@ begin
             worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),
         ('_jobs_is_locked', $$boolean$$, $$key bigint$$),
+        ('_jobs_is_needed', $$boolean$$, $$job_id bigint$$),
         ('_jobs_is_new', $$boolean$$, $$job_id bigint$$),
         ('_jobs_is_polled', $$boolean$$, $$queue text$$),
         ('_jobs_is_suspect', $$boolean$$, $$crash_count integer, max_retries integer$$),
@@ -416,6 +443,10 @@ begin
             expires_at timestamp with time zone, on_conflict text, unique_for interval,
             max_wait interval, place bigint)
         $$, $$jobs jsonb, is_plain boolean$$),
+        ('_jobs_unpack_flow', $$
+            TABLE(depends_on bigint[], refs text[], on_parent_failed text, batch_id bigint,
+            ref text, place bigint)
+        $$, $$jobs jsonb$$),
         ('_jobs_unwatch', $$bigint$$, $$max_watches integer$$),
         ('_jobs_utc_offset', $$interval$$, $$
             moment timestamp with time zone, timezone text
@@ -461,9 +492,28 @@ begin
             worker text, floors jsonb, seen jsonb DEFAULT NULL::jsonb
         $$),
         ('_jobs_workers_gone', $$text[]$$, $$$$),
+        ('jobs_batch', $$SETOF jobs$$, $$
+            job_type text, payload jsonb DEFAULT '{}'::jsonb, queue text DEFAULT 'default'::text,
+            priority integer DEFAULT 0,
+            run_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            reference_type text DEFAULT NULL::text, reference_id bigint DEFAULT NULL::bigint,
+            max_retries integer DEFAULT 3, unique_key text DEFAULT NULL::text,
+            unique_scope text DEFAULT 'live'::text, backoff interval[] DEFAULT NULL::interval[],
+            reference_key text DEFAULT NULL::text, group_key text DEFAULT NULL::text,
+            headers jsonb DEFAULT NULL::jsonb,
+            expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            depends_on bigint[] DEFAULT NULL::bigint[], on_parent_failed text DEFAULT 'run'::text,
+            batch_id bigint DEFAULT NULL::bigint, on_conflict text DEFAULT 'return'::text,
+            unique_for interval DEFAULT NULL::interval, max_wait interval DEFAULT NULL::interval
+        $$),
+        ('jobs_batch_close', $$SETOF jobs$$, $$batch_id bigint$$),
+        ('jobs_batches', $$view$$, $$
+            batch_id bigint, total integer, completed integer, failed integer, cancelled integer,
+            open boolean
+        $$),
         ('jobs_cancel', $$SETOF jobs$$, $$
             job_id bigint, reason text DEFAULT NULL::text, worker text DEFAULT NULL::text,
-            attempt integer DEFAULT NULL::integer
+            attempt integer DEFAULT NULL::integer, downstream boolean DEFAULT false
         $$),
         ('jobs_cancel_many', $$bigint$$, $$
             job_ids bigint[] DEFAULT NULL::bigint[], job_types text[] DEFAULT NULL::text[],
@@ -542,6 +592,8 @@ begin
             reference_key text DEFAULT NULL::text, group_key text DEFAULT NULL::text,
             headers jsonb DEFAULT NULL::jsonb,
             expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            depends_on bigint[] DEFAULT NULL::bigint[],
+            on_parent_failed text DEFAULT 'cancel'::text, batch_id bigint DEFAULT NULL::bigint,
             on_conflict text DEFAULT 'return'::text, unique_for interval DEFAULT NULL::interval,
             max_wait interval DEFAULT NULL::interval
         $$),
@@ -584,6 +636,9 @@ begin
             TABLE(job_id bigint, status text, result jsonb, error text,
             finished_at timestamp with time zone)
         $$, $$job_ids bigint[]$$),
+        ('jobs_parents', $$
+            TABLE(job_id bigint, job_type text, status text, result jsonb, error text)
+        $$, $$job_id bigint$$),
         ('jobs_pause', $$SETOF jobs_queues$$, $$
             queue text, until timestamp with time zone DEFAULT NULL::timestamp with time zone,
             reason text DEFAULT NULL::text
@@ -696,6 +751,10 @@ begin
         ('jobs_turns_from', 'r', '{queue, turns_from, marked_at, marked_xid}'),
         ('jobs_starts', 'r', '{queue, group_key, moments, counts}'),
         ('jobs_attempts', 'r', '{job_id, attempt, outcome, error_kind}'),
+        ('jobs_flows', 'r', '{job_id, on_parent_failed, is_open, parents}'),
+        ('jobs_flow_edges', 'r', '{parent_id, child_id, is_attached}'),
+        ('jobs_flow_changes', 'r', '{child_id, parents, completed, failed}'),
+        ('jobs_batches', 'v', '{batch_id, total, open}'),
         ('jobs_watched', 'r', '{job_id, watched_until}'),
         ('jobs_workers', 'r', '{worker, queues, concurrency, polling_key}'),
         ('jobs_worker_ticks', 'r', '{worker, seen_at}'),
@@ -724,7 +783,9 @@ begin
                 'ix_jobs_reference_id', 'ix_jobs_reference',
                 'ix_jobs_reference_key', 'ix_jobs_group', 'ix_jobs_schedules_due',
                 'ix_jobs_turns_due', 'ix_jobs_turns_group', 'ix_jobs_starts_until',
-                'ix_jobs_queues_ends', 'ix_jobs_watched_job', 'ix_jobs_watched_until')
+                'ix_jobs_queues_ends', 'ix_jobs_watched_job', 'ix_jobs_watched_until',
+                'ix_jobs_flow_edges_child', 'ix_jobs_flow_edges_loose', 'ix_jobs_flow_changes_child',
+                'ix_jobs_flows_counted', 'ix_jobs_flows_keeping')
             and i.indrelid is distinct from case c.relname
                 when 'ix_jobs_schedules_due' then to_regclass(format('%I.jobs_schedules', v_schema))
                 when 'ix_jobs_turns_due' then to_regclass(format('%I.jobs_turns', v_schema))
@@ -733,6 +794,12 @@ begin
                 when 'ix_jobs_queues_ends' then to_regclass(format('%I.jobs_queues', v_schema))
                 when 'ix_jobs_watched_job' then to_regclass(format('%I.jobs_watched', v_schema))
                 when 'ix_jobs_watched_until' then to_regclass(format('%I.jobs_watched', v_schema))
+                when 'ix_jobs_flow_edges_child' then to_regclass(format('%I.jobs_flow_edges', v_schema))
+                when 'ix_jobs_flow_edges_loose' then to_regclass(format('%I.jobs_flow_edges', v_schema))
+                when 'ix_jobs_flow_changes_child'
+                    then to_regclass(format('%I.jobs_flow_changes', v_schema))
+                when 'ix_jobs_flows_counted' then to_regclass(format('%I.jobs_flows', v_schema))
+                when 'ix_jobs_flows_keeping' then to_regclass(format('%I.jobs_flows', v_schema))
                 else v_jobs end
         limit 1;
     end if;
@@ -774,7 +841,8 @@ begin
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
                 'jobs_schedules', 'jobs_retention', 'jobs_turns', 'jobs_turns_from', 'jobs_starts',
-                'jobs_attempts', 'jobs_watched', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
+                'jobs_attempts', 'jobs_watched', 'jobs_flows', 'jobs_flow_edges',
+                'jobs_flow_changes', 'jobs_batches', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')
     ) o
@@ -1210,6 +1278,92 @@ create table if not exists jobs_watched (
     autovacuum_vacuum_cost_delay = 0
 );
 
+-- Which jobs wait, or have waited, for others, their parents, and what became of the parents. A batch
+-- is its callback: a job that waits for the batch's members. counted_at: when the counts were last
+-- compared with the jobs themselves. keeps_parents: parents that would be gone by now are kept for
+-- this job.
+create table if not exists jobs_flows (
+    job_id bigint not null,
+    on_parent_failed text collate "C" not null,
+    is_batch boolean not null,
+    is_open boolean not null,
+    parents int not null,
+    completed int not null default 0,
+    failed int not null default 0,
+    cancelled int not null default 0,
+    keeps_parents boolean not null default false,
+    counted_at jobs_moment not null default clock_timestamp(),
+    constraint jobs_flows_job_is_the_key
+        primary key (job_id),
+    constraint jobs_flows_on_parent_failed_is_known
+        check (on_parent_failed in ('cancel', 'run', 'wait', 'only'))
+) with (
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- Who waits for whom. is_attached: the end of the parent counts itself. The producer cannot know
+-- whether a parent that another transaction has committed ends meanwhile, and does not lock the
+-- parent to find out. So such an edge is attached after the producer's commit (_jobs_flow_attach).
+create table if not exists jobs_flow_edges (
+    parent_id bigint not null,
+    child_id bigint not null,
+    is_attached boolean not null,
+    constraint jobs_flow_edges_parent_and_child_are_the_key
+        primary key (parent_id, child_id)
+) with (
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- What has changed among the parents of a job since its flow was counted. Whoever ends, adds or
+-- retries parents inserts a row, and waits for nobody. Who counts has the child's lock
+-- (_jobs_flow_resolve). kept: parents that stay only for this job. culprit: a parent that failed.
+create table if not exists jobs_flow_changes (
+    child_id bigint not null,
+    parents int not null default 0,
+    completed int not null default 0,
+    failed int not null default 0,
+    cancelled int not null default 0,
+    kept int not null default 0,
+    culprit bigint
+) with (
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+do $indexes_of_flows$
+begin
+    if to_regclass('ix_jobs_flow_edges_child') is null then
+        create index ix_jobs_flow_edges_child
+            on jobs_flow_edges (child_id);
+    end if;
+    if to_regclass('ix_jobs_flow_edges_loose') is null then
+        create index ix_jobs_flow_edges_loose
+            on jobs_flow_edges (child_id, parent_id)
+            where not is_attached;
+    end if;
+    if to_regclass('ix_jobs_flow_changes_child') is null then
+        create index ix_jobs_flow_changes_child
+            on jobs_flow_changes (child_id);
+    end if;
+    if to_regclass('ix_jobs_flows_counted') is null then
+        create index ix_jobs_flows_counted
+            on jobs_flows (counted_at);
+    end if;
+    -- What a tick tidies up: flows that keep parents which nobody else needs.
+    if to_regclass('ix_jobs_flows_keeping') is null then
+        create index ix_jobs_flows_keeping
+            on jobs_flows (job_id)
+            where keeps_parents;
+    end if;
+end
+$indexes_of_flows$;
+
 do $indexes_of_watches$
 begin
     -- Whoever ends jobs looks for watches by the ids of those jobs alone. So the watches of other
@@ -1570,6 +1724,9 @@ create or replace function jobs_enqueue(
     group_key text default null,
     headers jsonb default null,
     expires_at timestamptz default null,
+    depends_on bigint[] default null,
+    on_parent_failed text default 'cancel',
+    batch_id bigint default null,
     on_conflict text default 'return',
     unique_for interval default null,
     max_wait interval default null
@@ -1581,6 +1738,20 @@ as $$
 declare
     v_unique_until timestamptz;
 begin
+    if jobs_enqueue.depends_on <> '{}' or jobs_enqueue.batch_id is not null
+        or jobs_enqueue.on_parent_failed <> 'cancel'
+    then
+        return query
+        select b.* from _jobs_enqueue_bound(
+            jobs_enqueue.job_type, jobs_enqueue.payload, jobs_enqueue.queue, jobs_enqueue.priority,
+            jobs_enqueue.run_at, jobs_enqueue.reference_type, jobs_enqueue.reference_id,
+            jobs_enqueue.max_retries, jobs_enqueue.unique_key, jobs_enqueue.unique_scope,
+            jobs_enqueue.backoff, jobs_enqueue.reference_key, jobs_enqueue.group_key,
+            jobs_enqueue.headers, jobs_enqueue.expires_at, jobs_enqueue.depends_on,
+            jobs_enqueue.on_parent_failed, jobs_enqueue.batch_id, jobs_enqueue.on_conflict,
+            jobs_enqueue.unique_for, jobs_enqueue.max_wait) b;
+        return;
+    end if;
     perform _jobs_check_job(
         jobs_enqueue.job_type, jobs_enqueue.queue, jobs_enqueue.priority, jobs_enqueue.run_at,
         jobs_enqueue.reference_type, jobs_enqueue.max_retries, jobs_enqueue.unique_key,
@@ -1650,7 +1821,7 @@ declare
     v_plain constant text[] := '{job_type,payload,queue,priority,run_at,reference_type,'
         'reference_id,max_retries,backoff,reference_key}';
     v_known constant text[] := v_plain || '{unique_key,unique_scope,group_key,headers,expires_at,'
-        'on_conflict,unique_for,max_wait}';
+        'on_conflict,unique_for,max_wait,depends_on,on_parent_failed,batch_id,ref}';
     v_is_plain boolean;
     v_ids bigint[];
     v_item record;
@@ -1706,7 +1877,10 @@ begin
                         i.unique_key, i.unique_scope, i.backoff, i.reference_key, i.group_key,
                         i.headers, i.expires_at),
                         _jobs_check_unique(i.unique_key, i.unique_scope, i.on_conflict,
-                            i.unique_for, i.max_wait)
+                            i.unique_for, i.max_wait),
+                        (select _jobs_check_flow(f.depends_on, f.on_parent_failed, f.batch_id,
+                                                 i.on_conflict)
+                         from _jobs_unpack_flow(jsonb_build_array(v_item.item)) f)
                     from _jobs_unpack(jsonb_build_array(v_item.item), false) i;
                 exception
                     when sqlstate 'JQ003' or data_exception or feature_not_supported
@@ -1867,7 +2041,7 @@ comment on function _jobs_check_unique is
 -- Adds all jobs of a batch or none, by one insert. If an object has a unique_key, or a key that
 -- needs one, all objects go one by one through jobs_enqueue. They go in the order of type and key,
 -- so that two such calls never deadlock. A single object goes through jobs_enqueue too, which names
--- the wrong argument. The rows come back in the order of the objects. is_plain: no object has a key
+-- the wrong argument. Jobs that name parents or a batch go through _jobs_enqueue_flow. The rows come back in the order of the objects. is_plain: no object has a key
 -- that _jobs_unpack then does not look for, nor a unique_key.
 create or replace function _jobs_enqueue_together(
     jobs jsonb,
@@ -1879,6 +2053,14 @@ set jit = off
 as $$
 #variable_conflict use_column
 begin
+    if not is_plain and jsonb_path_exists(
+        _jobs_enqueue_together.jobs, '$[*] ? (exists(@.depends_on.type() ? (@ != "null"))
+            || exists(@.batch_id.type() ? (@ != "null")) || exists(@.ref.type() ? (@ != "null"))
+            || exists(@.on_parent_failed.type() ? (@ != "null")))')
+    then
+        return query select f.* from _jobs_enqueue_flow(_jobs_enqueue_together.jobs) f;
+        return;
+    end if;
     if jsonb_array_length(_jobs_enqueue_together.jobs) = 1 or not is_plain and jsonb_path_exists(
         _jobs_enqueue_together.jobs, '$[*] ? (exists(@.unique_key.type() ? (@ != "null"))
             || exists(@.on_conflict.type() ? (@ != "null"))
@@ -1894,8 +2076,8 @@ begin
         cross join lateral jobs_enqueue(
             i.job_type, i.payload, i.queue, i.priority, i.run_at, i.reference_type,
             i.reference_id, i.max_retries, i.unique_key, i.unique_scope, i.backoff,
-            i.reference_key, i.group_key, i.headers, i.expires_at, i.on_conflict, i.unique_for,
-            i.max_wait) e
+            i.reference_key, i.group_key, i.headers, i.expires_at, on_conflict => i.on_conflict,
+            unique_for => i.unique_for, max_wait => i.max_wait) e
         order by i.place;
     else
         return query
@@ -2263,6 +2445,35 @@ from rows from (
 $$;
 
 comment on function _jobs_unpack is 'internal: the objects of a batch as rows, numbered from 1';
+
+-- functions/enqueue/_jobs_unpack_flow.sql
+-- What the objects of a batch say about parents and batches. A function of its own, because each
+-- column costs each job. depends_on holds ids, which are numbers, and refs, which are strings.
+create or replace function _jobs_unpack_flow(jobs jsonb) returns table (
+    depends_on bigint[],
+    refs text[],
+    on_parent_failed text,
+    batch_id bigint,
+    ref text,
+    place bigint
+)
+language sql immutable
+set search_path from current
+as $$
+select coalesce(d.ids, '{}'), coalesce(d.refs, '{}'), i.item ->> 'on_parent_failed',
+    (i.item ->> 'batch_id')::bigint, i.item ->> 'ref', i.place
+from jsonb_array_elements(jobs) with ordinality i(item, place)
+left join lateral (
+    select array_agg(distinct (d.parent #>> '{}')::bigint)
+            filter (where jsonb_typeof(d.parent) <> 'string') as ids,
+        array_agg(distinct d.parent #>> '{}')
+            filter (where jsonb_typeof(d.parent) = 'string') as refs
+    from jsonb_array_elements(nullif(i.item -> 'depends_on', 'null')) d(parent)
+) d on i.item ? 'depends_on'
+$$;
+
+comment on function _jobs_unpack_flow is
+    'internal: what the objects of a batch say about parents and batches, numbered from 1';
 
 -- functions/enqueue/_jobs_valid_delays.sql
 -- The years are checked apart, because an interval compares as if a month had 30 days: -290,000
@@ -3044,11 +3255,16 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set jit = off
 as $$
+declare
+    v_is_parent boolean := false;
 begin
     perform _jobs_lock_fenced(job_id, worker, attempt);
     if exists (select from jobs_queues q where q.ends_free_places)
         or exists (select from jobs_watched w where w.job_id = jobs_complete.job_id)
+        or exists (select from jobs_flow_edges e where e.parent_id = jobs_complete.job_id)
     then
+        v_is_parent := exists (
+            select from jobs_flow_edges e where e.parent_id = jobs_complete.job_id);
         perform _jobs_free_places(array[job_id]), _jobs_tell_watchers(array[job_id]);
     end if;
     return query
@@ -3062,6 +3278,9 @@ begin
         finished_at = clock_timestamp()
     where j.id = job_id
     returning j.*;
+    if v_is_parent then
+        perform _jobs_flow_ended(array[job_id]);
+    end if;
 end
 $$;
 
@@ -3106,6 +3325,8 @@ begin
     select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result),
         exists (select from jobs_queues q where q.ends_free_places)
             or exists (select from jobs_watched w where w.job_id = any (job_ids))
+            or keep is false
+                and exists (select from jobs_flow_edges e where e.parent_id = any (job_ids))
     into v_ids, v_attempts, v_results, v_is_awaited
     from (
         select u.job_id, u.attempt, u.result
@@ -3115,9 +3336,12 @@ begin
     if v_is_awaited then
         perform _jobs_free_places(v_ids), _jobs_tell_watchers(v_ids);
         if keep is false then
-            -- Somebody waits for these outcomes. So the jobs stay as long as their watch.
+            -- Somebody waits for these outcomes. So the jobs stay as long as their watch, or as
+            -- their children.
             v_watched := array(
-                select w.job_id from jobs_watched w where w.job_id = any (v_ids));
+                select w.job_id from jobs_watched w where w.job_id = any (v_ids)
+                union
+                select e.parent_id from jobs_flow_edges e where e.parent_id = any (v_ids));
             update jobs j
             set marks = coalesce(j.marks, 0) | 1
             where j.id = any (v_watched)
@@ -3136,10 +3360,10 @@ begin
             and j.id <> all (v_watched)
         returning j.id;
         -- A job in its first attempt has no others behind it.
-        if 1 < any (v_attempts) then
-            delete from jobs_attempts a
-            where a.job_id = any (v_ids)
-                and not exists (select from jobs j where j.id = a.job_id);
+        if 1 < any (v_attempts) or exists (select from jobs_flows f) then
+            perform _jobs_forget(array(
+                select u.id from unnest(v_ids) u(id)
+                where not exists (select from jobs j where j.id = u.id)));
         end if;
     end if;
     if keep is not false or v_watched <> '{}' then
@@ -3157,6 +3381,13 @@ begin
             and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
             and (j.finished_at is not null) is false
         returning j.id;
+    end if;
+    -- After the rows are locked, and in a later statement: _jobs_flow_attach relies on it.
+    if exists (select from jobs_flow_edges e where e.parent_id = any (v_ids)) then
+        perform _jobs_flow_ended(array(
+                select j.id from jobs j
+                where j.id = any (v_ids) and (j.status = 'completed' and j.finished_at = v_now) is true)),
+            case when keep is false then _jobs_flow_deleted(v_ids) end;
     end if;
 end
 $$;
@@ -5115,6 +5346,11 @@ set search_path from current
 as $$
 begin
     return query select (r.job).* from _jobs_recover(_jobs_workers_gone(), worker) r;
+    if exists (select from jobs_flows f) then
+        perform _jobs_flow_attach(1000);
+        perform _jobs_flow_resolve(1000);
+        perform _jobs_flow_tidy(100);
+    end if;
 end
 $$;
 
@@ -5637,7 +5873,8 @@ comment on function _jobs_signal is
     'internal: tells the workers of a queue, on commit, that jobs are claimable from run_at on';
 
 -- functions/workers/_jobs_signal_jobs.sql
--- For jobs that have just become pending, or ended. Reads the jobs by their ids before it looks at
+-- For jobs that have just become pending, or ended: each end is given once, because it is counted
+-- for the jobs that wait for it. Reads the jobs by their ids before it looks at
 -- the status, because a planner without statistics may prefer an index of pending jobs, and would
 -- read all of it.
 create or replace function _jobs_signal_jobs(job_ids bigint[]) returns void
@@ -5651,10 +5888,14 @@ as $$
 begin
     if exists (select from jobs_queues q where q.ends_free_places)
         or exists (select from jobs_watched w where w.job_id = any (job_ids))
+        or exists (select from jobs_flow_edges e where e.parent_id = any (job_ids))
     then
         perform _jobs_free_places(job_ids), _jobs_tell_watchers(array(
             select j.id from jobs j
             where j.id = any (job_ids) and (j.finished_at is not null) is true));
+        if exists (select from jobs_flow_edges e where e.parent_id = any (job_ids)) then
+            perform _jobs_flow_ended(job_ids);
+        end if;
     end if;
     perform _jobs_signal(n.queue, n.run_at, n.levels, n.jobs, n.job_types),
         case when n.in_groups is not null then _jobs_insert_turns(n.in_groups) end
@@ -5805,9 +6046,8 @@ comment on function _jobs_worker_modes is
 
 -- functions/workers/_jobs_worker_tick.sql
 -- A worker ticks every 10 s. A full tick sets seen_at, takes back jobs whose lease is over, ends
--- jobs that have not begun by their expires_at, ends watches that are over, and looks for due jobs
--- without floors. While other
--- workers work, the worker also ticks every 2 s, not fully: such a tick only notices deaths, and
+-- jobs that have not begun by their expires_at, ends watches that are over, counts flows, and looks
+-- for due jobs without floors. While other workers work, the worker also ticks every 2 s, not fully: such a tick only notices deaths, and
 -- workers whose heartbeats have just failed to come; else it reads no index of finished jobs. Any
 -- tick tests the connection.
 --
@@ -5849,6 +6089,7 @@ as $$
 #variable_conflict use_column
 declare
     c_max_jobs constant int := 1000;
+    c_max_flows constant int := 100;
     v_me jobs_workers;
     v_gone text[];
 begin
@@ -5884,6 +6125,11 @@ begin
     if is_full then
         more := _jobs_expire(c_max_jobs) >= c_max_jobs
             or _jobs_unwatch(c_max_jobs) >= c_max_jobs or more;
+        if exists (select from jobs_flows f) then
+            more := _jobs_flow_attach(c_max_jobs) >= c_max_jobs
+                or _jobs_flow_resolve(c_max_jobs) >= c_max_jobs
+                or _jobs_flow_tidy(c_max_flows) >= c_max_flows or more;
+        end if;
     end if;
     select m.may_be_silent into may_be_silent from _jobs_may_be_silent(v_me.worker, v_me.queues) m;
     others_work := may_be_silent
@@ -6029,6 +6275,1075 @@ $$;
 
 comment on function _jobs_workers_gone is
     'internal: sets missed_at; returns workers found gone twice, at least 2 s apart';
+
+-- functions/flows: who waits for other jobs, and batches
+-- functions/flows/jobs_batch.sql
+-- A batch is a job that waits for the batch's members: its callback. The arguments are those of
+-- jobs_enqueue.
+create or replace function jobs_batch(
+    job_type text,
+    payload jsonb default '{}',
+    queue text default 'default',
+    priority int default 0,
+    run_at timestamptz default null,
+    reference_type text default null,
+    reference_id bigint default null,
+    max_retries int default 3,
+    unique_key text default null,
+    unique_scope text default 'live',
+    backoff interval[] default null,
+    reference_key text default null,
+    group_key text default null,
+    headers jsonb default null,
+    expires_at timestamptz default null,
+    depends_on bigint[] default null,
+    on_parent_failed text default 'run',
+    batch_id bigint default null,
+    on_conflict text default 'return',
+    unique_for interval default null,
+    max_wait interval default null
+) returns setof jobs
+language sql volatile security definer rows 1
+set search_path from current
+as $$
+select e.* from _jobs_enqueue_bound(
+    job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
+    unique_key, unique_scope, backoff, reference_key, group_key, headers, expires_at, depends_on,
+    coalesce(on_parent_failed, 'run'), batch_id, on_conflict, unique_for, max_wait,
+    is_batch => true) e
+$$;
+
+comment on function jobs_batch is
+    'adds the callback of a batch, blocked, and returns it; members name its id as batch_id';
+
+-- functions/flows/jobs_batch_close.sql
+-- Two sessions cannot both win: the second waits for the row's lock, then finds the batch closed,
+-- which is no error.
+create or replace function jobs_batch_close(batch_id bigint) returns setof jobs
+language plpgsql volatile security definer rows 1
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+    if batch_id is null then
+        raise exception using errcode = 'JQ003', message = 'batch_id is missing';
+    end if;
+    update jobs_flows f
+    set is_open = false
+    where f.job_id = batch_id and f.is_batch;
+    if not found then
+        raise exception using errcode = 'JQ001',
+            message = format('there is no batch %s', batch_id),
+            hint = 'A batch is made by jobs_batch; its id is that of its callback.';
+    end if;
+    -- Without any change since, nobody would look at the batch. An empty batch has none.
+    insert into jobs_flow_changes (child_id) values (batch_id);
+    perform _jobs_flow_tell();
+    return query select j.* from jobs j where j.id = batch_id;
+end
+$$;
+
+comment on function jobs_batch_close is
+    'no more members from outside: the callback runs when all members have ended';
+
+-- functions/flows/jobs_parents.sql
+create or replace function jobs_parents(job_id bigint)
+returns table (job_id bigint, job_type text, status text, result jsonb, error text)
+language plpgsql stable security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+#variable_conflict use_column
+begin
+    perform _jobs_find(jobs_parents.job_id);
+    return query
+    select p.id, p.job_type, p.status, p.result, p.error
+    from jobs_flow_edges e
+    join jobs p on p.id = e.parent_id
+    where e.child_id = jobs_parents.job_id
+    order by p.id;
+end
+$$;
+
+comment on function jobs_parents is
+    'what a job waits or has waited for, the members of a batch too: status, result and error';
+
+-- functions/flows/_jobs_check_flow.sql
+create or replace function _jobs_check_flow(
+    depends_on bigint[],
+    on_parent_failed text,
+    batch_id bigint,
+    on_conflict text
+) returns void
+language plpgsql stable
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_missing bigint;
+begin
+    if on_parent_failed not in ('cancel', 'run', 'wait', 'only') then
+        raise exception using errcode = 'JQ003',
+            message = format('on_parent_failed must be cancel, run, wait or only, not %s',
+                             left(on_parent_failed, 40));
+    end if;
+    if array_ndims(depends_on) > 1 or array_position(depends_on, null) is not null then
+        raise exception using errcode = 'JQ003',
+            message = 'depends_on must be a plain list of job ids without nulls';
+    end if;
+    if on_conflict in ('replace', 'debounce') then
+        raise exception using errcode = 'JQ003',
+            message = format('on_conflict %s is not for jobs with depends_on or batch_id: a job that '
+                             'is replaced keeps the parents that it has', on_conflict),
+            hint = 'Cancel the job that waits, then enqueue.';
+    end if;
+    select min(d.id) into v_missing
+    from unnest(depends_on) d(id)
+    where not exists (select from jobs j where j.id = d.id);
+    if v_missing is not null then
+        raise exception using errcode = 'JQ001',
+            message = format('there is no job %s, which depends_on names', v_missing);
+    end if;
+end
+$$;
+
+comment on function _jobs_check_flow is
+    'internal: raises if what a new job says about its parents or its batch is invalid';
+
+-- functions/flows/_jobs_check_refs.sql
+-- A ref is a name within one call. depends_on refers to objects before, so there are no circles.
+create or replace function _jobs_check_refs(jobs jsonb) returns void
+language plpgsql immutable
+set search_path from current
+as $$
+declare
+    v_problem text;
+begin
+    with unpacked as materialized (
+        select u.* from _jobs_unpack_flow(jobs) u
+    ), named as (
+        select u.ref, min(u.place) as place, max(u.place) as last_place
+        from unpacked u
+        where u.ref is not null
+        group by u.ref
+    )
+    select format('jobs[%s]: %s', p.place - 1, p.problem) into v_problem
+    from (
+        select u.place, 'ref must have 1 to 512 bytes' as problem from unpacked u
+        where octet_length(u.ref) not between 1 and 512
+        union all
+        select n.last_place, format('an object before has the ref %s', left(n.ref, 100))
+        from named n
+        where n.place < n.last_place
+        union all
+        select u.place, format('depends_on names the ref %s, and no object before has that ref',
+                               left(r.ref, 100))
+        from unpacked u
+        cross join lateral unnest(u.refs) r(ref)
+        left join named n on n.ref = r.ref and n.place < u.place
+        where n.ref is null
+    ) p
+    order by p.place
+    limit 1;
+    if v_problem is not null then
+        raise exception using errcode = 'JQ003', message = v_problem;
+    end if;
+end
+$$;
+
+comment on function _jobs_check_refs is
+    'internal: raises if the refs of a batch of jobs are not right';
+
+-- functions/flows/_jobs_enqueue_bound.sql
+-- jobs_enqueue of a job that waits for others, is a member of a batch, or is a batch's callback. A
+-- function of its own, so that a plain job pays for none of this.
+--
+-- Two sessions with one unique_key cannot both win, as in jobs_enqueue.
+create or replace function _jobs_enqueue_bound(
+    job_type text,
+    payload jsonb,
+    queue text,
+    priority int,
+    run_at timestamptz,
+    reference_type text,
+    reference_id bigint,
+    max_retries int,
+    unique_key text,
+    unique_scope text,
+    backoff interval[],
+    reference_key text,
+    group_key text,
+    headers jsonb,
+    expires_at timestamptz,
+    depends_on bigint[],
+    on_parent_failed text,
+    batch_id bigint,
+    on_conflict text,
+    unique_for interval,
+    max_wait interval,
+    is_batch boolean default false
+) returns setof jobs
+language plpgsql volatile
+set search_path from current
+as $$
+#variable_conflict use_column
+declare
+    v_parents bigint[] := array(
+        select distinct d.id from unnest(_jobs_enqueue_bound.depends_on) d(id));
+    v_waits boolean := is_batch or v_parents <> '{}';
+    v_job jobs;
+begin
+    perform _jobs_check_job(
+            _jobs_enqueue_bound.job_type, _jobs_enqueue_bound.queue, _jobs_enqueue_bound.priority,
+            _jobs_enqueue_bound.run_at, _jobs_enqueue_bound.reference_type,
+            _jobs_enqueue_bound.max_retries, _jobs_enqueue_bound.unique_key,
+            _jobs_enqueue_bound.unique_scope, _jobs_enqueue_bound.backoff,
+            _jobs_enqueue_bound.reference_key, _jobs_enqueue_bound.group_key,
+            _jobs_enqueue_bound.headers, _jobs_enqueue_bound.expires_at),
+        _jobs_check_unique(
+            _jobs_enqueue_bound.unique_key, _jobs_enqueue_bound.unique_scope,
+            _jobs_enqueue_bound.on_conflict, _jobs_enqueue_bound.unique_for,
+            _jobs_enqueue_bound.max_wait),
+        _jobs_check_flow(
+            _jobs_enqueue_bound.depends_on, _jobs_enqueue_bound.on_parent_failed,
+            _jobs_enqueue_bound.batch_id, _jobs_enqueue_bound.on_conflict);
+    if _jobs_enqueue_bound.batch_id is not null then
+        perform _jobs_flow_join(array[_jobs_enqueue_bound.batch_id], v_parents);
+    end if;
+    for v_try in 1..100 loop
+        insert into jobs as j (
+            job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
+            unique_key, unique_scope, backoff, reference_key, group_key, headers, expires_at,
+            unique_until, batch_id, status, depends_on_left)
+        values (
+            _jobs_enqueue_bound.job_type, coalesce(_jobs_enqueue_bound.payload, '{}'),
+            coalesce(_jobs_enqueue_bound.queue, 'default'),
+            coalesce(_jobs_enqueue_bound.priority, 0),
+            coalesce(_jobs_enqueue_bound.run_at, clock_timestamp()),
+            _jobs_enqueue_bound.reference_type, _jobs_enqueue_bound.reference_id,
+            coalesce(_jobs_enqueue_bound.max_retries, 3), _jobs_enqueue_bound.unique_key,
+            coalesce(_jobs_enqueue_bound.unique_scope, 'live'), _jobs_enqueue_bound.backoff,
+            _jobs_enqueue_bound.reference_key, _jobs_enqueue_bound.group_key,
+            _jobs_enqueue_bound.headers, _jobs_enqueue_bound.expires_at,
+            _jobs_after(clock_timestamp(), _jobs_enqueue_bound.unique_for),
+            _jobs_enqueue_bound.batch_id, case when v_waits then 'blocked' else 'pending' end,
+            case when v_waits then cardinality(v_parents) end)
+        on conflict do nothing
+        returning j.* into v_job;
+        exit when found;
+        return query
+        select c.* from _jobs_on_conflict(
+            _jobs_enqueue_bound.job_type, _jobs_enqueue_bound.payload, _jobs_enqueue_bound.queue,
+            _jobs_enqueue_bound.priority, _jobs_enqueue_bound.run_at,
+            _jobs_enqueue_bound.reference_type, _jobs_enqueue_bound.reference_id,
+            _jobs_enqueue_bound.max_retries, _jobs_enqueue_bound.unique_key,
+            _jobs_enqueue_bound.backoff, _jobs_enqueue_bound.reference_key,
+            _jobs_enqueue_bound.group_key, _jobs_enqueue_bound.headers,
+            _jobs_enqueue_bound.expires_at, _jobs_enqueue_bound.on_conflict,
+            _jobs_enqueue_bound.max_wait) c;
+        if found then
+            return;
+        end if;
+    end loop;
+    if v_job.id is null then
+        raise exception using errcode = 'JQ004',
+            message = format('a unique index or a trigger of the table jobs that pgjobs did not make '
+                'refuses the job of type %s%s', _jobs_enqueue_bound.job_type,
+                format(', or its unique_key %L changed hands too often: then try again',
+                       _jobs_enqueue_bound.unique_key));
+    end if;
+    if v_waits then
+        insert into jobs_flows (job_id, on_parent_failed, is_batch, is_open, parents)
+        values (
+            v_job.id,
+            coalesce(_jobs_enqueue_bound.on_parent_failed,
+                     case when is_batch then 'run' else 'cancel' end),
+            is_batch, is_batch, cardinality(v_parents));
+    end if;
+    insert into jobs_flow_edges (parent_id, child_id, is_attached)
+    select p.id, v_job.id, false from unnest(v_parents) p(id);
+    if v_job.batch_id is not null then
+        insert into jobs_flow_edges (parent_id, child_id, is_attached)
+        values (v_job.id, v_job.batch_id, true);
+        insert into jobs_flow_changes (child_id, parents) values (v_job.batch_id, 1);
+    end if;
+    -- A new member alone changes nothing for its callback but the number of members.
+    if v_parents <> '{}' then
+        perform _jobs_flow_tell();
+    end if;
+    return next v_job;
+end
+$$;
+
+comment on function _jobs_enqueue_bound is
+    'internal: jobs_enqueue of a job that waits for others or belongs to a batch';
+
+-- functions/flows/_jobs_enqueue_flow.sql
+-- Adds all jobs of a batch or none, where some name parents, a batch or a ref. Without unique keys
+-- they go by one insert, however many they are. Else they go one by one, in their order, because
+-- their parents must be there before them: two such calls that take the same keys in another order
+-- may deadlock, and PostgreSQL then ends one of the two.
+--
+-- A parent of the same call cannot end before the commit, so its edge is attached at once.
+create or replace function _jobs_enqueue_flow(jobs jsonb) returns setof jobs
+language plpgsql volatile
+set search_path from current
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    v_item record;
+    v_id_of jsonb := '{}';
+    v_missing bigint;
+    v_batches bigint[];
+    v_depends_on bigint[];
+    v_job jobs;
+begin
+    perform _jobs_check_refs(_jobs_enqueue_flow.jobs);
+    if jsonb_path_exists(
+        _jobs_enqueue_flow.jobs, '$[*] ? (exists(@.unique_key.type() ? (@ != "null"))
+            || exists(@.on_conflict.type() ? (@ != "null"))
+            || exists(@.unique_for.type() ? (@ != "null"))
+            || exists(@.max_wait.type() ? (@ != "null")))')
+    then
+        for v_item in
+            select u.*, f.depends_on, f.refs, f.on_parent_failed, f.batch_id, f.ref
+            from _jobs_unpack(_jobs_enqueue_flow.jobs, false) u
+            join _jobs_unpack_flow(_jobs_enqueue_flow.jobs) f on f.place = u.place
+            order by u.place
+        loop
+            select e.* into v_job
+            from jobs_enqueue(
+                v_item.job_type, v_item.payload, v_item.queue, v_item.priority, v_item.run_at,
+                v_item.reference_type, v_item.reference_id, v_item.max_retries, v_item.unique_key,
+                v_item.unique_scope, v_item.backoff, v_item.reference_key, v_item.group_key,
+                v_item.headers, v_item.expires_at,
+                v_item.depends_on
+                    || array(select (v_id_of ->> r.ref)::bigint from unnest(v_item.refs) r(ref)),
+                coalesce(v_item.on_parent_failed, 'cancel'), v_item.batch_id, v_item.on_conflict,
+                v_item.unique_for, v_item.max_wait) e;
+            if v_item.ref is not null then
+                v_id_of := v_id_of || jsonb_build_object(v_item.ref, v_job.id);
+            end if;
+            return next v_job;
+        end loop;
+        return;
+    end if;
+
+    perform _jobs_check_flow(f.depends_on, f.on_parent_failed, f.batch_id, null)
+    from _jobs_unpack_flow(_jobs_enqueue_flow.jobs) f
+    where f.depends_on <> '{}' or f.on_parent_failed is not null;
+    select array_agg(distinct f.batch_id) into v_batches
+    from _jobs_unpack_flow(_jobs_enqueue_flow.jobs) f
+    where f.batch_id is not null;
+    if v_batches is not null then
+        v_depends_on := array(
+            select distinct d.id
+            from _jobs_unpack_flow(_jobs_enqueue_flow.jobs) f
+            cross join lateral unnest(f.depends_on) d(id));
+        perform _jobs_flow_join(v_batches, v_depends_on);
+    end if;
+    return query
+    with unpacked as materialized (
+        select u.*, f.depends_on, f.refs, f.on_parent_failed, f.batch_id, f.ref,
+            cardinality(f.depends_on) + cardinality(f.refs) as parents
+        from _jobs_unpack(_jobs_enqueue_flow.jobs, false) u
+        join _jobs_unpack_flow(_jobs_enqueue_flow.jobs) f on f.place = u.place
+    ), added as (
+        insert into jobs as j (
+            job_type, payload, queue, priority, run_at, reference_type, reference_id, max_retries,
+            unique_scope, backoff, reference_key, group_key, headers, expires_at, batch_id, status,
+            depends_on_left)
+        select i.job_type, coalesce(i.payload, '{}'), coalesce(i.queue, 'default'),
+            coalesce(i.priority, 0), coalesce(i.run_at, clock_timestamp()), i.reference_type,
+            i.reference_id, coalesce(i.max_retries, 3), coalesce(i.unique_scope, 'live'),
+            i.backoff, i.reference_key, i.group_key, i.headers, i.expires_at, i.batch_id,
+            case when i.parents > 0 then 'blocked' else 'pending' end, nullif(i.parents, 0)
+        from unpacked i
+        order by i.place
+        returning j.*
+    ), placed as materialized (
+        -- The ids ascend in the order of the objects.
+        select u.*, a.id
+        from unpacked u
+        join (select a.id, row_number() over (order by a.id) as place from added a) a
+            on a.place = u.place
+    ), flow as (
+        insert into jobs_flows (job_id, on_parent_failed, is_batch, is_open, parents)
+        select p.id, coalesce(p.on_parent_failed, 'cancel'), false, false, p.parents
+        from placed p
+        where p.parents > 0
+    ), edge as (
+        insert into jobs_flow_edges (parent_id, child_id, is_attached)
+        select d.id, p.id, false from placed p cross join lateral unnest(p.depends_on) d(id)
+        union all
+        select named.id, p.id, true
+        from placed p
+        cross join lateral unnest(p.refs) r(ref)
+        join placed named on named.ref = r.ref
+        union all
+        select p.id, p.batch_id, true from placed p where p.batch_id is not null
+    ), member as (
+        insert into jobs_flow_changes (child_id, parents)
+        select p.batch_id, count(*) from placed p where p.batch_id is not null group by p.batch_id
+    )
+    select a.* from added a order by a.id;
+    if exists (select from _jobs_unpack_flow(_jobs_enqueue_flow.jobs) f where f.depends_on <> '{}')
+    then
+        perform _jobs_flow_tell();
+    end if;
+end
+$$;
+
+comment on function _jobs_enqueue_flow is
+    'internal: adds jobs that name parents, batches or refs, and returns their rows in order';
+
+-- functions/flows/_jobs_flow_attach.sql
+-- Attaches edges whose parents were committed before the edges were. A parent is locked for the
+-- moment of this statement's transaction, so the caller calls this by itself. Two cases:
+-- The parent has ended: its end is counted here. Else whoever ends the parent gets the row's lock
+-- after this commit, looks for edges in a later statement, and finds this edge attached.
+--
+-- Two sessions cannot both count an edge: each locks the edge first, and skips locked edges. A
+-- parent that another session has locked may be ending: its edges wait for the next call.
+--
+-- A claim passes over a pending job that is locked here. So such jobs are signalled.
+create or replace function _jobs_flow_attach(max_edges int) returns bigint
+language plpgsql volatile security definer
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_sort = off
+set enable_incremental_sort = off
+set jit = off
+as $$
+declare
+    v_edges tid[];
+    v_parents bigint[];
+    v_locked bigint[];
+    v_pending bigint[];
+    v_attached bigint;
+begin
+    select array_agg(l.ctid), array_agg(distinct l.parent_id) into v_edges, v_parents
+    from (
+        select e.ctid, e.parent_id from jobs_flow_edges e
+        where not e.is_attached
+        order by e.child_id, e.parent_id
+        limit max_edges
+        for update skip locked
+    ) l;
+    if v_edges is null then
+        return 0;
+    end if;
+    with locked as materialized (
+        select j.id, j.status from jobs j where j.id = any (v_parents)
+        for share skip locked
+    )
+    select array_agg(l.id), array_agg(l.id) filter (where l.status = 'pending')
+    into v_locked, v_pending
+    from locked l;
+    v_parents := v_locked || array(
+        select p.id from unnest(v_parents) p(id)
+        where not exists (select from jobs j where j.id = p.id));
+    with attached as (
+        update jobs_flow_edges e
+        set is_attached = true
+        where e.ctid = any (v_edges) and e.parent_id = any (v_parents)
+        returning e.parent_id, e.child_id
+    ), ended as (
+        -- A parent without a row was deleted by hand.
+        insert into jobs_flow_changes (child_id, completed, failed, cancelled, kept, culprit)
+        select a.child_id, count(*) filter (where p.status = 'completed'),
+            count(*) filter (where p.status = 'failed'),
+            count(*) filter (where p.status = 'cancelled' or p.id is null),
+            count(*) filter (where p.marks & 1 = 1),
+            min(a.parent_id) filter (where p.status is distinct from 'completed')
+        from attached a
+        left join jobs p on p.id = a.parent_id
+        where p.id is null or (p.finished_at is not null) is true
+        group by a.child_id
+    )
+    select count(*) into v_attached from attached a;
+    if v_pending is not null then
+        perform _jobs_signal_jobs(v_pending);
+    end if;
+    return v_attached;
+end
+$$;
+
+comment on function _jobs_flow_attach is
+    'internal: has up to max_edges new edges counted by the ends of their parents; returns how many';
+
+-- functions/flows/_jobs_flow_cancel.sql
+-- Two sessions cannot both win: the rows are locked, in the order of their ids, before their status
+-- is read.
+create or replace function _jobs_flow_cancel(job_id bigint, reason text) returns void
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    v_below bigint[];
+begin
+    with recursive below (id) as (
+        select e.child_id from jobs_flow_edges e where e.parent_id = _jobs_flow_cancel.job_id
+        union
+        select e.child_id from below b join jobs_flow_edges e on e.parent_id = b.id
+    )
+    select array_agg(b.id order by b.id) into v_below from below b;
+    v_below := array(
+        select j.id from jobs j
+        where j.id = any (v_below) and (j.status = 'blocked') is true
+        order by j.id
+        for no key update);
+    update jobs j
+    set status = 'cancelled',
+        error = coalesce(reason, format('job %s, which it waited for, was cancelled',
+                                        _jobs_flow_cancel.job_id)),
+        updated_at = clock_timestamp(),
+        finished_at = clock_timestamp()
+    where j.id = any (v_below);
+    perform _jobs_signal_jobs(v_below);
+end
+$$;
+
+comment on function _jobs_flow_cancel is
+    'internal: cancels all jobs that wait for this one, directly or not';
+
+-- functions/flows/_jobs_flow_deleted.sql
+-- For jobs of which this transaction has completed and deleted some. A child of one of those was
+-- committed meanwhile. The end is counted here, and the edge goes, so that nobody else counts it.
+create or replace function _jobs_flow_deleted(job_ids bigint[]) returns void
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+    with gone as (
+        delete from jobs_flow_edges e
+        where e.parent_id = any (job_ids)
+            and not exists (select from jobs j where j.id = e.parent_id)
+        returning e.child_id
+    )
+    insert into jobs_flow_changes (child_id, completed)
+    select g.child_id, count(*) from gone g group by g.child_id;
+end
+$$;
+
+comment on function _jobs_flow_deleted is
+    'internal: counts those of these jobs that were completed and deleted at once';
+
+-- functions/flows/_jobs_flow_ended.sql
+-- For jobs that have just ended in this transaction: their children are told of it. Called after the
+-- rows of the jobs are locked, by a later statement. So an edge is either seen here, or attached by
+-- a session that finds the job ended (_jobs_flow_attach). Edges that are not attached yet count
+-- there, not here.
+create or replace function _jobs_flow_ended(job_ids bigint[]) returns void
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+begin
+    insert into jobs_flow_changes (child_id, completed, failed, cancelled, kept, culprit)
+    select e.child_id, count(*) filter (where p.status = 'completed'),
+        count(*) filter (where p.status = 'failed'), count(*) filter (where p.status = 'cancelled'),
+        count(*) filter (where p.marks & 1 = 1), min(p.id) filter (where p.status <> 'completed')
+    from (
+        select j.id, j.status, j.marks from jobs j
+        where j.id = any (job_ids) and (j.finished_at is not null) is true
+        offset 0
+    ) p
+    join jobs_flow_edges e on e.parent_id = p.id
+    where e.is_attached
+    group by e.child_id;
+    perform _jobs_flow_tell();
+end
+$$;
+
+comment on function _jobs_flow_ended is
+    'internal: notes the ends of these jobs for the jobs that wait for them';
+
+-- functions/flows/_jobs_flow_join.sql
+-- For who adds members to these batches. Two sessions: the callback cannot become pending between
+-- this check and the commit of the new members, because _jobs_flow_resolve locks the flow `for
+-- update` before that. Sessions that add members do not wait for each other, nor for the counting.
+--
+-- A member that depends on its own callback, or on what comes after the callback, would wait for
+-- itself.
+create or replace function _jobs_flow_join(batch_ids bigint[], depends_on bigint[]) returns void
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    v_batch bigint;
+    v_status text;
+    v_below bigint;
+begin
+    for v_batch in select distinct b.id from unnest(batch_ids) b(id) where b.id is not null order by 1
+    loop
+        perform from jobs_flows f where f.job_id = v_batch and f.is_batch for key share;
+        if not found then
+            raise exception using errcode = 'JQ001',
+                message = format('there is no batch %s', v_batch),
+                hint = 'A batch is made by jobs_batch; its id is that of its callback.';
+        end if;
+        -- After the lock: another session may have ended the batch meanwhile.
+        select j.status into v_status from jobs j where j.id = v_batch;
+        if v_status is distinct from 'blocked' then
+            raise exception using errcode = 'JQ002',
+                message = format('batch %s takes no more jobs: its callback is %s', v_batch,
+                                 coalesce(v_status, 'gone'));
+        end if;
+    end loop;
+    if depends_on <> '{}' then
+        with recursive below (id) as (
+            select b.id from unnest(batch_ids) b(id) where b.id is not null
+            union
+            select e.child_id from below b join jobs_flow_edges e on e.parent_id = b.id
+        )
+        select min(b.id) into v_below from below b where b.id = any (depends_on);
+        if v_below is not null then
+            raise exception using errcode = 'JQ003',
+                message = format('a member of a batch cannot depend on job %s, which runs after the '
+                                 'batch', v_below);
+        end if;
+    end if;
+end
+$$;
+
+comment on function _jobs_flow_join is
+    'internal: raises unless these batches take further members, which may depend on these jobs';
+
+-- functions/flows/_jobs_flow_recount.sql
+-- The caller has locked the job. Counts its parents anew, from their rows. One statement reads the
+-- parents and deletes the changes that were noted, by one snapshot: a parent that ends meanwhile is
+-- either counted here, or its change stays. An edge that is not attached counts as a parent that has
+-- not ended, because attaching it will count it.
+create or replace function _jobs_flow_recount(child_id bigint) returns void
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+begin
+    with noted as (
+        delete from jobs_flow_changes c where c.child_id = _jobs_flow_recount.child_id
+    )
+    update jobs_flows f
+    set parents = e.parents,
+        completed = e.completed,
+        failed = e.failed,
+        cancelled = e.cancelled,
+        keeps_parents = e.keeps_parents,
+        counted_at = clock_timestamp()
+    from (
+        select count(*) as parents,
+            count(*) filter (where e.is_attached and p.status = 'completed') as completed,
+            count(*) filter (where e.is_attached and p.status = 'failed') as failed,
+            count(*) filter (where e.is_attached and (p.status = 'cancelled' or p.id is null))
+                as cancelled,
+            coalesce(bool_or(p.marks & 1 = 1), false) as keeps_parents
+        from jobs_flow_edges e
+        left join jobs p on p.id = e.parent_id
+        where e.child_id = _jobs_flow_recount.child_id
+    ) e
+    where f.job_id = _jobs_flow_recount.child_id;
+    -- For the caller that counts next.
+    insert into jobs_flow_changes (child_id) values (_jobs_flow_recount.child_id);
+end
+$$;
+
+comment on function _jobs_flow_recount is
+    'internal: counts the parents of a locked job anew, from their rows';
+
+-- functions/flows/_jobs_flow_reopened.sql
+-- For ended jobs that this transaction is about to make pending again, while their rows are as they
+-- ended: the children that still wait for them count them as not ended. A child that has begun
+-- before goes on.
+create or replace function _jobs_flow_reopened(job_ids bigint[]) returns void
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+begin
+    insert into jobs_flow_changes (child_id, completed, failed, cancelled)
+    select e.child_id, -count(*) filter (where p.status = 'completed'),
+        -count(*) filter (where p.status = 'failed'),
+        -count(*) filter (where p.status = 'cancelled')
+    from (
+        select j.id, j.status from jobs j
+        where j.id = any (job_ids) and (j.finished_at is not null) is true
+        offset 0
+    ) p
+    join jobs_flow_edges e on e.parent_id = p.id
+    where e.is_attached
+    group by e.child_id;
+end
+$$;
+
+comment on function _jobs_flow_reopened is
+    'internal: takes back what the ends of these jobs counted for the jobs that wait for them';
+
+-- functions/flows/_jobs_flow_resolve.sql
+-- Counts what has changed among the parents of up to max_children jobs, and lets go those that have
+-- nothing left to wait for. Returns how many it counted: the caller repeats until 0.
+--
+-- Two sessions cannot both count a change: whoever has the child's lock reads and deletes the
+-- changes of the child, in a later statement than the lock. Children that another session has locked
+-- are skipped, so nothing waits and nothing deadlocks.
+--
+-- The counts say when to look at the parents, and the parents themselves decide: a job is let go
+-- only after its parents' rows were read.
+create or replace function _jobs_flow_resolve(max_children int) returns bigint
+language plpgsql volatile security definer
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    v_now constant timestamptz := clock_timestamp();
+    v_children bigint[];
+    v_gone bigint[];
+    v_culprits bigint[];
+    v_culprits_of bigint[];
+    v_blocked bigint[];
+    v_given_up bigint[];
+    v_ready bigint[];
+    v_cleared bigint[] := '{}';
+    v_closed bigint[] := '{}';
+    v_busy bigint[] := '{}';
+    v_ended bigint[];
+begin
+    -- One probe for each job that has changes, however many it has.
+    with recursive changed (id) as (
+        select min(c.child_id) from jobs_flow_changes c
+        union all
+        select (select min(c.child_id) from jobs_flow_changes c where c.child_id > n.id)
+        from changed n
+        where n.id is not null
+    )
+    select array(select n.id from changed n where n.id is not null limit max_children)
+    into v_children;
+    if v_children = '{}' then
+        return 0;
+    end if;
+    -- Of jobs without a row, which were deleted by hand, the changes go too.
+    v_gone := array(
+        select n.id from unnest(v_children) n(id)
+        where not exists (select from jobs j where j.id = n.id));
+    with locked as materialized (
+        select j.id, j.status from jobs j
+        where j.id = any (v_children)
+        for no key update skip locked
+    )
+    select coalesce(array_agg(l.id), '{}'),
+        coalesce(array_agg(l.id order by l.id) filter (where l.status = 'blocked'), '{}')
+    into v_children, v_blocked
+    from locked l;
+    with counted as (
+        delete from jobs_flow_changes c
+        where c.child_id = any (v_children || v_gone)
+        returning c.*
+    ), summed as materialized (
+        select c.child_id, sum(c.parents) as parents, sum(c.completed) as completed,
+            sum(c.failed) as failed, sum(c.cancelled) as cancelled, sum(c.kept) as kept,
+            min(c.culprit) as culprit
+        from counted c
+        group by c.child_id
+    ), added as (
+        update jobs_flows f
+        set parents = f.parents + s.parents,
+            completed = f.completed + s.completed,
+            failed = f.failed + s.failed,
+            cancelled = f.cancelled + s.cancelled,
+            keeps_parents = f.keeps_parents or s.kept > 0
+        from summed s
+        where f.job_id = s.child_id
+    )
+    select array_agg(s.child_id order by s.child_id), array_agg(s.culprit order by s.child_id)
+    into v_culprits_of, v_culprits
+    from summed s
+    where s.culprit is not null;
+
+    select coalesce(array_agg(f.job_id) filter (where f.is_given_up), '{}'),
+        coalesce(array_agg(f.job_id) filter (where f.is_ready and not f.is_given_up), '{}')
+    into v_given_up, v_ready
+    from (
+        select f.job_id,
+            f.on_parent_failed = 'cancel' and f.failed + f.cancelled > 0
+                or f.on_parent_failed = 'only' and not f.is_open
+                    and f.failed + f.cancelled = 0 and f.completed >= f.parents as is_given_up,
+            not f.is_open and f.parents <= f.completed
+                + case when f.on_parent_failed = 'wait' then 0 else f.failed + f.cancelled end
+                as is_ready
+        from jobs_flows f
+        where f.job_id = any (v_blocked)
+    ) f;
+    if v_ready <> '{}' then
+        -- A session that adds members has a lock on the flow. Its commit decides.
+        v_closed := array(
+            select f.job_id from jobs_flows f
+            where f.job_id = any (v_ready)
+            for update skip locked);
+        v_cleared := array(
+            select f.job_id from jobs_flows f
+            where f.job_id = any (v_closed)
+                and not exists (
+                    select from jobs_flow_edges e
+                    join jobs p on p.id = e.parent_id
+                    where e.child_id = f.job_id
+                        and (not e.is_attached or (p.finished_at is not null) is false
+                             or f.on_parent_failed = 'wait' and p.status <> 'completed'))
+                and not exists (
+                    select from jobs_flow_changes c where c.child_id = f.job_id));
+        perform _jobs_flow_recount(r.id) from unnest(v_closed) r(id) where r.id <> all (v_cleared);
+        -- Looked at again by the next tick, if the session that adds members gives up.
+        v_busy := array(select r.id from unnest(v_ready) r(id) where r.id <> all (v_closed));
+        insert into jobs_flow_changes (child_id) select b.id from unnest(v_busy) b(id);
+    end if;
+
+    with ended as (
+        update jobs j
+        set status = 'cancelled',
+            error = coalesce((
+                select format('its parent, job %s, %s', c.culprit,
+                    case p.status when 'failed' then 'failed' when 'cancelled' then 'was cancelled'
+                    when 'completed' then 'had failed' else 'is gone' end)
+                from (select v_culprits[array_position(v_culprits_of, j.id)] as culprit) c
+                left join jobs p on p.id = c.culprit
+                where c.culprit is not null), case
+                when f.failed + f.cancelled > 0 then 'one of its parents failed'
+                else 'none of its parents failed' end),
+            updated_at = v_now,
+            finished_at = v_now
+        from jobs_flows f
+        where j.id = any (v_given_up) and f.job_id = any (v_given_up) and f.job_id = j.id
+        returning j.id
+    )
+    select array_agg(e.id) into v_ended from ended e;
+    update jobs j
+    set status = case when j.id = any (v_cleared) then 'pending' else j.status end,
+        depends_on_left = case when j.id = any (v_cleared) then 0 else greatest(
+            f.parents - f.completed
+                - case when f.on_parent_failed = 'wait' then 0 else f.failed + f.cancelled end,
+            0) end,
+        run_at = case when j.id = any (v_cleared) then greatest(j.run_at, v_now) else j.run_at end,
+        updated_at = v_now
+    from jobs_flows f
+    where j.id = any (v_blocked) and j.id <> all (v_given_up) and f.job_id = any (v_blocked)
+        and f.job_id = j.id;
+    if v_ended is not null or v_cleared <> '{}' then
+        perform _jobs_signal_jobs(v_ended || v_cleared);
+    end if;
+    return cardinality(v_children) + cardinality(v_gone) - cardinality(v_busy);
+end
+$$;
+
+comment on function _jobs_flow_resolve is
+    'internal: counts the ended parents of up to max_children jobs, and lets go who waits no more';
+
+-- functions/flows/_jobs_flow_tell.sql
+-- After a change among the parents of some jobs: tells a living worker, on commit, that there is
+-- something to count. The other workers hear it too, and look a second later in case the picked one
+-- hangs. Where no worker of pgjobs lives, the caller counts in this transaction: a worker in another
+-- language needs to know nothing of flows.
+create or replace function _jobs_flow_tell() returns void
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+    c_max_jobs constant int := 1000;
+    c_max_rounds constant int := 20;
+    v_key bigint;
+begin
+    select w.listening_key into v_key
+    from (select w.* from jobs_workers w order by w.worker) w
+    where _jobs_is_locked(w.name_key)
+    limit 1;
+    if not found then
+        -- Counting may end further jobs, whose ends come here again: not one within the other.
+        if current_setting('pgjobs.counts_flows', true) is distinct from 'on' then
+            perform set_config('pgjobs.counts_flows', 'on', true), _jobs_flow_attach(c_max_jobs);
+            for v_round in 1..c_max_rounds loop
+                exit when _jobs_flow_resolve(c_max_jobs) <= 0;
+            end loop;
+            perform set_config('pgjobs.counts_flows', 'off', true);
+        end if;
+    elsif pg_notification_queue_usage() < 0.5 then
+        perform pg_notify(jobs_channel('jobs_flow'), v_key::text);
+    end if;
+end
+$$;
+
+comment on function _jobs_flow_tell is
+    'internal: has a worker count what has changed among the parents of jobs';
+
+-- functions/flows/_jobs_flow_tidy.sql
+-- What a worker's full tick does for flows, a bounded part each time. Two sessions cannot both win:
+-- rows that another session has locked are skipped.
+--
+-- A flow that has not been counted for an hour is counted anew, because rows may have been changed
+-- or deleted by hand. Parents that were kept only for a child go once the child has ended.
+create or replace function _jobs_flow_tidy(max_flows int) returns bigint
+language plpgsql volatile security definer
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    c_counted_anew_after constant interval := '1 hour';
+    c_max_parents constant int := 10000;
+    v_flows bigint[];
+    v_flow bigint;
+    v_parents bigint[];
+    v_found bigint := 0;
+begin
+    v_flows := array(
+        select f.job_id from jobs_flows f
+        where f.counted_at < clock_timestamp() - c_counted_anew_after
+        order by f.counted_at
+        limit max_flows
+        for no key update skip locked);
+    if v_flows <> '{}' then
+        v_found := cardinality(v_flows);
+        -- Those that wait no more are never looked at again.
+        update jobs_flows f
+        set counted_at = case when exists (
+                select from jobs j where j.id = f.job_id and (j.finished_at is not null) is false)
+            then clock_timestamp() else '9999-12-30 00:00:00+00' end
+        where f.job_id = any (v_flows);
+        perform _jobs_flow_recount(l.id)
+        from (
+            select j.id from jobs j
+            where j.id = any (v_flows) and (j.status = 'blocked') is true
+            for no key update skip locked
+        ) l
+        join jobs_flows f on f.job_id = l.id and f.parents <= c_max_parents;
+    end if;
+    for v_flow in
+        select f.job_id from jobs_flows f
+        where f.keeps_parents
+            and not exists (select from jobs j
+                            where j.id = f.job_id and (j.finished_at is not null) is false)
+        order by f.job_id
+        limit max_flows
+        for no key update skip locked
+    loop
+        v_parents := array(
+            select p.id
+            from jobs_flow_edges e
+            join jobs p on p.id = e.parent_id
+            where e.child_id = v_flow and (p.marks & 1) = 1 and (p.finished_at is not null) is true
+                and not _jobs_is_needed(p.id)
+                and not exists (select from jobs_watched w where w.job_id = p.id)
+            limit c_max_parents
+            for update of p skip locked);
+        delete from jobs j where j.id = any (v_parents);
+        perform _jobs_forget(v_parents);
+        if v_parents = '{}' then
+            update jobs_flows f set keeps_parents = false where f.job_id = v_flow;
+        end if;
+        v_found := v_found + cardinality(v_parents);
+    end loop;
+    return v_found;
+end
+$$;
+
+comment on function _jobs_flow_tidy is
+    'internal: counts old flows anew, and deletes parents that were kept for jobs that have ended';
+
+-- functions/flows/_jobs_flow_waiting.sql
+create or replace function _jobs_flow_waiting(job_ids bigint[]) returns bigint[]
+language plpgsql stable
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+begin
+    return array(
+        select j.id from jobs j
+        where j.id = any (job_ids) and j.attempt = 0
+            and exists (
+                select from jobs_flow_edges e
+                join jobs p on p.id = e.parent_id
+                where e.child_id = j.id and (p.finished_at is not null) is false));
+end
+$$;
+
+comment on function _jobs_flow_waiting is
+    'internal: those of these jobs that have never run and have a parent that has not ended';
+
+-- functions/flows/_jobs_is_needed.sql
+-- Whoever deletes ended jobs leaves out those that an unfinished job has named as its parents: that
+-- job may read their results. PL/pgSQL, so that the planner cannot start from another table.
+create or replace function _jobs_is_needed(job_id bigint) returns boolean
+language plpgsql stable
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+begin
+    return exists (
+        select from jobs_flow_edges e
+        join jobs c on c.id = e.child_id
+        where e.parent_id = job_id and (c.finished_at is not null) is false);
+end
+$$;
+
+comment on function _jobs_is_needed is
+    'internal: whether a job that has not ended waits for this job, or has waited for it';
 
 -- functions/watching: who waits for the ends of jobs
 -- functions/watching/jobs_outcomes.sql
@@ -6178,7 +7493,8 @@ comment on function _jobs_tell_watchers is
 -- Two sessions cannot both win: watches and jobs that another session has locked are skipped, and
 -- the next tick looks at them again.
 --
--- A job that is kept only because it was watched goes with its last watch.
+-- A job that is kept only because it was watched goes with its last watch, or with the last job
+-- that waits for it (_jobs_flow_tidy).
 create or replace function _jobs_unwatch(max_watches int) returns bigint
 language plpgsql volatile
 set search_path from current
@@ -6189,6 +7505,7 @@ set enable_sort = off
 set jit = off
 as $$
 declare
+    v_has_flows constant boolean := exists (select from jobs_flows f);
     v_now constant timestamptz := clock_timestamp();
     v_places tid[];
     v_ids bigint[];
@@ -6210,14 +7527,16 @@ begin
         where j.id = any (v_ids) and (j.marks & 1) = 1 and (j.finished_at is not null) is true
             and not exists (select from jobs_watched w
                             where w.job_id = j.id and w.watched_until >= v_now)
+            and not (v_has_flows and _jobs_is_needed(j.id))
         for update skip locked);
     delete from jobs j where j.id = any (v_going);
-    delete from jobs_attempts a where a.job_id = any (v_going);
+    perform _jobs_forget(v_going);
     -- The job that another session has locked keeps its watch, or nobody would delete the job.
     delete from jobs_watched w
     where w.ctid = any (v_places)
         and not exists (select from jobs j
                         where j.id = w.job_id and (j.marks & 1) = 1
+                            and not (v_has_flows and _jobs_is_needed(j.id))
                             and not exists (select from jobs_watched l
                                             where l.job_id = j.id and l.watched_until >= v_now));
     return cardinality(v_ids);
@@ -7413,7 +8732,7 @@ begin
     foreach v_id in array job_ids loop
         begin
             delete from jobs j where j.id = v_id;
-            delete from jobs_attempts a where a.job_id = v_id;
+            perform _jobs_forget(array[v_id]);
             deleted := deleted + 1;
         exception
             when transaction_rollback or insufficient_resources or operator_intervention
@@ -7527,6 +8846,7 @@ set enable_mergejoin = off
 set jit = off
 as $$
 declare
+    v_has_flows constant boolean := exists (select from jobs_flows f);
     c_chunk constant int := 100;
     c_between_rounds constant interval := '5 seconds';
     v_type text;
@@ -7552,6 +8872,7 @@ begin
                 select j.id, j.finished_at from jobs j
                 where j.status = rule.status and j.status <> 'pending'
                     and j.finished_at >= v_from and j.finished_at < rule.round_to
+                    and not (v_has_flows and _jobs_is_needed(j.id))
                 order by j.finished_at
                 limit v_wanted
                 for update skip locked
@@ -7562,6 +8883,7 @@ begin
                 select j.id, j.finished_at from jobs j
                 where j.job_type = v_type and j.status = rule.status
                     and j.finished_at >= v_from and j.finished_at < rule.round_to
+                    and not (v_has_flows and _jobs_is_needed(j.id))
                 order by j.finished_at
                 limit v_wanted
                 for update skip locked
@@ -7570,7 +8892,7 @@ begin
         begin
             delete from jobs j where j.id = any (v_ids);
             get diagnostics v_count = row_count;
-            delete from jobs_attempts a where a.job_id = any (v_ids);
+            perform _jobs_forget(v_ids);
         exception
             when transaction_rollback or insufficient_resources or operator_intervention
                 or system_error
@@ -7650,7 +8972,8 @@ create or replace function jobs_cancel(
     job_id bigint,
     reason text default null,
     worker text default null,
-    attempt int default null
+    attempt int default null,
+    downstream boolean default false
 ) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
@@ -7664,6 +8987,9 @@ declare
 begin
     if v_by_worker then
         v_job := _jobs_lock_fenced(job_id, worker, attempt);
+    end if;
+    if downstream then
+        perform _jobs_flow_cancel(job_id, reason);
     end if;
     if v_job.status = 'cancelled' then
         return next v_job;
@@ -7681,8 +9007,10 @@ begin
         -- A job that waited for its retry may have held back its group.
         if exists (select from jobs_queues q where q.ends_free_places)
             or exists (select from jobs_watched w where w.job_id = jobs_cancel.job_id)
+            or exists (select from jobs_flow_edges e where e.parent_id = jobs_cancel.job_id)
         then
-            perform _jobs_free_places(array[job_id]), _jobs_tell_watchers(array[job_id]);
+            perform _jobs_free_places(array[job_id]), _jobs_tell_watchers(array[job_id]),
+                _jobs_flow_ended(array[job_id]);
         end if;
     elsif v_job.status = 'processing' then
         return query
@@ -7703,7 +9031,8 @@ end
 $$;
 
 comment on function jobs_cancel is
-    'pending, blocked -> cancelled; asks the worker of a processing job to cancel it';
+    'pending, blocked -> cancelled; asks the worker of a processing job to cancel it; downstream: also'
+    ' all that wait for it';
 
 -- functions/manage/jobs_cancel_many.sql
 -- Two sessions cannot both win: _jobs_lock_matching locks the rows, and skips locked ones. A job
@@ -7767,8 +9096,10 @@ begin
     -- Jobs that waited for their retry may have held back their groups.
     if exists (select from jobs_queues q where q.ends_free_places)
         or exists (select from jobs_watched w where w.job_id = any (v_waiting))
+        or exists (select from jobs_flow_edges e where e.parent_id = any (v_waiting))
     then
-        perform _jobs_free_places(v_waiting), _jobs_tell_watchers(v_waiting);
+        perform _jobs_free_places(v_waiting), _jobs_tell_watchers(v_waiting),
+            _jobs_flow_ended(v_waiting);
     end if;
     if pg_notification_queue_usage() < 0.5 then
         perform pg_notify(jobs_channel('jobs_cancel'), string_agg(r.id::text, ',' order by r.id))
@@ -7803,6 +9134,7 @@ set enable_mergejoin = off
 set jit = off
 as $$
 declare
+    v_has_flows constant boolean := exists (select from jobs_flows f);
     v_before timestamptz;
     v_status text;
     v_ids bigint[];
@@ -7826,11 +9158,12 @@ begin
         v_ids := array(
             select j.id from jobs j
             where j.status = v_status and j.status <> 'pending' and j.finished_at < v_before
+                and not (v_has_flows and _jobs_is_needed(j.id))
             order by j.finished_at
             limit coalesce(max_jobs, 100000) - v_count
             for update skip locked);
         delete from jobs j where j.id = any (v_ids);
-        delete from jobs_attempts a where a.job_id = any (v_ids);
+        perform _jobs_forget(v_ids);
         v_count := v_count + cardinality(v_ids);
     end loop;
     return v_count;
@@ -7864,7 +9197,7 @@ comment on function jobs_copy is
 
 -- functions/manage/jobs_delete_many.sql
 -- Disturbs no other session: it deletes ended jobs only, which no claim reads, and skips rows that
--- another session has locked.
+-- another session has locked, and those that a job which has not ended may read as its parents.
 create or replace function jobs_delete_many(
     job_ids bigint[] default null,
     job_types text[] default null,
@@ -7885,6 +9218,8 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
+    v_condition constant text := case when exists (select from jobs_flows f)
+        then 'not _jobs_is_needed(j.id)' else 'true' end;
     v_ids bigint[];
 begin
     perform _jobs_check_filters(num_nonnulls(
@@ -7892,9 +9227,9 @@ begin
         batch_id, created_before, failed_since));
     v_ids := _jobs_lock_matching(
         '{completed,failed,cancelled}', job_ids, job_types, queues, group_keys, reference_type,
-        reference_id, reference_key, batch_id, created_before, failed_since, max_jobs);
+        reference_id, reference_key, batch_id, created_before, failed_since, max_jobs, condition => v_condition);
     delete from jobs j where j.id = any (v_ids);
-    delete from jobs_attempts a where a.job_id = any (v_ids);
+    perform _jobs_forget(v_ids);
     return cardinality(v_ids);
 end
 $$;
@@ -8036,23 +9371,23 @@ set search_path from current
 as $$
 declare
     c_producer constant text[] := '{_jobs_enqueue_together,_jobs_is_new,jobs_enqueue,'
-        'jobs_enqueue_many,jobs_watch}';
-    c_reader constant text[] := '{jobs_attempts,jobs_outcomes,jobs_watch}';
+        'jobs_enqueue_many,jobs_batch,jobs_batch_close,jobs_batches,jobs_watch}';
+    c_reader constant text[] := '{jobs_attempts,jobs_batches,jobs_outcomes,jobs_parents,jobs_watch}';
     c_worker constant text[] := c_reader || '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
-        'jobs_complete_many,jobs_fail,jobs_fail_many,jobs_heartbeat,jobs_next_due,_jobs_next_due,'
+        'jobs_complete_many,jobs_fail,jobs_fail_many,_jobs_flow_attach,_jobs_flow_resolve,jobs_heartbeat,jobs_next_due,_jobs_next_due,'
         'jobs_progress,_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
         '_jobs_limits_diff,_jobs_retention_diff,_jobs_retention_enforce,jobs_schedules_fire,'
         '_jobs_schedules_diff,jobs_start,_jobs_worker_beat,_jobs_worker_fire,_jobs_worker_help,'
         '_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
         '_jobs_worker_watch}';
-    c_observer constant text[] := '{jobs_counts,_jobs_counts,jobs_cron_next,jobs_doctor,'
+    c_observer constant text[] := '{jobs_batches,jobs_counts,_jobs_counts,jobs_cron_next,jobs_doctor,'
         '_jobs_doctor_leases,_jobs_doctor_limits,_jobs_doctor_notify,_jobs_doctor_retention,'
         '_jobs_doctor_schedules,_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,'
         '_jobs_held_back,_jobs_ids_behind,jobs_list,_jobs_objects_of_strangers,jobs_queues,'
         '_jobs_rates,jobs_retention,jobs_schedule_list,'
         'jobs_schedule_preview,_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'
         'jobs_why,jobs_workers}';
-    c_admin constant text[] := c_observer || c_reader || '{jobs,jobs_cancel,jobs_cancel_many,'
+    c_admin constant text[] := c_observer || c_reader || '{jobs,jobs_batch_close,jobs_cancel,jobs_cancel_many,'
         'jobs_cleanup,jobs_copy,jobs_delete_many,jobs_edit,jobs_edit_many,jobs_heal_groups,'
         'jobs_limit,_jobs_limits_declare,_jobs_limits_diff,_jobs_limits_undeclare,jobs_pause,'
         'jobs_recover,jobs_resume,jobs_retain,_jobs_retention_declare,_jobs_retention_diff,'
@@ -8435,6 +9770,29 @@ $$;
 comment on function _jobs_find is
     'internal: returns a job without a lock, or raises if it is missing';
 
+-- functions/manage/_jobs_forget.sql
+-- For jobs that the caller has just deleted: what other tables hold of them goes too.
+create or replace function _jobs_forget(job_ids bigint[]) returns void
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+    delete from jobs_attempts a where a.job_id = any (job_ids);
+    -- Without flows this is one probe, not one for each job.
+    if exists (select from jobs_flows f) then
+        delete from jobs_flow_edges e where e.child_id = any (job_ids);
+        delete from jobs_flows f where f.job_id = any (job_ids);
+    end if;
+end
+$$;
+
+comment on function _jobs_forget is
+    'internal: deletes the attempts and flows of jobs that are gone';
+
 -- functions/manage/_jobs_lock_matching.sql
 -- Locks up to max_jobs jobs that have one of these statuses and pass all filters, and returns their
 -- ids in order; the filters that are null are left out. Two sessions cannot both win a job: the
@@ -8554,36 +9912,49 @@ comment on function _jobs_lock_matching is
 
 -- functions/manage/_jobs_make_pending.sql
 -- For jobs that the caller has locked and found to have ended. A retry by hand does not expire: who
--- asks for it wants the job to run. Raises unique_violation where another
--- job holds the key of one of them.
+-- asks for it wants the job to run. A job that has never run and whose parents have not all ended
+-- waits for them again. Raises unique_violation where another job holds the key of one of them.
 create or replace function _jobs_make_pending(job_ids bigint[]) returns setof jobs
-language sql volatile
+language plpgsql volatile
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off
 set jit = off
 as $$
-update jobs j
-set status = 'pending',
-    retry_count = 0,
-    crash_count = 0,
-    run_at = clock_timestamp(),
-    progress = null,
-    result = null,
-    error = null,
-    worker = null,
-    lease_until = null,
-    cancel_requested_at = null,
-    expires_at = null,
-    marks = j.marks & ~1,
-    updated_at = clock_timestamp(),
-    finished_at = null
-where j.id = any (job_ids)
-returning j.*
+declare
+    v_waiting bigint[] := '{}';
+begin
+    if exists (select from jobs_flows f) then
+        perform _jobs_flow_reopened(job_ids);
+        v_waiting := _jobs_flow_waiting(job_ids);
+    end if;
+    return query
+    update jobs j
+    set status = case when j.id = any (v_waiting) then 'blocked' else 'pending' end,
+        retry_count = 0,
+        crash_count = 0,
+        run_at = clock_timestamp(),
+        progress = null,
+        result = null,
+        error = null,
+        worker = null,
+        lease_until = null,
+        cancel_requested_at = null,
+        expires_at = null,
+        marks = j.marks & ~1,
+        updated_at = clock_timestamp(),
+        finished_at = null
+    where j.id = any (job_ids)
+    returning j.*;
+    if v_waiting <> '{}' then
+        perform _jobs_flow_recount(w.id) from unnest(v_waiting) w(id);
+        perform _jobs_flow_tell();
+    end if;
+end
 $$;
 
 comment on function _jobs_make_pending is
-    'internal: makes these jobs pending now, with their counts at 0';
+    'internal: makes these jobs pending now, or blocked by their parents, with their counts at 0';
 
 -- functions/manage/_jobs_objects_of_strangers.sql
 -- Our functions find by name what the schema holds, beside what PostgreSQL has. Where an operator
@@ -10653,6 +12024,22 @@ comment on function _jobs_why_processing is
     'internal: who runs a job, and what is wrong with that worker or its lease';
 
 -- views: what an observer may read
+-- views/jobs_batches.sql
+-- Counted when a worker counts, so some milliseconds behind the members. open: more members may
+-- come from outside.
+create or replace view jobs_batches as
+select f.job_id as batch_id,
+    f.parents as total,
+    f.completed,
+    f.failed,
+    f.cancelled,
+    f.is_open as open
+from jobs_flows f
+where f.is_batch;
+
+comment on view jobs_batches is
+    'per batch: how many members it has, and what became of them; batch_id: the callback''s id';
+
 -- views/jobs_list.sql
 -- What an observer may see of each job: not payload, headers, progress, result, keys, backoff. The
 -- error may quote the payload, so only roles that may read the table itself see the error.

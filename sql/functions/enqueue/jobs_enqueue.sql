@@ -21,6 +21,9 @@ create or replace function jobs_enqueue(
     group_key text default null,
     headers jsonb default null,
     expires_at timestamptz default null,
+    depends_on bigint[] default null,
+    on_parent_failed text default 'cancel',
+    batch_id bigint default null,
     on_conflict text default 'return',
     unique_for interval default null,
     max_wait interval default null
@@ -32,6 +35,20 @@ as $$
 declare
     v_unique_until timestamptz;
 begin
+    if jobs_enqueue.depends_on <> '{}' or jobs_enqueue.batch_id is not null
+        or jobs_enqueue.on_parent_failed <> 'cancel'
+    then
+        return query
+        select b.* from _jobs_enqueue_bound(
+            jobs_enqueue.job_type, jobs_enqueue.payload, jobs_enqueue.queue, jobs_enqueue.priority,
+            jobs_enqueue.run_at, jobs_enqueue.reference_type, jobs_enqueue.reference_id,
+            jobs_enqueue.max_retries, jobs_enqueue.unique_key, jobs_enqueue.unique_scope,
+            jobs_enqueue.backoff, jobs_enqueue.reference_key, jobs_enqueue.group_key,
+            jobs_enqueue.headers, jobs_enqueue.expires_at, jobs_enqueue.depends_on,
+            jobs_enqueue.on_parent_failed, jobs_enqueue.batch_id, jobs_enqueue.on_conflict,
+            jobs_enqueue.unique_for, jobs_enqueue.max_wait) b;
+        return;
+    end if;
     perform _jobs_check_job(
         jobs_enqueue.job_type, jobs_enqueue.queue, jobs_enqueue.priority, jobs_enqueue.run_at,
         jobs_enqueue.reference_type, jobs_enqueue.max_retries, jobs_enqueue.unique_key,

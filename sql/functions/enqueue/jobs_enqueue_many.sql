@@ -7,7 +7,7 @@ declare
     v_plain constant text[] := '{job_type,payload,queue,priority,run_at,reference_type,'
         'reference_id,max_retries,backoff,reference_key}';
     v_known constant text[] := v_plain || '{unique_key,unique_scope,group_key,headers,expires_at,'
-        'on_conflict,unique_for,max_wait}';
+        'on_conflict,unique_for,max_wait,depends_on,on_parent_failed,batch_id,ref}';
     v_is_plain boolean;
     v_ids bigint[];
     v_item record;
@@ -63,7 +63,10 @@ begin
                         i.unique_key, i.unique_scope, i.backoff, i.reference_key, i.group_key,
                         i.headers, i.expires_at),
                         _jobs_check_unique(i.unique_key, i.unique_scope, i.on_conflict,
-                            i.unique_for, i.max_wait)
+                            i.unique_for, i.max_wait),
+                        (select _jobs_check_flow(f.depends_on, f.on_parent_failed, f.batch_id,
+                                                 i.on_conflict)
+                         from _jobs_unpack_flow(jsonb_build_array(v_item.item)) f)
                     from _jobs_unpack(jsonb_build_array(v_item.item), false) i;
                 exception
                     when sqlstate 'JQ003' or data_exception or feature_not_supported

@@ -11,11 +11,16 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set jit = off
 as $$
+declare
+    v_is_parent boolean := false;
 begin
     perform _jobs_lock_fenced(job_id, worker, attempt);
     if exists (select from jobs_queues q where q.ends_free_places)
         or exists (select from jobs_watched w where w.job_id = jobs_complete.job_id)
+        or exists (select from jobs_flow_edges e where e.parent_id = jobs_complete.job_id)
     then
+        v_is_parent := exists (
+            select from jobs_flow_edges e where e.parent_id = jobs_complete.job_id);
         perform _jobs_free_places(array[job_id]), _jobs_tell_watchers(array[job_id]);
     end if;
     return query
@@ -29,6 +34,9 @@ begin
         finished_at = clock_timestamp()
     where j.id = job_id
     returning j.*;
+    if v_is_parent then
+        perform _jobs_flow_ended(array[job_id]);
+    end if;
 end
 $$;
 

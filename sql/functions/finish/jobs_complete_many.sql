@@ -35,6 +35,8 @@ begin
     select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result),
         exists (select from jobs_queues q where q.ends_free_places)
             or exists (select from jobs_watched w where w.job_id = any (job_ids))
+            or keep is false
+                and exists (select from jobs_flow_edges e where e.parent_id = any (job_ids))
     into v_ids, v_attempts, v_results, v_is_awaited
     from (
         select u.job_id, u.attempt, u.result
@@ -44,9 +46,12 @@ begin
     if v_is_awaited then
         perform _jobs_free_places(v_ids), _jobs_tell_watchers(v_ids);
         if keep is false then
-            -- Somebody waits for these outcomes. So the jobs stay as long as their watch.
+            -- Somebody waits for these outcomes. So the jobs stay as long as their watch, or as
+            -- their children.
             v_watched := array(
-                select w.job_id from jobs_watched w where w.job_id = any (v_ids));
+                select w.job_id from jobs_watched w where w.job_id = any (v_ids)
+                union
+                select e.parent_id from jobs_flow_edges e where e.parent_id = any (v_ids));
             update jobs j
             set marks = coalesce(j.marks, 0) | 1
             where j.id = any (v_watched)
@@ -65,10 +70,10 @@ begin
             and j.id <> all (v_watched)
         returning j.id;
         -- A job in its first attempt has no others behind it.
-        if 1 < any (v_attempts) then
-            delete from jobs_attempts a
-            where a.job_id = any (v_ids)
-                and not exists (select from jobs j where j.id = a.job_id);
+        if 1 < any (v_attempts) or exists (select from jobs_flows f) then
+            perform _jobs_forget(array(
+                select u.id from unnest(v_ids) u(id)
+                where not exists (select from jobs j where j.id = u.id)));
         end if;
     end if;
     if keep is not false or v_watched <> '{}' then
@@ -86,6 +91,13 @@ begin
             and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
             and (j.finished_at is not null) is false
         returning j.id;
+    end if;
+    -- After the rows are locked, and in a later statement: _jobs_flow_attach relies on it.
+    if exists (select from jobs_flow_edges e where e.parent_id = any (v_ids)) then
+        perform _jobs_flow_ended(array(
+                select j.id from jobs j
+                where j.id = any (v_ids) and (j.status = 'completed' and j.finished_at = v_now) is true)),
+            case when keep is false then _jobs_flow_deleted(v_ids) end;
     end if;
 end
 $$;

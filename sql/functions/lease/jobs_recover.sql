@@ -4,6 +4,11 @@ set search_path from current
 as $$
 begin
     return query select (r.job).* from _jobs_recover(_jobs_workers_gone(), worker) r;
+    if exists (select from jobs_flows f) then
+        perform _jobs_flow_attach(1000);
+        perform _jobs_flow_resolve(1000);
+        perform _jobs_flow_tidy(100);
+    end if;
 end
 $$;
 

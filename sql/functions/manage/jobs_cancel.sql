@@ -3,7 +3,8 @@ create or replace function jobs_cancel(
     job_id bigint,
     reason text default null,
     worker text default null,
-    attempt int default null
+    attempt int default null,
+    downstream boolean default false
 ) returns setof jobs
 language plpgsql volatile security definer
 set search_path from current
@@ -17,6 +18,9 @@ declare
 begin
     if v_by_worker then
         v_job := _jobs_lock_fenced(job_id, worker, attempt);
+    end if;
+    if downstream then
+        perform _jobs_flow_cancel(job_id, reason);
     end if;
     if v_job.status = 'cancelled' then
         return next v_job;
@@ -34,8 +38,10 @@ begin
         -- A job that waited for its retry may have held back its group.
         if exists (select from jobs_queues q where q.ends_free_places)
             or exists (select from jobs_watched w where w.job_id = jobs_cancel.job_id)
+            or exists (select from jobs_flow_edges e where e.parent_id = jobs_cancel.job_id)
         then
-            perform _jobs_free_places(array[job_id]), _jobs_tell_watchers(array[job_id]);
+            perform _jobs_free_places(array[job_id]), _jobs_tell_watchers(array[job_id]),
+                _jobs_flow_ended(array[job_id]);
         end if;
     elsif v_job.status = 'processing' then
         return query
@@ -56,4 +62,5 @@ end
 $$;
 
 comment on function jobs_cancel is
-    'pending, blocked -> cancelled; asks the worker of a processing job to cancel it';
+    'pending, blocked -> cancelled; asks the worker of a processing job to cancel it; downstream: also'
+    ' all that wait for it';

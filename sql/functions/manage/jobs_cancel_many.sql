@@ -59,8 +59,10 @@ begin
     -- Jobs that waited for their retry may have held back their groups.
     if exists (select from jobs_queues q where q.ends_free_places)
         or exists (select from jobs_watched w where w.job_id = any (v_waiting))
+        or exists (select from jobs_flow_edges e where e.parent_id = any (v_waiting))
     then
-        perform _jobs_free_places(v_waiting), _jobs_tell_watchers(v_waiting);
+        perform _jobs_free_places(v_waiting), _jobs_tell_watchers(v_waiting),
+            _jobs_flow_ended(v_waiting);
     end if;
     if pg_notification_queue_usage() < 0.5 then
         perform pg_notify(jobs_channel('jobs_cancel'), string_agg(r.id::text, ',' order by r.id))

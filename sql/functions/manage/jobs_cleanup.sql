@@ -18,6 +18,7 @@ set enable_mergejoin = off
 set jit = off
 as $$
 declare
+    v_has_flows constant boolean := exists (select from jobs_flows f);
     v_before timestamptz;
     v_status text;
     v_ids bigint[];
@@ -41,11 +42,12 @@ begin
         v_ids := array(
             select j.id from jobs j
             where j.status = v_status and j.status <> 'pending' and j.finished_at < v_before
+                and not (v_has_flows and _jobs_is_needed(j.id))
             order by j.finished_at
             limit coalesce(max_jobs, 100000) - v_count
             for update skip locked);
         delete from jobs j where j.id = any (v_ids);
-        delete from jobs_attempts a where a.job_id = any (v_ids);
+        perform _jobs_forget(v_ids);
         v_count := v_count + cardinality(v_ids);
     end loop;
     return v_count;

@@ -1,5 +1,5 @@
 -- Disturbs no other session: it deletes ended jobs only, which no claim reads, and skips rows that
--- another session has locked.
+-- another session has locked, and those that a job which has not ended may read as its parents.
 create or replace function jobs_delete_many(
     job_ids bigint[] default null,
     job_types text[] default null,
@@ -20,6 +20,8 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
+    v_condition constant text := case when exists (select from jobs_flows f)
+        then 'not _jobs_is_needed(j.id)' else 'true' end;
     v_ids bigint[];
 begin
     perform _jobs_check_filters(num_nonnulls(
@@ -27,9 +29,9 @@ begin
         batch_id, created_before, failed_since));
     v_ids := _jobs_lock_matching(
         '{completed,failed,cancelled}', job_ids, job_types, queues, group_keys, reference_type,
-        reference_id, reference_key, batch_id, created_before, failed_since, max_jobs);
+        reference_id, reference_key, batch_id, created_before, failed_since, max_jobs, condition => v_condition);
     delete from jobs j where j.id = any (v_ids);
-    delete from jobs_attempts a where a.job_id = any (v_ids);
+    perform _jobs_forget(v_ids);
     return cardinality(v_ids);
 end
 $$;

@@ -16,7 +16,7 @@ begin
     foreach v_id in array job_ids loop
         begin
             delete from jobs j where j.id = v_id;
-            delete from jobs_attempts a where a.job_id = v_id;
+            perform _jobs_forget(array[v_id]);
             deleted := deleted + 1;
         exception
             when transaction_rollback or insufficient_resources or operator_intervention

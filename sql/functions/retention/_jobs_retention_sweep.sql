@@ -19,6 +19,7 @@ set enable_mergejoin = off
 set jit = off
 as $$
 declare
+    v_has_flows constant boolean := exists (select from jobs_flows f);
     c_chunk constant int := 100;
     c_between_rounds constant interval := '5 seconds';
     v_type text;
@@ -44,6 +45,7 @@ begin
                 select j.id, j.finished_at from jobs j
                 where j.status = rule.status and j.status <> 'pending'
                     and j.finished_at >= v_from and j.finished_at < rule.round_to
+                    and not (v_has_flows and _jobs_is_needed(j.id))
                 order by j.finished_at
                 limit v_wanted
                 for update skip locked
@@ -54,6 +56,7 @@ begin
                 select j.id, j.finished_at from jobs j
                 where j.job_type = v_type and j.status = rule.status
                     and j.finished_at >= v_from and j.finished_at < rule.round_to
+                    and not (v_has_flows and _jobs_is_needed(j.id))
                 order by j.finished_at
                 limit v_wanted
                 for update skip locked
@@ -62,7 +65,7 @@ begin
         begin
             delete from jobs j where j.id = any (v_ids);
             get diagnostics v_count = row_count;
-            delete from jobs_attempts a where a.job_id = any (v_ids);
+            perform _jobs_forget(v_ids);
         exception
             when transaction_rollback or insufficient_resources or operator_intervention
                 or system_error

@@ -1,7 +1,6 @@
 -- A worker ticks every 10 s. A full tick sets seen_at, takes back jobs whose lease is over, ends
--- jobs that have not begun by their expires_at, ends watches that are over, and looks for due jobs
--- without floors. While other
--- workers work, the worker also ticks every 2 s, not fully: such a tick only notices deaths, and
+-- jobs that have not begun by their expires_at, ends watches that are over, counts flows, and looks
+-- for due jobs without floors. While other workers work, the worker also ticks every 2 s, not fully: such a tick only notices deaths, and
 -- workers whose heartbeats have just failed to come; else it reads no index of finished jobs. Any
 -- tick tests the connection.
 --
@@ -43,6 +42,7 @@ as $$
 #variable_conflict use_column
 declare
     c_max_jobs constant int := 1000;
+    c_max_flows constant int := 100;
     v_me jobs_workers;
     v_gone text[];
 begin
@@ -78,6 +78,11 @@ begin
     if is_full then
         more := _jobs_expire(c_max_jobs) >= c_max_jobs
             or _jobs_unwatch(c_max_jobs) >= c_max_jobs or more;
+        if exists (select from jobs_flows f) then
+            more := _jobs_flow_attach(c_max_jobs) >= c_max_jobs
+                or _jobs_flow_resolve(c_max_jobs) >= c_max_jobs
+                or _jobs_flow_tidy(c_max_flows) >= c_max_flows or more;
+        end if;
     end if;
     select m.may_be_silent into may_be_silent from _jobs_may_be_silent(v_me.worker, v_me.queues) m;
     others_work := may_be_silent

@@ -1,0 +1,23 @@
+create or replace function _jobs_flow_waiting(job_ids bigint[]) returns bigint[]
+language plpgsql stable
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+begin
+    return array(
+        select j.id from jobs j
+        where j.id = any (job_ids) and j.attempt = 0
+            and exists (
+                select from jobs_flow_edges e
+                join jobs p on p.id = e.parent_id
+                where e.child_id = j.id and (p.finished_at is not null) is false));
+end
+$$;
+
+comment on function _jobs_flow_waiting is
+    'internal: those of these jobs that have never run and have a parent that has not ended';
