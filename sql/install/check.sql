@@ -93,7 +93,7 @@ begin
             and t.typname in ('jobs_reference_type', 'jobs_reference_key',
                 'jobs_unique_key', 'jobs_unique_scope', 'jobs_priority', 'jobs_count',
                 'jobs_crash_count', 'jobs_moment', 'jobs_backoff', 'jobs_group_key',
-                'jobs_headers')
+                'jobs_headers', 'jobs_parent')
         limit 1;
     end if;
 

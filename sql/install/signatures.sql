@@ -584,9 +584,7 @@ begin
             TABLE(job_id bigint, status text, result jsonb, error text,
             finished_at timestamp with time zone)
         $$, $$job_ids bigint[]$$),
-        ('jobs_parents', $$
-            TABLE(job_id bigint, job_type text, status text, result jsonb, error text)
-        $$, $$job_id bigint$$),
+        ('jobs_parents', $$SETOF jobs_parent$$, $$job_id bigint$$),
         ('jobs_pause', $$SETOF jobs_queues$$, $$
             queue text, until timestamp with time zone DEFAULT NULL::timestamp with time zone,
             reason text DEFAULT NULL::text

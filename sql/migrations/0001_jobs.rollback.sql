@@ -13,6 +13,7 @@ drop table if exists jobs_worker_ticks;
 drop table if exists jobs_workers;
 drop table if exists jobs_queues;
 drop table if exists jobs;
+drop type if exists jobs_parent;
 drop domain if exists
     jobs_reference_type, jobs_reference_key, jobs_unique_key, jobs_unique_scope, jobs_priority,
     jobs_count, jobs_crash_count, jobs_moment, jobs_backoff, jobs_group_key, jobs_headers;

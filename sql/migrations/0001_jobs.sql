@@ -47,6 +47,9 @@ begin
             check (cardinality(value) > 0 and array_ndims(value) = 1
                    and array_lower(value, 1) = 1 and array_position(value, null) is null
                    and interval '0' <= all (value) and interval '100 years' >= all (value));
+    -- What jobs_parents returns: its argument is named job_id, like its first column.
+    create type jobs_parent as (
+        job_id bigint, job_type text, status text, result jsonb, error text);
 end
 $domains$;
 

@@ -636,9 +636,7 @@ begin
             TABLE(job_id bigint, status text, result jsonb, error text,
             finished_at timestamp with time zone)
         $$, $$job_ids bigint[]$$),
-        ('jobs_parents', $$
-            TABLE(job_id bigint, job_type text, status text, result jsonb, error text)
-        $$, $$job_id bigint$$),
+        ('jobs_parents', $$SETOF jobs_parent$$, $$job_id bigint$$),
         ('jobs_pause', $$SETOF jobs_queues$$, $$
             queue text, until timestamp with time zone DEFAULT NULL::timestamp with time zone,
             reason text DEFAULT NULL::text
@@ -813,7 +811,7 @@ begin
             and t.typname in ('jobs_reference_type', 'jobs_reference_key',
                 'jobs_unique_key', 'jobs_unique_scope', 'jobs_priority', 'jobs_count',
                 'jobs_crash_count', 'jobs_moment', 'jobs_backoff', 'jobs_group_key',
-                'jobs_headers')
+                'jobs_headers', 'jobs_parent')
         limit 1;
     end if;
 
@@ -1038,6 +1036,9 @@ begin
             check (cardinality(value) > 0 and array_ndims(value) = 1
                    and array_lower(value, 1) = 1 and array_position(value, null) is null
                    and interval '0' <= all (value) and interval '100 years' >= all (value));
+    -- What jobs_parents returns: its argument is named job_id, like its first column.
+    create type jobs_parent as (
+        job_id bigint, job_type text, status text, result jsonb, error text);
 end
 $domains$;
 
@@ -1865,7 +1866,7 @@ begin
                 select a.id from _jobs_enqueue_together(jobs_enqueue_many.jobs, v_is_plain) a;
                 return;
             end if;
-            v_why := 'jobs: ' || v_why;
+            v_why := case when v_why like 'jobs[%' then '' else 'jobs: ' end || v_why;
             -- Which object is wrong? The checks need no insert, so they wait for no other session.
             for v_item in
                 select i.item, i.place - 1 as place
@@ -2448,7 +2449,8 @@ comment on function _jobs_unpack is 'internal: the objects of a batch as rows, n
 
 -- functions/enqueue/_jobs_unpack_flow.sql
 -- What the objects of a batch say about parents and batches. A function of its own, because each
--- column costs each job. depends_on holds ids, which are numbers, and refs, which are strings.
+-- column costs each job. depends_on holds ids, which are numbers, and refs, which are strings. What
+-- is no list gives a null, which _jobs_check_flow refuses.
 create or replace function _jobs_unpack_flow(jobs jsonb) returns table (
     depends_on bigint[],
     refs text[],
@@ -2468,8 +2470,9 @@ left join lateral (
             filter (where jsonb_typeof(d.parent) <> 'string') as ids,
         array_agg(distinct d.parent #>> '{}')
             filter (where jsonb_typeof(d.parent) = 'string') as refs
-    from jsonb_array_elements(nullif(i.item -> 'depends_on', 'null')) d(parent)
-) d on i.item ? 'depends_on'
+    from jsonb_array_elements(case jsonb_typeof(i.item -> 'depends_on')
+        when 'array' then i.item -> 'depends_on' else '[null]' end) d(parent)
+) d on jsonb_typeof(i.item -> 'depends_on') <> 'null'
 $$;
 
 comment on function _jobs_unpack_flow is
@@ -6327,21 +6330,21 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 begin
-    if batch_id is null then
+    if jobs_batch_close.batch_id is null then
         raise exception using errcode = 'JQ003', message = 'batch_id is missing';
     end if;
     update jobs_flows f
     set is_open = false
-    where f.job_id = batch_id and f.is_batch;
+    where f.job_id = jobs_batch_close.batch_id and f.is_batch;
     if not found then
         raise exception using errcode = 'JQ001',
-            message = format('there is no batch %s', batch_id),
+            message = format('there is no batch %s', jobs_batch_close.batch_id),
             hint = 'A batch is made by jobs_batch; its id is that of its callback.';
     end if;
     -- Without any change since, nobody would look at the batch. An empty batch has none.
-    insert into jobs_flow_changes (child_id) values (batch_id);
+    insert into jobs_flow_changes (child_id) values (jobs_batch_close.batch_id);
     perform _jobs_flow_tell();
-    return query select j.* from jobs j where j.id = batch_id;
+    return query select j.* from jobs j where j.id = jobs_batch_close.batch_id;
 end
 $$;
 
@@ -6350,7 +6353,7 @@ comment on function jobs_batch_close is
 
 -- functions/flows/jobs_parents.sql
 create or replace function jobs_parents(job_id bigint)
-returns table (job_id bigint, job_type text, status text, result jsonb, error text)
+returns setof jobs_parent
 language plpgsql stable security definer
 set search_path from current
 set enable_seqscan = off

@@ -1,5 +1,6 @@
 -- What the objects of a batch say about parents and batches. A function of its own, because each
--- column costs each job. depends_on holds ids, which are numbers, and refs, which are strings.
+-- column costs each job. depends_on holds ids, which are numbers, and refs, which are strings. What
+-- is no list gives a null, which _jobs_check_flow refuses.
 create or replace function _jobs_unpack_flow(jobs jsonb) returns table (
     depends_on bigint[],
     refs text[],
@@ -19,8 +20,9 @@ left join lateral (
             filter (where jsonb_typeof(d.parent) <> 'string') as ids,
         array_agg(distinct d.parent #>> '{}')
             filter (where jsonb_typeof(d.parent) = 'string') as refs
-    from jsonb_array_elements(nullif(i.item -> 'depends_on', 'null')) d(parent)
-) d on i.item ? 'depends_on'
+    from jsonb_array_elements(case jsonb_typeof(i.item -> 'depends_on')
+        when 'array' then i.item -> 'depends_on' else '[null]' end) d(parent)
+) d on jsonb_typeof(i.item -> 'depends_on') <> 'null'
 $$;
 
 comment on function _jobs_unpack_flow is

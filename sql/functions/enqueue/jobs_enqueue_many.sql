@@ -51,7 +51,7 @@ begin
                 select a.id from _jobs_enqueue_together(jobs_enqueue_many.jobs, v_is_plain) a;
                 return;
             end if;
-            v_why := 'jobs: ' || v_why;
+            v_why := case when v_why like 'jobs[%' then '' else 'jobs: ' end || v_why;
             -- Which object is wrong? The checks need no insert, so they wait for no other session.
             for v_item in
                 select i.item, i.place - 1 as place

@@ -1,5 +1,5 @@
 create or replace function jobs_parents(job_id bigint)
-returns table (job_id bigint, job_type text, status text, result jsonb, error text)
+returns setof jobs_parent
 language plpgsql stable security definer
 set search_path from current
 set enable_seqscan = off
