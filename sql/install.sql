@@ -90,6 +90,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/finish/_jobs_after.sql
 \ir functions/finish/_jobs_check_batch.sql
 \ir functions/finish/_jobs_check_failure.sql
+\ir functions/finish/_jobs_complete_and_delete.sql
 \ir functions/finish/_jobs_end_attempt.sql
 \ir functions/finish/_jobs_end_attempts.sql
 \ir functions/finish/_jobs_is_batch.sql

@@ -69,6 +69,9 @@ begin
         ('_jobs_claimed', $$SETOF jobs$$, $$
             worker text, job_id bigint, attempt integer
         $$),
+        ('_jobs_complete_and_delete', $$SETOF bigint$$, $$
+            worker text, job_ids bigint[], attempts integer[], results jsonb[]
+        $$),
         ('_jobs_counts', $$
             TABLE(queue text, job_type text, state text, jobs bigint, capped boolean,
             oldest_due interval, oldest_throttled interval)

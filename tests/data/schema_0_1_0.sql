@@ -121,6 +121,9 @@ begin
         ('_jobs_claimed', $$SETOF jobs$$, $$
             worker text, job_id bigint, attempt integer
         $$),
+        ('_jobs_complete_and_delete', $$SETOF bigint$$, $$
+            worker text, job_ids bigint[], attempts integer[], results jsonb[]
+        $$),
         ('_jobs_counts', $$
             TABLE(queue text, job_type text, state text, jobs bigint, capped boolean,
             oldest_due interval, oldest_throttled interval)
@@ -3319,78 +3322,45 @@ declare
     v_ids bigint[];
     v_attempts int[];
     v_results jsonb[];
-    v_is_awaited boolean;
-    v_watched bigint[] := '{}';
 begin
     if not _jobs_is_batch(worker, job_ids, attempts, array[cardinality(results)]) then
         perform _jobs_check_batch(worker, job_ids, attempts, array[cardinality(results)]);
     end if;
-    select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result),
-        exists (select from jobs_queues q where q.ends_free_places)
-            or exists (select from jobs_watched w where w.job_id = any (job_ids))
-            or keep is false
-                and exists (select from jobs_flow_edges e where e.parent_id = any (job_ids))
-    into v_ids, v_attempts, v_results, v_is_awaited
+    if keep is false then
+        return query
+        select d.id from _jobs_complete_and_delete(worker, job_ids, attempts, results) d(id);
+        return;
+    end if;
+    select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result)
+    into v_ids, v_attempts, v_results
     from (
         select u.job_id, u.attempt, u.result
         from unnest(job_ids, attempts, results) u(job_id, attempt, result)
         order by u.job_id, u.attempt
     ) u;
-    if v_is_awaited then
-        perform _jobs_free_places(v_ids), _jobs_tell_watchers(v_ids);
-        if keep is false then
-            -- Somebody waits for these outcomes. So the jobs stay as long as their watch, or as
-            -- their children.
-            v_watched := array(
-                select w.job_id from jobs_watched w where w.job_id = any (v_ids)
-                union
-                select e.parent_id from jobs_flow_edges e where e.parent_id = any (v_ids));
-            update jobs j
-            set marks = coalesce(j.marks, 0) | 1
-            where j.id = any (v_watched)
-                and j.worker = jobs_complete_many.worker
-                and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
-                and (j.finished_at is not null) is false;
-        end if;
-    end if;
-    if keep is false then
-        return query
-        delete from jobs j
-        where j.id = any (v_ids)
-            and j.worker = jobs_complete_many.worker
-            and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
-            and (j.finished_at is not null) is false
-            and j.id <> all (v_watched)
-        returning j.id;
-        -- A job in its first attempt has no others behind it.
-        if 1 < any (v_attempts) or exists (select from jobs_flows f) then
-            perform _jobs_forget(array(
-                select u.id from unnest(v_ids) u(id)
-                where not exists (select from jobs j where j.id = u.id)));
-        end if;
-    end if;
-    if keep is not false or v_watched <> '{}' then
-        return query
-        update jobs j
-        set status = 'completed',
-            result = v_results[width_bucket(j.id, v_ids)],
-            error = null,
-            worker = null,
-            lease_until = null,
-            updated_at = v_now,
-            finished_at = v_now
-        where j.id = any (v_ids)
-            and j.worker = jobs_complete_many.worker
-            and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
-            and (j.finished_at is not null) is false
-        returning j.id;
-    end if;
-    -- After the rows are locked, and in a later statement: _jobs_flow_attach relies on it.
-    if exists (select from jobs_flow_edges e where e.parent_id = any (v_ids)) then
-        perform _jobs_flow_ended(array(
-                select j.id from jobs j
-                where j.id = any (v_ids) and (j.status = 'completed' and j.finished_at = v_now) is true)),
-            case when keep is false then _jobs_flow_deleted(v_ids) end;
+    return query
+    update jobs j
+    set status = 'completed',
+        result = v_results[width_bucket(j.id, v_ids)],
+        error = null,
+        worker = null,
+        lease_until = null,
+        updated_at = v_now,
+        finished_at = v_now
+    where j.id = any (v_ids)
+        and j.worker = jobs_complete_many.worker
+        and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
+        and (j.finished_at is not null) is false
+    returning j.id;
+    -- After the rows are locked, in a later statement: _jobs_flow_attach relies on it.
+    if exists (select from jobs_queues q where q.ends_free_places)
+        or exists (select from jobs_watched w where w.job_id = any (v_ids))
+        or exists (select from jobs_flow_edges e where e.parent_id = any (v_ids))
+    then
+        perform _jobs_free_places(v_ids), _jobs_tell_watchers(v_ids), _jobs_flow_ended(array(
+            select j.id from jobs j
+            where j.id = any (v_ids)
+                and (j.status = 'completed' and j.finished_at = v_now) is true));
     end if;
 end
 $$;
@@ -3575,6 +3545,78 @@ $$;
 
 comment on function _jobs_check_failure is
     'internal: raises if an argument of a failure is invalid';
+
+-- functions/finish/_jobs_complete_and_delete.sql
+-- jobs_complete_many for who keeps no completed jobs. Jobs that somebody waits for stay: as long as
+-- their watch, or as long as the jobs that wait for them (_jobs_unwatch, _jobs_flow_tidy).
+--
+-- Two sessions cannot both win, and two batches never deadlock: see jobs_complete_many.
+create or replace function _jobs_complete_and_delete(
+    worker text,
+    job_ids bigint[],
+    attempts int[],
+    results jsonb[]
+) returns setof bigint
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_ids bigint[];
+    v_attempts int[];
+    v_is_awaited boolean;
+    v_kept bigint[] := '{}';
+begin
+    select array_agg(u.job_id), array_agg(u.attempt),
+        exists (select from jobs_queues q where q.ends_free_places)
+            or exists (select from jobs_watched w where w.job_id = any (job_ids))
+            or exists (select from jobs_flow_edges e where e.parent_id = any (job_ids))
+    into v_ids, v_attempts, v_is_awaited
+    from (
+        select u.job_id, u.attempt from unnest(job_ids, attempts) u(job_id, attempt)
+        order by u.job_id, u.attempt
+    ) u;
+    if v_is_awaited then
+        perform _jobs_free_places(v_ids), _jobs_tell_watchers(v_ids);
+        v_kept := array(
+            select w.job_id from jobs_watched w where w.job_id = any (v_ids)
+            union
+            select e.parent_id from jobs_flow_edges e where e.parent_id = any (v_ids));
+    end if;
+    return query
+    delete from jobs j
+    where j.id = any (v_ids)
+        and j.worker = _jobs_complete_and_delete.worker
+        and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
+        and (j.finished_at is not null) is false
+        and j.id <> all (v_kept)
+    returning j.id;
+    -- A job in its first attempt has no others behind it.
+    if 1 < any (v_attempts) or exists (select from jobs_flows f) then
+        perform _jobs_forget(array(
+                select u.id from unnest(v_ids) u(id)
+                where not exists (select from jobs j where j.id = u.id))),
+            _jobs_flow_deleted(v_ids);
+    end if;
+    if v_kept <> '{}' then
+        update jobs j
+        set marks = coalesce(j.marks, 0) | 1
+        where j.id = any (v_kept)
+            and j.worker = _jobs_complete_and_delete.worker
+            and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
+            and (j.finished_at is not null) is false;
+        return query
+        select c.id from jobs_complete_many(
+            _jobs_complete_and_delete.worker, job_ids, attempts, results) c(id);
+    end if;
+end
+$$;
+
+comment on function _jobs_complete_and_delete is
+    'internal: completes the jobs that worker holds in these attempts, and deletes them at once';
 
 -- functions/finish/_jobs_end_attempt.sql
 -- The caller has locked the row and checked the attempt, so no other session can end the attempt.
@@ -6848,6 +6890,9 @@ begin
     )
     insert into jobs_flow_changes (child_id, completed)
     select g.child_id, count(*) from gone g group by g.child_id;
+    if found then
+        perform _jobs_flow_tell();
+    end if;
 end
 $$;
 

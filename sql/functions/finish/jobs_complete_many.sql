@@ -26,78 +26,45 @@ declare
     v_ids bigint[];
     v_attempts int[];
     v_results jsonb[];
-    v_is_awaited boolean;
-    v_watched bigint[] := '{}';
 begin
     if not _jobs_is_batch(worker, job_ids, attempts, array[cardinality(results)]) then
         perform _jobs_check_batch(worker, job_ids, attempts, array[cardinality(results)]);
     end if;
-    select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result),
-        exists (select from jobs_queues q where q.ends_free_places)
-            or exists (select from jobs_watched w where w.job_id = any (job_ids))
-            or keep is false
-                and exists (select from jobs_flow_edges e where e.parent_id = any (job_ids))
-    into v_ids, v_attempts, v_results, v_is_awaited
+    if keep is false then
+        return query
+        select d.id from _jobs_complete_and_delete(worker, job_ids, attempts, results) d(id);
+        return;
+    end if;
+    select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result)
+    into v_ids, v_attempts, v_results
     from (
         select u.job_id, u.attempt, u.result
         from unnest(job_ids, attempts, results) u(job_id, attempt, result)
         order by u.job_id, u.attempt
     ) u;
-    if v_is_awaited then
-        perform _jobs_free_places(v_ids), _jobs_tell_watchers(v_ids);
-        if keep is false then
-            -- Somebody waits for these outcomes. So the jobs stay as long as their watch, or as
-            -- their children.
-            v_watched := array(
-                select w.job_id from jobs_watched w where w.job_id = any (v_ids)
-                union
-                select e.parent_id from jobs_flow_edges e where e.parent_id = any (v_ids));
-            update jobs j
-            set marks = coalesce(j.marks, 0) | 1
-            where j.id = any (v_watched)
-                and j.worker = jobs_complete_many.worker
-                and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
-                and (j.finished_at is not null) is false;
-        end if;
-    end if;
-    if keep is false then
-        return query
-        delete from jobs j
-        where j.id = any (v_ids)
-            and j.worker = jobs_complete_many.worker
-            and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
-            and (j.finished_at is not null) is false
-            and j.id <> all (v_watched)
-        returning j.id;
-        -- A job in its first attempt has no others behind it.
-        if 1 < any (v_attempts) or exists (select from jobs_flows f) then
-            perform _jobs_forget(array(
-                select u.id from unnest(v_ids) u(id)
-                where not exists (select from jobs j where j.id = u.id)));
-        end if;
-    end if;
-    if keep is not false or v_watched <> '{}' then
-        return query
-        update jobs j
-        set status = 'completed',
-            result = v_results[width_bucket(j.id, v_ids)],
-            error = null,
-            worker = null,
-            lease_until = null,
-            updated_at = v_now,
-            finished_at = v_now
-        where j.id = any (v_ids)
-            and j.worker = jobs_complete_many.worker
-            and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
-            and (j.finished_at is not null) is false
-        returning j.id;
-    end if;
-    -- After the rows are locked, and in a later statement: _jobs_flow_attach relies on it.
-    if exists (select from jobs_flow_edges e where e.parent_id = any (v_ids)) then
-        perform _jobs_flow_ended(array(
-                select j.id from jobs j
-                where j.id = any (v_ids) and (j.status = 'completed' and j.finished_at = v_now) is true)),
-            case when keep is false then _jobs_flow_deleted(v_ids) end;
+    return query
+    update jobs j
+    set status = 'completed',
+        result = v_results[width_bucket(j.id, v_ids)],
+        error = null,
+        worker = null,
+        lease_until = null,
+        updated_at = v_now,
+        finished_at = v_now
+    where j.id = any (v_ids)
+        and j.worker = jobs_complete_many.worker
+        and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
+        and (j.finished_at is not null) is false
+    returning j.id;
+    -- After the rows are locked, in a later statement: _jobs_flow_attach relies on it.
+    if exists (select from jobs_queues q where q.ends_free_places)
+        or exists (select from jobs_watched w where w.job_id = any (v_ids))
+        or exists (select from jobs_flow_edges e where e.parent_id = any (v_ids))
+    then
+        perform _jobs_free_places(v_ids), _jobs_tell_watchers(v_ids), _jobs_flow_ended(array(
+            select j.id from jobs j
+            where j.id = any (v_ids)
+                and (j.status = 'completed' and j.finished_at = v_now) is true));
     end if;
 end
 $$;

@@ -17,6 +17,9 @@ begin
     )
     insert into jobs_flow_changes (child_id, completed)
     select g.child_id, count(*) from gone g group by g.child_id;
+    if found then
+        perform _jobs_flow_tell();
+    end if;
 end
 $$;
 
