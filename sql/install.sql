@@ -262,6 +262,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/doctor/jobs_doctor.sql
 \ir functions/doctor/jobs_why.sql
 \ir functions/doctor/_jobs_ahead.sql
+\ir functions/doctor/_jobs_doctor_flows.sql
 \ir functions/doctor/_jobs_doctor_leases.sql
 \ir functions/doctor/_jobs_doctor_limits.sql
 \ir functions/doctor/_jobs_doctor_notify.sql
@@ -270,6 +271,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/doctor/_jobs_doctor_schema.sql
 \ir functions/doctor/_jobs_doctor_vacuum.sql
 \ir functions/doctor/_jobs_doctor_workers.sql
+\ir functions/doctor/_jobs_why_blocked.sql
 \ir functions/doctor/_jobs_why_ended.sql
 \ir functions/doctor/_jobs_why_pending.sql
 \ir functions/doctor/_jobs_why_processing.sql

@@ -102,6 +102,9 @@ begin
         ('_jobs_declared', $$jsonb$$, $$
             app text, definition jsonb, at timestamp with time zone, declared jsonb
         $$),
+        ('_jobs_doctor_flows', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
         ('_jobs_doctor_leases', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
@@ -407,6 +410,9 @@ begin
             is_there boolean, declared jsonb, definition jsonb
         $$),
         ('_jobs_who_runs', $$text$$, $$queue text, group_key text$$),
+        ('_jobs_why_blocked', $$
+            TABLE(reason text, detail text, advice text)
+        $$, $$job jobs$$),
         ('_jobs_why_ended', $$
             TABLE(reason text, detail text, advice text)
         $$, $$job jobs$$),

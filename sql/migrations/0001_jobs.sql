@@ -47,11 +47,18 @@ begin
             check (cardinality(value) > 0 and array_ndims(value) = 1
                    and array_lower(value, 1) = 1 and array_position(value, null) is null
                    and interval '0' <= all (value) and interval '100 years' >= all (value));
-    -- What jobs_parents returns: its argument is named job_id, like its first column.
-    create type jobs_parent as (
-        job_id bigint, job_type text, status text, result jsonb, error text);
 end
 $domains$;
+
+-- What jobs_parents returns: its argument is named job_id, like its first column.
+do $type$
+begin
+    if to_regtype('jobs_parent') is null then
+        create type jobs_parent as (
+            job_id bigint, job_type text, status text, result jsonb, error text);
+    end if;
+end
+$type$;
 
 -- The order of the columns decides what an update costs (docs/decisions/0002-table-and-indexes.md
 -- has the figures). Columns of fixed length stand first, in an order that needs no padding. Columns
@@ -341,7 +348,8 @@ create table if not exists jobs_flow_changes (
     failed int not null default 0,
     cancelled int not null default 0,
     kept int not null default 0,
-    culprit bigint
+    culprit bigint,
+    noted_at jobs_moment not null default clock_timestamp()
 ) with (
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_threshold = 1000,
@@ -593,6 +601,20 @@ comment on column jobs_attempts.error is 'what was raised, as in jobs.error';
 comment on table jobs_watched is
     'pgjobs: jobs that somebody waits for: jobs_watch makes the rows, jobs_outcomes ends them';
 comment on column jobs_watched.watched_until is 'from then on a tick of a worker deletes the row';
+comment on table jobs_flows is
+    'pgjobs: jobs that wait or waited for others, their parents; the functions keep it';
+comment on column jobs_flows.job_id is 'the job that waits; of a batch its callback';
+comment on column jobs_flows.on_parent_failed is 'cancel, run, wait or only';
+comment on column jobs_flows.is_open is 'more members may be added from outside';
+comment on column jobs_flows.parents is 'how many there are; of a batch its members too';
+comment on column jobs_flows.keeps_parents is 'some parents stay only for this job';
+comment on column jobs_flows.counted_at is 'when the counts were last compared with the parents';
+comment on table jobs_flow_edges is 'pgjobs: which job waits for which';
+comment on column jobs_flow_edges.is_attached is 'the end of the parent counts itself';
+comment on table jobs_flow_changes is
+    'pgjobs: what changed among the parents of a job since its flow was counted';
+comment on column jobs_flow_changes.kept is 'parents that stay only for this job';
+comment on column jobs_flow_changes.culprit is 'a parent that failed, was cancelled or is gone';
 comment on table jobs_workers is
     'pgjobs: one row per worker; the worker''s session holds the advisory locks';
 comment on column jobs_workers.job_types is 'types with a handler; null: all';

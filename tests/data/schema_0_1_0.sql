@@ -154,6 +154,9 @@ begin
         ('_jobs_declared', $$jsonb$$, $$
             app text, definition jsonb, at timestamp with time zone, declared jsonb
         $$),
+        ('_jobs_doctor_flows', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
         ('_jobs_doctor_leases', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
@@ -459,6 +462,9 @@ begin
             is_there boolean, declared jsonb, definition jsonb
         $$),
         ('_jobs_who_runs', $$text$$, $$queue text, group_key text$$),
+        ('_jobs_why_blocked', $$
+            TABLE(reason text, detail text, advice text)
+        $$, $$job jobs$$),
         ('_jobs_why_ended', $$
             TABLE(reason text, detail text, advice text)
         $$, $$job jobs$$),
@@ -1039,11 +1045,18 @@ begin
             check (cardinality(value) > 0 and array_ndims(value) = 1
                    and array_lower(value, 1) = 1 and array_position(value, null) is null
                    and interval '0' <= all (value) and interval '100 years' >= all (value));
-    -- What jobs_parents returns: its argument is named job_id, like its first column.
-    create type jobs_parent as (
-        job_id bigint, job_type text, status text, result jsonb, error text);
 end
 $domains$;
+
+-- What jobs_parents returns: its argument is named job_id, like its first column.
+do $type$
+begin
+    if to_regtype('jobs_parent') is null then
+        create type jobs_parent as (
+            job_id bigint, job_type text, status text, result jsonb, error text);
+    end if;
+end
+$type$;
 
 -- The order of the columns decides what an update costs (docs/decisions/0002-table-and-indexes.md
 -- has the figures). Columns of fixed length stand first, in an order that needs no padding. Columns
@@ -1333,7 +1346,8 @@ create table if not exists jobs_flow_changes (
     failed int not null default 0,
     cancelled int not null default 0,
     kept int not null default 0,
-    culprit bigint
+    culprit bigint,
+    noted_at jobs_moment not null default clock_timestamp()
 ) with (
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_threshold = 1000,
@@ -1585,6 +1599,20 @@ comment on column jobs_attempts.error is 'what was raised, as in jobs.error';
 comment on table jobs_watched is
     'pgjobs: jobs that somebody waits for: jobs_watch makes the rows, jobs_outcomes ends them';
 comment on column jobs_watched.watched_until is 'from then on a tick of a worker deletes the row';
+comment on table jobs_flows is
+    'pgjobs: jobs that wait or waited for others, their parents; the functions keep it';
+comment on column jobs_flows.job_id is 'the job that waits; of a batch its callback';
+comment on column jobs_flows.on_parent_failed is 'cancel, run, wait or only';
+comment on column jobs_flows.is_open is 'more members may be added from outside';
+comment on column jobs_flows.parents is 'how many there are; of a batch its members too';
+comment on column jobs_flows.keeps_parents is 'some parents stay only for this job';
+comment on column jobs_flows.counted_at is 'when the counts were last compared with the parents';
+comment on table jobs_flow_edges is 'pgjobs: which job waits for which';
+comment on column jobs_flow_edges.is_attached is 'the end of the parent counts itself';
+comment on table jobs_flow_changes is
+    'pgjobs: what changed among the parents of a job since its flow was counted';
+comment on column jobs_flow_changes.kept is 'parents that stay only for this job';
+comment on column jobs_flow_changes.culprit is 'a parent that failed, was cancelled or is gone';
 comment on table jobs_workers is
     'pgjobs: one row per worker; the worker''s session holds the advisory locks';
 comment on column jobs_workers.job_types is 'types with a handler; null: all';
@@ -7274,7 +7302,7 @@ comment on function _jobs_flow_tell is
 -- A flow that has not been counted for an hour is counted anew, because rows may have been changed
 -- or deleted by hand. Parents that were kept only for a child go once the child has ended.
 create or replace function _jobs_flow_tidy(max_flows int) returns bigint
-language plpgsql volatile security definer
+language plpgsql volatile
 set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
@@ -9419,7 +9447,7 @@ set search_path from current
 as $$
 declare
     c_producer constant text[] := '{_jobs_enqueue_together,_jobs_is_new,jobs_enqueue,'
-        'jobs_enqueue_many,jobs_batch,jobs_batch_close,jobs_batches,jobs_watch}';
+        'jobs_enqueue_many,jobs_batch,jobs_batch_close,jobs_watch}';
     c_reader constant text[] := '{jobs_attempts,jobs_batches,jobs_outcomes,jobs_parents,jobs_watch}';
     c_worker constant text[] := c_reader || '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
         'jobs_complete_many,jobs_fail,jobs_fail_many,_jobs_flow_attach,_jobs_flow_resolve,jobs_heartbeat,jobs_next_due,_jobs_next_due,'
@@ -9429,6 +9457,7 @@ declare
         '_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
         '_jobs_worker_watch}';
     c_observer constant text[] := '{jobs_batches,jobs_counts,_jobs_counts,jobs_cron_next,jobs_doctor,'
+        '_jobs_doctor_flows,'
         '_jobs_doctor_leases,_jobs_doctor_limits,_jobs_doctor_notify,_jobs_doctor_retention,'
         '_jobs_doctor_schedules,_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,'
         '_jobs_held_back,_jobs_ids_behind,jobs_list,_jobs_objects_of_strangers,jobs_queues,'
@@ -9901,6 +9930,9 @@ begin
             then 'p.status = ''failed'' and p.finished_at >= $11' end);
     v_path := case
         when job_ids is not null then 'select %s from jobs j where j.id = any ($2)'
+        when batch_id is not null
+            then 'select %s from jobs_flow_edges e join jobs j on j.id = e.parent_id'
+                ' where e.child_id = $9'
         when reference_type is not null and reference_id is not null
             then 'select %s from jobs j where j.reference_type = $6'
                 ' and j.reference_id between $7 and $7 order by j.reference_id'
@@ -11077,6 +11109,8 @@ from (
     union all
     select t.* from _jobs_doctor_limits() t
     union all
+    select f.* from _jobs_doctor_flows() f
+    union all
     select c.* from _jobs_doctor_schedules() c
     union all
     select r.* from _jobs_doctor_retention() r
@@ -11109,9 +11143,7 @@ begin
     if v_job.status = 'pending' then
         return query select w.reason, w.detail, w.advice from _jobs_why_pending(v_job) w;
     elsif v_job.status = 'blocked' then
-        return query values (
-            'blocked', 'it waits for other jobs, or for a batch that is open',
-            format('to give it up: pgjobs cancel %s', v_job.id));
+        return query select w.reason, w.detail, w.advice from _jobs_why_blocked(v_job) w;
     elsif v_job.status = 'processing' then
         return query select w.reason, w.detail, w.advice from _jobs_why_processing(v_job) w;
     else
@@ -11204,6 +11236,112 @@ $$;
 
 comment on function _jobs_ahead is
     'internal: how many due jobs come before this one, how many by priority, and the highest';
+
+-- functions/doctor/_jobs_doctor_flows.sql
+-- Acts as its owner, because an observer may not read the flows. Reads up to 1,000 blocked jobs.
+create or replace function _jobs_doctor_flows()
+returns table (check_name text, verdict text, detail text, advice text)
+language plpgsql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_sort = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    c_max_read constant int := 1000;
+    c_max_named constant int := 3;
+    c_open_for constant interval := '1 hour';
+    c_not_counted_for constant interval := '1 minute';
+    v_now constant timestamptz := clock_timestamp();
+    v_stuck text;
+    v_open text;
+    v_uncounted text;
+begin
+    if exists (select from jobs_flows f) then
+        with blocked as materialized (
+            select j.id, j.job_type, j.updated_at, f.*,
+                f.parents - f.completed - f.failed - f.cancelled as running
+            from (
+                select j.id, j.job_type, j.updated_at from jobs j
+                where j.status = 'blocked'
+                order by j.status, j.finished_at
+                limit c_max_read
+            ) j
+            join jobs_flows f on f.job_id = j.id
+        ), named as (
+            select b.*, case
+                    when b.is_open and b.running <= 0 and b.updated_at < v_now - c_open_for
+                        then 'open'
+                    when not b.is_open and b.running <= 0 and b.on_parent_failed = 'wait'
+                        and b.failed + b.cancelled > 0 then 'stuck' end as kind
+            from blocked b
+        ), placed as (
+            select n.*, row_number() over (partition by n.kind order by n.id) as place,
+                count(*) over (partition by n.kind) as of_kind
+            from named n
+            where n.kind is not null
+        ), told as (
+            select p.kind, string_agg(format('%s (%s%s)', p.id, p.job_type, case p.kind
+                    when 'open' then format(', %s members ended %s ago', p.parents,
+                                            date_trunc('second', v_now - p.updated_at))
+                    when 'stuck' then format(', %s of its %s parents did not complete',
+                                             p.failed + p.cancelled, p.parents) end), ', '
+                order by p.id)
+                || case when min(p.of_kind) > c_max_named
+                    then format(', and %s more', min(p.of_kind) - c_max_named) else '' end as list
+            from placed p
+            where p.place <= c_max_named
+            group by p.kind
+        )
+        select min(t.list) filter (where t.kind = 'stuck'),
+            min(t.list) filter (where t.kind = 'open')
+        into v_stuck, v_open
+        from told t;
+
+        with uncounted as (
+            (select c.child_id as id from jobs_flow_changes c
+             where c.noted_at < v_now - c_not_counted_for
+             order by c.child_id
+             limit c_max_read)
+            union
+            (select e.child_id
+             from (select e.child_id from jobs_flow_edges e
+                   where not e.is_attached
+                   order by e.child_id, e.parent_id
+                   limit c_max_read) e
+             join jobs j on j.id = e.child_id
+                 and j.created_at < v_now - c_not_counted_for)
+        ), named as (
+            select u.id, row_number() over (order by u.id) as place from uncounted u
+        )
+        select string_agg(n.id::text, ', ' order by n.id) filter (where n.place <= c_max_named)
+            || case when count(*) > c_max_named
+                then format(', and %s more', count(*) - c_max_named) else '' end
+        into v_uncounted
+        from named n;
+    end if;
+    return query values
+        ('jobs blocked for ever', case when v_stuck is not null then 'warn' else 'ok' end,
+         coalesce(v_stuck, 'none'),
+         'they wait for all their parents to complete: pgjobs why ID names those that failed; retry '
+             'these (pgjobs retry ID), or give the job up (pgjobs cancel ID)'),
+        ('open batches', case when v_open is not null then 'warn' else 'ok' end,
+         coalesce(v_open, 'none whose members have all ended for an hour'),
+         'the producer may be gone before it closed the batch: select jobs_batch_close(ID), or '
+             'pgjobs cancel ID'),
+        ('flows that nobody counts', case when v_uncounted is not null then 'bad' else 'ok' end,
+         coalesce(v_uncounted, 'none'),
+         'no worker has counted their parents for a minute: start one, or select '
+             'jobs_recover()');
+end
+$$;
+
+comment on function _jobs_doctor_flows is
+    'internal: the doctor''s checks of jobs that wait for others, and of batches';
 
 -- functions/doctor/_jobs_doctor_leases.sql
 create or replace function _jobs_doctor_leases()
@@ -11838,6 +11976,87 @@ $$;
 
 comment on function _jobs_doctor_workers is
     'internal: the doctor''s checks of the registered workers, and of due jobs that none claims';
+
+-- functions/doctor/_jobs_why_blocked.sql
+-- What no time heals comes first.
+create or replace function _jobs_why_blocked(job jobs)
+returns table (reason text, detail text, advice text)
+language plpgsql stable
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    c_max_read constant int := 10000;
+    c_max_named constant int := 5;
+    v_flow jobs_flows := (select f from jobs_flows f where f.job_id = job.id);
+    v_failed text;
+    v_failed_id bigint;
+    v_left text;
+    v_left_id bigint;
+    v_gone bigint;
+begin
+    with parents as materialized (
+        select e.parent_id as id, p.status, p.job_type
+        from (select e.parent_id from jobs_flow_edges e where e.child_id = job.id
+              limit c_max_read) e
+        left join jobs p on p.id = e.parent_id
+    ), named as (
+        select p.*, p.status in ('failed', 'cancelled') as has_failed,
+            row_number() over (partition by p.status in ('failed', 'cancelled') order by p.id)
+                as place
+        from parents p
+        where p.status <> 'completed'
+    )
+    select string_agg(format('%s (%s, %s)', n.id, n.job_type, n.status), ', ' order by n.id)
+            filter (where n.has_failed and n.place <= c_max_named),
+        min(n.id) filter (where n.has_failed),
+        string_agg(format('%s (%s, %s)', n.id, n.job_type, n.status), ', ' order by n.id)
+            filter (where not n.has_failed and n.place <= c_max_named)
+            || case when count(*) filter (where not n.has_failed) > c_max_named
+                then ' and others' else '' end,
+        min(n.id) filter (where not n.has_failed),
+        (select min(p.id) from parents p where p.status is null)
+    into v_failed, v_failed_id, v_left, v_left_id, v_gone
+    from named n;
+    return query
+    select r.reason, r.detail, r.advice
+    from (
+        values
+        (1, v_flow is null, 'no parents',
+         'its row says blocked, and nothing says what it waits for: it was changed by hand',
+         format('pgjobs cancel %s, then pgjobs retry %s', job.id, job.id)),
+        (2, v_flow.on_parent_failed = 'wait' and v_gone is not null, 'parent gone',
+         format('it waits for job %s to complete, which was deleted', v_gone),
+         format('give it up, or run it all the same: pgjobs cancel %s, then pgjobs retry %s',
+                job.id, job.id)),
+        (3, v_flow.on_parent_failed = 'wait' and v_failed is not null, 'parent failed',
+         format('it waits for all its parents to complete (on_parent_failed is wait): %s', v_failed),
+         format('pgjobs retry %s, or give this one up: pgjobs cancel %s', v_failed_id, job.id)),
+        (4, v_flow.is_open, 'open batch',
+         format('its batch takes members still; %s of %s have ended',
+                v_flow.completed + v_flow.failed + v_flow.cancelled, v_flow.parents),
+         format('if its producer is gone: select jobs_batch_close(%s), or pgjobs cancel %s', job.id,
+                job.id)),
+        (5, v_left is not null, 'parents',
+         format('it waits for %s of %s jobs: %s', greatest(job.depends_on_left, 1),
+                v_flow.parents, v_left),
+         format('pgjobs why %s', v_left_id)),
+        (6, v_left is null and v_flow is not null and not v_flow.is_open
+            and (v_flow.on_parent_failed <> 'wait' or v_failed is null and v_gone is null),
+         'counting', 'its parents have ended, and a worker has still to count that',
+         'a worker does so within 10 s; without one: select jobs_recover()')
+    ) r(rank, holds, reason, detail, advice)
+    where r.holds
+    order by r.rank;
+end
+$$;
+
+comment on function _jobs_why_blocked is
+    'internal: what a blocked job waits for, the worst reason first';
 
 -- functions/doctor/_jobs_why_ended.sql
 -- The key first: with it a retry would raise.

@@ -70,11 +70,12 @@ def test_a_ledger_whose_tables_are_gone_is_begun_again(empty_dsn: str, query: Qu
     migrate(empty_dsn)
     query("drop table jobs, jobs_queues, jobs_schedules, jobs_retention cascade")
     query("drop table jobs_workers, jobs_worker_ticks, jobs_turns, jobs_turns_from cascade")
-    query("drop table jobs_starts, jobs_watched, jobs_attempts cascade")
+    query("drop table jobs_starts, jobs_watched, jobs_attempts, jobs_flows cascade")
     for (domain,) in query(
         "select typname from pg_type where typtype = 'd' and typname ~ '^jobs_'"
     ):
         query(f"drop domain {domain} cascade")
+    query("drop type jobs_parent cascade")
     assert migrate(empty_dsn) == ["0001_jobs"]
     assert query("select id from jobs_enqueue('t')") == [(1,)]
 
@@ -85,6 +86,9 @@ def test_a_ledger_whose_tables_are_gone_is_begun_again(empty_dsn: str, query: Qu
         "jobs_queues", "jobs_schedules", "jobs_retention", "jobs_workers", "jobs_worker_ticks",
         "jobs_turns", "jobs_turns_from", "jobs_starts", "jobs_watched",
         "jobs_attempts",
+        "jobs_flow_changes",
+        "jobs_flow_edges",
+        "jobs_flows",
     ]
 )
 def test_a_restore_that_left_a_table_out_is_migrated(

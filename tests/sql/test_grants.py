@@ -13,12 +13,13 @@ Connection = asyncpg.Connection
 MakeRole = Callable[..., Awaitable[str]]
 ActingAs = Callable[[str], AbstractAsyncContextManager[None]]
 
-READER = {"jobs_outcomes", "jobs_watch"}
+READER = {"jobs_outcomes", "jobs_parents", "jobs_watch"}
 PRODUCER = {
     "_jobs_enqueue_together", "_jobs_is_new", "jobs_enqueue", "jobs_enqueue_many", "jobs_watch",
+    "jobs_batch", "jobs_batch_close",
 }
 WORKER = READER | {
-    "jobs_progress",
+    "jobs_progress", "_jobs_flow_attach", "_jobs_flow_resolve",
     "jobs_cancel", "jobs_claim", "jobs_complete", "jobs_complete_many", "jobs_fail",
     "jobs_fail_many", "jobs_heartbeat", "jobs_next_due", "jobs_recover", "jobs_release_many",
     "jobs_start", "jobs_worker_start", "jobs_worker_stop", "_jobs_next_due", "_jobs_reconcile",
@@ -29,14 +30,14 @@ WORKER = READER | {
 }
 OBSERVER = {
     "jobs_counts", "_jobs_counts", "_jobs_rates", "_jobs_search",
-    "jobs_cron_next", "jobs_doctor", "_jobs_doctor_leases", "_jobs_doctor_notify",
+    "jobs_cron_next", "jobs_doctor", "_jobs_doctor_flows", "_jobs_doctor_leases", "_jobs_doctor_notify",
     "_jobs_doctor_retention", "_jobs_doctor_schedules", "_jobs_doctor_schema",
     "_jobs_doctor_vacuum", "_jobs_doctor_workers", "_jobs_doctor_limits", "_jobs_held_back",
     "_jobs_ids_behind", "_jobs_objects_of_strangers", "_jobs_worker_modes",
     "jobs_schedule_preview", "jobs_why",
 }
 ADMIN = OBSERVER | READER | {
-    "jobs_cancel", "jobs_cleanup", "jobs_copy", "jobs_edit", "jobs_heal_groups", "jobs_limit",
+    "jobs_batch_close", "jobs_cancel", "jobs_cleanup", "jobs_copy", "jobs_edit", "jobs_heal_groups", "jobs_limit",
     "jobs_cancel_many", "jobs_edit_many", "jobs_delete_many",
     "jobs_pause", "jobs_recover",
     "jobs_resume",
@@ -51,18 +52,20 @@ FUNCTIONS = {
     "producer": PRODUCER, "worker": WORKER, "observer": OBSERVER, "admin": ADMIN, "reader": READER,
 }
 VIEWS = {
+    "jobs_batches",
     "jobs_list", "jobs_queues", "jobs_retention", "jobs_schedule_list", "jobs_stats",
     "jobs_worker_ticks", "jobs_workers",
 }
 RELATIONS = {
-    "producer": set(), "worker": {"jobs_attempts"}, "reader": {"jobs_attempts"}, "observer": VIEWS,
+    "producer": set(), "worker": {"jobs_attempts", "jobs_batches"},
+    "reader": {"jobs_attempts", "jobs_batches"}, "observer": VIEWS,
     "admin": VIEWS | {"jobs", "jobs_schedules", "jobs_attempts"},
 }
 # The functions that act as the owner: they read or change the tables for other roles.
 DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER) | {
     "_jobs_notify", "_jobs_ids_behind", "jobs_counts", "_jobs_counts", "_jobs_rates",
     "_jobs_search", "jobs_cron_next", "jobs_schedule_preview", "_jobs_doctor_schedules",
-    "_jobs_doctor_limits", "_jobs_held_back", "jobs_why",
+    "_jobs_doctor_limits", "_jobs_doctor_flows", "_jobs_held_back", "jobs_why",
 }
 
 

@@ -358,8 +358,64 @@ async def test_a_key_that_an_ended_job_keeps_is_told_with_a_copy_as_advice(conn,
     assert copy == "pending"
 
 
-async def test_a_blocked_job_waits_for_others(job, why):
-    assert list(await why(await job("blocked"))) == ["blocked"]
+async def test_a_job_whose_row_was_made_blocked_by_hand_has_no_parents(conn, job, why):
+    job_id = await job("blocked")
+    (reason, (_, advice)), *_ = (await why(job_id)).items()
+    assert reason == "no parents"
+    assert advice == f"pgjobs cancel {job_id}, then pgjobs retry {job_id}"
+    await conn.execute("select jobs_cancel($1)", job_id)
+    await conn.execute("select jobs_retry($1)", job_id)
+    assert "no parents" not in await why(job_id)
+
+
+async def test_a_blocked_job_waits_for_its_parents(conn, why):
+    parents = [await conn.fetchval(ENQUEUE) for _ in range(7)]
+    job_id = await conn.fetchval("select id from jobs_enqueue('t', depends_on => $1)", parents)
+    (reason, (detail, advice)), *_ = (await why(job_id)).items()
+    assert reason == "parents"
+    named = ", ".join(f"{parent} (t, pending)" for parent in parents[:5])
+    assert detail == f"it waits for 7 of 7 jobs: {named} and others"
+    assert advice == f"pgjobs why {parents[0]}"
+    await conn.execute("select jobs_cancel_many(job_ids => $1)", parents)
+    assert list(await why(job_id)) == ["cancelled"]
+
+
+async def test_a_job_that_waits_for_all_names_the_parent_that_failed(conn, why):
+    parent = await conn.fetchval(ENQUEUE)
+    job_id = await conn.fetchval(
+        "select id from jobs_enqueue('t', depends_on => $1, on_parent_failed => 'wait')", [parent])
+    await conn.execute("select jobs_cancel($1)", parent)
+    (reason, (detail, advice)), *_ = (await why(job_id)).items()
+    assert reason == "parent failed"
+    assert detail.endswith(f"{parent} (t, cancelled)")
+    assert advice == f"pgjobs retry {parent}, or give this one up: pgjobs cancel {job_id}"
+    await conn.execute("select jobs_retry($1)", parent)
+    assert list(await why(job_id)) == ["parents"]
+    await conn.execute("delete from jobs where id = $1", parent)
+    assert next(iter(await why(job_id))) == "parent gone"
+
+
+async def test_the_callback_of_an_open_batch_waits_for_the_close(conn, why):
+    job_id = await conn.fetchval("select id from jobs_batch('t')")
+    (reason, (detail, advice)), *_ = (await why(job_id)).items()
+    assert reason == "open batch"
+    assert detail == "its batch takes members still; 0 of 0 have ended"
+    assert f"select jobs_batch_close({job_id})" in advice
+    await conn.execute("select jobs_batch_close($1)", job_id)
+    assert "open batch" not in await why(job_id)
+
+
+async def test_a_job_whose_parents_have_ended_waits_for_a_worker_that_counts(
+    conn, start_worker, why
+):
+    await start_worker()
+    parent = await conn.fetchval(ENQUEUE)
+    job_id = await conn.fetchval("select id from jobs_enqueue('t', depends_on => $1)", [parent])
+    await conn.execute("select jobs_claim('me')")
+    await conn.execute("select jobs_complete($1)", parent)
+    assert list(await why(job_id)) == ["counting"]
+    await conn.execute("select jobs_recover()")
+    assert list(await why(job_id)) == ["due"]
 
 
 async def test_several_reasons_come_worst_first(conn, why):

@@ -14,9 +14,7 @@ begin
     if v_job.status = 'pending' then
         return query select w.reason, w.detail, w.advice from _jobs_why_pending(v_job) w;
     elsif v_job.status = 'blocked' then
-        return query values (
-            'blocked', 'it waits for other jobs, or for a batch that is open',
-            format('to give it up: pgjobs cancel %s', v_job.id));
+        return query select w.reason, w.detail, w.advice from _jobs_why_blocked(v_job) w;
     elsif v_job.status = 'processing' then
         return query select w.reason, w.detail, w.advice from _jobs_why_processing(v_job) w;
     else

@@ -4,7 +4,7 @@
 -- A flow that has not been counted for an hour is counted anew, because rows may have been changed
 -- or deleted by hand. Parents that were kept only for a child go once the child has ended.
 create or replace function _jobs_flow_tidy(max_flows int) returns bigint
-language plpgsql volatile security definer
+language plpgsql volatile
 set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off

@@ -57,6 +57,9 @@ begin
             then 'p.status = ''failed'' and p.finished_at >= $11' end);
     v_path := case
         when job_ids is not null then 'select %s from jobs j where j.id = any ($2)'
+        when batch_id is not null
+            then 'select %s from jobs_flow_edges e join jobs j on j.id = e.parent_id'
+                ' where e.child_id = $9'
         when reference_type is not null and reference_id is not null
             then 'select %s from jobs j where j.reference_type = $6'
                 ' and j.reference_id between $7 and $7 order by j.reference_id'
