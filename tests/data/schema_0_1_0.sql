@@ -3626,7 +3626,7 @@ begin
     if 1 < any (v_attempts) or exists (select from jobs_flows f) then
         perform _jobs_forget(array(
                 select u.id from unnest(v_ids) u(id)
-                where not exists (select from jobs j where j.id = u.id))),
+                where (select true from jobs j where j.id = u.id) is null)),
             _jobs_flow_deleted(v_ids);
     end if;
     if v_kept <> '{}' then
@@ -6438,7 +6438,7 @@ begin
     return query
     select p.id, p.job_type, p.status, p.result, p.error
     from jobs_flow_edges e
-    join jobs p on p.id = e.parent_id
+    cross join lateral (select * from jobs p where p.id = e.parent_id offset 0) p
     where e.child_id = jobs_parents.job_id
     order by p.id;
 end
@@ -6876,7 +6876,8 @@ begin
     with recursive below (id) as (
         select e.child_id from jobs_flow_edges e where e.parent_id = _jobs_flow_cancel.job_id
         union
-        select e.child_id from below b join jobs_flow_edges e on e.parent_id = b.id
+        select e.child_id from below b cross join lateral (
+            select e.child_id from jobs_flow_edges e where e.parent_id = b.id offset 0) e
     )
     select array_agg(b.id order by b.id) into v_below from below b;
     v_below := array(
@@ -6901,6 +6902,7 @@ comment on function _jobs_flow_cancel is
 -- functions/flows/_jobs_flow_deleted.sql
 -- For jobs of which this transaction has completed and deleted some. A child of one of those was
 -- committed meanwhile. The end is counted here, and the edge goes, so that nobody else counts it.
+-- Not by a join: a planner without statistics may read all jobs for it.
 create or replace function _jobs_flow_deleted(job_ids bigint[]) returns void
 language plpgsql volatile
 set search_path from current
@@ -6913,7 +6915,7 @@ begin
     with gone as (
         delete from jobs_flow_edges e
         where e.parent_id = any (job_ids)
-            and not exists (select from jobs j where j.id = e.parent_id)
+            and (select true from jobs j where j.id = e.parent_id) is null
         returning e.child_id
     )
     insert into jobs_flow_changes (child_id, completed)
@@ -6952,8 +6954,11 @@ begin
         where j.id = any (job_ids) and (j.finished_at is not null) is true
         offset 0
     ) p
-    join jobs_flow_edges e on e.parent_id = p.id
-    where e.is_attached
+    cross join lateral (
+        select e.child_id from jobs_flow_edges e
+        where e.parent_id = p.id and e.is_attached
+        offset 0
+    ) e
     group by e.child_id;
     perform _jobs_flow_tell();
 end
@@ -7003,7 +7008,8 @@ begin
         with recursive below (id) as (
             select b.id from unnest(batch_ids) b(id) where b.id is not null
             union
-            select e.child_id from below b join jobs_flow_edges e on e.parent_id = b.id
+            select e.child_id from below b cross join lateral (
+            select e.child_id from jobs_flow_edges e where e.parent_id = b.id offset 0) e
         )
         select min(b.id) into v_below from below b where b.id = any (depends_on);
         if v_below is not null then
@@ -7088,8 +7094,11 @@ begin
         where j.id = any (job_ids) and (j.finished_at is not null) is true
         offset 0
     ) p
-    join jobs_flow_edges e on e.parent_id = p.id
-    where e.is_attached
+    cross join lateral (
+        select e.child_id from jobs_flow_edges e
+        where e.parent_id = p.id and e.is_attached
+        offset 0
+    ) e
     group by e.child_id;
 end
 $$;
@@ -7106,7 +7115,8 @@ comment on function _jobs_flow_reopened is
 -- are skipped, so nothing waits and nothing deadlocks.
 --
 -- The counts say when to look at the parents, and the parents themselves decide: a job is let go
--- only after its parents' rows were read.
+-- only after its parents' rows were read. There look-ups are nested, so that a planner without
+-- statistics cannot start from all jobs.
 create or replace function _jobs_flow_resolve(max_children int) returns bigint
 language plpgsql volatile security definer
 set search_path from current
@@ -7205,14 +7215,17 @@ begin
         v_cleared := array(
             select f.job_id from jobs_flows f
             where f.job_id = any (v_closed)
-                and not exists (
-                    select from jobs_flow_edges e
-                    join jobs p on p.id = e.parent_id
-                    where e.child_id = f.job_id
-                        and (not e.is_attached or (p.finished_at is not null) is false
-                             or f.on_parent_failed = 'wait' and p.status <> 'completed'))
-                and not exists (
-                    select from jobs_flow_changes c where c.child_id = f.job_id));
+                and (
+                    select true from jobs_flow_edges e
+                    where e.child_id = f.job_id and (
+                        select not e.is_attached or (p.finished_at is not null) is false
+                            or f.on_parent_failed = 'wait' and p.status <> 'completed'
+                        from jobs p
+                        where p.id = e.parent_id)
+                    limit 1) is null
+                and (
+                    select true from jobs_flow_changes c where c.child_id = f.job_id
+                    limit 1) is null);
         perform _jobs_flow_recount(r.id) from unnest(v_closed) r(id) where r.id <> all (v_cleared);
         -- Looked at again by the next tick, if the session that adds members gives up.
         v_busy := array(select r.id from unnest(v_ready) r(id) where r.id <> all (v_closed));
@@ -7353,12 +7366,14 @@ begin
         v_parents := array(
             select p.id
             from jobs_flow_edges e
-            join jobs p on p.id = e.parent_id
-            where e.child_id = v_flow and (p.marks & 1) = 1 and (p.finished_at is not null) is true
-                and not _jobs_is_needed(p.id)
-                and not exists (select from jobs_watched w where w.job_id = p.id)
-            limit c_max_parents
-            for update of p skip locked);
+            cross join lateral (
+                select p.id from jobs p
+                where p.id = e.parent_id and (p.marks & 1) = 1
+                    and (p.finished_at is not null) is true and not _jobs_is_needed(p.id)
+                    and not exists (select from jobs_watched w where w.job_id = p.id)
+                for update skip locked) p
+            where e.child_id = v_flow
+            limit c_max_parents);
         delete from jobs j where j.id = any (v_parents);
         perform _jobs_forget(v_parents);
         if v_parents = '{}' then
@@ -7374,6 +7389,7 @@ comment on function _jobs_flow_tidy is
     'internal: counts old flows anew, and deletes parents that were kept for jobs that have ended';
 
 -- functions/flows/_jobs_flow_waiting.sql
+-- Nested look-ups, so that a planner without statistics cannot start from all jobs.
 create or replace function _jobs_flow_waiting(job_ids bigint[]) returns bigint[]
 language plpgsql stable
 set search_path from current
@@ -7388,10 +7404,12 @@ begin
     return array(
         select j.id from jobs j
         where j.id = any (job_ids) and j.attempt = 0
-            and exists (
-                select from jobs_flow_edges e
-                join jobs p on p.id = e.parent_id
-                where e.child_id = j.id and (p.finished_at is not null) is false));
+            and (
+                select true from jobs_flow_edges e
+                where e.child_id = j.id and (
+                    select (p.finished_at is not null) is false from jobs p
+                    where p.id = e.parent_id)
+                limit 1));
 end
 $$;
 
@@ -7400,7 +7418,8 @@ comment on function _jobs_flow_waiting is
 
 -- functions/flows/_jobs_is_needed.sql
 -- Whoever deletes ended jobs leaves out those that an unfinished job has named as its parents: that
--- job may read their results. PL/pgSQL, so that the planner cannot start from another table.
+-- job may read their results. PL/pgSQL and nested look-ups, so that a planner without statistics
+-- cannot start from another table.
 create or replace function _jobs_is_needed(job_id bigint) returns boolean
 language plpgsql stable
 set search_path from current
@@ -7413,8 +7432,8 @@ as $$
 begin
     return exists (
         select from jobs_flow_edges e
-        join jobs c on c.id = e.child_id
-        where e.parent_id = job_id and (c.finished_at is not null) is false);
+        where e.parent_id = job_id and (
+            select (c.finished_at is not null) is false from jobs c where c.id = e.child_id));
 end
 $$;
 

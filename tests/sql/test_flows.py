@@ -295,6 +295,32 @@ async def test_a_parent_that_ends_while_its_edge_is_attached_counts_once(
     assert await conn.fetch("select parents, completed from jobs_flows") == [(1, 1)]
 
 
+@pytest.mark.parametrize("end", [
+    "jobs_complete($1)", "jobs_complete_many('me', array[$1::bigint], '{1}', '{null}')",
+    "jobs_complete_many('me', array[$1::bigint], '{1}', '{null}', false)",
+    "jobs_fail($1, 'e', retry => false)", "jobs_cancel($1, worker => 'me')",
+    "jobs_fail_many('me', array[$1::bigint], '{1}', '{e}', '{false}', '{null}')",
+])
+async def test_an_end_that_waits_for_the_row_counts_for_children_that_came_meanwhile(
+    conn, add, connect, blocked, status, worker, end
+):
+    parent = await add()
+    await conn.execute("select jobs_claim('me')")
+    holding, ending = await connect(), await connect()
+    transaction = holding.transaction()
+    await transaction.start()
+    await holding.execute("select from jobs where id = $1 for share", parent)
+    task = asyncio.create_task(ending.fetch(f"select {end}", parent))
+    await blocked(ending)
+    child = await add(parent, on_parent_failed="run")
+    # This lock goes beside the other one, so the edge is attached before the end.
+    assert await conn.fetchval("select _jobs_flow_attach(10)") == 1
+    await transaction.commit()
+    await task
+    await count_flows(conn)
+    assert await status(child) == ["pending"]
+
+
 async def test_an_edge_whose_parent_is_ending_is_attached_after_that(
     conn, add, connect, status, worker
 ):
@@ -414,6 +440,19 @@ async def test_an_hour_later_rows_changed_by_hand_are_counted_anew(conn, add, st
     await conn.execute("select _jobs_flow_tidy(10)")
     await count_flows(conn)
     assert await status(child) == ["pending"]
+
+
+async def test_what_is_counted_anew_is_not_counted_twice(conn, add, worker):
+    parents = [await add() for _ in range(4)]
+    await add(*parents)
+    await count_flows(conn)
+    await run(conn, parents[0])
+    await run(conn, parents[1])
+    await conn.execute("update jobs_flows set counted_at = counted_at - interval '61 minutes'")
+    await conn.execute("select _jobs_flow_tidy(10)")
+    assert await conn.fetch("select parents, completed from jobs_flows") == [(4, 2)]
+    await count_flows(conn)
+    assert await conn.fetch("select parents, completed from jobs_flows") == [(4, 2)]
 
 
 async def test_counts_that_are_wrong_never_start_a_child_early(conn, add, status, worker):

@@ -49,7 +49,7 @@ begin
     if 1 < any (v_attempts) or exists (select from jobs_flows f) then
         perform _jobs_forget(array(
                 select u.id from unnest(v_ids) u(id)
-                where not exists (select from jobs j where j.id = u.id))),
+                where (select true from jobs j where j.id = u.id) is null)),
             _jobs_flow_deleted(v_ids);
     end if;
     if v_kept <> '{}' then

@@ -15,7 +15,8 @@ begin
     with recursive below (id) as (
         select e.child_id from jobs_flow_edges e where e.parent_id = _jobs_flow_cancel.job_id
         union
-        select e.child_id from below b join jobs_flow_edges e on e.parent_id = b.id
+        select e.child_id from below b cross join lateral (
+            select e.child_id from jobs_flow_edges e where e.parent_id = b.id offset 0) e
     )
     select array_agg(b.id order by b.id) into v_below from below b;
     v_below := array(

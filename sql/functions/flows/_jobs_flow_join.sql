@@ -38,7 +38,8 @@ begin
         with recursive below (id) as (
             select b.id from unnest(batch_ids) b(id) where b.id is not null
             union
-            select e.child_id from below b join jobs_flow_edges e on e.parent_id = b.id
+            select e.child_id from below b cross join lateral (
+            select e.child_id from jobs_flow_edges e where e.parent_id = b.id offset 0) e
         )
         select min(b.id) into v_below from below b where b.id = any (depends_on);
         if v_below is not null then

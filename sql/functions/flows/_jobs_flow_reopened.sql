@@ -21,8 +21,11 @@ begin
         where j.id = any (job_ids) and (j.finished_at is not null) is true
         offset 0
     ) p
-    join jobs_flow_edges e on e.parent_id = p.id
-    where e.is_attached
+    cross join lateral (
+        select e.child_id from jobs_flow_edges e
+        where e.parent_id = p.id and e.is_attached
+        offset 0
+    ) e
     group by e.child_id;
 end
 $$;

@@ -6,7 +6,8 @@
 -- are skipped, so nothing waits and nothing deadlocks.
 --
 -- The counts say when to look at the parents, and the parents themselves decide: a job is let go
--- only after its parents' rows were read.
+-- only after its parents' rows were read. There look-ups are nested, so that a planner without
+-- statistics cannot start from all jobs.
 create or replace function _jobs_flow_resolve(max_children int) returns bigint
 language plpgsql volatile security definer
 set search_path from current
@@ -105,14 +106,17 @@ begin
         v_cleared := array(
             select f.job_id from jobs_flows f
             where f.job_id = any (v_closed)
-                and not exists (
-                    select from jobs_flow_edges e
-                    join jobs p on p.id = e.parent_id
-                    where e.child_id = f.job_id
-                        and (not e.is_attached or (p.finished_at is not null) is false
-                             or f.on_parent_failed = 'wait' and p.status <> 'completed'))
-                and not exists (
-                    select from jobs_flow_changes c where c.child_id = f.job_id));
+                and (
+                    select true from jobs_flow_edges e
+                    where e.child_id = f.job_id and (
+                        select not e.is_attached or (p.finished_at is not null) is false
+                            or f.on_parent_failed = 'wait' and p.status <> 'completed'
+                        from jobs p
+                        where p.id = e.parent_id)
+                    limit 1) is null
+                and (
+                    select true from jobs_flow_changes c where c.child_id = f.job_id
+                    limit 1) is null);
         perform _jobs_flow_recount(r.id) from unnest(v_closed) r(id) where r.id <> all (v_cleared);
         -- Looked at again by the next tick, if the session that adds members gives up.
         v_busy := array(select r.id from unnest(v_ready) r(id) where r.id <> all (v_closed));

@@ -55,12 +55,14 @@ begin
         v_parents := array(
             select p.id
             from jobs_flow_edges e
-            join jobs p on p.id = e.parent_id
-            where e.child_id = v_flow and (p.marks & 1) = 1 and (p.finished_at is not null) is true
-                and not _jobs_is_needed(p.id)
-                and not exists (select from jobs_watched w where w.job_id = p.id)
-            limit c_max_parents
-            for update of p skip locked);
+            cross join lateral (
+                select p.id from jobs p
+                where p.id = e.parent_id and (p.marks & 1) = 1
+                    and (p.finished_at is not null) is true and not _jobs_is_needed(p.id)
+                    and not exists (select from jobs_watched w where w.job_id = p.id)
+                for update skip locked) p
+            where e.child_id = v_flow
+            limit c_max_parents);
         delete from jobs j where j.id = any (v_parents);
         perform _jobs_forget(v_parents);
         if v_parents = '{}' then

@@ -1,3 +1,4 @@
+-- Nested look-ups, so that a planner without statistics cannot start from all jobs.
 create or replace function _jobs_flow_waiting(job_ids bigint[]) returns bigint[]
 language plpgsql stable
 set search_path from current
@@ -12,10 +13,12 @@ begin
     return array(
         select j.id from jobs j
         where j.id = any (job_ids) and j.attempt = 0
-            and exists (
-                select from jobs_flow_edges e
-                join jobs p on p.id = e.parent_id
-                where e.child_id = j.id and (p.finished_at is not null) is false));
+            and (
+                select true from jobs_flow_edges e
+                where e.child_id = j.id and (
+                    select (p.finished_at is not null) is false from jobs p
+                    where p.id = e.parent_id)
+                limit 1));
 end
 $$;
 

@@ -1,5 +1,6 @@
 -- Whoever deletes ended jobs leaves out those that an unfinished job has named as its parents: that
--- job may read their results. PL/pgSQL, so that the planner cannot start from another table.
+-- job may read their results. PL/pgSQL and nested look-ups, so that a planner without statistics
+-- cannot start from another table.
 create or replace function _jobs_is_needed(job_id bigint) returns boolean
 language plpgsql stable
 set search_path from current
@@ -12,8 +13,8 @@ as $$
 begin
     return exists (
         select from jobs_flow_edges e
-        join jobs c on c.id = e.child_id
-        where e.parent_id = job_id and (c.finished_at is not null) is false);
+        where e.parent_id = job_id and (
+            select (c.finished_at is not null) is false from jobs c where c.id = e.child_id));
 end
 $$;
 

@@ -14,7 +14,7 @@ begin
     return query
     select p.id, p.job_type, p.status, p.result, p.error
     from jobs_flow_edges e
-    join jobs p on p.id = e.parent_id
+    cross join lateral (select * from jobs p where p.id = e.parent_id offset 0) p
     where e.child_id = jobs_parents.job_id
     order by p.id;
 end
