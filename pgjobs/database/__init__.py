@@ -7,6 +7,7 @@ Values of ``jsonb`` arguments are JSON text here. A moment (``run_at``) may be g
 from pgjobs.database.claim import Claim
 from pgjobs.database.enqueue import Enqueue
 from pgjobs.database.finish import Finish
+from pgjobs.database.flows import Flows
 from pgjobs.database.lease import Lease, as_recovered
 from pgjobs.database.limits import Limits
 from pgjobs.database.manage import Manage
@@ -21,8 +22,8 @@ __all__ = ["JOB_COLUMNS", "NULL_WHEN_CLAIMED", "Database", "Moment", "as_recover
 
 
 class Database(
-    Enqueue, Claim, Finish, Lease, Workers, Watching, Schedules, Limits, Retention, Manage,
-    Reading,
+    Enqueue, Claim, Finish, Lease, Workers, Watching, Flows, Schedules, Limits, Retention,
+    Manage, Reading,
 ):
     """The SQL functions of one schema, on one connection or pool."""
 

@@ -16,6 +16,7 @@ from pgjobs.database import Database, as_recovered
 from pgjobs.errors import WorkerNameTaken
 from pgjobs.worker.claimer import RETRY_REFUSED_AFTER_S, Claimer
 from pgjobs.worker.floors import ALL_LEVELS
+from pgjobs.worker.flows import Flows
 from pgjobs.worker.heartbeat import Heartbeat
 from pgjobs.worker.held import Held
 from pgjobs.worker.mode import Mode
@@ -88,6 +89,7 @@ class Listener:
         self._next_fire = math.inf
         self._next_opening = math.inf
         self._retention = Retention(self._database, worker)
+        self._flows = Flows(self._database)
         self._last_full_tick = 0.0
         self._others_work = True
         self._seen: str | None = None  # what the last watch returned
@@ -107,6 +109,7 @@ class Listener:
             {
                 await self._database.channel("jobs_signal"): self._on_notify_signal,
                 await self._database.channel("jobs_cancel"): self._on_notify_cancel,
+                await self._database.channel("jobs_flow"): self._on_notify_flow,
             }
         )
         row = await self._database.worker_start(self._worker, *self._registration)
@@ -145,7 +148,7 @@ class Listener:
             self._changed.clear()
             next_step = min(
                 self._next_watch, self._next_tick, self._next_full_tick, self._next_fire,
-                self._retention.next_at, self._next_opening,
+                self._retention.next_at, self._flows.next_at, self._next_opening,
             )
             is_due = self._lost.is_set() or self.mode is not self.wanted or self._needs_help
             if not is_due and self._now() < next_step:
@@ -181,6 +184,8 @@ class Listener:
             self._next_full_tick = 0.0
         if self._now() >= min(self._next_tick, self._next_full_tick):
             await self._tick()
+        if self._now() >= self._flows.next_at:
+            await self._flows.count()
         if self._now() >= self._retention.next_at:
             await self._retention.enforce()
 
@@ -379,6 +384,10 @@ class Listener:
         ids = payload.split(",")
         if any(_is_number(job_id) and self._held.holds(int(job_id)) for job_id in ids):
             self._heartbeat.ask()
+
+    def _on_notify_flow(self, payload: str) -> None:
+        self._flows.hear(is_picked=payload == self._own_key)
+        self._changed.set()
 
     def _connection_lost(self) -> None:
         # No signal is heard any more, so the worker claims by the clock.

@@ -1,0 +1,41 @@
+"""Flows: jobs that wait for other jobs, and batches."""
+
+from collections.abc import Sequence
+
+from pgjobs.database.statements import Statements
+from pgjobs.job.job import Row
+
+
+class Flows(Statements):
+    """Jobs that wait for other jobs, and batches."""
+
+    __slots__ = ()
+
+    async def batch_close(self, batch_id: int) -> Row:
+        """Nobody outside adds further members; returns the callback."""
+        rows = await self._rows(
+            "select * from {schema}.jobs_batch_close($1::bigint)", batch_id
+        )
+        return rows[0]
+
+    async def parents(self, job_id: int) -> Sequence[Row]:
+        """What the job waits or has waited for: job_id, job_type, status, result, error."""
+        return await self._rows(
+            """select job_id, job_type, status, result::text, error
+            from {schema}.jobs_parents($1::bigint)""",
+            job_id,
+        )
+
+    async def flow_attach(self, max_edges: int) -> int:
+        """Has new edges counted by the ends of their parents; returns how many."""
+        rows = await self._rows(
+            "select {schema}._jobs_flow_attach($1::int) as attached", max_edges
+        )
+        return int(rows[0]["attached"])
+
+    async def flow_resolve(self, max_children: int) -> int:
+        """Counts the ended parents of jobs, and lets go who waits no more; returns how many."""
+        rows = await self._rows(
+            "select {schema}._jobs_flow_resolve($1::int) as counted", max_children
+        )
+        return int(rows[0]["counted"])

@@ -1,0 +1,74 @@
+"""Workers let go the jobs that wait for others, long before their next tick."""
+
+import pytest
+
+WITHIN_S = 5  # a tick comes after 10 s
+
+
+@pytest.fixture
+def add(conn):
+    async def enqueue(*parents):
+        return await conn.fetchval(
+            "select id from jobs_enqueue('t', depends_on => $1)", list(parents))
+
+    return enqueue
+
+
+@pytest.fixture
+def done(conn):
+    async def is_done(*job_ids):
+        return await conn.fetchval(
+            "select bool_and(status = 'completed') from jobs where id = any ($1)", list(job_ids))
+
+    return is_done
+
+
+async def test_a_chain_of_jobs_runs_to_its_end(app, working, add, done, eventually):
+    @app.job("t")
+    async def handle(job):
+        pass
+
+    async with working():
+        chain = [await add()]
+        for _ in range(9):
+            chain.append(await add(chain[-1]))
+        await eventually(lambda: done(*chain), WITHIN_S)
+
+
+async def test_a_worker_that_was_not_picked_counts_a_little_later(
+    app, working, conn, add, done, eventually
+):
+    @app.job("t")
+    async def handle(job):
+        pass
+
+    # The first by name is picked, and does nothing: its session listens to nobody.
+    await conn.execute("select jobs_worker_start('0', '{elsewhere}', '{x}', 1, '0')")
+    async with working():
+        parent = await add()
+        child = await add(parent)
+        await eventually(lambda: done(child), WITHIN_S)
+
+
+async def test_a_count_that_the_server_refuses_is_made_again(
+    app, working, conn, add, done, eventually, caplog
+):
+    @app.job("t")
+    async def handle(job):
+        pass
+
+    async with working():
+        await conn.execute("alter function _jobs_flow_attach rename to attach_edges")
+        await conn.execute("create sequence calls")
+        await conn.execute("""
+            create function _jobs_flow_attach(max_edges int) returns bigint language plpgsql as $$
+            begin
+                if nextval('public.calls') = 1 then
+                    raise lock_not_available;
+                end if;
+                return public.attach_edges(max_edges);
+            end $$""")
+        parent = await add()
+        child = await add(parent)
+        await eventually(lambda: done(child), WITHIN_S)
+        assert "flows: the server refused" in caplog.text
