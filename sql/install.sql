@@ -171,6 +171,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/flows/_jobs_flow_deleted.sql
 \ir functions/flows/_jobs_flow_ended.sql
 \ir functions/flows/_jobs_flow_join.sql
+\ir functions/flows/_jobs_flow_pending.sql
 \ir functions/flows/_jobs_flow_recount.sql
 \ir functions/flows/_jobs_flow_reopened.sql
 \ir functions/flows/_jobs_flow_resolve.sql

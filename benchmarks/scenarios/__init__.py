@@ -12,6 +12,7 @@ from . import (
     drain,
     enqueue,
     few_slots,
+    flows,
     held_snapshot,
     idle,
     imports,
@@ -67,6 +68,9 @@ SCENARIOS = {
         "one by one, against a bare INSERT", enqueue.sequential, 5_000, 1_500),
     "sync": Scenario(
         "sync calls one by one, against a bare INSERT", sync.sync, 4_000, 1_000),
+    "flows": Scenario(
+        "members of a batch, against plain jobs; from the last parent to the child", flows.flows,
+        100_000, 10_000),
     "latency": Scenario(
         "idle worker: enqueue called until handler started", latency.latency, 400, 100,
         peers=ALL),

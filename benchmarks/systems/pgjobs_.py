@@ -43,7 +43,7 @@ class Pgjobs(System):
         "c50": {"concurrency": 50},
         "c100": {"concurrency": 100},
     }
-    unfinished = "select count(*) from jobs where status in ('pending', 'processing')"
+    unfinished = "select count(*) from jobs where status in ('pending', 'processing', 'blocked')"
 
     async def install(self, dsn: str) -> None:
         await App(dsn).migrate()

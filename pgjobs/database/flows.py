@@ -33,6 +33,11 @@ class Flows(Statements):
         )
         return int(rows[0]["attached"])
 
+    async def flow_pending(self) -> bool:
+        """Whether ends of parents have still to be counted."""
+        rows = await self._rows("select {schema}._jobs_flow_pending() as pending")
+        return bool(rows[0]["pending"])
+
     async def flow_resolve(self, max_children: int) -> int:
         """Counts the ended parents of jobs, and lets go who waits no more; returns how many."""
         rows = await self._rows(

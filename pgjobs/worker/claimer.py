@@ -13,6 +13,7 @@ from pgjobs.errors import InvalidArgument, PgjobsError
 from pgjobs.job.job import Row
 from pgjobs.worker.description import head, message, storable
 from pgjobs.worker.floors import Floors
+from pgjobs.worker.flows import Flows
 from pgjobs.worker.held import Held
 from pgjobs.worker.outage import Outage
 from pgjobs.worker.places import Places
@@ -76,6 +77,14 @@ class Claimer:
     def is_settled(self) -> bool:
         """Whether the worker knows all that it holds."""
         return self._unsettled_until is None
+
+    async def finish_flows(self) -> bool:
+        """Counts the ends of jobs that others wait for; whether there was anything to count."""
+        try:
+            return await Flows.finish(self._database)
+        except (*BROKEN, asyncpg.PostgresError) as error:
+            log.warning("claiming: the flows are not counted: %r", error)
+            return True  # the next claim finds out what is wrong
 
     async def claim(self, room: int) -> Sequence[Row]:
         """Claims up to ``room`` jobs; fewer only if no more are due, or if the worker stops.

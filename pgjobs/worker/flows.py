@@ -16,6 +16,8 @@ AT_ONCE = 1_000
 BETWEEN_COUNTS_S = 0.05  # members of a large batch end all the time
 COUNT_AGAIN_AFTER_REFUSAL_S = 1.0
 FALLBACK_COUNT_AFTER_S = (0.5, 1.0)  # by workers that the notification did not pick
+WAIT_FOR_OTHERS_S = 2.0  # who count, or are adding members
+LOOK_AGAIN_AFTER_S = 0.02
 
 
 class Flows:
@@ -54,6 +56,21 @@ class Flows:
             return
         if attached >= AT_ONCE or counted >= AT_ONCE:
             self.next_at = self._now()
+
+    @staticmethod
+    async def finish(database: Database) -> bool:
+        """Counts until nothing is left to be counted; whether there was anything."""
+        if not await database.flow_pending():
+            return False
+        try:
+            async with asyncio.timeout(WAIT_FOR_OTHERS_S):
+                while await database.flow_pending():
+                    await database.flow_attach(AT_ONCE)
+                    if await database.flow_resolve(AT_ONCE) <= 0:
+                        await asyncio.sleep(LOOK_AGAIN_AFTER_S)
+        except TimeoutError:
+            return False
+        return True
 
     @staticmethod
     def _now() -> float:

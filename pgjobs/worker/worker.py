@@ -278,7 +278,7 @@ class Worker:
         self._held.wakes_at_end = self._held.wakes_when_empty = True
         self._held.claims_ahead = self._claimer.was_full
         if not found and not self._held and not self._wake.is_set and self._claimer.is_settled:
-            return True
+            return not await self._claimer.finish_flows()
         await self._wake.wait()
         return False
 

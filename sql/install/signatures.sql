@@ -166,6 +166,7 @@ begin
         ('_jobs_flow_deleted', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_flow_ended', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_flow_join', $$void$$, $$batch_ids bigint[], depends_on bigint[]$$),
+        ('_jobs_flow_pending', $$boolean$$, $$$$),
         ('_jobs_flow_recount', $$void$$, $$child_id bigint$$),
         ('_jobs_flow_reopened', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_flow_resolve', $$bigint$$, $$max_children integer$$),

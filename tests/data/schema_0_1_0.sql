@@ -218,6 +218,7 @@ begin
         ('_jobs_flow_deleted', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_flow_ended', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_flow_join', $$void$$, $$batch_ids bigint[], depends_on bigint[]$$),
+        ('_jobs_flow_pending', $$boolean$$, $$$$),
         ('_jobs_flow_recount', $$void$$, $$child_id bigint$$),
         ('_jobs_flow_reopened', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_flow_resolve', $$bigint$$, $$max_children integer$$),
@@ -7024,6 +7025,23 @@ $$;
 comment on function _jobs_flow_join is
     'internal: raises unless these batches take further members, which may depend on these jobs';
 
+-- functions/flows/_jobs_flow_pending.sql
+create or replace function _jobs_flow_pending() returns boolean
+language plpgsql stable security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+    return exists (select from jobs_flow_changes c)
+        or exists (select from jobs_flow_edges e where not e.is_attached);
+end
+$$;
+
+comment on function _jobs_flow_pending is
+    'internal: whether ends of parents have still to be counted';
+
 -- functions/flows/_jobs_flow_recount.sql
 -- The caller has locked the job. Counts its parents anew, from their rows. One statement reads the
 -- parents and deletes the changes that were noted, by one snapshot: a parent that ends meanwhile is
@@ -9469,27 +9487,26 @@ declare
         'jobs_enqueue_many,jobs_batch,jobs_batch_close,jobs_watch}';
     c_reader constant text[] := '{jobs_attempts,jobs_batches,jobs_outcomes,jobs_parents,jobs_watch}';
     c_worker constant text[] := c_reader || '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
-        'jobs_complete_many,jobs_fail,jobs_fail_many,_jobs_flow_attach,_jobs_flow_resolve,jobs_heartbeat,jobs_next_due,_jobs_next_due,'
-        'jobs_progress,_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
+        'jobs_complete_many,jobs_fail,jobs_fail_many,_jobs_flow_attach,_jobs_flow_pending,'
+        '_jobs_flow_resolve,jobs_heartbeat,jobs_next_due,_jobs_next_due,jobs_progress,'
+        '_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
         '_jobs_limits_diff,_jobs_retention_diff,_jobs_retention_enforce,jobs_schedules_fire,'
         '_jobs_schedules_diff,jobs_start,_jobs_worker_beat,_jobs_worker_fire,_jobs_worker_help,'
-        '_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,'
-        '_jobs_worker_watch}';
-    c_observer constant text[] := '{jobs_batches,jobs_counts,_jobs_counts,jobs_cron_next,jobs_doctor,'
-        '_jobs_doctor_flows,'
-        '_jobs_doctor_leases,_jobs_doctor_limits,_jobs_doctor_notify,_jobs_doctor_retention,'
-        '_jobs_doctor_schedules,_jobs_doctor_schema,_jobs_doctor_vacuum,_jobs_doctor_workers,'
-        '_jobs_held_back,_jobs_ids_behind,jobs_list,_jobs_objects_of_strangers,jobs_queues,'
-        '_jobs_rates,jobs_retention,jobs_schedule_list,'
+        '_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,_jobs_worker_watch}';
+    c_observer constant text[] := '{jobs_batches,jobs_counts,_jobs_counts,jobs_cron_next,'
+        'jobs_doctor,_jobs_doctor_flows,_jobs_doctor_leases,_jobs_doctor_limits,'
+        '_jobs_doctor_notify,_jobs_doctor_retention,_jobs_doctor_schedules,_jobs_doctor_schema,'
+        '_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_held_back,_jobs_ids_behind,jobs_list,'
+        '_jobs_objects_of_strangers,jobs_queues,_jobs_rates,jobs_retention,jobs_schedule_list,'
         'jobs_schedule_preview,_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'
         'jobs_why,jobs_workers}';
-    c_admin constant text[] := c_observer || c_reader || '{jobs,jobs_batch_close,jobs_cancel,jobs_cancel_many,'
-        'jobs_cleanup,jobs_copy,jobs_delete_many,jobs_edit,jobs_edit_many,jobs_heal_groups,'
-        'jobs_limit,_jobs_limits_declare,_jobs_limits_diff,_jobs_limits_undeclare,jobs_pause,'
-        'jobs_recover,jobs_resume,jobs_retain,_jobs_retention_declare,_jobs_retention_diff,'
-        'jobs_retry,jobs_retry_many,jobs_schedule,jobs_schedule_pause,jobs_schedule_resume,'
-        'jobs_schedule_run,jobs_schedules,_jobs_schedules_declare,_jobs_schedules_diff,'
-        'jobs_schedules_fire,jobs_unschedule}';
+    c_admin constant text[] := c_observer || c_reader || '{jobs,jobs_batch_close,jobs_cancel,'
+        'jobs_cancel_many,jobs_cleanup,jobs_copy,jobs_delete_many,jobs_edit,jobs_edit_many,'
+        'jobs_heal_groups,jobs_limit,_jobs_limits_declare,_jobs_limits_diff,'
+        '_jobs_limits_undeclare,jobs_pause,jobs_recover,jobs_resume,jobs_retain,'
+        '_jobs_retention_declare,_jobs_retention_diff,jobs_retry,jobs_retry_many,jobs_schedule,'
+        'jobs_schedule_pause,jobs_schedule_resume,jobs_schedule_run,jobs_schedules,'
+        '_jobs_schedules_declare,_jobs_schedules_diff,jobs_schedules_fire,jobs_unschedule}';
     v_schema constant text := current_schema();
     v_owner constant oid := (select c.relowner from pg_class c where c.oid = 'jobs'::regclass);
     v_names text[] := case as_what when 'producer' then c_producer when 'worker' then c_worker
@@ -9949,7 +9966,8 @@ begin
             then 'p.status = ''failed'' and p.finished_at >= $11' end);
     v_path := case
         when job_ids is not null then 'select %s from jobs j where j.id = any ($2)'
-        when batch_id is not null
+        -- As long as the batch's callback has a row.
+        when exists (select from jobs_flows f where f.job_id = batch_id)
             then 'select %s from jobs_flow_edges e join jobs j on j.id = e.parent_id'
                 ' where e.child_id = $9'
         when reference_type is not null and reference_id is not null

@@ -19,7 +19,7 @@ PRODUCER = {
     "jobs_batch", "jobs_batch_close",
 }
 WORKER = READER | {
-    "jobs_progress", "_jobs_flow_attach", "_jobs_flow_resolve",
+    "jobs_progress", "_jobs_flow_attach", "_jobs_flow_pending", "_jobs_flow_resolve",
     "jobs_cancel", "jobs_claim", "jobs_complete", "jobs_complete_many", "jobs_fail",
     "jobs_fail_many", "jobs_heartbeat", "jobs_next_due", "jobs_recover", "jobs_release_many",
     "jobs_start", "jobs_worker_start", "jobs_worker_stop", "_jobs_next_due", "_jobs_reconcile",

@@ -57,7 +57,8 @@ begin
             then 'p.status = ''failed'' and p.finished_at >= $11' end);
     v_path := case
         when job_ids is not null then 'select %s from jobs j where j.id = any ($2)'
-        when batch_id is not null
+        -- As long as the batch's callback has a row.
+        when exists (select from jobs_flows f where f.job_id = batch_id)
             then 'select %s from jobs_flow_edges e join jobs j on j.id = e.parent_id'
                 ' where e.child_id = $9'
         when reference_type is not null and reference_id is not null
