@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import random
+from contextlib import suppress
 
 import asyncpg
 
@@ -59,18 +60,18 @@ class Flows:
 
     @staticmethod
     async def finish(database: Database) -> bool:
-        """Counts until nothing is left to be counted; whether there was anything."""
-        if not await database.flow_pending():
-            return False
-        try:
+        """Counts a part, if anything is left to be counted; whether there was anything."""
+        was_pending = False
+        with suppress(TimeoutError):
             async with asyncio.timeout(WAIT_FOR_OTHERS_S):
                 while await database.flow_pending():
+                    was_pending = True
                     await database.flow_attach(AT_ONCE)
-                    if await database.flow_resolve(AT_ONCE) <= 0:
-                        await asyncio.sleep(LOOK_AGAIN_AFTER_S)
-        except TimeoutError:
-            return False
-        return True
+                    if await database.flow_resolve(AT_ONCE) > 0:
+                        break
+                    await asyncio.sleep(LOOK_AGAIN_AFTER_S)
+                return was_pending
+        return False
 
     @staticmethod
     def _now() -> float:

@@ -25,12 +25,13 @@ declare
     v_culprits bigint[];
     v_culprits_of bigint[];
     v_blocked bigint[];
+    v_to_come int[];
     v_given_up bigint[];
     v_ready bigint[];
+    v_unhurt bigint[];
     v_cleared bigint[] := '{}';
     v_closed bigint[] := '{}';
     v_busy bigint[] := '{}';
-    v_ended bigint[];
 begin
     -- One probe for each job that has changes, however many it has.
     with recursive changed (id) as (
@@ -83,19 +84,25 @@ begin
     from summed s
     where s.culprit is not null;
 
-    select coalesce(array_agg(f.job_id) filter (where f.is_given_up), '{}'),
-        coalesce(array_agg(f.job_id) filter (where f.is_ready and not f.is_given_up), '{}')
-    into v_given_up, v_ready
+    -- In the order of the ids, for width_bucket.
+    select coalesce(array_agg(f.job_id order by f.job_id), '{}'),
+        array_agg(greatest(f.to_come, 0) order by f.job_id),
+        coalesce(array_agg(f.job_id) filter (where f.is_given_up), '{}'),
+        coalesce(array_agg(f.job_id) filter (where f.is_ready and not f.is_given_up), '{}'),
+        coalesce(array_agg(f.job_id) filter (where f.is_given_up and f.bad = 0), '{}')
+    into v_blocked, v_to_come, v_given_up, v_ready, v_unhurt
     from (
-        select f.job_id,
-            f.on_parent_failed = 'cancel' and f.failed + f.cancelled > 0
-                or f.on_parent_failed = 'only' and not f.is_open
-                    and f.failed + f.cancelled = 0 and f.completed >= f.parents as is_given_up,
-            not f.is_open and f.parents <= f.completed
-                + case when f.on_parent_failed = 'wait' then 0 else f.failed + f.cancelled end
-                as is_ready
-        from jobs_flows f
-        where f.job_id = any (v_blocked)
+        select f.job_id, f.to_come, f.bad,
+            f.on_parent_failed = 'cancel' and f.bad > 0
+                or f.on_parent_failed = 'only' and not f.is_open and f.to_come <= 0
+                    and f.bad = 0 as is_given_up,
+            not f.is_open and f.to_come <= 0 as is_ready
+        from (
+            select f.*, f.failed + f.cancelled as bad, f.parents - f.completed - case
+                when f.on_parent_failed = 'wait' then 0 else f.failed + f.cancelled end as to_come
+            from jobs_flows f
+            where f.job_id = any (v_blocked)
+        ) f
     ) f;
     if v_ready <> '{}' then
         -- A session that adds members has a lock on the flow. Its commit decides.
@@ -123,38 +130,28 @@ begin
         insert into jobs_flow_changes (child_id) select b.id from unnest(v_busy) b(id);
     end if;
 
-    with ended as (
-        update jobs j
-        set status = 'cancelled',
-            error = coalesce((
-                select format('its parent, job %s, %s', c.culprit,
-                    case p.status when 'failed' then 'failed' when 'cancelled' then 'was cancelled'
-                    when 'completed' then 'had failed' else 'is gone' end)
-                from (select v_culprits[array_position(v_culprits_of, j.id)] as culprit) c
-                left join jobs p on p.id = c.culprit
-                where c.culprit is not null), case
-                when f.failed + f.cancelled > 0 then 'one of its parents failed'
-                else 'none of its parents failed' end),
-            updated_at = v_now,
-            finished_at = v_now
-        from jobs_flows f
-        where j.id = any (v_given_up) and f.job_id = any (v_given_up) and f.job_id = j.id
-        returning j.id
-    )
-    select array_agg(e.id) into v_ended from ended e;
+    update jobs j
+    set status = 'cancelled',
+        error = coalesce((
+            select format('its parent, job %s, %s', c.culprit, case p.status
+                when 'failed' then 'failed' when 'cancelled' then 'was cancelled'
+                when 'completed' then 'had failed' else 'is gone' end)
+            from (select v_culprits[array_position(v_culprits_of, j.id)] as culprit) c
+            left join jobs p on p.id = c.culprit
+            where c.culprit is not null),
+            case when j.id = any (v_unhurt) then 'none of its parents failed'
+            else 'one of its parents failed' end),
+        updated_at = v_now,
+        finished_at = v_now
+    where j.id = any (v_given_up);
     update jobs j
     set status = case when j.id = any (v_cleared) then 'pending' else j.status end,
-        depends_on_left = case when j.id = any (v_cleared) then 0 else greatest(
-            f.parents - f.completed
-                - case when f.on_parent_failed = 'wait' then 0 else f.failed + f.cancelled end,
-            0) end,
+        depends_on_left = v_to_come[width_bucket(j.id, v_blocked)],
         run_at = case when j.id = any (v_cleared) then greatest(j.run_at, v_now) else j.run_at end,
         updated_at = v_now
-    from jobs_flows f
-    where j.id = any (v_blocked) and j.id <> all (v_given_up) and f.job_id = any (v_blocked)
-        and f.job_id = j.id;
-    if v_ended is not null or v_cleared <> '{}' then
-        perform _jobs_signal_jobs(v_ended || v_cleared);
+    where j.id = any (v_blocked) and j.id <> all (v_given_up);
+    if v_given_up <> '{}' or v_cleared <> '{}' then
+        perform _jobs_signal_jobs(v_given_up || v_cleared);
     end if;
     return cardinality(v_children) + cardinality(v_gone) - cardinality(v_busy);
 end
