@@ -42,7 +42,7 @@ from pgjobs.job.job import Job, P, decoded
 from pgjobs.job.payload import NO_PAYLOAD, encode
 from pgjobs.many import Many
 from pgjobs.producer import arguments
-from pgjobs.producer.arguments import BatchOptions, EnqueueOptions
+from pgjobs.producer.arguments import EnqueueOptions, JobOptions, ManyOptions
 from pgjobs.producer.batch import Batch, batch_of
 from pgjobs.producer.connections import Connections
 from pgjobs.producer.declared import as_json
@@ -52,6 +52,7 @@ from pgjobs.producer.middleware import (
     check_enqueue_middleware,
     surrounded,
 )
+from pgjobs.producer.new_job import NewJob, new_jobs
 from pgjobs.producer.uncommitted import Uncommitted
 from pgjobs.schedules import Schedules
 from pgjobs.settings import Settings
@@ -231,7 +232,7 @@ class App(Verbs, Many, Schedules, Settings, Generic[S]):
         if job_type in self.tasks:
             raise InvalidArgument(f"job type {job_type} has a handler already")
         group_of = group_key if callable(group_key) else None
-        options: BatchOptions = {
+        options: JobOptions = {
             "queue": queue, "priority": priority, "max_retries": max_retries, "backoff": backoff,
             "group_key": None if callable(group_key) else group_key,
         }
@@ -391,26 +392,68 @@ class App(Verbs, Many, Schedules, Settings, Generic[S]):
         borrower = await connections.borrower(give_up_at(text))
         return await Database(borrower, self.schema, self).enqueue(payload=text, **given)
 
+    @overload
     async def enqueue_many(
         self,
         job_type: str,
         payloads: Iterable[object],
         *,
         conn: "Conn | None" = None,
-        **options: Unpack[BatchOptions],
+        **options: Unpack[ManyOptions],
+    ) -> list[int]: ...
+    @overload
+    async def enqueue_many(
+        self, job_type: Iterable[NewJob[Any]], /, *, conn: "Conn | None" = None
+    ) -> list[int]: ...
+    async def enqueue_many(
+        self,
+        job_type: str | Iterable[NewJob[Any]],
+        payloads: Iterable[object] | None = None,
+        *,
+        conn: "Conn | None" = None,
+        **options: Unpack[ManyOptions],
     ) -> list[int]:
         """Adds a job for each payload, all or none; ids in the same order. See ``enqueue``.
+
+        ``enqueue_many([task.new(payload), other.new(payload)])`` adds jobs of several types. A job
+        may name one before it by its ``ref``: ``new(payload, depends_on=["ref"])``.
 
         The payloads are not read by the handler's type, which would take longer than all the rest:
         use ``enqueue_many`` of the task for that.
         """
+        if not isinstance(job_type, str):
+            if payloads is not None or options:
+                raise InvalidArgument("give options to each job: task.new(payload, priority=5)")
+            return await self._enqueue_new([*new_jobs(job_type)], conn)
+        if payloads is None:
+            raise InvalidArgument("payloads is missing: enqueue_many(job_type, payloads)")
         task = self._task_of(job_type) if self.tasks else None
         if task is None:
-            given = arguments.job_arguments(job_type, options, BatchOptions)
+            given = arguments.job_arguments(job_type, options, ManyOptions)
             batch = batch_of(payloads)
         else:
             given, batch = task.batch(payloads, options, reads=False)
         return await self.enqueue_batch(given, batch, conn)
+
+    async def _enqueue_new(
+        self, jobs: "list[NewJob[Any]]", conn: "Conn | None"
+    ) -> list[int]:
+        """Adds jobs of several types; a middleware sees them as one call."""
+        if not jobs or not self.enqueue_middlewares:
+            return await self._add_new(jobs, conn)
+        first = {name: v for name, v in jobs[0].arguments.items() if name != "headers"}
+        request = EnqueueRequest(first, lambda: [job.payload for job in jobs])
+        with surrounded(self.enqueue_middlewares, request) as answer:
+            marked = [job.with_headers(request.headers) for job in jobs]
+            answer.extend(await self._add_new(marked, conn))
+        return answer
+
+    async def _add_new(self, jobs: "list[NewJob[Any]]", conn: "Conn | None") -> list[int]:
+        async def text(database: Database) -> str:
+            items = [job.item(await self._shared({**job.arguments}, database)) for job in jobs]
+            return f"[{','.join(items)}]" if items else ""
+
+        return await self._add_many(text, conn)
 
     async def enqueue_batch(
         self, given: dict[str, Any], batch: Batch, conn: "Conn | None"
@@ -431,16 +474,25 @@ class App(Verbs, Many, Schedules, Settings, Generic[S]):
     async def _add_batch(
         self, given: dict[str, Any], batch: Batch, conn: "Conn | None"
     ) -> list[int]:
+        async def text(database: Database) -> str:
+            return batch(await self._shared(given, database))
+
+        return await self._add_many(text, conn)
+
+    async def _add_many(
+        self, text_of: Callable[[Database], Awaitable[str]], conn: "Conn | None"
+    ) -> list[int]:
+        """Adds the jobs of a text, which a database's clock may have a part in."""
         if conn is not None:
             database = Database(adding := executor(conn), self.schema)
             # A sync call whose connection is its own knows that this statement adds no job.
             asking = getattr(adding, "asking", adding)
-            text = batch(await self._shared(given, Database(asking, self.schema)))
+            text = await text_of(Database(asking, self.schema))
         else:
             deadline = give_up_at()
             connections = self._connections()
             borrower = await connections.borrower(deadline, adds=False)
-            text = batch(await self._shared(given, Database(borrower, self.schema)))
+            text = await text_of(Database(borrower, self.schema))
             borrower = await connections.borrower(deadline + sending_s(text))
             database = Database(borrower, self.schema)
         return await database.enqueue_many(text) if text else []

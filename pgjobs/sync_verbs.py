@@ -1,13 +1,18 @@
 """``app.sync``: the verbs of an app for code without an event loop."""
 
 import builtins
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Unpack
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from pgjobs.connection.blocking import finished
+from pgjobs.flows import OpenBatch
+from pgjobs.handler.task import Task
+from pgjobs.job.flow import Batch
 from pgjobs.job.job import Job
 from pgjobs.job.payload import NO_PAYLOAD
-from pgjobs.producer.arguments import BatchOptions, EnqueueOptions
+from pgjobs.producer.arguments import EnqueueOptions, ManyOptions
+from pgjobs.producer.new_job import NewJob
 from pgjobs.verbs import ListOptions, Verbs
 
 if TYPE_CHECKING:
@@ -37,13 +42,26 @@ class SyncVerbs:
         executor = self._app.sync_executor(conn, adds=True)
         return finished(self._app.enqueue(job_type, payload, conn=executor, **options))
 
+    @overload
     def enqueue_many(
         self,
         job_type: str,
         payloads: Iterable[object],
         *,
         conn: "SyncConn | None" = None,
-        **options: Unpack[BatchOptions],
+        **options: Unpack[ManyOptions],
+    ) -> builtins.list[int]: ...
+    @overload
+    def enqueue_many(
+        self, job_type: Iterable[NewJob[Any]], /, *, conn: "SyncConn | None" = None
+    ) -> builtins.list[int]: ...
+    def enqueue_many(
+        self,
+        job_type: Any,
+        payloads: Any = None,
+        *,
+        conn: "SyncConn | None" = None,
+        **options: Unpack[ManyOptions],
     ) -> builtins.list[int]:
         """Does what ``App.enqueue_many`` does."""
         executor = self._app.sync_executor(conn, adds=True)
@@ -60,14 +78,46 @@ class SyncVerbs:
         return finished(self._app.list(conn=self._app.sync_executor(conn, reads=True), **options))
 
     def cancel(
-        self, job_id: int, reason: str | None = None, *, conn: "SyncConn | None" = None
+        self,
+        job_id: int,
+        reason: str | None = None,
+        *,
+        downstream: bool = False,
+        conn: "SyncConn | None" = None,
     ) -> Job[Any]:
         """Does what ``App.cancel`` does."""
-        return finished(self._app.cancel(job_id, reason, conn=self._app.sync_executor(conn)))
+        executor = self._app.sync_executor(conn)
+        return finished(self._app.cancel(job_id, reason, downstream=downstream, conn=executor))
 
     def retry(self, job_id: int, *, conn: "SyncConn | None" = None) -> Job[Any]:
         """Does what ``App.retry`` does."""
         return finished(self._app.retry(job_id, conn=self._app.sync_executor(conn)))
+
+    @contextmanager
+    def batch(
+        self,
+        job_type: "str | Task[Any, Any]",
+        payload: object = NO_PAYLOAD,
+        *,
+        conn: "SyncConn | None" = None,
+        **options: Unpack[EnqueueOptions],
+    ) -> Iterator[OpenBatch]:
+        """Does what ``App.batch`` does: ``with app.sync.batch(...) as batch``."""
+        batch = self._app.batch(job_type, payload, **options)
+        batch._is_in_transaction = conn is not None
+        executor = self._app.sync_executor
+        finished(batch.begin(executor(conn, adds=True)))
+        try:
+            yield batch
+        except BaseException as error:
+            finished(batch.end(error, executor(conn)))
+            raise
+        finished(batch.end(None, executor(conn)))
+
+    def get_batch(self, batch_id: int, *, conn: "SyncConn | None" = None) -> Batch:
+        """Does what ``App.get_batch`` does."""
+        executor = self._app.sync_executor(conn, reads=True)
+        return finished(self._app.get_batch(batch_id, conn=executor))
 
     def close(self) -> None:
         """Closes the connection of this process; the next call without ``conn`` makes another."""

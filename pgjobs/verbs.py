@@ -6,12 +6,13 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 from uuid import UUID
 
 from pgjobs.connection.executor import Executor
 from pgjobs.database import Database, Moment
 from pgjobs.errors import InvalidArgument, JobGone, JobNotFound
+from pgjobs.flows import Flows
 from pgjobs.handler.slots import warn_if_none_is_left
 from pgjobs.job.attempt import Attempt
 from pgjobs.job.job import Job, JobStatus, Row
@@ -19,12 +20,13 @@ from pgjobs.job.outcome import GONE, UNKNOWN, Outcome
 from pgjobs.job.payload import NO_PAYLOAD, encode
 from pgjobs.job.reason import Reason
 from pgjobs.producer.arguments import (
-    BatchOptions,
     EnqueueOptions,
+    ManyOptions,
     edit_arguments,
     names,
     reference_columns,
 )
+from pgjobs.producer.new_job import NewJob
 from pgjobs.producer.uncommitted import Uncommitted
 from pgjobs.watching.watcher import Watcher
 
@@ -55,7 +57,7 @@ class ListOptions(TypedDict, total=False):
 DEFAULT_LIMIT_JOBS = 100
 
 
-class Verbs(ABC):
+class Verbs(Flows, ABC):
     """The methods of an app for jobs. With ``conn`` they act in its transaction."""
 
     @abstractmethod
@@ -85,14 +87,27 @@ class Verbs(ABC):
     ) -> Job[Any, Any]:
         """Adds a job."""
 
-    @abstractmethod
+    @overload
     async def enqueue_many(
         self,
         job_type: str,
         payloads: Iterable[object],
         *,
         conn: "Conn | None" = None,
-        **options: Unpack[BatchOptions],
+        **options: Unpack[ManyOptions],
+    ) -> list[int]: ...
+    @overload
+    async def enqueue_many(
+        self, job_type: Iterable[NewJob[Any]], /, *, conn: "Conn | None" = None
+    ) -> list[int]: ...
+    @abstractmethod
+    async def enqueue_many(
+        self,
+        job_type: str | Iterable[NewJob[Any]],
+        payloads: Iterable[object] | None = None,
+        *,
+        conn: "Conn | None" = None,
+        **options: Unpack[ManyOptions],
     ) -> list[int]:
         """Adds many jobs."""
 
@@ -109,16 +124,24 @@ class Verbs(ABC):
         return [Attempt.from_row(row) for row in rows]
 
     async def cancel(
-        self, job_id: int, reason: str | None = None, *, conn: "Conn | None" = None
+        self,
+        job_id: int,
+        reason: str | None = None,
+        *,
+        downstream: bool = False,
+        conn: "Conn | None" = None,
     ) -> Job[Any, Any]:
-        """Cancels a pending job; asks the worker of a running one to stop it.
+        """Cancels a job that waits; asks the worker of a running one to stop it.
 
+        ``downstream``: also cancels all jobs that wait for it, directly or not.
         A running job is returned as it is: it ends cancelled soon after. Raises ``JobNotFound``,
         and ``JobNotHeld`` if the job has finished otherwise.
         """
         if reason is not None and not isinstance(reason, str):
             raise InvalidArgument(f"reason must be a string, not {reason!r}")
-        return await (await self._database(conn)).cancel(_number("job_id", job_id), reason)
+        return await (await self._database(conn)).cancel(
+            _number("job_id", job_id), reason, downstream=bool(downstream)
+        )
 
     async def retry(self, job_id: int, *, conn: "Conn | None" = None) -> Job[Any, Any]:
         """Makes a finished job pending now, with its counts at 0.

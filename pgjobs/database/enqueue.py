@@ -11,7 +11,17 @@ from pgjobs.job.job import Job, Row
 _RARE_ARGUMENTS = """, group_key => $14::text, headers => $15::text::jsonb,
             expires_at => coalesce(
                 $16::timestamptz, {schema}._jobs_after(clock_timestamp(), $17::interval)),
-            on_conflict => $18::text, unique_for => $19::interval, max_wait => $20::interval"""
+            depends_on => $18::bigint[], on_parent_failed => $19::text, batch_id => $20::bigint,
+            on_conflict => $21::text, unique_for => $22::interval, max_wait => $23::interval"""
+# Of jobs_batch, by name: the type of each argument.
+BATCH_ARGUMENTS = {
+    "job_type": "text", "payload": "text::jsonb", "queue": "text", "priority": "int",
+    "run_at": "timestamptz", "reference_type": "text", "reference_id": "bigint",
+    "max_retries": "int", "unique_key": "text", "unique_scope": "text", "backoff": "interval[]",
+    "reference_key": "text", "group_key": "text", "headers": "text::jsonb",
+    "expires_at": "timestamptz", "depends_on": "bigint[]", "on_parent_failed": "text",
+    "batch_id": "bigint", "on_conflict": "text", "unique_for": "interval", "max_wait": "interval",
+}
 
 
 class Enqueue(Statements):
@@ -36,6 +46,9 @@ class Enqueue(Statements):
         group_key: str | None = None,
         headers: str | None = None,
         expires_at: Moment = None,
+        depends_on: Sequence[int] | None = None,
+        on_parent_failed: str | None = None,
+        batch_id: int | None = None,
         on_conflict: str | None = None,
         unique_for: timedelta | None = None,
         max_wait: timedelta | None = None,
@@ -46,7 +59,10 @@ class Enqueue(Statements):
         ``watch``: has the job's end notified, and its outcome kept, from this transaction on.
         """
         has_key = unique_key is not None
-        rare = (group_key, headers, *as_moment(expires_at), on_conflict, unique_for, max_wait)
+        rare = (
+            group_key, headers, *as_moment(expires_at), depends_on, on_parent_failed, batch_id,
+            on_conflict, unique_for, max_wait,
+        )
         has_rare = rare != (None,) * len(rare)
         is_new = ", {schema}._jobs_is_new(id) as is_new" if has_key else ""
         if watch:
@@ -63,6 +79,18 @@ class Enqueue(Statements):
         )
         return Job.from_row(rows[0], self._source, rows[0]["is_new"] if has_key else True)
 
+    async def batch(self, **given: Any) -> Job[Any]:
+        """Adds the callback of a batch; ``given``: arguments of ``jobs_batch``, none a delay."""
+        names = ", ".join(
+            f"{name} => ${place}::{BATCH_ARGUMENTS[name]}" for place, name in enumerate(given, 1)
+        )
+        rows = await self._rows(
+            f"""select {JOB_COLUMNS}, {{schema}}._jobs_is_new(id) as is_new
+            from {{schema}}.jobs_batch({names})""",
+            *given.values(),
+        )
+        return Job.from_row(rows[0], self._source, rows[0]["is_new"])
+
     async def enqueue_many(self, jobs: str) -> list[int]:
         """Adds the jobs of a JSON array; returns their ids in the same order."""
         return await self._ids(
@@ -72,7 +100,7 @@ class Enqueue(Statements):
     async def enqueue_together(self, jobs: Sequence[str], is_plain: bool) -> Sequence[Row]:
         """Adds the jobs of callers that share the statement; returns rows in the same order.
 
-        ``is_plain``: no job has a group, headers or an expiry.
+        ``is_plain``: no job has a group, headers, an expiry, parents or a batch.
         """
         return await self._rows(
             f"""select {JOB_COLUMNS}

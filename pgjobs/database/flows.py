@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pgjobs.database.statements import Statements
+from pgjobs.errors import JobNotFound
 from pgjobs.job.job import Row
 
 
@@ -11,11 +12,20 @@ class Flows(Statements):
 
     __slots__ = ()
 
-    async def batch_close(self, batch_id: int) -> Row:
-        """Nobody outside adds further members; returns the callback."""
+    async def batch_close(self, batch_id: int) -> int:
+        """Nobody outside adds further members; returns the callback's id."""
+        rows = await self._rows("select id from {schema}.jobs_batch_close($1::bigint)", batch_id)
+        return int(rows[0]["id"])
+
+    async def batch_counts(self, batch_id: int) -> Row:
+        """How many members a batch has, and what became of them; raises ``JobNotFound``."""
         rows = await self._rows(
-            "select * from {schema}.jobs_batch_close($1::bigint)", batch_id
+            """select batch_id as id, total, completed, failed, cancelled, open as is_open
+            from {schema}.jobs_batches where batch_id = $1::bigint""",
+            batch_id,
         )
+        if not rows:
+            raise JobNotFound(f"there is no batch {batch_id}")
         return rows[0]
 
     async def parents(self, job_id: int) -> Sequence[Row]:

@@ -42,12 +42,13 @@ class Manage(Statements):
         reason: str | None = None,
         worker: str | None = None,
         attempt: int | None = None,
+        downstream: bool = False,
     ) -> Job[Any]:
         """pending → cancelled; the worker of a processing job is asked to stop it."""
         jobs = await self._jobs(
             f"""select {JOB_COLUMNS} from {{schema}}.jobs_cancel(
-            $1::bigint, $2::text, $3::text, $4::int)""",
-            job_id, reason, worker, attempt,
+            $1::bigint, $2::text, $3::text, $4::int, $5::boolean)""",
+            job_id, reason, worker, attempt, downstream,
         )
         return jobs[0]
 

@@ -16,12 +16,14 @@ from pgjobs.job.job import Job, decoded
 from pgjobs.job.payload import NO_PAYLOAD, encode
 from pgjobs.producer.arguments import (
     DEFAULTS,
-    BatchOptions,
     EnqueueOptions,
+    JobOptions,
+    ManyOptions,
     group_argument,
     job_arguments,
 )
 from pgjobs.producer.batch import Batch, batch_of, batch_of_texts, several
+from pgjobs.producer.new_job import NewJob
 
 if TYPE_CHECKING:
     from pgjobs.connection.blocking import SyncConn
@@ -52,7 +54,7 @@ class Task(Generic[Q, R]):
         run_in: str | None = None,
         group_of: GroupOf | None = None,
         concurrency: int | None = None,
-        **options: Unpack[BatchOptions],
+        **options: Unpack[JobOptions],
     ) -> None:
         self.app = app
         self.handler = handler
@@ -128,14 +130,31 @@ class Task(Generic[Q, R]):
         return await self.app.enqueue_text(*self.job(payload, options), conn)
 
     async def enqueue_many(
-        self, payloads: Iterable[Q], *, conn: "Conn | None" = None, **options: Unpack[BatchOptions]
+        self, payloads: Iterable[Q], *, conn: "Conn | None" = None, **options: Unpack[ManyOptions]
     ) -> list[int]:
         """Adds a job for each payload, all or none; ids in the same order."""
         return await self.app.enqueue_batch(*self.batch(payloads, options), conn)
 
-    def job(self, payload: object, options: Any) -> tuple[dict[str, Any], str]:
+    def new(
+        self, payload: Q = NO_PAYLOAD, *, ref: str | None = None, **options: Unpack[EnqueueOptions]
+    ) -> NewJob[Q]:
+        """A job for ``app.enqueue_many([...])``, which adds jobs of several types in one call.
+
+        ``ref``: a name by which ``depends_on`` of a later job of the call means this one.
+        """
+        if ref is not None and not isinstance(ref, str):
+            raise InvalidArgument(f"ref must be a string, not {ref!r}")
+        if options.get("watch"):
+            raise InvalidArgument("watch is for jobs that are enqueued one by one")
+        given, text = self.job(payload, options, takes_refs=True)
+        return NewJob(given, text, ref)
+
+    def job(
+        self, payload: object, options: Any, *, takes_refs: bool = False
+    ) -> tuple[dict[str, Any], str]:
         """The arguments of a job, and its payload as JSON text."""
-        given, text = self.arguments(options), self.encode(payload)
+        given = self.arguments(options, takes_refs=takes_refs)
+        text = self.encode(payload)
         if self._group_of is not None and "group_key" not in given:
             given |= self.own_arguments(text)
         return given, text
@@ -144,7 +163,9 @@ class Task(Generic[Q, R]):
         """The arguments that the handler's functions give for a payload, which is JSON text."""
         return {} if self._group_of is None else group_argument(self._group_of(self.decode(text)))
 
-    def arguments(self, options: Any, known: type = EnqueueOptions) -> dict[str, Any]:
+    def arguments(
+        self, options: Any, known: type = EnqueueOptions, *, takes_refs: bool = False
+    ) -> dict[str, Any]:
         """The arguments of a job: the handler's own options, and over them those of a call.
 
         An option of the call that is None stands for the handler's own.
@@ -153,7 +174,7 @@ class Task(Generic[Q, R]):
             own: dict[str, Any] = dict(self.options)
             options = own | {n: v for n, v in options.items() if v is not None or n not in own}
         try:
-            return job_arguments(self.job_type, options, known)
+            return job_arguments(self.job_type, options, known, takes_refs=takes_refs)
         except TypeError as error:
             kind = "" if self._payload_type is None else f", of type {self._payload_type.name}"
             raise TypeError(f"{error}; the payload is the first argument{kind}") from None
@@ -166,7 +187,7 @@ class Task(Generic[Q, R]):
         ``reads``: whether the handler's type reads the payloads, which takes longer than the rest.
         A function for the group needs that in any case.
         """
-        given = self.arguments(options, BatchOptions)
+        given = self.arguments(options, ManyOptions)
         has_own = self._group_of is not None and "group_key" not in given
         if not has_own and (self._payload_type is None or not reads):
             return given, batch_of(payloads)
@@ -201,7 +222,7 @@ class SyncTask(Generic[Q]):
         payloads: Iterable[Q],
         *,
         conn: "SyncConn | None" = None,
-        **options: Unpack[BatchOptions],
+        **options: Unpack[ManyOptions],
     ) -> list[int]:
         """Does what ``Task.enqueue_many`` does."""
         executor = self._task.app.sync_executor(conn, adds=True)

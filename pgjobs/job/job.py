@@ -12,6 +12,7 @@ from pgjobs.errors import JobCancelled, JobFailed, PgjobsError
 
 if TYPE_CHECKING:
     from pgjobs.job.attempt import Attempt
+    from pgjobs.job.flow import Parent
 
 P = TypeVar("P", covariant=True)
 T = TypeVar("T")
@@ -67,6 +68,8 @@ class Source(Protocol):
     def result_of(self, job: "Job[Any]", text: str | None) -> Any: ...
 
     async def history(self, job_id: int) -> "list[Attempt]": ...
+
+    async def parents(self, job_id: int) -> "list[Parent]": ...
 
 
 class Column(Generic[T]):
@@ -169,6 +172,13 @@ class Job(Generic[P, Result]):
     async def history(self) -> "list[Attempt]":
         """Returns the last 20 attempts that failed or were lost, the first ones first."""
         return await self._app_of("history").history(self.id)
+
+    async def parents(self) -> "list[Parent]":
+        """Returns the jobs that this one waits or has waited for, and their results.
+
+        Of a batch's callback these are the members.
+        """
+        return await self._app_of("parents").parents(self.id)
 
     def _app_of(self, verb: str) -> Source:
         if self._source is None:

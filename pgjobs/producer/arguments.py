@@ -4,7 +4,7 @@ import json
 import operator
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from uuid import UUID
 
 from pgjobs.database import Moment
@@ -12,12 +12,16 @@ from pgjobs.errors import InvalidArgument
 from pgjobs.job.backoff import Backoff
 from pgjobs.job.payload import encode
 
+if TYPE_CHECKING:
+    from pgjobs.job.flow import HasId
+
 UniqueScope = Literal["live", "kept", "pending", "period"]
 OnConflict = Literal["return", "raise", "replace", "debounce"]
+OnParentFailed = Literal["cancel", "run", "wait", "only"]
 
 
-class BatchOptions(TypedDict, total=False):
-    """What all jobs of one call may share. None stands for the default."""
+class JobOptions(TypedDict, total=False):
+    """What a handler may give for its jobs. None stands for the default."""
 
     queue: str | None
     priority: int | None
@@ -31,7 +35,15 @@ class BatchOptions(TypedDict, total=False):
     expires: Moment
 
 
-class EnqueueOptions(BatchOptions, total=False):
+class ManyOptions(JobOptions, total=False):
+    """What all jobs of one call may share, and no handler's own options give."""
+
+    depends_on: "Iterable[HasId | int | str] | None"
+    on_parent_failed: OnParentFailed | None
+    batch: "HasId | int | None"
+
+
+class EnqueueOptions(ManyOptions, total=False):
     """What one job may be enqueued with."""
 
     unique_key: str | None
@@ -43,7 +55,9 @@ class EnqueueOptions(BatchOptions, total=False):
 
 
 # Arguments that the database looks for only if a call says that some job has them.
-RARE = frozenset({"group_key", "headers", "expires_at"})
+RARE = frozenset({
+    "group_key", "headers", "expires_at", "depends_on", "on_parent_failed", "batch_id",
+})
 # Arguments about a unique key, of which two callers may give the same.
 OF_KEYS = frozenset({"unique_key", "unique_for", "on_conflict", "max_wait"})
 # Arguments of a job that shares its statement with no other call.
@@ -57,15 +71,19 @@ DEFAULTS = {"queue": "default", "priority": 0, "max_retries": 3}
 _PLAIN: dict[str, type] = {
     "queue": str, "priority": int, "max_retries": int, "unique_key": str, "unique_scope": str,
     "group_key": str, "on_conflict": str, "unique_for": timedelta, "max_wait": timedelta,
-    "watch": bool,
+    "watch": bool, "on_parent_failed": str,
 }
 # What pgjobs itself writes into the headers of a job.
 _RESERVED_HEADERS = ("traceparent", "tracestate")
 _RESERVED_PREFIX = "pgjobs."
 
 
-def job_arguments(job_type: str, options: Any, known: type = EnqueueOptions) -> dict[str, Any]:
+def job_arguments(
+    job_type: str, options: Any, known: type = EnqueueOptions, *, takes_refs: bool = False
+) -> dict[str, Any]:
     """The arguments of ``Database.enqueue`` for these options; those that are None are left out.
+
+    ``takes_refs``: whether ``depends_on`` may name jobs of the same call.
 
     Raises ``InvalidArgument`` for a wrong value and ``TypeError`` for an unknown option.
     """
@@ -89,6 +107,10 @@ def job_arguments(job_type: str, options: Any, known: type = EnqueueOptions) -> 
         arguments["headers"] = headers_text(headers)
     if (expires := options.get("expires")) is not None:
         arguments["expires_at"] = _checked_moment("expires", expires)
+    if (parents := options.get("depends_on")) is not None:
+        arguments["depends_on"] = _parents(parents, takes_refs)
+    if (batch := options.get("batch")) is not None:
+        arguments["batch_id"] = id_of("batch", batch)
     return arguments
 
 
@@ -179,6 +201,32 @@ def check_settings(
         raise InvalidArgument(f"timeout must be a timedelta above 0, not {timeout!r}")
     if concurrency is not None and (not isinstance(concurrency, int) or concurrency < 1):
         raise InvalidArgument(f"concurrency must be 1 or more, not {concurrency!r}")
+
+
+def id_of(what: str, given: Any) -> int:
+    """The id of a job or batch, or the number itself."""
+    found = getattr(given, "id", given)
+    try:
+        return operator.index(found)
+    except TypeError:
+        raise InvalidArgument(f"{what} must be one of pgjobs or an id, not {given!r}") from None
+
+
+def _parents(given: Any, takes_refs: bool) -> list[int | str]:
+    if not isinstance(given, Iterable) or isinstance(given, str | Mapping):
+        raise InvalidArgument(f"depends_on must be a list of jobs or ids, not {given!r:.100}")
+    parents: list[int | str] = []
+    for parent in given:
+        if not isinstance(parent, str):
+            parents.append(id_of("what depends_on names", parent))
+        elif takes_refs:
+            parents.append(parent)
+        else:
+            raise InvalidArgument(
+                f"depends_on names {parent!r}: a ref is a name within one call, so enqueue both"
+                " jobs together: app.enqueue_many([task.new(..., ref=...), ...])"
+            )
+    return parents
 
 
 def _checked(name: str, value: object, kind: type) -> object:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pgjobs.errors import InvalidArgument
 from pgjobs.job.attempt import Attempt
+from pgjobs.job.flow import Parent
 from pgjobs.job.job import Job, Row, Source
 
 
@@ -39,6 +40,10 @@ class Uncommitted:
     async def history(self, job_id: int) -> list[Attempt]:
         """As the app's."""
         return await self._app.history(job_id)
+
+    async def parents(self, job_id: int) -> list[Parent]:
+        """As the app's."""
+        return await self._app.parents(job_id)
 
     def result_of(self, job: Job[Any], text: str | None) -> Any:
         """As the app's."""
