@@ -16,14 +16,17 @@ from pgjobs.errors import (
     SchemaMismatch,
     WorkerNameTaken,
 )
+from pgjobs.flows import OpenBatch
 from pgjobs.handler.signals import Cancel, Fail, Retry, Snooze
 from pgjobs.handler.task import Task
 from pgjobs.job.attempt import Attempt
 from pgjobs.job.backoff import Backoff
+from pgjobs.job.flow import Batch, Parent
 from pgjobs.job.job import Job, JobStatus, JobType
 from pgjobs.job.outcome import Outcome
 from pgjobs.job.rate import Rate
 from pgjobs.producer.middleware import EnqueueRequest
+from pgjobs.producer.new_job import NewJob
 from pgjobs.service import JobService
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ __all__ = [
     "App",
     "Attempt",
     "Backoff",
+    "Batch",
     "CallNext",
     "Cancel",
     "ConnectionLost",
@@ -51,7 +55,10 @@ __all__ = [
     "JobStatus",
     "JobType",
     "Lifespan",
+    "NewJob",
+    "OpenBatch",
     "Outcome",
+    "Parent",
     "PgjobsError",
     "Rate",
     "Retry",

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class OpenBatch:
     """A batch that takes members: ``async with app.batch(...) as batch``.
 
-    ``await task.enqueue(payload, batch=batch)`` adds a member. The batch is closed at the end of the
-    block, and its callback runs when all members have ended. An exception that leaves the block
+    ``await task.enqueue(payload, batch=batch)`` adds a member. The batch is closed at the end of
+    the block, and its callback runs when all members have ended. An exception that leaves the block
     cancels the callback; the members that were added go on.
     """
 

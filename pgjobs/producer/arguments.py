@@ -107,11 +107,7 @@ def job_arguments(
         arguments["headers"] = headers_text(headers)
     if (expires := options.get("expires")) is not None:
         arguments["expires_at"] = _checked_moment("expires", expires)
-    if (parents := options.get("depends_on")) is not None:
-        arguments["depends_on"] = _parents(parents, takes_refs)
-    if (batch := options.get("batch")) is not None:
-        arguments["batch_id"] = id_of("batch", batch)
-    return arguments
+    return arguments | _flow_columns(options, takes_refs)
 
 
 def edit_arguments(
@@ -201,6 +197,15 @@ def check_settings(
         raise InvalidArgument(f"timeout must be a timedelta above 0, not {timeout!r}")
     if concurrency is not None and (not isinstance(concurrency, int) or concurrency < 1):
         raise InvalidArgument(f"concurrency must be 1 or more, not {concurrency!r}")
+
+
+def _flow_columns(options: Any, takes_refs: bool) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    if (parents := options.get("depends_on")) is not None:
+        columns["depends_on"] = _parents(parents, takes_refs)
+    if (batch := options.get("batch")) is not None:
+        columns["batch_id"] = id_of("batch", batch)
+    return columns
 
 
 def id_of(what: str, given: Any) -> int:

@@ -40,11 +40,12 @@ ENQUEUE = {
     "delay": MINUTE, "reference": ("file", 1), "max_retries": 1, "unique_key": "k",
     "unique_scope": "live", "backoff": Backoff.fixed(MINUTE), "group_key": "g",
     "headers": {"a": 1}, "expires": MINUTE, "on_conflict": "debounce", "max_wait": MINUTE,
-    "unique_for": None,
+    "unique_for": None, "depends_on": [1], "on_parent_failed": "run", "batch": None,
 }
 MANY = {"job_type": "t", "payloads": [1, 2], "queue": "q", "priority": 1, "run_at": None,
         "delay": MINUTE, "reference": ("file", 1), "max_retries": 1, "backoff": None,
-        "group_key": "g", "headers": {"a": 1}, "expires": MINUTE}
+        "group_key": "g", "headers": {"a": 1}, "expires": MINUTE, "depends_on": [1],
+        "on_parent_failed": "run", "batch": None}
 FENCE = {"worker": "w", "job_ids": [2, 3], "attempts": [1, 1]}
 
 # By entry point, arguments that are valid.
@@ -65,7 +66,16 @@ DATABASE: dict[str, dict[str, Any]] = {
                 "reference_type": "file", "reference_id": 1, "max_retries": 1, "unique_key": "k",
                 "unique_scope": "live", "backoff": [MINUTE], "group_key": "g", "headers": "{}",
                 "expires_at": MINUTE, "on_conflict": "debounce", "max_wait": MINUTE,
-                "unique_for": None},
+                "unique_for": None, "depends_on": [1], "on_parent_failed": "run",
+                "batch_id": None},
+    "batch": {"job_type": "t", "payload": "{}", "queue": "q", "depends_on": [1],
+              "on_parent_failed": "run", "headers": "{}", "backoff": [MINUTE]},
+    "batch_close": {"batch_id": 1},
+    "batch_counts": {"batch_id": 1},
+    "parents": {"job_id": 1},
+    "flow_attach": {"max_edges": 1},
+    "flow_pending": {},
+    "flow_resolve": {"max_children": 1},
     "enqueue_many": {"jobs": '[{"job_type": "t"}]'},
     "moment": {"value": MINUTE},
     "claim": {"worker": "w", "queues": ["default"], "max_jobs": 1, "lease": MINUTE,

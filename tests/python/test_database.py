@@ -5,11 +5,12 @@ import inspect
 import pytest
 
 from pgjobs.database import Database
+from pgjobs.database.enqueue import BATCH_ARGUMENTS
 from pgjobs.database.manage import Filters
 from pgjobs.database.reading import Reading
 
 # Methods that send a plain select, or call a function of another name.
-WITHOUT_FUNCTION = {"moment", "look", "claim_unread", *vars(Reading)} - {
+WITHOUT_FUNCTION = {"moment", "look", "claim_unread", "batch_counts", *vars(Reading)} - {
     "counts", "doctor", "version",
 }
 METHODS = sorted(
@@ -36,6 +37,8 @@ async def test_a_method_has_the_arguments_of_its_function(conn, method):
     if parameters[-1:] == ["filters"]:
         # By name only, so in any order.
         assert {*parameters[:-1], *Filters.__annotations__} == {*row["arguments"]}
+    elif parameters == ["given"]:
+        assert [*BATCH_ARGUMENTS] == row["arguments"]
     else:
         # `watch` of enqueue is a call of jobs_watch in the same statement.
         assert parameters == (row["arguments"] or []) + ["watch"] * (method == "enqueue")

@@ -1,6 +1,7 @@
 """The options of enqueue: which there are, what they may be, and where they go."""
 
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import UUID
@@ -12,6 +13,13 @@ from pgjobs import Backoff, DuplicateJob, InvalidArgument, Job
 from pgjobs.producer.arguments import EnqueueOptions, job_arguments
 
 HOUR = timedelta(hours=1)
+
+
+@dataclass
+class Handle:
+    """Stands for a job or a batch."""
+
+    id: int
 
 
 @pytest.mark.parametrize("key", ["o-1", UUID(int=7)])
@@ -37,7 +45,7 @@ async def test_every_option_reaches_the_arguments():
         "max_retries": 1, "backoff": Backoff.fixed(HOUR), "unique_key": "k", "unique_scope": "kept",
         "group_key": "g", "headers": {"a": 1}, "expires": HOUR,
         "unique_for": HOUR, "on_conflict": "debounce", "max_wait": HOUR,
-        "watch": True,
+        "watch": True, "depends_on": [1, Handle(2)], "on_parent_failed": "run", "batch": Handle(3),
     }
     assert given.keys() == EnqueueOptions.__annotations__.keys()
     assert job_arguments("t", given) == {
@@ -45,7 +53,7 @@ async def test_every_option_reaches_the_arguments():
         "reference_id": 1, "max_retries": 1, "backoff": [HOUR], "unique_key": "k",
         "unique_scope": "kept", "group_key": "g", "headers": '{"a":1}', "expires_at": HOUR,
         "unique_for": HOUR, "on_conflict": "debounce", "max_wait": HOUR,
-        "watch": True,
+        "watch": True, "depends_on": [1, 2], "on_parent_failed": "run", "batch_id": 3,
     }
 
 

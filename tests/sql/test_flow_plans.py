@@ -1,4 +1,4 @@
-"""What flows read, beside a batch of 20,000 members and 10,000 other flows: counted, never timed."""
+"""What flows read, beside a batch of 20,000 and 10,000 other flows: counted, never timed."""
 
 import pytest
 

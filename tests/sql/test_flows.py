@@ -7,7 +7,6 @@ import asyncpg
 import pytest
 
 
-
 async def count_flows(conn):
     """What a worker does between two flushes."""
     while True:
@@ -240,7 +239,8 @@ async def test_refs_and_keys_in_one_call(conn, status, worker):
     ([{"job_type": "t", "ref": ""}, {"job_type": "t"}], r"jobs\[0\]: ref must have 1 to 512"),
     ([{"job_type": "t"}, {"job_type": "t", "on_parent_failed": "stop"}],
      r"jobs\[1\]: on_parent_failed must be cancel, run, wait or only, not stop"),
-    ([{"job_type": "t"}, {"job_type": "t", "depends_on": 3}], r"jobs\[1\]: depends_on must be a plain list"),
+    ([{"job_type": "t"}, {"job_type": "t", "depends_on": 3}],
+     r"jobs\[1\]: depends_on must be a plain list"),
     ([{"job_type": "t"}, {"job_type": "t", "depends_on": [1.5]}], r"jobs\[1\]: .*bigint"),
     ([{"job_type": "t"}, {"job_type": "t", "depends_on": [None]}], r"jobs\[1\]: .*null"),
 ])

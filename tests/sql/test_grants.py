@@ -30,14 +30,16 @@ WORKER = READER | {
 }
 OBSERVER = {
     "jobs_counts", "_jobs_counts", "_jobs_rates", "_jobs_search",
-    "jobs_cron_next", "jobs_doctor", "_jobs_doctor_flows", "_jobs_doctor_leases", "_jobs_doctor_notify",
+    "jobs_cron_next", "jobs_doctor", "_jobs_doctor_flows", "_jobs_doctor_leases",
+    "_jobs_doctor_notify",
     "_jobs_doctor_retention", "_jobs_doctor_schedules", "_jobs_doctor_schema",
     "_jobs_doctor_vacuum", "_jobs_doctor_workers", "_jobs_doctor_limits", "_jobs_held_back",
     "_jobs_ids_behind", "_jobs_objects_of_strangers", "_jobs_worker_modes",
     "jobs_schedule_preview", "jobs_why",
 }
 ADMIN = OBSERVER | READER | {
-    "jobs_batch_close", "jobs_cancel", "jobs_cleanup", "jobs_copy", "jobs_edit", "jobs_heal_groups", "jobs_limit",
+    "jobs_batch_close", "jobs_cancel", "jobs_cleanup", "jobs_copy", "jobs_edit",
+    "jobs_heal_groups", "jobs_limit",
     "jobs_cancel_many", "jobs_edit_many", "jobs_delete_many",
     "jobs_pause", "jobs_recover",
     "jobs_resume",

@@ -1,0 +1,178 @@
+"""Flows from Python: depends_on, refs, batches, parents."""
+
+import psycopg
+import pytest
+
+from pgjobs import App, InvalidArgument, JobNotFound, JobNotHeld, Parent
+
+WITHIN_S = 5
+
+
+@pytest.fixture
+def ran(app):
+    """The types of the jobs that ran, in order; `bad` fails for good."""
+    seen = []
+
+    for job_type in ("fetch", "parse", "report"):
+        @app.job(job_type, max_retries=0)
+        async def handle(job):
+            seen.append(job.job_type)
+            if job.payload == "bad":
+                raise ValueError("no such page")
+            return [p.result for p in await job.parents()] or job.payload
+
+    return seen
+
+
+async def test_a_job_runs_after_the_jobs_that_it_names(app, ran, working, until_status):
+    first = await app.enqueue("fetch", 1)
+    second = await app.enqueue("fetch", 2)
+    report = await app.enqueue("report", depends_on=[first, second.id])
+    assert (report.status, report.depends_on_left) == ("blocked", 2)
+    async with working():
+        assert await report.wait() == [1, 2]
+    assert ran == ["fetch", "fetch", "report"]
+    assert await report.parents() == [
+        Parent(first.id, "fetch", "completed", 1, None),
+        Parent(second.id, "fetch", "completed", 2, None),
+    ]
+
+
+async def test_jobs_of_several_types_go_in_one_call_and_name_each_other(app, ran, working):
+    fetch, parse, report = (app.tasks[name] for name in ("fetch", "parse", "report"))
+    ids = await app.enqueue_many([
+        fetch.new("page", ref="page"),
+        *(parse.new(text, ref=text, depends_on=["page"]) for text in ("good", "bad")),
+        report.new(depends_on=["good", "bad"], on_parent_failed="run", priority=3),
+    ])
+    async with working():
+        (outcome,) = await app.wait([ids[-1]])
+    assert outcome.result == [["page"], None]
+    assert ran[0] == "fetch"
+    assert ran[-1] == "report"
+    jobs = [await app.get(job_id) for job_id in ids]
+    assert [job.job_type for job in jobs] == ["fetch", "parse", "parse", "report"]
+    assert jobs[-1].priority == 3
+
+
+async def test_a_refused_job_adds_none_and_is_named(app, ran, conn):
+    parse = app.tasks["parse"]
+    with pytest.raises(InvalidArgument, match=r"jobs\[1\]: depends_on names the ref x"):
+        await app.enqueue_many([parse.new(), parse.new(depends_on=["x"])])
+    with pytest.raises(InvalidArgument, match="a ref is a name within one call"):
+        await app.enqueue("parse", depends_on=["x"])
+    with pytest.raises(InvalidArgument, match=r"jobs\[0\] must be what task.new"):
+        await app.enqueue_many([{"job_type": "parse"}])
+    with pytest.raises(InvalidArgument, match="depends_on must be a list"):
+        await app.enqueue("parse", depends_on="12")
+    with pytest.raises(InvalidArgument, match="what depends_on names must be one of pgjobs"):
+        await app.enqueue("parse", depends_on=[1.5])
+    with pytest.raises(JobNotFound, match="there is no job 77, which depends_on names"):
+        await app.enqueue("parse", depends_on=[77])
+    with pytest.raises(InvalidArgument, match="on_parent_failed must be cancel, run, wait or only"):
+        await app.enqueue("parse", on_parent_failed="stop")
+    assert await conn.fetchval("select count(*) from jobs") == 0
+
+
+async def test_a_batch_runs_its_callback_when_all_members_have_ended(app, ran, working):
+    async with app.batch("report", "done") as batch:
+        for payload in ("good", "bad"):
+            await app.enqueue("parse", payload, batch=batch)
+        await app.enqueue_many("parse", ["a", "b"], batch=batch)
+        await app.enqueue_many([app.tasks["fetch"].new("c", batch=batch)])
+    async with working():
+        assert await batch.job.wait() == ["good", None, "a", "b", "c"]
+    counts = await app.get_batch(batch.id)
+    assert (counts.total, counts.completed, counts.failed, counts.cancelled) == (5, 4, 1, 0)
+    assert not counts.is_open
+    with pytest.raises(JobNotHeld, match="takes no more jobs: its callback is completed"):
+        await app.enqueue("parse", batch=batch)
+    with pytest.raises(JobNotFound, match="there is no batch 77"):
+        await app.get_batch(77)
+
+
+async def test_an_exception_in_the_block_cancels_the_callback(app, ran):
+    with pytest.raises(ZeroDivisionError):
+        async with app.batch(app.tasks["report"], "done", queue="slow") as batch:
+            member = await app.enqueue("parse", batch=batch)
+            raise ZeroDivisionError
+    callback = await batch.job.refresh()
+    assert (callback.status, callback.queue) == ("cancelled", "slow")
+    assert callback.error == "its producer raised ZeroDivisionError"
+    assert (await member.refresh()).status == "pending"
+
+
+async def test_a_batch_in_a_transaction_is_there_with_the_commit(app, ran, conn, working):
+    with pytest.raises(ZeroDivisionError):
+        async with conn.transaction(), app.batch("report", conn=conn) as batch:
+            await app.enqueue("parse", batch=batch, conn=conn)
+            raise ZeroDivisionError
+    assert await conn.fetchval("select count(*) from jobs") == 0
+    async with conn.transaction(), app.batch("report", conn=conn) as batch:
+        await app.enqueue("parse", "x", batch=batch, conn=conn)
+    async with working():
+        assert await batch.job.wait() == ["x"]
+
+
+async def test_a_handler_adds_members_to_its_own_batch(app, ran, working):
+    @app.job("split")
+    async def split(job):
+        for payload in range(3):
+            await app.enqueue("parse", payload, batch=job.batch_id)
+
+    async with app.batch("report") as batch:
+        await app.enqueue("split", batch=batch)
+    async with working():
+        assert await batch.job.wait() == [None, 0, 1, 2]
+
+
+async def test_cancel_downstream(app, ran):
+    first = await app.enqueue("fetch")
+    second = await app.enqueue("report", depends_on=[first], on_parent_failed="run")
+    await app.cancel(first.id, "wrong day", downstream=True)
+    assert (await second.refresh()).error == "wrong day"
+
+
+async def test_sync_code_has_the_same(pgjobs_dsn, working, eventually, conn):
+    app = App(pgjobs_dsn)
+
+    @app.job("t")
+    async def handle(job):
+        pass
+
+    with app.sync.batch("t", "callback") as batch:
+        first = app.sync.enqueue("t", 1, batch=batch)
+        app.sync.enqueue("t", 2, depends_on=[first], batch=batch)
+        handle.sync.enqueue(3, batch=batch)
+    with pytest.raises(ZeroDivisionError), app.sync.batch(handle) as given_up:
+        raise ZeroDivisionError
+    assert app.sync.get(given_up.id).status == "cancelled"
+    with psycopg.connect(pgjobs_dsn) as own, app.sync.batch("t", conn=own) as within:
+        app.sync.enqueue_many([handle.new(1, ref="a", batch=within),
+                               handle.new(2, depends_on=["a"], batch=within)], conn=own)
+    async with working(app):
+        async def are_done():
+            return [app.sync.get_batch(b.id).completed for b in (batch, within)] == [3, 2]
+
+        await eventually(are_done, WITHIN_S)
+    job = app.sync.enqueue("t")
+    app.sync.enqueue("t", depends_on=[job])
+    app.sync.cancel(job.id, downstream=True)
+    assert await conn.fetchval("select count(*) from jobs where status = 'cancelled'") == 3
+    app.sync.close()
+
+
+async def test_an_enqueue_middleware_sees_one_call_of_several_types(app, ran, conn):
+    seen = []
+
+    @app.enqueue_middleware
+    def mark(request):
+        seen.append(request.payloads)
+        request.headers["request"] = "r1"
+        seen.append((yield))
+
+    parse = app.tasks["parse"]
+    ids = await app.enqueue_many([parse.new(1, headers={"a": 1}), app.tasks["fetch"].new(2)])
+    assert seen == [[1, 2], ids]
+    assert [(await app.get(i)).headers for i in ids] == [{"a": 1, "request": "r1"},
+                                                         {"request": "r1"}]
