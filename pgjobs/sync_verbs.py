@@ -2,13 +2,16 @@
 
 import builtins
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Unpack
 
 from pgjobs.connection.blocking import finished
 from pgjobs.job.job import Job
+from pgjobs.job.outcome import Outcome
 from pgjobs.job.payload import NO_PAYLOAD
 from pgjobs.producer.arguments import BatchOptions, EnqueueOptions
 from pgjobs.verbs import ListOptions, Verbs
+from pgjobs.watching.thread import finished_in_thread
 
 if TYPE_CHECKING:
     from pgjobs.connection.blocking import SyncConn
@@ -19,7 +22,8 @@ class SyncVerbs:
 
     ``conn``: a psycopg ``Connection``, an SQLAlchemy ``Session`` or ``Connection``, or Django's
     connection: the call acts in its transaction. Without ``conn``, all threads of a process share
-    one connection, and a call returns after its commit. Options and errors are those of the app.
+    one connection, and a call returns after its commit. Whoever waits shares another connection.
+    Options and errors are those of the app.
     """
 
     def __init__(self, app: Verbs) -> None:
@@ -69,6 +73,12 @@ class SyncVerbs:
         """Does what ``App.retry`` does."""
         return finished(self._app.retry(job_id, conn=self._app.sync_executor(conn)))
 
+    def wait(
+        self, jobs: Iterable[Job[Any] | int], *, timeout: timedelta | None = None
+    ) -> "builtins.list[Outcome]":
+        """Does what ``App.wait`` does."""
+        return finished_in_thread(self._app.wait([*jobs], timeout=timeout))
+
     def close(self) -> None:
-        """Closes the connection of this process; the next call without ``conn`` makes another."""
+        """Closes the connections of this process; the next call without ``conn`` makes others."""
         self._app.close_sync()
