@@ -29,7 +29,7 @@ class LoopThread:
         self._thread.start()
 
     def finish(self, call: Coroutine[Any, Any, T]) -> T:
-        """Blocks until the call has ended. If the blocked thread is interrupted, the call ends too."""
+        """Blocks until the call has ended. An interrupt of the blocked thread ends the call too."""
         # The call runs in a copy of the caller's context, so it knows the handler that waits.
         future = asyncio.run_coroutine_threadsafe(call, self._loop)
         try:
