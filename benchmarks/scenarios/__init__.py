@@ -26,6 +26,7 @@ from . import (
     sync,
     tail,
     ten_million,
+    wait,
     wal,
 )
 
@@ -67,6 +68,9 @@ SCENARIOS = {
         "one by one, against a bare INSERT", enqueue.sequential, 5_000, 1_500),
     "sync": Scenario(
         "sync calls one by one, against a bare INSERT", sync.sync, 4_000, 1_000),
+    "wait": Scenario(
+        "waiting for jobs: how late a result is heard, and a drain that 10,000 wait for",
+        wait.wait, 10_000, 10_000),
     "latency": Scenario(
         "idle worker: enqueue called until handler started", latency.latency, 400, 100,
         peers=ALL),
