@@ -69,7 +69,7 @@ SCENARIOS = {
     "sync": Scenario(
         "sync calls one by one, against a bare INSERT", sync.sync, 4_000, 1_000),
     "wait": Scenario(
-        "waiting for jobs: how late a result is heard, and a drain that 10,000 wait for",
+        "waiting for jobs: how late a result is heard, and drains that 10,000 wait for",
         wait.wait, 10_000, 10_000),
     "latency": Scenario(
         "idle worker: enqueue called until handler started", latency.latency, 400, 100,
