@@ -18,9 +18,9 @@ from pgjobs.job.job import Row
 
 log = logging.getLogger("pgjobs.wait")
 
-# Pauses before the second look at a job and the further ones. The first of them is for an end that
-# was under way when the job began to be watched. The others are for notifications that got lost.
-LOOK_AGAIN_AFTER_S = (0.1, 1.0, 1.5, 2.5, 4.0, 6.0, 10.0)
+# Pauses before the second look at a job and the further ones. The first two are for an end that was
+# under way when the job began to be watched. The others are for notifications that got lost.
+LOOK_AGAIN_AFTER_S = (0.01, 0.1, 1.0, 1.5, 2.5, 4.0, 6.0, 10.0)
 DEAF_LOOK_AGAIN_AFTER_S = 1.0  # at most, where no notification can be heard
 LOOK_TOGETHER_WITHIN_S = 0.1  # looks that are due within such a time share a statement
 # A job may not be visible yet, because the transaction that adds it is still open.
@@ -59,7 +59,7 @@ class Watcher:
 
     The order is: LISTEN, watch, look, wait. So an end that begins after the watch is notified, and
     an end that was committed before the look is seen. What is left is an end that began before the
-    watch and is committed after the look: the look 0.1 s later finds it, or else the next one.
+    watch and is committed after the look: the look 0.01 s later finds it, or else the next one.
     After each loss of the connection it looks at all jobs.
     """
 
