@@ -1,4 +1,4 @@
-"""Workers that die after jobs have ended, and before anybody has counted that for their children."""
+"""Workers that die when jobs have ended and nobody has counted that for their children."""
 
 import asyncio
 import json
