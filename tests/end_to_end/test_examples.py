@@ -38,6 +38,10 @@ PRINTED = {
         "asyncpg: job 1 is completed with the result {'pages': 3}",
         "SQLAlchemy: the job that failed is pending for retry 1",
     ],
+    "flow": [
+        "the report is blocked", "job 2 counted 16 letters", "job 3 counted 16 letters",
+        "job 4 failed: half of the page is missing",
+    ],
     "nightly": [
         "the job of schedule clean-up deleted 0 jobs", "the next one comes at 03:17 in Berlin",
     ],
