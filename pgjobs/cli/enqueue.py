@@ -77,14 +77,16 @@ def enqueue(
         str | None,
         typer.Option(
             parser=one_of("answer", get_args(OnConflict)),
-            metavar="return|raise|replace|debounce",
-            help="What to do with a job that holds the key; else return.",
+            metavar="ANSWER",
+            help="What to do with a job that holds the key: return (the default), raise, replace "
+            "or debounce.",
         ),
     ] = None,
     max_wait: Annotated[
         timedelta | None,
         typer.Option(
-            parser=duration, metavar="DURATION", help="With debounce: earliest start at the latest."
+            parser=duration, metavar="DURATION", help="With debounce: how long calls may put off the "
+            "job's start, counted from the first."
         ),
     ] = None,
     group_key: Annotated[

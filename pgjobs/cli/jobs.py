@@ -102,10 +102,10 @@ def list_jobs(
         print_lines("no such jobs" if searched_to is None else "no such jobs so far")
     else:
         print_rich(table(
-            ">id queue !group !type !status >prio >retry >crash >age worker reference ~error",
-            ([r["id"], r["queue"], r["group_key"], r["job_type"], r["status"], r["priority"],
-              f"{r['retry_count']}/{r['max_retries']}", r["crash_count"], r["age"], r["worker"],
-              _reference(r), _short_error(r["error"])]
+            ">id queue !type !status >prio >retry >crash >age ~error | !group worker reference",
+            ([r["id"], r["queue"], r["job_type"], r["status"], r["priority"],
+              f"{r['retry_count']}/{r['max_retries']}", r["crash_count"], r["age"],
+              _short_error(r["error"]), r["group_key"], r["worker"], _reference(r)]
              for r in rows)))
         print_lines(*reasons)
 

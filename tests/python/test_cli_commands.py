@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pgjobs.cli.commands import cli
+from pgjobs.cli.options import duration
 
 ROOT = Path(__file__).parents[2]
 Connection = asyncpg.Connection
@@ -158,10 +159,10 @@ async def test_list_filters_and_shows_the_newest_first(
     lines = (await run_in_thread("list")).stdout.splitlines()
     # No job has a worker or a priority.
     assert lines[0].split() == [
-        "id", "queue", "type", "status", "retry", "age", "reference", "error",
+        "id", "queue", "type", "status", "retry", "age", "error", "reference",
     ]
     assert [line.split()[0] for line in lines[1:]] == ["3", "2", "1"]
-    assert lines[1].endswith("file:3     no [bold]disk")
+    assert lines[1].endswith("no [bold]disk  file:3")
     failed = json.loads((await run_in_thread("list", "--status", "failed", "--json")).stdout)
     assert [(row["id"], row["error"]) for row in failed] == [(3, "no [bold]disk\n\x1b[31mtrace")]
     assert failed[0]["age"] >= 0
@@ -295,6 +296,22 @@ async def test_show_prints_every_field_of_a_job(conn: Connection, run_in_thread:
     assert '"ü": null' in text
 
 
+async def test_durations_are_shown_as_options_take_them_and_moments_with_their_offset(
+    conn: Connection, run_in_thread: Any
+) -> None:
+    await conn.execute(
+        "select from jobs_enqueue('a', backoff => '{250 ms,5 s,3 min,1 h 30 min,2 days}')"
+    )
+    shown = (await run_in_thread("show", "1")).stdout
+    told = re.search(r"^backoff +(.*)$", shown, re.MULTILINE)
+    assert told is not None
+    assert told[1] == "0.25s, 5s, 3m, 1h30m, 2d"
+    assert [duration(text).total_seconds() for text in told[1].split(", ")] == [
+        0.25, 5, 180, 5400, 172800,
+    ]
+    assert re.search(r"^created_at +\S+ [\d:]{8}[+-]\d\d:\d\d$", shown, re.MULTILINE)
+
+
 async def test_show_prints_the_attempts_that_failed(conn: Connection, run_in_thread: Any) -> None:
     await conn.execute(
         """select from jobs_enqueue('a'); select from jobs_claim('w');
@@ -372,7 +389,8 @@ async def test_a_pause_may_have_an_end_and_a_reason_which_stats_top_and_list_sho
     await conn.execute("select from jobs_enqueue('a')")
     reason = "the mail server moves to Hamburg"
     said = (await run_in_thread("pause", "default", "--for", "2h", "--reason", reason)).stdout
-    assert re.fullmatch(rf"queue default is paused since \S+ \S+ until \S+ \S+: {reason}\n", said)
+    moment = r"\S+ [\d:]{8}[+-]\d\d:\d\d"
+    assert re.fullmatch(rf"queue default is paused since {moment} until {moment}: {reason}\n", said)
     assert await conn.fetchval("select paused_until - paused_at > '119 min' from jobs_queues")
     assert (await run_in_thread("list")).stdout.splitlines()[-1] == said.strip()
     assert "(paused: the mail server moves t…)" in (await run_in_thread("stats")).stdout
