@@ -60,7 +60,7 @@ def limit(
     ] = None,
     rate: Annotated[
         Starts | None,
-        typer.Option(parser=_rate, metavar="N/TIME", help="How many start within any TIME: 100/1m."),
+        typer.Option(parser=_rate, metavar="N/TIME", help="How many start in any TIME: 100/1m."),
     ] = None,
     group_rate: Annotated[
         Starts | None,

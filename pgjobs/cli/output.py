@@ -88,8 +88,13 @@ def first_line(text: str | None) -> str:
 
 
 def told_moment(value: datetime) -> str:
-    """Tells a moment by the clock of this machine, with its offset, which says whose clock it is."""
+    """Tells a moment in this machine's time zone, with the offset of that zone."""
     return value.astimezone().isoformat(" ", "seconds")
+
+
+def told_count(count: int, one: str, many: str) -> str:
+    """Tells how many there are, with the words for one of them or for another number."""
+    return f"{count} {one if count == 1 else many}"
 
 
 def told_duration(value: timedelta) -> str:

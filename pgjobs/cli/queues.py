@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pgjobs.cli.options import AsJson, Dsn, Schema, Yes, ask_first, duration, moment
-from pgjobs.cli.output import as_dict, print_json, print_lines, print_rich, told_moment
+from pgjobs.cli.output import (
+    as_dict,
+    print_json,
+    print_lines,
+    print_rich,
+    told_count,
+    told_moment,
+)
 from pgjobs.cli.session import ask
 from pgjobs.cli.table import shortened, styled, table
 from pgjobs.database import Database
@@ -196,7 +203,7 @@ def cleanup(
     if as_json:
         print_json({"deleted": deleted})
     else:
-        print_lines(f"{deleted} jobs deleted")
+        print_lines(told_count(deleted, "job is deleted", "jobs are deleted"))
 
 
 def stats(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -> None:

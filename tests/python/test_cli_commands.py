@@ -112,15 +112,16 @@ async def test_enqueue_says_where_no_living_worker_takes_the_job(
     said = await run_in_thread("enqueue", "send_mail")
     assert said.stdout == "job 2 is pending in queue default\n"
     assert said.stderr == (
-        "warning: job 2 waits: no connected worker has a handler for send_mail in queue default, "
-        "but one has in queue letters, mails: pgjobs cancel 2, then give --queue letters\n"
+        "warning: job 2 waits: no connected worker has a handler for send_mail in queue default; "
+        "workers have one in the queues letters, mails: pgjobs cancel 2, then give --queue "
+        "letters\n"
     )
     said = await run_in_thread("enqueue", "send_mial", "-q", "mails")
     assert "no connected worker has a handler for send_mial;" in said.stderr
     assert (await run_in_thread("enqueue", "send_mail", "-q", "mails")).stderr == ""
     said = await run_in_thread("enqueue", "send_mail", "--json")
     assert said.stderr == ""
-    assert "in queue letters, mails" in json.loads(said.stdout)["why_it_waits"]
+    assert "in the queues letters, mails" in json.loads(said.stdout)["why_it_waits"]
 
 
 async def test_a_role_that_may_not_see_workers_enqueues_without_a_warning(
@@ -356,7 +357,8 @@ async def test_retry_failed_takes_filters(
         (["--type", "z"], 0), (["--queue", "p", "--type", "b"], 0), (["--since", "1h"], 1), ([], 1)
     ):
         said = await run_in_thread("retry", "--failed", *options)
-        assert said.stdout == f"{expected} jobs are pending again\n"
+        told = "1 job is" if expected == 1 else f"{expected} jobs are"
+        assert said.stdout == f"{told} pending again\n"
 
 
 async def test_retry_failed_goes_on_after_a_batch_with_two_jobs_of_one_key(
@@ -520,9 +522,9 @@ async def test_cleanup_deletes_batches_until_no_job_is_left(
             clock_timestamp() - interval '1 day' * n
         from generate_series(1, 30) n"""
     )
-    assert (await run_in_thread("cleanup")).stdout == "19 jobs deleted\n"
+    assert (await run_in_thread("cleanup")).stdout == "19 jobs are deleted\n"
     said = await run_in_thread("cleanup", "--older-than", "1h", "-s", "failed", "-s", "completed")
-    assert said.stdout == "11 jobs deleted\n"
+    assert said.stdout == "11 jobs are deleted\n"
 
 
 async def test_a_clean_up_ends_although_more_jobs_become_old_enough(

@@ -134,7 +134,8 @@ def test_the_help_shows_flags_as_flags_and_no_types_of_python(
 
 EVERY_COMMAND = [
     *([c.name] for c in cli.registered_commands),
-    *([g.name, c.name] for g in cli.registered_groups for c in g.typer_instance.registered_commands),
+    *([g.name, c.name] for g in cli.registered_groups
+      for c in g.typer_instance.registered_commands),
 ]
 
 
