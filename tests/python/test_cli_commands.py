@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,6 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pgjobs.cli.commands import cli
+from pgjobs.cli.frame import Frame, body
 from pgjobs.cli.options import duration
 
 ROOT = Path(__file__).parents[2]
@@ -311,6 +313,33 @@ async def test_durations_are_shown_as_options_take_them_and_moments_with_their_o
         0.25, 5, 180, 5400, 172800,
     ]
     assert re.search(r"^created_at +\S+ [\d:]{8}[+-]\d\d:\d\d$", shown, re.MULTILINE)
+
+
+async def test_show_says_why_the_history_leaves_out_an_attempt(
+    conn: Connection, run_in_thread: Any
+) -> None:
+    await conn.execute("select from jobs_enqueue('a')")
+    for attempt in (1, 2, 3):
+        await conn.execute("update jobs set run_at = now() where status = 'pending'")
+        await conn.execute("select from jobs_claim('w')")
+        if attempt == 2:
+            await conn.execute("select from jobs_release_many('w', '{1}', '{2}')")
+        else:
+            await conn.execute("select from jobs_fail(1, 'no')")
+    assert "\nnot listed: 2. Such an attempt was" in (await run_in_thread("show", "1")).stdout
+
+
+async def test_top_tells_no_more_jobs_than_it_read_where_all_have_room() -> None:
+    frame = Frame(
+        stats=[{"status": "processing", "state": "processing", "count": 2, "capped": False,
+                "queue": "q", "job_type": "t", "oldest_due": None}],  # type: ignore[list-item]
+        paused={}, limited=[], workers=[], rates={}, read_at=datetime.now(UTC),
+        running=[{"id": 1, "queue": "q", "job_type": "t", "age": timedelta(1), "attempt": 1,
+                  "cancel_requested_at": None, "lease": None,
+                  "worker": "w"}],  # type: ignore[list-item]
+    )
+    tables: Any = body(frame)
+    assert tables.renderables[-1].title == "Running, the longest first"
 
 
 async def test_show_prints_the_attempts_that_failed(conn: Connection, run_in_thread: Any) -> None:
