@@ -22,7 +22,15 @@ from pgjobs.cli.options import (
     one_of,
     reference,
 )
-from pgjobs.cli.output import as_dict, first_line, print_error, print_json, print_lines, print_rich
+from pgjobs.cli.output import (
+    as_dict,
+    first_line,
+    print_error,
+    print_json,
+    print_lines,
+    print_rich,
+    told_count,
+)
 from pgjobs.cli.queues import told_limit, told_pause
 from pgjobs.cli.session import ask
 from pgjobs.cli.table import table
@@ -100,10 +108,10 @@ def list_jobs(
         print_lines("no such jobs" if searched_to is None else "no such jobs so far")
     else:
         print_rich(table(
-            ">id queue !group !type !status >prio >retry >crash >age worker reference ~error",
-            ([r["id"], r["queue"], r["group_key"], r["job_type"], r["status"], r["priority"],
-              f"{r['retry_count']}/{r['max_retries']}", r["crash_count"], r["age"], r["worker"],
-              _reference(r), _short_error(r["error"])]
+            ">id queue !type !status >prio >retry >crash >age ~error | !group worker reference",
+            ([r["id"], r["queue"], r["job_type"], r["status"], r["priority"],
+              f"{r['retry_count']}/{r['max_retries']}", r["crash_count"], r["age"],
+              _short_error(r["error"]), r["group_key"], r["worker"], _reference(r)]
              for r in rows)))
         print_lines(*reasons)
 
@@ -162,7 +170,7 @@ def retry(
         if as_json:
             print_json({"retried": total})
         else:
-            print_lines(f"{total} jobs are pending again")
+            print_lines(told_count(total, "job is pending again", "jobs are pending again"))
         return
 
     def told(job: Job[Any]) -> str:
@@ -212,7 +220,10 @@ def cancel(
         if as_json:
             print_json({"cancelled": total})
         else:
-            print_lines(f"{total} jobs are cancelled, or their workers were asked to stop them")
+            print_lines(told_count(
+                total, "job is cancelled, or its worker was asked to stop it",
+                "jobs are cancelled, or their workers were asked to stop them",
+            ))
         return
 
     async def cancel_one(database: Database, job_id: int) -> Job[Any]:

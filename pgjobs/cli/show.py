@@ -1,6 +1,6 @@
 """The command ``pgjobs show``: all of a job, with its attempts and its flow."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -59,6 +59,7 @@ def show(job_ids: Ids, dsn: Dsn = None, schema: Schema = "public", as_json: AsJs
         )
         if found.attempts:
             print_rich("", _history(found.attempts))
+            print_lines(*_not_in_history(found.attempts))
         if found.flow:
             print_lines("", *found.flow)
         is_first = False
@@ -125,3 +126,13 @@ def _history(attempts: Iterable[Attempt]) -> Any:
           None if a.started_at is None else a.ended_at - a.started_at, a.worker, a.error_kind,
           first_line(a.error)]
          for a in attempts))
+
+
+def _not_in_history(attempts: Sequence[Attempt]) -> list[str]:
+    """Says why the history leaves out attempts between those that it has."""
+    listed = {a.attempt for a in attempts}
+    missing = [str(n) for n in range(min(listed), max(listed)) if n not in listed]
+    if not missing:
+        return []
+    told = "Such an attempt was completed, snoozed or given back, and spent no retry."
+    return [f"not listed: {', '.join(missing)}. {told}"]

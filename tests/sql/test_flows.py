@@ -79,7 +79,7 @@ async def test_without_a_worker_of_pgjobs_the_end_itself_lets_the_child_go(conn,
     assert await status(child) == ["pending"]
 
 
-@pytest.mark.parametrize("policy, outcome, becomes", [
+@pytest.mark.parametrize(("policy", "outcome", "becomes"), [
     ("cancel", "completed", "pending"), ("cancel", "failed", "cancelled"),
     ("cancel", "cancelled", "cancelled"), ("run", "completed", "pending"),
     ("run", "failed", "pending"), ("run", "cancelled", "pending"), ("wait", "completed", "pending"),
@@ -110,6 +110,19 @@ async def test_a_cancelled_child_names_the_parent(conn, add, worker):
         ("cancelled", f"its parent, job {child}, was cancelled"),
     ]
     assert grandchild > child
+
+
+async def test_a_long_chain_is_cancelled_in_few_calls(conn, status, worker):
+    chain = [{"job_type": "t", "ref": "0"}] + [
+        {"job_type": "t", "ref": f"{n}", "depends_on": [f"{n - 1}"]} for n in range(1, 300)
+    ]
+    ids = [r[0] for r in await conn.fetch("select jobs_enqueue_many($1)", json.dumps(chain))]
+    await conn.execute("select jobs_cancel($1)", ids[0])
+    calls = 0
+    while await conn.fetchval("select _jobs_flow_resolve(1000)") > 0:
+        calls += 1
+    assert set(await status(*ids)) == {"cancelled"}
+    assert calls < 30, "not one for each job"
 
 
 async def test_a_parent_that_ended_before_the_child_was_added_counts(conn, add, status, worker):
@@ -230,7 +243,7 @@ async def test_refs_and_keys_in_one_call(conn, status, worker):
     assert await status(second) == ["pending"]
 
 
-@pytest.mark.parametrize("jobs, says", [
+@pytest.mark.parametrize(("jobs", "says"), [
     ([{"job_type": "t", "depends_on": ["x"]}], r"jobs\[0\]: depends_on names the ref x"),
     ([{"job_type": "t", "depends_on": ["b"]}, {"job_type": "t", "ref": "b"}],
      r"jobs\[0\]: depends_on names the ref b"),
