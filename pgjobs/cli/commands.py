@@ -22,6 +22,7 @@ from pgjobs.cli import (
     retention,
     schedules,
     schema,
+    show,
     top,
     why,
     worker,
@@ -134,7 +135,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Work": {"worker": worker.worker, "enqueue": enqueue.enqueue},
     "Inspect": {
-        "list": jobs.list_jobs, "show": jobs.show, "why": why.why, "stats": queues.stats,
+        "list": jobs.list_jobs, "show": show.show, "why": why.why, "stats": queues.stats,
         "top": top.top, "doctor": schema.doctor,
     },
     "Manage": {

@@ -1,4 +1,4 @@
-"""Commands that list, show, retry and cancel jobs."""
+"""Commands that list, retry and cancel jobs."""
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pgjobs.cli.complaints import complaint
-from pgjobs.cli.fields import JSON_FIELDS, indented_json, job_data
+from pgjobs.cli.fields import job_data
 from pgjobs.cli.many import About, Groups, OlderThan, change_all, chosen
 from pgjobs.cli.options import (
     AsJson,
@@ -36,10 +36,8 @@ from pgjobs.cli.session import ask
 from pgjobs.cli.table import table
 from pgjobs.database import Database
 from pgjobs.database.reading import MAX_READ_JOBS
-from pgjobs.errors import JobNotFound, PgjobsError
-from pgjobs.job.attempt import Attempt
+from pgjobs.errors import PgjobsError
 from pgjobs.job.job import Job, JobStatus, Row
-from pgjobs.job.reason import Reason
 from pgjobs.producer.arguments import reference_columns
 
 # The name of a class begins with a capital letter, and a host's name, which may begin an error too,
@@ -134,50 +132,6 @@ async def _why_they_wait(database: Database, rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def show(job_ids: Ids, dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -> None:
-    """Shows jobs with all their fields, and their attempts that failed or were lost.
-
-    [bold]pgjobs show 42 43[/bold]
-
-    [bold]pgjobs show 42 --json | jq .payload[/bold]
-    """
-    is_first = True
-    attempts: list[Attempt] = []
-    waits: dict[int, Reason] = {}
-
-    async def get(database: Database, job_id: int) -> Job[Any]:
-        job = await database.get(job_id)
-        if job is None:
-            raise JobNotFound(f"there is no job {job_id}")
-        attempts[:] = map(Attempt.from_row, await database.history(job_id))
-        if job.status == JobStatus.PENDING and not as_json:
-            waits[job_id] = (await database.why(job_id))[0]
-        return job
-
-    def show_one(job: Job[Any]) -> None:
-        nonlocal is_first
-        fields = [
-            (name, indented_json(value) if name in JSON_FIELDS else value)
-            for name, value in job_data(job).items()
-            if value is not None and (value or name != "headers")
-        ]
-        if (ran := _ran(job)) is not None:
-            fields.append(("ran", ran))
-        if (first := waits.get(job.id)) is not None:
-            fields.append(("waits", f"{first.reason}: {first.detail}"))
-        print_rich(*([] if is_first else [""]), table("!field =value", fields, headings=False))
-        if attempts:
-            print_rich("", _history(attempts))
-            print_lines(*_not_in_history(attempts))
-        is_first = False
-
-    jobs, all_found = _each(dsn, schema, job_ids, get, None if as_json else show_one)
-    if as_json and (jobs or len(job_ids) > 1):
-        print_json(jobs if len(job_ids) > 1 else jobs[0])
-    if not all_found:
-        raise typer.Exit(1)
-
-
 def retry(
     job_ids: Ids = None,  # type: ignore[assignment]  # typer makes an empty list of it
     failed: Annotated[bool, typer.Option("--failed", help="All failed jobs.")] = False,
@@ -235,6 +189,10 @@ def cancel(
     reason: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Written to the error of the job.")
     ] = None,
+    downstream: Annotated[
+        bool,
+        typer.Option("--downstream", help="Also all jobs that wait for these, directly or not."),
+    ] = False,
     dsn: Dsn = None,
     schema: Schema = "public",
     as_json: AsJson = False,
@@ -243,9 +201,13 @@ def cancel(
 
     [bold]pgjobs cancel 42 --reason "the file is gone"[/bold]
 
+    [bold]pgjobs cancel 42 --downstream[/bold]
+
     [bold]pgjobs cancel --type thumbnail --older-than 2h[/bold]
     """
     filters = chosen(job_type, queue, group, about, older_than=older_than)
+    if downstream and not job_ids:
+        raise typer.BadParameter("--downstream goes with the ids of jobs, not with filters")
     if bool(job_ids) == bool(filters):
         raise typer.BadParameter(
             "give the ids of jobs, or filters: --type, --queue, --group, --reference, --older-than"
@@ -265,12 +227,13 @@ def cancel(
         return
 
     async def cancel_one(database: Database, job_id: int) -> Job[Any]:
-        return await database.cancel(job_id, reason)
+        return await database.cancel(job_id, reason, downstream=downstream)
 
     def told(job: Job[Any]) -> str:
+        below = "; those that waited for it are cancelled" if downstream else ""
         if job.status == "processing":
-            return f"job {job.id} is running: {job.worker} was asked to stop it"
-        return f"job {job.id} is {job.status}"
+            return f"job {job.id} is running: {job.worker} was asked to stop it{below}"
+        return f"job {job.id} is {job.status}{below}"
 
     _change_each(dsn, schema, job_ids, cancel_one, told, as_json=as_json)
 
@@ -289,14 +252,14 @@ def _change_each(
     def tell(job: Job[Any]) -> None:
         print_lines(told(job))
 
-    changed, all_changed = _each(dsn, schema, job_ids, change, None if as_json else tell)
+    changed, all_changed = each_job(dsn, schema, job_ids, change, None if as_json else tell)
     if as_json:
         print_json(changed)
     if not all_changed:
         raise typer.Exit(1)
 
 
-def _each(
+def each_job(
     dsn: str | None,
     schema: str,
     job_ids: Iterable[int],
@@ -327,37 +290,6 @@ def _each(
         return all_taken
 
     return taken, ask(dsn, schema, take_all)
-
-
-def _ran(job: Job[Any]) -> timedelta | None:
-    """For how long the last attempt ran; None if the job did not end by an attempt.
-
-    A job that was cancelled while it was pending may have started before, and ended then.
-    """
-    if job.finished_at is None or job.started_at is None:
-        return None
-    if job.status == JobStatus.CANCELLED and job.cancel_requested_at is None:
-        return None
-    return job.finished_at - job.started_at
-
-
-def _history(attempts: Iterable[Attempt]) -> Any:
-    return table(
-        ">attempt outcome ended >ran worker !kind ~error",
-        ([a.attempt, a.outcome, a.ended_at.isoformat(" ", "seconds"),
-          None if a.started_at is None else a.ended_at - a.started_at, a.worker, a.error_kind,
-          first_line(a.error)]
-         for a in attempts))
-
-
-def _not_in_history(attempts: Sequence[Attempt]) -> list[str]:
-    """Says why the history leaves out attempts between those that it has."""
-    listed = {a.attempt for a in attempts}
-    missing = [str(n) for n in range(min(listed), max(listed)) if n not in listed]
-    if not missing:
-        return []
-    told = "Such an attempt was completed, snoozed or given back, and spent no retry."
-    return [f"not listed: {', '.join(missing)}. {told}"]
 
 
 def _short_error(error: str | None) -> str:

@@ -10,6 +10,10 @@ from pgjobs.job.reason import Reason
 
 # A list ends its search for jobs that pass its filters after so many: in 0.04 s.
 MAX_READ_JOBS = 100_000
+# Whoever reads the jobs beside a job in its flow is told of no more than so many: in 0.01 s.
+MAX_COUNTED_EDGES = 20_000
+# Parents that did not complete are told first, as far as they are among so many.
+MAX_READ_PARENTS = 1_000
 
 
 class Reading(Statements):
@@ -30,6 +34,50 @@ class Reading(Statements):
             """select attempt, outcome, worker, started_at, ended_at, error_kind, error
             from {schema}.jobs_attempts where job_id = $1::bigint order by attempt""",
             job_id,
+        )
+
+    async def flow(self, job_id: int) -> Row | None:
+        """How many parents a job has, and what became of them; None if it never had some."""
+        rows = await self._rows(
+            """select on_parent_failed, parents, completed, failed, cancelled
+            from {schema}.jobs_flows where job_id = $1::bigint and parents > 0""",
+            job_id,
+        )
+        return rows[0] if rows else None
+
+    async def flow_above(self, job_id: int, limit: int) -> Sequence[Row]:
+        """Some parents: id, job_type, status, and of each row ``total``: how many there are."""
+        return await self._rows(
+            """select p.id, p.job_type, p.status, (
+                select count(*) from (
+                    select from {schema}.jobs_flow_edges e where e.child_id = $1::bigint limit $3
+                ) counted) as total
+            from (
+                select e.parent_id from {schema}.jobs_flow_edges e
+                where e.child_id = $1::bigint limit $4) e
+            cross join lateral (
+                select * from {schema}.jobs p where p.id = e.parent_id offset 0) p
+            order by p.status = 'failed' desc, p.status = 'cancelled' desc,
+                p.finished_at is null desc, p.id
+            limit $2""",
+            job_id, limit, MAX_COUNTED_EDGES, MAX_READ_PARENTS,
+        )
+
+    async def flow_below(self, job_ids: Sequence[int], limit: int) -> Sequence[Row]:
+        """Of each of these jobs some children: parent_id, id, job_type, status, total."""
+        return await self._rows(
+            """select given.id as parent_id, c.id, c.job_type, c.status, (
+                select count(*) from (
+                    select from {schema}.jobs_flow_edges e where e.parent_id = given.id limit $3
+                ) counted) as total
+            from unnest($1::bigint[]) with ordinality given(id, place)
+            cross join lateral (
+                select e.child_id from {schema}.jobs_flow_edges e
+                where e.parent_id = given.id order by e.child_id limit $2) e
+            cross join lateral (
+                select * from {schema}.jobs c where c.id = e.child_id offset 0) c
+            order by given.place, c.id""",
+            job_ids, limit, MAX_COUNTED_EDGES,
         )
 
     async def find(
