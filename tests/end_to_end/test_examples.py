@@ -38,6 +38,9 @@ PRINTED = {
         "asyncpg: job 1 is completed with the result {'pages': 3}",
         "SQLAlchemy: the job that failed is pending for retry 1",
     ],
+    "flow": [
+        "5 words", "failed: page c is empty", "of 4 jobs 3 completed, and 1 failed",
+    ],
     "nightly": [
         "the job of schedule clean-up deleted 0 jobs", "the next one comes at 03:17 in Berlin",
     ],
