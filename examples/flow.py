@@ -1,49 +1,53 @@
-"""A flow: one job fetches, one job for each page parses, and a report comes after all of them."""
+"""Pages are fetched, parsed and reported: each job waits for those before it."""
 
 import asyncio
 
-from pgjobs import App, Fail, RunningJob
+from pgjobs import App, Fail, Job, RunningJob
 
 app = App()
-PAGES = {"a": "one two three", "b": "four five", "c": ""}
 
 
 @app.job("fetch")
-async def fetch(job: RunningJob[None]) -> None:
-    """Adds a job for each page to the batch that it belongs to itself."""
-    # With the completion of this job, in one transaction: a retry adds no page twice.
-    async with job.transaction() as conn:
-        await parse.enqueue_many([*PAGES], batch=job.batch_id, conn=conn)
+async def fetch(job: Job[str]) -> list[str]:
+    """Returns the pages of a site."""
+    return [f"{job.payload}/{page}" for page in ("home", "shop", "torn")]
 
 
 @app.job("parse")
 async def parse(job: RunningJob[str]) -> int:
-    """Counts the words of a page; one page has none, and no retry would help."""
-    words = PAGES[job.payload].split()
-    if not words:
-        raise Fail(f"page {job.payload} is empty")
-    return len(words)
+    """Counts the letters of one page. Its parent is the fetch, whose result it reads."""
+    [site] = await job.parents()
+    [page] = [page for page in site.result if page.endswith(job.payload)]
+    if job.payload == "torn":
+        raise Fail("half of the page is missing")  # no retry would help
+    return len(page)
 
 
 @app.job("report")
 async def report(job: RunningJob[None]) -> list[str]:
-    """Runs once, when all jobs of the batch have ended, and says what became of them."""
-    pages = [parent for parent in await job.parents() if parent.job_type == "parse"]
-    words = sum(page.result for page in pages if page.status == "completed")
-    failed = [f"failed: {page.error}" for page in pages if page.status == "failed"]
-    return [f"{words} words", *failed]
+    """Says what became of each page. Its parents are the parses, in the order of their ids."""
+    return [
+        f"job {parent.id} counted {parent.result} letters"
+        if parent.status == "completed"
+        else f"job {parent.id} {parent.status}: {parent.error}"
+        for parent in await job.parents()
+    ]
 
 
 async def main() -> None:
-    """Runs the flow, and prints its report."""
+    """Enqueues the flow in one call, so that all of it is there or nothing."""
+    pages = ["home", "shop", "torn"]
     async with app:
-        async with app.batch(report, None) as batch:
-            await fetch.enqueue(None, batch=batch)
+        *_, report_id = await app.enqueue_many([
+            fetch.new("example.org", ref="site"),
+            *(parse.new(page, ref=page, depends_on=["site"]) for page in pages),
+            # A report is wanted also if a page cannot be parsed; by default it would be cancelled.
+            report.new(None, depends_on=pages, on_parent_failed="run"),
+        ])
+        print(f"the report is {(await app.get(report_id)).status}")
         await app.worker().run(until_empty=True)
-        for line in (await batch.job.refresh()).result:
+        for line in (await app.get(report_id)).result:
             print(line)
-        counts = await app.get_batch(batch.id)
-        print(f"of {counts.total} jobs {counts.completed} completed, and {counts.failed} failed")
 
 
 if __name__ == "__main__":

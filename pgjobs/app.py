@@ -27,7 +27,7 @@ from typing_extensions import TypeVar  # with a default, as Python's own since 3
 
 from pgjobs.connection.blocking import blocking, warn_in_atomic_block
 from pgjobs.connection.dsn import redact, resolve
-from pgjobs.connection.executor import Executor, executor
+from pgjobs.connection.executor import Executor, commits_each_statement, executor
 from pgjobs.connection.open_transaction import open_transaction
 from pgjobs.connection.patience import give_up_at, sending_s
 from pgjobs.connection.tether import tether
@@ -58,6 +58,7 @@ from pgjobs.schedules import Schedules
 from pgjobs.settings import Settings
 from pgjobs.sync_verbs import SyncVerbs
 from pgjobs.verbs import Verbs
+from pgjobs.watching.thread import close_in_thread
 from pgjobs.watching.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -381,8 +382,10 @@ class App(Verbs, Many, Schedules, Settings, Generic[S]):
         self, conn: "Conn", given: dict[str, Any], text: str
     ) -> Job[Any]:
         """Adds a job in the transaction of ``conn``, and notes which transaction that is."""
-        job = await Database(executor(conn), self.schema, self).enqueue(payload=text, **given)
-        job._source = Uncommitted(self, open_transaction(conn))
+        adding = executor(conn)
+        job = await Database(adding, self.schema, self).enqueue(payload=text, **given)
+        if not commits_each_statement(adding):
+            job._source = Uncommitted(self, open_transaction(conn))
         return job
 
     async def _enqueue_by_itself(
@@ -528,9 +531,10 @@ class App(Verbs, Many, Schedules, Settings, Generic[S]):
         return kept.call(self, adds=adds)
 
     def close_sync(self) -> None:
-        """Closes the connection of the sync calls without ``conn``."""
+        """Closes the connections of the sync calls without ``conn``."""
         if self._kept is not None:
             self._kept.close()
+        close_in_thread(self.close())
 
     @staticmethod
     async def _shared(given: dict[str, Any], database: Database) -> dict[str, Any]:
@@ -585,10 +589,10 @@ class App(Verbs, Many, Schedules, Settings, Generic[S]):
     def _connections(self) -> Connections:
         """The app's connections in the running event loop; each event loop has its own."""
         loop = asyncio.get_running_loop()
-        if self._latest is not None:
-            of_loop, of_process, of_both = self._latest
-            if of_loop() is loop and of_process == os.getpid() and (latest := of_both()):
-                return latest
+        if (latest := self._latest) is not None:  # another thread may change it meanwhile
+            of_loop, of_process, of_both = latest
+            if of_loop() is loop and of_process == os.getpid() and (here := of_both()):
+                return here
         kept = tether().kept
         found: Connections | None = kept.get(self)
         if found is None:

@@ -3,6 +3,7 @@
 import builtins
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from pgjobs.connection.blocking import finished
@@ -10,10 +11,12 @@ from pgjobs.flows import OpenBatch
 from pgjobs.handler.task import Task
 from pgjobs.job.flow import Batch
 from pgjobs.job.job import Job
+from pgjobs.job.outcome import Outcome
 from pgjobs.job.payload import NO_PAYLOAD
 from pgjobs.producer.arguments import EnqueueOptions, ManyOptions
 from pgjobs.producer.new_job import NewJob
 from pgjobs.verbs import ListOptions, Verbs
+from pgjobs.watching.thread import finished_in_thread
 
 if TYPE_CHECKING:
     from pgjobs.connection.blocking import SyncConn
@@ -24,7 +27,8 @@ class SyncVerbs:
 
     ``conn``: a psycopg ``Connection``, an SQLAlchemy ``Session`` or ``Connection``, or Django's
     connection: the call acts in its transaction. Without ``conn``, all threads of a process share
-    one connection, and a call returns after its commit. Options and errors are those of the app.
+    one connection, and a call returns after its commit. Whoever waits shares another connection.
+    Options and errors are those of the app.
     """
 
     def __init__(self, app: Verbs) -> None:
@@ -119,6 +123,12 @@ class SyncVerbs:
         executor = self._app.sync_executor(conn, reads=True)
         return finished(self._app.get_batch(batch_id, conn=executor))
 
+    def wait(
+        self, jobs: Iterable[Job[Any] | int], *, timeout: timedelta | None = None
+    ) -> "builtins.list[Outcome]":
+        """Does what ``App.wait`` does."""
+        return finished_in_thread(self._app.wait([*jobs], timeout=timeout))
+
     def close(self) -> None:
-        """Closes the connection of this process; the next call without ``conn`` makes another."""
+        """Closes the connections of this process; the next call without ``conn`` makes others."""
         self._app.close_sync()

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pgjobs.connection.executor import Executor
 from pgjobs.database import Database, Moment
-from pgjobs.errors import InvalidArgument, JobGone, JobNotFound
+from pgjobs.errors import InvalidArgument, JobNotFound, PgjobsError
 from pgjobs.flows import Flows
 from pgjobs.handler.slots import warn_if_none_is_left
 from pgjobs.job.attempt import Attempt
@@ -28,7 +28,7 @@ from pgjobs.producer.arguments import (
 )
 from pgjobs.producer.new_job import NewJob
 from pgjobs.producer.uncommitted import Uncommitted
-from pgjobs.watching.watcher import Watcher
+from pgjobs.watching.watcher import Found, Watcher
 
 if TYPE_CHECKING:
     from pgjobs.connection.blocking import SyncConn
@@ -74,7 +74,7 @@ class Verbs(Flows, ABC):
 
     @abstractmethod
     def close_sync(self) -> None:
-        """Closes the connection of the sync calls without ``conn``."""
+        """Closes the connections of the sync calls without ``conn``."""
 
     @abstractmethod
     async def enqueue(
@@ -166,19 +166,20 @@ class Verbs(Flows, ABC):
         given = [*jobs]
         seconds = _seconds(timeout)
         ids = [job.id if isinstance(job, Job) else _id(job) for job in given]
-        for job in given:
-            if isinstance(job, Job) and isinstance(job._source, Uncommitted):
-                job._source.check_committed(job)
         warn_if_none_is_left({job.queue if isinstance(job, Job) else None for job in given})
         watcher = self._watcher()
         waits = {
-            job_id: watcher.add(job_id, is_seen=isinstance(job, Job) and _is_committed(job))
+            job_id: _add(watcher, job) if isinstance(job, Job)
+            else watcher.add(job_id, is_seen=False)
             for job_id, job in dict(zip(ids, given, strict=True)).items()
         }
         seen: dict[int, Row | None] = {}
         try:
             if waits:
-                await asyncio.wait(waits.values(), timeout=seconds)
+                # An exception refuses the wait, and does not wait for the other jobs.
+                await asyncio.wait(
+                    waits.values(), timeout=seconds, return_when=asyncio.FIRST_EXCEPTION
+                )
         finally:
             ended = {job_id: future for job_id, future in waits.items() if future.done()}
             for job_id, future in waits.items():
@@ -191,12 +192,15 @@ class Verbs(Flows, ABC):
         seconds = _seconds(within)
         warn_if_none_is_left({job.queue})
         watcher = self._watcher()
-        future = watcher.add(job.id, is_seen=_is_committed(job))
+        future = _add(watcher, job)
         try:
             done, _ = await asyncio.wait([future], timeout=seconds)
             if not done:
                 raise TimeoutError(f"job {job.id} has not ended within {within}")
-            return future.result()
+            found = future.result()
+            if isinstance(found, PgjobsError):
+                raise found
+            return found
         finally:
             watcher.remove(job.id, future)
 
@@ -277,9 +281,11 @@ class Verbs(Flows, ABC):
         )
 
 
-def _is_committed(job: Job[Any]) -> bool:
-    """Whether the job was read, or added by a transaction of its own."""
-    return not isinstance(job._source, Uncommitted)
+def _add(watcher: Watcher, job: Job[Any]) -> "asyncio.Future[Found]":
+    """Begins to wait for a job that was read, or added."""
+    if isinstance(job._source, Uncommitted):
+        return watcher.add(job.id, is_seen=False, is_open=job._source.is_open)
+    return watcher.add(job.id, is_seen=True)
 
 
 def _id(given: int) -> int:
@@ -298,14 +304,12 @@ def _seconds(timeout: timedelta | None) -> float | None:
 
 
 def _outcome(
-    job_id: int, future: "asyncio.Future[Row] | None", seen: Row | None
+    job_id: int, future: "asyncio.Future[Found] | None", seen: Row | None
 ) -> Outcome:
-    if future is None:
-        return Outcome(job_id, UNKNOWN) if seen is None else Outcome.from_row(seen)
-    try:
-        return Outcome.from_row(future.result())
-    except (JobGone, JobNotFound):
-        return Outcome(job_id, GONE)
+    found = seen if future is None else future.result()
+    if found is None:
+        return Outcome(job_id, UNKNOWN)
+    return Outcome(job_id, GONE) if isinstance(found, PgjobsError) else Outcome.from_row(found)
 
 
 def _number(what: str, given: int) -> int:

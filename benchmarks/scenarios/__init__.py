@@ -27,6 +27,7 @@ from . import (
     sync,
     tail,
     ten_million,
+    wait,
     wal,
 )
 
@@ -71,6 +72,9 @@ SCENARIOS = {
     "flows": Scenario(
         "members of a batch, against plain jobs; from the last parent to the child", flows.flows,
         100_000, 10_000),
+    "wait": Scenario(
+        "waiting for jobs: how late a result is heard, and drains that 10,000 wait for",
+        wait.wait, 10_000, 10_000),
     "latency": Scenario(
         "idle worker: enqueue called until handler started", latency.latency, 400, 100,
         peers=ALL),

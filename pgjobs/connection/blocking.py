@@ -96,14 +96,14 @@ class _Psycopg:
     """Sends statements through psycopg, which then begins its transaction as usual."""
 
     def __init__(self, conn: Any) -> None:
-        self._conn = conn
+        self.conn = conn
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Row]:
         from psycopg import DataError, Error
         from psycopg.rows import tuple_row
 
         try:
-            with self._conn.cursor(row_factory=tuple_row) as cursor:
+            with self.conn.cursor(row_factory=tuple_row) as cursor:
                 # Binary, since a session may have any format of moments and intervals as text.
                 cursor.execute(*by_place(query, args), binary=True)
                 return as_rows(query, cursor.description, cursor.fetchall())
@@ -119,12 +119,12 @@ class _SqlAlchemy:
     """Sends statements through SQLAlchemy, which then begins its transaction as usual."""
 
     def __init__(self, conn: Any) -> None:
-        self._conn = conn
+        self.conn = conn
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Row]:
         from sqlalchemy.exc import DataError, DBAPIError
 
-        conn = self._conn
+        conn = self.conn
         if not hasattr(type(conn), EXECUTE):  # a session
             conn = conn.connection()
         try:
@@ -148,13 +148,13 @@ class _Django:
                 f"conn must be a connection to PostgreSQL, and this one is to {conn.vendor}: pass"
                 " django.db.connections['NAME'] of the database that has the jobs"
             )
-        self._conn = conn
+        self.conn = conn
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Row]:
         from django.db import DataError, Error
 
         try:
-            with self._conn.cursor() as cursor:
+            with self.conn.cursor() as cursor:
                 cursor.execute(*by_place(query, args))
                 described, rows = cursor.description, cursor.fetchall()
         except (DataError, ValueError) as error:
@@ -162,7 +162,7 @@ class _Django:
         except Error as error:
             raise_translated(error)
             raise
-        zone = None if self._conn.timezone else ZoneInfo(self._conn.timezone_name)
+        zone = None if self.conn.timezone else ZoneInfo(self.conn.timezone_name)
         return as_rows(query, described, (_with_zone(row, zone) for row in rows))
 
 

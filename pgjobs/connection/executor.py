@@ -98,6 +98,11 @@ class _SqlAlchemy:
         return result.mappings().all()  # type: ignore[no-any-return]
 
 
+def commits_each_statement(executor: Executor) -> bool:
+    """Whether each statement is a transaction of its own, as it is without ``conn``."""
+    return isinstance(executor, asyncpg.Pool) or hasattr(executor, "each_statement_commits")
+
+
 def raise_translated(error: BaseException) -> None:
     """Raises the error of pgjobs that the driver's error stands for, if it stands for one."""
     own = translated(error)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from pgjobs.connection.drivers import NOT_INSTALLED
-from pgjobs.connection.executor import Executor
+from pgjobs.connection.executor import Executor, commits_each_statement
 from pgjobs.errors import InvalidArgument, SchemaMismatch
 from pgjobs.job.job import Job, Row, Source
 
@@ -81,8 +81,7 @@ class Statements:
             return await self._executor.fetch(query, *args)
         except UPGRADE_ERRORS:
             # Where each statement is a transaction of its own, nothing was done: send it again.
-            is_pool = isinstance(self._executor, asyncpg.Pool)
-            if is_pool or hasattr(self._executor, "each_statement_commits"):
+            if commits_each_statement(self._executor):
                 return await self._executor.fetch(query, *args)
             raise
 

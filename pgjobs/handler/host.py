@@ -1,7 +1,8 @@
 """What tasks and held jobs use of the app: a Protocol, so they do not import it."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 import asyncpg
@@ -9,6 +10,7 @@ import asyncpg
 from pgjobs.connection.executor import Executor
 from pgjobs.handler.middleware import Around
 from pgjobs.job.job import Job, Source
+from pgjobs.job.outcome import Outcome
 from pgjobs.producer.batch import Batch
 
 if TYPE_CHECKING:
@@ -37,3 +39,10 @@ class Host(Source, Protocol):
     async def enqueue_batch(
         self, given: dict[str, Any], batch: Batch, conn: "Conn | None"
     ) -> list[int]: ...
+
+    async def wait(
+        self,
+        jobs: Iterable[Job[Any] | int],
+        *,
+        timeout: timedelta | None = None,  # noqa: ASYNC109
+    ) -> list[Outcome]: ...

@@ -13,6 +13,7 @@ from pgjobs.handler.annotation import check_handler, function_of, payload_type, 
 from pgjobs.handler.held_job import HeldJob
 from pgjobs.handler.host import Host
 from pgjobs.job.job import Job, decoded
+from pgjobs.job.outcome import Outcome
 from pgjobs.job.payload import NO_PAYLOAD, encode
 from pgjobs.producer.arguments import (
     DEFAULTS,
@@ -24,6 +25,7 @@ from pgjobs.producer.arguments import (
 )
 from pgjobs.producer.batch import Batch, batch_of, batch_of_texts, several
 from pgjobs.producer.new_job import NewJob
+from pgjobs.watching.thread import finished_in_thread
 
 if TYPE_CHECKING:
     from pgjobs.connection.blocking import SyncConn
@@ -96,7 +98,7 @@ class Task(Generic[Q, R]):
 
     @property
     def sync(self) -> "SyncTask[Q]":
-        """``enqueue`` and ``enqueue_many`` as plain functions, for code without an event loop."""
+        """The task's calls and ``wait`` as plain functions, for code without an event loop."""
         return SyncTask(self)
 
     def read_result(self, text: str | None) -> Any:
@@ -201,7 +203,7 @@ class Task(Generic[Q, R]):
 
 
 class SyncTask(Generic[Q]):
-    """Enqueues jobs for a handler from code without an event loop. See ``App.sync``."""
+    """Enqueues jobs for a handler, and waits, in code without an event loop. See ``App.sync``."""
 
     def __init__(self, task: Task[Q, Any]) -> None:
         self._task = task
@@ -227,6 +229,12 @@ class SyncTask(Generic[Q]):
         """Does what ``Task.enqueue_many`` does."""
         executor = self._task.app.sync_executor(conn, adds=True)
         return finished(self._task.enqueue_many(payloads, conn=executor, **options))
+
+    def wait(
+        self, jobs: Iterable[Job[Any] | int], *, timeout: timedelta | None = None
+    ) -> list[Outcome]:
+        """Does what ``App.wait`` does."""
+        return finished_in_thread(self._task.app.wait([*jobs], timeout=timeout))
 
 
 def _checked_place(run_in: str | None, is_async: bool) -> str | None:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from pgjobs.errors import InvalidArgument
 from pgjobs.job.attempt import Attempt
 from pgjobs.job.flow import Parent
 from pgjobs.job.job import Job, Row, Source
@@ -13,12 +12,12 @@ from pgjobs.job.job import Job, Row, Source
 class Uncommitted:
     """Stands for the app of such a job: nobody can wait for the job before the commit.
 
-    ``is_open`` tells whether the transaction is open; None: nobody knows.
+    ``is_open`` tells whether the connection is in that transaction; None: nobody knows.
     """
 
     def __init__(self, app: Source, is_open: Callable[[], bool] | None) -> None:
         self._app = app
-        self._is_open = is_open
+        self.is_open = is_open
 
     async def get(self, job_id: int, *, conn: Any = None) -> Job[Any, Any]:
         """As the app's."""
@@ -26,16 +25,7 @@ class Uncommitted:
 
     async def end_of(self, job: Job[Any], within: timedelta | None) -> Row:
         """As the app's."""
-        self.check_committed(job)
         return await self._app.end_of(job, within)
-
-    def check_committed(self, job: Job[Any]) -> None:
-        """Raises ``InvalidArgument`` while the transaction is open."""
-        if self._is_open is not None and self._is_open():
-            raise InvalidArgument(
-                f"job {job.id} is not committed yet: commit the transaction that adds it before"
-                " you wait for it"
-            )
 
     async def history(self, job_id: int) -> list[Attempt]:
         """As the app's."""

@@ -4,7 +4,7 @@ import asyncio
 import heapq
 import logging
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -18,9 +18,9 @@ from pgjobs.job.job import Row
 
 log = logging.getLogger("pgjobs.wait")
 
-# Pauses before the second look at a job and the further ones. The first of them is for an end that
-# was under way when the job began to be watched. The others are for notifications that got lost.
-LOOK_AGAIN_AFTER_S = (0.1, 1.0, 1.5, 2.5, 4.0, 6.0, 10.0)
+# Pauses before the second look at a job and the further ones. The first two are for an end that was
+# under way when the job began to be watched. The others are for notifications that got lost.
+LOOK_AGAIN_AFTER_S = (0.01, 0.1, 1.0, 1.5, 2.5, 4.0, 6.0, 10.0)
 DEAF_LOOK_AGAIN_AFTER_S = 1.0  # at most, where no notification can be heard
 LOOK_TOGETHER_WITHIN_S = 0.1  # looks that are due within such a time share a statement
 # A job may not be visible yet, because the transaction that adds it is still open.
@@ -35,13 +35,18 @@ _SETTINGS = {
     "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
 }
 
+# What became of a job: the row of its outcome, or the error that says why there is none.
+Found = Row | JobGone | JobNotFound
+
 
 @dataclass(slots=True, eq=False)
 class Wait:
     """A job that somebody waits for."""
 
     is_seen: bool  # whether the job is known to have existed
-    futures: set["asyncio.Future[Row]"] = field(default_factory=set)
+    # Whether the connection that added the job is in a transaction; None: nobody knows.
+    is_open: Callable[[], bool] | None = None
+    futures: set["asyncio.Future[Found]"] = field(default_factory=set)
     row: Row | None = None  # what the last look has found
     looks: int = 0
     look_at: float = 0.0
@@ -54,7 +59,7 @@ class Watcher:
 
     The order is: LISTEN, watch, look, wait. So an end that begins after the watch is notified, and
     an end that was committed before the look is seen. What is left is an end that began before the
-    watch and is committed after the look: the look 0.1 s later finds it, or else the next one.
+    watch and is committed after the look: the look 0.01 s later finds it, or else the next one.
     After each loss of the connection it looks at all jobs.
     """
 
@@ -76,11 +81,15 @@ class Watcher:
         self._notifications = Notifications(link, on_lost=self._lost)
         self._is_listening = False
 
-    def add(self, job_id: int, *, is_seen: bool) -> "asyncio.Future[Row]":
-        """Returns a future of the job's outcome; give it back to ``remove``.
+    def add(
+        self, job_id: int, *, is_seen: bool, is_open: Callable[[], bool] | None = None
+    ) -> "asyncio.Future[Found]":
+        """Returns a future of what became of the job; give it back to ``remove``.
 
-        Its exception is ``JobGone``, or ``JobNotFound`` if ``is_seen`` is false, so that nobody
-        knows whether there ever was such a job.
+        That is the row of the job's outcome, or ``JobGone``, or ``JobNotFound`` if ``is_seen`` is
+        false, so that nobody knows whether there ever was such a job. The future's exception is
+        what refuses the wait: ``InvalidArgument`` if the job is not there, and ``is_open`` says
+        that the connection that added it is in a transaction.
         """
         wait = self._waits.get(job_id)
         if wait is None:
@@ -88,13 +97,14 @@ class Watcher:
             self._heard.add(job_id)
             self._changed.set()
         wait.is_seen |= is_seen
-        future: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
+        wait.is_open = is_open or wait.is_open
+        future: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
         wait.futures.add(future)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="pgjobs wait")
         return future
 
-    def remove(self, job_id: int, future: "asyncio.Future[Row]") -> Row | None:
+    def remove(self, job_id: int, future: "asyncio.Future[Found]") -> Row | None:
         """Waits no more. Returns what the last look has found, if anything."""
         if not future.cancel() and not future.cancelled():
             future.exception()  # seen, or asyncio would log it
@@ -211,13 +221,18 @@ class Watcher:
         """Ends a wait for a job that has no row, unless the job may yet be committed."""
         now = asyncio.get_running_loop().time()
         wait.unseen_since = min(wait.unseen_since, now)
-        if not wait.is_seen and now < wait.unseen_since + UNSEEN_FOR_S:
+        is_open = not wait.is_seen and wait.is_open is not None and wait.is_open()
+        if not is_open and not wait.is_seen and now < wait.unseen_since + UNSEEN_FOR_S:
             self._look_after(LOOK_FOR_UNSEEN_EVERY_S, job_id, wait)
             return
         del self._waits[job_id]
         for future in wait.futures:
-            if not future.done():
-                future.set_exception(_gone(job_id) if wait.is_seen else _unknown(job_id))
+            if future.done():
+                continue
+            if is_open:
+                future.set_exception(_uncommitted(job_id))
+            else:
+                future.set_result(_gone(job_id) if wait.is_seen else _unknown(job_id))
 
     def _look_after(self, pause_s: float, job_id: int, wait: Wait) -> None:
         now = asyncio.get_running_loop().time()
@@ -265,4 +280,11 @@ def _unknown(job_id: int) -> JobNotFound:
     return JobNotFound(
         f"there is no job {job_id}, or the transaction that adds it is still open: commit it before"
         " you wait"
+    )
+
+
+def _uncommitted(job_id: int) -> InvalidArgument:
+    return InvalidArgument(
+        f"job {job_id} is not committed yet: commit the transaction that adds it before you wait"
+        " for it"
     )

@@ -24,10 +24,11 @@ make chaos    # runs all of them at full size, and writes this page
 ```
 """
 LEGEND = """
-**Lost**: jobs that are not completed at the end, or are completed without a run; for faults 14 and
-19, acknowledged jobs that are not in the table. **Run twice**: jobs with more than one run in the
-ledger; *fenced*: the last run completed the job. To move the clock of the database, the test moves
-every time in the tables the other way. The clock of a worker is wrong only within its process.
+**Lost**: jobs that are not completed at the end, or are completed without a run; for faults 14, 19
+and 28, acknowledged jobs that are not in the table; for fault 27, waiters that heard nothing.
+**Run twice**: jobs with more than one run in the ledger; *fenced*: the last run completed the job.
+To move the clock of the database, the test moves every time in the tables the other way. The clock
+of a worker is wrong only within its process.
 """
 
 

@@ -3614,6 +3614,8 @@ begin
             select w.job_id from jobs_watched w where w.job_id = any (v_ids)
             union
             select e.parent_id from jobs_flow_edges e where e.parent_id = any (v_ids));
+        -- All of them first, in the order of the ids: some are deleted and some updated below.
+        perform _jobs_lock_fenced_many(worker, job_ids, attempts);
     end if;
     return query
     delete from jobs j
@@ -7173,19 +7175,24 @@ begin
     if v_children = '{}' then
         return 0;
     end if;
-    -- Of jobs without a row, which were deleted by hand, the changes go too.
+    -- Of jobs without rows, which were deleted by hand, the changes go too.
     v_gone := array(
         select n.id from unnest(v_children) n(id)
-        where not exists (select from jobs j where j.id = n.id));
+        where (select true from jobs j where j.id = n.id) is null
+            or (select true from jobs_flows f where f.job_id = n.id) is null);
     with locked as materialized (
         select j.id, j.status from jobs j
         where j.id = any (v_children)
         for no key update skip locked
     )
-    select coalesce(array_agg(l.id), '{}'),
-        coalesce(array_agg(l.id order by l.id) filter (where l.status = 'blocked'), '{}')
+    select array_agg(l.id), array_agg(l.id) filter (where l.status = 'blocked')
     into v_children, v_blocked
     from locked l;
+    -- A transaction that has closed the batch may be open.
+    v_children := array(
+        select f.job_id from jobs_flows f
+        where f.job_id = any (v_children)
+        for no key update skip locked);
     with counted as (
         delete from jobs_flow_changes c
         where c.child_id = any (v_children || v_gone)
@@ -7228,7 +7235,7 @@ begin
             select f.*, f.failed + f.cancelled as bad, f.parents - f.completed - case
                 when f.on_parent_failed = 'wait' then 0 else f.failed + f.cancelled end as to_come
             from jobs_flows f
-            where f.job_id = any (v_blocked)
+            where f.job_id = any (v_blocked) and f.job_id = any (v_children)
         ) f
     ) f;
     if v_ready <> '{}' then
@@ -7518,7 +7525,7 @@ comment on function jobs_outcomes is
 --
 -- Whoever ends a job looks for watches in that statement. If the end began before the watch was
 -- committed, the end is not notified. So the caller looks for the outcome after this call, once
--- more shortly afterwards, and then now and then (pgjobs/producer/watcher.py).
+-- more shortly afterwards, and then now and then (pgjobs/watching/watcher.py).
 create or replace function jobs_watch(job_ids bigint[]) returns setof bigint
 language plpgsql volatile security definer
 set search_path from current

@@ -39,7 +39,8 @@ PRINTED = {
         "SQLAlchemy: the job that failed is pending for retry 1",
     ],
     "flow": [
-        "5 words", "failed: page c is empty", "of 4 jobs 3 completed, and 1 failed",
+        "the report is blocked", "job 2 counted 16 letters", "job 3 counted 16 letters",
+        "job 4 failed: half of the page is missing",
     ],
     "nightly": [
         "the job of schedule clean-up deleted 0 jobs", "the next one comes at 03:17 in Berlin",
@@ -50,8 +51,8 @@ PRINTED = {
 def test_every_example_is_tested() -> None:
     modules = {path.stem for path in EXAMPLES.glob("*.py")}
     folders = {path.name for path in EXAMPLES.iterdir() if path.is_dir()} - {"__pycache__"}
-    assert modules == {*PRINTED, "fastapi_app", "worker_in_web_process"}
-    assert folders == {"ingest", "other_language", "plproxy"}
+    assert modules == {*PRINTED, "fastapi_app", "flask_shop", "worker_in_web_process"}
+    assert folders == {"django_shop", "ingest", "other_language", "plproxy"}
 
 
 @pytest.mark.parametrize("name", PRINTED)

@@ -92,21 +92,30 @@ async def test_a_batch_runs_its_callback_when_all_members_have_ended(app, ran, w
 
 
 async def test_an_exception_in_the_block_cancels_the_callback(app, ran):
-    with pytest.raises(ZeroDivisionError):
+    begun = {}
+
+    async def begin():
         async with app.batch(app.tasks["report"], "done", queue="slow") as batch:
-            member = await app.enqueue("parse", batch=batch)
+            begun["callback"] = batch.job
+            begun["member"] = await app.enqueue("parse", batch=batch)
             raise ZeroDivisionError
-    callback = await batch.job.refresh()
+
+    with pytest.raises(ZeroDivisionError):
+        await begin()
+    callback = await begun["callback"].refresh()
     assert (callback.status, callback.queue) == ("cancelled", "slow")
     assert callback.error == "its producer raised ZeroDivisionError"
-    assert (await member.refresh()).status == "pending"
+    assert (await begun["member"].refresh()).status == "pending"
 
 
 async def test_a_batch_in_a_transaction_is_there_with_the_commit(app, ran, conn, working):
-    with pytest.raises(ZeroDivisionError):
+    async def give_up():
         async with conn.transaction(), app.batch("report", conn=conn) as batch:
             await app.enqueue("parse", batch=batch, conn=conn)
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await give_up()
     assert await conn.fetchval("select count(*) from jobs") == 0
     async with conn.transaction(), app.batch("report", conn=conn) as batch:
         await app.enqueue("parse", "x", batch=batch, conn=conn)

@@ -1,6 +1,7 @@
 """``.sync``: the calls of async code in plain functions, in the caller's transaction."""
 
 import threading
+import time
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
@@ -158,6 +159,36 @@ def test_a_rollback_leaves_no_job(app, rows, begun):
         app.sync.enqueue_many("mail", [{"to": "a"}], conn=mine, delay=HOUR)
         raise ZeroDivisionError
     assert rows("select count(*) from jobs") == [(0,)]
+
+
+def test_a_wait_in_the_transaction_that_adds_the_job_is_refused_at_once(app, rows, begun):
+    soon = timedelta(seconds=0.1)
+    with begun() as (mine, _):
+        job = app.tasks["mail"].sync.enqueue(Mail(to="a"), conn=mine)
+        began = time.monotonic()
+        with pytest.raises(InvalidArgument, match="commit the transaction that adds it before"):
+            app.sync.wait([job, app.sync.enqueue("another")], timeout=HOUR)
+        assert time.monotonic() - began < 1.5  # an id never seen takes 2 s
+        found = app.sync.list(job_type="another")
+    with begun() as (mine, execute):
+        execute("select 1")
+        assert [o.status for o in app.sync.wait([job, *found], timeout=soon)] == ["pending"] * 2
+
+
+@pytest.mark.parametrize("is_rolled_back", [False, True])
+def test_a_later_transaction_of_the_same_connection_holds_no_wait_up(
+    app, pgjobs_dsn, is_rolled_back
+):
+    engine = create_engine(make_url(pgjobs_dsn).set(drivername="postgresql+psycopg"))
+    with psycopg.connect(pgjobs_dsn) as conn, Session(engine) as session:
+        for mine in (conn, session):
+            job = app.sync.enqueue("t", conn=mine)
+            (mine.rollback if is_rolled_back else mine.commit)()
+            if mine is session or not is_rolled_back:
+                mine.execute(text("select 1") if mine is session else "select 1")
+            [outcome] = app.sync.wait([job], timeout=timedelta(seconds=2 + is_rolled_back))
+            assert outcome.status == ("gone" if is_rolled_back else "pending")
+    engine.dispose()
 
 
 def test_every_argument_arrives(app, begun):

@@ -148,6 +148,26 @@ async def test_an_open_transaction_that_adds_members_holds_the_callback_back(
     assert await status(b) == "pending"
 
 
+async def test_an_open_transaction_that_closes_the_batch_holds_up_no_count(
+    conn, connect, batch, member, status, worker
+):
+    b, other = await batch(), await batch()
+    first, second = await member(b), await member(other)
+    await close(conn, other)
+    producer = await connect()
+    transaction = producer.transaction()
+    await transaction.start()
+    await close(producer, b)
+    await run(conn, first)
+    await run(conn, second)
+    async with asyncio.timeout(5):
+        await count_flows(conn)
+    assert (await status(b), await status(other)) == ("blocked", "pending")
+    await transaction.commit()
+    await count_flows(conn)
+    assert await status(b) == "pending"
+
+
 async def test_a_producer_that_gives_up_holds_the_callback_back_no_longer(
     conn, connect, batch, member, status, worker
 ):

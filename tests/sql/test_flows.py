@@ -79,7 +79,7 @@ async def test_without_a_worker_of_pgjobs_the_end_itself_lets_the_child_go(conn,
     assert await status(child) == ["pending"]
 
 
-@pytest.mark.parametrize("policy, outcome, becomes", [
+@pytest.mark.parametrize(("policy", "outcome", "becomes"), [
     ("cancel", "completed", "pending"), ("cancel", "failed", "cancelled"),
     ("cancel", "cancelled", "cancelled"), ("run", "completed", "pending"),
     ("run", "failed", "pending"), ("run", "cancelled", "pending"), ("wait", "completed", "pending"),
@@ -230,7 +230,7 @@ async def test_refs_and_keys_in_one_call(conn, status, worker):
     assert await status(second) == ["pending"]
 
 
-@pytest.mark.parametrize("jobs, says", [
+@pytest.mark.parametrize(("jobs", "says"), [
     ([{"job_type": "t", "depends_on": ["x"]}], r"jobs\[0\]: depends_on names the ref x"),
     ([{"job_type": "t", "depends_on": ["b"]}, {"job_type": "t", "ref": "b"}],
      r"jobs\[0\]: depends_on names the ref b"),

@@ -220,6 +220,10 @@ def sync_calls(
     assert_type(app.sync.list(status="failed", job_type="t", limit=5), list[Job[Any]])
     assert_type(app.sync.cancel(1, "no", conn=conn), Job[Any])
     assert_type(app.sync.retry(1, conn=session), Job[Any])
+    waited = app.sync.wait([typed.sync.get(1), 2], timeout=timedelta(seconds=30))
+    assert_type(waited, list[Outcome])
+    assert_type(ingest.sync.wait([ingest.sync.enqueue(Ingest(path="a"))]), list[Outcome])
+    assert_type(pgjobs.sync.wait([1]), list[Outcome])
     untyped.sync.enqueue()
     plain.sync.enqueue(Ingest(path="a"), conn=conn)
     plain.sync.enqueue(Ingest(path="a"), conn=session)
@@ -262,6 +266,8 @@ async def refused(job: Job[Ingest]) -> None:
     ingest.sync.enqueue(job.payload, conn="dsn")  # type: ignore[arg-type]  # pyright: ignore
     ingest.sync.enqueue(job.payload, conn=AsyncSession())  # type: ignore[arg-type]  # pyright: ignore
     await ingest.enqueue(job.payload, conn=Session())  # type: ignore[arg-type]  # pyright: ignore
+    app.sync.wait(["1"])  # type: ignore[list-item]  # pyright: ignore
+    ingest.sync.wait([job], timeout=5)  # type: ignore[arg-type]  # pyright: ignore
     app.sync.list(status="pendng")  # type: ignore[arg-type]  # pyright: ignore
     pgjobs.sync.enqueue("t", unknown=5)  # type: ignore[call-arg]  # pyright: ignore
     await ingest.enqueue(job.payload, on_conflict="replce")  # type: ignore[arg-type]  # pyright: ignore

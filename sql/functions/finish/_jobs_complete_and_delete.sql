@@ -36,6 +36,8 @@ begin
             select w.job_id from jobs_watched w where w.job_id = any (v_ids)
             union
             select e.parent_id from jobs_flow_edges e where e.parent_id = any (v_ids));
+        -- All of them first, in the order of the ids: some are deleted and some updated below.
+        perform _jobs_lock_fenced_many(worker, job_ids, attempts);
     end if;
     return query
     delete from jobs j

@@ -4,7 +4,7 @@
 --
 -- Whoever ends a job looks for watches in that statement. If the end began before the watch was
 -- committed, the end is not notified. So the caller looks for the outcome after this call, once
--- more shortly afterwards, and then now and then (pgjobs/producer/watcher.py).
+-- more shortly afterwards, and then now and then (pgjobs/watching/watcher.py).
 create or replace function jobs_watch(job_ids bigint[]) returns setof bigint
 language plpgsql volatile security definer
 set search_path from current
