@@ -13,7 +13,6 @@ from pgjobs.cli.options import (
     Dsn,
     Schema,
     duration,
-    job_id,
     json_text,
     moment,
     one_of,
@@ -25,7 +24,7 @@ from pgjobs.cli.session import ask
 from pgjobs.connection.link import BROKEN
 from pgjobs.database import Database
 from pgjobs.job.job import Job
-from pgjobs.producer.arguments import OnConflict, OnParentFailed, UniqueScope, reference_columns
+from pgjobs.producer.arguments import OnConflict, UniqueScope, reference_columns
 
 _MAX_QUEUES_NAMED = 3
 
@@ -98,23 +97,6 @@ def enqueue(
             parser=duration, metavar="DURATION", help="Latest start; then the job is cancelled."
         ),
     ] = None,
-    depends_on: Annotated[
-        list[int] | None,
-        typer.Option(
-            parser=job_id, metavar="ID", help="Start after this job has ended; may be repeated."
-        ),
-    ] = None,
-    on_parent_failed: Annotated[
-        str | None,
-        typer.Option(
-            parser=one_of("answer", get_args(OnParentFailed)), metavar="cancel|run|wait|only",
-            help="What to do if such a job fails or is cancelled; else cancel.",
-        ),
-    ] = None,
-    batch: Annotated[
-        int | None,
-        typer.Option(parser=job_id, metavar="ID", help="The batch that the job is a member of."),
-    ] = None,
     dsn: Dsn = None,
     schema: Schema = "public",
     as_json: AsJson = False,
@@ -124,8 +106,6 @@ def enqueue(
     [bold]pgjobs enqueue file_ingestion '{"file_path": "a.pdf"}'[/bold]
 
     [bold]pgjobs enqueue cleanup --delay 1h --unique-key nightly[/bold]
-
-    [bold]pgjobs enqueue report --depends-on 41 --depends-on 42[/bold]
 
     [bold]generate | pgjobs enqueue import - --queue slow[/bold]
     """
@@ -139,8 +119,7 @@ def enqueue(
             job_type, text, queue, priority, run_at if delay is None else delay,
             max_retries=max_retries, unique_key=unique_key, unique_scope=unique_scope,
             group_key=group_key, on_conflict=on_conflict, unique_for=unique_for,
-            max_wait=max_wait, expires_at=expires, depends_on=depends_on or None,
-            on_parent_failed=on_parent_failed, batch_id=batch, **columns)
+            max_wait=max_wait, expires_at=expires, **columns)
         return job, await _why_it_waits(database, job)
 
     job, why = ask(dsn, schema, add)

@@ -9,7 +9,6 @@ import typer
 
 from pgjobs.cli.complaints import complaint
 from pgjobs.cli.fields import JSON_FIELDS, indented_json, job_data
-from pgjobs.cli.flow import flow_lines
 from pgjobs.cli.many import About, Groups, OlderThan, change_all, chosen
 from pgjobs.cli.options import (
     AsJson,
@@ -130,15 +129,12 @@ async def _why_they_wait(database: Database, rows: Sequence[Row]) -> list[str]:
 def show(job_ids: Ids, dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -> None:
     """Shows jobs with all their fields, and their attempts that failed or were lost.
 
-    A tree shows the jobs that the job waits or has waited for, and those that wait for it.
-
     [bold]pgjobs show 42 43[/bold]
 
     [bold]pgjobs show 42 --json | jq .payload[/bold]
     """
     is_first = True
     attempts: list[Attempt] = []
-    flow: list[str] = []
     waits: dict[int, Reason] = {}
 
     async def get(database: Database, job_id: int) -> Job[Any]:
@@ -146,10 +142,8 @@ def show(job_ids: Ids, dsn: Dsn = None, schema: Schema = "public", as_json: AsJs
         if job is None:
             raise JobNotFound(f"there is no job {job_id}")
         attempts[:] = map(Attempt.from_row, await database.history(job_id))
-        if not as_json:
-            flow[:] = await flow_lines(database, job)
-            if job.status in (JobStatus.PENDING, JobStatus.BLOCKED):
-                waits[job_id] = (await database.why(job_id))[0]
+        if job.status == JobStatus.PENDING and not as_json:
+            waits[job_id] = (await database.why(job_id))[0]
         return job
 
     def show_one(job: Job[Any]) -> None:
@@ -166,8 +160,6 @@ def show(job_ids: Ids, dsn: Dsn = None, schema: Schema = "public", as_json: AsJs
         print_rich(*([] if is_first else [""]), table("!field =value", fields, headings=False))
         if attempts:
             print_rich("", _history(attempts))
-        if flow:
-            print_lines("", *flow)
         is_first = False
 
     jobs, all_found = _each(dsn, schema, job_ids, get, None if as_json else show_one)
@@ -234,10 +226,6 @@ def cancel(
     reason: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Written to the error of the job.")
     ] = None,
-    downstream: Annotated[
-        bool,
-        typer.Option("--downstream", help="Also all jobs that wait for it, directly or not."),
-    ] = False,
     dsn: Dsn = None,
     schema: Schema = "public",
     as_json: AsJson = False,
@@ -246,8 +234,6 @@ def cancel(
 
     [bold]pgjobs cancel 42 --reason "the file is gone"[/bold]
 
-    [bold]pgjobs cancel 42 --downstream[/bold]
-
     [bold]pgjobs cancel --type thumbnail --older-than 2h[/bold]
     """
     filters = chosen(job_type, queue, group, about, older_than=older_than)
@@ -255,8 +241,6 @@ def cancel(
         raise typer.BadParameter(
             "give the ids of jobs, or filters: --type, --queue, --group, --reference, --older-than"
         )
-    if downstream and not job_ids:
-        raise typer.BadParameter("--downstream goes with the ids of jobs")
     if not job_ids:
         total = change_all(
             dsn, schema, "cancelling", filters,
@@ -269,14 +253,12 @@ def cancel(
         return
 
     async def cancel_one(database: Database, job_id: int) -> Job[Any]:
-        return await database.cancel(job_id, reason, downstream=downstream)
+        return await database.cancel(job_id, reason)
 
     def told(job: Job[Any]) -> str:
-        also = ", and so are the jobs that wait for it" if downstream else ""
         if job.status == "processing":
-            also = also and ", and the jobs that wait for it are cancelled"
-            return f"job {job.id} is running: {job.worker} was asked to stop it{also}"
-        return f"job {job.id} is {job.status}{also}"
+            return f"job {job.id} is running: {job.worker} was asked to stop it"
+        return f"job {job.id} is {job.status}"
 
     _change_each(dsn, schema, job_ids, cancel_one, told, as_json=as_json)
 

@@ -36,32 +36,6 @@ class Flows(Statements):
             job_id,
         )
 
-    async def flow_parents(self, job_id: int, max_jobs: int) -> tuple[Sequence[Row], int]:
-        """What the job waits or has waited for: id, job_type, status; and how many more there are.
-        """
-        return await self._flow_part("parent_id", "child_id", job_id, max_jobs)
-
-    async def flow_children(self, job_id: int, max_jobs: int) -> tuple[Sequence[Row], int]:
-        """What waits or has waited for the job: id, job_type, status; and how many more."""
-        return await self._flow_part("child_id", "parent_id", job_id, max_jobs)
-
-    async def _flow_part(
-        self, found: str, given: str, job_id: int, max_jobs: int
-    ) -> tuple[Sequence[Row], int]:
-        rows = await self._rows(
-            f"""select e.{found} as id, coalesce(j.job_type, '?') as job_type,
-                coalesce(j.status, 'deleted') as status,
-                (select count(*) from {{schema}}.jobs_flow_edges a where a.{given} = $1::bigint)
-                    as jobs
-            from {{schema}}.jobs_flow_edges e
-            left join {{schema}}.jobs j on j.id = e.{found}
-            where e.{given} = $1::bigint
-            order by e.{found}
-            limit $2::int""",
-            job_id, max_jobs,
-        )
-        return rows, rows[0]["jobs"] - len(rows) if rows else 0
-
     async def flow_attach(self, max_edges: int) -> int:
         """Has new edges counted by the ends of their parents; returns how many."""
         rows = await self._rows(

@@ -10,10 +10,9 @@ from pgjobs.database.manage import Filters
 from pgjobs.database.reading import Reading
 
 # Methods that send a plain select, or call a function of another name.
-WITHOUT_FUNCTION = {
-    "moment", "look", "claim_unread", "batch_counts", "flow_parents", "flow_children",
-    *vars(Reading),
-} - {"counts", "doctor", "version"}
+WITHOUT_FUNCTION = {"moment", "look", "claim_unread", "batch_counts", *vars(Reading)} - {
+    "counts", "doctor", "version",
+}
 METHODS = sorted(
     name
     for name, _ in inspect.getmembers(Database, inspect.isfunction)

@@ -61,7 +61,7 @@ VIEWS = {
 RELATIONS = {
     "producer": set(), "worker": {"jobs_attempts", "jobs_batches"},
     "reader": {"jobs_attempts", "jobs_batches"}, "observer": VIEWS,
-    "admin": VIEWS | {"jobs", "jobs_schedules", "jobs_attempts", "jobs_flow_edges"},
+    "admin": VIEWS | {"jobs", "jobs_schedules", "jobs_attempts"},
 }
 # The functions that act as the owner: they read or change the tables for other roles.
 DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER) | {
