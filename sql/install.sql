@@ -168,6 +168,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/flows/_jobs_enqueue_flow.sql
 \ir functions/flows/_jobs_flow_attach.sql
 \ir functions/flows/_jobs_flow_cancel.sql
+\ir functions/flows/_jobs_flow_count.sql
 \ir functions/flows/_jobs_flow_deleted.sql
 \ir functions/flows/_jobs_flow_ended.sql
 \ir functions/flows/_jobs_flow_join.sql

@@ -163,6 +163,9 @@ begin
         ('_jobs_flag_groups', $$void$$, $$queues text[]$$),
         ('_jobs_flow_attach', $$bigint$$, $$max_edges integer$$),
         ('_jobs_flow_cancel', $$void$$, $$job_id bigint, reason text$$),
+        ('_jobs_flow_count', $$
+            TABLE(counted bigint, is_cascading boolean)
+        $$, $$max_children integer$$),
         ('_jobs_flow_deleted', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_flow_ended', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_flow_join', $$void$$, $$batch_ids bigint[], depends_on bigint[]$$),

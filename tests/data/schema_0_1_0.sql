@@ -215,6 +215,9 @@ begin
         ('_jobs_flag_groups', $$void$$, $$queues text[]$$),
         ('_jobs_flow_attach', $$bigint$$, $$max_edges integer$$),
         ('_jobs_flow_cancel', $$void$$, $$job_id bigint, reason text$$),
+        ('_jobs_flow_count', $$
+            TABLE(counted bigint, is_cascading boolean)
+        $$, $$max_children integer$$),
         ('_jobs_flow_deleted', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_flow_ended', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_flow_join', $$void$$, $$batch_ids bigint[], depends_on bigint[]$$),
@@ -6902,6 +6905,177 @@ $$;
 comment on function _jobs_flow_cancel is
     'internal: cancels all jobs that wait for this one, directly or not';
 
+-- functions/flows/_jobs_flow_count.sql
+-- One round of _jobs_flow_resolve. is_cascading: it has cancelled jobs, which others may wait for.
+--
+-- Two sessions cannot both count a change: whoever has the child's lock reads and deletes the
+-- changes of the child, in a later statement than the lock. Children that another session has locked
+-- are skipped, so nothing waits and nothing deadlocks.
+--
+-- The counts say when to look at the parents, and the parents themselves decide: a job is let go
+-- only after its parents' rows were read. There look-ups are nested, so that a planner without
+-- statistics cannot start from all jobs.
+create or replace function _jobs_flow_count(max_children int)
+returns table (counted bigint, is_cascading boolean)
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    v_now constant timestamptz := clock_timestamp();
+    v_children bigint[];
+    v_gone bigint[];
+    v_culprits bigint[];
+    v_culprits_of bigint[];
+    v_blocked bigint[];
+    v_to_come int[];
+    v_given_up bigint[];
+    v_ready bigint[];
+    v_unhurt bigint[];
+    v_cleared bigint[] := '{}';
+    v_closed bigint[] := '{}';
+    v_busy bigint[] := '{}';
+begin
+    -- One probe for each job that has changes, however many it has.
+    with recursive changed (id) as (
+        select min(c.child_id) from jobs_flow_changes c
+        union all
+        select (select min(c.child_id) from jobs_flow_changes c where c.child_id > n.id)
+        from changed n
+        where n.id is not null
+    )
+    select array(select n.id from changed n where n.id is not null limit max_children)
+    into v_children;
+    if v_children = '{}' then
+        return query values (0::bigint, false);
+        return;
+    end if;
+    -- Of jobs without rows, which were deleted by hand, the changes go too.
+    v_gone := array(
+        select n.id from unnest(v_children) n(id)
+        where (select true from jobs j where j.id = n.id) is null
+            or (select true from jobs_flows f where f.job_id = n.id) is null);
+    with locked as materialized (
+        select j.id, j.status from jobs j
+        where j.id = any (v_children)
+        for no key update skip locked
+    )
+    select array_agg(l.id), array_agg(l.id) filter (where l.status = 'blocked')
+    into v_children, v_blocked
+    from locked l;
+    -- A transaction that has closed the batch may be open.
+    v_children := array(
+        select f.job_id from jobs_flows f
+        where f.job_id = any (v_children)
+        for no key update skip locked);
+    with counted as (
+        delete from jobs_flow_changes c
+        where c.child_id = any (v_children || v_gone)
+        returning c.*
+    ), summed as materialized (
+        select c.child_id, sum(c.parents) as parents, sum(c.completed) as completed,
+            sum(c.failed) as failed, sum(c.cancelled) as cancelled, sum(c.kept) as kept,
+            min(c.culprit) as culprit
+        from counted c
+        group by c.child_id
+    ), added as (
+        update jobs_flows f
+        set parents = f.parents + s.parents,
+            completed = f.completed + s.completed,
+            failed = f.failed + s.failed,
+            cancelled = f.cancelled + s.cancelled,
+            keeps_parents = f.keeps_parents or s.kept > 0
+        from summed s
+        where f.job_id = s.child_id
+    )
+    select array_agg(s.child_id order by s.child_id), array_agg(s.culprit order by s.child_id)
+    into v_culprits_of, v_culprits
+    from summed s
+    where s.culprit is not null;
+
+    -- In the order of the ids, for width_bucket.
+    select coalesce(array_agg(f.job_id order by f.job_id), '{}'),
+        array_agg(greatest(f.to_come, 0) order by f.job_id),
+        coalesce(array_agg(f.job_id) filter (where f.is_given_up), '{}'),
+        coalesce(array_agg(f.job_id) filter (where f.is_ready and not f.is_given_up), '{}'),
+        coalesce(array_agg(f.job_id) filter (where f.is_given_up and f.bad = 0), '{}')
+    into v_blocked, v_to_come, v_given_up, v_ready, v_unhurt
+    from (
+        select f.job_id, f.to_come, f.bad,
+            f.on_parent_failed = 'cancel' and f.bad > 0
+                or f.on_parent_failed = 'only' and not f.is_open and f.to_come <= 0
+                    and f.bad = 0 as is_given_up,
+            not f.is_open and f.to_come <= 0 as is_ready
+        from (
+            select f.*, f.failed + f.cancelled as bad, f.parents - f.completed - case
+                when f.on_parent_failed = 'wait' then 0 else f.failed + f.cancelled end as to_come
+            from jobs_flows f
+            where f.job_id = any (v_blocked) and f.job_id = any (v_children)
+        ) f
+    ) f;
+    if v_ready <> '{}' then
+        -- A session that adds members has a lock on the flow. Its commit decides.
+        v_closed := array(
+            select f.job_id from jobs_flows f
+            where f.job_id = any (v_ready)
+            for update skip locked);
+        v_cleared := array(
+            select f.job_id from jobs_flows f
+            where f.job_id = any (v_closed)
+                and (
+                    select true from jobs_flow_edges e
+                    where e.child_id = f.job_id and (
+                        select not e.is_attached or (p.finished_at is not null) is false
+                            or f.on_parent_failed = 'wait' and p.status <> 'completed'
+                        from jobs p
+                        where p.id = e.parent_id)
+                    limit 1) is null
+                and (
+                    select true from jobs_flow_changes c where c.child_id = f.job_id
+                    limit 1) is null);
+        perform _jobs_flow_recount(r.id) from unnest(v_closed) r(id) where r.id <> all (v_cleared);
+        -- Looked at again by the next tick, if the session that adds members gives up.
+        v_busy := array(select r.id from unnest(v_ready) r(id) where r.id <> all (v_closed));
+        insert into jobs_flow_changes (child_id) select b.id from unnest(v_busy) b(id);
+    end if;
+
+    update jobs j
+    set status = 'cancelled',
+        error = coalesce((
+            select format('its parent, job %s, %s', c.culprit, case p.status
+                when 'failed' then 'failed' when 'cancelled' then 'was cancelled'
+                when 'completed' then 'had failed' else 'is gone' end)
+            from (select v_culprits[array_position(v_culprits_of, j.id)] as culprit) c
+            left join jobs p on p.id = c.culprit
+            where c.culprit is not null),
+            case when j.id = any (v_unhurt) then 'none of its parents failed'
+            else 'one of its parents failed' end),
+        updated_at = v_now,
+        finished_at = v_now
+    where j.id = any (v_given_up);
+    update jobs j
+    set status = case when j.id = any (v_cleared) then 'pending' else j.status end,
+        depends_on_left = v_to_come[width_bucket(j.id, v_blocked)],
+        run_at = case when j.id = any (v_cleared) then greatest(j.run_at, v_now) else j.run_at end,
+        updated_at = v_now
+    where j.id = any (v_blocked) and j.id <> all (v_given_up);
+    if v_given_up <> '{}' or v_cleared <> '{}' then
+        perform _jobs_signal_jobs(v_given_up || v_cleared);
+    end if;
+    counted := cardinality(v_children) + cardinality(v_gone) - cardinality(v_busy);
+    is_cascading := v_given_up <> '{}';
+    return next;
+end
+$$;
+
+comment on function _jobs_flow_count is
+    'internal: counts the ended parents of up to max_children jobs, and lets go who waits no more';
+
 -- functions/flows/_jobs_flow_deleted.sql
 -- For jobs of which this transaction has completed and deleted some. A child of one of those was
 -- committed meanwhile. The end is counted here, and the edge goes, so that nobody else counts it.
@@ -7127,185 +7301,49 @@ comment on function _jobs_flow_reopened is
     'internal: takes back what the ends of these jobs counted for the jobs that wait for them';
 
 -- functions/flows/_jobs_flow_resolve.sql
--- Counts what has changed among the parents of up to max_children jobs, and lets go those that have
--- nothing left to wait for. Returns how many it counted: the caller repeats until 0.
+-- Counts what has changed among the parents of jobs, and lets go those that have nothing left to wait
+-- for. Returns how many it counted: the caller repeats until 0.
 --
--- Two sessions cannot both count a change: whoever has the child's lock reads and deletes the
--- changes of the child, in a later statement than the lock. Children that another session has locked
--- are skipped, so nothing waits and nothing deadlocks.
---
--- The counts say when to look at the parents, and the parents themselves decide: a job is let go
--- only after its parents' rows were read. There look-ups are nested, so that a planner without
--- statistics cannot start from all jobs.
+-- Two sessions cannot both count a change: _jobs_flow_count has the child's lock. A cancelled job
+-- may cancel those that wait for it, and so on: that goes on here for a moment, and then by further
+-- calls.
 create or replace function _jobs_flow_resolve(max_children int) returns bigint
 language plpgsql volatile security definer
 set search_path from current
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set enable_bitmapscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
-set jit = off
 as $$
 declare
-    v_now constant timestamptz := clock_timestamp();
-    v_children bigint[];
-    v_gone bigint[];
-    v_culprits bigint[];
-    v_culprits_of bigint[];
-    v_blocked bigint[];
-    v_to_come int[];
-    v_given_up bigint[];
-    v_ready bigint[];
-    v_unhurt bigint[];
-    v_cleared bigint[] := '{}';
-    v_closed bigint[] := '{}';
-    v_busy bigint[] := '{}';
+    c_goes_on_for constant interval := '0.2 seconds';
+    v_until constant timestamptz := clock_timestamp() + c_goes_on_for;
+    v_round record;
+    v_counted bigint := 0;
 begin
-    -- One probe for each job that has changes, however many it has.
-    with recursive changed (id) as (
-        select min(c.child_id) from jobs_flow_changes c
-        union all
-        select (select min(c.child_id) from jobs_flow_changes c where c.child_id > n.id)
-        from changed n
-        where n.id is not null
-    )
-    select array(select n.id from changed n where n.id is not null limit max_children)
-    into v_children;
-    if v_children = '{}' then
-        return 0;
-    end if;
-    -- Of jobs without rows, which were deleted by hand, the changes go too.
-    v_gone := array(
-        select n.id from unnest(v_children) n(id)
-        where (select true from jobs j where j.id = n.id) is null
-            or (select true from jobs_flows f where f.job_id = n.id) is null);
-    with locked as materialized (
-        select j.id, j.status from jobs j
-        where j.id = any (v_children)
-        for no key update skip locked
-    )
-    select array_agg(l.id), array_agg(l.id) filter (where l.status = 'blocked')
-    into v_children, v_blocked
-    from locked l;
-    -- A transaction that has closed the batch may be open.
-    v_children := array(
-        select f.job_id from jobs_flows f
-        where f.job_id = any (v_children)
-        for no key update skip locked);
-    with counted as (
-        delete from jobs_flow_changes c
-        where c.child_id = any (v_children || v_gone)
-        returning c.*
-    ), summed as materialized (
-        select c.child_id, sum(c.parents) as parents, sum(c.completed) as completed,
-            sum(c.failed) as failed, sum(c.cancelled) as cancelled, sum(c.kept) as kept,
-            min(c.culprit) as culprit
-        from counted c
-        group by c.child_id
-    ), added as (
-        update jobs_flows f
-        set parents = f.parents + s.parents,
-            completed = f.completed + s.completed,
-            failed = f.failed + s.failed,
-            cancelled = f.cancelled + s.cancelled,
-            keeps_parents = f.keeps_parents or s.kept > 0
-        from summed s
-        where f.job_id = s.child_id
-    )
-    select array_agg(s.child_id order by s.child_id), array_agg(s.culprit order by s.child_id)
-    into v_culprits_of, v_culprits
-    from summed s
-    where s.culprit is not null;
-
-    -- In the order of the ids, for width_bucket.
-    select coalesce(array_agg(f.job_id order by f.job_id), '{}'),
-        array_agg(greatest(f.to_come, 0) order by f.job_id),
-        coalesce(array_agg(f.job_id) filter (where f.is_given_up), '{}'),
-        coalesce(array_agg(f.job_id) filter (where f.is_ready and not f.is_given_up), '{}'),
-        coalesce(array_agg(f.job_id) filter (where f.is_given_up and f.bad = 0), '{}')
-    into v_blocked, v_to_come, v_given_up, v_ready, v_unhurt
-    from (
-        select f.job_id, f.to_come, f.bad,
-            f.on_parent_failed = 'cancel' and f.bad > 0
-                or f.on_parent_failed = 'only' and not f.is_open and f.to_come <= 0
-                    and f.bad = 0 as is_given_up,
-            not f.is_open and f.to_come <= 0 as is_ready
-        from (
-            select f.*, f.failed + f.cancelled as bad, f.parents - f.completed - case
-                when f.on_parent_failed = 'wait' then 0 else f.failed + f.cancelled end as to_come
-            from jobs_flows f
-            where f.job_id = any (v_blocked) and f.job_id = any (v_children)
-        ) f
-    ) f;
-    if v_ready <> '{}' then
-        -- A session that adds members has a lock on the flow. Its commit decides.
-        v_closed := array(
-            select f.job_id from jobs_flows f
-            where f.job_id = any (v_ready)
-            for update skip locked);
-        v_cleared := array(
-            select f.job_id from jobs_flows f
-            where f.job_id = any (v_closed)
-                and (
-                    select true from jobs_flow_edges e
-                    where e.child_id = f.job_id and (
-                        select not e.is_attached or (p.finished_at is not null) is false
-                            or f.on_parent_failed = 'wait' and p.status <> 'completed'
-                        from jobs p
-                        where p.id = e.parent_id)
-                    limit 1) is null
-                and (
-                    select true from jobs_flow_changes c where c.child_id = f.job_id
-                    limit 1) is null);
-        perform _jobs_flow_recount(r.id) from unnest(v_closed) r(id) where r.id <> all (v_cleared);
-        -- Looked at again by the next tick, if the session that adds members gives up.
-        v_busy := array(select r.id from unnest(v_ready) r(id) where r.id <> all (v_closed));
-        insert into jobs_flow_changes (child_id) select b.id from unnest(v_busy) b(id);
-    end if;
-
-    update jobs j
-    set status = 'cancelled',
-        error = coalesce((
-            select format('its parent, job %s, %s', c.culprit, case p.status
-                when 'failed' then 'failed' when 'cancelled' then 'was cancelled'
-                when 'completed' then 'had failed' else 'is gone' end)
-            from (select v_culprits[array_position(v_culprits_of, j.id)] as culprit) c
-            left join jobs p on p.id = c.culprit
-            where c.culprit is not null),
-            case when j.id = any (v_unhurt) then 'none of its parents failed'
-            else 'one of its parents failed' end),
-        updated_at = v_now,
-        finished_at = v_now
-    where j.id = any (v_given_up);
-    update jobs j
-    set status = case when j.id = any (v_cleared) then 'pending' else j.status end,
-        depends_on_left = v_to_come[width_bucket(j.id, v_blocked)],
-        run_at = case when j.id = any (v_cleared) then greatest(j.run_at, v_now) else j.run_at end,
-        updated_at = v_now
-    where j.id = any (v_blocked) and j.id <> all (v_given_up);
-    if v_given_up <> '{}' or v_cleared <> '{}' then
-        perform _jobs_signal_jobs(v_given_up || v_cleared);
-    end if;
-    return cardinality(v_children) + cardinality(v_gone) - cardinality(v_busy);
+    loop
+        select c.counted, c.is_cascading into v_round from _jobs_flow_count(max_children) c;
+        v_counted := v_counted + v_round.counted;
+        exit when not v_round.is_cascading or v_counted >= max_children
+            or clock_timestamp() > v_until;
+    end loop;
+    return v_counted;
 end
 $$;
 
 comment on function _jobs_flow_resolve is
-    'internal: counts the ended parents of up to max_children jobs, and lets go who waits no more';
+    'internal: counts the ended parents of jobs, and lets go or cancels those that wait no more';
 
 -- functions/flows/_jobs_flow_tell.sql
 -- After a change among the parents of some jobs: tells a living worker, on commit, that there is
 -- something to count. The other workers hear it too, and look a second later in case the picked one
 -- hangs. Where no worker of pgjobs lives, the caller counts in this transaction: a worker in another
--- language needs to know nothing of flows.
+-- language needs to know nothing of flows. What it cannot count within a second is counted by the next
+-- end, by jobs_recover, or by a worker's tick.
 create or replace function _jobs_flow_tell() returns void
 language plpgsql volatile
 set search_path from current
 as $$
 declare
     c_max_jobs constant int := 1000;
-    c_max_rounds constant int := 20;
+    c_counts_for constant interval := '1 second';
+    v_until constant timestamptz := clock_timestamp() + c_counts_for;
     v_key bigint;
 begin
     select w.listening_key into v_key
@@ -7316,8 +7354,8 @@ begin
         -- Counting may end further jobs, whose ends come here again: not one within the other.
         if current_setting('pgjobs.counts_flows', true) is distinct from 'on' then
             perform set_config('pgjobs.counts_flows', 'on', true), _jobs_flow_attach(c_max_jobs);
-            for v_round in 1..c_max_rounds loop
-                exit when _jobs_flow_resolve(c_max_jobs) <= 0;
+            while _jobs_flow_resolve(c_max_jobs) > 0 and clock_timestamp() < v_until loop
+                null;
             end loop;
             perform set_config('pgjobs.counts_flows', 'off', true);
         end if;

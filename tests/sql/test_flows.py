@@ -112,6 +112,19 @@ async def test_a_cancelled_child_names_the_parent(conn, add, worker):
     assert grandchild > child
 
 
+async def test_a_long_chain_is_cancelled_in_few_calls(conn, status, worker):
+    chain = [{"job_type": "t", "ref": "0"}] + [
+        {"job_type": "t", "ref": f"{n}", "depends_on": [f"{n - 1}"]} for n in range(1, 300)
+    ]
+    ids = [r[0] for r in await conn.fetch("select jobs_enqueue_many($1)", json.dumps(chain))]
+    await conn.execute("select jobs_cancel($1)", ids[0])
+    calls = 0
+    while await conn.fetchval("select _jobs_flow_resolve(1000)") > 0:
+        calls += 1
+    assert set(await status(*ids)) == {"cancelled"}
+    assert calls < 30, "not one for each job"
+
+
 async def test_a_parent_that_ended_before_the_child_was_added_counts(conn, add, status, worker):
     done, failed = await add(), await add()
     await run(conn, done)

@@ -1,14 +1,16 @@
 -- After a change among the parents of some jobs: tells a living worker, on commit, that there is
 -- something to count. The other workers hear it too, and look a second later in case the picked one
 -- hangs. Where no worker of pgjobs lives, the caller counts in this transaction: a worker in another
--- language needs to know nothing of flows.
+-- language needs to know nothing of flows. What it cannot count within a second is counted by the next
+-- end, by jobs_recover, or by a worker's tick.
 create or replace function _jobs_flow_tell() returns void
 language plpgsql volatile
 set search_path from current
 as $$
 declare
     c_max_jobs constant int := 1000;
-    c_max_rounds constant int := 20;
+    c_counts_for constant interval := '1 second';
+    v_until constant timestamptz := clock_timestamp() + c_counts_for;
     v_key bigint;
 begin
     select w.listening_key into v_key
@@ -19,8 +21,8 @@ begin
         -- Counting may end further jobs, whose ends come here again: not one within the other.
         if current_setting('pgjobs.counts_flows', true) is distinct from 'on' then
             perform set_config('pgjobs.counts_flows', 'on', true), _jobs_flow_attach(c_max_jobs);
-            for v_round in 1..c_max_rounds loop
-                exit when _jobs_flow_resolve(c_max_jobs) <= 0;
+            while _jobs_flow_resolve(c_max_jobs) > 0 and clock_timestamp() < v_until loop
+                null;
             end loop;
             perform set_config('pgjobs.counts_flows', 'off', true);
         end if;
