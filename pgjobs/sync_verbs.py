@@ -108,7 +108,7 @@ class SyncVerbs:
     ) -> Iterator[OpenBatch]:
         """Does what ``App.batch`` does: ``with app.sync.batch(...) as batch``."""
         batch = self._app.batch(job_type, payload, **options)
-        batch._is_in_transaction = conn is not None
+        batch.is_in_transaction = conn is not None
         executor = self._app.sync_executor
         finished(batch.begin(executor(conn, adds=True)))
         try:

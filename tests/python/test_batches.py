@@ -1,9 +1,10 @@
 """Flows from Python: depends_on, refs, batches, parents."""
 
+import asyncpg
 import psycopg
 import pytest
 
-from pgjobs import App, InvalidArgument, JobNotFound, JobNotHeld, Parent
+from pgjobs import App, ConnectionLost, InvalidArgument, JobNotFound, JobNotHeld, Parent
 
 WITHIN_S = 5
 
@@ -121,6 +122,89 @@ async def test_a_batch_in_a_transaction_is_there_with_the_commit(app, ran, conn,
         await app.enqueue("parse", "x", batch=batch, conn=conn)
     async with working():
         assert await batch.job.wait() == ["x"]
+
+
+async def test_an_exception_that_the_transaction_survives_cancels_the_callback(app, ran, conn):
+    async def give_up(**options):
+        async with app.batch("report", **options) as batch:
+            started.append(batch)
+            raise ZeroDivisionError
+
+    started = []
+    async with conn.transaction():
+        with pytest.raises(ZeroDivisionError):
+            await give_up(conn=conn)
+    # No transaction is open, so each statement is one of its own.
+    with pytest.raises(ZeroDivisionError):
+        await give_up(conn=conn)
+    with pytest.raises(ZeroDivisionError):
+        await give_up(conn=await app.pool())
+    assert [(await app.get(batch.id)).status for batch in started] == ["cancelled"] * 3
+
+
+async def test_the_error_of_the_block_passes_on_where_the_callback_cannot_be_cancelled(
+    app, ran, conn, caplog
+):
+    async def fail_in_a_transaction():
+        async with conn.transaction(), app.batch("report", conn=conn):
+            await conn.execute("select 1 / 0")
+
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await fail_in_a_transaction()
+    assert await conn.fetchval("select count(*) from jobs") == 0
+    assert caplog.messages == []
+
+    async def fail_alone():
+        async with app.batch("report"):
+            await conn.execute("alter function jobs_cancel rename to gone")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail_alone()
+    [said] = [r.getMessage() for r in caplog.records if r.name == "pgjobs.flows"]
+    assert "its callback is not cancelled" in said
+    assert "pgjobs cancel" in said
+
+
+async def test_nobody_waits_for_the_callback_of_a_batch_that_is_not_committed(app, ran, conn):
+    async with conn.transaction(), app.batch("report", conn=conn) as batch:
+        with pytest.raises(InvalidArgument, match="is not committed yet"):
+            await batch.job.wait()
+
+
+async def test_an_enqueue_middleware_sees_the_callback_of_a_batch(app, ran):
+    seen = []
+
+    @app.enqueue_middleware
+    def mark(request):
+        seen.append((request.job_type, request.payloads))
+        request.headers["request"] = "r1"
+        seen.append((yield))
+
+    async with app.batch("report", "done", headers={"a": 1}) as batch:
+        pass
+    assert seen == [("report", ["done"]), [batch.job]]
+    assert batch.job.headers == {"a": 1, "request": "r1"}
+    with app.sync.batch("report") as other:
+        pass
+    assert other.job.headers == {"request": "r1"}
+
+
+async def test_a_batch_whose_answer_was_lost_may_exist(app, ran, monkeypatch):
+    async def lose(self, query, *args):
+        raise ConnectionResetError
+
+    monkeypatch.setattr(asyncpg.Connection, "fetch", lose)
+    with pytest.raises(ConnectionLost) as lost:
+        async with app.batch("report"):
+            pass
+    assert lost.value.may_exist
+
+
+@pytest.mark.parametrize("job_type", [5, None, ["report"]])
+async def test_a_batch_takes_a_job_type_or_a_handler(app, job_type):
+    with pytest.raises(InvalidArgument, match="job_type"):
+        app.batch(job_type)
 
 
 async def test_a_handler_adds_members_to_its_own_batch(app, ran, working):
