@@ -255,6 +255,22 @@ async def test_sync_code_has_the_same(pgjobs_dsn, working, eventually, conn):
     app.sync.close()
 
 
+async def test_a_plain_function_reads_what_became_of_its_parents(app, working):
+    @app.job("square")
+    def square(job):
+        return job.payload ** 2
+
+    @app.job("total")
+    def total(job):
+        return sum(parent.result for parent in app.sync.parents(job.id))
+
+    async with app.batch(total) as batch:
+        await square.enqueue_many([1, 2, 3], batch=batch)
+    async with working():
+        assert await batch.job.wait() == 14
+    app.sync.close()
+
+
 async def test_an_enqueue_middleware_sees_one_call_of_several_types(app, ran, conn):
     seen = []
 

@@ -232,6 +232,7 @@ async def flows(conn: asyncpg.Connection) -> None:
     assert_type(counts, Batch)
     assert_type(counts.is_open, bool)
     assert_type(app.sync.get_batch(batch.id), Batch)
+    assert_type(app.sync.parents(batch.id), list[Parent])
     assert_type(await app.cancel(1, downstream=True), Job[Any, Any])
     app.sync.cancel(1, downstream=True)
 
