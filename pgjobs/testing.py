@@ -175,17 +175,23 @@ async def drain(app: "App", *, raise_on_failure: bool = False) -> int:
     """Runs the jobs of all queues that are due, in this event loop; returns the number of runs.
 
     Jobs that the handlers enqueue run too, if they are due, jobs that wait for others which have
-    ended, and jobs whose lease is over. ``raise_on_failure``: raises
-    ``PgjobsError`` if a run failed, even if its job will be retried.
+    ended, and jobs whose lease is over.
+    What the app declares, limits for one, is written before, as a worker writes it when it starts.
+    ``raise_on_failure``: raises ``PgjobsError`` if a run failed, even if its job will be retried;
+    its ``__cause__`` is what the first of these handlers raised in this process.
     """
     from pgjobs.database import Database, quote
+    from pgjobs.producer.declared import KINDS
     from pgjobs.worker.flows import Flows
 
     jobs = f"{quote(app.schema)}.jobs"
     pool = await app.pool()
+    for kind, declared in app.declarations.items():
+        await KINDS[kind].declare(Database(pool, app.schema), app.declared_in, declared, False)
     rows = await pool.fetch(f"select id, attempt from {jobs}")
     attempts_before = {row["id"]: row["attempt"] for row in rows}
     ran: list[Any] = []
+    causes: dict[int, BaseException] = {}
     runs, runs_before = 0, -1
     while runs != runs_before:
         await pool.execute(f"select from {quote(app.schema)}.jobs_recover()")
@@ -196,7 +202,9 @@ async def drain(app: "App", *, raise_on_failure: bool = False) -> int:
             " and run_at <= clock_timestamp()"
         )
         if due:
-            await app.worker(queues=[row["queue"] for row in due]).run(until_empty=True)
+            worker = app.worker(queues=[row["queue"] for row in due])
+            worker.causes = causes
+            await worker.run(until_empty=True)
         rows = await pool.fetch(f"select id, attempt, job_type, error from {jobs} order by id")
         ran = [row for row in rows if row["attempt"] > attempts_before.get(row["id"], 0)]
         runs_before = runs
@@ -204,7 +212,9 @@ async def drain(app: "App", *, raise_on_failure: bool = False) -> int:
     failed = [row for row in ran if row["error"] is not None]
     if failed and raise_on_failure:
         errors = "\n".join(f"job {row['id']} ({row['job_type']}): {row['error']}" for row in failed)
-        raise PgjobsError(f"{len(failed)} of {len(ran)} jobs failed\n{errors}")
+        raise PgjobsError(
+            f"{len(failed)} of {len(ran)} jobs failed\n{errors}"
+        ) from causes.get(failed[0]["id"])
     return runs
 
 

@@ -1,5 +1,6 @@
 """Turns an expected error into one line that says what to do next."""
 
+import os
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -9,13 +10,16 @@ import psycopg
 import typer
 
 from pgjobs.connection.drivers import NOT_INSTALLED
-from pgjobs.connection.dsn import redact
+from pgjobs.connection.dsn import PG_VARIABLES, redact
 from pgjobs.errors import InvalidArgument, JobNotFound, PgjobsError, SchemaMismatch
 
 _LOGIN_REFUSED = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError)
 
 # Which package Typer's errors come from differs between its releases.
 _CALLED_WRONGLY: Any = typer.BadParameter.__base__
+
+
+_NAMES_OF_A_SERVER = PG_VARIABLES | {"PGDATABASE", "PGUSER"}
 
 
 class Unreachable(PgjobsError):
@@ -76,6 +80,12 @@ def usage_complaint(error: BaseException) -> Complaint | None:
 
 def unreachable(address: str, error: BaseException) -> Unreachable:
     """Says why connecting to ``address`` failed and what may help; hides the password."""
+    if not address and not any(name in os.environ for name in _NAMES_OF_A_SERVER):
+        return Unreachable(
+            "a local server", "and no address is given: give --dsn, or set PGJOBS_DSN or "
+            "DATABASE_URL to an address like postgresql://user:password@host:5432/database, or set "
+            "libpq's PGHOST and PGDATABASE",
+        )
     where = redact(address) or "the server of libpq's PG* variables"
     return Unreachable(where, _reason(error))
 

@@ -77,14 +77,16 @@ def enqueue(
         str | None,
         typer.Option(
             parser=one_of("answer", get_args(OnConflict)),
-            metavar="return|raise|replace|debounce",
-            help="What to do with a job that holds the key; else return.",
+            metavar="ANSWER",
+            help="What to do with a job that holds the key: return (the default), raise, replace "
+            "or debounce.",
         ),
     ] = None,
     max_wait: Annotated[
         timedelta | None,
         typer.Option(
-            parser=duration, metavar="DURATION", help="With debounce: earliest start at the latest."
+            parser=duration, metavar="DURATION",
+            help="With debounce: how long calls may put off the start, counted from the first."
         ),
     ] = None,
     group_key: Annotated[
@@ -154,6 +156,7 @@ async def _why_it_waits(database: Database, job: Job[Any]) -> str | None:
         )
     named = ", ".join(queues[:_MAX_QUEUES_NAMED]) + (", …" if queues[_MAX_QUEUES_NAMED:] else "")
     return (
-        f"no connected worker has a handler for {job.job_type} in queue {job.queue}, but one has in"
-        f" queue {named}: pgjobs cancel {job.id}, then give --queue {queues[0]}"
+        f"no connected worker has a handler for {job.job_type} in queue {job.queue}; workers have "
+        f"one in {'queue' if len(queues) == 1 else 'the queues'} {named}: "
+        f"pgjobs cancel {job.id}, then give --queue {queues[0]}"
     )

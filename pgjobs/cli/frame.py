@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # The rates are those of this time until now: short, so that a change shows.
 _RATE_WINDOW = timedelta(seconds=10)
 _HANGS_AFTER = timedelta(seconds=30)
-_MAX_RUNNING_SHOWN = 15
+_MAX_RUNNING_SHOWN = 100
 _MAX_QUEUES_SHOWN = 200
 _NOT_DUE = ("later", "retrying", "throttled")
 # After this time a server that does not answer counts as lost. Counting a large table takes long.
@@ -148,7 +148,10 @@ def body(frame: Frame, max_lines: Sequence[int] | None = None) -> "RenderableTyp
             [r["id"], r["queue"], r["job_type"], r["age"], _lease(r), r["attempt"], r["worker"]]
             for r in frame.running[:max_running]
         )
-        more = frame.count("processing") - min(len(frame.running), max_running)
+        # The jobs are counted before they are read, and may end in between.
+        is_cut = len(frame.running) == _MAX_RUNNING_SHOWN
+        known = max(len(frame.running), frame.count("processing") if is_cut else 0)
+        more = known - min(len(frame.running), max_running)
         title = "Running, the longest first" + (f" ({more} more)" if more > 0 else "")
         parts.append(table(">id queue !type >age >lease >attempt worker", running, title))
     # A blank line between two tables.

@@ -22,7 +22,15 @@ from pgjobs.cli.options import (
     one_of,
     reference,
 )
-from pgjobs.cli.output import as_dict, first_line, print_error, print_json, print_lines, print_rich
+from pgjobs.cli.output import (
+    as_dict,
+    first_line,
+    print_error,
+    print_json,
+    print_lines,
+    print_rich,
+    told_count,
+)
 from pgjobs.cli.queues import told_limit, told_pause
 from pgjobs.cli.session import ask
 from pgjobs.cli.table import table
@@ -102,10 +110,10 @@ def list_jobs(
         print_lines("no such jobs" if searched_to is None else "no such jobs so far")
     else:
         print_rich(table(
-            ">id queue !group !type !status >prio >retry >crash >age worker reference ~error",
-            ([r["id"], r["queue"], r["group_key"], r["job_type"], r["status"], r["priority"],
-              f"{r['retry_count']}/{r['max_retries']}", r["crash_count"], r["age"], r["worker"],
-              _reference(r), _short_error(r["error"])]
+            ">id queue !type !status >prio >retry >crash >age ~error | !group worker reference",
+            ([r["id"], r["queue"], r["job_type"], r["status"], r["priority"],
+              f"{r['retry_count']}/{r['max_retries']}", r["crash_count"], r["age"],
+              _short_error(r["error"]), r["group_key"], r["worker"], _reference(r)]
              for r in rows)))
         print_lines(*reasons)
 
@@ -160,6 +168,7 @@ def show(job_ids: Ids, dsn: Dsn = None, schema: Schema = "public", as_json: AsJs
         print_rich(*([] if is_first else [""]), table("!field =value", fields, headings=False))
         if attempts:
             print_rich("", _history(attempts))
+            print_lines(*_not_in_history(attempts))
         is_first = False
 
     jobs, all_found = _each(dsn, schema, job_ids, get, None if as_json else show_one)
@@ -207,7 +216,7 @@ def retry(
         if as_json:
             print_json({"retried": total})
         else:
-            print_lines(f"{total} jobs are pending again")
+            print_lines(told_count(total, "job is pending again", "jobs are pending again"))
         return
 
     def told(job: Job[Any]) -> str:
@@ -249,7 +258,10 @@ def cancel(
         if as_json:
             print_json({"cancelled": total})
         else:
-            print_lines(f"{total} jobs are cancelled, or their workers were asked to stop them")
+            print_lines(told_count(
+                total, "job is cancelled, or its worker was asked to stop it",
+                "jobs are cancelled, or their workers were asked to stop them",
+            ))
         return
 
     async def cancel_one(database: Database, job_id: int) -> Job[Any]:
@@ -336,6 +348,16 @@ def _history(attempts: Iterable[Attempt]) -> Any:
           None if a.started_at is None else a.ended_at - a.started_at, a.worker, a.error_kind,
           first_line(a.error)]
          for a in attempts))
+
+
+def _not_in_history(attempts: Sequence[Attempt]) -> list[str]:
+    """Says why the history leaves out attempts between those that it has."""
+    listed = {a.attempt for a in attempts}
+    missing = [str(n) for n in range(min(listed), max(listed)) if n not in listed]
+    if not missing:
+        return []
+    told = "Such an attempt was completed, snoozed or given back, and spent no retry."
+    return [f"not listed: {', '.join(missing)}. {told}"]
 
 
 def _short_error(error: str | None) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pgjobs.cli.options import AsJson, Dsn, Schema, at_least, duration
-from pgjobs.cli.output import as_dict, print_json, print_lines, told_duration
+from pgjobs.cli.output import as_dict, print_json, print_lines, written_duration
 from pgjobs.cli.session import ask
 from pgjobs.database import Database
 from pgjobs.job.job import Row
@@ -52,19 +52,19 @@ def limit(
     ] = None,
     max_running: Annotated[
         Count | None,
-        typer.Option(parser=_count, metavar="N|none", help="How many of its jobs run at once."),
+        typer.Option(parser=_count, metavar="N", help="How many of its jobs run at once."),
     ] = None,
     max_running_per_group: Annotated[
         Count | None,
-        typer.Option(parser=_count, metavar="N|none", help="How many of each group run at once."),
+        typer.Option(parser=_count, metavar="N", help="How many of each group run at once."),
     ] = None,
     rate: Annotated[
         Starts | None,
-        typer.Option(parser=_rate, metavar="N/TIME|none", help="How many start within any TIME."),
+        typer.Option(parser=_rate, metavar="N/TIME", help="How many start in any TIME: 100/1m."),
     ] = None,
     group_rate: Annotated[
         Starts | None,
-        typer.Option(parser=_rate, metavar="N/TIME|none", help="How many of each group start."),
+        typer.Option(parser=_rate, metavar="N/TIME", help="How many of each group start."),
     ] = None,
     in_order: Annotated[
         bool | None,
@@ -76,7 +76,7 @@ def limit(
     schema: Schema = "public",
     as_json: AsJson = False,
 ) -> None:
-    """Shows the limits of a queue, or changes those that are named; none removes one.
+    """Shows the limits of a queue, or changes those that are named; the value none removes one.
 
     [bold]pgjobs limit mail[/bold]
 
@@ -138,7 +138,7 @@ def _told(row: Row) -> str:
         for name, whose in (("max_running", ""), ("max_running_per_group", " per group"))
         if (jobs := limits.get(name)) is not None
     ] + [
-        f"{count} starts{whose} in {told_duration(limits[f'{kind}_period'])}"
+        f"{count} starts{whose} in {written_duration(limits[f'{kind}_period'])}"
         for kind, whose in (("rate", ""), ("group_rate", " per group"))
         if (count := limits.get(f"{kind}_count")) is not None
     ]

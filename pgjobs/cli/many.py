@@ -18,7 +18,7 @@ from pgjobs.cli.options import (
     duration,
     reference,
 )
-from pgjobs.cli.output import print_json, print_lines
+from pgjobs.cli.output import print_json, print_lines, told_count
 from pgjobs.cli.session import ask
 from pgjobs.database import Database
 from pgjobs.database.manage import Filters
@@ -73,7 +73,7 @@ def delete(
     if as_json:
         print_json({"deleted": deleted})
     else:
-        print_lines(f"{deleted} jobs are deleted")
+        print_lines(told_count(deleted, "job is deleted", "jobs are deleted"))
 
 
 def chosen(

@@ -115,7 +115,7 @@ def ask_first(warning: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise typer.BadParameter(f"{warning}: give --yes if you mean it; nobody can be asked here")
+        raise typer.BadParameter(f"{warning}: give --yes to go on, as a question needs a terminal")
     # The question goes to stderr: stdout may be read as JSON.
     typer.confirm(f"{warning}. Go on?", abort=True, err=True)
 
@@ -132,7 +132,7 @@ Schema = Annotated[
     str, typer.Option("--schema", metavar="S", help="The schema in which pgjobs is installed.")
 ]
 Yes = Annotated[
-    bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can be asked.")
+    bool, typer.Option("--yes", "-y", help="Go on without a question; needed without a terminal.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Queues = Annotated[

@@ -5,11 +5,13 @@ Each function that needs Rich imports it, so that `pgjobs sql` and `--json` star
 
 import json
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from pgjobs.job.job import Row
 
@@ -43,7 +45,7 @@ def print_rich(*parts: "RenderableType") -> None:
 
 def print_lines(*lines: str) -> None:
     for line in lines:
-        print(printable(line))
+        print(_folded(printable(line), sys.stdout))
 
 
 def print_error(line: str) -> None:
@@ -60,7 +62,20 @@ def _print_on_stderr(line: str) -> None:
     """What stdout got before stands before the line, in a pipe too."""
     with suppress(OSError):  # the reader of stdout is gone
         sys.stdout.flush()
-    print(line, file=sys.stderr)
+    print(_folded(line, sys.stderr), file=sys.stderr)
+
+
+def _folded(text: str, stream: TextIO) -> str:
+    """Breaks long lines between words for a terminal, which would break them within words."""
+    if not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return "\n".join(
+        textwrap.fill(
+            line, width, break_long_words=False, break_on_hyphens=False
+        ) if len(line) > width else line
+        for line in text.split("\n")
+    )
 
 
 def printable(text: str) -> str:
@@ -70,6 +85,16 @@ def printable(text: str) -> str:
 
 def first_line(text: str | None) -> str:
     return (text or "").strip().split("\n", 1)[0][:_LONGEST_LINE]
+
+
+def told_moment(value: datetime) -> str:
+    """Tells a moment in this machine's time zone, with the offset of that zone."""
+    return value.astimezone().isoformat(" ", "seconds")
+
+
+def told_count(count: int, one: str, many: str) -> str:
+    """Tells how many there are, with the words for one of them or for another number."""
+    return f"{count} {one if count == 1 else many}"
 
 
 def told_duration(value: timedelta) -> str:
@@ -90,6 +115,16 @@ def told_duration(value: timedelta) -> str:
     if hours:
         return f"{hours}h{minutes:02}m"
     return f"{minutes}m{seconds:02}s" if minutes else f"{seconds}s"
+
+
+def written_duration(value: timedelta) -> str:
+    """Writes a duration exactly, as an option takes it: ``5s``, ``3m``, ``1h30m``, ``0.25s``."""
+    days, seconds = value.days, f"{value.seconds % 60 + value.microseconds / 1e6:.6f}"
+    counts = {
+        "d": str(days), "h": str(value.seconds // 3600), "m": str(value.seconds // 60 % 60),
+        "s": seconds.rstrip("0").rstrip("."),
+    }
+    return "".join(f"{count}{unit}" for unit, count in counts.items() if count != "0") or "0s"
 
 
 def print_json(data: object) -> None:

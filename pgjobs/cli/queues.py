@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pgjobs.cli.options import AsJson, Dsn, Schema, Yes, ask_first, duration, moment
-from pgjobs.cli.output import as_dict, print_json, print_lines, print_rich
+from pgjobs.cli.output import (
+    as_dict,
+    print_json,
+    print_lines,
+    print_rich,
+    told_count,
+    told_moment,
+)
 from pgjobs.cli.session import ask
 from pgjobs.cli.table import shortened, styled, table
 from pgjobs.database import Database
@@ -21,12 +28,11 @@ if TYPE_CHECKING:
 _CLEANUP_BATCH = 10_000
 
 _TOGETHER = "(all)"
-SHORTER = {"processing": "running", "completed": "done"}  # so that all columns have room in 80
+SHORTER = {"processing": "running"}  # so that more columns have room in 80
 # Where they have no room, the last ones are left out. ``oldest`` stands beside what it is about.
 _STATES = ("due", "oldest", "later", "retrying", "processing", "failed", "completed", "cancelled")
 _UNFINISHED = ("due", "later", "retrying", "throttled", "processing", "blocked")
 
-_MOMENT = "%Y-%m-%d %H:%M:%S"
 _LONGEST_REASON = 24  # beside the queue
 
 Queue = Annotated[str | None, typer.Argument(metavar="[QUEUE]", help="The queue's name.")]
@@ -109,11 +115,11 @@ def resume(
 
 def told_pause(row: Row) -> str:
     """Tells a pause in a line: since when, until when, and why."""
-    since = f"queue {row['queue']} is paused since {row['paused_at'].astimezone():{_MOMENT}}"
+    since = f"queue {row['queue']} is paused since {told_moment(row['paused_at'])}"
     until, reason = row["paused_until"], row["pause_reason"]
     return (
         since
-        + ("" if until is None else f" until {until.astimezone():{_MOMENT}}")
+        + ("" if until is None else f" until {told_moment(until)}")
         + ("" if reason is None else f": {reason}")
     )
 
@@ -197,7 +203,7 @@ def cleanup(
     if as_json:
         print_json({"deleted": deleted})
     else:
-        print_lines(f"{deleted} jobs deleted")
+        print_lines(told_count(deleted, "job is deleted", "jobs are deleted"))
 
 
 def stats(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson = False) -> None:

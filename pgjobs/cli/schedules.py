@@ -18,7 +18,15 @@ from pgjobs.cli.options import (
     one_of,
     whole_number,
 )
-from pgjobs.cli.output import as_dict, print_json, print_lines, print_rich, told_duration
+from pgjobs.cli.output import (
+    as_dict,
+    first_line,
+    print_json,
+    print_lines,
+    print_rich,
+    told_moment,
+    written_duration,
+)
 from pgjobs.cli.session import ask
 from pgjobs.cli.table import styled, table
 from pgjobs.database import Database
@@ -55,12 +63,15 @@ def list_schedules(dsn: Dsn = None, schema: Schema = "public", as_json: AsJson =
         print_lines("there are no schedules: make one by pgjobs schedule add, or by @app.schedule")
     else:
         print_rich(table(
-            "!name - when zone type queue next last ~error",
+            "!name - when !type next | zone queue last",
             (
-                [row["name"], _state(row), _when(row), _zone(row), row["job_type"], row["queue"],
-                 row["next_at"], row["last_at"], row["error"]]
+                [row["name"], _state(row), _when(row), row["job_type"], row["next_at"],
+                 _zone(row), row["queue"], row["last_at"]]
                 for row in rows
             ),
+        ))
+        print_lines(*(
+            f"schedule {row['name']}: {first_line(row['error'])}" for row in rows if row["error"]
         ))
 
 
@@ -235,8 +246,7 @@ def _tell(row: Row, as_json: bool) -> None:
     elif row["next_at"] is None:
         print_lines(f"schedule {row['name']} has no tick left")
     else:
-        next_at = row["next_at"].astimezone()
-        print_lines(f"schedule {row['name']} is next due at {next_at:%Y-%m-%d %H:%M:%S}")
+        print_lines(f"schedule {row['name']} is next due at {told_moment(row['next_at'])}")
 
 
 def _shown(at: datetime) -> str:
@@ -244,7 +254,7 @@ def _shown(at: datetime) -> str:
 
 
 def _when(row: Row) -> str:
-    return row["cron"] or f"every {told_duration(row['every'])}"
+    return row["cron"] or f"every {written_duration(row['every'])}"
 
 
 def _zone(row: Row) -> str | None:

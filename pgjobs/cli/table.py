@@ -9,19 +9,27 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from pgjobs.cli.output import console, printable, told_duration
+from pgjobs.cli.output import (
+    console,
+    printable,
+    told_duration,
+    told_moment,
+    written_duration,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+_MOMENT = "@"
 _STYLES = {
     "pending": "cyan", "processing": "blue", "completed": "green", "failed": "red",
     "cancelled": "dim", "ok": "green", "warn": "yellow", "bad": "bold red",
 }
 # Which kinds of columns become narrower, in this order, and how narrow, in cells: first what is
 # very long, at last what is read first.
-_NARROWEST = (("=", 24), ("~", 20), ("!", 24), ("", 16), ("~", 10), ("!", 14), ("", 8), ("!", 10))
+_READABLE = (("=", 24), ("~", 20), ("!", 24), ("", 16))
+_NARROWEST = (*_READABLE, ("~", 10), ("!", 14), ("", 8), ("!", 10))
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,6 @@ class _Column:
     heading: str
     kind: str
     widest: int
-
 
 
 def table(
@@ -43,11 +50,13 @@ def table(
     """Makes a table that is at most as wide as the terminal.
 
     Where even the narrowest columns have no room, the last ones are left out, and named below.
+    Columns behind a ``|`` are left out sooner: before those in front of it become hard to read.
 
     ``columns``: their names in one string; ``-`` is a column without a name. A sign before a name
     says how the column is shortened. ``>``: never, these are numbers. ``~``: before others, at the
     end of the text. ``!``: after all others. ``=``: never, the text takes several lines. Without
     a sign, and with ``!``, a text is shortened in its middle: the ends of names tell them apart.
+    A moment is never shortened.
 
     Columns that are empty or 0 throughout are left out.
     """
@@ -55,8 +64,10 @@ def table(
 
     values = list(rows)
     cells = [list(map(cell, row)) for row in values]
-    found = _columns(columns if headings else re.sub(r"\w+", "-", columns), values, cells)
-    widths, gap = _fitted(found, console().width)
+    names = columns if headings else re.sub(r"\w+", "-", columns)
+    found = _columns(names.replace("|", " "), values, cells)
+    needed = len(names.partition("|")[0].split())
+    widths, gap = _fitted(found, sum(c.place < needed for c in found), console().width)
     made = Table(
         box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold",
         title=title, title_justify="left", title_style="bold", show_header=headings,
@@ -84,8 +95,10 @@ def cell(value: object) -> "Text":
         return Text()
     if isinstance(value, timedelta):
         return Text(told_duration(value))
+    if isinstance(value, list) and all(isinstance(item, timedelta) for item in value):
+        return Text(", ".join(map(written_duration, value)))
     if isinstance(value, datetime):
-        return Text(f"{value.astimezone():%Y-%m-%d %H:%M:%S}")
+        return Text(told_moment(value))
     text = printable(str(value))
     return Text(text, style=_STYLES.get(text, ""))
 
@@ -120,13 +133,20 @@ def _columns(
             continue
         kind = name[0] if name[0] in ">~!=" else ""
         heading = name.removeprefix(kind).strip("-").replace("_", " ")
+        if not kind and any(isinstance(row[place], datetime) for row in values):
+            kind = _MOMENT
         lines = (line for row in cells for line in row[place].plain.split("\n"))
         found.append(_Column(place, heading, kind, max([len(heading), *map(cell_len, lines)])))
     return found
 
 
-def _fitted(columns: Sequence[_Column], width: int) -> tuple[dict[_Column, int], int]:
-    """Returns the widths of the columns that have room, and the gap between columns."""
+def _fitted(
+    columns: Sequence[_Column], needed: int, width: int
+) -> tuple[dict[_Column, int], int]:
+    """Returns the widths of the columns that have room, and the gap between columns.
+
+    ``needed``: how many of them are shown before another one is, as long as there is room.
+    """
     # Beside prose, which takes what is left, a narrower gap would gain nothing.
     narrow_gap = 2 if any(column.kind == "=" for column in columns) or len(columns) < 3 else 1
     for count in range(len(columns), 0, -1):
@@ -134,7 +154,7 @@ def _fitted(columns: Sequence[_Column], width: int) -> tuple[dict[_Column, int],
         if sum(widths.values()) + 2 * (count - 1) <= width:
             return widths, 2
         room = width - narrow_gap * (count - 1)
-        for kind, narrowest in _NARROWEST:
+        for kind, narrowest in _NARROWEST if count <= needed else _READABLE:
             _narrow(kind, narrowest, widths, room)
         if sum(widths.values()) <= room:
             return widths, narrow_gap

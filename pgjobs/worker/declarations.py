@@ -11,6 +11,7 @@ from pgjobs.database import Database
 from pgjobs.errors import InvalidArgument, SchemaMismatch
 from pgjobs.job.job import Row
 from pgjobs.producer.declared import KINDS
+from pgjobs.worker.description import one_line
 from pgjobs.worker.outage import Outage
 
 log = logging.getLogger("pgjobs.declarations")
@@ -51,7 +52,8 @@ class Declarations:
             except asyncpg.InsufficientPrivilegeError as error:
                 log.warning(
                     "this worker may not write the %s that its code declares (%s): let an"
-                    " admin run pgjobs apply MODULE:APP after each deploy", kind, error,
+                    " admin run pgjobs apply MODULE:APP after each deploy", kind,
+                    one_line(str(error)),
                 )
                 return False
             except asyncpg.PostgresError as error:

@@ -15,6 +15,7 @@ from pgjobs.errors import InvalidArgument, PgjobsError
 from pgjobs.handler.run import RUNNING, Run
 from pgjobs.handler.signals import Snooze
 from pgjobs.handler.task import Task
+from pgjobs.worker.description import one_line
 from pgjobs.worker.execution import of_raised
 from pgjobs.worker.outcome import End, Outcome, of_stop
 from pgjobs.worker.threads import Threads
@@ -48,7 +49,8 @@ def check_importable(tasks: Collection[Task[Any, Any]]) -> None:
 def _not_begun(run: Run, error: Exception) -> Snooze:
     """Gives back a job for whose function the system has no thread or process left."""
     log.error(
-        "%s is given back, since its function could not begin: %s", run, error,
+        "%s is given back, since its function could not begin: %s", run,
+        one_line(str(error)),
         extra=run.log_fields,
     )
     return Snooze(RETURN_IF_NOT_BEGUN_FOR)

@@ -97,7 +97,7 @@ def log_recovered(recovered: Sequence[Mapping[str, Any]]) -> None:
             f"; of these, lost too often, have failed for good: {_ids(failed)}" if failed else "",
         )
     if others := len(recovered[_MAX_WORKERS:]):
-        log.warning("took back jobs of %d more workers, which were lost", others)
+        log.warning("took back jobs of further workers, which were lost: %d", others)
 
 
 def _log_error(line: str, args: tuple[object, ...], outcome: Outcome, fields: Any) -> None:

@@ -50,7 +50,7 @@ class Retention:
             log.warning("retention: refused, again in some seconds: %r", error)
             return
         if row["deleted"]:
-            log.debug("worker %s deleted %d ended jobs", self._worker, row["deleted"])
+            log.debug("worker %s deleted ended jobs: %d", self._worker, row["deleted"])
         if row["more"]:
             self.next_at = self._now() + DELETE_AGAIN_AFTER_S
 

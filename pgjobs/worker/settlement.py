@@ -13,6 +13,7 @@ from pgjobs.connection.link import BROKEN
 from pgjobs.database import Database
 from pgjobs.errors import PgjobsError, SchemaMismatch
 from pgjobs.handler.run import Key
+from pgjobs.worker.description import one_line
 from pgjobs.worker.held import Held
 from pgjobs.worker.outage import Outage
 from pgjobs.worker.outcome import End, Outcome
@@ -159,7 +160,7 @@ class Settlement:
         except BROKEN as error:
             # Only while closing: another worker runs these jobs again.
             self._give_up()
-            log.error("%d ended jobs could not be written: %s", len(group), error)
+            log.error("ends that could not be written: %d: %s", len(group), one_line(str(error)))
             log_unwritten(group, "could not be written: the job runs again")
         except (asyncpg.PostgresError, PgjobsError) as error:
             if len(group) > 1:
@@ -212,7 +213,8 @@ class Settlement:
     async def _fail_refused(self, ended: Ended, error: Exception) -> None:
         """Fails a job whose end the server refused; the refusal is the job's error."""
         job_id, attempt, outcome = ended
-        log.error("job %s: its end (%s) was refused: %s", job_id, outcome.end.value, error)
+        log.error("job %s: its end (%s) was refused: %s", job_id, outcome.end.value,
+                  one_line(str(error)))
         failed = Outcome(
             End.FAILED,
             error=f"its end ({outcome.end.value}) could not be stored: {error}"[:1_000],
@@ -225,7 +227,7 @@ class Settlement:
         except (*BROKEN, asyncpg.PostgresError, PgjobsError) as again:
             # The server gives the job back, so it runs again.
             self._give_up()
-            log.error("job %s: failing it was refused: %s", job_id, again)
+            log.error("job %s: failing it was refused: %s", job_id, one_line(str(again)))
 
     async def _complete(self, group: Sequence[Ended]) -> list[int]:
         ids, attempts, outcomes = zip(*group, strict=True)

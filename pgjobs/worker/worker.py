@@ -105,6 +105,7 @@ class Worker:
         self._stopped_at: float | None = None
         self._stop_begun = asyncio.Event()
         self._is_torn_down = False
+        self.causes: dict[int, BaseException] | None = None  # by job, where somebody asks for them
         self.left_running = False  # whether handlers ran on when ``run`` returned
         plain = [t for t, task in app.tasks.items() if not task.is_async]
         if len(plain) == len(app.tasks):
@@ -154,7 +155,7 @@ class Worker:
     def stop(self) -> None:
         """Begins a graceful stop: no more claims; running jobs have the grace period to end."""
         if not self._stopping:
-            log.info("worker %s stops: %d jobs are running", self.name, self._held.running)
+            log.info("worker %s stops; running jobs: %d", self.name, self._held.running)
             self._stopped_at = time.monotonic()
         self._stopping = True
         self._stop_begun.set()
@@ -315,6 +316,8 @@ class Worker:
             run.took_s = now - began
             # Before the settlement, so that the claim for this slot goes out before the write.
             self._held.end(run, now)
+            if self.causes is not None and outcome.cause is not None:
+                self.causes[run.key[0]] = outcome.cause
             if outcome is LOST or outcome is COMMITTED:
                 self._held.drop(run.key)
                 self._tally.add("completed" if outcome is COMMITTED else "lost")

@@ -11629,7 +11629,10 @@ with rules as (
 select 'retention',
     case when r.rules = 0 and c.reltuples >= many then 'warn' else 'ok' end,
     case when r.rules = 0
-            then format('no rule; about %s jobs have ended', greatest(c.reltuples, 0)::bigint)
+            then 'no rule; ' || case
+                when c.reltuples < 1 then 'no job that has ended was counted yet'
+                when c.reltuples = 1 then 'about 1 job has ended'
+                else format('about %s jobs have ended', c.reltuples::bigint) end
         else r.detail end,
     'say how long they stay: pgjobs retain set completed 7d, or app.retain(...) in code; '
         'select jobs_retain(''completed'', ''1000 years'') says that they all stay'
@@ -11969,7 +11972,8 @@ with registered as (
     where q.paused_until is null and q.paused_at < clock_timestamp() - interval '1 hour'
 ), unserved as (
     select d.queue, d.job_type, d.count, (
-        select string_agg(e.queue, ', ' order by e.queue)
+        select case when count(*) > 1 then 'the queues ' else 'queue ' end
+            || string_agg(e.queue, ', ' order by e.queue)
         from (
             select distinct q.queue
             from registered r cross join lateral unnest(r.queues) q(queue)
@@ -12019,7 +12023,8 @@ union all
 select 'workers',
     case when c.connected + c.others > 0 then 'ok' when c.needed then 'bad' else 'warn' end,
     case when c.connected = 0 and c.others > 0
-            then format('none is connected, others hold %s jobs', c.others)
+            then format('none is connected, others hold %s %s', c.others,
+                        case when c.others = 1 then 'job' else 'jobs' end)
         when c.connected = 0 then 'none is connected'
         else format('%s connected, %s of them polling; the last tick was %s ago', c.connected,
                     c.polling, date_trunc('second', c.unseen)) end,
@@ -12047,7 +12052,7 @@ select 'jobs without a handler',
 from (
     select string_agg(
         format('%s in queue %s (%s due%s)', coalesce(u.job_type, 'jobs'), u.queue, u.count,
-               '; a worker has a handler for it in queue ' || u.elsewhere),
+               '; workers have a handler for it in ' || u.elsewhere),
         ', ' order by u.queue, u.job_type) as detail
     from unserved u where exists (select from registered r where r.connected)
 ) n, unknown u
@@ -12276,13 +12281,14 @@ begin
                              'the limit: pgjobs limit %L --max-running-per-group N', job.queue)
                  end),
             (8, _jobs_is_suspect(job.crash_count, job.max_retries), 'suspect',
-             format('it was lost with its worker %s times: a worker takes it only while it holds no '
-                    'other job that was lost', job.crash_count),
+             format('it was lost with its worker %s: a worker takes it only while it holds no other '
+                    'job that was lost', case when job.crash_count = 1 then 'once'
+                    else job.crash_count || ' times' end),
              format('see how those workers ended; if the job is innocent: pgjobs cancel %s, then '
                     'pgjobs retry %s', job.id, job.id)),
             (9, not v_is_due and job.attempt > 0, 'retrying',
-             format('it was claimed %s times, has spent %s of %s retries, and may start again in %s',
-                    job.attempt, job.retry_count, job.max_retries,
+             format('it was claimed %s, has spent %s of %s retries, and may start again in %s',
+                    case when job.attempt = 1 then 'once' else job.attempt || ' times' end, job.retry_count, job.max_retries,
                     date_trunc('second', job.run_at - v_now) + interval '1 second'),
              format('to start it now: pgjobs edit %s --delay 0s', job.id)),
             (10, not v_is_due and job.attempt = 0, 'not due',
@@ -12293,8 +12299,10 @@ begin
              format('all that serve its queue and type are full: %s', w.names),
              'wait for an end, start more workers, or give them more slots: pgjobs top shows them'),
             (12, v_ahead.jobs > 0, 'others first',
-             format('%s due jobs come before it, %s of them by a higher priority', v_ahead.jobs
-                    || case when v_ahead.jobs = c_max_ahead then '+' else '' end, v_ahead.higher),
+             format('%s%s before it, %s of them by a higher priority', v_ahead.jobs,
+                    case v_ahead.jobs when 1 then ' due job comes'
+                        when c_max_ahead then '+ due jobs come' else ' due jobs come' end,
+                    v_ahead.higher),
              case when v_ahead.highest < 9
                  then format('to let it go first: pgjobs edit %s --priority %s; ', job.id,
                              v_ahead.highest + 1) else '' end

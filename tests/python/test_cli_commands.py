@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,6 +16,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pgjobs.cli.commands import cli
+from pgjobs.cli.frame import Frame, body
+from pgjobs.cli.options import duration
 
 ROOT = Path(__file__).parents[2]
 Connection = asyncpg.Connection
@@ -111,15 +114,16 @@ async def test_enqueue_says_where_no_living_worker_takes_the_job(
     said = await run_in_thread("enqueue", "send_mail")
     assert said.stdout == "job 2 is pending in queue default\n"
     assert said.stderr == (
-        "warning: job 2 waits: no connected worker has a handler for send_mail in queue default, "
-        "but one has in queue letters, mails: pgjobs cancel 2, then give --queue letters\n"
+        "warning: job 2 waits: no connected worker has a handler for send_mail in queue default; "
+        "workers have one in the queues letters, mails: pgjobs cancel 2, then give --queue "
+        "letters\n"
     )
     said = await run_in_thread("enqueue", "send_mial", "-q", "mails")
     assert "no connected worker has a handler for send_mial;" in said.stderr
     assert (await run_in_thread("enqueue", "send_mail", "-q", "mails")).stderr == ""
     said = await run_in_thread("enqueue", "send_mail", "--json")
     assert said.stderr == ""
-    assert "in queue letters, mails" in json.loads(said.stdout)["why_it_waits"]
+    assert "in the queues letters, mails" in json.loads(said.stdout)["why_it_waits"]
 
 
 async def test_a_role_that_may_not_see_workers_enqueues_without_a_warning(
@@ -158,10 +162,10 @@ async def test_list_filters_and_shows_the_newest_first(
     lines = (await run_in_thread("list")).stdout.splitlines()
     # No job has a worker or a priority.
     assert lines[0].split() == [
-        "id", "queue", "type", "status", "retry", "age", "reference", "error",
+        "id", "queue", "type", "status", "retry", "age", "error", "reference",
     ]
     assert [line.split()[0] for line in lines[1:]] == ["3", "2", "1"]
-    assert lines[1].endswith("file:3     no [bold]disk")
+    assert lines[1].endswith("no [bold]disk  file:3")
     failed = json.loads((await run_in_thread("list", "--status", "failed", "--json")).stdout)
     assert [(row["id"], row["error"]) for row in failed] == [(3, "no [bold]disk\n\x1b[31mtrace")]
     assert failed[0]["age"] >= 0
@@ -295,6 +299,49 @@ async def test_show_prints_every_field_of_a_job(conn: Connection, run_in_thread:
     assert '"ü": null' in text
 
 
+async def test_durations_are_shown_as_options_take_them_and_moments_with_their_offset(
+    conn: Connection, run_in_thread: Any
+) -> None:
+    await conn.execute(
+        "select from jobs_enqueue('a', backoff => '{250 ms,5 s,3 min,1 h 30 min,2 days}')"
+    )
+    shown = (await run_in_thread("show", "1")).stdout
+    told = re.search(r"^backoff +(.*)$", shown, re.MULTILINE)
+    assert told is not None
+    assert told[1] == "0.25s, 5s, 3m, 1h30m, 2d"
+    assert [duration(text).total_seconds() for text in told[1].split(", ")] == [
+        0.25, 5, 180, 5400, 172800,
+    ]
+    assert re.search(r"^created_at +\S+ [\d:]{8}[+-]\d\d:\d\d$", shown, re.MULTILINE)
+
+
+async def test_show_says_why_the_history_leaves_out_an_attempt(
+    conn: Connection, run_in_thread: Any
+) -> None:
+    await conn.execute("select from jobs_enqueue('a')")
+    for attempt in (1, 2, 3):
+        await conn.execute("update jobs set run_at = now() where status = 'pending'")
+        await conn.execute("select from jobs_claim('w')")
+        if attempt == 2:
+            await conn.execute("select from jobs_release_many('w', '{1}', '{2}')")
+        else:
+            await conn.execute("select from jobs_fail(1, 'no')")
+    assert "\nnot listed: 2. Such an attempt was" in (await run_in_thread("show", "1")).stdout
+
+
+async def test_top_tells_no_more_jobs_than_it_read_where_all_have_room() -> None:
+    frame = Frame(
+        stats=[{"status": "processing", "state": "processing", "count": 2, "capped": False,
+                "queue": "q", "job_type": "t", "oldest_due": None}],  # type: ignore[list-item]
+        paused={}, limited=[], workers=[], rates={}, read_at=datetime.now(UTC),
+        running=[{"id": 1, "queue": "q", "job_type": "t", "age": timedelta(1), "attempt": 1,
+                  "cancel_requested_at": None, "lease": None,
+                  "worker": "w"}],  # type: ignore[list-item]
+    )
+    tables: Any = body(frame)
+    assert tables.renderables[-1].title == "Running, the longest first"
+
+
 async def test_show_prints_the_attempts_that_failed(conn: Connection, run_in_thread: Any) -> None:
     await conn.execute(
         """select from jobs_enqueue('a'); select from jobs_claim('w');
@@ -339,7 +386,8 @@ async def test_retry_failed_takes_filters(
         (["--type", "z"], 0), (["--queue", "p", "--type", "b"], 0), (["--since", "1h"], 1), ([], 1)
     ):
         said = await run_in_thread("retry", "--failed", *options)
-        assert said.stdout == f"{expected} jobs are pending again\n"
+        told = "1 job is" if expected == 1 else f"{expected} jobs are"
+        assert said.stdout == f"{told} pending again\n"
 
 
 async def test_retry_failed_goes_on_after_a_batch_with_two_jobs_of_one_key(
@@ -372,7 +420,8 @@ async def test_a_pause_may_have_an_end_and_a_reason_which_stats_top_and_list_sho
     await conn.execute("select from jobs_enqueue('a')")
     reason = "the mail server moves to Hamburg"
     said = (await run_in_thread("pause", "default", "--for", "2h", "--reason", reason)).stdout
-    assert re.fullmatch(rf"queue default is paused since \S+ \S+ until \S+ \S+: {reason}\n", said)
+    moment = r"\S+ [\d:]{8}[+-]\d\d:\d\d"
+    assert re.fullmatch(rf"queue default is paused since {moment} until {moment}: {reason}\n", said)
     assert await conn.fetchval("select paused_until - paused_at > '119 min' from jobs_queues")
     assert (await run_in_thread("list")).stdout.splitlines()[-1] == said.strip()
     assert "(paused: the mail server moves t…)" in (await run_in_thread("stats")).stdout
@@ -502,9 +551,9 @@ async def test_cleanup_deletes_batches_until_no_job_is_left(
             clock_timestamp() - interval '1 day' * n
         from generate_series(1, 30) n"""
     )
-    assert (await run_in_thread("cleanup")).stdout == "19 jobs deleted\n"
+    assert (await run_in_thread("cleanup")).stdout == "19 jobs are deleted\n"
     said = await run_in_thread("cleanup", "--older-than", "1h", "-s", "failed", "-s", "completed")
-    assert said.stdout == "11 jobs deleted\n"
+    assert said.stdout == "11 jobs are deleted\n"
 
 
 async def test_a_clean_up_ends_although_more_jobs_become_old_enough(

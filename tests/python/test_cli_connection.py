@@ -1,5 +1,6 @@
 """A database that cannot be reached gives one line on stderr, without the password."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -121,3 +122,13 @@ def test_a_reader_that_closes_the_pipe_is_no_error(
     )
     assert done.stdout.split()[0] == "id"
     assert done.stderr == ""
+
+
+def test_without_any_address_the_error_says_what_to_set(
+    pgjobs: Pgjobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("PG") or name == "DATABASE_URL"]:
+        monkeypatch.delenv(name)
+    done = pgjobs("list")
+    assert done.returncode == 1
+    assert "no address is given: give --dsn, or set PGJOBS_DSN or DATABASE_URL" in done.stderr

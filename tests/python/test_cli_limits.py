@@ -67,17 +67,17 @@ def test_only_what_is_named_is_changed_and_none_removes(run):
     assert run("limit") == "no queue has limits: set one by pgjobs limit QUEUE, or by app.limit\n"
     assert run("limit", "mail") == "queue mail: no limits\n"
     said = run("limit", "mail", "--max-running", "5", "--rate", "100/1m", "--group-rate", "2/s")
-    assert said == "queue mail: 5 running, 100 starts in 1m00s, 2 starts per group in 1.0s\n"
+    assert said == "queue mail: 5 running, 100 starts in 1m, 2 starts per group in 1s\n"
     said = run("limit", "mail", "--rate", "none", "--in-order")
     assert said == (
-        "queue mail: 5 running, 1 running per group, 2 starts per group in 1.0s, in order\n"
+        "queue mail: 5 running, 1 running per group, 2 starts per group in 1s, in order\n"
     )
     said = run("limit", "mail", "--no-order", "--max-running-per-group", "none",
                "--max-running", "0")
-    assert said == "queue mail: 0 running, 2 starts per group in 1.0s\n"
+    assert said == "queue mail: 0 running, 2 starts per group in 1s\n"
     assert run("limit", "mail") == said
     run("limit", "api", "--rate", "10/min")
-    assert run("limit").splitlines() == ["queue api: 10 starts in 1m00s", said.strip()]
+    assert run("limit").splitlines() == ["queue api: 10 starts in 1m", said.strip()]
 
 
 def test_a_pause_stays_when_a_limit_is_changed(run, rows):
@@ -144,7 +144,7 @@ def test_list_shows_the_jobs_of_a_group_and_why_they_wait(run, rows):
     rows(f"{GROUPED} returning id")
     listed = run("list", "--group", "a")
     assert listed.splitlines()[0].split() == [
-        "id", "queue", "group", "type", "status", "retry", "age"]
+        "id", "queue", "type", "status", "retry", "age", "group"]
     assert [line.split()[0] for line in listed.splitlines()[1:]] == ["2", "1"]
     rows("select id from jobs_claim('w', '{mail}', 9)")
     assert run("list", "--status", "pending").splitlines()[-1] == "queue mail, group a: 1 of 1 run"

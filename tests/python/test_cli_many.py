@@ -35,9 +35,9 @@ async def jobs(conn):
 
 
 async def test_cancel_takes_filters_and_goes_on_until_none_is_left(conn, run_in_thread):
-    told = "{} jobs are cancelled, or their workers were asked to stop them\n"
-    assert await run_in_thread("cancel", "--older-than", "1h") == told.format(1)
-    assert await run_in_thread("cancel", "--reference", "file:2", "--group", "g2") == told.format(1)
+    one = "1 job is cancelled, or its worker was asked to stop it\n"
+    assert await run_in_thread("cancel", "--older-than", "1h") == one
+    assert await run_in_thread("cancel", "--reference", "file:2", "--group", "g2") == one
     said = await run_in_thread("cancel", "--type", "a", "-q", "q", "--reason", "off", "--json")
     assert json.loads(said) == {"cancelled": 3}
     assert await conn.fetchval("select count(*) from jobs where error = 'off'") == 3
@@ -56,7 +56,7 @@ async def test_delete_deletes_ended_jobs_and_asks_before(conn, run_in_thread):
 async def test_retry_of_failed_jobs_takes_the_filters_too(conn, run_in_thread):
     await conn.execute("update jobs set status = 'failed', finished_at = clock_timestamp()")
     said = await run_in_thread("retry", "--failed", "--group", "g1", "--reference", "file:1")
-    assert said == "1 jobs are pending again\n"
+    assert said == "1 job is pending again\n"
     assert await run_in_thread("retry", "--failed") == "5 jobs are pending again\n"
 
 

@@ -15,6 +15,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
@@ -254,10 +255,12 @@ async def test_the_counts_of_every_state_fit_80_columns(
     lines = stats.said.splitlines()
     assert max(map(len, lines)) <= 80
     headings = lines[0].split()
-    for heading in ("due", "oldest", "later", "retrying", "running", "failed", "done"):
+    for heading in ("due", "oldest", "later", "retrying", "running", "failed"):
         assert heading in headings
-    # Only the least of them has no room beside the word (paused).
-    assert ("cancelled" in headings) is (state == "open")
+    # The least of them have no room, beside the word (paused) even less.
+    left_out = ["cancelled"] if state == "open" else ["completed", "cancelled"]
+    assert f"no room for: {', '.join(left_out)}" in stats.said
+    assert headings[-1] == ("completed" if state == "open" else "failed")
 
 
 async def test_top_holds_and_goes_on_and_never_echoes_a_key(
@@ -369,10 +372,44 @@ async def test_every_screen_is_as_wide_as_the_terminal_and_folds_no_word(
             assert {*statuses} <= {"pending", "pending,", "processing", "failed", "failed,"}
         listed = terminal(pgjobs_dsn, "list", columns=columns)
         listed.status()
-        assert len(listed.said.splitlines()) == 11
+        assert len(listed.said.splitlines()) == (12 if columns == 80 else 11)
+        assert "SMTPServerDisconnected" in listed.said
         assert " in 13h " in listed.said
 
     await asyncio.to_thread(look)
+
+
+async def test_a_list_of_schedules_shows_moments_and_types_whole(
+    terminal: Open, pgjobs_dsn: str, conn: Connection
+) -> None:
+    await conn.execute(
+        """select from jobs_schedule('nightly', 'write_report', '0 3 * * *',
+            timezone => 'Asia/Tokyo');
+        update jobs_schedules set next_at = '2030-01-31 18:00+00', last_at = now(),
+            error = 'the ' || repeat('very ', 15) || 'last tick failed'"""
+    )
+    listed = terminal(pgjobs_dsn, "schedule", "list")
+    await asyncio.to_thread(listed.status)
+    lines = listed.said.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "write_report" in lines[1]
+    assert datetime(2030, 1, 31, 18, tzinfo=UTC).astimezone().isoformat(" ") in lines[1]
+    assert lines[2].startswith("no room for: ")
+    assert lines[2].rstrip().endswith("last")
+    assert lines[3].endswith("very")
+    assert lines[-1].endswith("last tick failed")
+
+
+async def test_a_long_line_is_folded_between_words(
+    terminal: Open, pgjobs_dsn: str, conn: Connection
+) -> None:
+    reason = "the mail server moves to another house, which takes until the evening"
+    paused = terminal(pgjobs_dsn, "pause", "mail", "--yes", "--for", "2h", "--reason", reason)
+    await asyncio.to_thread(paused.status)
+    lines = paused.said.splitlines()
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 80
+    assert " ".join(lines).endswith(reason)
 
 
 async def test_top_shows_which_slots_are_taken(

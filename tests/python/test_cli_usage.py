@@ -132,6 +132,25 @@ def test_the_help_shows_flags_as_flags_and_no_types_of_python(
     assert not re.search(r"\S\n\S", prose)
 
 
+EVERY_COMMAND = [
+    *([c.name] for c in cli.registered_commands),
+    *([g.name, c.name] for g in cli.registered_groups
+      for c in g.typer_instance.registered_commands),
+]
+
+
+@pytest.mark.parametrize("command", EVERY_COMMAND, ids=" ".join)
+def test_the_help_folds_no_word_at_80_columns(
+    run: Run, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def words(columns: int) -> set[str]:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        _, _, options = run(*command, "--help").stdout.partition("╭")
+        return {*re.findall(r"[^\s╭╮╰╯─│]+", options)}
+
+    assert words(500) <= words(80)
+
+
 def test_every_command_is_in_the_documentation() -> None:
     page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
     headings = {line.removeprefix("## pgjobs ") for line in page.splitlines()}

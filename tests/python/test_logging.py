@@ -122,7 +122,7 @@ async def test_a_function_that_outlives_its_timeout_and_the_grace_is_told_of_as_
             " stopped, so the job is held until the function ends, or is given back when the"
             " worker ends"
         ),
-        "worker me stops: 1 jobs are running",
+        "worker me stops; running jobs: 1",
         f"job {job.id} (t) is asked to end: the worker is shutting down",
         lines()[2],
         (

@@ -191,5 +191,26 @@ async def test_drain_raises_if_asked(pgjobs_dsn: str) -> None:
         await app.enqueue("broken", max_retries=1)
         assert await drain(app) == 1
         await make_due(await app.pool())
-        with pytest.raises(PgjobsError, match=r"1 of 1 jobs failed\njob 1 \(broken\):.*on purpose"):
+        with pytest.raises(
+            PgjobsError, match=r"1 of 1 jobs failed\njob 1 \(broken\):.*on purpose"
+        ) as raised:
             await drain(app, raise_on_failure=True)
+        assert repr(raised.value.__cause__) == "ValueError('on purpose')"
+
+
+async def test_drain_writes_what_the_app_declares_before_it_runs_jobs(pgjobs_dsn: str) -> None:
+    app = App(dsn=pgjobs_dsn)
+    app.limit("mail", max_running=3)
+
+    @app.schedule("0 3 * * *", name="nightly")
+    @app.job("send", queue="mail")
+    async def send(job: RunningJob[Any]) -> None:
+        limits.append(await (await app.pool()).fetchval("select max_running from jobs_queues"))
+
+    limits: list[int] = []
+    async with app:
+        assert await drain(app) == 0
+        assert await (await app.pool()).fetchval("select name from jobs_schedules") == "nightly"
+        await app.enqueue("send")
+        assert await drain(app) == 1
+    assert limits == [3]

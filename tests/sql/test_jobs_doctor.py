@@ -131,7 +131,7 @@ async def test_without_workers_due_jobs_are_bad(
     await conn.execute("select from jobs_enqueue('a')")
     assert (await ask("workers"))[0] == "bad"
     await conn.execute("select from jobs_enqueue('a'); select from jobs_claim('psql')")
-    assert (await ask("workers"))[:2] == ("ok", "none is connected, others hold 1 jobs")
+    assert (await ask("workers"))[:2] == ("ok", "none is connected, others hold 1 job")
     await other.execute("select from jobs_worker_start('w', '{default}', null, 1)")
     verdict, detail, _ = await ask("workers")
     assert verdict == "ok"
@@ -177,7 +177,7 @@ async def test_jobs_that_no_worker_serves_are_named(
     assert verdict == "bad"
     assert detail == (
         "b in queue default (1 due), "
-        "a in queue q (1 due; a worker has a handler for it in queue default)"
+        "a in queue q (1 due; workers have a handler for it in queue default)"
     )
 
 

@@ -198,7 +198,7 @@ async def test_a_retry_and_a_later_start_are_due_after_an_edit(conn, start_worke
         "select id from jobs_enqueue('t', run_at => clock_timestamp() + interval '1 h')"
     )
     for job_id, reason, told in [
-        (failed, "retrying", "was claimed 1 times, has spent 1 of 3 retries, and may start again"),
+        (failed, "retrying", "was claimed once, has spent 1 of 3 retries, and may start again"),
         (later, "not due", "may start in 01:00:00"),
     ]:
         reasons = await why(job_id)
@@ -252,7 +252,7 @@ async def test_in_a_group_the_jobs_before_it_in_its_group_are_counted(
     await job(group_key="g", run_at=-HOUR, job_type="u")
     await job(group_key="h", run_at=-HOUR)
     job_id = await job(group_key="g")
-    assert (await why(job_id))["others first"][0].startswith("1 due jobs come before it")
+    assert (await why(job_id))["others first"][0].startswith("1 due job comes before it")
     await conn.execute("select jobs_limit('default', in_order => true)")
     detail, advice = (await why(job_id))["others first"]
     assert detail.startswith("2 due jobs come before it")

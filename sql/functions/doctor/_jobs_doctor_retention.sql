@@ -13,7 +13,10 @@ with rules as (
 select 'retention',
     case when r.rules = 0 and c.reltuples >= many then 'warn' else 'ok' end,
     case when r.rules = 0
-            then format('no rule; about %s jobs have ended', greatest(c.reltuples, 0)::bigint)
+            then 'no rule; ' || case
+                when c.reltuples < 1 then 'no job that has ended was counted yet'
+                when c.reltuples = 1 then 'about 1 job has ended'
+                else format('about %s jobs have ended', c.reltuples::bigint) end
         else r.detail end,
     'say how long they stay: pgjobs retain set completed 7d, or app.retain(...) in code; '
         'select jobs_retain(''completed'', ''1000 years'') says that they all stay'

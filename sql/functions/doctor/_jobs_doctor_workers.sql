@@ -45,7 +45,8 @@ with registered as (
     where q.paused_until is null and q.paused_at < clock_timestamp() - interval '1 hour'
 ), unserved as (
     select d.queue, d.job_type, d.count, (
-        select string_agg(e.queue, ', ' order by e.queue)
+        select case when count(*) > 1 then 'the queues ' else 'queue ' end
+            || string_agg(e.queue, ', ' order by e.queue)
         from (
             select distinct q.queue
             from registered r cross join lateral unnest(r.queues) q(queue)
@@ -95,7 +96,8 @@ union all
 select 'workers',
     case when c.connected + c.others > 0 then 'ok' when c.needed then 'bad' else 'warn' end,
     case when c.connected = 0 and c.others > 0
-            then format('none is connected, others hold %s jobs', c.others)
+            then format('none is connected, others hold %s %s', c.others,
+                        case when c.others = 1 then 'job' else 'jobs' end)
         when c.connected = 0 then 'none is connected'
         else format('%s connected, %s of them polling; the last tick was %s ago', c.connected,
                     c.polling, date_trunc('second', c.unseen)) end,
@@ -123,7 +125,7 @@ select 'jobs without a handler',
 from (
     select string_agg(
         format('%s in queue %s (%s due%s)', coalesce(u.job_type, 'jobs'), u.queue, u.count,
-               '; a worker has a handler for it in queue ' || u.elsewhere),
+               '; workers have a handler for it in ' || u.elsewhere),
         ', ' order by u.queue, u.job_type) as detail
     from unserved u where exists (select from registered r where r.connected)
 ) n, unknown u

@@ -100,13 +100,14 @@ begin
                              'the limit: pgjobs limit %L --max-running-per-group N', job.queue)
                  end),
             (8, _jobs_is_suspect(job.crash_count, job.max_retries), 'suspect',
-             format('it was lost with its worker %s times: a worker takes it only while it holds no '
-                    'other job that was lost', job.crash_count),
+             format('it was lost with its worker %s: a worker takes it only while it holds no other '
+                    'job that was lost', case when job.crash_count = 1 then 'once'
+                    else job.crash_count || ' times' end),
              format('see how those workers ended; if the job is innocent: pgjobs cancel %s, then '
                     'pgjobs retry %s', job.id, job.id)),
             (9, not v_is_due and job.attempt > 0, 'retrying',
-             format('it was claimed %s times, has spent %s of %s retries, and may start again in %s',
-                    job.attempt, job.retry_count, job.max_retries,
+             format('it was claimed %s, has spent %s of %s retries, and may start again in %s',
+                    case when job.attempt = 1 then 'once' else job.attempt || ' times' end, job.retry_count, job.max_retries,
                     date_trunc('second', job.run_at - v_now) + interval '1 second'),
              format('to start it now: pgjobs edit %s --delay 0s', job.id)),
             (10, not v_is_due and job.attempt = 0, 'not due',
@@ -117,8 +118,10 @@ begin
              format('all that serve its queue and type are full: %s', w.names),
              'wait for an end, start more workers, or give them more slots: pgjobs top shows them'),
             (12, v_ahead.jobs > 0, 'others first',
-             format('%s due jobs come before it, %s of them by a higher priority', v_ahead.jobs
-                    || case when v_ahead.jobs = c_max_ahead then '+' else '' end, v_ahead.higher),
+             format('%s%s before it, %s of them by a higher priority', v_ahead.jobs,
+                    case v_ahead.jobs when 1 then ' due job comes'
+                        when c_max_ahead then '+ due jobs come' else ' due jobs come' end,
+                    v_ahead.higher),
              case when v_ahead.highest < 9
                  then format('to let it go first: pgjobs edit %s --priority %s; ', job.id,
                              v_ahead.highest + 1) else '' end
