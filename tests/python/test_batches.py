@@ -1,10 +1,12 @@
 """Flows from Python: depends_on, refs, batches, parents."""
 
+from datetime import UTC, datetime, timedelta
+
 import asyncpg
 import psycopg
 import pytest
 
-from pgjobs import App, ConnectionLost, InvalidArgument, JobNotFound, JobNotHeld, Parent
+from pgjobs import App, Backoff, ConnectionLost, InvalidArgument, JobNotFound, JobNotHeld, Parent
 
 WITHIN_S = 5
 
@@ -56,6 +58,25 @@ async def test_jobs_of_several_types_go_in_one_call_and_name_each_other(app, ran
     assert jobs[-1].priority == 3
 
 
+async def test_a_new_job_takes_every_option_of_enqueue(app, ran, conn):
+    parse, at = app.tasks["parse"], datetime(2030, 1, 1, tzinfo=UTC)
+    minute, hour = timedelta(minutes=1), timedelta(hours=1)
+    ids = await app.enqueue_many([
+        parse.new(1, ref="a", queue="q", priority=2, run_at=at, reference=("page", "x"),
+                  max_retries=5, backoff=Backoff.fixed(minute), group_key="g", headers={"h": 1},
+                  expires=at + hour, unique_key="k", unique_scope="period", unique_for=hour),
+        parse.new(2, unique_key="l", on_conflict="debounce", delay=hour, max_wait=minute),
+    ])
+    first, second = [await app.get(job_id) for job_id in ids]
+    assert (first.queue, first.priority, first.run_at) == ("q", 2, at)
+    assert (first.reference, first.max_retries) == (("page", "x"), 5)
+    assert (first.backoff, first.group_key, first.headers) == ([minute], "g", {"h": 1})
+    assert (first.expires_at, first.unique_key) == (at + hour, "k")
+    until = await conn.fetchval("select unique_until from jobs where id = $1", first.id)
+    assert hour - minute < until - first.created_at <= hour + minute
+    assert second.run_at - second.created_at <= minute
+
+
 async def test_a_refused_job_adds_none_and_is_named(app, ran, conn):
     parse = app.tasks["parse"]
     with pytest.raises(InvalidArgument, match=r"jobs\[1\]: depends_on names the ref x"):
@@ -64,8 +85,9 @@ async def test_a_refused_job_adds_none_and_is_named(app, ran, conn):
         await app.enqueue("parse", depends_on=["x"])
     with pytest.raises(InvalidArgument, match=r"jobs\[0\] must be what task.new"):
         await app.enqueue_many([{"job_type": "parse"}])
-    with pytest.raises(InvalidArgument, match="depends_on must be a list"):
-        await app.enqueue("parse", depends_on="12")
+    for parents in ("12", b"12", {1: 2}, 1):
+        with pytest.raises(InvalidArgument, match="depends_on must be a list"):
+            await app.enqueue("parse", depends_on=parents)
     with pytest.raises(InvalidArgument, match="what depends_on names must be one of pgjobs"):
         await app.enqueue("parse", depends_on=[1.5])
     with pytest.raises(JobNotFound, match="there is no job 77, which depends_on names"):
