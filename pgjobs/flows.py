@@ -1,22 +1,31 @@
 """Batches, and the parents of jobs: what an app does with jobs that wait for other jobs."""
 
 import builtins
+import json
+import logging
 from abc import ABC, abstractmethod
-from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
+from pgjobs.connection.executor import Executor, executor
+from pgjobs.connection.open_transaction import open_transaction
+from pgjobs.connection.patience import give_up_at
 from pgjobs.database import Database
 from pgjobs.errors import InvalidArgument, JobNotHeld, PgjobsError
 from pgjobs.handler.task import Task
 from pgjobs.job.flow import Batch, Parent
-from pgjobs.job.job import Job
+from pgjobs.job.job import Job, Source
 from pgjobs.job.payload import NO_PAYLOAD, encode
 from pgjobs.producer import arguments
 from pgjobs.producer.arguments import EnqueueOptions
+from pgjobs.producer.connections import Connections
+from pgjobs.producer.middleware import EnqueueMiddleware, EnqueueRequest, surrounded
+from pgjobs.producer.uncommitted import Uncommitted
 
 if TYPE_CHECKING:
     from pgjobs.connection.executor import Conn
+
+log = logging.getLogger("pgjobs.flows")
 
 
 class OpenBatch:
@@ -28,13 +37,14 @@ class OpenBatch:
     """
 
     def __init__(
-        self, app: "Flows", conn: "Conn | None", given: dict[str, Any], is_in_transaction: bool
+        self, app: "Flows", conn: "Conn | None", given: dict[str, Any], payload: str
     ) -> None:
         self._app = app
         self._conn = conn
-        self._is_in_transaction = is_in_transaction
         self._given = given
+        self._payload = payload
         self._job: Job[Any] | None = None
+        self.is_in_transaction = conn is not None
 
     @property
     def job(self) -> Job[Any]:
@@ -50,17 +60,25 @@ class OpenBatch:
 
     async def begin(self, conn: "Conn | None") -> None:
         """Adds the callback."""
-        self._job = await self._app._begin_batch(self._given, conn)
+        self._job = await self._app._begin_batch(self._given, self._payload, conn)
 
     async def end(self, error: BaseException | None, conn: "Conn | None") -> None:
         """Closes the batch, or cancels its callback."""
         if error is None:
             await (await self._app._database(conn)).batch_close(self.id)
-        elif not self._is_in_transaction:
-            database = await self._app._database(conn)
-            with suppress(JobNotHeld):  # it has ended
-                await database.cancel(self.id, f"its producer raised {type(error).__name__}")
-        # In the caller's transaction, which the error ends, nothing was added.
+            return
+        why = f"its producer raised {type(error).__name__}"
+        try:
+            await (await self._app._database(conn)).cancel(self.id, why)
+        except JobNotHeld:
+            pass  # it has ended
+        except Exception as refused:  # noqa: BLE001 - the block's own error is the one to see
+            # Of a caller's transaction that the error has ended, nothing is left.
+            if not self.is_in_transaction:
+                log.warning(
+                    "batch %d: its callback is not cancelled, so the batch stays open: pgjobs"
+                    " cancel %d: %r", self.id, self.id, refused,
+                )
 
     async def __aenter__(self) -> Self:
         await self.begin(self._conn)
@@ -78,10 +96,18 @@ class OpenBatch:
 class Flows(ABC):
     """The methods of an app for jobs that wait for others. With ``conn`` in its transaction."""
 
+    schema: str
     tasks: dict[str, Task[Any, Any]]
+    enqueue_middlewares: list[EnqueueMiddleware]
 
     @abstractmethod
     async def _database(self, conn: "Conn | None") -> Database: ...
+
+    @abstractmethod
+    def _connections(self) -> Connections: ...
+
+    @abstractmethod
+    def _task_of(self, job_type: str) -> Task[Any, Any] | None: ...
 
     def batch(
         self,
@@ -97,15 +123,19 @@ class Flows(ABC):
         ``enqueue``. The callback runs once all members have ended, whatever became of them; with
         ``on_parent_failed="cancel"`` the first one that fails cancels the callback.
         """
-        task = job_type if isinstance(job_type, Task) else self.tasks.get(job_type)
+        if isinstance(job_type, Task):
+            task: Task[Any, Any] | None = job_type
+        else:
+            task = self._task_of(job_type) if self.tasks else None
         if options.get("watch") is not None:
             raise InvalidArgument("watch is not for batches: wait by app.wait([batch.id])")
         if task is None:
-            given = arguments.job_arguments(str(job_type), options)
+            assert not isinstance(job_type, Task)
+            given = arguments.job_arguments(job_type, options)
             text = encode(payload, "the payload")
         else:
             given, text = task.job(payload, options)
-        return OpenBatch(self, conn, {**given, "payload": text}, conn is not None)
+        return OpenBatch(self, conn, given, text)
 
     async def get_batch(self, batch_id: int, *, conn: "Conn | None" = None) -> Batch:
         """Returns how many members a batch has, and what became of them; raises ``JobNotFound``."""
@@ -119,8 +149,30 @@ class Flows(ABC):
         found = arguments.id_of("job_id", job_id)
         return [Parent.from_row(r) for r in await (await self._database(conn)).parents(found)]
 
-    async def _begin_batch(self, given: dict[str, Any], conn: "Conn | None") -> Job[Any]:
-        database = await self._database(conn)
+    async def _begin_batch(
+        self, given: dict[str, Any], text: str, conn: "Conn | None"
+    ) -> Job[Any]:
+        request = EnqueueRequest(given, lambda: [json.loads(text)])
+        with surrounded(self.enqueue_middlewares, request) as answer:
+            answer.append(await self._add_callback(request.arguments(), text, conn))
+        job: Job[Any] = answer[0]
+        return job
+
+    async def _add_callback(
+        self, given: dict[str, Any], text: str, conn: "Conn | None"
+    ) -> Job[Any]:
+        if conn is None:
+            connections, deadline = self._connections(), give_up_at(text)
+            asking: Executor = await connections.borrower(deadline, adds=False)
+            adding: Executor = await connections.borrower(deadline)
+        else:
+            # A sync call whose connection is its own knows which statement adds a job.
+            adding = executor(conn)
+            asking = getattr(adding, "asking", adding)
         for moment in arguments.MOMENTS & given.keys():
-            given[moment] = await database.moment(given[moment])
-        return await database.batch(**given)
+            given[moment] = await Database(asking, self.schema).moment(given[moment])
+        app = cast(Source, self)
+        job = await Database(adding, self.schema, app).batch(payload=text, **given)
+        if conn is not None:
+            job._source = Uncommitted(app, open_transaction(conn))
+        return job

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 from pgjobs.connection.blocking import finished
 from pgjobs.flows import OpenBatch
 from pgjobs.handler.task import Task
-from pgjobs.job.flow import Batch
+from pgjobs.job.flow import Batch, Parent
 from pgjobs.job.job import Job
 from pgjobs.job.outcome import Outcome
 from pgjobs.job.payload import NO_PAYLOAD
@@ -108,7 +108,7 @@ class SyncVerbs:
     ) -> Iterator[OpenBatch]:
         """Does what ``App.batch`` does: ``with app.sync.batch(...) as batch``."""
         batch = self._app.batch(job_type, payload, **options)
-        batch._is_in_transaction = conn is not None
+        batch.is_in_transaction = conn is not None
         executor = self._app.sync_executor
         finished(batch.begin(executor(conn, adds=True)))
         try:
@@ -122,6 +122,13 @@ class SyncVerbs:
         """Does what ``App.get_batch`` does."""
         executor = self._app.sync_executor(conn, reads=True)
         return finished(self._app.get_batch(batch_id, conn=executor))
+
+    def parents(
+        self, job_id: int, *, conn: "SyncConn | None" = None
+    ) -> builtins.list[Parent]:
+        """Does what ``App.parents`` does; for a handler that is a plain function."""
+        executor = self._app.sync_executor(conn, reads=True)
+        return finished(self._app.parents(job_id, conn=executor))
 
     def wait(
         self, jobs: Iterable[Job[Any] | int], *, timeout: timedelta | None = None

@@ -174,13 +174,15 @@ async def expire_lease(conn: "Connection", job_id: int | None = None) -> None:
 async def drain(app: "App", *, raise_on_failure: bool = False) -> int:
     """Runs the jobs of all queues that are due, in this event loop; returns the number of runs.
 
-    Jobs that the handlers enqueue run too, if they are due, and jobs whose lease is over.
+    Jobs that the handlers enqueue run too, if they are due, jobs that wait for others which have
+    ended, and jobs whose lease is over.
     What the app declares, limits for one, is written before, as a worker writes it when it starts.
     ``raise_on_failure``: raises ``PgjobsError`` if a run failed, even if its job will be retried;
     its ``__cause__`` is what the first of these handlers raised in this process.
     """
     from pgjobs.database import Database, quote
     from pgjobs.producer.declared import KINDS
+    from pgjobs.worker.flows import Flows
 
     jobs = f"{quote(app.schema)}.jobs"
     pool = await app.pool()
@@ -193,6 +195,8 @@ async def drain(app: "App", *, raise_on_failure: bool = False) -> int:
     runs, runs_before = 0, -1
     while runs != runs_before:
         await pool.execute(f"select from {quote(app.schema)}.jobs_recover()")
+        while await Flows.finish(Database(pool, app.schema)):
+            pass
         due = await pool.fetch(
             f"select distinct queue from {jobs} where status = 'pending'"
             " and run_at <= clock_timestamp()"

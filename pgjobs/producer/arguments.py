@@ -64,6 +64,7 @@ OF_KEYS = frozenset({"unique_key", "unique_for", "on_conflict", "max_wait"})
 ALONE = OF_KEYS | {"watch"}
 # Arguments that may be a delay, which only the database's clock turns into a moment.
 MOMENTS = frozenset({"run_at", "expires_at"})
+DURATIONS = frozenset({"unique_for", "max_wait"})
 # An option that has its default is left out of an item: each key costs the server a little per job.
 DEFAULTS = {"queue": "default", "priority": 0, "max_retries": 3}
 
@@ -128,12 +129,18 @@ def as_item(arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments as an object of ``jobs_enqueue_many``, without the payload."""
     item = {name: value for name, value in arguments.items() if value != DEFAULTS.get(name)}
     if "backoff" in item:
-        item["backoff"] = [f"{delay.total_seconds():f} s" for delay in item["backoff"]]
+        item["backoff"] = [_seconds(delay) for delay in item["backoff"]]
     if "headers" in item:
         item["headers"] = json.loads(item["headers"])
     for name in MOMENTS & item.keys():
         item[name] = item[name].isoformat()
+    for name in DURATIONS & item.keys():
+        item[name] = _seconds(item[name])
     return item
+
+
+def _seconds(duration: timedelta) -> str:
+    return f"{duration.total_seconds():f} s"
 
 
 def delays_of(backoff: Backoff) -> list[timedelta]:
@@ -218,7 +225,7 @@ def id_of(what: str, given: Any) -> int:
 
 
 def _parents(given: Any, takes_refs: bool) -> list[int | str]:
-    if not isinstance(given, Iterable) or isinstance(given, str | Mapping):
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
         raise InvalidArgument(f"depends_on must be a list of jobs or ids, not {given!r:.100}")
     parents: list[int | str] = []
     for parent in given:

@@ -101,6 +101,7 @@ class Worker:
         self.grace = grace
         self._types = list(app.tasks)
         self._until_empty = False
+        self._flows_are_counted = False  # before the last claim
         self._stopping = False
         self._stopped_at: float | None = None
         self._stop_begun = asyncio.Event()
@@ -279,7 +280,12 @@ class Worker:
         self._held.wakes_at_end = self._held.wakes_when_empty = True
         self._held.claims_ahead = self._claimer.was_full
         if not found and not self._held and not self._wake.is_set and self._claimer.is_settled:
-            return not await self._claimer.finish_flows()
+            if self._flows_are_counted:
+                return True
+            # Then claims once more: whoever counted since the last claim may have let jobs go.
+            self._flows_are_counted = not await self._claimer.finish_flows()
+            return False
+        self._flows_are_counted = False
         await self._wake.wait()
         return False
 

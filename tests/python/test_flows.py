@@ -2,6 +2,9 @@
 
 import pytest
 
+from pgjobs.database import Database
+from pgjobs.worker.flows import Flows
+
 WITHIN_S = 5  # a tick comes after 10 s
 
 
@@ -72,3 +75,25 @@ async def test_a_count_that_the_server_refuses_is_made_again(
         child = await add(parent)
         await eventually(lambda: done(child), WITHIN_S)
         assert "flows: the server refused" in caplog.text
+
+
+async def test_a_worker_until_empty_runs_what_others_let_go_after_its_last_claim(
+    app, conn, add, done, monkeypatch
+):
+    @app.job("t")
+    async def handle(job):
+        pass
+
+    original = Database.flow_pending
+
+    async def counted_by_another(self):
+        await conn.execute("select _jobs_flow_attach(10)")
+        await conn.execute("select _jobs_flow_resolve(10)")
+        return await original(self)
+
+    monkeypatch.setattr(Database, "flow_pending", counted_by_another)
+    monkeypatch.setattr(Flows, "hear", lambda self, *, is_picked: None)
+    parent = await add()
+    child = await add(parent)
+    await app.worker().run(until_empty=True)
+    assert await done(parent, child)

@@ -9,6 +9,7 @@ import pytest
 
 from pgjobs.app import App, RunningJob
 from pgjobs.errors import PgjobsError
+from pgjobs.handler.signals import Fail
 from pgjobs.testing import Server, drain, expire_lease, make_due
 
 Connection = asyncpg.Connection
@@ -100,6 +101,82 @@ async def test_drain_runs_what_is_made_due_also_in_a_group_and_what_lost_its_wor
         assert await pool.fetchval("select id from jobs_claim('gone')") == 2
         assert await drain(app) == 0
         await expire_lease(pool)
+        assert await drain(app) == 1
+
+
+async def test_drain_runs_a_flow_to_its_end_also_over_several_queues(pgjobs_dsn: str) -> None:
+    app = App(dsn=pgjobs_dsn)
+    seen = []
+
+    @app.job("parse")
+    async def parse(job: RunningJob[str]) -> str:
+        seen.append(job.payload)
+        if job.payload == "torn":
+            raise Fail("half of it is missing")
+        return job.payload
+
+    @app.job("report", queue="reports")
+    async def report(job: RunningJob[None]) -> list[str]:
+        seen.append("report")
+        return [parent.status for parent in await job.parents()]
+
+    async with app:
+        whole, torn, _, told = await app.enqueue_many([
+            parse.new("whole", ref="whole"),
+            parse.new("torn", ref="torn"),
+            report.new(None, depends_on=["whole", "torn"]),
+            report.new(None, depends_on=["whole", "torn"], on_parent_failed="run"),
+        ])
+        async with app.batch(report, None) as batch:
+            await parse.enqueue("member", batch=batch)
+        assert await drain(app) == 5
+        assert sorted(seen[:3]) == ["member", "torn", "whole"]
+        assert seen[3:] == ["report", "report"]
+        assert (await app.get(told)).result == ["completed", "failed"]
+        assert (await app.get(batch.id)).result == ["completed"]
+        assert [job.status for job in await app.list(status="cancelled")] == ["cancelled"]
+        assert (await app.get(whole)).status == "completed"
+        assert (await app.get(torn)).status == "failed"
+
+
+async def test_drain_lets_go_what_stands_behind_many_cancelled_jobs(
+    pgjobs_dsn: str, conn: Connection
+) -> None:
+    app = App(dsn=pgjobs_dsn)
+
+    @app.job("child")
+    async def child(job: RunningJob[Any]) -> None: ...
+
+    async with app:
+        # A living worker counts, so that jobs_cancel leaves the count to that worker.
+        await conn.execute("select from jobs_worker_start('w', '{other}', '{x}', 1)")
+        chain = [await child.enqueue()]
+        for _ in range(5):
+            chain.append(await child.enqueue(depends_on=[chain[-1]]))
+        last = await child.enqueue(depends_on=[chain[-1]], on_parent_failed="run")
+        await app.cancel(chain[0].id)
+        assert (await chain[1].refresh()).status == "blocked"
+        assert await drain(app) == 1
+        assert (await last.refresh()).status == "completed"
+
+
+async def test_make_due_leaves_alone_a_job_that_waits_for_another(pgjobs_dsn: str) -> None:
+    app = App(dsn=pgjobs_dsn)
+
+    @app.job("t")
+    async def handle(job: RunningJob[Any]) -> None: ...
+
+    async with app:
+        pool = await app.pool()
+        parent = await handle.enqueue(delay=timedelta(days=1))
+        child = await handle.enqueue(depends_on=[parent], delay=timedelta(days=2))
+        for job_id in (child.id, None):
+            await make_due(pool, job_id)
+            again = await child.refresh()
+            assert (again.status, again.run_at) == ("blocked", child.run_at)
+        assert await drain(app) == 1
+        assert (await child.refresh()).status == "pending"
+        await make_due(pool, child.id)
         assert await drain(app) == 1
 
 

@@ -21,6 +21,7 @@ import pgjobs
 from pgjobs import (
     App,
     Backoff,
+    Batch,
     CallNext,
     EnqueueRequest,
     Job,
@@ -28,7 +29,10 @@ from pgjobs import (
     JobStatus,
     JobType,
     Lifespan,
+    NewJob,
+    OpenBatch,
     Outcome,
+    Parent,
     Rate,
     RunningJob,
     Task,
@@ -201,6 +205,38 @@ async def enqueueing(
     await app.worker(queues=["a"], lease=timedelta(minutes=1)).run(until_empty=True)
 
 
+async def flows(conn: asyncpg.Connection) -> None:
+    new = ingest.new(Ingest(path="a"), ref="a", priority=1, group_key="g")
+    assert_type(new, NewJob[Ingest])
+    ids = await app.enqueue_many([new, plain.new(Ingest(path="b"), depends_on=["a", 1])], conn=conn)
+    assert_type(ids, list[int])
+    assert_type(app.sync.enqueue_many([new]), list[int])
+    first = await ingest.enqueue(Ingest(path="a"))
+    job = await plain.enqueue(
+        Ingest(path="b"), depends_on=[first, 1], on_parent_failed="run", batch=1
+    )
+    assert_type(job.depends_on_left, int | None)
+    assert_type(job.batch_id, int | None)
+    assert_type(await job.parents(), list[Parent])
+    assert_type(await app.parents(1), list[Parent])
+    async with app.batch(nothing, None, conn=conn, priority=1) as batch:
+        assert_type(batch, OpenBatch)
+        assert_type(batch.id, int)
+        assert_type(batch.job, Job[Any])
+        await ingest.enqueue(Ingest(path="a"), batch=batch, conn=conn)
+        await ingest.enqueue_many([Ingest(path="a")], batch=batch, depends_on=[first], conn=conn)
+        ingest.sync.enqueue(Ingest(path="a"), batch=batch.id, depends_on=[first])
+    with app.sync.batch("nothing") as same:
+        assert_type(same, OpenBatch)
+    counts = await app.get_batch(batch.id)
+    assert_type(counts, Batch)
+    assert_type(counts.is_open, bool)
+    assert_type(app.sync.get_batch(batch.id), Batch)
+    assert_type(app.sync.parents(batch.id), list[Parent])
+    assert_type(await app.cancel(1, downstream=True), Job[Any, Any])
+    app.sync.cancel(1, downstream=True)
+
+
 async def enqueueing_by_psycopg(conn: psycopg.AsyncConnection) -> None:
     await plain.enqueue(Ingest(path="a"), conn=conn)
     assert_type(await app.list(conn=conn), list[Job[Any, Any]])
@@ -277,6 +313,16 @@ async def refused(job: Job[Ingest]) -> None:
     app.job("t", group_key=5)  # type: ignore[arg-type]  # pyright: ignore
     app.job("t", concurrency="2")  # type: ignore[arg-type]  # pyright: ignore
     app.job("t", run_in="proces")  # type: ignore[arg-type]  # pyright: ignore
+    ingest.new({"path": "a"})  # type: ignore[arg-type]  # pyright: ignore
+    ingest.new(job.payload, ref=5)  # type: ignore[arg-type]  # pyright: ignore
+    await ingest.enqueue(job.payload, depends_on=5)  # type: ignore[arg-type]  # pyright: ignore
+    await ingest.enqueue(job.payload, depends_on=[None])  # type: ignore[list-item]  # pyright: ignore
+    await ingest.enqueue(job.payload, on_parent_failed="stop")  # type: ignore[arg-type]  # pyright: ignore
+    await ingest.enqueue(job.payload, batch="nightly")  # type: ignore[arg-type]  # pyright: ignore
+    await app.enqueue_many([Ingest(path="a")])  # type: ignore[list-item]  # pyright: ignore
+    await app.cancel(1, downstream="yes")  # type: ignore[arg-type]  # pyright: ignore
+    app.batch(5)  # type: ignore[arg-type]  # pyright: ignore
+    (await app.get_batch(1)).total = 2  # type: ignore[misc]  # pyright: ignore
     await job.wait(timeout=5)  # type: ignore[arg-type]  # pyright: ignore
     await app.wait(job)  # type: ignore[arg-type]  # pyright: ignore
     await ingest.enqueue(job.payload, watch=5)  # type: ignore[arg-type]  # pyright: ignore
