@@ -47,6 +47,7 @@ class Flows:
             # Two statements: attaching locks running jobs until its end.
             attached = await self._database.flow_attach(AT_ONCE)
             counted = await self._database.flow_resolve(AT_ONCE)
+            pending = not attached and counted <= 0 and await self._database.flow_pending()
         except BROKEN:
             self.next_at = self._now()
             raise
@@ -57,6 +58,11 @@ class Flows:
             return
         if attached >= AT_ONCE or counted >= AT_ONCE:
             self.next_at = self._now()
+        elif attached or counted > 0:
+            self.next_at = min(self.next_at, self._last + BETWEEN_COUNTS_S)
+        elif pending:
+            # Another session counts, ends a parent, or adds members.
+            self.next_at = min(self.next_at, self._now() + FALLBACK_COUNT_AFTER_S[0])
 
     @staticmethod
     async def finish(database: Database) -> bool:

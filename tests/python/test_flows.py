@@ -1,5 +1,7 @@
 """Workers let go the jobs that wait for others, long before their next tick."""
 
+import asyncio
+
 import pytest
 
 from pgjobs.database import Database
@@ -50,6 +52,23 @@ async def test_a_worker_that_was_not_picked_counts_a_little_later(
     async with working():
         parent = await add()
         child = await add(parent)
+        await eventually(lambda: done(child), WITHIN_S)
+
+
+async def test_a_child_that_was_added_while_its_parent_was_ending_is_let_go(
+    app, working, conn, add, done, eventually, connect
+):
+    @app.job("t")
+    async def handle(job):
+        pass
+
+    parent = await conn.fetchval("select id from jobs_enqueue('other')")
+    async with working():
+        ending = await connect()
+        async with ending.transaction():
+            await ending.execute("select jobs_start($1, 'me'), jobs_complete($1)", parent)
+            child = await add(parent)
+            await asyncio.sleep(0.2)  # the worker has heard of the child, and counted
         await eventually(lambda: done(child), WITHIN_S)
 
 
