@@ -208,6 +208,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/schedules/_jobs_schedule_fire.sql
 \ir functions/schedules/_jobs_schedule_lock.sql
 \ir functions/schedules/_jobs_schedule_next.sql
+\ir functions/schedules/_jobs_schedule_of.sql
 \ir functions/schedules/_jobs_schedule_signal.sql
 \ir functions/schedules/_jobs_schedule_ticks.sql
 \ir functions/schedules/_jobs_schedules_declare.sql

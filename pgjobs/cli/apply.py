@@ -94,16 +94,22 @@ def _change(row: Row, prune: bool) -> dict[str, Any]:
     action = _ACTIONS[row["verdict"]]
     if action == "undeclared" and prune:
         action = "remove"
-    before, after = (json.loads(row[side] or "{}") for side in ("declared", "definition"))
-    changed = [] if row["definition"] is None else sorted(before.keys() | after.keys())
+    by_hand = row["is_changed_by_hand"] and row["made"] is not None
     return {
         "name": row["name"],
         "action": action,
-        "changes": {
-            key: [before.get(key), after.get(key)]
-            for key in changed if before.get(key) != after.get(key)
-        },
+        "changes": {} if row["definition"] is None else _differences(row, "declared", "definition"),
         "changed_by_hand": row["is_changed_by_hand"],
+        "changes_by_hand": _differences(row, "made", "current") if by_hand else {},
+    }
+
+
+def _differences(row: Row, before: str, after: str) -> dict[str, list[Any]]:
+    """What differs between two columns of a row, JSON objects: the values of both."""
+    old, new = (json.loads(row[side] or "{}") for side in (before, after))
+    return {
+        key: [old.get(key), new.get(key)]
+        for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)
     }
 
 
@@ -119,7 +125,11 @@ def _line(kind: str, made: dict[str, Any]) -> str:
             for key, (before, after) in made["changes"].items()
         )
     if made["changed_by_hand"]:
-        told += " (was changed or paused by hand" + (
+        by_hand = ", ".join(
+            f"{key} {_value(before)} → {_value(after)}"
+            for key, (before, after) in made["changes_by_hand"].items()
+        )
+        told += " (was changed by hand" + (f": {by_hand}" if by_hand else "") + (
             "; that stays)" if made["action"] == "keep" else ")"
         )
     name = made["name"] if kind == "schedules" else KINDS[kind].one.format(made["name"])

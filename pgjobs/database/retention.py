@@ -33,7 +33,7 @@ class Retention(Statements):
         """Compares what code declares, a JSON array, with what code declared last."""
         return await self._rows(
             """select name, verdict, definition::text, declared::text, declared_at,
-                is_changed_by_hand
+                is_changed_by_hand, made::text, current::text
             from {schema}._jobs_retention_diff($1::text, $2::text::jsonb)""",
             app, retention,
         )

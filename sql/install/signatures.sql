@@ -223,7 +223,8 @@ begin
         $$),
         ('_jobs_limits_diff', $$
             TABLE(name text, verdict text, definition jsonb, declared jsonb,
-            declared_at timestamp with time zone, is_changed_by_hand boolean)
+            declared_at timestamp with time zone, is_changed_by_hand boolean, made jsonb,
+            current jsonb)
         $$, $$app text, limits jsonb$$),
         ('_jobs_limits_of', $$jsonb$$, $$q jobs_queues$$),
         ('_jobs_limits_undeclare', $$void$$, $$queue text$$),
@@ -314,7 +315,8 @@ begin
         ('_jobs_retention_delete_each', $$TABLE(deleted bigint, error text)$$, $$job_ids bigint[]$$),
         ('_jobs_retention_diff', $$
             TABLE(name text, verdict text, definition jsonb, declared jsonb,
-            declared_at timestamp with time zone, is_changed_by_hand boolean)
+            declared_at timestamp with time zone, is_changed_by_hand boolean, made jsonb,
+            current jsonb)
         $$, $$app text, retention jsonb$$),
         ('_jobs_retention_enforce', $$TABLE(deleted bigint, more boolean)$$, $$max_jobs integer DEFAULT 1000$$),
         ('_jobs_retention_sweep', $$bigint$$, $$
@@ -341,6 +343,7 @@ begin
         ('_jobs_schedule_next', $$timestamp with time zone$$, $$
             schedule jobs_schedules, after timestamp with time zone
         $$),
+        ('_jobs_schedule_of', $$jsonb$$, $$s jobs_schedules$$),
         ('_jobs_schedule_signal', $$void$$, $$name text$$),
         ('_jobs_schedule_ticks', $$timestamp with time zone[]$$, $$
             schedule jobs_schedules, until timestamp with time zone, max_ticks integer
@@ -350,7 +353,8 @@ begin
         $$),
         ('_jobs_schedules_diff', $$
             TABLE(name text, verdict text, definition jsonb, declared jsonb,
-            declared_at timestamp with time zone, is_changed_by_hand boolean)
+            declared_at timestamp with time zone, is_changed_by_hand boolean, made jsonb,
+            current jsonb)
         $$, $$app text, schedules jsonb$$),
         ('_jobs_search', $$TABLE(job_id bigint, matches boolean)$$, $$
             statuses text[] DEFAULT NULL::text[], job_types text[] DEFAULT NULL::text[],

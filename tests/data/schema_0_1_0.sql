@@ -275,7 +275,8 @@ begin
         $$),
         ('_jobs_limits_diff', $$
             TABLE(name text, verdict text, definition jsonb, declared jsonb,
-            declared_at timestamp with time zone, is_changed_by_hand boolean)
+            declared_at timestamp with time zone, is_changed_by_hand boolean, made jsonb,
+            current jsonb)
         $$, $$app text, limits jsonb$$),
         ('_jobs_limits_of', $$jsonb$$, $$q jobs_queues$$),
         ('_jobs_limits_undeclare', $$void$$, $$queue text$$),
@@ -366,7 +367,8 @@ begin
         ('_jobs_retention_delete_each', $$TABLE(deleted bigint, error text)$$, $$job_ids bigint[]$$),
         ('_jobs_retention_diff', $$
             TABLE(name text, verdict text, definition jsonb, declared jsonb,
-            declared_at timestamp with time zone, is_changed_by_hand boolean)
+            declared_at timestamp with time zone, is_changed_by_hand boolean, made jsonb,
+            current jsonb)
         $$, $$app text, retention jsonb$$),
         ('_jobs_retention_enforce', $$TABLE(deleted bigint, more boolean)$$, $$max_jobs integer DEFAULT 1000$$),
         ('_jobs_retention_sweep', $$bigint$$, $$
@@ -393,6 +395,7 @@ begin
         ('_jobs_schedule_next', $$timestamp with time zone$$, $$
             schedule jobs_schedules, after timestamp with time zone
         $$),
+        ('_jobs_schedule_of', $$jsonb$$, $$s jobs_schedules$$),
         ('_jobs_schedule_signal', $$void$$, $$name text$$),
         ('_jobs_schedule_ticks', $$timestamp with time zone[]$$, $$
             schedule jobs_schedules, until timestamp with time zone, max_ticks integer
@@ -402,7 +405,8 @@ begin
         $$),
         ('_jobs_schedules_diff', $$
             TABLE(name text, verdict text, definition jsonb, declared jsonb,
-            declared_at timestamp with time zone, is_changed_by_hand boolean)
+            declared_at timestamp with time zone, is_changed_by_hand boolean, made jsonb,
+            current jsonb)
         $$, $$app text, schedules jsonb$$),
         ('_jobs_search', $$TABLE(job_id bigint, matches boolean)$$, $$
             statuses text[] DEFAULT NULL::text[], job_types text[] DEFAULT NULL::text[],
@@ -4765,7 +4769,7 @@ begin
         end;
         update jobs_queues q
         set declared = _jobs_declared(app, v_definition, clock_timestamp(), v_declared)
-            || jsonb_build_object('limits', _jobs_limits_of(q))
+            || jsonb_build_object('made', _jobs_limits_of(q))
         where q.queue = v_queue;
         return next v_queue;
     end loop;
@@ -4779,7 +4783,8 @@ comment on function _jobs_limits_declare is
 -- limits: what the code of an app declares, an array of objects with the arguments of jobs_limit;
 -- `name` is the queue. A change by hand is no difference, because what code declared last is kept
 -- in the row. The verdicts: see _jobs_verdict. A queue whose limits somebody has removed by hand is
--- there: what code declared last still stands in its row.
+-- there: what code declared last still stands in its row. made, current: what the row held then, and
+-- holds now.
 create or replace function _jobs_limits_diff(app text, limits jsonb)
 returns table (
     name text,
@@ -4787,7 +4792,9 @@ returns table (
     definition jsonb,
     declared jsonb,
     declared_at timestamptz,
-    is_changed_by_hand boolean
+    is_changed_by_hand boolean,
+    made jsonb,
+    current jsonb
 )
 language sql stable security definer
 set search_path from current
@@ -4803,7 +4810,8 @@ with defined as (
 )
 select coalesce(d.name, t.queue), _jobs_verdict(t.queue is not null, t.declared, d.definition),
     d.definition, t.declared -> 'definition', (t.declared ->> 'at')::timestamptz,
-    coalesce(t.declared -> 'limits' <> t.limits, t.queue is not null)
+    coalesce(t.declared -> 'made' <> t.limits, t.queue is not null),
+    t.declared -> 'made', t.limits
 from defined d
 full join there t on t.queue = d.name
 where d.name is not null or t.declared ->> 'app' = _jobs_limits_diff.app
@@ -8544,6 +8552,16 @@ $$;
 comment on function _jobs_schedule_next is
     'internal: the first tick of a schedule after a moment; null: none';
 
+-- functions/schedules/_jobs_schedule_of.sql
+create or replace function _jobs_schedule_of(s jobs_schedules) returns jsonb
+language sql stable
+set search_path from current
+return to_jsonb(s) - array['name', 'paused_at', 'next_at', 'last_at', 'recent_job_ids', 'error',
+                           'declared', 'created_at', 'updated_at']
+    || jsonb_build_object('paused', s.paused_at is not null);
+
+comment on function _jobs_schedule_of is 'internal: what a schedule is set to, to compare it';
+
 -- functions/schedules/_jobs_schedule_signal.sql
 -- Tells workers, on commit, that a schedule is new or was changed: they may sleep past its moment.
 create or replace function _jobs_schedule_signal(name text) returns void
@@ -8640,6 +8658,7 @@ begin
         end;
         update jobs_schedules s
         set declared = _jobs_declared(app, v_definition, s.updated_at, v_declared)
+            || jsonb_build_object('made', _jobs_schedule_of(s))
         where s.name = v_name;
         return next v_name;
     end loop;
@@ -8652,7 +8671,8 @@ comment on function _jobs_schedules_declare is
 -- functions/schedules/_jobs_schedules_diff.sql
 -- schedules: what the code of an app declares, an array of objects with the arguments of
 -- jobs_schedule. What code declared last is kept in the row, beside what the row holds now, so a
--- change by hand is no difference. The verdicts: see _jobs_verdict.
+-- change by hand is no difference. The verdicts: see _jobs_verdict. made, current: what the row held
+-- when code made it, and holds now.
 create or replace function _jobs_schedules_diff(app text, schedules jsonb)
 returns table (
     name text,
@@ -8660,7 +8680,9 @@ returns table (
     definition jsonb,
     declared jsonb,
     declared_at timestamptz,
-    is_changed_by_hand boolean
+    is_changed_by_hand boolean,
+    made jsonb,
+    current jsonb
 )
 language sql stable security definer
 set search_path from current
@@ -8671,7 +8693,8 @@ with defined as (
 )
 select coalesce(d.name, s.name), _jobs_verdict(s.name is not null, s.declared, d.definition),
     d.definition, s.declared -> 'definition', (s.declared ->> 'at')::timestamptz,
-    coalesce((s.declared ->> 'at')::timestamptz <> s.updated_at, s.name is not null)
+    coalesce((s.declared ->> 'at')::timestamptz <> s.updated_at, s.name is not null),
+    s.declared -> 'made', case when s.name is not null then _jobs_schedule_of(s) end
 from defined d
 full join jobs_schedules s on s.name = d.name
 where d.name is not null or s.declared ->> 'app' = _jobs_schedules_diff.app
@@ -8858,6 +8881,7 @@ begin
         end;
         update jobs_retention r
         set declared = _jobs_declared(app, v_definition, r.updated_at, v_declared)
+            || jsonb_build_object('made', jsonb_build_object('keep_for', r.keep_for))
         where r.status = v_item ->> 'status'
             and r.job_type is not distinct from v_item ->> 'job_type';
         return next v_name;
@@ -8911,7 +8935,8 @@ comment on function _jobs_retention_delete_each is
 -- functions/retention/_jobs_retention_diff.sql
 -- retention: what the code of an app declares, an array of objects {"name", "status", "keep_for"},
 -- with "job_type" where the rule is for one type. A change by hand is no difference, because what
--- code declared last is kept in the row. The verdicts: see _jobs_verdict.
+-- code declared last is kept in the row. The verdicts: see _jobs_verdict. made, current: what the
+-- row held when code made it, and holds now.
 create or replace function _jobs_retention_diff(app text, retention jsonb)
 returns table (
     name text,
@@ -8919,7 +8944,9 @@ returns table (
     definition jsonb,
     declared jsonb,
     declared_at timestamptz,
-    is_changed_by_hand boolean
+    is_changed_by_hand boolean,
+    made jsonb,
+    current jsonb
 )
 language sql stable security definer
 set search_path from current
@@ -8931,7 +8958,9 @@ with defined as (
 select coalesce(d.name, r.status || coalesce(' of ' || r.job_type, '')),
     _jobs_verdict(r.status is not null, r.declared, d.definition),
     d.definition, r.declared -> 'definition', (r.declared ->> 'at')::timestamptz,
-    coalesce((r.declared ->> 'at')::timestamptz <> r.updated_at, r.status is not null)
+    coalesce((r.declared ->> 'at')::timestamptz <> r.updated_at, r.status is not null),
+    r.declared -> 'made',
+    case when r.status is not null then jsonb_build_object('keep_for', r.keep_for) end
 from defined d
 full join jobs_retention r
     on r.status || coalesce(' of ' || r.job_type, '') = d.name

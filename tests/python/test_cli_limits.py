@@ -125,7 +125,7 @@ def test_the_limits_of_an_app_are_applied_and_each_change_is_shown(apply, run, r
     assert apply(SIX) == ["~ limit of queue mail: changed: max_running 5 → 6"]
     run("limit", "mail", "--max-running", "1")
     assert apply(SIX) == [
-        "= limit of queue mail: as declared (was changed or paused by hand; that stays)"
+        "= limit of queue mail: as declared (was changed by hand: max_running 6 → 1; that stays)"
     ]
     (line,) = apply("")
     assert line.startswith("- limit of queue mail: not declared any more: --prune removes it")

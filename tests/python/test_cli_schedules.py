@@ -180,8 +180,10 @@ def test_an_app_is_applied_and_each_change_is_shown(apply, run, rows):
     assert apply(NIGHTLY) == ["~ report: changed: cron 0 4 * * * → 0 3 * * *"]
     assert rows("select cron from jobs_schedules") == [("0 3 * * *",)]
     run("schedule", "pause", "report")
-    assert apply(NIGHTLY) == ["= report: as declared (was changed or paused by hand; that stays)"]
-    assert "(was changed or paused by hand)" in apply(LATER)[0]
+    assert apply(NIGHTLY) == [
+        "= report: as declared (was changed by hand: paused false → true; that stays)"
+    ]
+    assert "(was changed by hand: paused false → true)" in apply(LATER)[0]
     assert rows("select cron, paused_at is null from jobs_schedules") == [("0 4 * * *", False)]
 
 

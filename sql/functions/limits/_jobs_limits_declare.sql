@@ -40,7 +40,7 @@ begin
         end;
         update jobs_queues q
         set declared = _jobs_declared(app, v_definition, clock_timestamp(), v_declared)
-            || jsonb_build_object('limits', _jobs_limits_of(q))
+            || jsonb_build_object('made', _jobs_limits_of(q))
         where q.queue = v_queue;
         return next v_queue;
     end loop;

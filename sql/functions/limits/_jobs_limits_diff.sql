@@ -1,7 +1,8 @@
 -- limits: what the code of an app declares, an array of objects with the arguments of jobs_limit;
 -- `name` is the queue. A change by hand is no difference, because what code declared last is kept
 -- in the row. The verdicts: see _jobs_verdict. A queue whose limits somebody has removed by hand is
--- there: what code declared last still stands in its row.
+-- there: what code declared last still stands in its row. made, current: what the row held then, and
+-- holds now.
 create or replace function _jobs_limits_diff(app text, limits jsonb)
 returns table (
     name text,
@@ -9,7 +10,9 @@ returns table (
     definition jsonb,
     declared jsonb,
     declared_at timestamptz,
-    is_changed_by_hand boolean
+    is_changed_by_hand boolean,
+    made jsonb,
+    current jsonb
 )
 language sql stable security definer
 set search_path from current
@@ -25,7 +28,8 @@ with defined as (
 )
 select coalesce(d.name, t.queue), _jobs_verdict(t.queue is not null, t.declared, d.definition),
     d.definition, t.declared -> 'definition', (t.declared ->> 'at')::timestamptz,
-    coalesce(t.declared -> 'limits' <> t.limits, t.queue is not null)
+    coalesce(t.declared -> 'made' <> t.limits, t.queue is not null),
+    t.declared -> 'made', t.limits
 from defined d
 full join there t on t.queue = d.name
 where d.name is not null or t.declared ->> 'app' = _jobs_limits_diff.app

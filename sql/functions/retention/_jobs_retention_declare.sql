@@ -38,6 +38,7 @@ begin
         end;
         update jobs_retention r
         set declared = _jobs_declared(app, v_definition, r.updated_at, v_declared)
+            || jsonb_build_object('made', jsonb_build_object('keep_for', r.keep_for))
         where r.status = v_item ->> 'status'
             and r.job_type is not distinct from v_item ->> 'job_type';
         return next v_name;

@@ -42,6 +42,7 @@ begin
         end;
         update jobs_schedules s
         set declared = _jobs_declared(app, v_definition, s.updated_at, v_declared)
+            || jsonb_build_object('made', _jobs_schedule_of(s))
         where s.name = v_name;
         return next v_name;
     end loop;
