@@ -3,6 +3,7 @@
 import os
 import socket
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import asyncpg
@@ -73,6 +74,12 @@ def usage_complaint(error: BaseException) -> Complaint | None:
         options = getattr(error.param, "opts", [""])
         return Complaint(f"{options[0]}: {text}" if options[0].startswith("-") else text, 2)
     told: Any = error
+    if found := getattr(told, "possibilities", None):
+        # By the names without their dashes, which all options have: --since is no error for --dsn.
+        name = getattr(told, "option_name", "").lstrip("-")
+        told.possibilities = [
+            option for option in found if get_close_matches(name, [option.lstrip("-")])
+        ]
     text = told.format_message().rstrip(".")
     command = "pgjobs" if told.ctx is None else told.ctx.command_path
     return Complaint(f"{text[:1].lower()}{text[1:]}: see {command} --help", 2)

@@ -17,8 +17,8 @@ from pgjobs.cli.options import (
     JobTypes,
     Queues,
     Schema,
+    age,
     at_least,
-    duration,
     one_of,
     reference,
 )
@@ -141,7 +141,9 @@ def retry(
     about: About = None,
     since: Annotated[
         timedelta | None,
-        typer.Option(parser=duration, metavar="DURATION", help="With --failed: no older failures."),
+        typer.Option(
+            parser=age, metavar="DURATION", help="With --failed: no older failures: 90m, 2h, 7d."
+        ),
     ] = None,
     dsn: Dsn = None,
     schema: Schema = "public",

@@ -14,8 +14,8 @@ from pgjobs.cli.options import (
     Queues,
     Schema,
     Yes,
+    age,
     ask_first,
-    duration,
     reference,
 )
 from pgjobs.cli.output import print_json, print_lines, told_count
@@ -37,7 +37,7 @@ About = Annotated[
 ]
 OlderThan = Annotated[
     timedelta | None,
-    typer.Option(parser=duration, metavar="DURATION", help="Only jobs enqueued longer ago."),
+    typer.Option(parser=age, metavar="DURATION", help="Only jobs enqueued longer ago."),
 ]
 
 

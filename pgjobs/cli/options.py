@@ -35,6 +35,13 @@ def duration(text: str) -> timedelta:
     raise typer.BadParameter(f"{text!r} is not a duration: write it like 90s, 10m, 1h30m or 7d")
 
 
+def age(text: str) -> timedelta:
+    """Parses a duration that has a unit: whoever means 30 days must not delete by 30 seconds."""
+    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text):
+        raise typer.BadParameter(f"{text!r} has no unit: write it like 90s, 10m, 1h30m or 7d")
+    return duration(text)
+
+
 def whole_number(text: str) -> int:
     """Parses a whole number; the database knows the limits of its columns."""
     if not re.fullmatch(r"-?[0-9]{1,9}", text):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pgjobs.cli.options import AsJson, Dsn, Schema, Yes, ask_first, duration, moment
+from pgjobs.cli.options import AsJson, Dsn, Schema, Yes, age, ask_first, duration, moment
 from pgjobs.cli.output import (
     as_dict,
     print_json,
@@ -153,7 +153,7 @@ def cleanup(
         timedelta,
         typer.Option(
             "--older-than",
-            parser=duration,
+            parser=age,
             metavar="DURATION",
             help="Delete jobs that finished longer ago than this: 12h, 7d, 4w.",
         ),

@@ -137,7 +137,7 @@ def _print_next_steps(server: EmbeddedPostgres, failed: int | None, console: Con
         f"{pgjobs} top",
         f"{pgjobs} list" if failed is None else f"{pgjobs} show {failed}",
         f"{pgjobs} doctor",
-        f'{psql} "$PGJOBS_DSN" -c "select * from jobs_stats"',
+        f'{psql} "$PGJOBS_DSN" -c "select * from jobs_stats order by queue, job_type, status"',
     ]
     console.print("\nTo look around, paste these lines into another terminal, one at a time:")
     for line in lines:
