@@ -66,8 +66,9 @@ def enqueue(
     unique_scope: Annotated[
         str | None,
         typer.Option(
-            parser=one_of("scope", get_args(UniqueScope)), metavar="live|kept|pending|period",
-            help="Hold the key until the job ends, is deleted, begins, or for --unique-for.",
+            parser=one_of("scope", get_args(UniqueScope)), metavar="SCOPE",
+            help="Hold the key until the job ends (live, the default), is deleted (kept), begins "
+            "(pending), or for --unique-for (period).",
         ),
     ] = None,
     unique_for: Annotated[
