@@ -173,7 +173,7 @@ begin
         ('_jobs_flow_recount', $$void$$, $$child_id bigint$$),
         ('_jobs_flow_reopened', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_flow_resolve', $$bigint$$, $$max_children integer$$),
-        ('_jobs_flow_tell', $$void$$, $$$$),
+        ('_jobs_flow_tell', $$void$$, $$is_end boolean DEFAULT true$$),
         ('_jobs_flow_tidy', $$bigint$$, $$max_flows integer$$),
         ('_jobs_flow_waiting', $$bigint[]$$, $$job_ids bigint[]$$),
         ('_jobs_forget', $$void$$, $$job_ids bigint[]$$),

@@ -225,7 +225,7 @@ begin
         ('_jobs_flow_recount', $$void$$, $$child_id bigint$$),
         ('_jobs_flow_reopened', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_flow_resolve', $$bigint$$, $$max_children integer$$),
-        ('_jobs_flow_tell', $$void$$, $$$$),
+        ('_jobs_flow_tell', $$void$$, $$is_end boolean DEFAULT true$$),
         ('_jobs_flow_tidy', $$bigint$$, $$max_flows integer$$),
         ('_jobs_flow_waiting', $$bigint[]$$, $$job_ids bigint[]$$),
         ('_jobs_forget', $$void$$, $$job_ids bigint[]$$),
@@ -5810,7 +5810,7 @@ set search_path from current
 return hashtextextended(kind || ' ' || name, 'jobs'::regclass::oid::bigint);
 
 comment on function _jobs_advisory_key is
-    'internal: the key of an advisory lock; kind: name (of a worker), gate or polling (of a queue)';
+    'internal: the key of an advisory lock; kind: name (of a worker), gate or polling (of a queue), circles';
 
 -- functions/workers/_jobs_expire.sql
 -- Two sessions cannot both end a job: a locked row is skipped, and a claim's commit changes the
@@ -6413,22 +6413,41 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set jit = off
 as $$
+declare
+    v_is_open boolean;
+    v_job jobs;
 begin
     if jobs_batch_close.batch_id is null then
         raise exception using errcode = 'JQ003', message = 'batch_id is missing';
     end if;
-    update jobs_flows f
-    set is_open = false
+    select f.is_open into v_is_open
+    from jobs_flows f
     where f.job_id = jobs_batch_close.batch_id and f.is_batch;
     if not found then
         raise exception using errcode = 'JQ001',
             message = format('there is no batch %s', jobs_batch_close.batch_id),
             hint = 'A batch is made by jobs_batch; its id is that of its callback.';
     end if;
-    -- Without any change since, nobody would look at the batch. An empty batch has none.
-    insert into jobs_flow_changes (child_id) values (jobs_batch_close.batch_id);
-    perform _jobs_flow_tell();
-    return query select j.* from jobs j where j.id = jobs_batch_close.batch_id;
+    -- No lock on the row of a batch that is closed already: others may be about to delete it.
+    if v_is_open then
+        update jobs_flows f
+        set is_open = false
+        where f.job_id = jobs_batch_close.batch_id and f.is_open;
+        -- Without any change since, nobody would look at the batch. An empty batch has none.
+        insert into jobs_flow_changes (child_id) values (jobs_batch_close.batch_id);
+        perform _jobs_flow_tell();
+    end if;
+    select j.* into v_job from jobs j where j.id = jobs_batch_close.batch_id;
+    -- A producer that may not read jobs could otherwise read callbacks by guessing ids.
+    if not _jobs_may_read() then
+        v_job.payload := null;
+        v_job.result := null;
+        v_job.error := null;
+        v_job.headers := null;
+        v_job.progress := null;
+        v_job.unique_key := null;
+    end if;
+    return next v_job;
 end
 $$;
 
@@ -6664,7 +6683,7 @@ begin
     end if;
     -- A new member alone changes nothing for its callback but the number of members.
     if v_parents <> '{}' then
-        perform _jobs_flow_tell();
+        perform _jobs_flow_tell(is_end => false);
     end if;
     return next v_job;
 end
@@ -6735,7 +6754,11 @@ begin
         v_depends_on := array(
             select distinct d.id
             from _jobs_unpack_flow(_jobs_enqueue_flow.jobs) f
-            cross join lateral unnest(f.depends_on) d(id));
+            cross join lateral unnest(f.depends_on) d(id)
+            -- By refs a member may wait for jobs that are no members.
+            where f.batch_id is not null or exists (
+                select from _jobs_unpack_flow(_jobs_enqueue_flow.jobs) r
+                where r.batch_id is not null and r.refs <> '{}'));
         perform _jobs_flow_join(v_batches, v_depends_on);
     end if;
     return query
@@ -6785,7 +6808,7 @@ begin
     select a.* from added a order by a.id;
     if exists (select from _jobs_unpack_flow(_jobs_enqueue_flow.jobs) f where f.depends_on <> '{}')
     then
-        perform _jobs_flow_tell();
+        perform _jobs_flow_tell(is_end => false);
     end if;
 end
 $$;
@@ -6816,55 +6839,60 @@ set enable_incremental_sort = off
 set jit = off
 as $$
 declare
+    c_max_rounds constant int := 10;
     v_edges tid[];
     v_parents bigint[];
     v_locked bigint[];
     v_pending bigint[];
-    v_attached bigint;
+    v_attached bigint := 0;
+    v_after bigint := -9223372036854775808;
 begin
-    select array_agg(l.ctid), array_agg(distinct l.parent_id) into v_edges, v_parents
-    from (
-        select e.ctid, e.parent_id from jobs_flow_edges e
-        where not e.is_attached
-        order by e.child_id, e.parent_id
-        limit max_edges
-        for update skip locked
-    ) l;
-    if v_edges is null then
-        return 0;
-    end if;
-    with locked as materialized (
-        select j.id, j.status from jobs j where j.id = any (v_parents)
-        for share skip locked
-    )
-    select array_agg(l.id), array_agg(l.id) filter (where l.status = 'pending')
-    into v_locked, v_pending
-    from locked l;
-    v_parents := v_locked || array(
-        select p.id from unnest(v_parents) p(id)
-        where not exists (select from jobs j where j.id = p.id));
-    with attached as (
-        update jobs_flow_edges e
-        set is_attached = true
-        where e.ctid = any (v_edges) and e.parent_id = any (v_parents)
-        returning e.parent_id, e.child_id
-    ), ended as (
-        -- A parent without a row was deleted by hand.
-        insert into jobs_flow_changes (child_id, completed, failed, cancelled, kept, culprit)
-        select a.child_id, count(*) filter (where p.status = 'completed'),
-            count(*) filter (where p.status = 'failed'),
-            count(*) filter (where p.status = 'cancelled' or p.id is null),
-            count(*) filter (where p.marks & 1 = 1),
-            min(a.parent_id) filter (where p.status is distinct from 'completed')
-        from attached a
-        left join jobs p on p.id = a.parent_id
-        where p.id is null or (p.finished_at is not null) is true
-        group by a.child_id
-    )
-    select count(*) into v_attached from attached a;
-    if v_pending is not null then
-        perform _jobs_signal_jobs(v_pending);
-    end if;
+    -- Further edges, if the parents of all these are locked.
+    for v_round in 1..c_max_rounds loop
+        select array_agg(l.ctid), array_agg(distinct l.parent_id), max(l.child_id)
+        into v_edges, v_parents, v_after
+        from (
+            select e.ctid, e.parent_id, e.child_id from jobs_flow_edges e
+            where not e.is_attached and e.child_id > v_after
+            order by e.child_id, e.parent_id
+            limit max_edges
+            for update skip locked
+        ) l;
+        exit when v_edges is null;
+        with locked as materialized (
+            select j.id, j.status from jobs j where j.id = any (v_parents)
+            for share skip locked
+        )
+        select array_agg(l.id), array_agg(l.id) filter (where l.status = 'pending')
+        into v_locked, v_pending
+        from locked l;
+        v_parents := v_locked || array(
+            select p.id from unnest(v_parents) p(id)
+            where not exists (select from jobs j where j.id = p.id));
+        with attached as (
+            update jobs_flow_edges e
+            set is_attached = true
+            where e.ctid = any (v_edges) and e.parent_id = any (v_parents)
+            returning e.parent_id, e.child_id
+        ), ended as (
+            -- A parent without a row was deleted by hand.
+            insert into jobs_flow_changes (child_id, completed, failed, cancelled, kept, culprit)
+            select a.child_id, count(*) filter (where p.status = 'completed'),
+                count(*) filter (where p.status = 'failed'),
+                count(*) filter (where p.status = 'cancelled' or p.id is null),
+                count(*) filter (where p.marks & 1 = 1),
+                min(a.parent_id) filter (where p.status is distinct from 'completed')
+            from attached a
+            left join jobs p on p.id = a.parent_id
+            where p.id is null or (p.finished_at is not null) is true
+            group by a.child_id
+        )
+        select count(*) into v_attached from attached a;
+        if v_pending is not null then
+            perform _jobs_signal_jobs(v_pending);
+        end if;
+        exit when v_attached > 0;
+    end loop;
     return v_attached;
 end
 $$;
@@ -6873,8 +6901,8 @@ comment on function _jobs_flow_attach is
     'internal: has up to max_edges new edges counted by the ends of their parents; returns how many';
 
 -- functions/flows/_jobs_flow_cancel.sql
--- Two sessions cannot both win: the rows are locked, in the order of their ids, before their status
--- is read.
+-- Two sessions cannot both win: the rows are locked before their status is read, the job's own with
+-- them, in the order of the ids. So two that cancel downstream never deadlock.
 create or replace function _jobs_flow_cancel(job_id bigint, reason text) returns void
 language plpgsql volatile
 set search_path from current
@@ -6886,32 +6914,35 @@ set jit = off
 as $$
 declare
     v_below bigint[];
+    v_blocked bigint[];
 begin
     with recursive below (id) as (
-        select e.child_id from jobs_flow_edges e where e.parent_id = _jobs_flow_cancel.job_id
+        select _jobs_flow_cancel.job_id
         union
-        select e.child_id from below b cross join lateral (
+        select e.child_id
+        from below b
+        cross join lateral (
             select e.child_id from jobs_flow_edges e where e.parent_id = b.id offset 0) e
     )
-    select array_agg(b.id order by b.id) into v_below from below b;
-    v_below := array(
+    select array_agg(b.id) into v_below from below b;
+    perform from jobs j where j.id = any (v_below) order by j.id for no key update;
+    v_blocked := array(
         select j.id from jobs j
         where j.id = any (v_below) and (j.status = 'blocked') is true
-        order by j.id
-        for no key update);
+            and j.id <> _jobs_flow_cancel.job_id);
     update jobs j
     set status = 'cancelled',
         error = coalesce(reason, format('job %s, which it waited for, was cancelled',
                                         _jobs_flow_cancel.job_id)),
         updated_at = clock_timestamp(),
         finished_at = clock_timestamp()
-    where j.id = any (v_below);
-    perform _jobs_signal_jobs(v_below);
+    where j.id = any (v_blocked);
+    perform _jobs_signal_jobs(v_blocked);
 end
 $$;
 
 comment on function _jobs_flow_cancel is
-    'internal: cancels all jobs that wait for this one, directly or not';
+    'internal: locks a job and all that wait for it, directly or not, and cancels those that wait';
 
 -- functions/flows/_jobs_flow_count.sql
 -- One round of _jobs_flow_resolve. is_cascading: it has cancelled jobs, which others may wait for.
@@ -6935,6 +6966,8 @@ set enable_mergejoin = off
 set jit = off
 as $$
 declare
+    -- Other sessions may have locked the first ones.
+    c_look_beyond constant int := 10;
     v_now constant timestamptz := clock_timestamp();
     v_children bigint[];
     v_gone bigint[];
@@ -6957,7 +6990,8 @@ begin
         from changed n
         where n.id is not null
     )
-    select array(select n.id from changed n where n.id is not null limit max_children)
+    select array(select n.id from changed n where n.id is not null
+                 limit max_children * c_look_beyond)
     into v_children;
     if v_children = '{}' then
         return query values (0::bigint, false);
@@ -6971,6 +7005,7 @@ begin
     with locked as materialized (
         select j.id, j.status from jobs j
         where j.id = any (v_children)
+        limit max_children
         for no key update skip locked
     )
     select array_agg(l.id), array_agg(l.id) filter (where l.status = 'blocked')
@@ -7185,11 +7220,20 @@ begin
         select j.status into v_status from jobs j where j.id = v_batch;
         if v_status is distinct from 'blocked' then
             raise exception using errcode = 'JQ002',
-                message = format('batch %s takes no more jobs: its callback is %s', v_batch,
-                                 coalesce(v_status, 'gone'));
+                message = format('batch %s takes no more jobs: its callback %s', v_batch,
+                                 case when _jobs_may_read()
+                                 then 'is ' || coalesce(v_status, 'gone')
+                                 else 'waits no more' end);
         end if;
     end loop;
     if depends_on <> '{}' then
+        -- Two sessions could make a circle of two batches, if neither saw the other's member. One
+        -- waits for the other's commit, and looks in a later statement. Without a parent that waits
+        -- there is no circle.
+        if exists (select from jobs j where j.id = any (depends_on) and (j.status = 'blocked') is true)
+        then
+            perform pg_advisory_xact_lock(_jobs_advisory_key('circles', 'of batches'));
+        end if;
         with recursive below (id) as (
             select b.id from unnest(batch_ids) b(id) where b.id is not null
             union
@@ -7341,10 +7385,10 @@ comment on function _jobs_flow_resolve is
 -- functions/flows/_jobs_flow_tell.sql
 -- After a change among the parents of some jobs: tells a living worker, on commit, that there is
 -- something to count. The other workers hear it too, and look a second later in case the picked one
--- hangs. Where no worker of pgjobs lives, the caller counts in this transaction: a worker in another
--- language needs to know nothing of flows. What it cannot count within a second is counted by the next
--- end, by jobs_recover, or by a worker's tick.
-create or replace function _jobs_flow_tell() returns void
+-- hangs. Where no worker of pgjobs lives, whoever has ended a job counts in this transaction: a worker
+-- in another language needs to know nothing of flows. What it cannot count within a second is counted
+-- by the next end, by jobs_recover, or by a worker's tick.
+create or replace function _jobs_flow_tell(is_end boolean default true) returns void
 language plpgsql volatile
 set search_path from current
 as $$
@@ -7359,6 +7403,10 @@ begin
     where _jobs_is_locked(w.name_key)
     limit 1;
     if not found then
+        -- Who enqueues would hold the locks of the count until its commit.
+        if not is_end then
+            return;
+        end if;
         -- Counting may end further jobs, whose ends come here again: not one within the other.
         if current_setting('pgjobs.counts_flows', true) is distinct from 'on' then
             perform set_config('pgjobs.counts_flows', 'on', true), _jobs_flow_attach(c_max_jobs);
@@ -7380,7 +7428,7 @@ comment on function _jobs_flow_tell is
 -- What a worker's full tick does for flows, a bounded part each time. Two sessions cannot both win:
 -- rows that another session has locked are skipped.
 --
--- A flow that has not been counted for an hour is counted anew, because rows may have been changed
+-- A flow that has not been looked at for an hour is counted anew, because rows may have been changed
 -- or deleted by hand. Parents that were kept only for a child go once the child has ended.
 create or replace function _jobs_flow_tidy(max_flows int) returns bigint
 language plpgsql volatile
@@ -7408,12 +7456,7 @@ begin
         for no key update skip locked);
     if v_flows <> '{}' then
         v_found := cardinality(v_flows);
-        -- Those that wait no more are never looked at again.
-        update jobs_flows f
-        set counted_at = case when exists (
-                select from jobs j where j.id = f.job_id and (j.finished_at is not null) is false)
-            then clock_timestamp() else '9999-12-30 00:00:00+00' end
-        where f.job_id = any (v_flows);
+        update jobs_flows f set counted_at = clock_timestamp() where f.job_id = any (v_flows);
         perform _jobs_flow_recount(l.id)
         from (
             select j.id from jobs j
@@ -7421,6 +7464,10 @@ begin
             for no key update skip locked
         ) l
         join jobs_flows f on f.job_id = l.id and f.parents <= c_max_parents;
+        -- Their jobs were deleted while these rows were locked, or by hand.
+        perform _jobs_forget(array(
+            select o.id from unnest(v_flows) o(id)
+            where (select true from jobs j where j.id = o.id) is null));
     end if;
     for v_flow in
         select f.job_id from jobs_flows f
@@ -7444,8 +7491,17 @@ begin
             limit c_max_parents);
         delete from jobs j where j.id = any (v_parents);
         perform _jobs_forget(v_parents);
-        if v_parents = '{}' then
+        -- Parents that another session has locked are kept still.
+        if (select true from jobs_flow_edges e
+            where e.child_id = v_flow
+                and (select (p.marks & 1) = 1 from jobs p where p.id = e.parent_id)
+                and not _jobs_is_needed(e.parent_id)
+            limit 1) is null
+        then
             update jobs_flows f set keeps_parents = false where f.job_id = v_flow;
+            if (select true from jobs j where j.id = v_flow) is null then
+                perform _jobs_forget(array[v_flow]);
+            end if;
         end if;
         v_found := v_found + cardinality(v_parents);
     end loop;
@@ -7457,9 +7513,11 @@ comment on function _jobs_flow_tidy is
     'internal: counts old flows anew, and deletes parents that were kept for jobs that have ended';
 
 -- functions/flows/_jobs_flow_waiting.sql
--- Nested look-ups, so that a planner without statistics cannot start from all jobs.
+-- For jobs that the caller has locked and is about to make pending. Locks their flows: nobody adds a
+-- member to a batch that is not in the answer, until the caller commits. Nested look-ups, so that a
+-- planner without statistics cannot start from all jobs.
 create or replace function _jobs_flow_waiting(job_ids bigint[]) returns bigint[]
-language plpgsql stable
+language plpgsql volatile
 set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
@@ -7468,21 +7526,28 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 set jit = off
 as $$
+declare
+    v_closed bigint[];
 begin
+    v_closed := array(
+        select f.job_id from jobs_flows f
+        where f.job_id = any (job_ids) and not f.is_open
+        for update skip locked);
     return array(
         select j.id from jobs j
         where j.id = any (job_ids) and j.attempt = 0
-            and (
+            and (select true from jobs_flows f where f.job_id = j.id)
+            and (j.id <> all (v_closed) or (
                 select true from jobs_flow_edges e
                 where e.child_id = j.id and (
                     select (p.finished_at is not null) is false from jobs p
                     where p.id = e.parent_id)
-                limit 1));
+                limit 1)));
 end
 $$;
 
 comment on function _jobs_flow_waiting is
-    'internal: those of these jobs that have never run and have a parent that has not ended';
+    'internal: those of these jobs that have never run and wait for parents, or for an open batch';
 
 -- functions/flows/_jobs_is_needed.sql
 -- Whoever deletes ended jobs leaves out those that an unfinished job has named as its parents: that
@@ -9166,14 +9231,15 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
-    v_job jobs := _jobs_lock(job_id);
+    v_job jobs;
     v_by_worker boolean := worker is not null or attempt is not null;
 begin
-    if v_by_worker then
-        v_job := _jobs_lock_fenced(job_id, worker, attempt);
-    end if;
     if downstream then
         perform _jobs_flow_cancel(job_id, reason);
+    end if;
+    v_job := _jobs_lock(job_id);
+    if v_by_worker then
+        v_job := _jobs_lock_fenced(job_id, worker, attempt);
     end if;
     if v_job.status = 'cancelled' then
         return next v_job;
@@ -9956,7 +10022,9 @@ comment on function _jobs_find is
     'internal: returns a job without a lock, or raises if it is missing';
 
 -- functions/manage/_jobs_forget.sql
--- For jobs that the caller has just deleted: what other tables hold of them goes too.
+-- For jobs that the caller has just deleted: what other tables hold of them goes too. A row of a flow
+-- that another session has locked stays, and so does that of a job whose parents were kept for it:
+-- _jobs_flow_tidy deletes these. So nothing waits here.
 create or replace function _jobs_forget(job_ids bigint[]) returns void
 language plpgsql volatile
 set search_path from current
@@ -9965,12 +10033,18 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set jit = off
 as $$
+declare
+    v_flows bigint[];
 begin
     delete from jobs_attempts a where a.job_id = any (job_ids);
     -- Without flows this is one probe, not one for each job.
     if exists (select from jobs_flows f) then
-        delete from jobs_flow_edges e where e.child_id = any (job_ids);
-        delete from jobs_flows f where f.job_id = any (job_ids);
+        v_flows := array(
+            select f.job_id from jobs_flows f
+            where f.job_id = any (job_ids) and not f.keeps_parents
+            for update skip locked);
+        delete from jobs_flow_edges e where e.child_id = any (v_flows);
+        delete from jobs_flows f where f.job_id = any (v_flows);
     end if;
 end
 $$;
@@ -10136,6 +10210,10 @@ begin
     where j.id = any (job_ids)
     returning j.*;
     if v_waiting <> '{}' then
+        -- Only parents that had ended can have been deleted since. They count no more.
+        delete from jobs_flow_edges e
+        where e.child_id = any (v_waiting)
+            and (select true from jobs p where p.id = e.parent_id) is null;
         perform _jobs_flow_recount(w.id) from unnest(v_waiting) w(id);
         perform _jobs_flow_tell();
     end if;

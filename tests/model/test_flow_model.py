@@ -61,9 +61,13 @@ class Flows(RuleBasedStateMachine):
             return "blocked"
         return "cancelled" if job.policy == "only" and not has_failed else "pending"
 
-    def agree(self) -> None:
+    def agree(self, *, enqueued: bool = False) -> None:
         self.settle()
         expected = {job_id: job.status for job_id, job in self.jobs.items()}
+        if enqueued:
+            # Who enqueues counts nothing, also where no worker lives.
+            self.conn.execute("select _jobs_flow_attach(100)")
+            self.conn.execute("select _jobs_flow_resolve(100)")
         for _ in range(2):
             rows = self.conn.execute("select id, status, depends_on_left from jobs").fetchall()
             assert {row["id"]: row["status"] for row in rows} == expected
@@ -122,7 +126,7 @@ class Flows(RuleBasedStateMachine):
             self.jobs[new] = job  # type: ignore[index]
             if batch is not None:
                 self.jobs[batch].parents.add(new)  # type: ignore[arg-type]
-        self.agree()
+        self.agree(enqueued=True)
 
     def below(self, job_id: int) -> set[int]:
         found, new = {job_id}, {job_id}
@@ -180,8 +184,8 @@ class Flows(RuleBasedStateMachine):
         if (job_id := self.chosen(place, *ENDED)) is not None:
             job = self.jobs[job_id]
             self.call("select jobs_retry(%s)", job_id)
-            waits = not job.has_run and any(
-                self.jobs[parent].status not in ENDED for parent in job.parents)
+            waits = not job.has_run and (job.is_open or any(
+                self.jobs[parent].status not in ENDED for parent in job.parents))
             job.status = "blocked" if waits else "pending"
             self.agree()
 

@@ -247,3 +247,95 @@ async def test_cancel_many_and_retry_many_know_the_batch(conn, batch, member, st
     await count_flows(conn)
     assert [await status(m) for m in members] == ["cancelled"] * 3
     assert await status(b) == "pending"
+
+
+async def test_two_transactions_make_no_circle_of_two_batches(
+    conn, connect, batch, blocked, worker
+):
+    first, second = await batch(), await batch()
+    add = "select jobs_enqueue('t', batch_id => $1, depends_on => array[$2::bigint])"
+    one, two = await connect(), await connect()
+    transaction = one.transaction()
+    await transaction.start()
+    await one.execute(add, first, second)
+    late = asyncio.create_task(two.fetch(add, second, first))
+    await blocked(two)
+    await transaction.commit()
+    with pytest.raises(asyncpg.PostgresError, match=f"cannot depend on job {first}"):
+        await late
+
+
+async def test_a_retried_callback_waits_for_the_close_and_for_who_adds_members(
+    conn, connect, batch, status, worker
+):
+    b = await batch()
+    await conn.execute("select jobs_cancel($1)", b)
+    await conn.execute("select jobs_retry($1)", b)
+    await count_flows(conn)
+    assert await status(b) == "blocked"
+    producer = await connect()
+    transaction = producer.transaction()
+    await transaction.start()
+    await producer.execute("select jobs_enqueue('t', batch_id => $1)", b)
+    await close(conn, b)
+    await conn.execute("select jobs_cancel($1)", b)
+    await conn.execute("select jobs_retry($1)", b)
+    await count_flows(conn)
+    assert await status(b) == "blocked"
+    await transaction.rollback()
+    await count_flows(conn)
+    assert await status(b) == "pending"
+
+
+async def test_a_job_beside_members_may_depend_on_the_batch(conn, batch, status, worker):
+    b = await batch()
+    jobs = [{"job_type": "t", "batch_id": b}, {"job_type": "after", "depends_on": [b]}]
+    ids = [r[0] for r in await conn.fetch("select jobs_enqueue_many($1)", json.dumps(jobs))]
+    assert [await status(i) for i in ids] == ["pending", "blocked"]
+    jobs = [{"job_type": "t", "ref": "x", "depends_on": [b]},
+            {"job_type": "t", "batch_id": b, "depends_on": ["x"]}]
+    with pytest.raises(asyncpg.PostgresError, match=f"cannot depend on job {b}"):
+        await conn.execute("select jobs_enqueue_many($1)", json.dumps(jobs))
+
+
+@pytest.mark.parametrize("holds", ["the close", "a new member"])
+async def test_nobody_who_deletes_waits_for_a_session_that_holds_the_batch(
+    conn, connect, batch, status, worker, holds
+):
+    b = await batch()
+    if holds == "the close":
+        await close(conn, b)
+        await count_flows(conn)
+    holding = await connect()
+    transaction = holding.transaction()
+    await transaction.start()
+    if holds == "the close":
+        await close(holding, b)
+    else:
+        await holding.execute("select jobs_enqueue('t', batch_id => $1)", b)
+    async with asyncio.timeout(5):
+        if holds == "the close":
+            await conn.execute("select jobs_claim('me')")
+            await conn.execute(
+                "select jobs_complete_many('me', array[$1::bigint], '{1}', '{null}', false)", b)
+        else:
+            await conn.execute("select jobs_cancel($1)", b)
+            await conn.execute("select jobs_cleanup('0', '{cancelled}')")
+        await conn.execute("select _jobs_flow_tidy(10)")
+    assert await status(b) is None
+    await transaction.rollback()
+    await conn.execute("update jobs_flows set counted_at = counted_at - interval '61 minutes'")
+    await conn.execute("select _jobs_flow_tidy(10)")
+    assert await conn.fetchval("select count(*) from jobs_flows") == 0
+
+
+async def test_a_producer_does_not_read_callbacks(conn, make_role, acting_as):
+    b = await conn.fetchval(
+        """select id from jobs_batch('t', '{"secret": 1}', unique_key => 'k')""")
+    await conn.execute("select jobs_cancel($1, 'secret error')", b)
+    producer = await make_role("producer")
+    async with acting_as(producer):
+        row = await conn.fetchrow("select * from jobs_batch_close($1)", b)
+        assert (row["id"], row["payload"], row["error"], row["unique_key"]) == (b, None, None, None)
+        with pytest.raises(asyncpg.PostgresError, match="its callback waits no more"):
+            await conn.execute("select jobs_enqueue('t', batch_id => $1)", b)

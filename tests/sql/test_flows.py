@@ -468,6 +468,126 @@ async def test_what_is_counted_anew_is_not_counted_twice(conn, add, worker):
     assert await conn.fetch("select parents, completed from jobs_flows") == [(4, 2)]
 
 
+async def test_parents_kept_for_a_child_go_when_the_child_is_completed_and_deleted(
+    conn, add, status, worker
+):
+    parents = [await add() for _ in range(2)]
+    child = await add(*parents)
+    await count_flows(conn)
+    for job_ids in (parents, [child]):
+        await conn.execute("select jobs_claim('me', max_jobs => 10)")
+        await conn.execute(
+            "select jobs_complete_many('me', $1, $2, $3, false)", job_ids, [1] * len(job_ids),
+            [None] * len(job_ids))
+        await count_flows(conn)
+    assert await status(*parents, child) == ["completed", "completed", None]
+    holder = await conn.fetchval("select count(*) from jobs_flows")
+    assert holder == 1
+    await conn.execute("select _jobs_flow_tidy(10)")
+    await conn.execute("select _jobs_flow_tidy(10)")
+    for table in ("jobs", "jobs_flows", "jobs_flow_edges"):
+        assert await conn.fetchval(f"select count(*) from {table}") == 0
+
+
+async def test_a_kept_parent_that_is_locked_for_a_moment_goes_later(
+    conn, add, connect, status, worker
+):
+    parent = await add()
+    child = await add(parent)
+    await count_flows(conn)
+    await conn.execute("select jobs_claim('me')")
+    await conn.execute("select jobs_complete_many('me', array[$1::bigint], '{1}', '{null}', false)",
+                       parent)
+    await conn.execute("select jobs_cancel($1)", child)
+    await count_flows(conn)
+    holding = await connect()
+    async with holding.transaction():
+        await holding.execute("select from jobs where id = $1 for share", parent)
+        await conn.execute("select _jobs_flow_tidy(10)")
+        assert await status(parent) == ["completed"]
+    await conn.execute("select _jobs_flow_tidy(10)")
+    assert await status(parent) == [None]
+
+
+async def test_a_retried_child_does_not_count_parents_that_were_cleaned_up(
+    conn, add, status, worker
+):
+    done, failed = await add(max_retries=0), await add(max_retries=0)
+    child = await add(done, failed)
+    await count_flows(conn)
+    await run(conn, done)
+    await run(conn, failed, "failed")
+    await count_flows(conn)
+    assert await status(child) == ["cancelled"]
+    assert await conn.fetchval("select jobs_cleanup('0')") == 1
+    await conn.execute("select jobs_retry($1)", failed)
+    await conn.execute("select jobs_retry($1)", child)
+    await count_flows(conn)
+    assert await status(child) == ["blocked"]
+    await run(conn, failed)
+    await count_flows(conn)
+    assert await status(child) == ["pending"]
+
+
+async def test_many_edges_to_a_locked_parent_hide_no_other(conn, connect, status, worker, add):
+    locked, other = await add(), await add()
+    jobs = [{"job_type": "t", "depends_on": [locked]}] * 30 + [
+        {"job_type": "t", "depends_on": [other]}]
+    ids = [r[0] for r in await conn.fetch("select jobs_enqueue_many($1)", json.dumps(jobs))]
+    await run(conn, other)
+    holding = await connect()
+    async with holding.transaction():
+        await holding.execute("select from jobs where id = $1 for update", locked)
+        for _ in range(3):
+            await conn.execute("select _jobs_flow_attach(10)")
+            await conn.execute("select _jobs_flow_resolve(10)")
+        assert await status(ids[0], ids[-1]) == ["blocked", "pending"]
+
+
+async def test_many_locked_children_hide_no_other(conn, connect, status, worker, add):
+    parent, other = await add(), await add()
+    children = [await add(parent) for _ in range(30)]
+    last = await add(other)
+    await count_flows(conn)
+    holding = await connect()
+    async with holding.transaction():
+        await holding.execute("select from jobs where id = any ($1) for update", children)
+        await run(conn, parent)
+        await run(conn, other)
+        await conn.execute("select _jobs_flow_resolve(10)")
+        assert await status(children[0], last) == ["blocked", "pending"]
+
+
+async def test_two_cancels_downstream_do_not_deadlock(conn, connect, add, blocked, worker):
+    first = await add()
+    batch = await conn.fetchval("select id from jobs_batch('t')")
+    member = await conn.fetchval(
+        "select id from jobs_enqueue('t', depends_on => array[$1::bigint], batch_id => $2)",
+        first, batch)
+    holding, one, two = await connect(), await connect(), await connect()
+    transaction = holding.transaction()
+    await transaction.start()
+    await holding.execute("select from jobs where id = $1 for update", member)
+    tasks = []
+    for session, job_id in ((one, member), (two, first)):
+        tasks.append(asyncio.create_task(
+            session.fetch("select jobs_cancel($1, downstream => true)", job_id)))
+        await blocked(session)
+    await transaction.commit()
+    for task in tasks:
+        await task
+
+
+async def test_without_a_worker_enqueueing_locks_no_parent(conn, add, connect):
+    parent = await add()
+    await conn.execute("select jobs_claim('me')")
+    producer = await connect()
+    async with producer.transaction():
+        await producer.execute("select jobs_enqueue('t', depends_on => array[$1::bigint])", parent)
+        async with asyncio.timeout(5):
+            await conn.execute("select jobs_complete($1)", parent)
+
+
 async def test_counts_that_are_wrong_never_start_a_child_early(conn, add, status, worker):
     parent, other = await add(), await add()
     child = await add(parent, other)

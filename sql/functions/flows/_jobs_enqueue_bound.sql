@@ -112,7 +112,7 @@ begin
     end if;
     -- A new member alone changes nothing for its callback but the number of members.
     if v_parents <> '{}' then
-        perform _jobs_flow_tell();
+        perform _jobs_flow_tell(is_end => false);
     end if;
     return next v_job;
 end

@@ -59,7 +59,11 @@ begin
         v_depends_on := array(
             select distinct d.id
             from _jobs_unpack_flow(_jobs_enqueue_flow.jobs) f
-            cross join lateral unnest(f.depends_on) d(id));
+            cross join lateral unnest(f.depends_on) d(id)
+            -- By refs a member may wait for jobs that are no members.
+            where f.batch_id is not null or exists (
+                select from _jobs_unpack_flow(_jobs_enqueue_flow.jobs) r
+                where r.batch_id is not null and r.refs <> '{}'));
         perform _jobs_flow_join(v_batches, v_depends_on);
     end if;
     return query
@@ -109,7 +113,7 @@ begin
     select a.* from added a order by a.id;
     if exists (select from _jobs_unpack_flow(_jobs_enqueue_flow.jobs) f where f.depends_on <> '{}')
     then
-        perform _jobs_flow_tell();
+        perform _jobs_flow_tell(is_end => false);
     end if;
 end
 $$;

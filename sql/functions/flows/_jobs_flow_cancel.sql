@@ -1,5 +1,5 @@
--- Two sessions cannot both win: the rows are locked, in the order of their ids, before their status
--- is read.
+-- Two sessions cannot both win: the rows are locked before their status is read, the job's own with
+-- them, in the order of the ids. So two that cancel downstream never deadlock.
 create or replace function _jobs_flow_cancel(job_id bigint, reason text) returns void
 language plpgsql volatile
 set search_path from current
@@ -11,29 +11,32 @@ set jit = off
 as $$
 declare
     v_below bigint[];
+    v_blocked bigint[];
 begin
     with recursive below (id) as (
-        select e.child_id from jobs_flow_edges e where e.parent_id = _jobs_flow_cancel.job_id
+        select _jobs_flow_cancel.job_id
         union
-        select e.child_id from below b cross join lateral (
+        select e.child_id
+        from below b
+        cross join lateral (
             select e.child_id from jobs_flow_edges e where e.parent_id = b.id offset 0) e
     )
-    select array_agg(b.id order by b.id) into v_below from below b;
-    v_below := array(
+    select array_agg(b.id) into v_below from below b;
+    perform from jobs j where j.id = any (v_below) order by j.id for no key update;
+    v_blocked := array(
         select j.id from jobs j
         where j.id = any (v_below) and (j.status = 'blocked') is true
-        order by j.id
-        for no key update);
+            and j.id <> _jobs_flow_cancel.job_id);
     update jobs j
     set status = 'cancelled',
         error = coalesce(reason, format('job %s, which it waited for, was cancelled',
                                         _jobs_flow_cancel.job_id)),
         updated_at = clock_timestamp(),
         finished_at = clock_timestamp()
-    where j.id = any (v_below);
-    perform _jobs_signal_jobs(v_below);
+    where j.id = any (v_blocked);
+    perform _jobs_signal_jobs(v_blocked);
 end
 $$;
 
 comment on function _jobs_flow_cancel is
-    'internal: cancels all jobs that wait for this one, directly or not';
+    'internal: locks a job and all that wait for it, directly or not, and cancels those that wait';

@@ -19,6 +19,8 @@ set enable_mergejoin = off
 set jit = off
 as $$
 declare
+    -- Other sessions may have locked the first ones.
+    c_look_beyond constant int := 10;
     v_now constant timestamptz := clock_timestamp();
     v_children bigint[];
     v_gone bigint[];
@@ -41,7 +43,8 @@ begin
         from changed n
         where n.id is not null
     )
-    select array(select n.id from changed n where n.id is not null limit max_children)
+    select array(select n.id from changed n where n.id is not null
+                 limit max_children * c_look_beyond)
     into v_children;
     if v_children = '{}' then
         return query values (0::bigint, false);
@@ -55,6 +58,7 @@ begin
     with locked as materialized (
         select j.id, j.status from jobs j
         where j.id = any (v_children)
+        limit max_children
         for no key update skip locked
     )
     select array_agg(l.id), array_agg(l.id) filter (where l.status = 'blocked')

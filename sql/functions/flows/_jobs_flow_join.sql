@@ -30,11 +30,20 @@ begin
         select j.status into v_status from jobs j where j.id = v_batch;
         if v_status is distinct from 'blocked' then
             raise exception using errcode = 'JQ002',
-                message = format('batch %s takes no more jobs: its callback is %s', v_batch,
-                                 coalesce(v_status, 'gone'));
+                message = format('batch %s takes no more jobs: its callback %s', v_batch,
+                                 case when _jobs_may_read()
+                                 then 'is ' || coalesce(v_status, 'gone')
+                                 else 'waits no more' end);
         end if;
     end loop;
     if depends_on <> '{}' then
+        -- Two sessions could make a circle of two batches, if neither saw the other's member. One
+        -- waits for the other's commit, and looks in a later statement. Without a parent that waits
+        -- there is no circle.
+        if exists (select from jobs j where j.id = any (depends_on) and (j.status = 'blocked') is true)
+        then
+            perform pg_advisory_xact_lock(_jobs_advisory_key('circles', 'of batches'));
+        end if;
         with recursive below (id) as (
             select b.id from unnest(batch_ids) b(id) where b.id is not null
             union

@@ -1,9 +1,9 @@
 -- After a change among the parents of some jobs: tells a living worker, on commit, that there is
 -- something to count. The other workers hear it too, and look a second later in case the picked one
--- hangs. Where no worker of pgjobs lives, the caller counts in this transaction: a worker in another
--- language needs to know nothing of flows. What it cannot count within a second is counted by the next
--- end, by jobs_recover, or by a worker's tick.
-create or replace function _jobs_flow_tell() returns void
+-- hangs. Where no worker of pgjobs lives, whoever has ended a job counts in this transaction: a worker
+-- in another language needs to know nothing of flows. What it cannot count within a second is counted
+-- by the next end, by jobs_recover, or by a worker's tick.
+create or replace function _jobs_flow_tell(is_end boolean default true) returns void
 language plpgsql volatile
 set search_path from current
 as $$
@@ -18,6 +18,10 @@ begin
     where _jobs_is_locked(w.name_key)
     limit 1;
     if not found then
+        -- Who enqueues would hold the locks of the count until its commit.
+        if not is_end then
+            return;
+        end if;
         -- Counting may end further jobs, whose ends come here again: not one within the other.
         if current_setting('pgjobs.counts_flows', true) is distinct from 'on' then
             perform set_config('pgjobs.counts_flows', 'on', true), _jobs_flow_attach(c_max_jobs);

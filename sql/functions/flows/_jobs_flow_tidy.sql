@@ -1,7 +1,7 @@
 -- What a worker's full tick does for flows, a bounded part each time. Two sessions cannot both win:
 -- rows that another session has locked are skipped.
 --
--- A flow that has not been counted for an hour is counted anew, because rows may have been changed
+-- A flow that has not been looked at for an hour is counted anew, because rows may have been changed
 -- or deleted by hand. Parents that were kept only for a child go once the child has ended.
 create or replace function _jobs_flow_tidy(max_flows int) returns bigint
 language plpgsql volatile
@@ -29,12 +29,7 @@ begin
         for no key update skip locked);
     if v_flows <> '{}' then
         v_found := cardinality(v_flows);
-        -- Those that wait no more are never looked at again.
-        update jobs_flows f
-        set counted_at = case when exists (
-                select from jobs j where j.id = f.job_id and (j.finished_at is not null) is false)
-            then clock_timestamp() else '9999-12-30 00:00:00+00' end
-        where f.job_id = any (v_flows);
+        update jobs_flows f set counted_at = clock_timestamp() where f.job_id = any (v_flows);
         perform _jobs_flow_recount(l.id)
         from (
             select j.id from jobs j
@@ -42,6 +37,10 @@ begin
             for no key update skip locked
         ) l
         join jobs_flows f on f.job_id = l.id and f.parents <= c_max_parents;
+        -- Their jobs were deleted while these rows were locked, or by hand.
+        perform _jobs_forget(array(
+            select o.id from unnest(v_flows) o(id)
+            where (select true from jobs j where j.id = o.id) is null));
     end if;
     for v_flow in
         select f.job_id from jobs_flows f
@@ -65,8 +64,17 @@ begin
             limit c_max_parents);
         delete from jobs j where j.id = any (v_parents);
         perform _jobs_forget(v_parents);
-        if v_parents = '{}' then
+        -- Parents that another session has locked are kept still.
+        if (select true from jobs_flow_edges e
+            where e.child_id = v_flow
+                and (select (p.marks & 1) = 1 from jobs p where p.id = e.parent_id)
+                and not _jobs_is_needed(e.parent_id)
+            limit 1) is null
+        then
             update jobs_flows f set keeps_parents = false where f.job_id = v_flow;
+            if (select true from jobs j where j.id = v_flow) is null then
+                perform _jobs_forget(array[v_flow]);
+            end if;
         end if;
         v_found := v_found + cardinality(v_parents);
     end loop;

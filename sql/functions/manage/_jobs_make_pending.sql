@@ -34,6 +34,10 @@ begin
     where j.id = any (job_ids)
     returning j.*;
     if v_waiting <> '{}' then
+        -- Only parents that had ended can have been deleted since. They count no more.
+        delete from jobs_flow_edges e
+        where e.child_id = any (v_waiting)
+            and (select true from jobs p where p.id = e.parent_id) is null;
         perform _jobs_flow_recount(w.id) from unnest(v_waiting) w(id);
         perform _jobs_flow_tell();
     end if;

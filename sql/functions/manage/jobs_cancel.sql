@@ -13,14 +13,15 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
-    v_job jobs := _jobs_lock(job_id);
+    v_job jobs;
     v_by_worker boolean := worker is not null or attempt is not null;
 begin
-    if v_by_worker then
-        v_job := _jobs_lock_fenced(job_id, worker, attempt);
-    end if;
     if downstream then
         perform _jobs_flow_cancel(job_id, reason);
+    end if;
+    v_job := _jobs_lock(job_id);
+    if v_by_worker then
+        v_job := _jobs_lock_fenced(job_id, worker, attempt);
     end if;
     if v_job.status = 'cancelled' then
         return next v_job;
