@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypedDict, Unpack
 from uuid import UUID
 
@@ -54,8 +54,10 @@ class Many(ABC):
 
     async def retry_many(self, *, conn: "Conn | None" = None, **which: Unpack[Which]) -> int:
         """Makes failed jobs pending now; without a filter all. Skips those whose key is taken."""
+        # A job that fails again meanwhile is not retried again.
+        began = await (await self._database(conn)).moment(timedelta(0))
         return await self._until_none_is_left(
-            which, conn, lambda database, filters: database.retry_many(**filters)
+            which, conn, lambda database, filters: database.retry_many(began, **filters)
         )
 
     async def edit_many(
@@ -99,18 +101,33 @@ class Many(ABC):
             "queues": names("queue", which.get("queue")),
             "group_keys": names("group_key", which.get("group_key")),
             "batch_id": which.get("batch_id"),
-            # The same moments for all batches: meanwhile other jobs become old enough.
-            "created_before": await database.moment(which.get("created_before")),
-            "failed_since": await database.moment(which.get("failed_since")),
-            "max_jobs": BATCH_JOBS,
+            "created_before": which.get("created_before"),
+            "failed_since": which.get("failed_since"),
         }
         if reference is not None:
             columns = reference_columns(reference)
             filters["reference_type"] = columns["reference_type"]
             filters["reference_id"] = columns.get("reference_id")
             filters["reference_key"] = columns.get("reference_key")
+        filters = {**await as_of_now(database, filters), "max_jobs": BATCH_JOBS}
         total = 0
         # A batch may hold jobs that it does not change: of two with one key only one is retried.
         while count := await change(await self._database(conn), filters):
             total += count
         return total
+
+
+async def as_of_now(database: Database, filters: Filters) -> Filters:
+    """The filters for all batches of a call: the same moments, and no job that comes meanwhile.
+
+    Filters of which none is given stay as they are, since they mean no job.
+    """
+    if not any(value is not None for value in filters.values()):
+        return filters
+    created_before = filters.get("created_before")
+    return {
+        **filters,
+        "created_before": await database.moment(
+            timedelta(0) if created_before is None else created_before),
+        "failed_since": await database.moment(filters.get("failed_since")),
+    }

@@ -167,7 +167,7 @@ def retry(
         # A batch may hold jobs that it does not retry: only one of two jobs with the same key.
         total = change_all(
             dsn, schema, "retrying", filters,
-            lambda database, filters: database.retry_many(**filters),
+            lambda database, filters, began: database.retry_many(began, **filters),
         )
         if as_json:
             print_json({"retried": total})
@@ -217,7 +217,7 @@ def cancel(
     if not job_ids:
         total = change_all(
             dsn, schema, "cancelling", filters,
-            lambda database, filters: database.cancel_many(reason, **filters),
+            lambda database, filters, _: database.cancel_many(reason, **filters),
         )
         if as_json:
             print_json({"cancelled": total})

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -22,12 +22,14 @@ from pgjobs.cli.output import print_json, print_lines, told_count
 from pgjobs.cli.session import ask
 from pgjobs.database import Database
 from pgjobs.database.manage import Filters
+from pgjobs.many import as_of_now
 from pgjobs.producer.arguments import reference_columns
 
 # A batch of this size ends soon and shows progress; a larger batch would not be faster.
 _BATCH_JOBS = 10_000
 
-Change = Callable[[Database, Filters], Awaitable[int]]
+# Given the filters of all batches, and when the first batch began.
+Change = Callable[[Database, Filters, datetime | None], Awaitable[int]]
 Groups = Annotated[
     list[str] | None,
     typer.Option("--group", metavar="KEY", help="Only this group; may be repeated."),
@@ -68,7 +70,7 @@ def delete(
     ask_first("the jobs and their results will be gone for good", yes=yes)
     deleted = change_all(
         dsn, schema, "deleting", filters,
-        lambda database, filters: database.delete_many(**filters),
+        lambda database, filters, _: database.delete_many(**filters),
     )
     if as_json:
         print_json({"deleted": deleted})
@@ -118,20 +120,15 @@ def change_all(
         from rich.console import Console
         from rich.progress import Progress, TextColumn
 
-        # The same moment for all batches: meanwhile other jobs become old enough.
-        given: Filters = {
-            **filters,
-            "created_before": await database.moment(filters.get("created_before")),
-            "failed_since": await database.moment(filters.get("failed_since")),
-            "max_jobs": _BATCH_JOBS,
-        }
+        given: Filters = {**await as_of_now(database, filters), "max_jobs": _BATCH_JOBS}
+        began = await database.moment(timedelta(0))
         total = 0
         with Progress(
             TextColumn("{task.description} {task.completed:.0f}"),
             console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty(),
         ) as bar:
             task = bar.add_task(doing, total=None)
-            while count := await change(database, given):
+            while count := await change(database, given, began):
                 total += count
                 bar.update(task, completed=total)
         return total

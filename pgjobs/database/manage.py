@@ -89,9 +89,13 @@ class Manage(Statements):
         """Cancels jobs, and asks for the end of running ones; returns their number."""
         return await self._many("jobs_cancel_many", filters, ", reason => $14::text", reason)
 
-    async def retry_many(self, **filters: Unpack[Filters]) -> int:
+    async def retry_many(
+        self, failed_before: datetime | None = None, **filters: Unpack[Filters]
+    ) -> int:
         """Makes failed jobs pending now; returns their number."""
-        return await self._many("jobs_retry_many", filters)
+        return await self._many(
+            "jobs_retry_many", filters, ", failed_before => $14::timestamptz", failed_before
+        )
 
     async def edit_many(
         self,

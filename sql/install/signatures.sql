@@ -626,7 +626,8 @@ begin
             group_keys text[] DEFAULT NULL::text[], reference_type text DEFAULT NULL::text,
             reference_id bigint DEFAULT NULL::bigint, reference_key text DEFAULT NULL::text,
             batch_id bigint DEFAULT NULL::bigint,
-            created_before timestamp with time zone DEFAULT NULL::timestamp with time zone
+            created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            failed_before timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('jobs_schedule', $$SETOF jobs_schedules$$, $$
             name text, job_type text, cron text DEFAULT NULL::text,

@@ -60,6 +60,9 @@ async def test_firers_that_are_killed_neither_lose_a_tick_nor_fire_one_twice(
     await eventually(
         lambda: ledger.fetchval("select count(*) > $1 from jobs", fired + 2 * SCHEDULES), "it fires"
     )
+    each = """select count(*) = $1 from jobs_schedules s where exists (
+        select from jobs j where j.headers ->> 'pgjobs.schedule' = s.name)"""
+    await eventually(lambda: ledger.fetchval(each, SCHEDULES), "each schedule has fired")
     await ledger.execute("select jobs_schedule_pause(name) from jobs_schedules order by name")
     await ended(ledger)
     found = await ledger.fetchrow(TICKS)

@@ -28,8 +28,7 @@ FUNCTIONS = [
     "jobs_retain", "_jobs_retention_declare", "_jobs_retention_diff", "_jobs_retention_enforce",
     "_jobs_limits_declare", "_jobs_limits_diff", "_jobs_limits_undeclare", "jobs_heal_groups",
     "_jobs_held_back", "jobs_watch", "jobs_outcomes", "jobs_progress", "jobs_why",
-    "jobs_batch", "jobs_batch_close", "jobs_parents", "_jobs_flow_attach", "_jobs_flow_pending",
-    "_jobs_flow_resolve",
+    "jobs_batch", "jobs_batch_close", "jobs_parents", "_jobs_flow_attach", "_jobs_flow_resolve",
 ]
 CLAIM_ALL = "select * from jobs_claim('z', array(select distinct queue from jobs), 100)"
 DELETES = {"jobs_cleanup", "jobs_delete_many", "jobs_complete_many", "_jobs_retention_enforce"}

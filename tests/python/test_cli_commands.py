@@ -396,7 +396,7 @@ async def test_retry_failed_goes_on_after_a_batch_with_two_jobs_of_one_key(
     monkeypatch.setattr("pgjobs.cli.many._BATCH_JOBS", 2)
     await conn.execute(
         """insert into jobs (job_type, unique_key, status, finished_at)
-        select 'a', k, 'failed', clock_timestamp() + interval '1 s' * n
+        select 'a', k, 'failed', clock_timestamp() - interval '1 s' * n
         from unnest(array['k', 'k', null, null]) with ordinality u (k, n)"""
     )
     said = await run_in_thread("retry", "--failed")

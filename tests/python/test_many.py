@@ -91,3 +91,21 @@ async def test_running_jobs_of_a_worker_are_stopped_by_one_call(app, conn, worki
         async with asyncio.timeout(5):
             while (await statuses(conn)).get("cancelled", 0) < 3:
                 await asyncio.sleep(0.02)
+
+
+async def test_retry_many_ends_while_the_jobs_fail_again(app, conn):
+    ids = await app.enqueue_many("t", [1, 2, 3], max_retries=0)
+    await conn.execute("select jobs_claim('me', max_jobs => 3)")
+    await conn.execute("select jobs_fail(id, 'e', retry => false) from jobs order by id")
+    # As a worker would that fails each job at once.
+    await conn.execute("""
+        create function fail_again() returns trigger language plpgsql as $$
+        begin
+            new.status := 'failed';
+            new.finished_at := clock_timestamp();
+            return new;
+        end $$""")
+    await conn.execute("create trigger fail_again before update on jobs for each row"
+                       " when (new.status = 'pending') execute function fail_again()")
+    assert await app.retry_many(job_ids=ids) == 3
+    assert await app.retry_many() == 3

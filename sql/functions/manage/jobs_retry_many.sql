@@ -1,6 +1,7 @@
 -- Two sessions cannot both win: _jobs_lock_matching locks the rows and skips locked ones. This
 -- function may wait for a session that takes the same key. All who take several keys take them in the order of type
--- and key, so that they never deadlock.
+-- and key, so that they never deadlock. failed_before is for who calls this until it returns 0: a
+-- job that fails again meanwhile would be retried again and again.
 create or replace function jobs_retry_many(
     job_types text[] default null,
     queues text[] default null,
@@ -12,7 +13,8 @@ create or replace function jobs_retry_many(
     reference_id bigint default null,
     reference_key text default null,
     batch_id bigint default null,
-    created_before timestamptz default null
+    created_before timestamptz default null,
+    failed_before timestamptz default null
 ) returns bigint
 language plpgsql volatile security definer
 set search_path from current
@@ -30,7 +32,8 @@ begin
     v_ids := _jobs_lock_matching(
         '{failed}', job_ids, job_types, queues, group_keys, reference_type, reference_id,
         reference_key, batch_id, created_before, failed_since, max_jobs,
-        condition => $condition$
+        condition => format('(%1$L::timestamptz is null or j.finished_at < %1$L) and ', failed_before)
+            || $condition$
             (j.unique_key is null or j.unique_scope in ('kept', 'period') or not exists (
                 select from jobs o
                 where o.job_type = j.job_type and o.unique_key = j.unique_key and o.id <> j.id
