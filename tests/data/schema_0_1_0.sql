@@ -1549,8 +1549,8 @@ comment on column jobs.attempt is 'times claimed; attempt and worker are the fen
 comment on column jobs.run_at is 'earliest start';
 comment on column jobs.expires_at is 'latest start, or the job ends cancelled';
 comment on column jobs.started_at is 'when the last attempt was claimed';
-comment on column jobs.batch_id is 'reserved: job that runs when the batch has ended';
-comment on column jobs.depends_on_left is 'reserved: jobs to wait for';
+comment on column jobs.batch_id is 'the batch that the job is a member of: its callback''s id';
+comment on column jobs.depends_on_left is 'how many parents a blocked job waits for';
 comment on column jobs.marks is
     'bit 1: deleted when its watch is over; reserved: bit 2: dependent jobs do not know the end yet';
 comment on column jobs.unique_key is 'one job per job_type and key';
