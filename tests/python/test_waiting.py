@@ -129,10 +129,9 @@ async def test_a_job_below_the_floors_is_claimed_as_soon_as_its_transaction_has_
         for _ in range(100):  # keeps the worker polling for longer than the floors lag
             await app.enqueue("t")
             await asyncio.sleep(0.01)
-        began = time.monotonic()
         await open_since.commit()
-        await eventually(lambda: late in [job_id for job_id, _ in quick.began], seconds=1)
-    assert time.monotonic() - began < 1
+        # Long before the full tick, which comes after 10 s.
+        await eventually(lambda: late in [job_id for job_id, _ in quick.began], seconds=5)
 
 
 async def test_a_job_with_a_run_at_in_the_past_is_claimed_below_the_floors(
