@@ -28,7 +28,7 @@ begin
         $$),
         ('_jobs_check_filters', $$void$$, $$filters integer$$),
         ('_jobs_check_flow', $$void$$, $$
-            depends_on bigint[], on_parent_failed text, batch_id bigint, on_conflict text
+            depends_on bigint[], on_parent_failed text, on_conflict text
         $$),
         ('_jobs_check_ids', $$void$$, $$$$),
         ('_jobs_check_isolation', $$void$$, $$$$),

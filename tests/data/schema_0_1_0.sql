@@ -80,7 +80,7 @@ begin
         $$),
         ('_jobs_check_filters', $$void$$, $$filters integer$$),
         ('_jobs_check_flow', $$void$$, $$
-            depends_on bigint[], on_parent_failed text, batch_id bigint, on_conflict text
+            depends_on bigint[], on_parent_failed text, on_conflict text
         $$),
         ('_jobs_check_ids', $$void$$, $$$$),
         ('_jobs_check_isolation', $$void$$, $$$$),
@@ -1919,8 +1919,7 @@ begin
                         i.headers, i.expires_at),
                         _jobs_check_unique(i.unique_key, i.unique_scope, i.on_conflict,
                             i.unique_for, i.max_wait),
-                        (select _jobs_check_flow(f.depends_on, f.on_parent_failed, f.batch_id,
-                                                 i.on_conflict)
+                        (select _jobs_check_flow(f.depends_on, f.on_parent_failed, i.on_conflict)
                          from _jobs_unpack_flow(jsonb_build_array(v_item.item)) f)
                     from _jobs_unpack(jsonb_build_array(v_item.item), false) i;
                 exception
@@ -6485,7 +6484,6 @@ comment on function jobs_parents is
 create or replace function _jobs_check_flow(
     depends_on bigint[],
     on_parent_failed text,
-    batch_id bigint,
     on_conflict text
 ) returns void
 language plpgsql stable
@@ -6621,7 +6619,7 @@ begin
             _jobs_enqueue_bound.max_wait),
         _jobs_check_flow(
             _jobs_enqueue_bound.depends_on, _jobs_enqueue_bound.on_parent_failed,
-            _jobs_enqueue_bound.batch_id, _jobs_enqueue_bound.on_conflict);
+            _jobs_enqueue_bound.on_conflict);
     if _jobs_enqueue_bound.batch_id is not null then
         perform _jobs_flow_join(array[_jobs_enqueue_bound.batch_id], v_parents);
     end if;
@@ -6709,7 +6707,6 @@ as $$
 declare
     v_item record;
     v_id_of jsonb := '{}';
-    v_missing bigint;
     v_batches bigint[];
     v_depends_on bigint[];
     v_job jobs;
@@ -6745,7 +6742,7 @@ begin
         return;
     end if;
 
-    perform _jobs_check_flow(f.depends_on, f.on_parent_failed, f.batch_id, null)
+    perform _jobs_check_flow(f.depends_on, f.on_parent_failed, null)
     from _jobs_unpack_flow(_jobs_enqueue_flow.jobs) f
     where f.depends_on <> '{}' or f.on_parent_failed is not null;
     select array_agg(distinct f.batch_id) into v_batches
@@ -11432,7 +11429,7 @@ comment on function _jobs_ahead is
 -- Acts as its owner, because an observer may not read the flows. Reads up to 1,000 blocked jobs.
 create or replace function _jobs_doctor_flows()
 returns table (check_name text, verdict text, detail text, advice text)
-language plpgsql volatile security definer
+language plpgsql stable security definer
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off

@@ -1,7 +1,7 @@
 -- Acts as its owner, because an observer may not read the flows. Reads up to 1,000 blocked jobs.
 create or replace function _jobs_doctor_flows()
 returns table (check_name text, verdict text, detail text, advice text)
-language plpgsql volatile security definer
+language plpgsql stable security definer
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off

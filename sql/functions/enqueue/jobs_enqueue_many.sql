@@ -64,8 +64,7 @@ begin
                         i.headers, i.expires_at),
                         _jobs_check_unique(i.unique_key, i.unique_scope, i.on_conflict,
                             i.unique_for, i.max_wait),
-                        (select _jobs_check_flow(f.depends_on, f.on_parent_failed, f.batch_id,
-                                                 i.on_conflict)
+                        (select _jobs_check_flow(f.depends_on, f.on_parent_failed, i.on_conflict)
                          from _jobs_unpack_flow(jsonb_build_array(v_item.item)) f)
                     from _jobs_unpack(jsonb_build_array(v_item.item), false) i;
                 exception

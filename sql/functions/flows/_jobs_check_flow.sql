@@ -1,7 +1,6 @@
 create or replace function _jobs_check_flow(
     depends_on bigint[],
     on_parent_failed text,
-    batch_id bigint,
     on_conflict text
 ) returns void
 language plpgsql stable

@@ -49,7 +49,7 @@ begin
             _jobs_enqueue_bound.max_wait),
         _jobs_check_flow(
             _jobs_enqueue_bound.depends_on, _jobs_enqueue_bound.on_parent_failed,
-            _jobs_enqueue_bound.batch_id, _jobs_enqueue_bound.on_conflict);
+            _jobs_enqueue_bound.on_conflict);
     if _jobs_enqueue_bound.batch_id is not null then
         perform _jobs_flow_join(array[_jobs_enqueue_bound.batch_id], v_parents);
     end if;

@@ -13,7 +13,6 @@ as $$
 declare
     v_item record;
     v_id_of jsonb := '{}';
-    v_missing bigint;
     v_batches bigint[];
     v_depends_on bigint[];
     v_job jobs;
@@ -49,7 +48,7 @@ begin
         return;
     end if;
 
-    perform _jobs_check_flow(f.depends_on, f.on_parent_failed, f.batch_id, null)
+    perform _jobs_check_flow(f.depends_on, f.on_parent_failed, null)
     from _jobs_unpack_flow(_jobs_enqueue_flow.jobs) f
     where f.depends_on <> '{}' or f.on_parent_failed is not null;
     select array_agg(distinct f.batch_id) into v_batches
