@@ -464,6 +464,7 @@ async def test_what_is_counted_anew_is_not_counted_twice(conn, add, worker):
     await conn.execute("update jobs_flows set counted_at = counted_at - interval '61 minutes'")
     await conn.execute("select _jobs_flow_tidy(10)")
     assert await conn.fetch("select parents, completed from jobs_flows") == [(4, 2)]
+    assert await conn.fetchval("select sum(completed) from jobs_flow_changes") == 0
     await count_flows(conn)
     assert await conn.fetch("select parents, completed from jobs_flows") == [(4, 2)]
 
