@@ -60,6 +60,12 @@ class Floors:
         floor = at if due is None or is_empty else due
         for queue, reached in self._reached.items():
             if self._lowered_at[queue] > lowered:
+                # A signal came meanwhile. What was found is below the floors all the same.
+                if not is_empty:
+                    for kind in (self._reached[queue], self._confirmed[queue]):
+                        kind.update({level: min(was, floor) for level, was in kind.items()})
+                    if queue in self._emptied_at:
+                        self._emptied_at[queue] = min(self._emptied_at[queue], floor)
                 continue
             self._confirmed[queue] = dict.fromkeys({**self._confirmed[queue], **reached}, floor)
             if is_empty:

@@ -114,6 +114,17 @@ def test_a_look_that_finds_a_due_job_takes_the_floors_of_claims_back_to_it():
     assert "2020-01-01" in floors.for_claim()
 
 
+def test_a_look_that_finds_a_due_job_counts_though_a_signal_came_meanwhile():
+    early, late = datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 1, 2, tzinfo=UTC)
+    floors = Floors(["q"])
+    claimed = {"queue": "q", "priority": 0, "run_at": late, "crash_count": 0, "group_key": None}
+    floors.claimed([claimed], 0)
+    sent = floors.lowered
+    floors.lower(late, "q", 1 << 9)
+    floors.looked(early, late, sent)
+    assert floors.for_claim() == '{"q": {"0": "2020-01-01T00:00:00+00:00"}}'
+
+
 def test_news_of_an_unknown_level_is_not_above_what_no_look_has_counted():
     older, emptied = datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 1, 3, tzinfo=UTC)
     floors = Floors(["q"])
