@@ -41,7 +41,7 @@ async def main() -> None:
         *_, report_id = await app.enqueue_many([
             fetch.new("example.org", ref="site"),
             *(parse.new(page, ref=page, depends_on=["site"]) for page in pages),
-            # A report is wanted also if a page cannot be parsed; by default it would be cancelled.
+            # By default the report would be cancelled where a page cannot be parsed.
             report.new(None, depends_on=pages, on_parent_failed="run"),
         ])
         print(f"the report is {(await app.get(report_id)).status}")

@@ -76,7 +76,7 @@ def limit(
     schema: Schema = "public",
     as_json: AsJson = False,
 ) -> None:
-    """Shows the limits of a queue, or changes those that are named; the value none removes one.
+    """Shows the limits of a queue, or changes those that are named; none removes a limit.
 
     [bold]pgjobs limit mail[/bold]
 
