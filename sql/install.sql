@@ -91,6 +91,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/finish/_jobs_check_batch.sql
 \ir functions/finish/_jobs_check_failure.sql
 \ir functions/finish/_jobs_complete_and_delete.sql
+\ir functions/finish/_jobs_complete_uncounted.sql
 \ir functions/finish/_jobs_end_attempt.sql
 \ir functions/finish/_jobs_end_attempts.sql
 \ir functions/finish/_jobs_is_batch.sql
@@ -215,6 +216,19 @@ set local search_path to :"schema", pg_temp;
 \ir functions/schedules/_jobs_schedules_diff.sql
 \ir functions/schedules/_jobs_utc_offset.sql
 \ir functions/schedules/_jobs_worker_fire.sql
+-- functions/history: how many attempts ended, and how long they took
+\ir functions/history/_jobs_bucket.sql
+\ir functions/history/_jobs_count_ends.sql
+\ir functions/history/_jobs_ends.sql
+\ir functions/history/_jobs_history_add.sql
+\ir functions/history/_jobs_history_add_durations.sql
+\ir functions/history/_jobs_history_add_spans.sql
+\ir functions/history/_jobs_history_add_totals.sql
+\ir functions/history/_jobs_history_tidy.sql
+\ir functions/history/_jobs_note_ends.sql
+\ir functions/history/_jobs_plus.sql
+\ir functions/history/_jobs_summed.sql
+\ir functions/history/_jobs_totals.sql
 -- functions/retention: how long ended jobs stay
 \ir functions/retention/jobs_retain.sql
 \ir functions/retention/_jobs_retention_begin.sql

@@ -22,6 +22,7 @@ GROUPS = {
     "flows": "who waits for other jobs, and batches",
     "watching": "who waits for the ends of jobs",
     "schedules": "what is enqueued by the clock",
+    "history": "how many attempts ended, and how long they took",
     "retention": "how long ended jobs stay",
     "manage": "what an operator does",
     "reading": "how many jobs there are, and which",

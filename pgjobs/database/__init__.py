@@ -8,6 +8,7 @@ from pgjobs.database.claim import Claim
 from pgjobs.database.enqueue import Enqueue
 from pgjobs.database.finish import Finish
 from pgjobs.database.flows import Flows
+from pgjobs.database.history import History
 from pgjobs.database.lease import Lease, as_recovered
 from pgjobs.database.limits import Limits
 from pgjobs.database.manage import Manage
@@ -23,7 +24,7 @@ __all__ = ["JOB_COLUMNS", "NULL_WHEN_CLAIMED", "Database", "Moment", "as_recover
 
 class Database(
     Enqueue, Claim, Finish, Lease, Workers, Watching, Flows, Schedules, Limits, Retention,
-    Manage, Reading,
+    Manage, Reading, History,
 ):
     """The SQL functions of one schema, on one connection or pool."""
 

@@ -43,6 +43,21 @@ class Finish(Statements):
             worker, job_ids, attempts, results, keep,
         )
 
+    async def complete_uncounted(
+        self,
+        worker: str,
+        job_ids: Sequence[int],
+        attempts: Sequence[int],
+        results: Sequence[str | None],
+        keep: bool = True,
+    ) -> list[int]:
+        """As ``complete_many``, by a worker that counts the ends itself (``note_ends``)."""
+        return await self._ids(
+            """select c as id from {schema}._jobs_complete_uncounted(
+            $1::text, $2::bigint[], $3::int[], $4::text[]::jsonb[], $5::boolean) c""",
+            worker, job_ids, attempts, results, keep,
+        )
+
     async def fail(
         self,
         job_id: int,

@@ -31,7 +31,7 @@ class Reading(Statements):
     async def history(self, job_id: int) -> Sequence[Row]:
         """Returns the attempts of a job that failed or were lost, the first ones first."""
         return await self._rows(
-            """select attempt, outcome, worker, started_at, ended_at, error_kind, error
+            """select attempt, outcome, worker, due_at, started_at, ended_at, error_kind, error
             from {schema}.jobs_attempts where job_id = $1::bigint order by attempt""",
             job_id,
         )

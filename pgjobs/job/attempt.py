@@ -16,6 +16,7 @@ class Attempt:
     attempt: int
     outcome: str
     worker: str | None
+    due_at: datetime | None
     started_at: datetime | None
     ended_at: datetime
     error_kind: str | None

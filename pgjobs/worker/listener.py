@@ -15,6 +15,7 @@ from pgjobs.connection.notifications import Notifications
 from pgjobs.database import Database, as_recovered
 from pgjobs.errors import WorkerNameTaken
 from pgjobs.worker.claimer import RETRY_REFUSED_AFTER_S, Claimer
+from pgjobs.worker.ends import Ends
 from pgjobs.worker.floors import ALL_LEVELS
 from pgjobs.worker.flows import Flows
 from pgjobs.worker.heartbeat import Heartbeat
@@ -60,6 +61,7 @@ class Listener:
         wake: Wake,
         claimer: Claimer,
         heartbeat: Heartbeat,
+        ends: Ends,
         outage: Outage,
         *,
         queues: Sequence[str],
@@ -78,6 +80,7 @@ class Listener:
         self._wake = wake
         self._claimer = claimer
         self._heartbeat = heartbeat
+        self._ends = ends
         self._outage = outage
         self._own_key = ""
         self._name_taken_since: float | None = None
@@ -278,6 +281,8 @@ class Listener:
         try:
             if self._has_predecessor:
                 await self._recover_predecessor()
+            if is_full:
+                await self._ends.tell()
             tick = await self._database.worker_tick(self._worker, is_full=is_full, queues=queues)
         except BaseException:
             if is_full:
@@ -327,9 +332,10 @@ class Listener:
         """Disconnects. ``leave`` takes the worker off the register; else others find it dead."""
         if self._fallback_look is not None:
             self._fallback_look.cancel()
-        if leave and self._name_taken_since is None:
-            with suppress(*BROKEN, asyncpg.PostgresError):
-                async with asyncio.timeout(LEAVES_WITHIN_S):
+        with suppress(*BROKEN, asyncpg.PostgresError):
+            async with asyncio.timeout(LEAVES_WITHIN_S):
+                await self._ends.tell()
+                if leave and self._name_taken_since is None:
                     await self._database.worker_stop(self._worker)
         await self._link.close()
 

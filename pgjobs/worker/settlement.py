@@ -14,6 +14,7 @@ from pgjobs.database import Database
 from pgjobs.errors import PgjobsError, SchemaMismatch
 from pgjobs.handler.run import Key
 from pgjobs.worker.description import one_line
+from pgjobs.worker.ends import Ends
 from pgjobs.worker.held import Held
 from pgjobs.worker.outage import Outage
 from pgjobs.worker.outcome import End, Outcome
@@ -58,6 +59,7 @@ class Settlement:
         worker: str,
         held: Held,
         tally: Tally,
+        ends: Ends,
         outage: Outage,
         *,
         keep_completed: bool,
@@ -66,6 +68,7 @@ class Settlement:
         self._worker = worker
         self._held = held
         self._tally = tally
+        self._ends = ends
         self._outage = outage
         self._keep_completed = keep_completed
         self._waiting: list[Ended] = []
@@ -231,10 +234,14 @@ class Settlement:
 
     async def _complete(self, group: Sequence[Ended]) -> list[int]:
         ids, attempts, outcomes = zip(*group, strict=True)
-        done = await self._database.complete_many(
+        done = await self._database.complete_uncounted(
             self._worker, ids, attempts, [o.result for o in outcomes], self._keep_completed
         )
         self._tally.add("completed", len(done))
+        if len(done) < len(group):
+            written = set(done)
+            group = [ended for ended in group if ended[0] in written]
+        self._ends.add(map(self._held.find, [(ended[0], ended[1]) for ended in group]), "completed")
         return done
 
     async def _fail(self, group: Sequence[Ended], *, crashed: bool = False) -> list[int]:
@@ -249,7 +256,9 @@ class Settlement:
         for job_id, attempt, outcome in group:
             run = self._held.find((job_id, attempt))
             if job_id in became:
-                self._tally.add(became_of(became[job_id], outcome))
+                what = became_of(became[job_id], outcome)
+                self._tally.add(what)
+                self._ends.add([run], "lost" if what == "crashed" else what)
                 if run is not None:
                     log_failure(run, outcome, became[job_id])
         return list(became)

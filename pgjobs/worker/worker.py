@@ -24,6 +24,7 @@ from pgjobs.worker.arguments import check_worker, default_name
 from pgjobs.worker.claimer import Claimer
 from pgjobs.worker.declarations import Declarations
 from pgjobs.worker.description import describe
+from pgjobs.worker.ends import Ends
 from pgjobs.worker.execution import execute
 from pgjobs.worker.functions import Functions, check_importable
 from pgjobs.worker.heartbeat import Heartbeat
@@ -133,14 +134,15 @@ class Worker:
             queues=self.queues, job_types=self._types, places=places, lease=lease,
         )
         self._heartbeat = Heartbeat(links.listen, schema, name, lease, self._held, links.claim)
+        ends = Ends(Database(links.listen, schema))
         self._listener = Listener(
             links.listen, schema, name, self._held, self._wake, self._claimer, self._heartbeat,
-            outage, queues=self.queues, job_types=self._types, concurrency=concurrency,
+            ends, outage, queues=self.queues, job_types=self._types, concurrency=concurrency,
             version=app.version,
         )
         self._tally = Tally(name, self._held)
         self._settlement = Settlement(
-            Database(links.settle, schema), name, self._held, self._tally, outage,
+            Database(links.settle, schema), name, self._held, self._tally, ends, outage,
             keep_completed=keep_completed,
         )
         self._declarations = Declarations(

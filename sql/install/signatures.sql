@@ -14,6 +14,7 @@ begin
         ('_jobs_ahead', $$record$$, $$
             job jobs, max_jobs integer, OUT jobs integer, OUT higher integer, OUT highest integer
         $$),
+        ('_jobs_bucket', $$integer$$, $$seconds double precision$$),
         ('_jobs_check_batch', $$void$$, $$
             worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),
@@ -71,6 +72,13 @@ begin
         $$),
         ('_jobs_complete_and_delete', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[], results jsonb[]
+        $$),
+        ('_jobs_complete_uncounted', $$SETOF bigint$$, $$
+            worker text, job_ids bigint[], attempts integer[], results jsonb[],
+            keep boolean DEFAULT true
+        $$),
+        ('_jobs_count_ends', $$void$$, $$
+            job_ids bigint[], as_completed boolean DEFAULT false
         $$),
         ('_jobs_counts', $$
             TABLE(queue text, job_type text, state text, jobs bigint, capped boolean,
@@ -145,6 +153,7 @@ begin
             retry_ins interval[], crashed boolean DEFAULT false,
             error_kinds text[] DEFAULT NULL::text[]
         $$),
+        ('_jobs_ends', $$SETOF jobs_history$$, $$noted jobs_ends[]$$),
         ('_jobs_enqueue_bound', $$SETOF jobs$$, $$
             job_type text, payload jsonb, queue text, priority integer,
             run_at timestamp with time zone, reference_type text, reference_id bigint,
@@ -198,6 +207,13 @@ begin
         $$, $$
             queues text[] DEFAULT '{}'::text[], group_keys text[] DEFAULT '{}'::text[]
         $$),
+        ('_jobs_history_add', $$boolean$$, $$
+            after interval DEFAULT '00:00:00'::interval, max_bytes integer DEFAULT 3000000
+        $$),
+        ('_jobs_history_add_durations', $$void$$, $$ended jobs_history[]$$),
+        ('_jobs_history_add_spans', $$void$$, $$ended jobs_history[]$$),
+        ('_jobs_history_add_totals', $$void$$, $$ended jobs_history[]$$),
+        ('_jobs_history_tidy', $$void$$, $$$$),
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
         ('_jobs_ids_behind', $$text$$, $$$$),
         ('_jobs_insert_turns', $$boolean$$, $$job_ids bigint[]$$),
@@ -265,6 +281,7 @@ begin
         $$),
         ('_jobs_next_level', $$integer$$, $$queue text, below integer, floors jsonb$$),
         ('_jobs_next_turn', $$timestamp with time zone$$, $$queue text, job_types text[]$$),
+        ('_jobs_note_ends', $$void$$, $$ends json$$),
         ('_jobs_notify', $$trigger$$, $$$$),
         ('_jobs_objects_of_strangers', $$text$$, $$schema text, installer oid$$),
         ('_jobs_on_conflict', $$SETOF jobs$$, $$
@@ -274,6 +291,7 @@ begin
             group_key text, headers jsonb, expires_at timestamp with time zone, on_conflict text,
             max_wait interval
         $$),
+        ('_jobs_plus', $$bigint[]$$, $$counts bigint[], more bigint[]$$),
         ('_jobs_queue_opens_at', $$timestamp with time zone$$, $$queue text$$),
         ('_jobs_queue_room', $$integer$$, $$settings jobs_queues, wanted integer$$),
         ('_jobs_queue_room_now', $$integer$$, $$
@@ -385,12 +403,16 @@ begin
             moments timestamp with time zone[], counts integer[], allowed integer,
             period interval, at timestamp with time zone
         $$),
+        ('_jobs_summed', $$SETOF jobs_history$$, $$ended jobs_history[]$$),
         ('_jobs_take_key', $$jobs$$, $$job_id bigint, unique_key text$$),
         ('_jobs_tell_watchers', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_told_group', $$text$$, $$settings jobs_queues, group_key text$$),
         ('_jobs_told_limit', $$text$$, $$
             settings jobs_queues, group_key text DEFAULT NULL::text
         $$),
+        ('_jobs_totals', $$
+            TABLE(queue text, job_type text, outcome text, jobs bigint, sets bigint)
+        $$, $$$$),
         ('_jobs_turn_types', $$text[]$$, $$queue text$$),
         ('_jobs_types_pending', $$text[]$$, $$$$),
         ('_jobs_types_present', $$text[]$$, $$

@@ -1,5 +1,9 @@
 drop table if exists jobs_retention;
 drop table if exists jobs_attempts;
+drop table if exists jobs_ends;
+drop table if exists jobs_history;
+drop table if exists jobs_totals;
+drop table if exists jobs_durations;
 drop table if exists jobs_watched;
 drop view if exists jobs_batches;
 drop table if exists jobs_flow_changes;

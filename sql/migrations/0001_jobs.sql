@@ -273,6 +273,7 @@ create table if not exists jobs_attempts (
     job_type text collate "C" not null,
     attempt int not null,
     worker text collate "C",
+    due_at jobs_moment,
     started_at jobs_moment,
     ended_at jobs_moment not null,
     outcome text collate "C" not null,
@@ -285,6 +286,67 @@ create table if not exists jobs_attempts (
     autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_cost_delay = 0
 );
+
+-- How attempts ended, since they were last added up. Whoever ends attempts inserts one row for all of
+-- one call, and so waits for nobody: a counter that is updated would be locked until the caller's
+-- commit. ends: see _jobs_ends. Not compressed, since each row is read and deleted soon.
+create table if not exists jobs_ends (
+    noted_at jobs_moment not null default clock_timestamp(),
+    ends json not null
+) with (
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0
+);
+alter table jobs_ends alter column ends set storage external;
+
+-- How attempts ended: per minute for 48 h, then per hour for 60 days. A row without queue and job_type
+-- is the sum of what is beyond the 1,000th set of labels of its minute or hour.
+create table if not exists jobs_history (
+    span interval not null,
+    starts_at jobs_moment not null,
+    queue text collate "C",
+    job_type text collate "C",
+    outcome text collate "C" not null,
+    jobs bigint not null,
+    waited_s float8 not null,
+    waits bigint[] not null,
+    ran_s float8 not null,
+    runs bigint[] not null,
+    constraint jobs_history_span_moment_and_labels_are_the_key
+        unique nulls not distinct (span, starts_at, queue, job_type, outcome)
+) with (
+    fillfactor = 70,
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- The same since the installation, for monitors: a total never decreases. The first 1,000 sets of
+-- labels have rows of their own, and all others are summed in the rows without queue and job_type. A
+-- set leaves when nothing of it has ended for 60 days.
+create table if not exists jobs_totals (
+    queue text collate "C",
+    job_type text collate "C",
+    outcome text collate "C" not null,
+    jobs bigint not null,
+    sets int not null,
+    counted_at jobs_moment not null,
+    constraint jobs_totals_labels_are_the_key
+        unique nulls not distinct (queue, job_type, outcome)
+) with (fillfactor = 50);
+
+-- How long attempts waited and ran, in all. The hundred busiest types have rows of their own.
+create table if not exists jobs_durations (
+    queue text collate "C",
+    job_type text collate "C",
+    waited_s float8 not null,
+    waits bigint[] not null,
+    ran_s float8 not null,
+    runs bigint[] not null,
+    constraint jobs_durations_labels_are_the_key
+        unique nulls not distinct (queue, job_type)
+) with (fillfactor = 50);
 
 -- Whose end is to be notified, and until when. There is no unique index, so that who watches a job
 -- never waits for another session that watches it too. A row is deleted once the outcome was read.
@@ -598,6 +660,29 @@ comment on table jobs_attempts is
 comment on column jobs_attempts.outcome is 'failed, or lost with its worker or child process';
 comment on column jobs_attempts.error_kind is 'class of the exception';
 comment on column jobs_attempts.error is 'what was raised, as in jobs.error';
+comment on column jobs_attempts.due_at is 'run_at of the attempt: how long it waited';
+comment on table jobs_ends is
+    'pgjobs: how attempts ended, not added up yet; the functions keep it';
+comment on table jobs_history is
+    'pgjobs: how many attempts ended per minute and per hour, and how long they waited and ran';
+comment on column jobs_history.span is '1 minute, or 1 hour';
+comment on column jobs_history.starts_at is 'begin of the minute or the hour';
+comment on column jobs_history.queue is 'null: the sum of all sets of labels beyond the 1,000th';
+comment on column jobs_history.outcome is
+    'completed, failed, cancelled; retried: failed, and tried again; lost with its worker, and tried'
+    ' again';
+comment on column jobs_history.waited_s is 'sum of the seconds from run_at to the start';
+comment on column jobs_history.waits is
+    'how many waited for up to 2 ms, 4 ms, 8 ms ... 4,194 s, and for longer';
+comment on column jobs_history.ran_s is 'sum of the seconds from the start to the end';
+comment on column jobs_history.runs is 'how many ran for up to 2 ms, 4 ms, 8 ms ... 4,194 s, and longer';
+comment on table jobs_totals is
+    'pgjobs: how many attempts have ended since the installation; the functions keep it';
+comment on column jobs_totals.sets is
+    'how many sets of labels the row sums up: the most that were added at once';
+comment on column jobs_totals.counted_at is 'when the row last grew';
+comment on table jobs_durations is
+    'pgjobs: how long attempts waited and ran since the installation; the functions keep it';
 comment on table jobs_watched is
     'pgjobs: jobs that somebody waits for: jobs_watch makes the rows, jobs_outcomes ends them';
 comment on column jobs_watched.watched_until is 'from then on a tick of a worker deletes the row';

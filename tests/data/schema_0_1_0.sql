@@ -66,6 +66,7 @@ begin
         ('_jobs_ahead', $$record$$, $$
             job jobs, max_jobs integer, OUT jobs integer, OUT higher integer, OUT highest integer
         $$),
+        ('_jobs_bucket', $$integer$$, $$seconds double precision$$),
         ('_jobs_check_batch', $$void$$, $$
             worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),
@@ -123,6 +124,13 @@ begin
         $$),
         ('_jobs_complete_and_delete', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[], results jsonb[]
+        $$),
+        ('_jobs_complete_uncounted', $$SETOF bigint$$, $$
+            worker text, job_ids bigint[], attempts integer[], results jsonb[],
+            keep boolean DEFAULT true
+        $$),
+        ('_jobs_count_ends', $$void$$, $$
+            job_ids bigint[], as_completed boolean DEFAULT false
         $$),
         ('_jobs_counts', $$
             TABLE(queue text, job_type text, state text, jobs bigint, capped boolean,
@@ -197,6 +205,7 @@ begin
             retry_ins interval[], crashed boolean DEFAULT false,
             error_kinds text[] DEFAULT NULL::text[]
         $$),
+        ('_jobs_ends', $$SETOF jobs_history$$, $$noted jobs_ends[]$$),
         ('_jobs_enqueue_bound', $$SETOF jobs$$, $$
             job_type text, payload jsonb, queue text, priority integer,
             run_at timestamp with time zone, reference_type text, reference_id bigint,
@@ -250,6 +259,13 @@ begin
         $$, $$
             queues text[] DEFAULT '{}'::text[], group_keys text[] DEFAULT '{}'::text[]
         $$),
+        ('_jobs_history_add', $$boolean$$, $$
+            after interval DEFAULT '00:00:00'::interval, max_bytes integer DEFAULT 3000000
+        $$),
+        ('_jobs_history_add_durations', $$void$$, $$ended jobs_history[]$$),
+        ('_jobs_history_add_spans', $$void$$, $$ended jobs_history[]$$),
+        ('_jobs_history_add_totals', $$void$$, $$ended jobs_history[]$$),
+        ('_jobs_history_tidy', $$void$$, $$$$),
         ('_jobs_holds_crashed', $$boolean$$, $$worker text, only_suspects boolean$$),
         ('_jobs_ids_behind', $$text$$, $$$$),
         ('_jobs_insert_turns', $$boolean$$, $$job_ids bigint[]$$),
@@ -317,6 +333,7 @@ begin
         $$),
         ('_jobs_next_level', $$integer$$, $$queue text, below integer, floors jsonb$$),
         ('_jobs_next_turn', $$timestamp with time zone$$, $$queue text, job_types text[]$$),
+        ('_jobs_note_ends', $$void$$, $$ends json$$),
         ('_jobs_notify', $$trigger$$, $$$$),
         ('_jobs_objects_of_strangers', $$text$$, $$schema text, installer oid$$),
         ('_jobs_on_conflict', $$SETOF jobs$$, $$
@@ -326,6 +343,7 @@ begin
             group_key text, headers jsonb, expires_at timestamp with time zone, on_conflict text,
             max_wait interval
         $$),
+        ('_jobs_plus', $$bigint[]$$, $$counts bigint[], more bigint[]$$),
         ('_jobs_queue_opens_at', $$timestamp with time zone$$, $$queue text$$),
         ('_jobs_queue_room', $$integer$$, $$settings jobs_queues, wanted integer$$),
         ('_jobs_queue_room_now', $$integer$$, $$
@@ -437,12 +455,16 @@ begin
             moments timestamp with time zone[], counts integer[], allowed integer,
             period interval, at timestamp with time zone
         $$),
+        ('_jobs_summed', $$SETOF jobs_history$$, $$ended jobs_history[]$$),
         ('_jobs_take_key', $$jobs$$, $$job_id bigint, unique_key text$$),
         ('_jobs_tell_watchers', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_told_group', $$text$$, $$settings jobs_queues, group_key text$$),
         ('_jobs_told_limit', $$text$$, $$
             settings jobs_queues, group_key text DEFAULT NULL::text
         $$),
+        ('_jobs_totals', $$
+            TABLE(queue text, job_type text, outcome text, jobs bigint, sets bigint)
+        $$, $$$$),
         ('_jobs_turn_types', $$text[]$$, $$queue text$$),
         ('_jobs_types_pending', $$text[]$$, $$$$),
         ('_jobs_types_present', $$text[]$$, $$
@@ -767,6 +789,10 @@ begin
         ('jobs_turns_from', 'r', '{queue, turns_from, marked_at, marked_xid}'),
         ('jobs_starts', 'r', '{queue, group_key, moments, counts}'),
         ('jobs_attempts', 'r', '{job_id, attempt, outcome, error_kind}'),
+        ('jobs_ends', 'r', '{noted_at, ends}'),
+        ('jobs_history', 'r', '{span, starts_at, queue, job_type, outcome, waits, runs}'),
+        ('jobs_totals', 'r', '{queue, job_type, outcome, jobs, counted_at}'),
+        ('jobs_durations', 'r', '{queue, job_type, waits, runs}'),
         ('jobs_flows', 'r', '{job_id, on_parent_failed, is_open, parents}'),
         ('jobs_flow_edges', 'r', '{parent_id, child_id, is_attached}'),
         ('jobs_flow_changes', 'r', '{child_id, parents, completed, failed}'),
@@ -857,7 +883,8 @@ begin
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
                 'jobs_schedules', 'jobs_retention', 'jobs_turns', 'jobs_turns_from', 'jobs_starts',
-                'jobs_attempts', 'jobs_watched', 'jobs_flows', 'jobs_flow_edges',
+                'jobs_attempts', 'jobs_ends', 'jobs_history', 'jobs_totals', 'jobs_durations',
+                'jobs_watched', 'jobs_flows', 'jobs_flow_edges',
                 'jobs_flow_changes', 'jobs_batches', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')
@@ -1280,6 +1307,7 @@ create table if not exists jobs_attempts (
     job_type text collate "C" not null,
     attempt int not null,
     worker text collate "C",
+    due_at jobs_moment,
     started_at jobs_moment,
     ended_at jobs_moment not null,
     outcome text collate "C" not null,
@@ -1292,6 +1320,67 @@ create table if not exists jobs_attempts (
     autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_cost_delay = 0
 );
+
+-- How attempts ended, since they were last added up. Whoever ends attempts inserts one row for all of
+-- one call, and so waits for nobody: a counter that is updated would be locked until the caller's
+-- commit. ends: see _jobs_ends. Not compressed, since each row is read and deleted soon.
+create table if not exists jobs_ends (
+    noted_at jobs_moment not null default clock_timestamp(),
+    ends json not null
+) with (
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0
+);
+alter table jobs_ends alter column ends set storage external;
+
+-- How attempts ended: per minute for 48 h, then per hour for 60 days. A row without queue and job_type
+-- is the sum of what is beyond the 1,000th set of labels of its minute or hour.
+create table if not exists jobs_history (
+    span interval not null,
+    starts_at jobs_moment not null,
+    queue text collate "C",
+    job_type text collate "C",
+    outcome text collate "C" not null,
+    jobs bigint not null,
+    waited_s float8 not null,
+    waits bigint[] not null,
+    ran_s float8 not null,
+    runs bigint[] not null,
+    constraint jobs_history_span_moment_and_labels_are_the_key
+        unique nulls not distinct (span, starts_at, queue, job_type, outcome)
+) with (
+    fillfactor = 70,
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- The same since the installation, for monitors: a total never decreases. The first 1,000 sets of
+-- labels have rows of their own, and all others are summed in the rows without queue and job_type. A
+-- set leaves when nothing of it has ended for 60 days.
+create table if not exists jobs_totals (
+    queue text collate "C",
+    job_type text collate "C",
+    outcome text collate "C" not null,
+    jobs bigint not null,
+    sets int not null,
+    counted_at jobs_moment not null,
+    constraint jobs_totals_labels_are_the_key
+        unique nulls not distinct (queue, job_type, outcome)
+) with (fillfactor = 50);
+
+-- How long attempts waited and ran, in all. The hundred busiest types have rows of their own.
+create table if not exists jobs_durations (
+    queue text collate "C",
+    job_type text collate "C",
+    waited_s float8 not null,
+    waits bigint[] not null,
+    ran_s float8 not null,
+    runs bigint[] not null,
+    constraint jobs_durations_labels_are_the_key
+        unique nulls not distinct (queue, job_type)
+) with (fillfactor = 50);
 
 -- Whose end is to be notified, and until when. There is no unique index, so that who watches a job
 -- never waits for another session that watches it too. A row is deleted once the outcome was read.
@@ -1605,6 +1694,29 @@ comment on table jobs_attempts is
 comment on column jobs_attempts.outcome is 'failed, or lost with its worker or child process';
 comment on column jobs_attempts.error_kind is 'class of the exception';
 comment on column jobs_attempts.error is 'what was raised, as in jobs.error';
+comment on column jobs_attempts.due_at is 'run_at of the attempt: how long it waited';
+comment on table jobs_ends is
+    'pgjobs: how attempts ended, not added up yet; the functions keep it';
+comment on table jobs_history is
+    'pgjobs: how many attempts ended per minute and per hour, and how long they waited and ran';
+comment on column jobs_history.span is '1 minute, or 1 hour';
+comment on column jobs_history.starts_at is 'begin of the minute or the hour';
+comment on column jobs_history.queue is 'null: the sum of all sets of labels beyond the 1,000th';
+comment on column jobs_history.outcome is
+    'completed, failed, cancelled; retried: failed, and tried again; lost with its worker, and tried'
+    ' again';
+comment on column jobs_history.waited_s is 'sum of the seconds from run_at to the start';
+comment on column jobs_history.waits is
+    'how many waited for up to 2 ms, 4 ms, 8 ms ... 4,194 s, and for longer';
+comment on column jobs_history.ran_s is 'sum of the seconds from the start to the end';
+comment on column jobs_history.runs is 'how many ran for up to 2 ms, 4 ms, 8 ms ... 4,194 s, and longer';
+comment on table jobs_totals is
+    'pgjobs: how many attempts have ended since the installation; the functions keep it';
+comment on column jobs_totals.sets is
+    'how many sets of labels the row sums up: the most that were added at once';
+comment on column jobs_totals.counted_at is 'when the row last grew';
+comment on table jobs_durations is
+    'pgjobs: how long attempts waited and ran since the installation; the functions keep it';
 comment on table jobs_watched is
     'pgjobs: jobs that somebody waits for: jobs_watch makes the rows, jobs_outcomes ends them';
 comment on column jobs_watched.watched_until is 'from then on a tick of a worker deletes the row';
@@ -2167,7 +2279,7 @@ begin
             finished_at = clock_timestamp()
         where j.id = holder.id and j.status = 'pending';
         -- It may have held back its group.
-        perform _jobs_signal_jobs(array[holder.id]);
+        perform _jobs_signal_jobs(array[holder.id]), _jobs_count_ends(array[holder.id]);
         return true;
     end if;
     return false;
@@ -3320,6 +3432,7 @@ begin
         finished_at = clock_timestamp()
     where j.id = job_id
     returning j.*;
+    perform _jobs_count_ends(array[job_id]);
     if v_is_parent then
         perform _jobs_flow_ended(array[job_id]);
     end if;
@@ -3330,15 +3443,7 @@ comment on function jobs_complete is
     'processing -> completed; with worker and attempt, only if both still hold the job';
 
 -- functions/finish/jobs_complete_many.sql
--- Two sessions cannot both win: the update locks each row and reads the fence again under the lock;
--- only a processing job has a worker. Two batches never deadlock: an index scan for `= any` visits
--- its keys in order.
---
--- There is no join, because a planner with statistics of an empty table, or none, may start the
--- join from the table and read all of it once per job. Instead width_bucket finds a row's
--- attempt and result by the place of the row's id among the sorted ids. And the fence uses columns
--- without an index, because the planner may prefer an index on `status` to the primary key;
--- `is null` of finished_at would use an index too.
+-- Two sessions cannot both win: see _jobs_complete_uncounted.
 create or replace function jobs_complete_many(
     worker text,
     job_ids bigint[],
@@ -3348,56 +3453,20 @@ create or replace function jobs_complete_many(
 ) returns setof bigint
 language plpgsql volatile security definer
 set search_path from current
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set enable_bitmapscan = off
-set jit = off
 as $$
 declare
-    v_now timestamptz := clock_timestamp();
-    v_ids bigint[];
-    v_attempts int[];
-    v_results jsonb[];
+    v_done bigint[];
 begin
-    if not _jobs_is_batch(worker, job_ids, attempts, array[cardinality(results)]) then
-        perform _jobs_check_batch(worker, job_ids, attempts, array[cardinality(results)]);
+    if keep is false and _jobs_is_batch(worker, job_ids, attempts, array[cardinality(results)]) then
+        -- Before their rows are gone.
+        perform _jobs_count_ends(_jobs_lock_fenced_many(worker, job_ids, attempts), true);
     end if;
-    if keep is false then
-        return query
-        select d.id from _jobs_complete_and_delete(worker, job_ids, attempts, results) d(id);
-        return;
+    v_done := array(
+        select c from _jobs_complete_uncounted(worker, job_ids, attempts, results, keep) c);
+    if keep is not false then
+        perform _jobs_count_ends(v_done);
     end if;
-    select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result)
-    into v_ids, v_attempts, v_results
-    from (
-        select u.job_id, u.attempt, u.result
-        from unnest(job_ids, attempts, results) u(job_id, attempt, result)
-        order by u.job_id, u.attempt
-    ) u;
-    return query
-    update jobs j
-    set status = 'completed',
-        result = v_results[width_bucket(j.id, v_ids)],
-        error = null,
-        worker = null,
-        lease_until = null,
-        updated_at = v_now,
-        finished_at = v_now
-    where j.id = any (v_ids)
-        and j.worker = jobs_complete_many.worker
-        and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
-        and (j.finished_at is not null) is false
-    returning j.id;
-    -- After the rows are locked, in a later statement: _jobs_flow_attach relies on it.
-    if exists (select from jobs_queues q where q.ends_free_places)
-        or exists (select from jobs_watched w where w.job_id = any (v_ids))
-        or exists (select from jobs_flow_edges e where e.parent_id = any (v_ids))
-    then
-        perform _jobs_free_places(v_ids), _jobs_tell_watchers(v_ids), _jobs_flow_ended(array(
-            select j.id from jobs j
-            where j.id = any (v_ids)
-                and (j.status = 'completed' and j.finished_at = v_now) is true));
-    end if;
+    return query select d from unnest(v_done) d;
 end
 $$;
 
@@ -3424,7 +3493,7 @@ begin
     perform _jobs_check_failure(array[error], array[retry], array[retry_in]);
     perform _jobs_lock_fenced(job_id, worker, attempt);
     v_job := _jobs_end_attempt(job_id, error, retry, retry_in, error_kind => error_kind);
-    perform _jobs_signal_jobs(array[job_id]);
+    perform _jobs_signal_jobs(array[job_id]), _jobs_count_ends(array[job_id]);
     return next v_job;
 end
 $$;
@@ -3445,11 +3514,14 @@ create or replace function jobs_fail_many(
 language plpgsql volatile security definer
 set search_path from current
 as $$
+declare
+    v_ids constant bigint[] := array(
+        select e.id
+        from _jobs_end_attempts(worker, job_ids, attempts, errors, retries, retry_ins,
+                                error_kinds => error_kinds) e);
 begin
-    return query
-    select e.id
-    from _jobs_end_attempts(worker, job_ids, attempts, errors, retries, retry_ins,
-                            error_kinds => error_kinds) e;
+    perform _jobs_count_ends(v_ids);
+    return query select i from unnest(v_ids) i;
 end
 $$;
 
@@ -3510,6 +3582,9 @@ begin
         perform _jobs_take_key(v_keyed[v_place], v_keys[v_place]);
     end loop;
     perform _jobs_signal_jobs(v_held);
+    if exists (select from jobs j where j.id = any (v_held) and (j.status = 'cancelled') is true) then
+        perform _jobs_count_ends(v_held);
+    end if;
 end
 $$;
 
@@ -3583,10 +3658,10 @@ comment on function _jobs_check_failure is
     'internal: raises if an argument of a failure is invalid';
 
 -- functions/finish/_jobs_complete_and_delete.sql
--- jobs_complete_many for who keeps no completed jobs. Jobs that somebody waits for stay: as long as
+-- _jobs_complete_uncounted for who keeps no completed jobs. Jobs that somebody waits for stay: as long as
 -- their watch, or as long as the jobs that wait for them (_jobs_unwatch, _jobs_flow_tidy).
 --
--- Two sessions cannot both win, and two batches never deadlock: see jobs_complete_many.
+-- Two sessions cannot both win, and two batches never deadlock: see _jobs_complete_uncounted.
 create or replace function _jobs_complete_and_delete(
     worker text,
     job_ids bigint[],
@@ -3647,7 +3722,7 @@ begin
             and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
             and (j.finished_at is not null) is false;
         return query
-        select c.id from jobs_complete_many(
+        select c.id from _jobs_complete_uncounted(
             _jobs_complete_and_delete.worker, job_ids, attempts, results) c(id);
     end if;
 end
@@ -3655,6 +3730,83 @@ $$;
 
 comment on function _jobs_complete_and_delete is
     'internal: completes the jobs that worker holds in these attempts, and deletes them at once';
+
+-- functions/finish/_jobs_complete_uncounted.sql
+-- Two sessions cannot both win: the update locks each row and reads the fence again under the lock;
+-- only a processing job has a worker. Two batches never deadlock: an index scan for `= any` visits
+-- its keys in order.
+--
+-- For workers of pgjobs, which count the ends themselves (_jobs_note_ends).
+--
+-- There is no join, because a planner with statistics of an empty table, or none, may start the
+-- join from the table and read all of it once per job. Instead width_bucket finds a row's
+-- attempt and result by the place of the row's id among the sorted ids. And the fence uses columns
+-- without an index, because the planner may prefer an index on `status` to the primary key;
+-- `is null` of finished_at would use an index too.
+create or replace function _jobs_complete_uncounted(
+    worker text,
+    job_ids bigint[],
+    attempts int[],
+    results jsonb[],
+    keep boolean default true
+) returns setof bigint
+language plpgsql volatile security definer
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_ids bigint[];
+    v_attempts int[];
+    v_results jsonb[];
+begin
+    if not _jobs_is_batch(worker, job_ids, attempts, array[cardinality(results)]) then
+        perform _jobs_check_batch(worker, job_ids, attempts, array[cardinality(results)]);
+    end if;
+    if keep is false then
+        return query
+        select d.id from _jobs_complete_and_delete(worker, job_ids, attempts, results) d(id);
+        return;
+    end if;
+    select array_agg(u.job_id), array_agg(u.attempt), array_agg(u.result)
+    into v_ids, v_attempts, v_results
+    from (
+        select u.job_id, u.attempt, u.result
+        from unnest(job_ids, attempts, results) u(job_id, attempt, result)
+        order by u.job_id, u.attempt
+    ) u;
+    return query
+    update jobs j
+    set status = 'completed',
+        result = v_results[width_bucket(j.id, v_ids)],
+        error = null,
+        worker = null,
+        lease_until = null,
+        updated_at = v_now,
+        finished_at = v_now
+    where j.id = any (v_ids)
+        and j.worker = _jobs_complete_uncounted.worker
+        and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
+        and (j.finished_at is not null) is false
+    returning j.id;
+    -- After the rows are locked, in a later statement: _jobs_flow_attach relies on it.
+    if exists (select from jobs_queues q where q.ends_free_places)
+        or exists (select from jobs_watched w where w.job_id = any (v_ids))
+        or exists (select from jobs_flow_edges e where e.parent_id = any (v_ids))
+    then
+        perform _jobs_free_places(v_ids), _jobs_tell_watchers(v_ids), _jobs_flow_ended(array(
+            select j.id from jobs j
+            where j.id = any (v_ids)
+                and (j.status = 'completed' and j.finished_at = v_now) is true));
+    end if;
+end
+$$;
+
+comment on function _jobs_complete_uncounted is
+    'internal: completes the jobs that worker holds in these attempts; their ends are not counted';
 
 -- functions/finish/_jobs_end_attempt.sql
 -- The caller has locked the row and checked the attempt, so no other session can end the attempt.
@@ -3691,9 +3843,10 @@ declare
 begin
     select j.* into v_job from jobs j where j.id = job_id;
     insert into jobs_attempts (
-        job_id, job_type, attempt, worker, started_at, ended_at, outcome, error_kind, error)
+        job_id, job_type, attempt, worker, due_at, started_at, ended_at, outcome, error_kind,
+        error)
     values (
-        v_job.id, v_job.job_type, v_job.attempt, v_job.worker, v_job.started_at, v_now,
+        v_job.id, v_job.job_type, v_job.attempt, v_job.worker, v_job.run_at, v_job.started_at, v_now,
         case when v_lost then 'lost' else 'failed' end,
         left(_jobs_end_attempt.error_kind, 512), _jobs_end_attempt.error)
     on conflict do nothing;
@@ -5438,6 +5591,7 @@ begin
         perform _jobs_flow_resolve(1000);
         perform _jobs_flow_tidy(100);
     end if;
+    perform _jobs_history_add();
 end
 $$;
 
@@ -5549,7 +5703,7 @@ begin
         return query
         select _jobs_end_attempt(v_ids[v_place], lost_at => v_now), v_workers[v_place];
     end loop;
-    perform _jobs_signal_jobs(v_ids);
+    perform _jobs_signal_jobs(v_ids), _jobs_count_ends(v_ids);
     -- A claim of a dead worker may have been undone while others passed over its rows.
     perform _jobs_signal(q.queue, '-infinity')
     from jobs_workers w cross join lateral unnest(w.queues) q(queue)
@@ -5844,7 +5998,7 @@ begin
             updated_at = v_now,
             finished_at = v_now
         where j.id = any (v_ids);
-        perform _jobs_signal_jobs(v_ids);
+        perform _jobs_signal_jobs(v_ids), _jobs_count_ends(v_ids);
     end if;
     return cardinality(v_ids);
 end
@@ -6133,10 +6287,10 @@ comment on function _jobs_worker_modes is
 
 -- functions/workers/_jobs_worker_tick.sql
 -- A worker ticks every 10 s. A full tick sets seen_at, takes back jobs whose lease is over, ends
--- jobs that have not begun by their expires_at, ends watches that are over, counts flows, and looks
--- for due jobs without floors. While other workers work, the worker also ticks every 2 s, not fully: such a tick only notices deaths, and
--- workers whose heartbeats have just failed to come; else it reads no index of finished jobs. Any
--- tick tests the connection.
+-- jobs that have not begun by their expires_at, ends watches that are over, counts flows, adds
+-- up the ends of attempts, and looks for due jobs without floors. While other workers work, the worker
+-- also ticks every 2 s, not fully: such a tick only notices deaths, and workers whose heartbeats have
+-- just failed to come; else it reads no index of finished jobs. Any tick tests the connection.
 --
 -- queues: of the worker's, those in which a full tick looks for due jobs; null: all.
 --
@@ -6177,6 +6331,7 @@ as $$
 declare
     c_max_jobs constant int := 1000;
     c_max_flows constant int := 100;
+    c_max_bytes constant int := 300000;
     v_me jobs_workers;
     v_gone text[];
 begin
@@ -6212,6 +6367,7 @@ begin
     if is_full then
         more := _jobs_expire(c_max_jobs) >= c_max_jobs
             or _jobs_unwatch(c_max_jobs) >= c_max_jobs or more;
+        more := _jobs_history_add('9 seconds', c_max_bytes) or more;
         if exists (select from jobs_flows f) then
             more := _jobs_flow_attach(c_max_jobs) >= c_max_jobs
                 or _jobs_flow_resolve(c_max_jobs) >= c_max_jobs
@@ -6935,7 +7091,7 @@ begin
         updated_at = clock_timestamp(),
         finished_at = clock_timestamp()
     where j.id = any (v_blocked);
-    perform _jobs_signal_jobs(v_blocked);
+    perform _jobs_signal_jobs(v_blocked), _jobs_count_ends(v_blocked);
 end
 $$;
 
@@ -7106,7 +7262,7 @@ begin
         updated_at = v_now
     where j.id = any (v_blocked) and j.id <> all (v_given_up);
     if v_given_up <> '{}' or v_cleared <> '{}' then
-        perform _jobs_signal_jobs(v_given_up || v_cleared);
+        perform _jobs_signal_jobs(v_given_up || v_cleared), _jobs_count_ends(v_given_up);
     end if;
     counted := cardinality(v_children) + cardinality(v_gone) - cardinality(v_busy);
     is_cascading := v_given_up <> '{}';
@@ -8462,7 +8618,7 @@ begin
                 updated_at = clock_timestamp(),
                 finished_at = clock_timestamp()
             where j.id = v_job.id and j.status = 'pending';
-            perform _jobs_signal_jobs(array[v_job.id]);
+            perform _jobs_signal_jobs(array[v_job.id]), _jobs_count_ends(array[v_job.id]);
         end if;
     end if;
     return query
@@ -8806,6 +8962,534 @@ $$;
 
 comment on function _jobs_worker_fire is
     'internal: fires schedules that are due; fires_at: when the next one is due';
+
+-- functions/history: how many attempts ended, and how long they took
+-- functions/history/_jobs_bucket.sql
+-- Of a histogram of durations: 1 for up to 2 ms, then twice as long each, 22 for up to 4,194 s, and 23
+-- for longer. The worker computes the same (pgjobs/worker/ends.py).
+create or replace function _jobs_bucket(seconds float8) returns int
+language sql immutable parallel safe
+set search_path from current
+return case
+    when seconds <= 0.002 then 1
+    when seconds > 0.001 * (1 << 22) then 23
+    else ceil(log(2::numeric, (seconds * 1000)::numeric))::int
+end;
+
+comment on function _jobs_bucket is
+    'internal: where a duration counts in a histogram of jobs_history';
+
+-- functions/history/_jobs_count_ends.sql
+-- For whoever ends attempts outside a worker of pgjobs, after the ends: a worker counts its own, and
+-- tells them every ten seconds (_jobs_note_ends). Inserts one row for all, and waits for nobody.
+--
+-- as_completed: the jobs are locked, and are completed next; their rows may be deleted by that. Else a
+-- job that is pending again is one that failed or was lost, where jobs_attempts has its attempt.
+create or replace function _jobs_count_ends(job_ids bigint[], as_completed boolean default false)
+returns void
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    v_ends json;
+begin
+    -- A duration counts in one bucket of each histogram, so each row of cells has one of each.
+    select json_agg(json_build_array(
+        c.queue, c.job_type, c.outcome, c.jobs,
+        c.waited_s, case when c.wait_bucket is not null
+            then json_build_object(c.wait_bucket, c.jobs) else '{}' end,
+        c.ran_s, case when c.run_bucket is not null
+            then json_build_object(c.run_bucket, c.jobs) else '{}' end))
+    into v_ends
+    from (
+        select e.queue, e.job_type, e.outcome, count(*) as jobs,
+            coalesce(sum(e.waited_s), 0) as waited_s, _jobs_bucket(e.waited_s) as wait_bucket,
+            coalesce(sum(e.ran_s), 0) as ran_s, _jobs_bucket(e.ran_s) as run_bucket
+        from (
+            select t.queue, t.job_type, t.outcome,
+                case when t.started_at is not null then greatest(
+                    extract(epoch from t.started_at - t.due_at)::float8, 0) end as waited_s,
+                case when t.started_at is not null then greatest(
+                    extract(epoch from t.ended_at - t.started_at)::float8, 0) end as ran_s
+            from (
+                select j.queue, j.job_type, case
+                        when as_completed then 'completed'
+                        when j.finished_at is not null then j.status
+                        when a.outcome = 'failed' then 'retried'
+                        else a.outcome end as outcome,
+                    -- Who was cancelled before its start, maybe while it waited for a retry, has
+                    -- waited and run in no attempt that ends now.
+                    case when a.job_id is not null or as_completed or j.status = 'completed'
+                        then coalesce(a.started_at, j.started_at) end as started_at,
+                    coalesce(a.due_at, j.run_at) as due_at,
+                    coalesce(a.ended_at, j.finished_at, clock_timestamp()) as ended_at
+                from unnest(job_ids) u(id)
+                cross join lateral (
+                    select j.queue, j.job_type, j.status, j.attempt, j.run_at, j.started_at,
+                        j.finished_at, j.id
+                    from jobs j where j.id = u.id offset 0) j
+                left join lateral (
+                    select a.job_id, a.outcome, a.due_at, a.started_at, a.ended_at
+                    from jobs_attempts a
+                    where not as_completed and j.status <> 'completed'
+                        and a.job_id = j.id and a.attempt = j.attempt
+                        and a.ended_at = coalesce(j.finished_at, a.ended_at) offset 0) a on true
+            ) t
+        ) e
+        where e.outcome is not null
+        group by 1, 2, 3, 6, 8
+    ) c;
+    if v_ends is not null then
+        insert into jobs_ends (ends) values (v_ends);
+    end if;
+end
+$$;
+
+comment on function _jobs_count_ends is
+    'internal: notes for jobs_history how the latest attempts of these jobs have ended';
+
+-- functions/history/_jobs_ends.sql
+-- What jobs_ends has in these rows: json arrays of arrays of
+--
+--     queue, job_type, outcome, jobs, waited_s, {bucket: jobs, ...}, ran_s, {bucket: jobs, ...}
+--
+-- What is no number of jobs or seconds is left out.
+create or replace function _jobs_ends(noted jobs_ends[]) returns setof jobs_history
+language sql stable
+set search_path from current
+set jit = off
+begin atomic
+    select interval '1 minute', date_trunc('minute', n.noted_at)::jobs_moment, e.told ->> 0,
+        e.told ->> 1, e.told ->> 2, (e.told ->> 3)::bigint,
+        (e.told ->> 4)::float8,
+        array(select coalesce((e.told -> 5 ->> b::text)::bigint, 0) from generate_series(1, 23) b),
+        (e.told ->> 6)::float8,
+        array(select coalesce((e.told -> 7 ->> b::text)::bigint, 0) from generate_series(1, 23) b)
+    from unnest(noted) n
+    cross join lateral jsonb_array_elements(n.ends::jsonb) e(told)
+    where e.told ->> 2 in ('completed', 'failed', 'cancelled', 'retried', 'lost')
+        and (e.told ->> 3)::bigint between 1 and 1e12
+        and (e.told ->> 4)::float8 between 0 and 1e15
+        and (e.told ->> 6)::float8 between 0 and 1e15;
+end;
+
+comment on function _jobs_ends is
+    'internal: what rows of jobs_ends tell, one row for each set of labels that each of them has';
+
+-- functions/history/_jobs_history_add.sql
+-- Adds up what jobs_ends has noted: into jobs_history, jobs_totals and jobs_durations. A full tick of a
+-- worker calls this, and so do jobs_recover and jobs_cleanup, for who has no such workers.
+--
+-- Two sessions cannot both add a row: one of them at a time has the advisory lock, and the rows are
+-- deleted by the transaction that adds them. Nobody waits for the lock.
+--
+-- after: nothing is added up before a row is that old, so that many workers together add up as often
+-- as one. Returns whether more is left: a megabyte takes about a tenth of a second.
+create or replace function _jobs_history_add(
+    after interval default '0',
+    max_bytes int default 3000000
+) returns boolean
+language plpgsql volatile
+set search_path from current
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    c_max_rows constant int := 20000;
+    v_noted jobs_ends[];
+    v_is_more boolean;
+    v_ended jobs_history[];
+    v_is_first_of_hour boolean;
+begin
+    if not exists (
+            select from jobs_ends e where e.noted_at <= clock_timestamp() - after)
+        or not pg_try_advisory_xact_lock(_jobs_advisory_key('history', ''))
+    then
+        return false;
+    end if;
+    with locked as (
+        select o.ctid as place, pg_column_size(o.ends) as bytes
+        from jobs_ends o
+        limit c_max_rows
+        for update skip locked
+    ), fitting as (
+        select l.place, sum(l.bytes) over (order by l.place) - l.bytes < max_bytes as fits
+        from locked l
+    ), taken as (
+        delete from jobs_ends e
+        where e.ctid = any (array(select f.place from fitting f where f.fits))
+        returning e.*
+    )
+    select coalesce(array_agg(t), '{}'),
+        count(*) = c_max_rows or exists (select from fitting f where not f.fits)
+    into v_noted, v_is_more
+    from taken t;
+    begin
+        v_ended := array(select e from _jobs_ends(v_noted) e);
+    exception when data_exception or invalid_parameter_value then
+        -- A role with the rights of a worker may note anything. What can be read, counts.
+        v_ended := '{}';
+        for v_place in 1..cardinality(v_noted) loop
+            begin
+                v_ended := v_ended || array(select e from _jobs_ends(array[v_noted[v_place]]) e);
+            exception when data_exception or invalid_parameter_value then
+                raise warning 'a row of jobs_ends cannot be read, and is left out';
+            end;
+        end loop;
+    end;
+    v_is_first_of_hour := not exists (
+        select from jobs_history h
+        where h.span = interval '1 minute'
+            and h.starts_at >= date_trunc('hour', clock_timestamp()));
+    v_ended := array(select s from _jobs_summed(v_ended) s);
+    perform _jobs_history_add_spans(v_ended);
+    perform _jobs_history_add_totals(v_ended);
+    perform _jobs_history_add_durations(v_ended);
+    if v_is_first_of_hour then
+        perform _jobs_history_tidy();
+    end if;
+    return v_is_more;
+end
+$$;
+
+comment on function _jobs_history_add is
+    'internal: adds up what jobs_ends has noted; whether more is left';
+
+-- functions/history/_jobs_history_add_durations.sql
+-- The caller has the lock of _jobs_history_add, so no other session adds.
+--
+-- As in jobs_totals no histogram ever decreases. Once an hour those that are not busy any more make
+-- room for others (_jobs_history_tidy).
+create or replace function _jobs_history_add_durations(ended jobs_history[]) returns void
+language plpgsql volatile
+set search_path from current
+set enable_mergejoin = off
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    c_max_types constant int := 100;
+    v_room constant bigint := c_max_types - (
+        select count(*) from jobs_durations d where d.queue is not null);
+    v_labelled jobs_history[];
+begin
+    select array_agg((
+            p.span, '2000-01-01', case when p.is_own then p.queue end,
+            case when p.is_own then p.job_type end, '', p.jobs, p.waited_s, p.waits, p.ran_s,
+            p.runs)::jobs_history)
+    into v_labelled
+    from (
+        select s.*, s.queue is not null and s.job_type is not null
+            and (s.is_there or dense_rank() over (
+                    partition by s.is_there
+                    order by s.jobs_of_type desc, s.queue, s.job_type) <= v_room) as is_own
+        from (
+            select e.*,
+                sum(e.jobs) over (partition by e.queue, e.job_type) as jobs_of_type,
+                (select true from jobs_durations d
+                 where (d.queue, d.job_type) = (e.queue, e.job_type)) as is_there
+            from unnest(ended) e
+        ) s
+    ) p;
+    insert into jobs_durations as d
+    select s.queue, s.job_type, s.waited_s, s.waits, s.ran_s, s.runs
+    from _jobs_summed(v_labelled) s
+    on conflict (queue, job_type) do update
+    set waited_s = d.waited_s + excluded.waited_s,
+        waits = _jobs_plus(d.waits, excluded.waits),
+        ran_s = d.ran_s + excluded.ran_s,
+        runs = _jobs_plus(d.runs, excluded.runs);
+end
+$$;
+
+comment on function _jobs_history_add_durations is
+    'internal: adds ends of attempts to jobs_durations';
+
+-- functions/history/_jobs_history_add_spans.sql
+-- The caller has the lock of _jobs_history_add, so no other session adds.
+--
+-- The first 1,000 sets of labels of a minute have rows of their own, the busiest of those that come
+-- together first. All others are summed in the rows without queue and job_type.
+create or replace function _jobs_history_add_spans(ended jobs_history[]) returns void
+language plpgsql volatile
+set search_path from current
+set enable_mergejoin = off
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    c_max_sets constant int := 1000;
+    v_labelled jobs_history[];
+begin
+    with placed as (
+        select e.*,
+            (select true from jobs_history h
+             where (h.span, h.starts_at, h.queue, h.job_type, h.outcome)
+                 = (e.span, e.starts_at, e.queue, e.job_type, e.outcome)) as is_there
+        from unnest(ended) e
+    ), ranked as (
+        select p.*, row_number() over (
+                partition by p.span, p.starts_at, p.is_there
+                order by p.jobs desc, p.queue, p.job_type, p.outcome) as place
+        from placed p
+    ), room as materialized (
+        select m.span, m.starts_at, c_max_sets - (
+                select count(*) from jobs_history h
+                where h.span = m.span and h.starts_at = m.starts_at and h.queue is not null
+            ) as sets
+        from (select distinct e.span, e.starts_at from unnest(ended) e) m
+    )
+    select array_agg((
+            r.span, r.starts_at, case when l.is_own then r.queue end,
+            case when l.is_own then r.job_type end, r.outcome, r.jobs, r.waited_s, r.waits, r.ran_s,
+            r.runs)::jobs_history)
+    into v_labelled
+    from ranked r
+    join room m using (span, starts_at)
+    cross join lateral (
+        select r.queue is not null and r.job_type is not null
+            and (r.is_there or r.place <= m.sets) as is_own) l;
+    insert into jobs_history as h
+    select s.* from _jobs_summed(v_labelled) s
+    on conflict (span, starts_at, queue, job_type, outcome) do update
+    set jobs = h.jobs + excluded.jobs,
+        waited_s = h.waited_s + excluded.waited_s,
+        waits = _jobs_plus(h.waits, excluded.waits),
+        ran_s = h.ran_s + excluded.ran_s,
+        runs = _jobs_plus(h.runs, excluded.runs);
+end
+$$;
+
+comment on function _jobs_history_add_spans is
+    'internal: adds ends of attempts to jobs_history';
+
+-- functions/history/_jobs_history_add_totals.sql
+-- The caller has the lock of _jobs_history_add, so no other session adds.
+--
+-- A total never decreases. So a set of labels that was summed with others once has no row of its own
+-- later, unless one has left: a set of which nothing has ended for 60 days.
+create or replace function _jobs_history_add_totals(ended jobs_history[]) returns void
+language plpgsql volatile
+set search_path from current
+set enable_mergejoin = off
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    c_max_sets constant int := 1000;
+    v_room constant bigint := c_max_sets - (
+        select count(*) from jobs_totals t where t.queue is not null);
+begin
+    insert into jobs_totals as t (queue, job_type, outcome, jobs, sets, counted_at)
+    select l.queue, l.job_type, l.outcome, sum(l.jobs), count(*), clock_timestamp()
+    from (
+        select case when p.is_own then p.queue end as queue,
+            case when p.is_own then p.job_type end as job_type, p.outcome, p.jobs
+        from (
+            select s.*, s.queue is not null and s.job_type is not null
+                and (s.is_there or row_number() over (
+                        partition by s.is_there
+                        order by s.jobs desc, s.queue, s.job_type, s.outcome) <= v_room) as is_own
+            from (
+                select e.queue, e.job_type, e.outcome, sum(e.jobs) as jobs,
+                    (select true from jobs_totals t
+                     where (t.queue, t.job_type, t.outcome)
+                         = (e.queue, e.job_type, e.outcome)) as is_there
+                from unnest(ended) e
+                group by 1, 2, 3
+            ) s
+        ) p
+    ) l
+    group by 1, 2, 3
+    order by 1, 2, 3
+    on conflict (queue, job_type, outcome) do update
+    set jobs = t.jobs + excluded.jobs,
+        sets = greatest(t.sets, excluded.sets),
+        counted_at = excluded.counted_at;
+end
+$$;
+
+comment on function _jobs_history_add_totals is
+    'internal: adds ends of attempts to jobs_totals';
+
+-- functions/history/_jobs_history_tidy.sql
+-- The caller has the lock of _jobs_history_add, and calls this once an hour.
+--
+-- Adds up the minutes of an hour that began 49 h ago, deletes hours after 60 days, and lets sets of
+-- labels leave that make room for others. A series that leaves never comes back with less than it had
+-- but from zero, as after a restart.
+create or replace function _jobs_history_tidy() returns void
+language plpgsql volatile
+set search_path from current
+set enable_mergejoin = off
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    c_max_hours constant int := 2;  -- of one call, after nobody had called for longer
+    c_max_rows constant int := 20000;
+    c_max_types constant int := 100;
+    v_hour timestamptz;
+    v_ended jobs_history[];
+begin
+    for v_round in 1..c_max_hours loop
+        v_hour := date_trunc('hour', (
+            select min(h.starts_at) from jobs_history h where h.span = interval '1 minute'));
+        exit when v_hour is null or v_hour > clock_timestamp() - interval '49 hours';
+        with taken as (
+            delete from jobs_history h
+            where h.span = interval '1 minute' and h.starts_at < v_hour + interval '1 hour'
+            returning h.*
+        )
+        select array_agg((interval '1 hour', v_hour, t.queue, t.job_type, t.outcome, t.jobs,
+                          t.waited_s, t.waits, t.ran_s, t.runs)::jobs_history)
+        into v_ended
+        from taken t;
+        perform _jobs_history_add_spans(array(select s from _jobs_summed(v_ended) s));
+    end loop;
+    delete from jobs_history h
+    where h.ctid = any (array(
+        select o.ctid from jobs_history o
+        where o.span = interval '1 hour' and o.starts_at < clock_timestamp() - interval '60 days'
+        limit c_max_rows));
+    delete from jobs_totals t
+    where t.queue is not null and t.counted_at < clock_timestamp() - interval '60 days';
+    with busy as materialized (
+        select h.queue, h.job_type
+        from jobs_history h
+        where h.span = interval '1 minute'
+            and h.starts_at >= clock_timestamp() - interval '1 hour' and h.queue is not null
+        group by 1, 2
+        order by sum(h.jobs) desc
+        limit c_max_types
+    )
+    delete from jobs_durations d
+    where (d.queue, d.job_type) in (
+        select o.queue, o.job_type
+        from jobs_durations o
+        where o.queue is not null
+            and not exists (select from busy b where (b.queue, b.job_type) = (o.queue, o.job_type))
+        limit greatest(0, (select count(*) from busy b where not exists (
+                               select from jobs_durations h
+                               where (h.queue, h.job_type) = (b.queue, b.job_type)))
+            - (c_max_types - (select count(*) from jobs_durations h where h.queue is not null))));
+end
+$$;
+
+comment on function _jobs_history_tidy is
+    'internal: hours instead of minutes after 48 h; deletes what is too old; frees places for the busy';
+
+-- functions/history/_jobs_note_ends.sql
+-- The worker has added up its ends since its last tick: see _jobs_ends for what it sends.
+create or replace function _jobs_note_ends(ends json) returns void
+language sql volatile security definer
+set search_path from current
+begin atomic
+    insert into jobs_ends (ends) values (_jobs_note_ends.ends);
+end;
+
+comment on function _jobs_note_ends is
+    'internal: notes for jobs_history how the attempts of a worker have ended since its last tick';
+
+-- functions/history/_jobs_plus.sql
+create or replace function _jobs_plus(counts bigint[], more bigint[]) returns bigint[]
+language sql immutable parallel safe
+set search_path from current
+return array(select u.a + u.b from unnest(counts, more) with ordinality u(a, b, place)
+             order by u.place);
+
+comment on function _jobs_plus is
+    'internal: adds two histograms';
+
+-- functions/history/_jobs_summed.sql
+-- One row per span, moment and set of labels. Each bucket is named, because to take the arrays apart
+-- and to put them together again takes ten times as long.
+create or replace function _jobs_summed(ended jobs_history[]) returns setof jobs_history
+language plpgsql stable
+set search_path from current
+set jit = off
+as $$
+begin
+    return query
+    select e.span, e.starts_at, e.queue, e.job_type, e.outcome, sum(e.jobs)::bigint,
+        sum(e.waited_s), array[
+            sum(e.waits[1]), sum(e.waits[2]), sum(e.waits[3]), sum(e.waits[4]), sum(e.waits[5]),
+            sum(e.waits[6]), sum(e.waits[7]), sum(e.waits[8]), sum(e.waits[9]), sum(e.waits[10]),
+            sum(e.waits[11]), sum(e.waits[12]), sum(e.waits[13]), sum(e.waits[14]),
+            sum(e.waits[15]), sum(e.waits[16]), sum(e.waits[17]), sum(e.waits[18]),
+            sum(e.waits[19]), sum(e.waits[20]), sum(e.waits[21]), sum(e.waits[22]),
+            sum(e.waits[23])
+        ]::bigint[],
+        sum(e.ran_s), array[
+            sum(e.runs[1]), sum(e.runs[2]), sum(e.runs[3]), sum(e.runs[4]), sum(e.runs[5]),
+            sum(e.runs[6]), sum(e.runs[7]), sum(e.runs[8]), sum(e.runs[9]), sum(e.runs[10]),
+            sum(e.runs[11]), sum(e.runs[12]), sum(e.runs[13]), sum(e.runs[14]), sum(e.runs[15]),
+            sum(e.runs[16]), sum(e.runs[17]), sum(e.runs[18]), sum(e.runs[19]), sum(e.runs[20]),
+            sum(e.runs[21]), sum(e.runs[22]), sum(e.runs[23])
+        ]::bigint[]
+    from unnest(ended) e
+    group by 1, 2, 3, 4, 5;
+end
+$$;
+
+comment on function _jobs_summed is
+    'internal: adds up rows of jobs_history that have the same labels and moment';
+
+-- functions/history/_jobs_totals.sql
+-- For monitors: jobs_totals, and what jobs_ends has noted since. sets: how many sets of labels the
+-- row sums up, at least.
+create or replace function _jobs_totals()
+returns table (queue text, job_type text, outcome text, jobs bigint, sets bigint)
+language plpgsql stable security definer
+set search_path from current
+set enable_mergejoin = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    c_max_sets constant int := 1000;
+    v_room constant bigint := c_max_sets - (
+        select count(*) from jobs_totals t where t.queue is not null);
+begin
+    return query
+    with noted as materialized (
+        select e.queue, e.job_type, e.outcome, sum(e.jobs) as jobs,
+            (select true from jobs_totals t
+             where (t.queue, t.job_type, t.outcome)
+                 = (e.queue, e.job_type, e.outcome)) as is_there
+        from _jobs_ends(array(select n from jobs_ends n)) e
+        group by 1, 2, 3
+    ), placed as (
+        select n.*, n.is_there or row_number() over (
+                partition by n.is_there
+                order by n.jobs desc, n.queue, n.job_type, n.outcome) <= v_room as is_own
+        from noted n
+    )
+    select s.queue, s.job_type, s.outcome, sum(s.jobs)::bigint, max(s.sets)::bigint
+    from (
+        select t.queue, t.job_type, t.outcome, t.jobs, t.sets from jobs_totals t
+        union all
+        select case when p.is_own then p.queue end, case when p.is_own then p.job_type end,
+            p.outcome, p.jobs, count(*) over (partition by p.is_own, p.outcome,
+                case when p.is_own then p.queue end, case when p.is_own then p.job_type end)
+        from placed p
+    ) s
+    group by 1, 2, 3;
+end
+$$;
+
+comment on function _jobs_totals is
+    'internal: how many attempts have ended since the installation, per queue, type and outcome';
 
 -- functions/retention: how long ended jobs stay
 -- functions/retention/jobs_retain.sql
@@ -9252,6 +9936,7 @@ begin
             finished_at = clock_timestamp()
         where j.id = job_id
         returning j.*;
+        perform _jobs_count_ends(array[job_id]);
         -- A job that waited for its retry may have held back its group.
         if exists (select from jobs_queues q where q.ends_free_places)
             or exists (select from jobs_watched w where w.job_id = jobs_cancel.job_id)
@@ -9332,6 +10017,7 @@ begin
         returning j.id
     )
     select array(select w.id from waiting w) into v_waiting;
+    perform _jobs_count_ends(v_waiting);
     with running as (
         update jobs j
         set cancel_requested_at = clock_timestamp(),
@@ -9414,6 +10100,7 @@ begin
         perform _jobs_forget(v_ids);
         v_count := v_count + cardinality(v_ids);
     end loop;
+    perform _jobs_history_add();
     return v_count;
 end
 $$;
@@ -9624,7 +10311,8 @@ declare
     c_worker constant text[] := c_reader || '{jobs_cancel,jobs_claim,_jobs_claimed,jobs_complete,'
         'jobs_complete_many,jobs_fail,jobs_fail_many,_jobs_flow_attach,_jobs_flow_pending,'
         '_jobs_flow_resolve,jobs_heartbeat,jobs_next_due,_jobs_next_due,jobs_progress,'
-        '_jobs_reconcile,_jobs_end_attempts,jobs_recover,_jobs_recover_own,jobs_release_many,'
+        '_jobs_reconcile,_jobs_complete_uncounted,_jobs_end_attempts,_jobs_note_ends,'
+        'jobs_recover,_jobs_recover_own,jobs_release_many,'
         '_jobs_limits_diff,_jobs_retention_diff,_jobs_retention_enforce,jobs_schedules_fire,'
         '_jobs_schedules_diff,jobs_start,_jobs_worker_beat,_jobs_worker_fire,_jobs_worker_help,'
         '_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,_jobs_worker_watch}';
@@ -9632,7 +10320,7 @@ declare
         'jobs_doctor,_jobs_doctor_flows,_jobs_doctor_leases,_jobs_doctor_limits,'
         '_jobs_doctor_notify,_jobs_doctor_retention,_jobs_doctor_schedules,_jobs_doctor_schema,'
         '_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_held_back,_jobs_ids_behind,jobs_list,'
-        '_jobs_objects_of_strangers,jobs_queues,_jobs_rates,jobs_retention,jobs_schedule_list,'
+        '_jobs_objects_of_strangers,jobs_durations,jobs_history,_jobs_totals,jobs_queues,_jobs_rates,jobs_retention,jobs_schedule_list,'
         'jobs_schedule_preview,_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'
         'jobs_why,jobs_workers}';
     c_admin constant text[] := c_observer || c_reader || '{jobs,jobs_batch_close,jobs_cancel,'

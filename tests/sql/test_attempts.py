@@ -105,7 +105,8 @@ async def test_a_job_that_is_kept_for_its_watch_takes_its_attempts_with_it(
 async def test_an_attempt_that_is_noted_already_makes_no_recovery_fail(conn, job):
     job_id = await job("processing", lease_until=None)
     await conn.execute(
-        "insert into jobs_attempts values ($1, 't', 1, 'me', null, now(), 'failed', null, 'old')",
+        "insert into jobs_attempts values"
+        " ($1, 't', 1, 'me', null, null, now(), 'failed', null, 'old')",
         job_id,
     )
     await conn.execute("select jobs_recover('me')")

@@ -26,7 +26,7 @@ begin
             finished_at = clock_timestamp()
         where j.id = holder.id and j.status = 'pending';
         -- It may have held back its group.
-        perform _jobs_signal_jobs(array[holder.id]);
+        perform _jobs_signal_jobs(array[holder.id]), _jobs_count_ends(array[holder.id]);
         return true;
     end if;
     return false;

@@ -1,7 +1,7 @@
--- jobs_complete_many for who keeps no completed jobs. Jobs that somebody waits for stay: as long as
+-- _jobs_complete_uncounted for who keeps no completed jobs. Jobs that somebody waits for stay: as long as
 -- their watch, or as long as the jobs that wait for them (_jobs_unwatch, _jobs_flow_tidy).
 --
--- Two sessions cannot both win, and two batches never deadlock: see jobs_complete_many.
+-- Two sessions cannot both win, and two batches never deadlock: see _jobs_complete_uncounted.
 create or replace function _jobs_complete_and_delete(
     worker text,
     job_ids bigint[],
@@ -62,7 +62,7 @@ begin
             and j.attempt = v_attempts[width_bucket(j.id, v_ids)]
             and (j.finished_at is not null) is false;
         return query
-        select c.id from jobs_complete_many(
+        select c.id from _jobs_complete_uncounted(
             _jobs_complete_and_delete.worker, job_ids, attempts, results) c(id);
     end if;
 end

@@ -32,9 +32,10 @@ declare
 begin
     select j.* into v_job from jobs j where j.id = job_id;
     insert into jobs_attempts (
-        job_id, job_type, attempt, worker, started_at, ended_at, outcome, error_kind, error)
+        job_id, job_type, attempt, worker, due_at, started_at, ended_at, outcome, error_kind,
+        error)
     values (
-        v_job.id, v_job.job_type, v_job.attempt, v_job.worker, v_job.started_at, v_now,
+        v_job.id, v_job.job_type, v_job.attempt, v_job.worker, v_job.run_at, v_job.started_at, v_now,
         case when v_lost then 'lost' else 'failed' end,
         left(_jobs_end_attempt.error_kind, 512), _jobs_end_attempt.error)
     on conflict do nothing;

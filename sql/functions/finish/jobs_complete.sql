@@ -34,6 +34,7 @@ begin
         finished_at = clock_timestamp()
     where j.id = job_id
     returning j.*;
+    perform _jobs_count_ends(array[job_id]);
     if v_is_parent then
         perform _jobs_flow_ended(array[job_id]);
     end if;

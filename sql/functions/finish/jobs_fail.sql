@@ -17,7 +17,7 @@ begin
     perform _jobs_check_failure(array[error], array[retry], array[retry_in]);
     perform _jobs_lock_fenced(job_id, worker, attempt);
     v_job := _jobs_end_attempt(job_id, error, retry, retry_in, error_kind => error_kind);
-    perform _jobs_signal_jobs(array[job_id]);
+    perform _jobs_signal_jobs(array[job_id]), _jobs_count_ends(array[job_id]);
     return next v_job;
 end
 $$;

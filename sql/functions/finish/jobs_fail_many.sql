@@ -10,11 +10,14 @@ create or replace function jobs_fail_many(
 language plpgsql volatile security definer
 set search_path from current
 as $$
+declare
+    v_ids constant bigint[] := array(
+        select e.id
+        from _jobs_end_attempts(worker, job_ids, attempts, errors, retries, retry_ins,
+                                error_kinds => error_kinds) e);
 begin
-    return query
-    select e.id
-    from _jobs_end_attempts(worker, job_ids, attempts, errors, retries, retry_ins,
-                            error_kinds => error_kinds) e;
+    perform _jobs_count_ends(v_ids);
+    return query select i from unnest(v_ids) i;
 end
 $$;
 

@@ -51,6 +51,9 @@ begin
         perform _jobs_take_key(v_keyed[v_place], v_keys[v_place]);
     end loop;
     perform _jobs_signal_jobs(v_held);
+    if exists (select from jobs j where j.id = any (v_held) and (j.status = 'cancelled') is true) then
+        perform _jobs_count_ends(v_held);
+    end if;
 end
 $$;
 

@@ -34,7 +34,7 @@ begin
         updated_at = clock_timestamp(),
         finished_at = clock_timestamp()
     where j.id = any (v_blocked);
-    perform _jobs_signal_jobs(v_blocked);
+    perform _jobs_signal_jobs(v_blocked), _jobs_count_ends(v_blocked);
 end
 $$;
 

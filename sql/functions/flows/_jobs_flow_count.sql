@@ -161,7 +161,7 @@ begin
         updated_at = v_now
     where j.id = any (v_blocked) and j.id <> all (v_given_up);
     if v_given_up <> '{}' or v_cleared <> '{}' then
-        perform _jobs_signal_jobs(v_given_up || v_cleared);
+        perform _jobs_signal_jobs(v_given_up || v_cleared), _jobs_count_ends(v_given_up);
     end if;
     counted := cardinality(v_children) + cardinality(v_gone) - cardinality(v_busy);
     is_cascading := v_given_up <> '{}';

@@ -58,7 +58,7 @@ begin
         return query
         select _jobs_end_attempt(v_ids[v_place], lost_at => v_now), v_workers[v_place];
     end loop;
-    perform _jobs_signal_jobs(v_ids);
+    perform _jobs_signal_jobs(v_ids), _jobs_count_ends(v_ids);
     -- A claim of a dead worker may have been undone while others passed over its rows.
     perform _jobs_signal(q.queue, '-infinity')
     from jobs_workers w cross join lateral unnest(w.queues) q(queue)

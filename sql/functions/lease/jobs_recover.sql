@@ -9,6 +9,7 @@ begin
         perform _jobs_flow_resolve(1000);
         perform _jobs_flow_tidy(100);
     end if;
+    perform _jobs_history_add();
 end
 $$;
 

@@ -36,6 +36,7 @@ begin
             finished_at = clock_timestamp()
         where j.id = job_id
         returning j.*;
+        perform _jobs_count_ends(array[job_id]);
         -- A job that waited for its retry may have held back its group.
         if exists (select from jobs_queues q where q.ends_free_places)
             or exists (select from jobs_watched w where w.job_id = jobs_cancel.job_id)

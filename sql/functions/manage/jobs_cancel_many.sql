@@ -47,6 +47,7 @@ begin
         returning j.id
     )
     select array(select w.id from waiting w) into v_waiting;
+    perform _jobs_count_ends(v_waiting);
     with running as (
         update jobs j
         set cancel_requested_at = clock_timestamp(),

@@ -50,6 +50,7 @@ begin
         perform _jobs_forget(v_ids);
         v_count := v_count + cardinality(v_ids);
     end loop;
+    perform _jobs_history_add();
     return v_count;
 end
 $$;

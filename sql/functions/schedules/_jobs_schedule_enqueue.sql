@@ -21,7 +21,7 @@ begin
                 updated_at = clock_timestamp(),
                 finished_at = clock_timestamp()
             where j.id = v_job.id and j.status = 'pending';
-            perform _jobs_signal_jobs(array[v_job.id]);
+            perform _jobs_signal_jobs(array[v_job.id]), _jobs_count_ends(array[v_job.id]);
         end if;
     end if;
     return query

@@ -29,7 +29,7 @@ begin
             updated_at = v_now,
             finished_at = v_now
         where j.id = any (v_ids);
-        perform _jobs_signal_jobs(v_ids);
+        perform _jobs_signal_jobs(v_ids), _jobs_count_ends(v_ids);
     end if;
     return cardinality(v_ids);
 end

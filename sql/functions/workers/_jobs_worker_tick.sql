@@ -1,8 +1,8 @@
 -- A worker ticks every 10 s. A full tick sets seen_at, takes back jobs whose lease is over, ends
--- jobs that have not begun by their expires_at, ends watches that are over, counts flows, and looks
--- for due jobs without floors. While other workers work, the worker also ticks every 2 s, not fully: such a tick only notices deaths, and
--- workers whose heartbeats have just failed to come; else it reads no index of finished jobs. Any
--- tick tests the connection.
+-- jobs that have not begun by their expires_at, ends watches that are over, counts flows, adds
+-- up the ends of attempts, and looks for due jobs without floors. While other workers work, the worker
+-- also ticks every 2 s, not fully: such a tick only notices deaths, and workers whose heartbeats have
+-- just failed to come; else it reads no index of finished jobs. Any tick tests the connection.
 --
 -- queues: of the worker's, those in which a full tick looks for due jobs; null: all.
 --
@@ -43,6 +43,7 @@ as $$
 declare
     c_max_jobs constant int := 1000;
     c_max_flows constant int := 100;
+    c_max_bytes constant int := 300000;
     v_me jobs_workers;
     v_gone text[];
 begin
@@ -78,6 +79,7 @@ begin
     if is_full then
         more := _jobs_expire(c_max_jobs) >= c_max_jobs
             or _jobs_unwatch(c_max_jobs) >= c_max_jobs or more;
+        more := _jobs_history_add('9 seconds', c_max_bytes) or more;
         if exists (select from jobs_flows f) then
             more := _jobs_flow_attach(c_max_jobs) >= c_max_jobs
                 or _jobs_flow_resolve(c_max_jobs) >= c_max_jobs
