@@ -226,7 +226,6 @@ set local search_path to :"schema", pg_temp;
 \ir functions/history/_jobs_history_add_totals.sql
 \ir functions/history/_jobs_history_tidy.sql
 \ir functions/history/_jobs_note_ends.sql
-\ir functions/history/_jobs_plus.sql
 \ir functions/history/_jobs_summed.sql
 \ir functions/history/_jobs_totals.sql
 -- functions/retention: how long ended jobs stay

@@ -291,7 +291,6 @@ begin
             group_key text, headers jsonb, expires_at timestamp with time zone, on_conflict text,
             max_wait interval
         $$),
-        ('_jobs_plus', $$bigint[]$$, $$counts bigint[], more bigint[]$$),
         ('_jobs_queue_opens_at', $$timestamp with time zone$$, $$queue text$$),
         ('_jobs_queue_room', $$integer$$, $$settings jobs_queues, wanted integer$$),
         ('_jobs_queue_room_now', $$integer$$, $$

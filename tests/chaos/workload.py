@@ -61,6 +61,13 @@ async def take(job: Load, seconds: float) -> dict[str, UUID]:
     return {"run": run}
 
 
+@app.job("fail", max_retries=1)
+async def fail(job: Load) -> None:
+    """Fails at each attempt."""
+    await note(job)
+    raise RuntimeError("as it should")
+
+
 @app.job("write")
 async def write(job: Load) -> None:
     """Writes in the transaction of the job, and commits late."""

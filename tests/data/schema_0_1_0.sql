@@ -343,7 +343,6 @@ begin
             group_key text, headers jsonb, expires_at timestamp with time zone, on_conflict text,
             max_wait interval
         $$),
-        ('_jobs_plus', $$bigint[]$$, $$counts bigint[], more bigint[]$$),
         ('_jobs_queue_opens_at', $$timestamp with time zone$$, $$queue text$$),
         ('_jobs_queue_room', $$integer$$, $$settings jobs_queues, wanted integer$$),
         ('_jobs_queue_room_now', $$integer$$, $$
@@ -9132,13 +9131,13 @@ begin
     from taken t;
     begin
         v_ended := array(select e from _jobs_ends(v_noted) e);
-    exception when data_exception or invalid_parameter_value then
+    exception when data_exception or program_limit_exceeded then
         -- A role with the rights of a worker may note anything. What can be read, counts.
         v_ended := '{}';
         for v_place in 1..cardinality(v_noted) loop
             begin
                 v_ended := v_ended || array(select e from _jobs_ends(array[v_noted[v_place]]) e);
-            exception when data_exception or invalid_parameter_value then
+            exception when data_exception or program_limit_exceeded then
                 raise warning 'a row of jobs_ends cannot be read, and is left out';
             end;
         end loop;
@@ -9203,9 +9202,9 @@ begin
     from _jobs_summed(v_labelled) s
     on conflict (queue, job_type) do update
     set waited_s = d.waited_s + excluded.waited_s,
-        waits = _jobs_plus(d.waits, excluded.waits),
+        waits = array(select u.old + u.more from unnest(d.waits, excluded.waits) u(old, more)),
         ran_s = d.ran_s + excluded.ran_s,
-        runs = _jobs_plus(d.runs, excluded.runs);
+        runs = array(select u.old + u.more from unnest(d.runs, excluded.runs) u(old, more));
 end
 $$;
 
@@ -9213,7 +9212,8 @@ comment on function _jobs_history_add_durations is
     'internal: adds ends of attempts to jobs_durations';
 
 -- functions/history/_jobs_history_add_spans.sql
--- The caller has the lock of _jobs_history_add, so no other session adds.
+-- The caller has the lock of _jobs_history_add, so no other session adds. ended: one row for each set of
+-- labels (_jobs_summed).
 --
 -- The first 1,000 sets of labels of a minute have rows of their own, the busiest of those that come
 -- together first. All others are summed in the rows without queue and job_type.
@@ -9227,7 +9227,6 @@ set jit = off
 as $$
 declare
     c_max_sets constant int := 1000;
-    v_labelled jobs_history[];
 begin
     with placed as (
         select e.*,
@@ -9246,30 +9245,35 @@ begin
                 where h.span = m.span and h.starts_at = m.starts_at and h.queue is not null
             ) as sets
         from (select distinct e.span, e.starts_at from unnest(ended) e) m
+    ), labelled as materialized (
+        select r.*, (r.is_there or r.place <= m.sets) is true and r.queue is not null
+            and r.job_type is not null as is_own
+        from ranked r
+        join room m using (span, starts_at)
     )
-    select array_agg((
-            r.span, r.starts_at, case when l.is_own then r.queue end,
-            case when l.is_own then r.job_type end, r.outcome, r.jobs, r.waited_s, r.waits, r.ran_s,
-            r.runs)::jobs_history)
-    into v_labelled
-    from ranked r
-    join room m using (span, starts_at)
-    cross join lateral (
-        select r.queue is not null and r.job_type is not null
-            and (r.is_there or r.place <= m.sets) as is_own) l;
     insert into jobs_history as h
-    select s.* from _jobs_summed(v_labelled) s
+    select l.span, l.starts_at, l.queue, l.job_type, l.outcome, l.jobs, l.waited_s, l.waits, l.ran_s,
+        l.runs
+    from labelled l
+    where l.is_own
+    union all
+    select o.*
+    from _jobs_summed(array(
+        select (l.span, l.starts_at, null, null, l.outcome, l.jobs, l.waited_s, l.waits, l.ran_s,
+                l.runs)::jobs_history
+        from labelled l
+        where not l.is_own)) o
     on conflict (span, starts_at, queue, job_type, outcome) do update
     set jobs = h.jobs + excluded.jobs,
         waited_s = h.waited_s + excluded.waited_s,
-        waits = _jobs_plus(h.waits, excluded.waits),
+        waits = array(select u.old + u.more from unnest(h.waits, excluded.waits) u(old, more)),
         ran_s = h.ran_s + excluded.ran_s,
-        runs = _jobs_plus(h.runs, excluded.runs);
+        runs = array(select u.old + u.more from unnest(h.runs, excluded.runs) u(old, more));
 end
 $$;
 
 comment on function _jobs_history_add_spans is
-    'internal: adds ends of attempts to jobs_history';
+    'internal: adds ends of attempts, one row per set of labels, to jobs_history';
 
 -- functions/history/_jobs_history_add_totals.sql
 -- The caller has the lock of _jobs_history_add, so no other session adds.
@@ -9392,24 +9396,19 @@ comment on function _jobs_history_tidy is
 -- functions/history/_jobs_note_ends.sql
 -- The worker has added up its ends since its last tick: see _jobs_ends for what it sends.
 create or replace function _jobs_note_ends(ends json) returns void
-language sql volatile security definer
+language plpgsql volatile security definer
 set search_path from current
-begin atomic
+as $$
+begin
+    if ends is null then
+        raise exception using errcode = 'JQ003', message = 'ends is missing';
+    end if;
     insert into jobs_ends (ends) values (_jobs_note_ends.ends);
-end;
+end
+$$;
 
 comment on function _jobs_note_ends is
     'internal: notes for jobs_history how the attempts of a worker have ended since its last tick';
-
--- functions/history/_jobs_plus.sql
-create or replace function _jobs_plus(counts bigint[], more bigint[]) returns bigint[]
-language sql immutable parallel safe
-set search_path from current
-return array(select u.a + u.b from unnest(counts, more) with ordinality u(a, b, place)
-             order by u.place);
-
-comment on function _jobs_plus is
-    'internal: adds two histograms';
 
 -- functions/history/_jobs_summed.sql
 -- One row per span, moment and set of labels. Each bucket is named, because to take the arrays apart

@@ -83,6 +83,9 @@ DATABASE: dict[str, dict[str, Any]] = {
     "next_due": {"queues": ["default"], "job_types": ["t"]},
     "look": {"queues": ["default"], "job_types": ["t"], "floors": "{}"},
     "complete_many": {**FENCE, "results": ["1", None], "keep": True},
+    "complete_uncounted": {**FENCE, "results": ["1", None], "keep": True},
+    "note_ends": {"ends": "[]"},
+    "totals": {},
     "fail_many": {**FENCE, "errors": ["e", "e"], "retries": [True, False],
                   "retry_ins": [None, MINUTE]},
     "release_many": {**FENCE, "run_ats": [None, MINUTE]},
@@ -248,7 +251,7 @@ def test_a_database_method_works_or_says_why_not(bench):
     def try_it(call):
         name, arguments = call[0], written_out(call[1])
         method = getattr(Database(bench.conn), name)
-        deletes = name in ("cleanup", "complete_many")
+        deletes = name in ("cleanup", "complete_many", "complete_uncounted")
         bench.run(bench.attempt(lambda: method(**arguments), deletes=deletes))
 
     try_it()

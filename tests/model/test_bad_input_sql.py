@@ -29,9 +29,13 @@ FUNCTIONS = [
     "_jobs_limits_declare", "_jobs_limits_diff", "_jobs_limits_undeclare", "jobs_heal_groups",
     "_jobs_held_back", "jobs_watch", "jobs_outcomes", "jobs_progress", "jobs_why",
     "jobs_batch", "jobs_batch_close", "jobs_parents", "_jobs_flow_attach", "_jobs_flow_resolve",
+    "_jobs_complete_uncounted", "_jobs_note_ends",
 ]
 CLAIM_ALL = "select * from jobs_claim('z', array(select distinct queue from jobs), 100)"
-DELETES = {"jobs_cleanup", "jobs_delete_many", "jobs_complete_many", "_jobs_retention_enforce"}
+DELETES = {
+    "jobs_cleanup", "jobs_delete_many", "jobs_complete_many", "_jobs_complete_uncounted",
+    "_jobs_retention_enforce",
+}
 Conn = psycopg.Connection[dict[str, Any]]
 
 

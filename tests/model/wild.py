@@ -24,10 +24,11 @@ ELEMENTS = {
     ],
     "boolean": ["true", "false"],
     "jsonb": ["{}", "[]", "null", "1", '"x"', "1e400", "-0.0", DEEP, f'"{MEGABYTE}"', '{"": null}'],
+    "json": ["{}", "[]", "null", "1", '"x"', "1e400", DEEP, "[[]]", '[["q","t","completed",1]]'],
 }
 
 TAME = {
-    "bigint": "1", "integer": "1", "text": "t", "interval": "1 minute", "jsonb": "{}",
+    "json": "[]", "bigint": "1", "integer": "1", "text": "t", "interval": "1 minute", "jsonb": "{}",
     "timestamp with time zone": "2030-01-01", "boolean": "true",
 }
 

@@ -9,6 +9,7 @@ from chaos.proxy import Proxy
 
 from pgjobs import App, Fail
 from pgjobs.database import Database
+from pgjobs.worker.ends import Ends
 from pgjobs.worker.outage import Outage
 from pgjobs.worker.outcome import COMPLETED
 from pgjobs.worker.settlement import Settlement
@@ -220,11 +221,12 @@ async def test_a_refused_end_and_a_lost_connection_do_not_hold_up_a_shutdown(
     async def lost(*_: object) -> list[int]:
         raise ConnectionResetError("gone")
 
-    monkeypatch.setattr(Database, "complete_many", refused)
+    monkeypatch.setattr(Database, "complete_uncounted", refused)
     monkeypatch.setattr(Database, "end_attempts", lost)
     held = app.worker()._held
+    database = Database(await app.pool())
     settlement = Settlement(
-        Database(await app.pool()), "w", held, Tally("w", held), Outage("w"), keep_completed=True
+        database, "w", held, Tally("w", held), Ends(database), Outage("w"), keep_completed=True
     )
     settlement.add((1, 1), COMPLETED)
     settlement.close()

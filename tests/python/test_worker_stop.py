@@ -285,13 +285,13 @@ async def test_a_handler_whose_task_exits_the_process_counts_as_lost(pgjobs_dsn,
 
 async def test_a_worker_stops_while_too_many_ends_are_unwritten(app, conn, quick, monkeypatch):
     monkeypatch.setattr("pgjobs.worker.settlement.MAX_UNWRITTEN_JOBS", 1)
-    written, original = asyncio.Event(), Database.complete_many
+    written, original = asyncio.Event(), Database.complete_uncounted
 
-    async def complete_many(self, *args):
+    async def complete_uncounted(self, *args):
         await written.wait()
         return await original(self, *args)
 
-    monkeypatch.setattr(Database, "complete_many", complete_many)
+    monkeypatch.setattr(Database, "complete_uncounted", complete_uncounted)
     await app.enqueue_many("t", [None] * 3)
     worker = app.worker(concurrency=1)
     task = asyncio.create_task(worker.run())

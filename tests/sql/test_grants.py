@@ -26,10 +26,10 @@ WORKER = READER | {
     "_jobs_recover_own", "_jobs_worker_beat", "_jobs_worker_help", "_jobs_worker_mode",
     "_jobs_worker_tick", "_jobs_worker_watch", "_jobs_end_attempts", "_jobs_claimed",
     "jobs_schedules_fire", "_jobs_schedules_diff", "_jobs_worker_fire", "_jobs_retention_diff",
-    "_jobs_retention_enforce", "_jobs_limits_diff",
+    "_jobs_retention_enforce", "_jobs_limits_diff", "_jobs_complete_uncounted", "_jobs_note_ends",
 }
 OBSERVER = {
-    "jobs_counts", "_jobs_counts", "_jobs_rates", "_jobs_search",
+    "jobs_counts", "_jobs_counts", "_jobs_rates", "_jobs_search", "_jobs_totals",
     "jobs_cron_next", "jobs_doctor", "_jobs_doctor_flows", "_jobs_doctor_leases",
     "_jobs_doctor_notify",
     "_jobs_doctor_retention", "_jobs_doctor_schedules", "_jobs_doctor_schema",
@@ -54,7 +54,7 @@ FUNCTIONS = {
     "producer": PRODUCER, "worker": WORKER, "observer": OBSERVER, "admin": ADMIN, "reader": READER,
 }
 VIEWS = {
-    "jobs_batches",
+    "jobs_batches", "jobs_durations", "jobs_history",
     "jobs_list", "jobs_queues", "jobs_retention", "jobs_schedule_list", "jobs_stats",
     "jobs_worker_ticks", "jobs_workers",
 }
@@ -68,7 +68,7 @@ RELATIONS = {
 # The functions that act as the owner: they read or change the tables for other roles.
 DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER) | {
     "_jobs_notify", "_jobs_ids_behind", "jobs_counts", "_jobs_counts", "_jobs_rates",
-    "_jobs_search", "jobs_cron_next", "jobs_schedule_preview", "_jobs_doctor_schedules",
+    "_jobs_search", "_jobs_totals", "jobs_cron_next", "jobs_schedule_preview", "_jobs_doctor_schedules",
     "_jobs_doctor_limits", "_jobs_doctor_flows", "_jobs_held_back", "jobs_why",
 }
 

@@ -47,13 +47,13 @@ begin
     from taken t;
     begin
         v_ended := array(select e from _jobs_ends(v_noted) e);
-    exception when data_exception or invalid_parameter_value then
+    exception when data_exception or program_limit_exceeded then
         -- A role with the rights of a worker may note anything. What can be read, counts.
         v_ended := '{}';
         for v_place in 1..cardinality(v_noted) loop
             begin
                 v_ended := v_ended || array(select e from _jobs_ends(array[v_noted[v_place]]) e);
-            exception when data_exception or invalid_parameter_value then
+            exception when data_exception or program_limit_exceeded then
                 raise warning 'a row of jobs_ends cannot be read, and is left out';
             end;
         end loop;

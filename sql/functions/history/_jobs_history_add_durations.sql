@@ -39,9 +39,9 @@ begin
     from _jobs_summed(v_labelled) s
     on conflict (queue, job_type) do update
     set waited_s = d.waited_s + excluded.waited_s,
-        waits = _jobs_plus(d.waits, excluded.waits),
+        waits = array(select u.old + u.more from unnest(d.waits, excluded.waits) u(old, more)),
         ran_s = d.ran_s + excluded.ran_s,
-        runs = _jobs_plus(d.runs, excluded.runs);
+        runs = array(select u.old + u.more from unnest(d.runs, excluded.runs) u(old, more));
 end
 $$;
 

@@ -1,4 +1,5 @@
--- The caller has the lock of _jobs_history_add, so no other session adds.
+-- The caller has the lock of _jobs_history_add, so no other session adds. ended: one row for each set of
+-- labels (_jobs_summed).
 --
 -- The first 1,000 sets of labels of a minute have rows of their own, the busiest of those that come
 -- together first. All others are summed in the rows without queue and job_type.
@@ -12,7 +13,6 @@ set jit = off
 as $$
 declare
     c_max_sets constant int := 1000;
-    v_labelled jobs_history[];
 begin
     with placed as (
         select e.*,
@@ -31,27 +31,32 @@ begin
                 where h.span = m.span and h.starts_at = m.starts_at and h.queue is not null
             ) as sets
         from (select distinct e.span, e.starts_at from unnest(ended) e) m
+    ), labelled as materialized (
+        select r.*, (r.is_there or r.place <= m.sets) is true and r.queue is not null
+            and r.job_type is not null as is_own
+        from ranked r
+        join room m using (span, starts_at)
     )
-    select array_agg((
-            r.span, r.starts_at, case when l.is_own then r.queue end,
-            case when l.is_own then r.job_type end, r.outcome, r.jobs, r.waited_s, r.waits, r.ran_s,
-            r.runs)::jobs_history)
-    into v_labelled
-    from ranked r
-    join room m using (span, starts_at)
-    cross join lateral (
-        select r.queue is not null and r.job_type is not null
-            and (r.is_there or r.place <= m.sets) as is_own) l;
     insert into jobs_history as h
-    select s.* from _jobs_summed(v_labelled) s
+    select l.span, l.starts_at, l.queue, l.job_type, l.outcome, l.jobs, l.waited_s, l.waits, l.ran_s,
+        l.runs
+    from labelled l
+    where l.is_own
+    union all
+    select o.*
+    from _jobs_summed(array(
+        select (l.span, l.starts_at, null, null, l.outcome, l.jobs, l.waited_s, l.waits, l.ran_s,
+                l.runs)::jobs_history
+        from labelled l
+        where not l.is_own)) o
     on conflict (span, starts_at, queue, job_type, outcome) do update
     set jobs = h.jobs + excluded.jobs,
         waited_s = h.waited_s + excluded.waited_s,
-        waits = _jobs_plus(h.waits, excluded.waits),
+        waits = array(select u.old + u.more from unnest(h.waits, excluded.waits) u(old, more)),
         ran_s = h.ran_s + excluded.ran_s,
-        runs = _jobs_plus(h.runs, excluded.runs);
+        runs = array(select u.old + u.more from unnest(h.runs, excluded.runs) u(old, more));
 end
 $$;
 
 comment on function _jobs_history_add_spans is
-    'internal: adds ends of attempts to jobs_history';
+    'internal: adds ends of attempts, one row per set of labels, to jobs_history';
