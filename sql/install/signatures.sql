@@ -113,6 +113,9 @@ begin
         ('_jobs_doctor_flows', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
+        ('_jobs_doctor_history', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
         ('_jobs_doctor_leases', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),

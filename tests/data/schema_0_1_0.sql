@@ -165,6 +165,9 @@ begin
         ('_jobs_doctor_flows', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
+        ('_jobs_doctor_history', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
         ('_jobs_doctor_leases', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
@@ -10311,17 +10314,17 @@ declare
         'jobs_complete_many,jobs_fail,jobs_fail_many,_jobs_flow_attach,_jobs_flow_pending,'
         '_jobs_flow_resolve,jobs_heartbeat,jobs_next_due,_jobs_next_due,jobs_progress,'
         '_jobs_reconcile,_jobs_complete_uncounted,_jobs_end_attempts,_jobs_note_ends,'
-        'jobs_recover,_jobs_recover_own,jobs_release_many,'
-        '_jobs_limits_diff,_jobs_retention_diff,_jobs_retention_enforce,jobs_schedules_fire,'
+        'jobs_recover,_jobs_recover_own,jobs_release_many,_jobs_limits_diff,_jobs_retention_diff,'
+        '_jobs_retention_enforce,jobs_schedules_fire,'
         '_jobs_schedules_diff,jobs_start,_jobs_worker_beat,_jobs_worker_fire,_jobs_worker_help,'
         '_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,_jobs_worker_watch}';
     c_observer constant text[] := '{jobs_batches,jobs_counts,_jobs_counts,jobs_cron_next,'
-        'jobs_doctor,_jobs_doctor_flows,_jobs_doctor_leases,_jobs_doctor_limits,'
+        'jobs_doctor,_jobs_doctor_flows,_jobs_doctor_history,_jobs_doctor_leases,_jobs_doctor_limits,'
         '_jobs_doctor_notify,_jobs_doctor_retention,_jobs_doctor_schedules,_jobs_doctor_schema,'
         '_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_held_back,_jobs_ids_behind,jobs_list,'
-        '_jobs_objects_of_strangers,jobs_durations,jobs_history,_jobs_totals,jobs_queues,_jobs_rates,jobs_retention,jobs_schedule_list,'
-        'jobs_schedule_preview,_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'
-        'jobs_why,jobs_workers}';
+        '_jobs_objects_of_strangers,jobs_durations,jobs_history,_jobs_totals,jobs_queues,'
+        '_jobs_rates,jobs_retention,jobs_schedule_list,jobs_schedule_preview,_jobs_search,'
+        'jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_why,jobs_workers}';
     c_admin constant text[] := c_observer || c_reader || '{jobs,jobs_batch_close,jobs_cancel,'
         'jobs_cancel_many,jobs_cleanup,jobs_copy,jobs_delete_many,jobs_edit,jobs_edit_many,'
         'jobs_flow_edges,jobs_flows,'
@@ -11990,6 +11993,8 @@ from (
     union all
     select r.* from _jobs_doctor_retention() r
     union all
+    select h.* from _jobs_doctor_history() h
+    union all
     select v.* from _jobs_doctor_vacuum() v
     union all
     select n.* from _jobs_doctor_notify() n
@@ -12217,6 +12222,94 @@ $$;
 
 comment on function _jobs_doctor_flows is
     'internal: the doctor''s checks of jobs that wait for others, and of batches';
+
+-- functions/doctor/_jobs_doctor_history.sql
+-- Runs with the rights of its caller, who may read jobs_history. A few attempts say nothing, so a type
+-- counts from 20 attempts on, and its wait from 10 in each third of the hour.
+create or replace function _jobs_doctor_history()
+returns table (check_name text, verdict text, detail text, advice text)
+language plpgsql stable
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    c_min_attempts constant int := 20;
+    c_min_attempts_of_a_third constant int := 10;
+    c_max_named constant int := 3;
+    c_long_wait_s constant int := 60;
+    v_failing text;
+    v_waiting text;
+begin
+    with typed as (
+        select h.job_type, sum(h.jobs) as attempts,
+            coalesce(sum(h.jobs) filter (where h.outcome <> 'completed'), 0) as bad
+        from jobs_history h
+        where h.span = interval '1 minute'
+            and h.starts_at > clock_timestamp() - interval '1 hour'
+            and h.job_type is not null and h.outcome <> 'cancelled'
+        group by 1
+        having sum(h.jobs) >= c_min_attempts
+    ), failing as (
+        select t.*, row_number() over (order by t.bad desc, t.job_type) as place
+        from typed t
+        where t.bad > t.attempts / 4
+    )
+    select string_agg(format('%s (%s of %s attempts, %s %%)', f.job_type, f.bad, f.attempts,
+                             round(100 * f.bad / f.attempts)), ', ' order by f.place)
+            filter (where f.place <= c_max_named)
+        || case when count(*) > c_max_named
+            then format(', and %s more types', count(*) - c_max_named) else '' end
+    into v_failing
+    from failing f;
+
+    with third as (
+        select h.job_type,
+            floor(extract(epoch from clock_timestamp() - h.starts_at) / 1200)::int as age,
+            sum(h.waited_s) / sum(w.attempts) as wait_s, sum(w.attempts) as attempts
+        from jobs_history h
+        -- Of those that ended before their start no wait is known.
+        cross join lateral (select sum(b) as attempts from unnest(h.waits) b) w
+        where h.span = interval '1 minute'
+            and h.starts_at > clock_timestamp() - interval '1 hour'
+            and h.job_type is not null and w.attempts > 0
+        group by 1, 2
+    ), waiting as (
+        select l.job_type, f.wait_s as before_s, l.wait_s as now_s,
+            row_number() over (order by l.wait_s desc, l.job_type) as place
+        from third l
+        join third m on m.job_type = l.job_type and m.age = 1 and m.wait_s < l.wait_s
+        join third f on f.job_type = l.job_type and f.age = 2 and f.wait_s < m.wait_s
+        where l.age = 0 and l.wait_s >= c_long_wait_s and l.wait_s >= 2 * f.wait_s
+            and least(l.attempts, m.attempts, f.attempts) >= c_min_attempts_of_a_third
+    )
+    select string_agg(format('%s (from %s to %s on average)', w.job_type,
+                             date_trunc('second', make_interval(secs => w.before_s)),
+                             date_trunc('second', make_interval(secs => w.now_s))),
+                      ', ' order by w.place) filter (where w.place <= c_max_named)
+        || case when count(*) > c_max_named
+            then format(', and %s more types', count(*) - c_max_named) else '' end
+    into v_waiting
+    from waiting w;
+
+    return query values
+        ('failing types', case when v_failing is not null then 'warn' else 'ok' end,
+         coalesce(v_failing || ' failed in the last hour',
+                  'none: of no type did more than a quarter of the attempts fail in the last hour'),
+         'see what they raise: pgjobs list --type TYPE --status failed, and pgjobs show ID for a job '
+             'that is retried; when it is mended: pgjobs retry --failed --type TYPE'),
+        ('growing waits', case when v_waiting is not null then 'warn' else 'ok' end,
+         coalesce(v_waiting || ' within the last hour',
+                  'none: of no type does the time from due to start grow'),
+         'more jobs come than are run: start more workers for them, or raise --concurrency; pgjobs '
+             'top shows whether slots are free, and pgjobs doctor whether a limit holds them back');
+end
+$$;
+
+comment on function _jobs_doctor_history is
+    'internal: the doctor''s checks of what has ended: how much failed, and whether waits grow';
 
 -- functions/doctor/_jobs_doctor_leases.sql
 create or replace function _jobs_doctor_leases()

@@ -19,6 +19,8 @@ from (
     union all
     select r.* from _jobs_doctor_retention() r
     union all
+    select h.* from _jobs_doctor_history() h
+    union all
     select v.* from _jobs_doctor_vacuum() v
     union all
     select n.* from _jobs_doctor_notify() n

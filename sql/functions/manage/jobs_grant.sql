@@ -13,17 +13,17 @@ declare
         'jobs_complete_many,jobs_fail,jobs_fail_many,_jobs_flow_attach,_jobs_flow_pending,'
         '_jobs_flow_resolve,jobs_heartbeat,jobs_next_due,_jobs_next_due,jobs_progress,'
         '_jobs_reconcile,_jobs_complete_uncounted,_jobs_end_attempts,_jobs_note_ends,'
-        'jobs_recover,_jobs_recover_own,jobs_release_many,'
-        '_jobs_limits_diff,_jobs_retention_diff,_jobs_retention_enforce,jobs_schedules_fire,'
+        'jobs_recover,_jobs_recover_own,jobs_release_many,_jobs_limits_diff,_jobs_retention_diff,'
+        '_jobs_retention_enforce,jobs_schedules_fire,'
         '_jobs_schedules_diff,jobs_start,_jobs_worker_beat,_jobs_worker_fire,_jobs_worker_help,'
         '_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,_jobs_worker_watch}';
     c_observer constant text[] := '{jobs_batches,jobs_counts,_jobs_counts,jobs_cron_next,'
-        'jobs_doctor,_jobs_doctor_flows,_jobs_doctor_leases,_jobs_doctor_limits,'
+        'jobs_doctor,_jobs_doctor_flows,_jobs_doctor_history,_jobs_doctor_leases,_jobs_doctor_limits,'
         '_jobs_doctor_notify,_jobs_doctor_retention,_jobs_doctor_schedules,_jobs_doctor_schema,'
         '_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_held_back,_jobs_ids_behind,jobs_list,'
-        '_jobs_objects_of_strangers,jobs_durations,jobs_history,_jobs_totals,jobs_queues,_jobs_rates,jobs_retention,jobs_schedule_list,'
-        'jobs_schedule_preview,_jobs_search,jobs_stats,_jobs_worker_modes,jobs_worker_ticks,'
-        'jobs_why,jobs_workers}';
+        '_jobs_objects_of_strangers,jobs_durations,jobs_history,_jobs_totals,jobs_queues,'
+        '_jobs_rates,jobs_retention,jobs_schedule_list,jobs_schedule_preview,_jobs_search,'
+        'jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_why,jobs_workers}';
     c_admin constant text[] := c_observer || c_reader || '{jobs,jobs_batch_close,jobs_cancel,'
         'jobs_cancel_many,jobs_cleanup,jobs_copy,jobs_delete_many,jobs_edit,jobs_edit_many,'
         'jobs_flow_edges,jobs_flows,'
