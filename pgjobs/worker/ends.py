@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Iterable
-from math import ceil
 
 import asyncpg
 
@@ -15,19 +14,18 @@ log = logging.getLogger("pgjobs.worker")
 MAX_UNTOLD = 6  # the counts of a minute, while the server refuses them
 
 LAST_BUCKET = 23
-_EMPTY = (0,) * (LAST_BUCKET + 1)
+BUCKETS = 64  # of durations of any length
 
 
 class Counts:
     """Of one set of labels: how many attempts ended, and how long they waited and ran."""
 
-    __slots__ = ("jobs", "ran_s", "runs", "waited_s", "waits")
+    __slots__ = ("ran_s", "runs", "waited_s", "waits")
 
     def __init__(self) -> None:
-        self.jobs = 0
         self.waited_s = self.ran_s = 0.0
-        # Each bucket has durations up to twice as long: up to 2 ms, 4 ms ... (_jobs_bucket.sql).
-        self.waits, self.runs = list(_EMPTY), list(_EMPTY)
+        # By the length of the milliseconds as a binary number, as in _jobs_bucket.sql.
+        self.waits, self.runs = [0] * BUCKETS, [0] * BUCKETS
 
 
 class Ends:
@@ -44,29 +42,30 @@ class Ends:
 
     def add(self, runs: Iterable[Run | None], outcome: str) -> None:
         """Counts runs whose ends are written."""
-        sets = self._sets
+        # Every statement here costs each job: a job that does nothing takes 13 µs.
+        queue = job_type = None
         for run in runs:
             if run is None:
                 continue
-            row = run.row
-            key = (row["queue"], row["job_type"], outcome)
-            counts = sets.get(key)
-            if counts is None:
-                counts = sets[key] = Counts()
+            row, ran_s = run.row, run.took_s
+            if row["queue"] != queue or row["job_type"] != job_type:
+                queue, job_type = row["queue"], row["job_type"]
+                counts = self._of((queue, job_type, outcome))
+                waits, ran = counts.waits, counts.runs
             waited_s = (row["started_at"] - row["run_at"]).total_seconds()
-            ran_s = run.took_s
-            counts.jobs += 1
-            if waited_s > 0.002:
+            if waited_s > 0.0:
                 counts.waited_s += waited_s
-                counts.waits[min((ceil(waited_s * 1000) - 1).bit_length(), LAST_BUCKET)] += 1
+                waits[int(waited_s * 1000).bit_length()] += 1
             else:
-                counts.waited_s += max(waited_s, 0.0)
-                counts.waits[1] += 1
+                waits[0] += 1
             counts.ran_s += ran_s
-            if ran_s > 0.002:
-                counts.runs[min((ceil(ran_s * 1000) - 1).bit_length(), LAST_BUCKET)] += 1
-            else:
-                counts.runs[1] += 1
+            ran[int(ran_s * 1000).bit_length()] += 1
+
+    def _of(self, labels: tuple[str, str, str]) -> Counts:
+        counts = self._sets.get(labels)
+        if counts is None:
+            counts = self._sets[labels] = Counts()
+        return counts
 
     async def tell(self) -> None:
         """Tells what has ended since the last time, if anything."""
@@ -86,7 +85,7 @@ class Ends:
 def _as_json(sets: dict[tuple[str, str, str], Counts]) -> str:
     return json.dumps(
         [
-            (*labels, c.jobs, c.waited_s, _sparse(c.waits), c.ran_s, _sparse(c.runs))
+            (*labels, sum(c.runs), c.waited_s, _sparse(c.waits), c.ran_s, _sparse(c.runs))
             for labels, c in sets.items()
         ],
         separators=(",", ":"),
@@ -94,4 +93,9 @@ def _as_json(sets: dict[tuple[str, str, str], Counts]) -> str:
 
 
 def _sparse(buckets: list[int]) -> dict[int, int]:
-    return {bucket: jobs for bucket, jobs in enumerate(buckets) if jobs}
+    sparse: dict[int, int] = {}
+    for length, jobs in enumerate(buckets):
+        if jobs:
+            bucket = min(max(length, 1), LAST_BUCKET)
+            sparse[bucket] = sparse.get(bucket, 0) + jobs
+    return sparse

@@ -5,7 +5,8 @@ import contextvars
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any
 
 from pgjobs.connection.alarm import Alarm
@@ -26,6 +27,8 @@ DOUBT_WHEN_ABANDONED_S = 5.0
 BEGIN_AT_ONCE = 200
 # For that many jobs a claim is worth its cost, so it does not wait until half have ended.
 CLAIM_AT_ONCE_FROM = 400
+
+_KEY = itemgetter(0, 1)
 
 
 class Held:
@@ -67,6 +70,8 @@ class Held:
         self._in_doubt_until = 0.0
         self._is_closed = False
         self._context: contextvars.Context | None = None
+        # Kept, because Python 3.11 asks the system for its process at each get_running_loop().
+        self._loop: asyncio.AbstractEventLoop
         self.claims_ahead = False
         self.wakes_at_end = False  # whether the end of a run asks for a claim
         self.wakes_when_empty = False
@@ -90,8 +95,9 @@ class Held:
         return self._running < self._slots
 
     def open(self) -> None:
-        """Runs that begin from now on see the context variables of the caller, not each other's."""
+        """Runs begin in the loop of the caller, and see its context variables, not each other's."""
         self._context = contextvars.copy_context()
+        self._loop = asyncio.get_running_loop()
 
     @property
     def keys(self) -> tuple[list[int], list[int]]:
@@ -112,6 +118,10 @@ class Held:
     def find(self, key: Key) -> Run | None:
         """The run of that key."""
         return self._runs.get(key)
+
+    def find_all(self, ended: Iterable[tuple[int, int, object]]) -> Iterator[Run | None]:
+        """The runs of ends: of each its job's id, its attempt and its outcome."""
+        return map(self._runs.get, map(_KEY, ended))
 
     def holds(self, job_id: int) -> bool:
         """Whether there is a run of that job."""
@@ -190,7 +200,7 @@ class Held:
         self._running += 1
         # Not in a TaskGroup: its callback at each end costs a tenth of a short job.
         context = None if self._context is None else self._context.copy()
-        run.task = asyncio.get_running_loop().create_task(self._begin(run), context=context)
+        run.task = self._loop.create_task(self._begin(run), context=context)
 
     def _return(self, run: Run) -> None:
         run.phase = ENDED

@@ -105,6 +105,7 @@ class Worker:
         self._flows_are_counted = False  # before the last claim
         self._stopping = False
         self._stopped_at: float | None = None
+        self._event_loop: asyncio.AbstractEventLoop  # kept by ``run``: see Held
         self._stop_begun = asyncio.Event()
         self._is_torn_down = False
         self.causes: dict[int, BaseException] | None = None  # by job, where somebody asks for them
@@ -186,6 +187,7 @@ class Worker:
         check_importable(self.app.tasks.values())
         self._until_empty = until_empty
         of_worker.set(self)
+        self._event_loop = asyncio.get_running_loop()
         with interrupts(self.stop) if signals else nullcontext():
             async with self.app.lifespan():
                 self._held.open()
@@ -298,7 +300,7 @@ class Worker:
         self._links.claim.drop()
 
     async def _run(self, run: Run) -> None:
-        began = asyncio.get_running_loop().time()
+        began = self._event_loop.time()
         try:
             task = self.app.tasks[run.row["job_type"]]
             if run.stop is None and run.has_expired(began):
@@ -320,7 +322,7 @@ class Worker:
         if run.may_be_committed:
             outcome = replace(outcome, may_be_committed=True)
         try:
-            now = asyncio.get_running_loop().time()
+            now = self._event_loop.time()
             run.took_s = now - began
             # Before the settlement, so that the claim for this slot goes out before the write.
             self._held.end(run, now)

@@ -19,7 +19,7 @@ def row(job_id, **columns):
 
 
 @pytest.fixture
-def register():
+async def register():
     """Makes a register of one slot whose runs end when they are told to."""
     running: list[int] = []
     given_back: list[int] = []
@@ -34,6 +34,7 @@ def register():
         held.drop(run.key)
 
     held = Held(1, Wake(), begin=begin, give_back=lambda run: given_back.append(run.key[0]))
+    held.open()
     return held, running, given_back, go
 
 
