@@ -5,8 +5,10 @@ import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import psycopg
@@ -180,3 +182,37 @@ def ascii_dsn(pgjobs_server: Server) -> Iterator[str]:
             yield pgjobs_server.dsn("pgjobs_ascii")
         finally:
             connection.execute("drop database pgjobs_ascii with (force)")
+
+
+@pytest.fixture
+async def make_role(conn: asyncpg.Connection) -> AsyncIterator[Callable[..., Awaitable[str]]]:
+    """Makes a role with these grants for this test: await make_role("producer", "worker")."""
+    made: list[str] = []
+
+    async def make(*grants: str) -> str:
+        name = f"Role {uuid4().hex[:12]}"  # a name that must be quoted
+        await conn.execute(f'create role "{name}" login')
+        made.append(name)
+        for grant in grants:
+            await conn.execute("select jobs_grant($1, $2)", name, grant)
+        return name
+
+    yield make
+    await conn.execute("reset role")
+    for name in made:
+        await conn.execute(f'drop owned by "{name}"; drop role "{name}"')
+
+
+@pytest.fixture
+def acting_as(conn: asyncpg.Connection) -> Callable[[str], AbstractAsyncContextManager[None]]:
+    """async with acting_as(role): ``conn`` has that role's rights."""
+
+    @asynccontextmanager
+    async def act(role: str) -> AsyncIterator[None]:
+        await conn.execute(f'set role "{role}"')
+        try:
+            yield
+        finally:
+            await conn.execute("reset role")
+
+    return act

@@ -18,6 +18,7 @@ from pgjobs.cli import (
     jobs,
     limits,
     many,
+    metrics,
     queues,
     retention,
     schedules,
@@ -136,7 +137,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Work": {"worker": worker.worker, "enqueue": enqueue.enqueue},
     "Inspect": {
         "list": jobs.list_jobs, "show": show.show, "why": why.why, "stats": queues.stats,
-        "top": top.top, "doctor": schema.doctor,
+        "top": top.top, "doctor": schema.doctor, "metrics": metrics.metrics,
     },
     "Manage": {
         "retry": jobs.retry, "cancel": jobs.cancel, "edit": edit.edit, "pause": queues.pause,

@@ -1,11 +1,9 @@
 """Fixtures of the tests of the SQL functions: jobs in any status, more sessions, listeners."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -151,40 +149,6 @@ def start_worker(
 async def cancel_ears(listen: Callable[[str], Awaitable[Ears]]) -> Ears:
     """A session that listens on the channel of jobs to be cancelled."""
     return await listen("public.jobs_cancel")
-
-
-@pytest.fixture
-async def make_role(conn: Connection) -> AsyncIterator[Callable[..., Awaitable[str]]]:
-    """Makes a role with these grants for this test: await make_role("producer", "worker")."""
-    made: list[str] = []
-
-    async def make(*grants: str) -> str:
-        name = f"Role {uuid4().hex[:12]}"  # a name that must be quoted
-        await conn.execute(f'create role "{name}" login')
-        made.append(name)
-        for grant in grants:
-            await conn.execute("select jobs_grant($1, $2)", name, grant)
-        return name
-
-    yield make
-    await conn.execute("reset role")
-    for name in made:
-        await conn.execute(f'drop owned by "{name}"; drop role "{name}"')
-
-
-@pytest.fixture
-def acting_as(conn: Connection) -> Callable[[str], AbstractAsyncContextManager[None]]:
-    """async with acting_as(role): ``conn`` has that role's rights."""
-
-    @asynccontextmanager
-    async def act(role: str) -> AsyncIterator[None]:
-        await conn.execute(f'set role "{role}"')
-        try:
-            yield
-        finally:
-            await conn.execute("reset role")
-
-    return act
 
 
 @pytest.fixture

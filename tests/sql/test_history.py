@@ -9,7 +9,10 @@ BUCKETS = 23
 
 
 async def totals(conn):
-    rows = await conn.fetch("select queue, job_type, outcome, jobs from _jobs_totals() order by 1 nulls last, 2, 3")
+    rows = await conn.fetch(
+        """select queue, job_type, outcome, jobs from _jobs_totals()
+        order by 1 nulls last, 2, 3"""
+    )
     return [tuple(row) for row in rows]
 
 
@@ -252,8 +255,11 @@ async def test_hours_are_deleted_after_sixty_days(conn):
     assert await conn.fetchval("select count(*) from jobs_history where span = '1 hour'") == 1
 
 
-@pytest.mark.parametrize("ends", ["42", '"text"', "[1]", '[["a"]]', '[["q","t","completed","many"]]',
-                                  '[["q","t",null,1,0,{},0,{}]]', "{}", "null"])
+@pytest.mark.parametrize(
+    "ends",
+    ["42", '"text"', "[1]", '[["a"]]', '[["q","t","completed","many"]]',
+     '[["q","t",null,1,0,{},0,{}]]', "{}", "null"],
+)
 async def test_a_row_that_cannot_be_read_is_left_out_and_the_others_count(conn, ends):
     await note(conn, told())
     await conn.execute("select _jobs_note_ends($1)", ends)

@@ -1,0 +1,1 @@
+"""What monitors read: numbers in the text format of Prometheus."""
