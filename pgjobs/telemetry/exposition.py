@@ -26,8 +26,8 @@ class Metric:
 class Histogram:
     """One histogram per label set: upper bounds of the buckets, and how many are in each.
 
-    ``bounds`` leaves out the last bucket, which has no bound. ``values``: labels, the number in each
-    bucket, the sum of what was measured.
+    ``bounds`` leaves out the last bucket, which has no bound. ``values``: labels, the number in
+    each bucket, the sum of what was measured.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Which numbers of the database a monitor is given: `pgjobs metrics` (docs/guides/observability.md)."""
+"""Which numbers of the database ``pgjobs metrics`` gives a monitor."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -140,7 +140,8 @@ async def metrics(database: Database) -> list[Metric | Histogram]:
             ),
         ),
         Metric(
-            "pgjobs_doctor", "gauge", "The verdict of a check of pgjobs doctor: 0 ok, 1 warn, 2 bad.",
+            "pgjobs_doctor", "gauge",
+            "The verdict of a check of pgjobs doctor: 0 ok, 1 warn, 2 bad.",
             [
                 ({"check": row["check_name"]}, _VERDICTS[row["verdict"]])
                 for row in await database.doctor()

@@ -33,7 +33,8 @@ ROWS = f"""select job_type, status, count(*) from {JOBS} where finished_at is no
 LATE = f"""select j.job_type, 'completed', count(*)
     from {JOBS}
     join ledger l on l.job_id = j.id and l.attempt = j.attempt
-    where j.status = 'completed' and l.pid = $1 and j.finished_at > $3::timestamptz - interval '12 s'
+    where j.status = 'completed' and l.pid = $1
+        and j.finished_at > $3::timestamptz - interval '12 s'
     group by 1
     union all
     select a.job_type, case when j.status = 'failed' and j.attempt = a.attempt then 'failed'

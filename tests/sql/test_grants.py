@@ -69,7 +69,8 @@ RELATIONS = {
 DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER) | {
     "_jobs_notify", "_jobs_ids_behind", "jobs_counts", "_jobs_counts", "_jobs_rates",
     "_jobs_search", "_jobs_totals", "jobs_cron_next", "jobs_schedule_preview",
-    "_jobs_doctor_schedules", "_jobs_doctor_limits", "_jobs_doctor_flows", "_jobs_held_back", "jobs_why",
+    "_jobs_doctor_schedules", "_jobs_doctor_limits", "_jobs_doctor_flows", "_jobs_held_back",
+    "jobs_why",
 }
 
 
