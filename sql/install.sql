@@ -217,6 +217,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/schedules/_jobs_utc_offset.sql
 \ir functions/schedules/_jobs_worker_fire.sql
 -- functions/history: how many attempts ended, and how long they took
+\ir functions/history/jobs_quantile.sql
 \ir functions/history/_jobs_bucket.sql
 \ir functions/history/_jobs_count_ends.sql
 \ir functions/history/_jobs_ends.sql

@@ -197,6 +197,26 @@ class Reading(Statements):
         )
         return {row["status"]: row["per_second"] for row in rows}
 
+    async def durations(self) -> Sequence[Row]:
+        """Returns ``queue``, ``job_type``, ``waited_s``, ``waits``, ``ran_s`` and ``runs``.
+
+        A row without queue and job_type sums up all types but the hundred busiest.
+        """
+        return await self._rows(
+            """select queue, job_type, waited_s, waits, ran_s, runs from {schema}.jobs_durations
+            order by queue, job_type"""
+        )
+
+    async def schedules_late(self) -> Sequence[Row]:
+        """Returns ``name`` and ``late_s`` of the schedules that have a next tick."""
+        return await self._rows(
+            """select name, greatest(0, extract(epoch from clock_timestamp() - next_at))::float8
+                as late_s
+            from {schema}.jobs_schedule_list
+            where paused_at is null and next_at is not null
+            order by name"""
+        )
+
     async def processing(self, limit: int = 20) -> Sequence[Row]:
         """Returns the running jobs, the longest first."""
         return await self._rows(

@@ -633,6 +633,9 @@ begin
         ('jobs_progress', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[], progress jsonb[]
         $$),
+        ('jobs_quantile', $$double precision$$, $$
+            counts bigint[], fraction double precision DEFAULT 0.5
+        $$),
         ('jobs_recover', $$SETOF jobs$$, $$worker text DEFAULT NULL::text$$),
         ('jobs_release_many', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[],

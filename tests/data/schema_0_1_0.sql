@@ -685,6 +685,9 @@ begin
         ('jobs_progress', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[], progress jsonb[]
         $$),
+        ('jobs_quantile', $$double precision$$, $$
+            counts bigint[], fraction double precision DEFAULT 0.5
+        $$),
         ('jobs_recover', $$SETOF jobs$$, $$worker text DEFAULT NULL::text$$),
         ('jobs_release_many', $$SETOF bigint$$, $$
             worker text, job_ids bigint[], attempts integer[],
@@ -8966,6 +8969,32 @@ comment on function _jobs_worker_fire is
     'internal: fires schedules that are due; fires_at: when the next one is due';
 
 -- functions/history: how many attempts ended, and how long they took
+-- functions/history/jobs_quantile.sql
+-- As histogram_quantile of Prometheus: within a bucket the durations count as evenly spread. Of those
+-- longer than the last bound only that bound is known.
+create or replace function jobs_quantile(counts bigint[], fraction float8 default 0.5)
+returns float8
+language sql immutable parallel safe
+set search_path from current
+begin atomic
+    select case
+        when b.place = cardinality(counts) then b.lower_s
+        else b.lower_s + (b.upper_s - b.lower_s) * (b.rank - b.below) / b.jobs end
+    from (
+        select u.jobs, u.place, sum(u.jobs) over (order by u.place) - u.jobs as below,
+            case when u.place > 1 then 0.001 * 2 ^ (u.place - 1) else 0 end as lower_s,
+            0.001 * 2 ^ u.place as upper_s,
+            fraction * sum(u.jobs) over () as rank
+        from unnest(counts) with ordinality u(jobs, place)
+    ) b
+    where b.jobs > 0 and b.below + b.jobs >= b.rank and fraction between 0 and 1
+    order by b.place
+    limit 1;
+end;
+
+comment on function jobs_quantile is
+    'seconds below which this fraction of the durations lies; counts: waits or runs of jobs_history';
+
 -- functions/history/_jobs_bucket.sql
 -- Of a histogram of durations: 1 for up to 2 ms, then twice as long each, 22 for up to 4,194 s, and 23
 -- for longer. The worker computes the same (pgjobs/worker/ends.py).
@@ -10323,7 +10352,7 @@ declare
         '_jobs_doctor_notify,_jobs_doctor_retention,_jobs_doctor_schedules,_jobs_doctor_schema,'
         '_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_held_back,_jobs_ids_behind,jobs_list,'
         '_jobs_objects_of_strangers,jobs_durations,jobs_history,_jobs_totals,jobs_queues,'
-        '_jobs_rates,jobs_retention,jobs_schedule_list,jobs_schedule_preview,_jobs_search,'
+        'jobs_quantile,_jobs_rates,jobs_retention,jobs_schedule_list,jobs_schedule_preview,_jobs_search,'
         'jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_why,jobs_workers}';
     c_admin constant text[] := c_observer || c_reader || '{jobs,jobs_batch_close,jobs_cancel,'
         'jobs_cancel_many,jobs_cleanup,jobs_copy,jobs_delete_many,jobs_edit,jobs_edit_many,'

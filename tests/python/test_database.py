@@ -19,7 +19,7 @@ METHODS = sorted(
     if not name.startswith("_") and name not in WITHOUT_FUNCTION
 )
 # Only psql and the command line call these functions.
-WITHOUT_METHOD = {"version", "doctor", "grant", "retry_delay", "grants"}
+WITHOUT_METHOD = {"version", "doctor", "grant", "retry_delay", "grants", "quantile"}
 
 
 @pytest.mark.parametrize("method", METHODS)

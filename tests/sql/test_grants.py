@@ -30,6 +30,7 @@ WORKER = READER | {
 }
 OBSERVER = {
     "jobs_counts", "_jobs_counts", "_jobs_rates", "_jobs_search", "_jobs_totals",
+    "jobs_quantile",
     "jobs_cron_next", "jobs_doctor", "_jobs_doctor_flows", "_jobs_doctor_history",
     "_jobs_doctor_leases", "_jobs_doctor_notify",
     "_jobs_doctor_retention", "_jobs_doctor_schedules", "_jobs_doctor_schema",

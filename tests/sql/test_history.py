@@ -298,3 +298,23 @@ async def test_an_open_transaction_that_ended_a_job_holds_up_nobody(conn, connec
     await transaction.commit()
     await add_up(conn)
     assert await totals(conn) == [("default", "t", "completed", 2)]
+
+
+@pytest.mark.parametrize(
+    ("counts", "fraction", "seconds"),
+    [
+        ([], 0.5, None),
+        ([0] * BUCKETS, 0.5, None),
+        ([4] + [0] * 22, 0.5, 0.001),
+        ([0, 4] + [0] * 21, 0.5, 0.003),
+        ([2, 2] + [0] * 21, 0.5, 0.002),
+        ([99, 1] + [0] * 21, 0.99, 0.002),
+        ([0] * 9 + [10] + [0] * 13, 1, 1.024),
+        ([0] * 9 + [10] + [0] * 13, 0, 0.512),
+        ([0] * 22 + [3], 0.95, 4194.304),
+        ([1] * BUCKETS, 2, None),
+    ],
+)
+async def test_a_quantile_lies_within_the_bucket_of_its_rank(conn, counts, fraction, seconds):
+    found = await conn.fetchval("select jobs_quantile($1::bigint[], $2)", counts, fraction)
+    assert found == (None if seconds is None else pytest.approx(seconds))
