@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
+
 from pgjobs.cli.complaints import Unreachable
 from pgjobs.cli.output import as_dict
 from pgjobs.cli.queues import SHORTER, queue_table
-from pgjobs.cli.session import connected
+from pgjobs.cli.session import opened
 from pgjobs.cli.table import styled, table
 from pgjobs.connection.link import BROKEN
 from pgjobs.database import Database
+from pgjobs.database.statements import UPGRADE_ERRORS
 from pgjobs.job.job import Row
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ _NOT_DUE = ("later", "retrying", "throttled")
 # After this time a server that does not answer counts as lost. Counting a large table takes long.
 _PATIENCE_S = 60.0
 _CONNECT_AGAIN_AFTER_S = 1.0
+_LOOK_UP_ENDS_AFTER_S = 2
+_BOUND = f"set local statement_timeout = '{_LOOK_UP_ENDS_AFTER_S}s'"
 
 
 @dataclass(frozen=True)
@@ -79,24 +84,34 @@ async def read_for_ever(
 ) -> None:
     """Shows one frame after the other; tells of a lost connection, and makes it again.
 
-    At the start, where the address may be wrong, an error ends the command.
+    At the start, where the address may be wrong, an error ends the command. A look-up that takes
+    long is given up, for example while another session has the table locked: the last frame stays.
     """
     is_lost: tuple[type[Exception], ...] = ()
     while True:
         try:
-            async with connected(dsn, schema) as database:
+            async with opened(dsn) as connection:
+                database = Database(connection, schema)
                 while True:
                     if may_read is not None:
                         await may_read.wait()
-                    async with asyncio.timeout(_PATIENCE_S):
-                        frame = await read_frame(database)
+                    try:
+                        async with asyncio.timeout(_PATIENCE_S), connection.transaction():
+                            # Local, so that it ends with the transaction behind a pooler, too.
+                            await connection.execute(_BOUND)
+                            frame = await read_frame(database)
+                    except asyncpg.QueryCanceledError:
+                        show(None, f"no answer within {_LOOK_UP_ENDS_AFTER_S} s, trying again")
+                    except UPGRADE_ERRORS as error:
+                        show(None, f"trying again: {error}")
+                    else:
+                        show(frame, None)
                     is_lost = (*BROKEN, Unreachable)
-                    show(frame, None)
                     await asyncio.sleep(every.total_seconds())
         except is_lost as error:
             # What to do about it is told at the start; meanwhile the database has been there.
             reason = error.reason if isinstance(error, Unreachable) else "the connection was lost"
-            show(None, reason.partition(";")[0])
+            show(None, f"connecting again: {reason.partition(';')[0]}")
             await asyncio.sleep(_CONNECT_AGAIN_AFTER_S)
 
 
@@ -180,8 +195,10 @@ def head(frame: Frame, schema: str, trouble: str | None = None) -> "RenderableTy
         limited = "; ".join(f"{row['queue']}: {row['told']}" for row in frame.limited)
         rows.append(["at limit", styled(limited, "yellow")])
     if trouble is not None:
-        rows[0][1] = styled(f"schema {schema}, as of {frame.read_at:%H:%M:%S}", "red")
-        rows.append(["database", styled(f"connecting again: {trouble}", "red")])
+        age_s = (datetime.now(UTC) - frame.read_at).total_seconds()
+        as_of = f"as of {frame.read_at:%H:%M:%S}, {age_s:.0f} s ago"
+        rows[0][1] = styled(f"schema {schema}, {as_of}", "red")
+        rows.append(["database", styled(trouble, "red")])
     return table("!name ~value", rows, headings=False)
 
 

@@ -20,6 +20,13 @@ _CONNECT_TIMEOUT_S = 10
 @asynccontextmanager
 async def connected(dsn: str | None, schema: str) -> AsyncIterator[Database]:
     """Opens a connection for one command and yields the functions of that schema."""
+    async with opened(dsn) as connection:
+        yield Database(connection, schema)
+
+
+@asynccontextmanager
+async def opened(dsn: str | None) -> AsyncIterator[asyncpg.Connection]:
+    """Opens a connection for one command."""
     address = resolve(dsn)
     try:
         connection = await connect(
@@ -32,7 +39,7 @@ async def connected(dsn: str | None, schema: str) -> AsyncIterator[Database]:
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise unreachable(address, error) from error
     try:
-        yield Database(connection, schema)
+        yield connection
     finally:
         connection.terminate()
 

@@ -53,7 +53,7 @@ async def _watch(
             print_rich(*parts, head(frame, schema), "", body(frame))
             is_first = False
         elif trouble is not None:
-            print_lines(f"connecting again: {trouble}")
+            print_lines(trouble)
         sys.stdout.flush()
 
     if once:

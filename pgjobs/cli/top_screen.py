@@ -71,6 +71,8 @@ class TopScreen:
         if self._frame is not None:
             top = self._screen.lines_of(head(self._frame, self._schema, self._trouble))
             lines = self._screen.lines_of(body(self._frame))
+        elif self._trouble is not None:
+            top = self._screen.lines_of(styled(self._trouble, "red"))
         self._page = max(1, height - len(top) - 2)
         self._first = max(0, min(self._first, len(lines) - self._page))
         shown = lines[self._first : self._first + self._page]

@@ -324,6 +324,26 @@ def test_top_survives_a_restart_of_postgresql_and_says_that_it_connects_again(
         assert_given_back(top)
 
 
+async def test_top_shows_the_last_figures_with_their_age_while_the_table_is_locked(
+    terminal: Open, conn: asyncpg.Connection, pgjobs_dsn: str
+) -> None:
+    await conn.execute("select jobs_enqueue('t')")
+    top = terminal(pgjobs_dsn, "top", "--every", "0.1s")
+    await asyncio.to_thread(top.until, shows("1 pending"))
+    async with conn.transaction():
+        await conn.execute("lock table jobs")
+        await asyncio.to_thread(
+            top.until, lambda t: "no answer within 2 s" in t.screen and "s ago" in t.screen
+        )
+        assert "1 pending" in top.screen
+    await conn.execute("select jobs_enqueue('t')")
+    await asyncio.to_thread(
+        top.until, lambda t: "2 pending" in t.screen and "no answer" not in t.screen
+    )
+    top.press("q")
+    assert top.status() == 0
+
+
 def test_without_a_keyboard_top_says_how_to_end_it(pgjobs_dsn: str) -> None:
     ours, its = pty.openpty()
     process = subprocess.Popen(
