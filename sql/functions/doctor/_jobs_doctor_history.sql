@@ -70,13 +70,11 @@ begin
 
     return query values
         ('failing types', case when v_failing is not null then 'warn' else 'ok' end,
-         coalesce(v_failing || ' failed in the last hour',
-                  'none: of no type did more than a quarter of the attempts fail in the last hour'),
+         coalesce(v_failing || ' failed in the last hour', 'none'),
          'see what they raise: pgjobs list --type TYPE --status failed, and pgjobs show ID for a job '
              'that is retried; when it is mended: pgjobs retry --failed --type TYPE'),
         ('growing waits', case when v_waiting is not null then 'warn' else 'ok' end,
-         coalesce(v_waiting || ' within the last hour',
-                  'none: of no type does the time from due to start grow'),
+         coalesce(v_waiting || ' within the last hour', 'none'),
          'more jobs come than are run: start more workers for them, or raise --concurrency; pgjobs '
              'top shows whether slots are free, and pgjobs doctor whether a limit holds them back');
 end
