@@ -13,6 +13,8 @@ def metrics(dsn: Dsn = None, schema: Schema = "public") -> None:
     """Prints metrics in the text format of Prometheus.
 
     The database has them all, so one scrape serves any number of workers.
+
+    [bold]pgjobs metrics[/bold]
     """
     sys.stdout.write(ask(dsn, schema, _read))
 

@@ -105,7 +105,7 @@ class Worker:
         self._flows_are_counted = False  # before the last claim
         self._stopping = False
         self._stopped_at: float | None = None
-        self._event_loop: asyncio.AbstractEventLoop  # kept by ``run``: see Held
+        self._event_loop: asyncio.AbstractEventLoop  # kept: see Held
         self._stop_begun = asyncio.Event()
         self._is_torn_down = False
         self.causes: dict[int, BaseException] | None = None  # by job, where somebody asks for them
@@ -187,7 +187,6 @@ class Worker:
         check_importable(self.app.tasks.values())
         self._until_empty = until_empty
         of_worker.set(self)
-        self._event_loop = asyncio.get_running_loop()
         with interrupts(self.stop) if signals else nullcontext():
             async with self.app.lifespan():
                 self._held.open()
@@ -206,6 +205,7 @@ class Worker:
                         log.info("worker %s has stopped", self.name)
 
     async def _connect(self) -> None:
+        self._event_loop = asyncio.get_running_loop()
         # Wait for all even if one fails: a later connection would never be closed.
         links = (self._listener, self._links.claim, self._links.settle)
         for made in await asyncio.gather(*(x.connect() for x in links), return_exceptions=True):

@@ -106,6 +106,7 @@ async def test_jobs_of_a_group_are_claimed_for_free_slots_only(app, conn, quick)
     )
     worker = app.worker(concurrency=2)
     await worker._connect()
+    worker._held.open()
     assert len(await worker._claimer.claim(5)) == 2
     await worker._release_all()
     await worker._disconnect(leave=True)
@@ -115,6 +116,7 @@ async def test_a_suspect_or_grouped_job_without_a_slot_is_given_back_at_once(app
     ids = await app.enqueue_many("t", [None] * 3)
     worker = app.worker(concurrency=1)
     await worker._connect()
+    worker._held.open()
     rows = [dict(row) for row in await worker._claimer.claim(3)]
     rows[1]["group_key"] = "g"
     worker._held.take(rows)

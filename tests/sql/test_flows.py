@@ -432,7 +432,7 @@ async def test_a_child_committed_while_its_parent_is_completed_and_deleted_is_le
     # The end has looked for children already when it waits for this lock.
     await holding.execute("select from jobs where id = $1 for update", parent)
     end = asyncio.create_task(ending.fetch(
-        "select jobs_complete_many('me', array[$1::bigint], '{1}', '{null}', false)", parent))
+        "select _jobs_complete_uncounted('me', array[$1::bigint], '{1}', '{null}', false)", parent))
     await blocked(ending)
     child = await add(parent)
     await transaction.commit()
