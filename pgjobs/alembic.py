@@ -25,6 +25,7 @@ TABLES = frozenset(
     {
         "jobs",
         "jobs_attempts",
+        "jobs_audit",
         "jobs_queues",
         "jobs_retention",
         "jobs_schedules",

@@ -239,10 +239,13 @@ set local search_path to :"schema", pg_temp;
 \ir functions/manage/jobs_retry.sql
 \ir functions/manage/jobs_retry_many.sql
 \ir functions/manage/jobs_version.sql
+\ir functions/manage/_jobs_audit_expire.sql
+\ir functions/manage/_jobs_audit_note.sql
 \ir functions/manage/_jobs_check_filters.sql
 \ir functions/manage/_jobs_check_max_jobs.sql
 \ir functions/manage/_jobs_check_queue.sql
 \ir functions/manage/_jobs_declared.sql
+\ir functions/manage/_jobs_filters.sql
 \ir functions/manage/_jobs_find.sql
 \ir functions/manage/_jobs_forget.sql
 \ir functions/manage/_jobs_lock_matching.sql

@@ -31,6 +31,7 @@ begin
         ('jobs_turns_from', 'r', '{queue, turns_from, marked_at, marked_xid}'),
         ('jobs_starts', 'r', '{queue, group_key, moments, counts}'),
         ('jobs_attempts', 'r', '{job_id, attempt, outcome, error_kind}'),
+        ('jobs_audit', 'r', '{id, at, db_role, actor, action, filters}'),
         ('jobs_flows', 'r', '{job_id, on_parent_failed, is_open, parents}'),
         ('jobs_flow_edges', 'r', '{parent_id, child_id, is_attached}'),
         ('jobs_flow_changes', 'r', '{child_id, parents, completed, failed}'),
@@ -121,7 +122,7 @@ begin
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
                 'jobs_schedules', 'jobs_retention', 'jobs_turns', 'jobs_turns_from', 'jobs_starts',
-                'jobs_attempts', 'jobs_watched', 'jobs_flows', 'jobs_flow_edges',
+                'jobs_attempts', 'jobs_audit', 'jobs_watched', 'jobs_flows', 'jobs_flow_edges',
                 'jobs_flow_changes', 'jobs_batches', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')

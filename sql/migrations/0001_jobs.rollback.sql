@@ -1,5 +1,6 @@
 drop table if exists jobs_retention;
 drop table if exists jobs_attempts;
+drop table if exists jobs_audit;
 drop table if exists jobs_watched;
 drop view if exists jobs_batches;
 drop table if exists jobs_flow_changes;

@@ -44,7 +44,7 @@ def test_odd_schema_names(empty_dsn: str, query: Query, schema: str) -> None:
     assert migrate(empty_dsn, schema) == ["0001_jobs"]
     assert migrate(empty_dsn, schema) == []
     found = query("select count(*) from pg_tables where schemaname = %s", schema)
-    assert found == [(18,)]  # eleven tables of pgjobs, four of the ledger
+    assert found == [(19,)]  # fifteen tables of pgjobs, four of the ledger
     assert migrate(empty_dsn, schema, down=1) == ["0001_jobs"]
 
 

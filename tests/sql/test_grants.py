@@ -54,7 +54,7 @@ FUNCTIONS = {
     "producer": PRODUCER, "worker": WORKER, "observer": OBSERVER, "admin": ADMIN, "reader": READER,
 }
 VIEWS = {
-    "jobs_batches",
+    "jobs_audit", "jobs_batches",
     "jobs_list", "jobs_queues", "jobs_retention", "jobs_schedule_list", "jobs_stats",
     "jobs_worker_ticks", "jobs_workers",
 }
