@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from pgjobs.cli import (
     apply,
+    audit,
     demo,
     edit,
     enqueue,
@@ -136,7 +137,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Work": {"worker": worker.worker, "enqueue": enqueue.enqueue},
     "Inspect": {
         "list": jobs.list_jobs, "show": show.show, "why": why.why, "stats": queues.stats,
-        "top": top.top, "doctor": schema.doctor,
+        "top": top.top, "doctor": schema.doctor, "audit": audit.audit,
     },
     "Manage": {
         "retry": jobs.retry, "cancel": jobs.cancel, "edit": edit.edit, "pause": queues.pause,

@@ -4135,7 +4135,7 @@ begin
         'rate_period', jobs_limit.rate_period,
         'group_rate_count', jobs_limit.group_rate_count,
         'group_rate_period', jobs_limit.group_rate_period,
-        'in_order', jobs_limit.in_order));
+        'in_order', nullif(jobs_limit.in_order, false)));
 end
 $$;
 
@@ -7938,7 +7938,7 @@ begin
     returning s.*;
     perform _jobs_schedule_signal(jobs_schedule.name);
     perform _jobs_audit_note('schedule', filters => jsonb_build_object(
-        'schedule', v_new.name, 'job_type', v_new.job_type, 'cron', v_new.cron,
+        'name', v_new.name, 'job_type', v_new.job_type, 'cron', v_new.cron,
         'every', v_new.every, 'timezone', v_new.timezone, 'queue', v_new.queue));
 end
 $$;
@@ -7959,7 +7959,7 @@ begin
     set paused_at = coalesce(s.paused_at, clock_timestamp()), updated_at = clock_timestamp()
     where s.name = jobs_schedule_pause.name
     returning s.*;
-    perform _jobs_audit_note('schedule_pause', filters => jsonb_build_object('schedule', name));
+    perform _jobs_audit_note('schedule_pause', filters => jsonb_build_object('name', name));
 end
 $$;
 
@@ -8029,7 +8029,7 @@ begin
     where s.name = jobs_schedule_resume.name
     returning s.*;
     perform _jobs_schedule_signal(name);
-    perform _jobs_audit_note('schedule_resume', filters => jsonb_build_object('schedule', name));
+    perform _jobs_audit_note('schedule_resume', filters => jsonb_build_object('name', name));
 end
 $$;
 
@@ -8059,7 +8059,7 @@ begin
         error = null
     where s.name = jobs_schedule_run.name;
     perform _jobs_audit_note(
-        'schedule_run', v_job.id, jobs => 1, filters => jsonb_build_object('schedule', name));
+        'schedule_run', v_job.id, jobs => 1, filters => jsonb_build_object('name', name));
     return next v_job;
 end
 $$;
@@ -8158,7 +8158,7 @@ begin
     perform _jobs_schedule_lock(name);
     return query
     delete from jobs_schedules s where s.name = jobs_unschedule.name returning s.*;
-    perform _jobs_audit_note('unschedule', filters => jsonb_build_object('schedule', name));
+    perform _jobs_audit_note('unschedule', filters => jsonb_build_object('name', name));
 end
 $$;
 
@@ -9805,7 +9805,8 @@ begin
     loop
         execute format('grant %s to %I', v_grant, role_name);
     end loop;
-    perform _jobs_audit_note('grant', filters => jsonb_build_object('role', role_name, 'as', as_what));
+    perform _jobs_audit_note('grant', filters => jsonb_build_object(
+        'role_name', role_name, 'as_what', as_what));
 end
 $$;
 

@@ -54,7 +54,7 @@ begin
         'rate_period', jobs_limit.rate_period,
         'group_rate_count', jobs_limit.group_rate_count,
         'group_rate_period', jobs_limit.group_rate_period,
-        'in_order', jobs_limit.in_order));
+        'in_order', nullif(jobs_limit.in_order, false)));
 end
 $$;
 

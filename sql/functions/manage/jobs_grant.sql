@@ -95,7 +95,8 @@ begin
     loop
         execute format('grant %s to %I', v_grant, role_name);
     end loop;
-    perform _jobs_audit_note('grant', filters => jsonb_build_object('role', role_name, 'as', as_what));
+    perform _jobs_audit_note('grant', filters => jsonb_build_object(
+        'role_name', role_name, 'as_what', as_what));
 end
 $$;
 

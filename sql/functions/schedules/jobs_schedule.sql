@@ -85,7 +85,7 @@ begin
     returning s.*;
     perform _jobs_schedule_signal(jobs_schedule.name);
     perform _jobs_audit_note('schedule', filters => jsonb_build_object(
-        'schedule', v_new.name, 'job_type', v_new.job_type, 'cron', v_new.cron,
+        'name', v_new.name, 'job_type', v_new.job_type, 'cron', v_new.cron,
         'every', v_new.every, 'timezone', v_new.timezone, 'queue', v_new.queue));
 end
 $$;

@@ -20,7 +20,7 @@ begin
         error = null
     where s.name = jobs_schedule_run.name;
     perform _jobs_audit_note(
-        'schedule_run', v_job.id, jobs => 1, filters => jsonb_build_object('schedule', name));
+        'schedule_run', v_job.id, jobs => 1, filters => jsonb_build_object('name', name));
     return next v_job;
 end
 $$;
