@@ -255,6 +255,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/manage/_jobs_verdict.sql
 -- functions/reading: how many jobs there are, and which
 \ir functions/reading/jobs_counts.sql
+\ir functions/reading/_jobs_audit_search.sql
 \ir functions/reading/_jobs_counts.sql
 \ir functions/reading/_jobs_counts_other.sql
 \ir functions/reading/_jobs_counts_pending.sql

@@ -32,24 +32,9 @@ class Audit(Statements):
         rows = await self._rows(
             """select id, at, clock_timestamp() - at as age, db_role, set_role, actor, action,
                 job_id, jobs, filters::text, reason
-            from (
-                select * from {schema}.jobs_audit
-                where id < coalesce($1::bigint, 9223372036854775807) order by id desc limit $2
-            ) a
-            where ($3::text[] is null or action = any ($3))
-                and ($4::text is null or $4 in (actor, db_role, set_role))
-                and ($5::bigint is null or job_id = $5)
-                and ($6::interval is null or at >= clock_timestamp() - $6)
-            order by id desc limit $7""",
-            before, MAX_READ_ROWS, actions, who, job_id, within, limit,
+            from {schema}._jobs_audit_search(
+                $1::text[], $2::text, $3::bigint, $4::interval, $5::int, $6::bigint, $7::int)""",
+            actions, who, job_id, within, limit, before, MAX_READ_ROWS,
         )
-        return rows, None if len(rows) >= limit else await self._gave_up_at(before)
-
-    async def _gave_up_at(self, before: int | None) -> int | None:
-        rows = await self._rows(
-            """select id from {schema}.jobs_audit
-            where id < coalesce($1::bigint, 9223372036854775807)
-            order by id desc offset $2 - 1 limit 1""",
-            before, MAX_READ_ROWS,
-        )
-        return rows[0]["id"] if rows else None
+        gave_up = bool(rows) and rows[-1]["action"] is None
+        return (rows[:-1], rows[-1]["id"]) if gave_up else (rows, None)

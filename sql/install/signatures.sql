@@ -19,6 +19,12 @@ begin
             action text, job_id bigint DEFAULT NULL::bigint, filters jsonb DEFAULT NULL::jsonb,
             jobs bigint DEFAULT NULL::bigint, reason text DEFAULT NULL::text
         $$),
+        ('_jobs_audit_search', $$SETOF jobs_audit$$, $$
+            actions text[] DEFAULT NULL::text[], who text DEFAULT NULL::text,
+            job_id bigint DEFAULT NULL::bigint, within interval DEFAULT NULL::interval,
+            max_rows integer DEFAULT 20, before bigint DEFAULT NULL::bigint,
+            max_read integer DEFAULT 100000
+        $$),
         ('_jobs_check_batch', $$void$$, $$
             worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),

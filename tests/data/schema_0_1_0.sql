@@ -71,6 +71,12 @@ begin
             action text, job_id bigint DEFAULT NULL::bigint, filters jsonb DEFAULT NULL::jsonb,
             jobs bigint DEFAULT NULL::bigint, reason text DEFAULT NULL::text
         $$),
+        ('_jobs_audit_search', $$SETOF jobs_audit$$, $$
+            actions text[] DEFAULT NULL::text[], who text DEFAULT NULL::text,
+            job_id bigint DEFAULT NULL::bigint, within interval DEFAULT NULL::interval,
+            max_rows integer DEFAULT 20, before bigint DEFAULT NULL::bigint,
+            max_read integer DEFAULT 100000
+        $$),
         ('_jobs_check_batch', $$void$$, $$
             worker text, job_ids bigint[], attempts integer[], others integer[]
         $$),
@@ -9726,7 +9732,8 @@ declare
         '_jobs_limits_diff,_jobs_retention_diff,_jobs_retention_enforce,jobs_schedules_fire,'
         '_jobs_schedules_diff,jobs_start,_jobs_worker_beat,_jobs_worker_fire,_jobs_worker_help,'
         '_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,_jobs_worker_watch}';
-    c_observer constant text[] := '{jobs_audit,jobs_batches,jobs_counts,_jobs_counts,jobs_cron_next,'
+    c_observer constant text[] := '{jobs_audit,_jobs_audit_search,jobs_batches,jobs_counts,'
+        '_jobs_counts,jobs_cron_next,'
         'jobs_doctor,_jobs_doctor_flows,_jobs_doctor_leases,_jobs_doctor_limits,'
         '_jobs_doctor_notify,_jobs_doctor_retention,_jobs_doctor_schedules,_jobs_doctor_schema,'
         '_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_held_back,_jobs_ids_behind,jobs_list,'
@@ -10625,6 +10632,66 @@ $$;
 
 comment on function jobs_counts is
     'per queue, type and state: how many jobs; capped: there are more, or may be';
+
+-- functions/reading/_jobs_audit_search.sql
+-- Rows of jobs_audit that pass the filters, the newest first; null filters are left out. who: the
+-- actor or one of the roles. within: no row is older.
+--
+-- The search ends after max_read rows. If there may be more, the last row that it returns has an id
+-- alone: the search goes on before that one. The planner must walk the primary key, whatever the
+-- statistics say.
+create or replace function _jobs_audit_search(
+    actions text[] default null,
+    who text default null,
+    job_id bigint default null,
+    within interval default null,
+    max_rows int default 20,
+    before bigint default null,
+    max_read int default 100000
+) returns setof jobs_audit
+language plpgsql stable
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    v_before constant bigint := coalesce(before, 9223372036854775807);
+    v_since constant timestamptz := _jobs_after(clock_timestamp(), -within);
+    v_found bigint;
+    v_end jobs_audit;
+begin
+    return query
+    select a.*
+    from (
+        select r.* from jobs_audit r where r.id < v_before order by r.id desc limit max_read
+    ) a
+    where (actions is null or a.action = any (actions))
+        and (who is null or who in (a.actor, a.db_role, a.set_role))
+        and (_jobs_audit_search.job_id is null or a.job_id = _jobs_audit_search.job_id)
+        and (within is null or a.at >= v_since)
+    order by a.id desc
+    limit max_rows;
+    get diagnostics v_found = row_count;
+    if v_found < max_rows then
+        select r.id into v_end.id
+        from jobs_audit r
+        where r.id < v_before
+        order by r.id desc
+        offset max_read - 1
+        limit 1;
+        if found then
+            return next v_end;
+        end if;
+    end if;
+end
+$$;
+
+comment on function _jobs_audit_search is
+    'internal: rows of jobs_audit that pass these filters; the last may say how far it looked';
 
 -- functions/reading/_jobs_counts.sql
 -- oldest_due: for how long the oldest due job has waited; where the count is capped, the oldest of

@@ -29,7 +29,7 @@ WORKER = READER | {
     "_jobs_retention_enforce", "_jobs_limits_diff",
 }
 OBSERVER = {
-    "jobs_counts", "_jobs_counts", "_jobs_rates", "_jobs_search",
+    "_jobs_audit_search", "jobs_counts", "_jobs_counts", "_jobs_rates", "_jobs_search",
     "jobs_cron_next", "jobs_doctor", "_jobs_doctor_flows", "_jobs_doctor_leases",
     "_jobs_doctor_notify",
     "_jobs_doctor_retention", "_jobs_doctor_schedules", "_jobs_doctor_schema",

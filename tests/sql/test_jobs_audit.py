@@ -6,6 +6,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from pgjobs.database import Database
+
 SECRET = "hunter2"
 JOB = "select from jobs_enqueue('t', queue => 'q', reference_type => 'order', reference_id => 7)"
 FAILED = f"""{JOB}; select from jobs_claim('w', '{{q}}');
@@ -319,6 +321,34 @@ async def test_old_rows_go_in_parts_and_a_locked_one_is_skipped(conn, other):
         assert [row[3]["queue"] for row in await audit(conn)] == ["a", "c"]
     assert await conn.fetchval("select _jobs_audit_expire(9)") == 2
     assert await conn.fetchval("select _jobs_audit_expire(9)") == 0
+
+
+READS = """select seq_tup_read, idx_tup_fetch from pg_stat_xact_user_tables
+    where relname = 'jobs_audit'"""
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_a_look_for_old_rows_and_a_page_of_new_ones_read_few_of_many(conn, analyzed):
+    await conn.execute(
+        """insert into jobs_audit (db_role, action)
+        select 'postgres', 'pause' from generate_series(1, 50000)"""
+    )
+    if analyzed:
+        await conn.execute("analyze jobs_audit")
+    database = Database(conn)
+    transaction = conn.transaction()
+    await transaction.start()
+    assert await conn.fetchval("select _jobs_audit_expire(1000)") == 0
+    assert tuple(await conn.fetchrow(READS)) == (0, 1)
+    rows, gave_up_at = await database.audit(limit=20)
+    assert [row["id"] for row in rows] == list(range(50_000, 49_980, -1))
+    assert gave_up_at is None
+    rows, _ = await database.audit(["pause"], limit=20, before=100)
+    assert rows[0]["id"] == 99
+    seq_tup_read, idx_tup_fetch = await conn.fetchrow(READS)
+    assert seq_tup_read == 0
+    assert idx_tup_fetch <= 45
+    await transaction.rollback()
 
 
 async def test_an_observer_reads_it_and_writes_nothing(conn, make_role, acting_as):
