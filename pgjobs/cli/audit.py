@@ -66,7 +66,9 @@ def audit(
     """
 
     async def question(database: Database) -> tuple[Sequence[Row], int | None]:
-        return await database.audit(action, who, job, since, limit, before)
+        return await database.audit_search(
+            action, who, job, since, limit, before, MAX_READ_ROWS
+        )
 
     found, searched_to = ask(dsn, schema, question)
     if searched_to is not None:

@@ -6,8 +6,8 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
+from pgjobs.cli import audit
 from pgjobs.cli.commands import cli
-from pgjobs.database import audit
 
 
 @pytest.fixture
@@ -88,7 +88,6 @@ def test_a_search_that_finds_too_little_says_how_far_it_looked(run, actions, mon
     for _ in range(5):
         run("pause", "q", "--yes")
     monkeypatch.setattr(audit, "MAX_READ_ROWS", 3)
-    monkeypatch.setattr("pgjobs.cli.audit.MAX_READ_ROWS", 3)
     told = run("audit", "--by", "nobody")
     assert told == "no such calls so far\npgjobs: looked through 3 rows; for more: --before 3\n"
     assert run("audit", "--by", "nobody", "--before", "3") == "no such calls\n"

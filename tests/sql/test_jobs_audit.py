@@ -340,10 +340,10 @@ async def test_a_look_for_old_rows_and_a_page_of_new_ones_read_few_of_many(conn,
     await transaction.start()
     assert await conn.fetchval("select _jobs_audit_expire(1000)") == 0
     assert tuple(await conn.fetchrow(READS)) == (0, 1)
-    rows, gave_up_at = await database.audit(limit=20)
+    rows, gave_up_at = await database.audit_search(max_rows=20)
     assert [row["id"] for row in rows] == list(range(50_000, 49_980, -1))
     assert gave_up_at is None
-    rows, _ = await database.audit(["pause"], limit=20, before=100)
+    rows, _ = await database.audit_search(["pause"], max_rows=20, before=100)
     assert rows[0]["id"] == 99
     seq_tup_read, idx_tup_fetch = await conn.fetchrow(READS)
     assert seq_tup_read == 0
