@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from pgjobs.app import App, CallNext, Lifespan, RunningJob, close, enqueue, sync
+from pgjobs.database.acting import acting
 from pgjobs.errors import (
     ConnectionLost,
     DuplicateJob,
@@ -68,6 +69,7 @@ __all__ = [
     "Task",
     "Worker",
     "WorkerNameTaken",
+    "acting",
     "close",
     "enqueue",
     "migrate",

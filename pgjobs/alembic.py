@@ -28,6 +28,7 @@ TABLES = frozenset(
         "jobs_durations",
         "jobs_ends",
         "jobs_history",
+        "jobs_audit",
         "jobs_queues",
         "jobs_retention",
         "jobs_schedules",

@@ -253,10 +253,13 @@ set local search_path to :"schema", pg_temp;
 \ir functions/manage/jobs_retry.sql
 \ir functions/manage/jobs_retry_many.sql
 \ir functions/manage/jobs_version.sql
+\ir functions/manage/_jobs_audit_expire.sql
+\ir functions/manage/_jobs_audit_note.sql
 \ir functions/manage/_jobs_check_filters.sql
 \ir functions/manage/_jobs_check_max_jobs.sql
 \ir functions/manage/_jobs_check_queue.sql
 \ir functions/manage/_jobs_declared.sql
+\ir functions/manage/_jobs_filters.sql
 \ir functions/manage/_jobs_find.sql
 \ir functions/manage/_jobs_forget.sql
 \ir functions/manage/_jobs_lock_matching.sql
@@ -266,6 +269,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/manage/_jobs_verdict.sql
 -- functions/reading: how many jobs there are, and which
 \ir functions/reading/jobs_counts.sql
+\ir functions/reading/_jobs_audit_search.sql
 \ir functions/reading/_jobs_counts.sql
 \ir functions/reading/_jobs_counts_other.sql
 \ir functions/reading/_jobs_counts_pending.sql

@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from pgjobs.cli import (
     apply,
+    audit,
     demo,
     edit,
     enqueue,
@@ -138,6 +139,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Inspect": {
         "list": jobs.list_jobs, "show": show.show, "why": why.why, "stats": queues.stats,
         "top": top.top, "doctor": schema.doctor, "metrics": metrics.metrics,
+        "audit": audit.audit,
     },
     "Manage": {
         "retry": jobs.retry, "cancel": jobs.cancel, "edit": edit.edit, "pause": queues.pause,

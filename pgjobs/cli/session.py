@@ -1,6 +1,7 @@
 """One connection for one command."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -11,6 +12,7 @@ from pgjobs.cli.complaints import unreachable
 from pgjobs.connection.driver import connect
 from pgjobs.connection.dsn import resolve
 from pgjobs.database import Database
+from pgjobs.database.acting import acting
 
 T = TypeVar("T")
 
@@ -45,10 +47,14 @@ async def opened(dsn: str | None) -> AsyncIterator[asyncpg.Connection]:
 
 
 def ask(dsn: str | None, schema: str, question: Callable[[Database], Awaitable[T]]) -> T:
-    """Awaits ``question`` on a connection of its own and returns the answer."""
+    """Awaits ``question`` on a connection of its own and returns the answer.
+
+    The user in PGJOBS_ACTOR, if there is one, is who acts.
+    """
 
     async def answer() -> T:
         async with connected(dsn, schema) as database:
-            return await question(database)
+            with acting(os.environ.get("PGJOBS_ACTOR") or None):
+                return await question(database)
 
     return asyncio.run(answer())

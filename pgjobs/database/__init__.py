@@ -4,6 +4,7 @@ Values of ``jsonb`` arguments are JSON text here. A moment (``run_at``) may be g
 ``timedelta`` from now, which the database adds to its own clock.
 """
 
+from pgjobs.database.audit import Audit
 from pgjobs.database.claim import Claim
 from pgjobs.database.enqueue import Enqueue
 from pgjobs.database.finish import Finish
@@ -24,7 +25,7 @@ __all__ = ["JOB_COLUMNS", "NULL_WHEN_CLAIMED", "Database", "Moment", "as_recover
 
 class Database(
     Enqueue, Claim, Finish, Lease, Workers, Watching, Flows, Schedules, Limits, Retention,
-    Manage, Reading, History,
+    Manage, Reading, History, Audit,
 ):
     """The SQL functions of one schema, on one connection or pool."""
 

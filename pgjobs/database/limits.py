@@ -27,7 +27,7 @@ class Limits(Statements):
         in_order: bool | None = None,
     ) -> Row:
         """Sets all limits of a queue at once; None: no limit."""
-        rows = await self._rows(
+        rows = await self._manage(
             f"""select {_LIMITS} from {{schema}}.jobs_limit($1::text, $2::int, $3::int, $4::int,
             $5::interval, $6::int, $7::interval, $8::boolean)""",
             queue, max_running, max_running_per_group, rate_count, rate_period, group_rate_count,
@@ -37,7 +37,7 @@ class Limits(Statements):
 
     async def limits_undeclare(self, queue: str) -> None:
         """Removes the limits of a queue that code has declared once."""
-        await self._rows("select {schema}._jobs_limits_undeclare($1::text)", queue)
+        await self._manage("select {schema}._jobs_limits_undeclare($1::text)", queue)
 
     async def limits_diff(self, app: str, limits: str) -> Sequence[Row]:
         """Compares what code declares, a JSON array, with what code declared last."""
@@ -50,7 +50,7 @@ class Limits(Statements):
 
     async def limits_declare(self, app: str, limits: str, is_newest: bool = False) -> list[str]:
         """Sets limits as code declares them; returns the queues of those."""
-        rows = await self._rows(
+        rows = await self._manage(
             """select name from {schema}._jobs_limits_declare(
             $1::text, $2::text::jsonb, $3::boolean) name""",
             app, limits, is_newest,

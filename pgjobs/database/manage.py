@@ -45,19 +45,17 @@ class Manage(Statements):
         downstream: bool = False,
     ) -> Job[Any]:
         """pending → cancelled; the worker of a processing job is asked to stop it."""
-        jobs = await self._jobs(
+        return await self._managed(
             f"""select {JOB_COLUMNS} from {{schema}}.jobs_cancel(
             $1::bigint, $2::text, $3::text, $4::int, $5::boolean)""",
             job_id, reason, worker, attempt, downstream,
         )
-        return jobs[0]
 
     async def retry(self, job_id: int) -> Job[Any]:
         """Makes a finished job pending now, with its counts at 0."""
-        jobs = await self._jobs(
+        return await self._managed(
             f"select {JOB_COLUMNS} from {{schema}}.jobs_retry($1::bigint)", job_id
         )
-        return jobs[0]
 
     async def edit(
         self,
@@ -68,22 +66,20 @@ class Manage(Statements):
         run_at: Moment = None,
     ) -> Job[Any]:
         """Changes what is given of a job that waits; the payload is JSON text."""
-        jobs = await self._jobs(
+        return await self._managed(
             f"""select {JOB_COLUMNS} from {{schema}}.jobs_edit(
             $1::bigint, $2::text::jsonb, $3::int, $4::text,
             coalesce($5::timestamptz, {{schema}}._jobs_after(clock_timestamp(), $6::interval)))""",
             job_id, payload, priority, queue, *as_moment(run_at),
         )
-        return jobs[0]
 
     async def copy(self, job_id: int, payload: str | None = None) -> Job[Any]:
         """Adds a job like this one, with this payload, as JSON text, or with the same one."""
-        jobs = await self._jobs(
+        return await self._managed(
             f"""select {JOB_COLUMNS} from {{schema}}.jobs_copy(
             $1::bigint, $2::text::jsonb)""",
             job_id, payload,
         )
-        return jobs[0]
 
     async def cancel_many(self, reason: str | None = None, **filters: Unpack[Filters]) -> int:
         """Cancels jobs, and asks for the end of running ones; returns their number."""
@@ -117,7 +113,7 @@ class Manage(Statements):
 
     async def _many(self, function: str, filters: Filters, also: str = "", *values: Any) -> int:
         given = [filters.get(name) for name in _PLAIN_FILTERS]
-        count: int = await self._value(
+        rows = await self._manage(
             f"""select {{schema}}.{function}(job_ids => $1::bigint[], job_types => $2::text[],
             queues => $3::text[], group_keys => $4::text[], reference_type => $5::text,
             reference_id => $6::bigint, reference_key => $7::text, batch_id => $8::bigint,
@@ -129,11 +125,12 @@ class Manage(Statements):
             *given, *as_moment(filters.get("created_before")),
             *as_moment(filters.get("failed_since")), filters.get("max_jobs"), *values,
         )
+        count: int = rows[0]["value"]
         return count
 
     async def pause(self, queue: str, until: Moment = None, reason: str | None = None) -> Row:
         """Closes a queue for claims, for good or until a moment; returns the queue's pause."""
-        rows = await self._rows(
+        rows = await self._manage(
             """select queue, paused_at, paused_until, pause_reason
             from {schema}.jobs_pause($1::text,
                 coalesce($2::timestamptz, {schema}._jobs_after(clock_timestamp(), $3::interval)),
@@ -144,7 +141,7 @@ class Manage(Statements):
 
     async def resume(self, queue: str) -> None:
         """Opens a queue and signals its workers."""
-        await self._rows("select paused_at from {schema}.jobs_resume($1::text)", queue)
+        await self._manage("select paused_at from {schema}.jobs_resume($1::text)", queue)
 
     async def heal_groups(self, max_groups: int | None = None) -> int:
         """Inserts the turns that groups lack; returns how many groups were healed."""
@@ -161,13 +158,14 @@ class Manage(Statements):
         finished_before: datetime | None = None,
     ) -> int:
         """Deletes finished jobs; returns their number. Repeat until 0 with ``finished_before``."""
-        value: int = await self._value(
+        rows = await self._manage(
             """select {schema}.jobs_cleanup(
             $1::interval, $2::text[], $3::int, $4::timestamptz) as value""",
             older_than, as_list("statuses", statuses), max_jobs, finished_before,
         )
+        value: int = rows[0]["value"]
         return value
 
     async def grant(self, role_name: str, as_what: str) -> None:
         """Lets a role be producer, worker, observer, admin or reader."""
-        await self._rows("select {schema}.jobs_grant($1::text, $2::text)", role_name, as_what)
+        await self._manage("select {schema}.jobs_grant($1::text, $2::text)", role_name, as_what)

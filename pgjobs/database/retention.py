@@ -16,7 +16,7 @@ class Retention(Statements):
         self, status: str, keep_for: timedelta | None, job_type: str | None = None
     ) -> None:
         """Sets how long jobs of a status stay after their end; None removes the rule."""
-        await self._rows(
+        await self._manage(
             "select {schema}.jobs_retain($1::text, $2::interval, $3::text)",
             status, keep_for, job_type,
         )
@@ -42,7 +42,7 @@ class Retention(Statements):
         self, app: str, retention: str, is_newest: bool = False
     ) -> list[str]:
         """Makes and changes rules as code declares them; returns the names of those."""
-        rows = await self._rows(
+        rows = await self._manage(
             """select name from {schema}._jobs_retention_declare(
             $1::text, $2::text::jsonb, $3::boolean) name""",
             app, retention, is_newest,

@@ -47,7 +47,7 @@ class Schedules(Statements):
         ends_at: datetime | None = None,
     ) -> Row:
         """Makes a schedule, or changes the one of that name, setting all at once."""
-        rows = await self._rows(
+        rows = await self._manage(
             f"""select {_COLUMNS} from {{schema}}.jobs_schedule(
             $1::text, $2::text, $3::text, $4::interval, $5::text, $6::text::jsonb, $7::text,
             $8::int, $9::int, $10::interval[], $11::text, $12::text, $13::interval, $14::text,
@@ -59,31 +59,30 @@ class Schedules(Statements):
 
     async def unschedule(self, name: str) -> Row:
         """Removes a schedule; its jobs stay."""
-        rows = await self._rows(
+        rows = await self._manage(
             f"select {_COLUMNS} from {{schema}}.jobs_unschedule($1::text)", name
         )
         return rows[0]
 
     async def schedule_pause(self, name: str) -> Row:
         """Pauses a schedule: its ticks pass, and are not missed."""
-        rows = await self._rows(
+        rows = await self._manage(
             f"select {_COLUMNS} from {{schema}}.jobs_schedule_pause($1::text)", name
         )
         return rows[0]
 
     async def schedule_resume(self, name: str) -> Row:
         """Lets a paused schedule fire again, from its next tick on."""
-        rows = await self._rows(
+        rows = await self._manage(
             f"select {_COLUMNS} from {{schema}}.jobs_schedule_resume($1::text)", name
         )
         return rows[0]
 
     async def schedule_run(self, name: str) -> Job[Any]:
         """Adds a job of a schedule now; returns the job in its way, if they may not overlap."""
-        jobs = await self._jobs(
+        return await self._managed(
             f"select {JOB_COLUMNS} from {{schema}}.jobs_schedule_run($1::text)", name
         )
-        return jobs[0]
 
     async def schedules_fire(self, max_schedules: int | None = None) -> list[Job[Any]]:
         """Enqueues the jobs of the schedules that are due."""
@@ -127,7 +126,7 @@ class Schedules(Statements):
         self, app: str, schedules: str, is_newest: bool = False
     ) -> list[str]:
         """Makes and changes schedules as code declares them; returns the names of those."""
-        rows = await self._rows(
+        rows = await self._manage(
             """select name from {schema}._jobs_schedules_declare(
             $1::text, $2::text::jsonb, $3::boolean) name""",
             app, schedules, is_newest,

@@ -9,6 +9,7 @@ import asyncpg
 
 from pgjobs.connection.drivers import NOT_INSTALLED
 from pgjobs.connection.executor import Executor, commits_each_statement
+from pgjobs.database.acting import with_actor
 from pgjobs.errors import InvalidArgument, SchemaMismatch
 from pgjobs.job.job import Job, Row, Source
 
@@ -76,6 +77,11 @@ class Statements:
                 f" another version of it: {error.args[0]}"  # without the hint, on casts of types
             ) from error
 
+    async def _manage(self, query: str, *args: Any) -> Sequence[Row]:
+        """As ``_rows``, for a call that the database notes in ``jobs_audit``."""
+        told, with_it = with_actor(query, args)
+        return await self._rows(told, *with_it)
+
     async def _fetch(self, query: str, *args: Any) -> Sequence[Row]:
         try:
             return await self._executor.fetch(query, *args)
@@ -87,6 +93,10 @@ class Statements:
 
     async def _jobs(self, query: str, *args: Any) -> list[Job[Any]]:
         return [Job.from_row(row, self._source) for row in await self._rows(query, *args)]
+
+    async def _managed(self, query: str, *args: Any) -> Job[Any]:
+        """The one job that a managing call returns."""
+        return Job.from_row((await self._manage(query, *args))[0], self._source)
 
     async def _ids(self, query: str, *args: Any) -> list[int]:
         return [row["id"] for row in await self._rows(query, *args)]

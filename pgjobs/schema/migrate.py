@@ -110,8 +110,8 @@ def _tables_exist(connection: psycopg.Connection) -> bool:
     tables = [
         "jobs", "jobs_queues", "jobs_workers", "jobs_worker_ticks", "jobs_schedules",
         "jobs_retention", "jobs_turns", "jobs_turns_from", "jobs_starts",
-        "jobs_watched", "jobs_attempts", "jobs_flows", "jobs_flow_edges", "jobs_flow_changes",
-        "jobs_ends", "jobs_history", "jobs_totals", "jobs_durations",
+        "jobs_watched", "jobs_attempts", "jobs_audit", "jobs_flows", "jobs_flow_edges",
+        "jobs_flow_changes", "jobs_ends", "jobs_history", "jobs_totals", "jobs_durations",
     ]
     query = "select bool_and(to_regclass(name) is not null) from unnest(%s::text[]) name"
     row = connection.execute(query, [tables]).fetchone()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import asyncpg
 
 from pgjobs.database import Database
+from pgjobs.database.acting import acting
 from pgjobs.errors import InvalidArgument, SchemaMismatch
 from pgjobs.job.job import Row
 from pgjobs.producer.declared import KINDS
@@ -69,7 +70,8 @@ class Declarations:
             if row["verdict"] == "older":
                 _warn_of_newer(of_kind.one.format(row["name"]), row)
         if any(row["verdict"] in ("new", "changed") for row in rows):
-            names = await of_kind.declare(self._database, self._app, text, False)
+            with acting(f"app {self._app}"):
+                names = await of_kind.declare(self._database, self._app, text, False)
             log.info("%s: made or changed as the code declares: %s", kind, ", ".join(names))
 
 

@@ -35,6 +35,7 @@ begin
         ('jobs_history', 'r', '{span, starts_at, queue, job_type, outcome, waits, runs}'),
         ('jobs_totals', 'r', '{queue, job_type, outcome, jobs, counted_at}'),
         ('jobs_durations', 'r', '{queue, job_type, waits, runs}'),
+        ('jobs_audit', 'r', '{id, at, db_role, actor, action, filters}'),
         ('jobs_flows', 'r', '{job_id, on_parent_failed, is_open, parents}'),
         ('jobs_flow_edges', 'r', '{parent_id, child_id, is_attached}'),
         ('jobs_flow_changes', 'r', '{child_id, parents, completed, failed}'),
@@ -125,8 +126,8 @@ begin
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
                 'jobs_schedules', 'jobs_retention', 'jobs_turns', 'jobs_turns_from', 'jobs_starts',
-                'jobs_attempts', 'jobs_ends', 'jobs_history', 'jobs_totals', 'jobs_durations',
-                'jobs_watched', 'jobs_flows', 'jobs_flow_edges',
+                'jobs_attempts', 'jobs_audit', 'jobs_ends', 'jobs_history', 'jobs_totals',
+                'jobs_durations', 'jobs_watched', 'jobs_flows', 'jobs_flow_edges',
                 'jobs_flow_changes', 'jobs_batches', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')

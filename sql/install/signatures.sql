@@ -14,6 +14,17 @@ begin
         ('_jobs_ahead', $$record$$, $$
             job jobs, max_jobs integer, OUT jobs integer, OUT higher integer, OUT highest integer
         $$),
+        ('_jobs_audit_expire', $$bigint$$, $$max_rows integer$$),
+        ('_jobs_audit_note', $$void$$, $$
+            action text, job_id bigint DEFAULT NULL::bigint, filters jsonb DEFAULT NULL::jsonb,
+            jobs bigint DEFAULT NULL::bigint, reason text DEFAULT NULL::text
+        $$),
+        ('_jobs_audit_search', $$SETOF jobs_audit$$, $$
+            actions text[] DEFAULT NULL::text[], who text DEFAULT NULL::text,
+            job_id bigint DEFAULT NULL::bigint, within interval DEFAULT NULL::interval,
+            max_rows integer DEFAULT 20, before bigint DEFAULT NULL::bigint,
+            max_read integer DEFAULT 100000
+        $$),
         ('_jobs_bucket', $$integer$$, $$seconds double precision$$),
         ('_jobs_check_batch', $$void$$, $$
             worker text, job_ids bigint[], attempts integer[], others integer[]
@@ -171,10 +182,15 @@ begin
             jobs jsonb, is_plain boolean DEFAULT false
         $$),
         ('_jobs_expire', $$bigint$$, $$max_jobs integer$$),
+        ('_jobs_filters', $$jsonb$$, $$
+            job_ids bigint[], job_types text[], queues text[], group_keys text[],
+            reference_type text, reference_id bigint, reference_key text, batch_id bigint,
+            created_before timestamp with time zone, failed_since timestamp with time zone
+        $$),
         ('_jobs_find', $$jobs$$, $$job_id bigint$$),
         ('_jobs_flag_groups', $$void$$, $$queues text[]$$),
         ('_jobs_flow_attach', $$bigint$$, $$max_edges integer$$),
-        ('_jobs_flow_cancel', $$void$$, $$job_id bigint, reason text$$),
+        ('_jobs_flow_cancel', $$bigint$$, $$job_id bigint, reason text$$),
         ('_jobs_flow_count', $$
             TABLE(counted bigint, is_cascading boolean)
         $$, $$max_children integer$$),

@@ -4,6 +4,7 @@ drop table if exists jobs_ends;
 drop table if exists jobs_history;
 drop table if exists jobs_totals;
 drop table if exists jobs_durations;
+drop table if exists jobs_audit;
 drop table if exists jobs_watched;
 drop view if exists jobs_batches;
 drop table if exists jobs_flow_changes;

@@ -348,6 +348,23 @@ create table if not exists jobs_durations (
         unique nulls not distinct (queue, job_type)
 ) with (fillfactor = 50);
 
+-- Who has changed what, by which managing function. A row stays 400 days (_jobs_audit_expire). The
+-- ids lead to the newest rows and to the oldest, so the primary key is the only index.
+create table if not exists jobs_audit (
+    id bigint generated always as identity,
+    at jobs_moment not null default clock_timestamp(),
+    job_id bigint,
+    jobs bigint,
+    db_role text collate "C" not null,
+    set_role text collate "C",
+    actor text,
+    action text collate "C" not null,
+    filters jsonb,
+    reason text,
+    constraint jobs_audit_id_is_the_key
+        primary key (id)
+);
+
 -- Whose end is to be notified, and until when. There is no unique index, so that who watches a job
 -- never waits for another session that watches it too. A row is deleted once the outcome was read.
 create table if not exists jobs_watched (
@@ -683,6 +700,18 @@ comment on column jobs_totals.sets is
 comment on column jobs_totals.counted_at is 'when the row last grew';
 comment on table jobs_durations is
     'pgjobs: how long attempts waited and ran since the installation; the functions keep it';
+comment on table jobs_audit is
+    'pgjobs: who has changed what, for 400 days; the managing functions write it';
+comment on column jobs_audit.job_id is 'the job, where the call was about one';
+comment on column jobs_audit.jobs is 'how many jobs were changed; null: the call was not about jobs';
+comment on column jobs_audit.db_role is 'the role that logged in';
+comment on column jobs_audit.set_role is 'the role that set role chose; null: none, or the same';
+comment on column jobs_audit.actor is
+    'the user that the program told by the setting pgjobs.actor; null: none was told';
+comment on column jobs_audit.action is 'the verb: of jobs_cancel and jobs_cancel_many cancel';
+comment on column jobs_audit.filters is
+    'what the call was given, by name; of a payload never more than that it was given';
+comment on column jobs_audit.reason is 'why, if the caller said so';
 comment on table jobs_watched is
     'pgjobs: jobs that somebody waits for: jobs_watch makes the rows, jobs_outcomes ends them';
 comment on column jobs_watched.watched_until is 'from then on a tick of a worker deletes the row';

@@ -66,6 +66,17 @@ begin
         ('_jobs_ahead', $$record$$, $$
             job jobs, max_jobs integer, OUT jobs integer, OUT higher integer, OUT highest integer
         $$),
+        ('_jobs_audit_expire', $$bigint$$, $$max_rows integer$$),
+        ('_jobs_audit_note', $$void$$, $$
+            action text, job_id bigint DEFAULT NULL::bigint, filters jsonb DEFAULT NULL::jsonb,
+            jobs bigint DEFAULT NULL::bigint, reason text DEFAULT NULL::text
+        $$),
+        ('_jobs_audit_search', $$SETOF jobs_audit$$, $$
+            actions text[] DEFAULT NULL::text[], who text DEFAULT NULL::text,
+            job_id bigint DEFAULT NULL::bigint, within interval DEFAULT NULL::interval,
+            max_rows integer DEFAULT 20, before bigint DEFAULT NULL::bigint,
+            max_read integer DEFAULT 100000
+        $$),
         ('_jobs_bucket', $$integer$$, $$seconds double precision$$),
         ('_jobs_check_batch', $$void$$, $$
             worker text, job_ids bigint[], attempts integer[], others integer[]
@@ -223,10 +234,15 @@ begin
             jobs jsonb, is_plain boolean DEFAULT false
         $$),
         ('_jobs_expire', $$bigint$$, $$max_jobs integer$$),
+        ('_jobs_filters', $$jsonb$$, $$
+            job_ids bigint[], job_types text[], queues text[], group_keys text[],
+            reference_type text, reference_id bigint, reference_key text, batch_id bigint,
+            created_before timestamp with time zone, failed_since timestamp with time zone
+        $$),
         ('_jobs_find', $$jobs$$, $$job_id bigint$$),
         ('_jobs_flag_groups', $$void$$, $$queues text[]$$),
         ('_jobs_flow_attach', $$bigint$$, $$max_edges integer$$),
-        ('_jobs_flow_cancel', $$void$$, $$job_id bigint, reason text$$),
+        ('_jobs_flow_cancel', $$bigint$$, $$job_id bigint, reason text$$),
         ('_jobs_flow_count', $$
             TABLE(counted bigint, is_cascading boolean)
         $$, $$max_children integer$$),
@@ -798,6 +814,7 @@ begin
         ('jobs_history', 'r', '{span, starts_at, queue, job_type, outcome, waits, runs}'),
         ('jobs_totals', 'r', '{queue, job_type, outcome, jobs, counted_at}'),
         ('jobs_durations', 'r', '{queue, job_type, waits, runs}'),
+        ('jobs_audit', 'r', '{id, at, db_role, actor, action, filters}'),
         ('jobs_flows', 'r', '{job_id, on_parent_failed, is_open, parents}'),
         ('jobs_flow_edges', 'r', '{parent_id, child_id, is_attached}'),
         ('jobs_flow_changes', 'r', '{child_id, parents, completed, failed}'),
@@ -888,8 +905,8 @@ begin
         where c.relnamespace = quote_ident(v_schema)::regnamespace
             and c.relname in ('jobs', 'jobs_queues', 'jobs_workers', 'jobs_worker_ticks',
                 'jobs_schedules', 'jobs_retention', 'jobs_turns', 'jobs_turns_from', 'jobs_starts',
-                'jobs_attempts', 'jobs_ends', 'jobs_history', 'jobs_totals', 'jobs_durations',
-                'jobs_watched', 'jobs_flows', 'jobs_flow_edges',
+                'jobs_attempts', 'jobs_audit', 'jobs_ends', 'jobs_history', 'jobs_totals',
+                'jobs_durations', 'jobs_watched', 'jobs_flows', 'jobs_flow_edges',
                 'jobs_flow_changes', 'jobs_batches', 'jobs_stats', 'jobs_list', 'jobs_schedule_list',
                 'pgjobs_migrations', 'pgjobs_migrations_log', 'pgjobs_migrations_lock',
                 'pgjobs_migrations_version')
@@ -1387,6 +1404,23 @@ create table if not exists jobs_durations (
         unique nulls not distinct (queue, job_type)
 ) with (fillfactor = 50);
 
+-- Who has changed what, by which managing function. A row stays 400 days (_jobs_audit_expire). The
+-- ids lead to the newest rows and to the oldest, so the primary key is the only index.
+create table if not exists jobs_audit (
+    id bigint generated always as identity,
+    at jobs_moment not null default clock_timestamp(),
+    job_id bigint,
+    jobs bigint,
+    db_role text collate "C" not null,
+    set_role text collate "C",
+    actor text,
+    action text collate "C" not null,
+    filters jsonb,
+    reason text,
+    constraint jobs_audit_id_is_the_key
+        primary key (id)
+);
+
 -- Whose end is to be notified, and until when. There is no unique index, so that who watches a job
 -- never waits for another session that watches it too. A row is deleted once the outcome was read.
 create table if not exists jobs_watched (
@@ -1722,6 +1756,18 @@ comment on column jobs_totals.sets is
 comment on column jobs_totals.counted_at is 'when the row last grew';
 comment on table jobs_durations is
     'pgjobs: how long attempts waited and ran since the installation; the functions keep it';
+comment on table jobs_audit is
+    'pgjobs: who has changed what, for 400 days; the managing functions write it';
+comment on column jobs_audit.job_id is 'the job, where the call was about one';
+comment on column jobs_audit.jobs is 'how many jobs were changed; null: the call was not about jobs';
+comment on column jobs_audit.db_role is 'the role that logged in';
+comment on column jobs_audit.set_role is 'the role that set role chose; null: none, or the same';
+comment on column jobs_audit.actor is
+    'the user that the program told by the setting pgjobs.actor; null: none was told';
+comment on column jobs_audit.action is 'the verb: of jobs_cancel and jobs_cancel_many cancel';
+comment on column jobs_audit.filters is
+    'what the call was given, by name; of a payload never more than that it was given';
+comment on column jobs_audit.reason is 'why, if the caller said so';
 comment on table jobs_watched is
     'pgjobs: jobs that somebody waits for: jobs_watch makes the rows, jobs_outcomes ends them';
 comment on column jobs_watched.watched_until is 'from then on a tick of a worker deletes the row';
@@ -4245,6 +4291,15 @@ begin
     where t.queue = jobs_limit.queue and t.turn_at > clock_timestamp()
     group by t.queue, t.group_key, t.job_type;
     perform _jobs_signal(jobs_limit.queue, '-infinity', jobs => 16);
+    perform _jobs_audit_note('limit', filters => jsonb_build_object(
+        'queue', jobs_limit.queue,
+        'max_running', jobs_limit.max_running,
+        'max_running_per_group', v_per_group,
+        'rate_count', jobs_limit.rate_count,
+        'rate_period', jobs_limit.rate_period,
+        'group_rate_count', jobs_limit.group_rate_count,
+        'group_rate_period', jobs_limit.group_rate_period,
+        'in_order', nullif(jobs_limit.in_order, false)));
 end
 $$;
 
@@ -6371,7 +6426,8 @@ begin
             >= c_max_jobs, false);
     if is_full then
         more := _jobs_expire(c_max_jobs) >= c_max_jobs
-            or _jobs_unwatch(c_max_jobs) >= c_max_jobs or more;
+            or _jobs_unwatch(c_max_jobs) >= c_max_jobs
+            or _jobs_audit_expire(c_max_jobs) >= c_max_jobs or more;
         more := _jobs_history_add('9 seconds', c_max_bytes) or more;
         if exists (select from jobs_flows f) then
             more := _jobs_flow_attach(c_max_jobs) >= c_max_jobs
@@ -7062,7 +7118,7 @@ comment on function _jobs_flow_attach is
 -- functions/flows/_jobs_flow_cancel.sql
 -- Two sessions cannot both win: the rows are locked before their status is read, the job's own with
 -- them, in the order of the ids. So two that cancel downstream never deadlock.
-create or replace function _jobs_flow_cancel(job_id bigint, reason text) returns void
+create or replace function _jobs_flow_cancel(job_id bigint, reason text) returns bigint
 language plpgsql volatile
 set search_path from current
 set enable_seqscan = off
@@ -7097,11 +7153,13 @@ begin
         finished_at = clock_timestamp()
     where j.id = any (v_blocked);
     perform _jobs_signal_jobs(v_blocked), _jobs_count_ends(v_blocked);
+    return cardinality(v_blocked);
 end
 $$;
 
 comment on function _jobs_flow_cancel is
-    'internal: locks a job and all that wait for it, directly or not, and cancels those that wait';
+    'internal: locks a job and all that wait for it, directly or not, and cancels those that wait;'
+    ' returns how many';
 
 -- functions/flows/_jobs_flow_count.sql
 -- One round of _jobs_flow_resolve. is_cascading: it has cancelled jobs, which others may wait for.
@@ -8046,6 +8104,9 @@ begin
             else s.next_at end
     returning s.*;
     perform _jobs_schedule_signal(jobs_schedule.name);
+    perform _jobs_audit_note('schedule', filters => jsonb_build_object(
+        'name', v_new.name, 'job_type', v_new.job_type, 'cron', v_new.cron,
+        'every', v_new.every, 'timezone', v_new.timezone, 'queue', v_new.queue));
 end
 $$;
 
@@ -8065,6 +8126,7 @@ begin
     set paused_at = coalesce(s.paused_at, clock_timestamp()), updated_at = clock_timestamp()
     where s.name = jobs_schedule_pause.name
     returning s.*;
+    perform _jobs_audit_note('schedule_pause', filters => jsonb_build_object('name', name));
 end
 $$;
 
@@ -8134,6 +8196,7 @@ begin
     where s.name = jobs_schedule_resume.name
     returning s.*;
     perform _jobs_schedule_signal(name);
+    perform _jobs_audit_note('schedule_resume', filters => jsonb_build_object('name', name));
 end
 $$;
 
@@ -8162,6 +8225,8 @@ begin
         recent_job_ids = (v_job.id || s.recent_job_ids)[1:4],
         error = null
     where s.name = jobs_schedule_run.name;
+    perform _jobs_audit_note(
+        'schedule_run', v_job.id, jobs => 1, filters => jsonb_build_object('name', name));
     return next v_job;
 end
 $$;
@@ -8260,6 +8325,7 @@ begin
     perform _jobs_schedule_lock(name);
     return query
     delete from jobs_schedules s where s.name = jobs_unschedule.name returning s.*;
+    perform _jobs_audit_note('unschedule', filters => jsonb_build_object('name', name));
 end
 $$;
 
@@ -9568,6 +9634,8 @@ begin
     update jobs_retention r
     set next_at = clock_timestamp(), healed_at = null, round_to = null, error = null
     where r.status = jobs_retain.status;
+    perform _jobs_audit_note('retain', filters => jsonb_build_object(
+        'status', status, 'job_type', job_type, 'keep_for', keep_for));
 end
 $$;
 
@@ -9946,9 +10014,10 @@ as $$
 declare
     v_job jobs;
     v_by_worker boolean := worker is not null or attempt is not null;
+    v_below bigint := 0;
 begin
     if downstream then
-        perform _jobs_flow_cancel(job_id, reason);
+        v_below := _jobs_flow_cancel(job_id, reason);
     end if;
     v_job := _jobs_lock(job_id);
     if v_by_worker then
@@ -9990,6 +10059,13 @@ begin
     else
         raise exception using errcode = 'JQ002',
             message = format('job %s is %s already', job_id, v_job.status);
+    end if;
+    -- A worker that ends what it holds does its work, and manages nothing.
+    if not v_by_worker then
+        perform _jobs_audit_note(
+            'cancel', job_id,
+            filters => case when downstream then jsonb_build_object('downstream', true) end,
+            jobs => v_below + (v_job.status <> 'cancelled')::int, reason => reason);
     end if;
 end
 $$;
@@ -10071,6 +10147,10 @@ begin
         from unnest(v_running) with ordinality r(id, place)
         group by (r.place - 1) / c_ids_of_a_notification;
     end if;
+    perform _jobs_audit_note(
+        'cancel', jobs => cardinality(v_ids), reason => reason, filters => _jobs_filters(
+            job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
+            batch_id, created_before, failed_since));
     return cardinality(v_ids);
 end
 $$;
@@ -10132,6 +10212,8 @@ begin
         v_count := v_count + cardinality(v_ids);
     end loop;
     perform _jobs_history_add();
+    perform _jobs_audit_note('cleanup', jobs => v_count, filters => jsonb_build_object(
+        'statuses', coalesce(statuses, '{completed}'), 'finished_before', v_before));
     return v_count;
 end
 $$;
@@ -10147,14 +10229,18 @@ set search_path from current
 as $$
 declare
     v_job jobs := _jobs_find(job_id);
+    v_copy jobs;
 begin
-    return query
-    select e.*
+    select e.* into v_copy
     from jobs_enqueue(
         v_job.job_type, coalesce(jobs_copy.payload, v_job.payload), v_job.queue, v_job.priority,
         reference_type => v_job.reference_type, reference_id => v_job.reference_id,
         reference_key => v_job.reference_key, max_retries => v_job.max_retries,
         backoff => v_job.backoff, group_key => v_job.group_key, headers => v_job.headers) e;
+    perform _jobs_audit_note('copy', job_id, jobs => 1, filters => jsonb_build_object(
+        'copy', v_copy.id,
+        'fields', case when jobs_copy.payload is not null then '{payload}'::text[] end));
+    return next v_copy;
 end
 $$;
 
@@ -10196,6 +10282,10 @@ begin
         reference_id, reference_key, batch_id, created_before, failed_since, max_jobs, condition => v_condition);
     delete from jobs j where j.id = any (v_ids);
     perform _jobs_forget(v_ids);
+    perform _jobs_audit_note(
+        'delete', jobs => cardinality(v_ids), filters => _jobs_filters(
+            job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
+            batch_id, created_before, failed_since));
     return cardinality(v_ids);
 end
 $$;
@@ -10253,6 +10343,12 @@ begin
     then
         perform _jobs_signal_jobs(array[v_after.id]);
     end if;
+    perform _jobs_audit_note(
+        'edit', v_after.id, jobs => 1, filters => jsonb_build_object('fields', array_remove(array[
+            case when jobs_edit.payload is not null then 'payload' end,
+            case when jobs_edit.priority is not null then 'priority' end,
+            case when jobs_edit.queue is not null then 'queue' end,
+            case when jobs_edit.run_at is not null then 'run_at' end], null)));
     return next v_after;
 end
 $$;
@@ -10320,6 +10416,14 @@ begin
         updated_at = clock_timestamp()
     where j.id = any (v_ids);
     perform _jobs_signal_jobs(v_ids);
+    perform _jobs_audit_note(
+        'edit', jobs => cardinality(v_ids), filters => _jobs_filters(
+            job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
+            batch_id, created_before, failed_since)
+            || jsonb_build_object('fields', array_remove(array[
+                case when set_priority is not null then 'priority' end,
+                case when set_queue is not null then 'queue' end,
+                case when set_run_at is not null then 'run_at' end], null)));
     return cardinality(v_ids);
 end
 $$;
@@ -10347,8 +10451,9 @@ declare
         '_jobs_retention_enforce,jobs_schedules_fire,'
         '_jobs_schedules_diff,jobs_start,_jobs_worker_beat,_jobs_worker_fire,_jobs_worker_help,'
         '_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,_jobs_worker_watch}';
-    c_observer constant text[] := '{jobs_batches,jobs_counts,_jobs_counts,jobs_cron_next,'
-        'jobs_doctor,_jobs_doctor_flows,_jobs_doctor_history,_jobs_doctor_leases,_jobs_doctor_limits,'
+    c_observer constant text[] := '{jobs_audit,_jobs_audit_search,jobs_batches,jobs_counts,'
+        '_jobs_counts,jobs_cron_next,jobs_doctor,_jobs_doctor_flows,_jobs_doctor_history,'
+        '_jobs_doctor_leases,_jobs_doctor_limits,'
         '_jobs_doctor_notify,_jobs_doctor_retention,_jobs_doctor_schedules,_jobs_doctor_schema,'
         '_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_held_back,_jobs_ids_behind,jobs_list,'
         '_jobs_objects_of_strangers,jobs_durations,jobs_history,_jobs_totals,jobs_queues,'
@@ -10426,6 +10531,8 @@ begin
     loop
         execute format('grant %s to %I', v_grant, role_name);
     end loop;
+    perform _jobs_audit_note('grant', filters => jsonb_build_object(
+        'role_name', role_name, 'as_what', as_what));
 end
 $$;
 
@@ -10515,6 +10622,8 @@ begin
         -- Each worker of the queue ticks, and learns when the pause ends.
         perform _jobs_signal(jobs_pause.queue, '-infinity', jobs => 16);
     end if;
+    perform _jobs_audit_note('pause', reason => jobs_pause.reason, filters => jsonb_build_object(
+        'queue', jobs_pause.queue, 'until', jobs_pause.until));
 end
 $$;
 
@@ -10536,6 +10645,7 @@ begin
     set paused_at = null, paused_until = null, pause_reason = null
     returning q.*;
     perform _jobs_signal(jobs_resume.queue, '-infinity', jobs => 16);
+    perform _jobs_audit_note('resume', filters => jsonb_build_object('queue', jobs_resume.queue));
 end
 $$;
 
@@ -10568,6 +10678,7 @@ begin
                                  job_id, v_job.job_type, v_job.unique_key);
     end;
     perform _jobs_signal_jobs(array[job_id]);
+    perform _jobs_audit_note('retry', job_id, jobs => 1);
     return next v_job;
 end
 $$;
@@ -10632,6 +10743,11 @@ begin
     perform from _jobs_make_pending(v_keyless);
     v_ids := v_keyless || _jobs_retry_keyed(v_keyed);
     perform _jobs_signal_jobs(v_ids);
+    perform _jobs_audit_note(
+        'retry', jobs => cardinality(v_ids), filters => _jobs_filters(
+            job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
+            batch_id, created_before, failed_since)
+            || jsonb_build_object('failed_before', failed_before));
     return cardinality(v_ids);
 end
 $$;
@@ -10646,6 +10762,102 @@ set search_path from current
 return '0.1.0';
 
 comment on function jobs_version is 'which release of pgjobs made these functions';
+
+-- functions/manage/_jobs_audit_expire.sql
+-- Two sessions cannot both delete a row: the second one skips locked rows. The first ids are of the
+-- oldest rows, so where none is old a tick pays one look into the primary key.
+--
+-- Workers do this, as they delete what else is over: jobs_cleanup runs only where somebody calls it,
+-- and to delete in the managing functions would keep old rows until the next call.
+create or replace function _jobs_audit_expire(max_rows int) returns bigint
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+declare
+    c_kept_for constant interval := '400 days';
+    v_before constant timestamptz := clock_timestamp() - c_kept_for;
+    v_deleted bigint := 0;
+begin
+    if (select a.at < v_before from jobs_audit a order by a.id limit 1) then
+        delete from jobs_audit a
+        where a.at < v_before and a.id = any (array(
+            select o.id from jobs_audit o order by o.id limit max_rows for update skip locked));
+        get diagnostics v_deleted = row_count;
+    end if;
+    return v_deleted;
+end
+$$;
+
+comment on function _jobs_audit_expire is
+    'internal: deletes up to max_rows rows of jobs_audit that are older than 400 days';
+
+-- functions/manage/_jobs_audit_note.sql
+-- Notes in the caller's transaction who has called a managing function: a call that is rolled back
+-- leaves no row. jobs: how many jobs the call has changed; null: it was not about jobs. A call that
+-- changed none leaves no row either, so that calls until 0 leave one row for each batch.
+--
+-- The managing functions act as their owner, so current_user would name the owner. Two names are
+-- kept, because each can be the person: db_role is who has logged in, which nobody but a superuser
+-- can change, and set_role is who `set role` chose, as a pooler does that logs in for everybody.
+-- actor is what the program says.
+--
+-- Of a long list the first elements are kept, and how many there were (job_ids_in_all).
+create or replace function _jobs_audit_note(
+    action text,
+    job_id bigint default null,
+    filters jsonb default null,
+    jobs bigint default null,
+    reason text default null
+) returns void
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+    c_max_elements constant int := 20;
+    c_max_text_characters constant int := 512;
+    c_max_actor_characters constant int := 200;
+    c_max_reason_characters constant int := 1000;
+    v_told jsonb;
+begin
+    if jobs = 0 then
+        return;
+    end if;
+    select jsonb_object_agg(t.name, t.value) into v_told
+    from jsonb_each(jsonb_strip_nulls(filters)) f(name, value)
+    cross join lateral (
+        select f.name, case jsonb_typeof(f.value)
+            when 'array' then (
+                select jsonb_agg(case jsonb_typeof(e.value)
+                    when 'number' then e.value
+                    else to_jsonb(left(e.value #>> '{}', c_max_text_characters)) end
+                    order by e.place)
+                from jsonb_array_elements(f.value) with ordinality e(value, place)
+                where e.place <= c_max_elements)
+            when 'string' then to_jsonb(left(f.value #>> '{}', c_max_text_characters))
+            else f.value end as value
+        union all
+        select f.name || '_in_all', to_jsonb(jsonb_array_length(f.value))
+        where case jsonb_typeof(f.value) when 'array'
+            then jsonb_array_length(f.value) > c_max_elements end
+    ) t;
+    insert into jobs_audit (job_id, jobs, db_role, set_role, actor, action, filters, reason)
+    values (
+        _jobs_audit_note.job_id, _jobs_audit_note.jobs, session_user,
+        nullif(nullif(current_setting('role'), 'none'), session_user),
+        nullif(regexp_replace(left(current_setting('pgjobs.actor', true), c_max_actor_characters),
+                              '[[:cntrl:]]', ' ', 'g'), ''),
+        _jobs_audit_note.action, v_told,
+        nullif(left(_jobs_audit_note.reason, c_max_reason_characters), ''));
+end
+$$;
+
+comment on function _jobs_audit_note is
+    'internal: notes in jobs_audit who has called a managing function, and for what';
 
 -- functions/manage/_jobs_check_filters.sql
 -- filters: how many are given. Without one the call would mean all jobs, which nobody says by
@@ -10715,6 +10927,29 @@ return jsonb_build_object(
 
 comment on function _jobs_declared is
     'internal: what a row keeps of the code that declared it';
+
+-- functions/manage/_jobs_filters.sql
+create or replace function _jobs_filters(
+    job_ids bigint[],
+    job_types text[],
+    queues text[],
+    group_keys text[],
+    reference_type text,
+    reference_id bigint,
+    reference_key text,
+    batch_id bigint,
+    created_before timestamptz,
+    failed_since timestamptz
+) returns jsonb
+language sql stable
+set search_path from current
+return jsonb_build_object(
+    'job_ids', job_ids, 'job_types', job_types, 'queues', queues, 'group_keys', group_keys,
+    'reference_type', reference_type, 'reference_id', reference_id, 'reference_key', reference_key,
+    'batch_id', batch_id, 'created_before', created_before, 'failed_since', failed_since);
+
+comment on function _jobs_filters is
+    'internal: the filters of a call for many jobs, for jobs_audit';
 
 -- functions/manage/_jobs_find.sql
 create or replace function _jobs_find(job_id bigint) returns jobs
@@ -11116,6 +11351,66 @@ $$;
 
 comment on function jobs_counts is
     'per queue, type and state: how many jobs; capped: there are more, or may be';
+
+-- functions/reading/_jobs_audit_search.sql
+-- Rows of jobs_audit that pass the filters, the newest first; null filters are left out. who: the
+-- actor or one of the roles. within: no row is older.
+--
+-- The search ends after max_read rows. If there may be more, the last row that it returns has an id
+-- alone: the search goes on before that one. The planner must walk the primary key, whatever the
+-- statistics say.
+create or replace function _jobs_audit_search(
+    actions text[] default null,
+    who text default null,
+    job_id bigint default null,
+    within interval default null,
+    max_rows int default 20,
+    before bigint default null,
+    max_read int default 100000
+) returns setof jobs_audit
+language plpgsql stable
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    v_before constant bigint := coalesce(before, 9223372036854775807);
+    v_since constant timestamptz := _jobs_after(clock_timestamp(), -within);
+    v_found bigint;
+    v_end jobs_audit;
+begin
+    return query
+    select a.*
+    from (
+        select r.* from jobs_audit r where r.id < v_before order by r.id desc limit max_read
+    ) a
+    where (actions is null or a.action = any (actions))
+        and (who is null or who in (a.actor, a.db_role, a.set_role))
+        and (_jobs_audit_search.job_id is null or a.job_id = _jobs_audit_search.job_id)
+        and (within is null or a.at >= v_since)
+    order by a.id desc
+    limit max_rows;
+    get diagnostics v_found = row_count;
+    if v_found < max_rows then
+        select r.id into v_end.id
+        from jobs_audit r
+        where r.id < v_before
+        order by r.id desc
+        offset max_read - 1
+        limit 1;
+        if found then
+            return next v_end;
+        end if;
+    end if;
+end
+$$;
+
+comment on function _jobs_audit_search is
+    'internal: rows of jobs_audit that pass these filters; the last may say how far it looked';
 
 -- functions/reading/_jobs_counts.sql
 -- oldest_due: for how long the oldest due job has waited; where the count is capped, the oldest of
@@ -12325,13 +12620,11 @@ begin
 
     return query values
         ('failing types', case when v_failing is not null then 'warn' else 'ok' end,
-         coalesce(v_failing || ' failed in the last hour',
-                  'none: of no type did more than a quarter of the attempts fail in the last hour'),
+         coalesce(v_failing || ' failed in the last hour', 'none'),
          'see what they raise: pgjobs list --type TYPE --status failed, and pgjobs show ID for a job '
              'that is retried; when it is mended: pgjobs retry --failed --type TYPE'),
         ('growing waits', case when v_waiting is not null then 'warn' else 'ok' end,
-         coalesce(v_waiting || ' within the last hour',
-                  'none: of no type does the time from due to start grow'),
+         coalesce(v_waiting || ' within the last hour', 'none'),
          'more jobs come than are run: start more workers for them, or raise --concurrency; pgjobs '
              'top shows whether slots are free, and pgjobs doctor whether a limit holds them back');
 end

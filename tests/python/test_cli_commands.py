@@ -484,6 +484,7 @@ DOCUMENTS = {
     "top": ([], {"paused": {}, "workers": [], "running": []}),
     "doctor": ([], [{"check_name": "expired leases", "verdict": "ok"}]),
     "why": (["1"], [{"reason": "failed"}]),
+    "audit": ([], [{"action": "retry", "job_id": 1}]),
     "edit": (["1", "--priority", "3"], {"id": 1, "status": "pending", "priority": 3}),
     "delete": (["--type", "a", "--yes"], {"deleted": 1}),
     "retry": (["1"], [{"id": 1, "status": "pending", "attempt": 1}]),
@@ -516,7 +517,7 @@ async def test_every_command_prints_one_json_document(
         select from jobs_fail(1, 'no', retry => false); create role {role}"""
     )
     try:
-        if name in ("cancel", "edit"):
+        if name in ("cancel", "edit", "audit"):
             await conn.execute("select from jobs_retry(1)")
         if name == "cancel":
             expected = [{"id": 1, "status": "cancelled"}]

@@ -70,7 +70,7 @@ def test_a_ledger_whose_tables_are_gone_is_begun_again(empty_dsn: str, query: Qu
     migrate(empty_dsn)
     query("drop table jobs, jobs_queues, jobs_schedules, jobs_retention cascade")
     query("drop table jobs_workers, jobs_worker_ticks, jobs_turns, jobs_turns_from cascade")
-    query("drop table jobs_starts, jobs_watched, jobs_attempts, jobs_flows cascade")
+    query("drop table jobs_starts, jobs_watched, jobs_attempts, jobs_audit, jobs_flows cascade")
     query("drop table jobs_ends, jobs_history, jobs_totals, jobs_durations cascade")
     for (domain,) in query(
         "select typname from pg_type where typtype = 'd' and typname ~ '^jobs_'"
@@ -87,6 +87,7 @@ def test_a_ledger_whose_tables_are_gone_is_begun_again(empty_dsn: str, query: Qu
         "jobs_queues", "jobs_schedules", "jobs_retention", "jobs_workers", "jobs_worker_ticks",
         "jobs_turns", "jobs_turns_from", "jobs_starts", "jobs_watched",
         "jobs_attempts",
+        "jobs_audit",
         "jobs_flow_changes",
         "jobs_flow_edges",
         "jobs_flows",

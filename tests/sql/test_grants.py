@@ -29,8 +29,8 @@ WORKER = READER | {
     "_jobs_retention_enforce", "_jobs_limits_diff", "_jobs_complete_uncounted", "_jobs_note_ends",
 }
 OBSERVER = {
-    "jobs_counts", "_jobs_counts", "_jobs_rates", "_jobs_search", "_jobs_totals",
-    "jobs_quantile",
+    "_jobs_audit_search", "jobs_counts", "_jobs_counts", "_jobs_rates", "_jobs_search",
+    "_jobs_totals", "jobs_quantile",
     "jobs_cron_next", "jobs_doctor", "_jobs_doctor_flows", "_jobs_doctor_history",
     "_jobs_doctor_leases", "_jobs_doctor_notify",
     "_jobs_doctor_retention", "_jobs_doctor_schedules", "_jobs_doctor_schema",
@@ -55,7 +55,7 @@ FUNCTIONS = {
     "producer": PRODUCER, "worker": WORKER, "observer": OBSERVER, "admin": ADMIN, "reader": READER,
 }
 VIEWS = {
-    "jobs_batches", "jobs_durations", "jobs_history",
+    "jobs_audit", "jobs_batches", "jobs_durations", "jobs_history",
     "jobs_list", "jobs_queues", "jobs_retention", "jobs_schedule_list", "jobs_stats",
     "jobs_worker_ticks", "jobs_workers",
 }

@@ -234,6 +234,8 @@ async def flows(conn: asyncpg.Connection) -> None:
     assert_type(app.sync.get_batch(batch.id), Batch)
     assert_type(app.sync.parents(batch.id), list[Parent])
     assert_type(await app.cancel(1, downstream=True), Job[Any, Any])
+    with pgjobs.acting("anna"), pgjobs.acting(None):
+        assert_type(await app.retry(1), Job[Any, Any])
     app.sync.cancel(1, downstream=True)
 
 
@@ -332,6 +334,7 @@ async def refused(job: Job[Ingest]) -> None:
     job.transaction()  # type: ignore[attr-defined]  # pyright: ignore
     Backoff.fixed(5)  # type: ignore[arg-type]  # pyright: ignore
     pgjobs.Snooze(5)  # type: ignore[arg-type]  # pyright: ignore
+    pgjobs.acting(5)  # type: ignore[arg-type]  # pyright: ignore
 
 
 @app.middleware  # type: ignore[type-var]  # pyright: ignore

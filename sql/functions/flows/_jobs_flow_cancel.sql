@@ -1,6 +1,6 @@
 -- Two sessions cannot both win: the rows are locked before their status is read, the job's own with
 -- them, in the order of the ids. So two that cancel downstream never deadlock.
-create or replace function _jobs_flow_cancel(job_id bigint, reason text) returns void
+create or replace function _jobs_flow_cancel(job_id bigint, reason text) returns bigint
 language plpgsql volatile
 set search_path from current
 set enable_seqscan = off
@@ -35,8 +35,10 @@ begin
         finished_at = clock_timestamp()
     where j.id = any (v_blocked);
     perform _jobs_signal_jobs(v_blocked), _jobs_count_ends(v_blocked);
+    return cardinality(v_blocked);
 end
 $$;
 
 comment on function _jobs_flow_cancel is
-    'internal: locks a job and all that wait for it, directly or not, and cancels those that wait';
+    'internal: locks a job and all that wait for it, directly or not, and cancels those that wait;'
+    ' returns how many';

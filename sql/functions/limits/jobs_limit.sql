@@ -46,6 +46,15 @@ begin
     where t.queue = jobs_limit.queue and t.turn_at > clock_timestamp()
     group by t.queue, t.group_key, t.job_type;
     perform _jobs_signal(jobs_limit.queue, '-infinity', jobs => 16);
+    perform _jobs_audit_note('limit', filters => jsonb_build_object(
+        'queue', jobs_limit.queue,
+        'max_running', jobs_limit.max_running,
+        'max_running_per_group', v_per_group,
+        'rate_count', jobs_limit.rate_count,
+        'rate_period', jobs_limit.rate_period,
+        'group_rate_count', jobs_limit.group_rate_count,
+        'group_rate_period', jobs_limit.group_rate_period,
+        'in_order', nullif(jobs_limit.in_order, false)));
 end
 $$;
 

@@ -15,9 +15,10 @@ as $$
 declare
     v_job jobs;
     v_by_worker boolean := worker is not null or attempt is not null;
+    v_below bigint := 0;
 begin
     if downstream then
-        perform _jobs_flow_cancel(job_id, reason);
+        v_below := _jobs_flow_cancel(job_id, reason);
     end if;
     v_job := _jobs_lock(job_id);
     if v_by_worker then
@@ -59,6 +60,13 @@ begin
     else
         raise exception using errcode = 'JQ002',
             message = format('job %s is %s already', job_id, v_job.status);
+    end if;
+    -- A worker that ends what it holds does its work, and manages nothing.
+    if not v_by_worker then
+        perform _jobs_audit_note(
+            'cancel', job_id,
+            filters => case when downstream then jsonb_build_object('downstream', true) end,
+            jobs => v_below + (v_job.status <> 'cancelled')::int, reason => reason);
     end if;
 end
 $$;

@@ -70,6 +70,10 @@ begin
         from unnest(v_running) with ordinality r(id, place)
         group by (r.place - 1) / c_ids_of_a_notification;
     end if;
+    perform _jobs_audit_note(
+        'cancel', jobs => cardinality(v_ids), reason => reason, filters => _jobs_filters(
+            job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
+            batch_id, created_before, failed_since));
     return cardinality(v_ids);
 end
 $$;

@@ -51,6 +51,8 @@ begin
         v_count := v_count + cardinality(v_ids);
     end loop;
     perform _jobs_history_add();
+    perform _jobs_audit_note('cleanup', jobs => v_count, filters => jsonb_build_object(
+        'statuses', coalesce(statuses, '{completed}'), 'finished_before', v_before));
     return v_count;
 end
 $$;

@@ -32,6 +32,10 @@ begin
         reference_id, reference_key, batch_id, created_before, failed_since, max_jobs, condition => v_condition);
     delete from jobs j where j.id = any (v_ids);
     perform _jobs_forget(v_ids);
+    perform _jobs_audit_note(
+        'delete', jobs => cardinality(v_ids), filters => _jobs_filters(
+            job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
+            batch_id, created_before, failed_since));
     return cardinality(v_ids);
 end
 $$;

@@ -47,6 +47,12 @@ begin
     then
         perform _jobs_signal_jobs(array[v_after.id]);
     end if;
+    perform _jobs_audit_note(
+        'edit', v_after.id, jobs => 1, filters => jsonb_build_object('fields', array_remove(array[
+            case when jobs_edit.payload is not null then 'payload' end,
+            case when jobs_edit.priority is not null then 'priority' end,
+            case when jobs_edit.queue is not null then 'queue' end,
+            case when jobs_edit.run_at is not null then 'run_at' end], null)));
     return next v_after;
 end
 $$;

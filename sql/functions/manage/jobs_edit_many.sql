@@ -57,6 +57,14 @@ begin
         updated_at = clock_timestamp()
     where j.id = any (v_ids);
     perform _jobs_signal_jobs(v_ids);
+    perform _jobs_audit_note(
+        'edit', jobs => cardinality(v_ids), filters => _jobs_filters(
+            job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
+            batch_id, created_before, failed_since)
+            || jsonb_build_object('fields', array_remove(array[
+                case when set_priority is not null then 'priority' end,
+                case when set_queue is not null then 'queue' end,
+                case when set_run_at is not null then 'run_at' end], null)));
     return cardinality(v_ids);
 end
 $$;

@@ -34,6 +34,8 @@ begin
         -- Each worker of the queue ticks, and learns when the pause ends.
         perform _jobs_signal(jobs_pause.queue, '-infinity', jobs => 16);
     end if;
+    perform _jobs_audit_note('pause', reason => jobs_pause.reason, filters => jsonb_build_object(
+        'queue', jobs_pause.queue, 'until', jobs_pause.until));
 end
 $$;
 

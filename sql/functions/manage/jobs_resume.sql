@@ -12,6 +12,7 @@ begin
     set paused_at = null, paused_until = null, pause_reason = null
     returning q.*;
     perform _jobs_signal(jobs_resume.queue, '-infinity', jobs => 16);
+    perform _jobs_audit_note('resume', filters => jsonb_build_object('queue', jobs_resume.queue));
 end
 $$;
 

@@ -24,6 +24,7 @@ begin
                                  job_id, v_job.job_type, v_job.unique_key);
     end;
     perform _jobs_signal_jobs(array[job_id]);
+    perform _jobs_audit_note('retry', job_id, jobs => 1);
     return next v_job;
 end
 $$;

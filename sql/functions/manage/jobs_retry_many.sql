@@ -54,6 +54,11 @@ begin
     perform from _jobs_make_pending(v_keyless);
     v_ids := v_keyless || _jobs_retry_keyed(v_keyed);
     perform _jobs_signal_jobs(v_ids);
+    perform _jobs_audit_note(
+        'retry', jobs => cardinality(v_ids), filters => _jobs_filters(
+            job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
+            batch_id, created_before, failed_since)
+            || jsonb_build_object('failed_before', failed_before));
     return cardinality(v_ids);
 end
 $$;

@@ -42,6 +42,8 @@ begin
     update jobs_retention r
     set next_at = clock_timestamp(), healed_at = null, round_to = null, error = null
     where r.status = jobs_retain.status;
+    perform _jobs_audit_note('retain', filters => jsonb_build_object(
+        'status', status, 'job_type', job_type, 'keep_for', keep_for));
 end
 $$;
 

@@ -84,6 +84,9 @@ begin
             else s.next_at end
     returning s.*;
     perform _jobs_schedule_signal(jobs_schedule.name);
+    perform _jobs_audit_note('schedule', filters => jsonb_build_object(
+        'name', v_new.name, 'job_type', v_new.job_type, 'cron', v_new.cron,
+        'every', v_new.every, 'timezone', v_new.timezone, 'queue', v_new.queue));
 end
 $$;
 

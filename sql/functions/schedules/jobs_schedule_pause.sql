@@ -10,6 +10,7 @@ begin
     set paused_at = coalesce(s.paused_at, clock_timestamp()), updated_at = clock_timestamp()
     where s.name = jobs_schedule_pause.name
     returning s.*;
+    perform _jobs_audit_note('schedule_pause', filters => jsonb_build_object('name', name));
 end
 $$;
 

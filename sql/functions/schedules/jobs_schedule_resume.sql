@@ -15,6 +15,7 @@ begin
     where s.name = jobs_schedule_resume.name
     returning s.*;
     perform _jobs_schedule_signal(name);
+    perform _jobs_audit_note('schedule_resume', filters => jsonb_build_object('name', name));
 end
 $$;
 

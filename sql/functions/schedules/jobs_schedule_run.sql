@@ -19,6 +19,8 @@ begin
         recent_job_ids = (v_job.id || s.recent_job_ids)[1:4],
         error = null
     where s.name = jobs_schedule_run.name;
+    perform _jobs_audit_note(
+        'schedule_run', v_job.id, jobs => 1, filters => jsonb_build_object('name', name));
     return next v_job;
 end
 $$;

@@ -7,6 +7,7 @@ begin
     perform _jobs_schedule_lock(name);
     return query
     delete from jobs_schedules s where s.name = jobs_unschedule.name returning s.*;
+    perform _jobs_audit_note('unschedule', filters => jsonb_build_object('name', name));
 end
 $$;
 

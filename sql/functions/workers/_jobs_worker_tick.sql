@@ -78,7 +78,8 @@ begin
             >= c_max_jobs, false);
     if is_full then
         more := _jobs_expire(c_max_jobs) >= c_max_jobs
-            or _jobs_unwatch(c_max_jobs) >= c_max_jobs or more;
+            or _jobs_unwatch(c_max_jobs) >= c_max_jobs
+            or _jobs_audit_expire(c_max_jobs) >= c_max_jobs or more;
         more := _jobs_history_add('9 seconds', c_max_bytes) or more;
         if exists (select from jobs_flows f) then
             more := _jobs_flow_attach(c_max_jobs) >= c_max_jobs
