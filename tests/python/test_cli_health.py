@@ -427,8 +427,11 @@ def test_the_parent_writes_the_health_file_for_all_its_processes(
 ) -> None:
     file = folder / "health"
     parent = start("--health-file", str(file), "--processes", "2")
-    assert parent.port
-    assert re.search("worker process 1:? start", json.loads(file.read_text())["reason"])
+    deadline = time.monotonic() + 30
+    while not file.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert re.search("worker process [12]:? start", json.loads(file.read_text())["reason"])
     parent.is_ready()
     assert [found.name for found in folder.glob("health*")] == ["health"]
     assert parent.stop() == 0
