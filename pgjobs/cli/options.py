@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -58,6 +58,28 @@ def at_least(least: int) -> Callable[[str], int]:
         return found
 
     return number
+
+
+class Address(NamedTuple):
+    """Where a command listens; an empty host stands for all of the machine's addresses."""
+
+    host: str
+    port: int
+
+
+def address(text: str) -> Address:
+    """Parses ``127.0.0.1:8080``, ``[::1]:8080``, and ``:8080`` for all addresses."""
+    host, colon, port = text.rpartition(":")
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    if (
+        not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535
+        or (":" in host and not is_bracketed)
+    ):
+        raise typer.BadParameter(
+            f"{text!r} is not an address: write it like 127.0.0.1:8080, [::1]:8080, or :8080 for"
+            " all addresses of this machine"
+        )
+    return Address(host[1:-1] if is_bracketed else host, int(port))
 
 
 def one_of(noun: str, choices: Iterable[str]) -> Callable[[str], str]:

@@ -7,6 +7,10 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
+
+from pgjobs.cli.children_health import ChildrenHealth
+from pgjobs.cli.health import Probes
 
 log = logging.getLogger("pgjobs.processes")
 
@@ -16,18 +20,27 @@ _LONGEST_RESTART_DELAY_S = 30.0
 _STARTED_WELL_AFTER_S = 30.0
 
 
-def supervise(count: int, arguments: list[str], parent: int | None) -> int:
+def supervise(count: int, arguments: list[str], parent: int | None, probes: Probes) -> int:
     """Runs ``count`` workers until SIGTERM or SIGINT; returns the exit status.
 
     ``arguments``: those of the command ``pgjobs worker``, which every worker gets too. ``parent``:
     the process that has started this one, without which this one stops; its number is then the
-    first of the arguments.
+    first of the arguments. ``probes``: those that this process answers for all workers.
     """
-    return asyncio.run(_Parent(arguments if parent is None else arguments[1:]).run(count, parent))
+    workers = _Parent(arguments if parent is None else arguments[1:], count)
+    if not probes.exist:
+        return asyncio.run(workers.run(parent))
+    with probes.answered(workers.tell_health().report):
+        return asyncio.run(workers.run(parent))
 
 
-async def start_worker(arguments: Sequence[str], *flags: str) -> asyncio.subprocess.Process:
-    """Starts ``pgjobs worker`` as a child of this process, without which the child stops."""
+async def start_worker(
+    arguments: Sequence[str], *flags: str, pipes: Sequence[int] = ()
+) -> asyncio.subprocess.Process:
+    """Starts ``pgjobs worker`` as a child of this process, without which the child stops.
+
+    ``pipes``: those of this process that the child gets too.
+    """
     return await asyncio.create_subprocess_exec(
         # -P: else a module of this folder that is named like one of Python's would be taken for
         # Python's. `load` finds the folder's modules behind Python's own.
@@ -36,6 +49,7 @@ async def start_worker(arguments: Sequence[str], *flags: str) -> asyncio.subproc
         # In the parent's session, Ctrl-C would reach the worker twice: from the terminal and from
         # the parent. The second signal ends a worker at once.
         start_new_session=True,
+        pass_fds=pipes,
     )
 
 
@@ -53,19 +67,27 @@ async def orphaned(parent: int) -> None:
 
 
 class _Parent:
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, arguments: list[str], count: int) -> None:
         self._arguments = arguments
+        self._count = count
+        self._health: ChildrenHealth | None = None
         self._children: dict[int, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
         self._last_signal = signal.SIGTERM
 
-    async def run(self, count: int, parent: int | None) -> int:
+    def tell_health(self) -> ChildrenHealth:
+        """Lets the workers tell their health; without it, they need not."""
+        self._health = ChildrenHealth(self._count, self._stopping.is_set)
+        return self._health
+
+    async def run(self, parent: int | None) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
         async with asyncio.TaskGroup() as group:
             watch = group.create_task(self._stop_if_orphaned(parent)) if parent else None
-            tasks = [group.create_task(self._keep_running(slot)) for slot in range(1, count + 1)]
+            slots = range(1, self._count + 1)
+            tasks = [group.create_task(self._keep_running(slot)) for slot in slots]
             await asyncio.wait(tasks)
             if watch is not None:
                 watch.cancel()
@@ -88,6 +110,8 @@ class _Parent:
         while True:
             began = time.monotonic()
             status = await self._run_once(slot)
+            if self._health is not None:
+                self._health.ended(slot, status)
             if status == 0 and "--until-empty" in self._arguments:
                 return 0
             if self._stopping.is_set():
@@ -107,11 +131,16 @@ class _Parent:
                 delay = min(delay * 2, _LONGEST_RESTART_DELAY_S)
 
     async def _run_once(self, slot: int) -> int:
-        child = await start_worker([f"--slot={slot}", *self._arguments])
-        self._children[slot] = child
-        if self._stopping.is_set():
-            send(child, self._last_signal)
-        try:
-            return await child.wait()
-        finally:
-            del self._children[slot]
+        with ExitStack() as stack:
+            arguments, pipes = [f"--slot={slot}"], []
+            if self._health is not None:
+                pipes = [stack.enter_context(self._health.heard(slot))]
+                arguments.append(f"--health-pipe={pipes[0]}")
+            child = await start_worker([*arguments, *self._arguments], pipes=pipes)
+            self._children[slot] = child
+            if self._stopping.is_set():
+                send(child, self._last_signal)
+            try:
+                return await child.wait()
+            finally:
+                del self._children[slot]

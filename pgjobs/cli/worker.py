@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pgjobs.cli.loading import folders_of, imported, load
-from pgjobs.cli.options import Dsn, at_least, duration, one_of
+from pgjobs.cli.options import Address, Dsn, address, at_least, duration, one_of
 from pgjobs.cli.session import connected
 
 if TYPE_CHECKING:
     from pgjobs.app import App
+    from pgjobs.cli.health import Probes
     from pgjobs.worker.worker import Worker
 
 log = logging.getLogger("pgjobs.cli")
@@ -103,6 +104,20 @@ def worker(
             "--reload", help="For development: restart when a Python file of the app changes."
         ),
     ] = False,
+    health: Annotated[
+        Address | None,
+        typer.Option(
+            parser=address, metavar="HOST:PORT",
+            help="Answer probes there by HTTP: /livez and /readyz; :8080 is any address.",
+        ),
+    ] = None,
+    health_file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Write this file every 2 s while the worker is live, for probes by a command.",
+        ),
+    ] = None,
     log_level: Annotated[
         str,
         typer.Option(
@@ -117,6 +132,7 @@ def worker(
     # Those of a worker that another pgjobs process has started, see cli/processes.py.
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
     slot: Annotated[int | None, typer.Option(hidden=True)] = None,
+    health_pipe: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Runs the jobs for which an app has handlers.
 
@@ -128,6 +144,12 @@ def worker(
 
     On SIGTERM or Ctrl-C the worker claims no more jobs, gives running jobs --grace to end, and then
     releases every job that has not ended. A second signal ends the worker at once.
+
+    [bold]pgjobs worker myproject.jobs:app --health 127.0.0.1:8080[/bold]
+
+    /livez answers 503 when the event loop has been blocked for longer than the lease, and never
+    asks the database. /readyz answers 503 with the reason while the worker starts or stops, and
+    while it cannot claim. With --processes the parent answers for all of its workers.
     """
     _log_to_stderr(log_level)
     if reload and parent is None:
@@ -140,10 +162,16 @@ def worker(
     for module in modules or ():
         imported(module)
     app.connect_to(dsn, schema)
+    from pgjobs.cli.health import Probes
+
+    if slot is not None:
+        probes = Probes(None, None, health_pipe)  # the parent answers for this process
+    else:
+        probes = Probes(health, health_file, None)
     if processes > 1 and slot is None:
         from pgjobs.cli.processes import supervise
 
-        raise typer.Exit(supervise(processes, _arguments(), parent))
+        raise typer.Exit(supervise(processes, _arguments(), parent, probes))
     options = {
         "queues": queue, "concurrency": concurrency, "plain_concurrency": plain_concurrency,
         "grace": grace, "lease": lease, "listen_dsn": listen_dsn,
@@ -151,7 +179,7 @@ def worker(
         "name": f"{name}-{slot}" if name and slot else name,
     }
     given = {key: value for key, value in options.items() if value not in (None, "")}
-    asyncio.run(_work(app, given, parent, until_empty=until_empty))
+    asyncio.run(_work(app, given, parent, probes, until_empty=until_empty))
 
 
 def _arguments() -> list[str]:
@@ -160,7 +188,8 @@ def _arguments() -> list[str]:
 
 
 async def _work(
-    app: "App", options: dict[str, Any], parent: int | None, *, until_empty: bool
+    app: "App", options: dict[str, Any], parent: int | None, probes: "Probes", *,
+    until_empty: bool,
 ) -> None:
     from pgjobs.cli.deadline import Deadline
     from pgjobs.cli.schema import code_version
@@ -172,16 +201,22 @@ async def _work(
             log.warning("the database has pgjobs %s, this worker is %s: run pgjobs migrate",
                         installed, code_version())
     running = app.worker(**options)
+    health = running.health(needs_schema=code_version())
     deadline = Deadline(signal_heard, running.grace.total_seconds())
     # The modules stay loaded for ever: the garbage collector need not visit them again and again.
     gc.freeze()
     status = 1
     try:
-        async with asyncio.TaskGroup() as tasks:
-            watch = tasks.create_task(_stop_if_orphaned(running, parent)) if parent else None
-            await running.run(until_empty=until_empty)
-            if watch is not None:
-                watch.cancel()
+        with probes.answered(health.report):
+            async with asyncio.TaskGroup() as tasks:
+                beside = []
+                if parent:
+                    beside.append(tasks.create_task(_stop_if_orphaned(running, parent)))
+                if probes.exist:
+                    beside.append(tasks.create_task(health.watch()))
+                await running.run(until_empty=until_empty)
+                for task in beside:
+                    task.cancel()
         status = 0
     finally:
         deadline.work_is_over(status)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -65,6 +66,9 @@ class Claimer:
         self._lost_backend: int | None = None
         self._unsettled_until: float | None = None
         self._stopping = False
+        # By time.monotonic(): the last claim that was answered, and the first that was not since.
+        self.claimed_at: float | None = None
+        self.failing_since: float | None = None
         self.was_full = False  # whether the last claim filled the slots
         # Whether the last claim passed over some types, because all their places were taken.
         self.is_short_of_places = False
@@ -108,6 +112,8 @@ class Claimer:
                 self._outage.tell(PART, error, pause)
             except asyncpg.PostgresError as error:
                 log.warning("claiming failed, again in %.1f s: %r", pause, error)
+                if self.failing_since is None:
+                    self.failing_since = time.monotonic()
             await asyncio.sleep(pause)
             pause = RETRY_REFUSED_AFTER_S
         self.was_full = True
@@ -147,6 +153,7 @@ class Claimer:
             except BaseException:
                 self._answer_lost()
                 raise
+        self.claimed_at, self.failing_since = time.monotonic(), None
         if self._max_jobs is not None:
             self._max_jobs = 2 * count if count < 2**16 else None
             self._link.answered_within(clock() - sent_at)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import random
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -94,6 +95,7 @@ class Listener:
         self._retention = Retention(self._database, worker)
         self._flows = Flows(self._database)
         self._last_full_tick = 0.0
+        self.ticked_at: float | None = None  # by time.monotonic(): the last tick that was answered
         self._others_work = True
         self._seen: str | None = None  # what the last watch returned
         self._fallback_look: asyncio.TimerHandle | None = None
@@ -292,6 +294,7 @@ class Listener:
         if tick is None:
             self._unregistered()
             return
+        self.ticked_at = time.monotonic()
         log_recovered(as_recovered(tick["recovered"]))
         now = self._now()
         if is_full:

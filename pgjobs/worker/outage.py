@@ -21,13 +21,13 @@ class Outage:
 
     def __init__(self, worker: str) -> None:
         self._worker = worker
-        self._began_at = 0.0
+        self.began_at: float | None = None  # by time.monotonic(), while a part has no connection
         self._waiting: dict[str, None] = {}  # parts without a connection, in the order of noticing
 
     def begin(self, part: str) -> None:
         """Notes that a part of the worker has lost its connection."""
         if not self._waiting:
-            self._began_at = time.monotonic()
+            self.began_at = time.monotonic()
         self._waiting[part] = None
 
     def tell(self, part: str, error: BaseException, pause_s: float) -> None:
@@ -44,8 +44,9 @@ class Outage:
         """Notes that a part has its connection; tells so if it was the last one without."""
         if part in self._waiting:
             del self._waiting[part]
-            if not self._waiting:
-                took_s = time.monotonic() - self._began_at
+            if not self._waiting and self.began_at is not None:
+                took_s = time.monotonic() - self.began_at
+                self.began_at = None
                 log.warning("worker %s: connected again after %.1f s", self._worker, took_s)
 
     async def persist(

@@ -27,6 +27,7 @@ from pgjobs.worker.description import describe
 from pgjobs.worker.ends import Ends
 from pgjobs.worker.execution import execute
 from pgjobs.worker.functions import Functions, check_importable
+from pgjobs.worker.health import Health
 from pgjobs.worker.heartbeat import Heartbeat
 from pgjobs.worker.held import Held
 from pgjobs.worker.interrupts import interrupts
@@ -125,7 +126,7 @@ class Worker:
         self._functions = Functions(name, app.declared_in, self._progress.take)
         self._in_thread = self._functions.in_thread
         self._wake = Wake()
-        outage = Outage(name)
+        self._outage = outage = Outage(name)
         self._held = Held(
             concurrency, self._wake, begin=self._run, give_back=self._give_back,
             places=places,
@@ -155,6 +156,14 @@ class Worker:
     def has_free_slot(self) -> bool:
         """Whether a job that is claimed now could begin at once."""
         return self._held.has_free_slot
+
+    def health(self, *, needs_schema: str) -> Health:
+        """Returns what a probe may ask; ``needs_schema``: the version of this code's functions."""
+        return Health(
+            self._lease, self._claimer, self._listener, self._outage,
+            Database(self._links.listen, self.app.schema),
+            is_stopping=lambda: self._stopping, needs_schema=needs_schema,
+        )
 
     def stop(self) -> None:
         """Begins a graceful stop: no more claims; running jobs have the grace period to end."""
