@@ -1,4 +1,4 @@
-"""Answers HTTP requests from a thread of its own: a few small pages, for probes."""
+"""Answers HTTP requests from a thread of its own: a few small pages, for probes and monitors."""
 
 import asyncio
 import errno
@@ -6,16 +6,19 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Self
 
 from pgjobs.cli.options import Address
 from pgjobs.errors import PgjobsError
+from pgjobs.telemetry.exposition import CONTENT_TYPE
 
-# Whether the answer is good, and the answer.
-Page = Callable[[], tuple[bool, dict[str, Any]]]
+# Whether the answer is good, and the answer: JSON, or the text of metrics.
+Answer = tuple[bool, dict[str, Any] | str]
+# A coroutine runs in the loop of the endpoint's thread.
+Page = Callable[[], Answer | Awaitable[Answer]]
 
 ANSWERED_WITHIN_S = 5.0
 MAX_REQUEST_BYTES = 8_192
@@ -85,7 +88,7 @@ class Endpoint:
                     request = await reader.readuntil(b"\r\n\r\n")
                 except asyncio.LimitOverrunError:
                     request = b""
-                writer.write(self._response(request))
+                writer.write(await self._response(request))
                 writer.close()
                 await writer.wait_closed()
         except (TimeoutError, OSError, EOFError):
@@ -94,7 +97,7 @@ class Endpoint:
             self._open.pop(writer, None)
             writer.transport.abort()
 
-    def _response(self, request: bytes) -> bytes:
+    async def _response(self, request: bytes) -> bytes:
         words = request.partition(b"\r\n")[0].decode("latin-1").split(" ")
         if len(words) != 3 or not words[2].startswith("HTTP/1."):
             return _http(HTTPStatus.BAD_REQUEST, {"error": "this is not a request of HTTP/1.1"})
@@ -105,17 +108,21 @@ class Endpoint:
             return _http(HTTPStatus.NOT_FOUND, {"error": f"there is no such path: ask for {known}"})
         if method not in ("GET", "HEAD"):
             return _http(HTTPStatus.METHOD_NOT_ALLOWED, {"error": "only GET and HEAD are answered"})
-        is_good, answer = page()
+        found = page()
+        is_good, answer = await found if isinstance(found, Awaitable) else found
         status = HTTPStatus.OK if is_good else HTTPStatus.SERVICE_UNAVAILABLE
         return _http(status, answer, has_body=method == "GET")
 
 
-def _http(status: HTTPStatus, answer: dict[str, Any], *, has_body: bool = True) -> bytes:
-    body = json.dumps(answer).encode() + b"\n"
+def _http(status: HTTPStatus, answer: dict[str, Any] | str, *, has_body: bool = True) -> bytes:
+    if isinstance(answer, str):
+        content_type, body = CONTENT_TYPE, answer.encode()
+    else:
+        content_type, body = "application/json", json.dumps(answer).encode() + b"\n"
     allow = "Allow: GET, HEAD\r\n" if status is HTTPStatus.METHOD_NOT_ALLOWED else ""
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
         f"Cache-Control: no-store\r\n{allow}Connection: close\r\n\r\n"
     )
     return head.encode() + (body if has_body else b"")

@@ -2,13 +2,22 @@
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from pgjobs.cli.commands import cli
+from pgjobs.cli.metrics import Scrapes
 from pgjobs.database import Database
+from pgjobs.embedded import EmbeddedPostgres
+from pgjobs.schema.migrate import migrate
 from pgjobs.telemetry.exposition import exposition
 from pgjobs.telemetry.metrics import metrics
 
@@ -150,3 +159,66 @@ async def test_the_command_prints_them(pgjobs_dsn, conn):
     told = await asyncio.to_thread(CliRunner().invoke, cli, ["metrics", "--dsn", pgjobs_dsn])
     assert told.exit_code == 0, told.output
     assert 'pgjobs_jobs{queue="default",job_type="mail",state="due"} 1\n' in told.stdout
+
+
+@pytest.fixture
+def listening(pgjobs_dsn):
+    """The address of ``pgjobs metrics --listen``, which ends with the test."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pgjobs", "metrics", "--listen", "127.0.0.1:0"],
+        env={**os.environ, "PGJOBS_DSN": pgjobs_dsn}, stdout=subprocess.PIPE, text=True,
+    )
+    with process:
+        yield process.stdout.readline().rpartition(" ")[2].strip()
+        process.send_signal(signal.SIGTERM)
+    assert process.returncode == -signal.SIGTERM
+
+
+def get(address, path="/metrics"):
+    try:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
+            return answer.status, answer.headers["Content-Type"], answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers["Content-Type"], error.read().decode()
+
+
+async def test_scrapes_are_answered_and_a_locked_table_gives_an_error(conn, listening):
+    await conn.execute("select jobs_enqueue('mail')")
+    status, kind, text = await asyncio.to_thread(get, listening)
+    assert (status, kind) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert 'pgjobs_jobs{queue="default",job_type="mail",state="due"} 1\n' in text
+    async with conn.transaction():
+        await conn.execute("lock table jobs")
+        await asyncio.sleep(1.1)  # the last reading is not fresh any more
+        status, _, text = await asyncio.to_thread(get, listening)
+        assert (status, text) == (
+            503, '{"error": "the database gave no answer within 2 s"}\n')
+    assert (await asyncio.to_thread(get, listening))[0] == 200
+    assert (await asyncio.to_thread(get, listening, "/"))[0] == 404
+
+
+async def test_a_database_that_is_gone_is_told_without_its_address_and_comes_back():
+    with EmbeddedPostgres() as server:
+        migrate(server.dsn)
+        scrapes = Scrapes(server.dsn, "public")
+        assert (await scrapes.answer())[0]
+        server.stop("immediate")
+        scrapes._read_at = float("-inf")
+        assert await scrapes.answer() == (
+            False, {"error": "the database could not be read: the log says why"})
+        server.start()
+        assert (await scrapes.answer())[0]
+
+
+async def test_scrapes_that_come_together_read_once(pgjobs_dsn, monkeypatch):
+    reads = 0
+
+    async def counted(*_):
+        nonlocal reads
+        reads += 1
+        return []
+
+    monkeypatch.setattr("pgjobs.cli.metrics.read_metrics", counted)
+    scrapes = Scrapes(pgjobs_dsn, "public")
+    assert await asyncio.gather(*(scrapes.answer() for _ in range(5))) == [(True, "")] * 5
+    assert reads == 1
