@@ -83,7 +83,7 @@ class Scrapes:
         except asyncpg.QueryCanceledError:
             reason = f"the database gave no answer within {LOOK_UP_ENDS_AFTER_S} s"
         except (*BROKEN, TimeoutError, asyncpg.PostgresError, PgjobsError) as error:
-            # The text of an error may name users and hosts, and whoever reaches the port reads this.
+            # An error's text may name users and hosts, and whoever reaches the port reads this.
             log.warning("the metrics could not be read: %s", error)
             reason = "the database could not be read: the log says why"
         return False, {"error": reason}

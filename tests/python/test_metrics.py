@@ -207,6 +207,7 @@ async def test_a_database_that_is_gone_is_told_without_its_address_and_comes_bac
         assert await scrapes.answer() == (
             False, {"error": "the database could not be read: the log says why"})
         server.start()
+        scrapes._dsn = server.dsn  # its port is another
         assert (await scrapes.answer())[0]
 
 
