@@ -219,6 +219,7 @@ set local search_path to :"schema", pg_temp;
 -- functions/history: how many attempts ended, and how long they took
 \ir functions/history/jobs_quantile.sql
 \ir functions/history/_jobs_bucket.sql
+\ir functions/history/_jobs_count_completed.sql
 \ir functions/history/_jobs_count_ends.sql
 \ir functions/history/_jobs_ends.sql
 \ir functions/history/_jobs_history_add.sql
@@ -228,6 +229,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/history/_jobs_history_tidy.sql
 \ir functions/history/_jobs_note_ends.sql
 \ir functions/history/_jobs_summed.sql
+\ir functions/history/_jobs_told_ends.sql
 \ir functions/history/_jobs_totals.sql
 -- functions/retention: how long ended jobs stay
 \ir functions/retention/jobs_retain.sql

@@ -88,9 +88,8 @@ begin
             worker text, job_ids bigint[], attempts integer[], results jsonb[],
             keep boolean DEFAULT true
         $$),
-        ('_jobs_count_ends', $$void$$, $$
-            job_ids bigint[], as_completed boolean DEFAULT false
-        $$),
+        ('_jobs_count_completed', $$void$$, $$job_ids bigint[]$$),
+        ('_jobs_count_ends', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_counts', $$
             TABLE(queue text, job_type text, state text, jobs bigint, capped boolean,
             oldest_due interval, oldest_throttled interval)
@@ -424,6 +423,10 @@ begin
         ('_jobs_summed', $$SETOF jobs_history$$, $$ended jobs_history[]$$),
         ('_jobs_take_key', $$jobs$$, $$job_id bigint, unique_key text$$),
         ('_jobs_tell_watchers', $$void$$, $$job_ids bigint[]$$),
+        ('_jobs_told_ends', $$json$$, $$
+            queue text, job_type text, outcome text, jobs bigint, waited_s double precision,
+            wait_bucket integer, ran_s double precision, run_bucket integer
+        $$),
         ('_jobs_told_group', $$text$$, $$settings jobs_queues, group_key text$$),
         ('_jobs_told_limit', $$text$$, $$
             settings jobs_queues, group_key text DEFAULT NULL::text

@@ -140,9 +140,8 @@ begin
             worker text, job_ids bigint[], attempts integer[], results jsonb[],
             keep boolean DEFAULT true
         $$),
-        ('_jobs_count_ends', $$void$$, $$
-            job_ids bigint[], as_completed boolean DEFAULT false
-        $$),
+        ('_jobs_count_completed', $$void$$, $$job_ids bigint[]$$),
+        ('_jobs_count_ends', $$void$$, $$job_ids bigint[]$$),
         ('_jobs_counts', $$
             TABLE(queue text, job_type text, state text, jobs bigint, capped boolean,
             oldest_due interval, oldest_throttled interval)
@@ -476,6 +475,10 @@ begin
         ('_jobs_summed', $$SETOF jobs_history$$, $$ended jobs_history[]$$),
         ('_jobs_take_key', $$jobs$$, $$job_id bigint, unique_key text$$),
         ('_jobs_tell_watchers', $$void$$, $$job_ids bigint[]$$),
+        ('_jobs_told_ends', $$json$$, $$
+            queue text, job_type text, outcome text, jobs bigint, waited_s double precision,
+            wait_bucket integer, ran_s double precision, run_bucket integer
+        $$),
         ('_jobs_told_group', $$text$$, $$settings jobs_queues, group_key text$$),
         ('_jobs_told_limit', $$text$$, $$
             settings jobs_queues, group_key text DEFAULT NULL::text
@@ -3461,9 +3464,10 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
+    v_job jobs;
     v_is_parent boolean := false;
 begin
-    perform _jobs_lock_fenced(job_id, worker, attempt);
+    v_job := _jobs_lock_fenced(job_id, worker, attempt);
     if exists (select from jobs_queues q where q.ends_free_places)
         or exists (select from jobs_watched w where w.job_id = jobs_complete.job_id)
         or exists (select from jobs_flow_edges e where e.parent_id = jobs_complete.job_id)
@@ -3483,7 +3487,15 @@ begin
         finished_at = clock_timestamp()
     where j.id = job_id
     returning j.*;
-    perform _jobs_count_ends(array[job_id]);
+    insert into jobs_ends (ends)
+    select json_build_array(_jobs_told_ends(
+        e.queue, e.job_type, 'completed', 1, e.waited_s, _jobs_bucket(e.waited_s), e.ran_s,
+        _jobs_bucket(e.ran_s)))
+    from (
+        select v_job.queue, v_job.job_type,
+            date_part('epoch', v_job.started_at - v_job.run_at) as waited_s,
+            date_part('epoch', clock_timestamp() - v_job.started_at) as ran_s
+    ) e;
     if v_is_parent then
         perform _jobs_flow_ended(array[job_id]);
     end if;
@@ -3510,12 +3522,12 @@ declare
 begin
     if keep is false and _jobs_is_batch(worker, job_ids, attempts, array[cardinality(results)]) then
         -- Before their rows are gone.
-        perform _jobs_count_ends(_jobs_lock_fenced_many(worker, job_ids, attempts), true);
+        perform _jobs_count_completed(_jobs_lock_fenced_many(worker, job_ids, attempts));
     end if;
     v_done := array(
         select c from _jobs_complete_uncounted(worker, job_ids, attempts, results, keep) c);
     if keep is not false then
-        perform _jobs_count_ends(v_done);
+        perform _jobs_count_completed(v_done);
     end if;
     return query select d from unnest(v_done) d;
 end
@@ -9062,89 +9074,99 @@ comment on function jobs_quantile is
     'seconds below which this fraction of the durations lies; counts: waits or runs of jobs_history';
 
 -- functions/history/_jobs_bucket.sql
--- Of a histogram of durations: 1 for up to 2 ms, then twice as long each, 22 for up to 4,194 s, and 23
--- for longer. The worker computes the same (pgjobs/worker/ends.py).
+-- Of a histogram of durations: 1 for less than 2 ms, then twice as long each, 22 for less than 4,194 s,
+-- and 23 for longer. A worker computes the same (pgjobs/worker/ends.py).
+--
+-- Without settings, so that PostgreSQL inlines it: a call would take ten times as long.
 create or replace function _jobs_bucket(seconds float8) returns int
 language sql immutable parallel safe
-set search_path from current
-return case
-    when seconds <= 0.002 then 1
-    when seconds > 0.001 * (1 << 22) then 23
-    else ceil(log(2::numeric, (seconds * 1000)::numeric))::int
-end;
+return 1 + width_bucket(seconds, array[
+    0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192,
+    16.384, 32.768, 65.536, 131.072, 262.144, 524.288, 1048.576, 2097.152, 4194.304]::float8[]);
 
 comment on function _jobs_bucket is
     'internal: where a duration counts in a histogram of jobs_history';
 
--- functions/history/_jobs_count_ends.sql
--- For whoever ends attempts outside a worker of pgjobs, after the ends: a worker counts its own, and
--- tells them every ten seconds (_jobs_note_ends). Inserts one row for all, and waits for nobody.
---
--- as_completed: the jobs are locked, and are completed next; their rows may be deleted by that. Else a
--- job that is pending again is one that failed or was lost, where jobs_attempts has its attempt.
-create or replace function _jobs_count_ends(job_ids bigint[], as_completed boolean default false)
-returns void
+-- functions/history/_jobs_count_completed.sql
+-- For whoever completes jobs outside a worker of pgjobs, while it has their rows locked: see
+-- _jobs_count_ends. It may count before the completion, because with that the rows may be deleted.
+create or replace function _jobs_count_completed(job_ids bigint[]) returns void
 language plpgsql volatile
 set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
-set jit = off
 as $$
 declare
-    v_ends json;
+    v_now constant timestamptz := clock_timestamp();
 begin
-    -- A duration counts in one bucket of each histogram, so each row of cells has one of each.
-    select json_agg(json_build_array(
-        c.queue, c.job_type, c.outcome, c.jobs,
-        c.waited_s, case when c.wait_bucket is not null
-            then json_build_object(c.wait_bucket, c.jobs) else '{}' end,
-        c.ran_s, case when c.run_bucket is not null
-            then json_build_object(c.run_bucket, c.jobs) else '{}' end))
-    into v_ends
+    insert into jobs_ends (ends)
+    select json_agg(_jobs_told_ends(
+        c.queue, c.job_type, 'completed', c.jobs, c.waited_s, c.wait_bucket, c.ran_s, c.run_bucket))
+    from (
+        select e.queue, e.job_type, count(*) as jobs, sum(e.waited_s) as waited_s,
+            _jobs_bucket(e.waited_s) as wait_bucket, sum(e.ran_s) as ran_s,
+            _jobs_bucket(e.ran_s) as run_bucket
+        from (
+            select j.queue, j.job_type, date_part('epoch', j.started_at - j.run_at) as waited_s,
+                date_part('epoch', coalesce(j.finished_at, v_now) - j.started_at) as ran_s
+            from jobs j
+            where j.id = any (job_ids)
+        ) e
+        group by 1, 2, 5, 7
+    ) c
+    having count(*) > 0;
+end
+$$;
+
+comment on function _jobs_count_completed is
+    'internal: notes for jobs_history that these jobs are completed';
+
+-- functions/history/_jobs_count_ends.sql
+-- For whoever ends attempts outside a worker of pgjobs, after the ends: a worker counts its own, and
+-- tells them every ten seconds (_jobs_note_ends). Inserts one row for all, and waits for nobody.
+--
+-- A job that is pending again is one that failed or was lost, where jobs_attempts has its attempt.
+--
+-- Who was cancelled before its start, maybe while it waited for a retry, has waited and run in no
+-- attempt that ends now.
+create or replace function _jobs_count_ends(job_ids bigint[]) returns void
+language plpgsql volatile
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+    -- A duration counts in one bucket of each histogram, so each cell has one of each.
+    insert into jobs_ends (ends)
+    select json_agg(_jobs_told_ends(
+        c.queue, c.job_type, c.outcome, c.jobs, c.waited_s, c.wait_bucket, c.ran_s, c.run_bucket))
     from (
         select e.queue, e.job_type, e.outcome, count(*) as jobs,
-            coalesce(sum(e.waited_s), 0) as waited_s, _jobs_bucket(e.waited_s) as wait_bucket,
-            coalesce(sum(e.ran_s), 0) as ran_s, _jobs_bucket(e.ran_s) as run_bucket
+            sum(e.waited_s) as waited_s, _jobs_bucket(e.waited_s) as wait_bucket,
+            sum(e.ran_s) as ran_s, _jobs_bucket(e.ran_s) as run_bucket
         from (
-            select t.queue, t.job_type, t.outcome,
-                case when t.started_at is not null then greatest(
-                    extract(epoch from t.started_at - t.due_at)::float8, 0) end as waited_s,
-                case when t.started_at is not null then greatest(
-                    extract(epoch from t.ended_at - t.started_at)::float8, 0) end as ran_s
-            from (
-                select j.queue, j.job_type, case
-                        when as_completed then 'completed'
-                        when j.finished_at is not null then j.status
-                        when a.outcome = 'failed' then 'retried'
-                        else a.outcome end as outcome,
-                    -- Who was cancelled before its start, maybe while it waited for a retry, has
-                    -- waited and run in no attempt that ends now.
-                    case when a.job_id is not null or as_completed or j.status = 'completed'
-                        then coalesce(a.started_at, j.started_at) end as started_at,
-                    coalesce(a.due_at, j.run_at) as due_at,
-                    coalesce(a.ended_at, j.finished_at, clock_timestamp()) as ended_at
-                from unnest(job_ids) u(id)
-                cross join lateral (
-                    select j.queue, j.job_type, j.status, j.attempt, j.run_at, j.started_at,
-                        j.finished_at, j.id
-                    from jobs j where j.id = u.id offset 0) j
-                left join lateral (
-                    select a.job_id, a.outcome, a.due_at, a.started_at, a.ended_at
-                    from jobs_attempts a
-                    where not as_completed and j.status <> 'completed'
-                        and a.job_id = j.id and a.attempt = j.attempt
-                        and a.ended_at = coalesce(j.finished_at, a.ended_at) offset 0) a on true
-            ) t
+            select j.queue, j.job_type, case
+                    when j.finished_at is not null then j.status
+                    when a.outcome = 'failed' then 'retried'
+                    else a.outcome end as outcome,
+                date_part('epoch', a.started_at - a.due_at) as waited_s,
+                date_part('epoch', a.ended_at - a.started_at) as ran_s
+            from jobs j
+            left join lateral (
+                select a.outcome, a.due_at, a.started_at, a.ended_at
+                from jobs_attempts a
+                where a.job_id = j.id and a.attempt = j.attempt
+                    and a.ended_at = coalesce(j.finished_at, a.ended_at)
+                offset 0) a on true
+            where j.id = any (job_ids)
         ) e
         where e.outcome is not null
         group by 1, 2, 3, 6, 8
-    ) c;
-    if v_ends is not null then
-        insert into jobs_ends (ends) values (v_ends);
-    end if;
+    ) c
+    having count(*) > 0;
 end
 $$;
 
@@ -9541,6 +9563,31 @@ $$;
 
 comment on function _jobs_summed is
     'internal: adds up rows of jobs_history that have the same labels and moment';
+
+-- functions/history/_jobs_told_ends.sql
+-- As _jobs_ends reads it: of one set of labels the attempts whose waits, and whose runs, count in one
+-- bucket of the histogram. Null: they have neither.
+--
+-- Without settings, so that PostgreSQL inlines it.
+create or replace function _jobs_told_ends(
+    queue text,
+    job_type text,
+    outcome text,
+    jobs bigint,
+    waited_s float8,
+    wait_bucket int,
+    ran_s float8,
+    run_bucket int
+) returns json
+language sql stable parallel safe
+return json_build_array(
+    queue, job_type, outcome, jobs, greatest(waited_s, 0),
+    case when wait_bucket is not null then json_build_object(wait_bucket, jobs) else '{}' end,
+    greatest(ran_s, 0),
+    case when run_bucket is not null then json_build_object(run_bucket, jobs) else '{}' end);
+
+comment on function _jobs_told_ends is
+    'internal: how attempts of one set of labels have ended, as jobs_ends has it';
 
 -- functions/history/_jobs_totals.sql
 -- For monitors: jobs_totals, and what jobs_ends has noted since. sets: how many sets of labels the

@@ -12,9 +12,10 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
+    v_job jobs;
     v_is_parent boolean := false;
 begin
-    perform _jobs_lock_fenced(job_id, worker, attempt);
+    v_job := _jobs_lock_fenced(job_id, worker, attempt);
     if exists (select from jobs_queues q where q.ends_free_places)
         or exists (select from jobs_watched w where w.job_id = jobs_complete.job_id)
         or exists (select from jobs_flow_edges e where e.parent_id = jobs_complete.job_id)
@@ -34,7 +35,15 @@ begin
         finished_at = clock_timestamp()
     where j.id = job_id
     returning j.*;
-    perform _jobs_count_ends(array[job_id]);
+    insert into jobs_ends (ends)
+    select json_build_array(_jobs_told_ends(
+        e.queue, e.job_type, 'completed', 1, e.waited_s, _jobs_bucket(e.waited_s), e.ran_s,
+        _jobs_bucket(e.ran_s)))
+    from (
+        select v_job.queue, v_job.job_type,
+            date_part('epoch', v_job.started_at - v_job.run_at) as waited_s,
+            date_part('epoch', clock_timestamp() - v_job.started_at) as ran_s
+    ) e;
     if v_is_parent then
         perform _jobs_flow_ended(array[job_id]);
     end if;

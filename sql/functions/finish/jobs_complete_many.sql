@@ -14,12 +14,12 @@ declare
 begin
     if keep is false and _jobs_is_batch(worker, job_ids, attempts, array[cardinality(results)]) then
         -- Before their rows are gone.
-        perform _jobs_count_ends(_jobs_lock_fenced_many(worker, job_ids, attempts), true);
+        perform _jobs_count_completed(_jobs_lock_fenced_many(worker, job_ids, attempts));
     end if;
     v_done := array(
         select c from _jobs_complete_uncounted(worker, job_ids, attempts, results, keep) c);
     if keep is not false then
-        perform _jobs_count_ends(v_done);
+        perform _jobs_count_completed(v_done);
     end if;
     return query select d from unnest(v_done) d;
 end
