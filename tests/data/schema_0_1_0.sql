@@ -3489,13 +3489,19 @@ begin
     returning j.*;
     insert into jobs_ends (ends)
     select json_build_array(_jobs_told_ends(
-        e.queue, e.job_type, 'completed', 1, e.waited_s, _jobs_bucket(e.waited_s), e.ran_s,
-        _jobs_bucket(e.ran_s)))
+        v_job.queue, v_job.job_type, 'completed', 1, b.waited_s, b.wait_bucket, b.ran_s,
+        b.run_bucket))
     from (
-        select v_job.queue, v_job.job_type,
-            date_part('epoch', v_job.started_at - v_job.run_at) as waited_s,
-            date_part('epoch', clock_timestamp() - v_job.started_at) as ran_s
-    ) e;
+        select e.waited_s, _jobs_bucket(e.waited_s) as wait_bucket, e.ran_s,
+            _jobs_bucket(e.ran_s) as run_bucket
+        from (
+            select date_part('epoch', v_job.started_at - v_job.run_at) as waited_s,
+                date_part('epoch', clock_timestamp() - v_job.started_at) as ran_s
+            offset 0
+        ) e
+        -- PostgreSQL inlines a function only if its arguments are cheap.
+        offset 0
+    ) b;
     if v_is_parent then
         perform _jobs_flow_ended(array[job_id]);
     end if;
