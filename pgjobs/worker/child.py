@@ -1,7 +1,6 @@
 """What runs in a child process: the handlers with ``run_in="process"``, one job at a time."""
 
 import importlib
-import json
 import logging
 import logging.handlers
 import os
@@ -17,9 +16,11 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
+from pgjobs.handler.current import current_run, in_worker
 from pgjobs.handler.held_job import Holder
 from pgjobs.handler.run import Run
 from pgjobs.handler.task import Task
+from pgjobs.job.record import plain
 from pgjobs.worker.description import describe
 from pgjobs.worker.execution import call
 from pgjobs.worker.outcome import End, Outcome
@@ -149,28 +150,11 @@ class _ToWorker(logging.handlers.QueueHandler):
         self._line = line
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        self._line.send(Record({name: _plain(value) for name, value in vars(record).items()}))
+        self._line.send(Record({name: plain(value) for name, value in vars(record).items()}))
 
     def take_root(self) -> None:
         """Makes this the only handler of the root logger, also if a module has configured it."""
         logging.getLogger().handlers[:] = [self]
-
-
-def _plain(value: object) -> Any:
-    """The value of a log record's field as data that any process can read."""
-    if type(value) in (str, int, float, bool, type(None)):
-        return value
-    try:
-        return json.loads(json.dumps(value, default=_text))
-    except Exception:  # noqa: BLE001 - a cycle, or a key that is no text
-        return _text(value)
-
-
-def _text(value: object) -> str:
-    try:
-        return f"{value!r}"
-    except Exception as odd:  # noqa: BLE001
-        return f"<its __repr__ raised {type(odd).__name__}>"
 
 
 class _RunInChild(Run):
@@ -258,14 +242,17 @@ def _run(order: Order, line: _Line, requests: _Requests, to_worker: _ToWorker) -
         task = _found(order.module, order.name)
         to_worker.take_root()
         run = _RunInChild(order.row, requests)
+        current_run.set(run)
         app: Any = task.app
         holder = Holder(order.worker, keep_completed=True, report=reporter.take)
         job = app.held_job(run, holder)
         line.send(Began())
-        return call(task, job, run)
+        with in_worker(order.worker):
+            return call(task, job, run)
     except BaseException as error:  # noqa: BLE001 - the module's import may raise anything
         return Outcome(End.FAILED, error=describe(error), cause=error)
     finally:
+        current_run.set(None)
         reporter.close()
 
 
