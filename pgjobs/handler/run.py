@@ -72,6 +72,11 @@ class Run:
         """Whether the handler should end soon."""
         return self.is_asked_to_stop or self.stop is not None
 
+    @property
+    def why_stopped(self) -> Stop | None:
+        """Why the worker has asked the handler to end."""
+        return self.stop
+
     def has_expired(self, now: float) -> bool:
         """Whether the job had to begin before now, by the database's clock, and never has.
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from pgjobs.handler.current import current_run, in_worker
 from pgjobs.handler.held_job import Holder
-from pgjobs.handler.run import Run
+from pgjobs.handler.run import Run, Stop
 from pgjobs.handler.task import Task
 from pgjobs.job.record import plain
 from pgjobs.worker.description import describe
@@ -27,7 +27,7 @@ from pgjobs.worker.outcome import End, Outcome
 
 NAME = "pgjobs child"  # of each child process
 # What the worker may ask of the child.
-END_SOON, END_NOW = b"soon", b"now"
+END_SOON = b"soon"  # to end now is asked for by the name of a `Stop`
 REPORT_AFTER_S = 0.1
 
 
@@ -108,6 +108,7 @@ class _Requests:
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
         self._has_come = False
+        self.why: Stop | None = None  # the handler has to end now
 
     @property
     def has_come(self) -> bool:
@@ -131,7 +132,8 @@ class _Requests:
         try:
             while self._pipe.poll():
                 self._has_come = True
-                if self._pipe.recv_bytes() == END_NOW:
+                if (request := self._pipe.recv_bytes()) != END_SOON:
+                    self.why = Stop[request.decode()]
                     return True
         except (EOFError, OSError):
             return True
@@ -169,6 +171,10 @@ class _RunInChild(Run):
     @property
     def stopping(self) -> bool:
         return self.stop is not None or self._requests.has_come
+
+    @property
+    def why_stopped(self) -> Stop | None:
+        return self.stop or self._requests.why
 
 
 class _Reporter:
