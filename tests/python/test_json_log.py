@@ -1,6 +1,7 @@
 """The log as JSON, and the fields of the running job in the handler's own lines."""
 
 import asyncio
+import gc
 import io
 import json
 import logging
@@ -12,6 +13,7 @@ import structlog
 from python import in_children
 
 from pgjobs import Job
+from pgjobs.handler.run import Run
 from pgjobs.logs import JobFields, JsonFormatter, job_fields
 
 log = logging.getLogger("shop")
@@ -228,3 +230,19 @@ async def test_structlog_takes_the_fields_by_a_processor_of_three_lines(app, cap
     await app.worker(name="w").run(until_empty=True)
     [line] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert (line["job_id"], line["price"], line["event"]) == (job.id, 3, "sold")
+
+
+async def test_ended_runs_leave_nothing_to_the_garbage_collector(app):
+    @app.job("t")
+    async def handler(job): ...
+
+    await app.enqueue_many("t", range(50))
+    gc.collect()
+    gc.disable()
+    try:
+        await app.worker().run(until_empty=True)
+        left = [found for found in gc.get_objects() if type(found) is Run]
+    finally:
+        gc.enable()
+    # The variable of the run's context has the run, which has its task, which has the context.
+    assert len(left) < 5
