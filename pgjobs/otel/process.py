@@ -52,9 +52,10 @@ class Process:
             raise
         finally:
             took_s = time.perf_counter() - began
-            if (kind := _end(span, job, ended_by)) is not None:
-                measured[name.ERROR_TYPE] = kind
-            self._duration.record(took_s, measured)
+            kind = _end(span, job, ended_by)
+            # An SDK may keep the attributes that it is given, so they are not changed.
+            faults = {} if kind is None else {name.ERROR_TYPE: kind}
+            self._duration.record(took_s, {**measured, **faults})
 
 
 def _end(span: Span, job: RunningJob[Any], error: BaseException | None) -> str | None:

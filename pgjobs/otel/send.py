@@ -50,7 +50,8 @@ class Send:
                 measured[name.ERROR_TYPE] = kind
                 raise
             finally:
-                self._duration.record(time.perf_counter() - began, measured)
+                took_s = time.perf_counter() - began
+                self._duration.record(took_s, {**measured, name.OPERATION_TYPE: name.SEND})
                 self._sent.add(request.count or 1, measured)
             if request.count is None:
                 span.set_attribute(name.MESSAGE_ID, str(jobs[0].id))

@@ -123,7 +123,8 @@ async def test_outside_of_a_run_there_are_no_fields(app, lines):
     await app.worker(name="w").run(until_empty=True)
     assert job_fields() == {}
     outlived.set()
-    await gone_on.wait()
+    async with asyncio.timeout(10):
+        await gone_on.wait()
     [line] = lines(message="outlived")
     assert "job_id" not in line
     assert line["worker"] == "w"
