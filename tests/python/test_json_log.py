@@ -173,7 +173,7 @@ def cycle():
 
 
 ODD = {
-    "nan": math.nan, "inside": [math.inf], "object": Liar(), "set": {1}, "keys": {(1, 2): 3},
+    "nan": math.nan, "inside": [math.inf], "object": Liar(), "nested": [1, Liar()], "set": {1}, "keys": {(1, 2): 3},
     "cycle": cycle(), "surrogate": "\ud800", "bytes": b"\xff", "umlaut": "ä\n", "time": 1,
     "exception": 2, "job": Job,
 }
@@ -197,6 +197,8 @@ def test_a_line_is_one_json_object_whatever_the_record_holds(lines, monkeypatch)
     first, second, third, fourth, fifth, sixth, seventh = lines(logger="shop")
     assert first["nan"] == "nan"
     assert first["object"] == "<its __repr__ raised RuntimeError>"
+    assert first["nested"] == [1, "<its __repr__ raised RuntimeError>"]
+    assert first["inside"] == "[inf]"
     assert (first["umlaut"], first["surrogate"], first["set"]) == ("ä\n", "\ud800", "{1}")
     assert (first["time_"], first["exception_"]) == (1, 2)
     assert second["message"] == "two %s %s (its arguments cannot be formatted: TypeError)"
