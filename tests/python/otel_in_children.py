@@ -41,7 +41,7 @@ def spans(job: RunningJob[str]) -> str:
     return f"{span.parent.trace_id:032x} {span.parent.span_id:016x}"
 
 
-@app.job("late", run_in="process", timeout=timedelta(seconds=0.2), max_retries=0)
+@app.job("late", run_in="process", timeout=timedelta(seconds=1), max_retries=0)
 def late(job: RunningJob[str]) -> None:
     to_file.path = job.payload
     time.sleep(60)

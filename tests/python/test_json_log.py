@@ -173,7 +173,8 @@ def cycle():
 
 
 ODD = {
-    "nan": math.nan, "inside": [math.inf], "object": Liar(), "nested": [1, Liar()], "set": {1}, "keys": {(1, 2): 3},
+    "nan": math.nan, "inside": [math.inf], "object": Liar(), "nested": [1, Liar()],
+    "set": {1}, "keys": {(1, 2): 3},
     "cycle": cycle(), "surrogate": "\ud800", "bytes": b"\xff", "umlaut": "ä\n", "time": 1,
     "exception": 2, "job": Job,
 }

@@ -456,7 +456,9 @@ async def test_a_middleware_is_told_what_becomes_of_the_run(app, caplog, what):
         finally:
             told.append(job.outcome_of(error))
 
-    @app.job("t", timeout=timedelta(seconds=0.1), max_retries=1, backoff=Backoff.fixed(HOUR))
+    timeout = timedelta(seconds=0.1) if what == "late" else None
+
+    @app.job("t", timeout=timeout, max_retries=1, backoff=Backoff.fixed(HOUR))
     async def handler(job: Job[None]):
         match what:
             case "snooze":
