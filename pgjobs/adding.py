@@ -188,7 +188,10 @@ class Adding(Verbs):
         if not jobs or not self.enqueue_middlewares:
             return await self._add_new(jobs, conn)
         first = {name: v for name, v in jobs[0].arguments.items() if name != "headers"}
-        request = EnqueueRequest(first, lambda: [job.payload for job in jobs])
+        request = EnqueueRequest(
+            first, lambda: [job.payload for job in jobs], len(jobs),
+            others=[job.arguments for job in jobs[1:]],
+        )
         with surrounded(self.enqueue_middlewares, request) as answer:
             marked = [job.with_headers(request.headers) for job in jobs]
             answer.extend(await self._add_new(marked, conn))
@@ -209,10 +212,10 @@ class Adding(Verbs):
             return await self._add_batch(given, batch, conn)
 
         def payloads() -> list[Any]:
-            text = batch({"job_type": given["job_type"]})
+            text = batch.text({"job_type": given["job_type"]})
             return [item["payload"] for item in json.loads(text or "[]")]
 
-        request = EnqueueRequest(given, payloads)
+        request = EnqueueRequest(given, payloads, batch.count)
         with surrounded(self.enqueue_middlewares, request) as answer:
             answer.extend(await self._add_batch(request.arguments(), batch, conn))
         return answer
@@ -221,7 +224,7 @@ class Adding(Verbs):
         self, given: dict[str, Any], batch: Batch, conn: "Conn | None"
     ) -> list[int]:
         async def text(database: Database) -> str:
-            return batch(await self._shared(given, database))
+            return batch.text(await self._shared(given, database))
 
         return await self._add_many(text, conn)
 

@@ -30,7 +30,7 @@ from pgjobs.cli import (
     worker,
 )
 from pgjobs.cli.complaints import complaint, usage_complaint
-from pgjobs.cli.output import print_error
+from pgjobs.cli.log import tell_error
 from pgjobs.connection.dsn import without_passwords
 
 
@@ -49,7 +49,7 @@ def _errors_in_one_line() -> Iterator[None]:
         found = usage_complaint(error) or complaint(error)
         if found is None:
             raise
-        print_error(without_passwords(found.line))
+        tell_error(without_passwords(found.line))
         raise typer.Exit(found.status) from None
 
 

@@ -11,6 +11,7 @@ import asyncpg
 import typer
 
 from pgjobs.cli.endpoint import Answer, Endpoint
+from pgjobs.cli.log import log_to_stderr
 from pgjobs.cli.options import Address, Dsn, Schema, address
 from pgjobs.cli.output import print_lines
 from pgjobs.cli.session import ask, opened
@@ -50,7 +51,7 @@ def metrics(
     if listen is None:
         sys.stdout.write(ask(dsn, schema, _read))
         return
-    logging.basicConfig(level=logging.INFO)
+    log_to_stderr("info", "text")
     ask(dsn, schema, _read)  # what is wrong is told at once, and not at the first scrape
     with Endpoint("--listen", listen, {"/metrics": Scrapes(dsn, schema).answer}) as endpoint:
         print_lines(f"metrics are at /metrics of {endpoint.addresses}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pgjobs.cli.loading import folders_of, imported, load
+from pgjobs.cli.log import FORMATS, LEVELS, log_to_stderr
 from pgjobs.cli.options import Address, Dsn, address, at_least, duration, one_of
 from pgjobs.cli.session import connected
 
@@ -19,12 +20,6 @@ if TYPE_CHECKING:
     from pgjobs.worker.worker import Worker
 
 log = logging.getLogger("pgjobs.cli")
-
-# Every LogRecord has these fields; a record gets other fields from `extra=`.
-_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
-
-
-_LEVELS = ("debug", "info", "warning", "error")
 
 
 def worker(
@@ -121,10 +116,17 @@ def worker(
     log_level: Annotated[
         str,
         typer.Option(
-            parser=one_of("level", _LEVELS), metavar="LEVEL",
-            help=f"Of the log on stderr: {', '.join(_LEVELS)}.",
+            parser=one_of("level", LEVELS), metavar="LEVEL",
+            help=f"Of the log on stderr: {', '.join(LEVELS)}.",
         ),
     ] = "info",
+    log_format: Annotated[
+        str,
+        typer.Option(
+            parser=one_of("format", FORMATS), metavar="FORMAT",
+            help="Of the log: text, or json with one object in each line.",
+        ),
+    ] = "text",
     dsn: Dsn = None,
     schema: Annotated[
         str | None, typer.Option("--schema", metavar="S", help="Replaces the schema of the app.")
@@ -151,7 +153,7 @@ def worker(
     asks the database. /readyz answers 503 with the reason while the worker starts or stops, and
     while it cannot claim. With --processes the parent answers for all of its workers.
     """
-    _log_to_stderr(log_level)
+    log_to_stderr(log_level, log_format)
     if reload and parent is None:
         from pgjobs.cli.reload import work_and_reload
 
@@ -230,24 +232,3 @@ async def _stop_if_orphaned(running: "Worker", parent: int) -> None:
     await orphaned(parent)
     signal_heard.set()
     running.stop()
-
-
-class _Lines(logging.Formatter):
-    """Formats a record as one line, with the fields of ``extra`` at the end."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name in logging
-        line = super().formatMessage(record)
-        extra = [
-            f"{name}={value:.3f}" if isinstance(value, float) else f"{name}={value}"
-            for name, value in vars(record).items()
-            if name not in _STANDARD_FIELDS
-        ]
-        return f"{line}  [{' '.join(extra)}]" if extra else line
-
-
-def _log_to_stderr(level: str) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Lines("%(asctime)s %(levelname)-7s %(name)s  %(message)s"))
-    logging.basicConfig(level=level.upper(), handlers=[handler])
-    # The debug lines of asyncio are only about its selector.
-    logging.getLogger("asyncio").setLevel(max(logging.INFO, logging.getLogger().level))

@@ -15,12 +15,19 @@ from pgjobs.database import NULL_WHEN_CLAIMED, Database
 from pgjobs.errors import ConnectionLost, JobNotHeld
 from pgjobs.handler.host import Host
 from pgjobs.handler.run import Run, Stop
+from pgjobs.handler.signals import Cancel, Fail, Snooze
 from pgjobs.job.job import NOT_DECODED, Job, P
 from pgjobs.job.payload import encode
 from pgjobs.job.progress import progress_text
 
 if TYPE_CHECKING:
     from pgjobs.connection.executor import Conn
+
+
+# A handler that is stopped may answer by any error, and its job has not failed by it.
+_OUTCOMES_OF_STOPS = {
+    Stop.LOST: "lost", Stop.SHUTDOWN: "released", Stop.CANCEL: "cancelled",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,29 @@ class HeldJob(Job[P]):
         too, at the end of the grace or at once. A plain function in a thread has to ask.
         """
         return self._run.stopping
+
+    def outcome_of(self, error: BaseException | None) -> str:
+        """What becomes of this run if it ends with this error, or without one: for a middleware.
+
+        ``completed``; ``retried`` and ``failed``, of which only ``failed`` is for good;
+        ``released`` by ``Snooze``, or because the worker stops; ``cancelled``; ``lost``;
+        ``committed`` by the handler's own transaction. A timeout is an error, too. The log has the
+        same words.
+        """
+        if self._run.is_committed:
+            return "committed"
+        if error is None:
+            return "completed"
+        if (why := self._run.why_stopped) in _OUTCOMES_OF_STOPS:
+            return _OUTCOMES_OF_STOPS[why]
+        match error:
+            case Snooze():
+                return "released"
+            case Cancel():
+                return "cancelled"
+            case Fail():
+                return "failed"
+        return "retried" if self.retries_left else "failed"
 
     def raise_if_stopping(self) -> None:
         """Ends the run here if the handler should end: raises ``asyncio.CancelledError``.

@@ -72,6 +72,11 @@ class Run:
         """Whether the handler should end soon."""
         return self.is_asked_to_stop or self.stop is not None
 
+    @property
+    def why_stopped(self) -> Stop | None:
+        """Why the worker has asked the handler to end."""
+        return self.stop
+
     def has_expired(self, now: float) -> bool:
         """Whether the job had to begin before now, by the database's clock, and never has.
 
@@ -87,13 +92,21 @@ class Run:
     def log_fields(self) -> dict[str, Any]:
         """``extra`` for a log line about this run."""
         row = self.row
-        return {"job_id": row["id"], **{c: row[c] for c in ("job_type", "queue", "attempt")}}
+        fields = {"job_id": row["id"], **{c: row[c] for c in ("job_type", "queue", "attempt")}}
+        if (reference := self._reference) is not None:
+            fields["reference"] = reference
+        return fields
 
-    def __str__(self) -> str:
+    @property
+    def _reference(self) -> str | None:
         row = self.row
         if row["reference_type"] is None:
-            return f"job {row['id']} ({row['job_type']})"
+            return None
         key = row["reference_key"] if row["reference_id"] is None else row["reference_id"]
         # The log cannot write every character that a reference may have.
-        reference = repr(f"{row['reference_type']}:{key}"[:MAX_REFERENCE_CHARACTERS])[1:-1]
-        return f"job {row['id']} ({row['job_type']}, {reference})"
+        return repr(f"{row['reference_type']}:{key}"[:MAX_REFERENCE_CHARACTERS])[1:-1]
+
+    def __str__(self) -> str:
+        row, reference = self.row, self._reference
+        about = "" if reference is None else f", {reference}"
+        return f"job {row['id']} ({row['job_type']}{about})"

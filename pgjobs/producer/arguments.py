@@ -75,8 +75,9 @@ _PLAIN: dict[str, type] = {
     "watch": bool, "on_parent_failed": str,
 }
 # What pgjobs itself writes into the headers of a job.
-_RESERVED_HEADERS = ("traceparent", "tracestate")
 _RESERVED_PREFIX = "pgjobs."
+# What a middleware writes: one call of `enqueue` must not take a job into another trace.
+_TRACE_HEADERS = ("traceparent", "tracestate")
 
 
 def job_arguments(
@@ -267,13 +268,17 @@ def _checked_moment(name: str, moment: object) -> datetime | timedelta:
     return moment
 
 
-def headers_text(headers: object) -> str:
-    """The headers as JSON text; raises ``InvalidArgument`` for names that are pgjobs' own."""
+def headers_text(headers: object, *, of_middleware: bool = False) -> str:
+    """The headers as JSON text; raises ``InvalidArgument`` for names that are reserved."""
     if not isinstance(headers, Mapping):
         raise InvalidArgument(f"headers must be a mapping of names, not {headers!r}")
     for name in headers:
         if not isinstance(name, str):
             raise InvalidArgument(f"the names of headers must be strings, not {name!r}")
-        if name in _RESERVED_HEADERS or name.startswith(_RESERVED_PREFIX):
+        if name.startswith(_RESERVED_PREFIX):
             raise InvalidArgument(f"pgjobs itself writes the header {name!r}: take another name")
+        if name in _TRACE_HEADERS and not of_middleware:
+            raise InvalidArgument(
+                f"an enqueue middleware writes the header {name!r}: see pgjobs.otel.instrument"
+            )
     return encode(dict(headers), "headers")

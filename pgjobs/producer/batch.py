@@ -1,13 +1,22 @@
 """Many jobs as one JSON text, the argument of ``jobs_enqueue_many``."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pgjobs.errors import InvalidArgument
 from pgjobs.job.payload import MAX_BYTES, encode
 
-# From what all jobs share (``as_item``) to the text; "" if there are no jobs.
-Batch = Callable[[dict[str, Any]], str]
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """How many jobs a call adds, and their text.
+
+    ``text``: from what all jobs share (``as_item``) to the JSON text; "" if there are no jobs.
+    """
+
+    count: int
+    text: Callable[[dict[str, Any]], str]
 
 
 def batch_of(payloads: Iterable[object]) -> Batch:
@@ -19,7 +28,7 @@ def batch_of(payloads: Iterable[object]) -> Batch:
         items = [{**item, "payload": payload} for payload in kept]
         return encode(items, "a payload") if items else ""
 
-    return text
+    return Batch(len(kept), text)
 
 
 def batch_of_texts(texts: Sequence[str], own: Sequence[dict[str, Any]] | None = None) -> Batch:
@@ -40,7 +49,7 @@ def batch_of_texts(texts: Sequence[str], own: Sequence[dict[str, Any]] | None = 
             )
         return f"[{items}]" if items else ""
 
-    return text
+    return Batch(len(texts), text)
 
 
 def several(payloads: Iterable[object]) -> Iterable[object]:

@@ -15,22 +15,46 @@ class EnqueueRequest:
     """One call that adds jobs, as a middleware sees it before the jobs are added.
 
     ``headers``: those of all jobs of the call; a middleware may add some, change or remove them.
+    ``count``: how many jobs a call of ``enqueue_many`` adds; None: the call adds one job.
     """
 
-    def __init__(self, given: dict[str, Any], payloads: Callable[[], list[Any]]) -> None:
+    def __init__(
+        self,
+        given: dict[str, Any],
+        payloads: Callable[[], list[Any]],
+        count: int | None = None,
+        *,
+        others: Sequence[dict[str, Any]] = (),
+    ) -> None:
         self._given = given
         self._payloads = payloads
+        self._others = others  # the arguments of the further jobs, if each has its own
+        self.count = count
         self.headers: dict[str, Any] = json.loads(given.get("headers", "{}"))
 
     @property
     def job_type(self) -> str:
-        """The type of the jobs."""
-        return str(self._given["job_type"])
+        """The type of the jobs, or of the first one."""
+        return self.job_types[0]
 
     @property
     def queue(self) -> str:
-        """The queue of the jobs."""
-        return str(self._given.get("queue", "default"))
+        """The queue of the jobs, or of the first one."""
+        return self.queues[0]
+
+    @property
+    def job_types(self) -> list[str]:
+        """The types of the jobs, each once."""
+        return self._each("job_type")
+
+    @property
+    def queues(self) -> list[str]:
+        """The queues of the jobs, each once."""
+        return self._each("queue", "default")
+
+    def _each(self, name: str, default: str = "") -> list[str]:
+        given = (self._given, *self._others)
+        return list(dict.fromkeys(str(one.get(name, default)) for one in given))
 
     @property
     def payloads(self) -> list[Any]:
@@ -40,7 +64,9 @@ class EnqueueRequest:
     def arguments(self) -> dict[str, Any]:
         """The arguments of the jobs, with the headers as they are by now."""
         rest = {name: value for name, value in self._given.items() if name != "headers"}
-        return rest | {"headers": headers_text(self.headers)} if self.headers else rest
+        if not self.headers:
+            return rest
+        return rest | {"headers": headers_text(self.headers, of_middleware=True)}
 
 
 # It is sent what the call returns, as a list: the job of `enqueue`, or the ids of `enqueue_many`.

@@ -29,9 +29,8 @@ class NewJob(Generic[P]):
         if not headers:
             return self
         own = json.loads(self.arguments.get("headers", "{}"))
-        return replace(
-            self, arguments={**self.arguments, "headers": headers_text({**own, **headers})}
-        )
+        text = headers_text({**own, **headers}, of_middleware=True)
+        return replace(self, arguments={**self.arguments, "headers": text})
 
     def item(self, arguments: dict[str, Any]) -> str:
         """The object of ``jobs_enqueue_many``, as JSON text."""

@@ -1,7 +1,6 @@
 """What runs in a child process: the handlers with ``run_in="process"``, one job at a time."""
 
 import importlib
-import json
 import logging
 import logging.handlers
 import os
@@ -17,16 +16,18 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
+from pgjobs.handler.current import current_run, in_worker
 from pgjobs.handler.held_job import Holder
-from pgjobs.handler.run import Run
+from pgjobs.handler.run import Run, Stop
 from pgjobs.handler.task import Task
+from pgjobs.job.record import plain
 from pgjobs.worker.description import describe
 from pgjobs.worker.execution import call
 from pgjobs.worker.outcome import End, Outcome
 
 NAME = "pgjobs child"  # of each child process
 # What the worker may ask of the child.
-END_SOON, END_NOW = b"soon", b"now"
+END_SOON = b"soon"  # to end now is asked for by the name of a `Stop`
 REPORT_AFTER_S = 0.1
 
 
@@ -107,6 +108,7 @@ class _Requests:
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
         self._has_come = False
+        self.why: Stop | None = None  # the handler has to end now
 
     @property
     def has_come(self) -> bool:
@@ -130,7 +132,8 @@ class _Requests:
         try:
             while self._pipe.poll():
                 self._has_come = True
-                if self._pipe.recv_bytes() == END_NOW:
+                if (request := self._pipe.recv_bytes()) != END_SOON:
+                    self.why = Stop[request.decode()]
                     return True
         except (EOFError, OSError):
             return True
@@ -149,28 +152,11 @@ class _ToWorker(logging.handlers.QueueHandler):
         self._line = line
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        self._line.send(Record({name: _plain(value) for name, value in vars(record).items()}))
+        self._line.send(Record({name: plain(value) for name, value in vars(record).items()}))
 
     def take_root(self) -> None:
         """Makes this the only handler of the root logger, also if a module has configured it."""
         logging.getLogger().handlers[:] = [self]
-
-
-def _plain(value: object) -> Any:
-    """The value of a log record's field as data that any process can read."""
-    if type(value) in (str, int, float, bool, type(None)):
-        return value
-    try:
-        return json.loads(json.dumps(value, default=_text))
-    except Exception:  # noqa: BLE001 - a cycle, or a key that is no text
-        return _text(value)
-
-
-def _text(value: object) -> str:
-    try:
-        return f"{value!r}"
-    except Exception as odd:  # noqa: BLE001
-        return f"<its __repr__ raised {type(odd).__name__}>"
 
 
 class _RunInChild(Run):
@@ -185,6 +171,10 @@ class _RunInChild(Run):
     @property
     def stopping(self) -> bool:
         return self.stop is not None or self._requests.has_come
+
+    @property
+    def why_stopped(self) -> Stop | None:
+        return self.stop or self._requests.why
 
 
 class _Reporter:
@@ -258,14 +248,17 @@ def _run(order: Order, line: _Line, requests: _Requests, to_worker: _ToWorker) -
         task = _found(order.module, order.name)
         to_worker.take_root()
         run = _RunInChild(order.row, requests)
+        current_run.set(run)
         app: Any = task.app
         holder = Holder(order.worker, keep_completed=True, report=reporter.take)
         job = app.held_job(run, holder)
         line.send(Began())
-        return call(task, job, run)
+        with in_worker(order.worker):
+            return call(task, job, run)
     except BaseException as error:  # noqa: BLE001 - the module's import may raise anything
         return Outcome(End.FAILED, error=describe(error), cause=error)
     finally:
+        current_run.set(None)
         reporter.close()
 
 

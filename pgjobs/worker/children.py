@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from pgjobs.handler.run import Stop
 from pgjobs.worker import child
 from pgjobs.worker.child import Began, Order, Record, Report
 from pgjobs.worker.outcome import End, Outcome
@@ -103,13 +104,13 @@ class Child:
         """Lets the handler see ``job.stopping``."""
         self._request(child.END_SOON)
 
-    def stop(self) -> None:
+    def stop(self, why: Stop = Stop.LOST) -> None:
         """Ends the child: SIGTERM, and a little later SIGKILL."""
         with self._lock:
             if self._is_stopped:
                 return
             self._is_stopped = True
-        self._request(child.END_NOW)
+        self._request(why.name.encode())
         self._process.terminate()
         killing = threading.Timer(KILL_AFTER_S, self._process.kill)
         killing.daemon = True

@@ -11,7 +11,7 @@ _MAX_HEAD_CHARACTERS = 1_000
 _MAX_FRAMES = 60  # per exception; of a deeper stack, the frames nearest to the error
 _MAX_EXCEPTIONS = 8  # of a chain or a group; a chain of 50,000 takes minutes to format
 _MAX_NOTES = 8
-_PACKAGES_BEFORE_THE_HANDLER = ("pgjobs.worker", "pgjobs.handler")
+_PACKAGES_BEFORE_THE_HANDLER = ("pgjobs.worker", "pgjobs.handler", "pgjobs.otel")
 
 _BY_CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
 _BY_CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from pgjobs.errors import InvalidArgument, PgjobsError
-from pgjobs.handler.run import RUNNING, Run
+from pgjobs.handler.run import RUNNING, Run, Stop
 from pgjobs.handler.signals import Snooze
 from pgjobs.handler.task import Task
 from pgjobs.worker.description import one_line
@@ -178,9 +178,10 @@ class Functions:
                 child = self._idle_child() or Child()
             except OSError as error:
                 raise _not_begun(run, error) from error
-            run.halt, run.ask_to_stop = child.stop, child.ask_to_stop
+            run.halt = lambda: child.stop(run.stop or Stop.LOST)
+            run.ask_to_stop = child.ask_to_stop
             if run.stop is not None:
-                child.stop()
+                child.stop(run.stop)
             elif run.stopping:
                 child.ask_to_stop()
             try:

@@ -223,6 +223,7 @@ class Held:
             return
         run.phase = ENDED
         run.deadline = math.inf
+        run.task = None  # its context has the run: a circle would wait for the garbage collector
         self._running -= 1
         for places in run.places:
             if places.leave():

@@ -15,6 +15,7 @@ from pgjobs.connection.dsn import once_reachable
 from pgjobs.connection.link import BROKEN
 from pgjobs.database import Database
 from pgjobs.errors import InvalidArgument, PgjobsError
+from pgjobs.handler.current import current_run, in_worker
 from pgjobs.handler.held_job import HeldJob, Holder
 from pgjobs.handler.host import Host
 from pgjobs.handler.run import Run, Stop
@@ -196,7 +197,7 @@ class Worker:
         check_importable(self.app.tasks.values())
         self._until_empty = until_empty
         of_worker.set(self)
-        with interrupts(self.stop) if signals else nullcontext():
+        with interrupts(self.stop) if signals else nullcontext(), in_worker(self.name):
             async with self.app.lifespan():
                 self._held.open()
                 is_registered = False
@@ -310,6 +311,7 @@ class Worker:
 
     async def _run(self, run: Run) -> None:
         began = self._event_loop.time()
+        current_run.set(run)  # each run has a context of its own
         try:
             task = self.app.tasks[run.row["job_type"]]
             if run.stop is None and run.has_expired(began):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pgjobs import App, RunningJob
+from pgjobs.logs import job_fields
 
 app = App()
 SECOND = timedelta(seconds=1)
@@ -148,3 +149,9 @@ def signalled(job: RunningJob[Any]) -> str:
 @app.job("length", run_in="process")
 def length(job: RunningJob[str]) -> int:
     return len(job.payload)
+
+
+@app.job("tell_fields", run_in="process")
+def tell_fields(job: RunningJob[None]) -> dict[str, Any]:
+    logging.getLogger("shop").info("in the child")
+    return job_fields()

@@ -51,6 +51,7 @@ def run(pgjobs_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Run:
         (["cleanup", "--older-than", "30"], "--older-than: '30' has no unit"),
         (["--jsno"], "no such option: --jsno"),
         (["enqueue", "a", "--unique-scope", "livee"], "there is no scope livee: choose of live, k"),
+        (["worker", "a:b", "--log-format", "xml"], "there is no format xml: choose of text, json"),
         (["worker", "a:b", "--log-level", "loud"], "there is no level loud: choose of debug, info"),
         (["pause", "nope"], "no job is in queue nope, and no worker serves it: give --yes"),
         (["resume", "nope"], "no job is in queue nope, and no worker serves it: give --yes"),

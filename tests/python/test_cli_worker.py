@@ -1,6 +1,7 @@
 """The command `pgjobs worker`: import of the app, jobs, shutdown, and several processes."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -180,6 +181,76 @@ async def test_a_worker_runs_jobs_of_the_given_database_and_stops_at_a_signal(
     assert re.search(r"INFO +shop +sold +\[price=3\]", err)
     assert re.search(r"pgjobs.worker  job 1 \(quick\) completed .*\[job_id=1 job_type=quick", err)
     assert "Traceback" not in err
+
+
+LOGS = """
+import logging, threading, warnings
+import pgjobs
+
+app = pgjobs.App()
+log = logging.getLogger("shop")
+
+@app.job("t", max_retries=0)
+def t(job):
+    log.info("sold", extra={"price": {3}})
+    warnings.warn("odd")
+    thread = threading.Thread(target=lambda: 1 / 0)
+    thread.start()
+    thread.join()
+    raise LookupError(job.payload)
+"""
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2"), ("--reload",)])
+async def test_with_json_each_line_of_the_log_is_an_object(
+    start: Start, conn: Connection, folder: Path, processes: Sequence[str]
+) -> None:
+    (folder / "logs.py").write_text(LOGS)
+    await conn.execute("select from jobs_enqueue('t', '\"hush\"', reference_type => 'order',"
+                       " reference_id => 4, max_retries => 0)")
+    process = start("logs:app", "--log-format", "json", "--name", "w", *processes)
+    await until(conn, "select status from jobs", "failed")
+    process.send_signal(signal.SIGTERM)
+    _, err = await asyncio.to_thread(process.communicate, timeout=30)
+    lines = [json.loads(line) for line in err.splitlines()]
+    assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
+    told = {line["logger"]: line for line in lines}
+    fields = {"job_type": "t", "attempt": 1, "queue": "default", "reference": "order:4"}
+    assert (told["shop"] | fields) == told["shop"]
+    assert told["shop"]["price"] == "{3}"
+    assert told["shop"]["worker"].startswith("w")
+    assert "odd" in told["py.warnings"]["message"]
+    assert told["pgjobs.cli"]["exception"].endswith("ZeroDivisionError: division by zero")
+    [failed] = [line for line in lines if line["level"] == "ERROR"]
+    assert (failed | fields) == failed
+    assert failed["exception"].endswith("LookupError: hush")
+    if processes == ("--processes", "2"):
+        assert told["pgjobs.processes"]["message"].startswith("SIGTERM received")
+    if processes == ("--reload",):
+        assert told["pgjobs.reload"]["message"].startswith("watching")
+
+
+@pytest.mark.parametrize(
+    ("target", "schema", "told"),
+    [
+        ("shop:app", "elsewhere", "run `pgjobs migrate --schema elsewhere`"),
+        ("broken:app", "public", "importing broken failed with ZeroDivisionError"),
+        ("exits:app", "public", "an error that nobody handles"),
+    ],
+)
+def test_with_json_the_error_that_ends_the_command_is_an_object_too(
+    start: Start, folder: Path, target: str, schema: str, told: str
+) -> None:
+    (folder / "exits.py").write_text(
+        "import contextlib, pgjobs\n\n@contextlib.asynccontextmanager\nasync def fails(app):\n"
+        "    yield 1 / 0\n\napp = pgjobs.App(lifespan=fails)\napp.job('t')(lambda job: None)\n"
+    )
+    process = start(target, "--schema", schema, "--log-format", "json", "--log-level", "error")
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    [line] = [json.loads(line) for line in err.splitlines()]
+    assert (line["level"], line["logger"]) == ("CRITICAL", "pgjobs.cli")
+    assert line["message"].startswith(told)
 
 
 async def test_a_worker_warns_of_a_queue_that_none_of_its_handlers_enqueues_into(

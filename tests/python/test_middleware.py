@@ -9,7 +9,9 @@ import pytest
 from pydantic import BaseModel
 from python import middleware_in_children
 
-from pgjobs import App, Cancel, ConnectionLost, InvalidArgument, Job, Retry
+from pgjobs import App, Backoff, Cancel, ConnectionLost, Fail, InvalidArgument, Job, Retry, Snooze
+
+HOUR = timedelta(hours=1)
 
 request_id: ContextVar[str] = ContextVar("request_id", default="none")
 
@@ -392,3 +394,90 @@ async def test_the_call_in_a_callers_transaction_is_surrounded_too(app, add, pgj
         assert app.sync.enqueue("t", {"to": "a"}, conn=mine).headers == {"h": 1}
     async with conn.transaction():
         assert (await app.enqueue("t", {"to": "a"}, conn=conn)).headers == {"h": 1}
+
+
+async def test_an_enqueue_middleware_is_told_how_many_jobs_of_which_types_and_queues(app):
+    told = []
+
+    @app.enqueue_middleware
+    def tell(request):
+        told.append((request.count, request.job_types, request.queues, request.job_type))
+        yield
+
+    a = app.job("a", queue="q")(lambda job: None)
+    b = app.job("b")(lambda job: None)
+    await a.enqueue()
+    await a.enqueue_many(n for n in range(2))
+    await app.enqueue_many("a", [1], queue="r")
+    await app.enqueue_many([a.new(1), b.new(1), a.new(1, queue="r")])
+    assert told == [
+        (None, ["a"], ["q"], "a"), (2, ["a"], ["q"], "a"), (1, ["a"], ["r"], "a"),
+        (3, ["a", "b"], ["q", "default", "r"], "a"),
+    ]
+
+
+async def test_only_a_middleware_writes_the_headers_of_a_trace(app):
+    @app.enqueue_middleware
+    def write(request):
+        request.headers |= {"traceparent": "x", **more}
+        yield
+
+    more = {}
+    task = app.job("t")(lambda job: None)
+    assert (await task.enqueue()).headers == {"traceparent": "x"}
+    [one] = await app.enqueue_many([task.new(headers={"mine": 1})])
+    assert (await app.get(one)).headers == {"traceparent": "x", "mine": 1}
+    with pytest.raises(InvalidArgument, match="an enqueue middleware writes the header"):
+        await task.enqueue(headers={"tracestate": "x"})
+    more = {"pgjobs.schedule": "mine"}
+    with pytest.raises(InvalidArgument, match="pgjobs itself writes the header"):
+        await task.enqueue()
+
+
+OUTCOMES = {
+    "return": "completed", "snooze": "released", "cancel": "cancelled", "fail": "failed",
+    "raise": "retried", "late": "retried", "commit": "committed",
+}
+
+
+@pytest.mark.parametrize("what", OUTCOMES)
+async def test_a_middleware_is_told_what_becomes_of_the_run(app, caplog, what):
+    told = []
+    caplog.set_level("DEBUG", logger="pgjobs.worker")
+
+    @app.middleware
+    async def tell(job, call_next):
+        error = None
+        try:
+            await call_next(job)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            told.append(job.outcome_of(error))
+
+    timeout = timedelta(seconds=0.1) if what == "late" else None
+
+    @app.job("t", timeout=timeout, max_retries=1, backoff=Backoff.fixed(HOUR))
+    async def handler(job: Job[None]):
+        match what:
+            case "snooze":
+                raise Snooze(HOUR)
+            case "cancel":
+                raise Cancel("no")
+            case "fail":
+                raise Fail("no")
+            case "raise":
+                raise ValueError
+            case "late":
+                await asyncio.sleep(60)
+            case "commit":
+                async with job.transaction():
+                    pass
+
+    job = await handler.enqueue()
+    await app.worker().run(until_empty=True)
+    # The log, which hears of it by the database, has the same words.
+    logged = [r.outcome for r in caplog.records if getattr(r, "outcome", None) and
+              r.job_id == job.id]
+    assert told == logged == [OUTCOMES[what]]

@@ -107,7 +107,7 @@ async def test_calls_that_share_a_statement_keep_their_own_groups(app):
 
 @pytest.mark.parametrize("name", ["pgjobs.schedule", "pgjobs.", "traceparent", "tracestate"])
 async def test_a_header_that_pgjobs_itself_writes_is_refused(app, conn, name):
-    with pytest.raises(InvalidArgument, match=f"header '{name}'"):
+    with pytest.raises(InvalidArgument, match=f"writes the header '{name}'"):
         await app.enqueue("t", headers={name: "x"})
     assert await conn.fetchval("select count(*) from jobs") == 0
 

@@ -41,6 +41,13 @@ async def test_a_copy_may_have_another_payload(conn, job):
     assert await conn.fetchval(query, original, "null") == "null"
 
 
+async def test_a_copy_does_not_go_on_with_the_trace_of_the_jobs_sender(conn, job):
+    trace = '{"traceparent": "00-1-2-01", "tracestate": "a=b"'
+    for headers, copied in ((trace + ', "h": 1}', '{"h": 1}'), (trace + "}", None)):
+        original = await job("failed", headers=headers)
+        assert await conn.fetchval("select headers from jobs_copy($1)", original) == copied
+
+
 async def test_a_copy_is_signalled_and_claimed(conn, job, ears, ids):
     original = await job("failed", queue="q", group_key="g")
     await ears.heard()

@@ -13,6 +13,8 @@ from typing import Any, assert_type
 import asyncpg
 import psycopg
 import sqlalchemy
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace import TracerProvider
 from pydantic import BaseModel, PositiveInt
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session, scoped_session
@@ -37,6 +39,8 @@ from pgjobs import (
     RunningJob,
     Task,
 )
+from pgjobs.logs import job_fields
+from pgjobs.otel import instrument
 from pgjobs.testing import make_job
 
 
@@ -142,6 +146,7 @@ async def constrained(job: Job[PositiveInt]) -> None:
 @app.middleware
 async def around(job: RunningJob[Any], call_next: CallNext) -> None:
     assert_type(await call_next(job), Any)
+    assert_type(job.outcome_of(None), str)
 
 
 @typed.middleware
@@ -154,11 +159,16 @@ async def around_too(job: RunningJob[Any], call_next: CallNext) -> int:
 def enqueueing_around(request: EnqueueRequest) -> Generator[None, list[Any], None]:
     assert_type(request.job_type, str)
     assert_type(request.payloads, list[Any])
+    assert_type(request.count, int | None)
+    assert_type(request.queues, list[str])
     request.headers["id"] = 1
     jobs = yield
     assert_type(jobs, list[Any])
 
 
+instrument(app)
+instrument(typed, tracer_provider=TracerProvider(), meter_provider=MeterProvider())
+assert_type(job_fields(), dict[str, Any])
 assert_type(ingest, Task[Ingest, Ingested])
 assert_type(running, Task[Ingest, None])
 assert_type(scheduled, Task[Ingest, int])
@@ -347,6 +357,9 @@ def not_async(job: RunningJob[Any], call_next: CallNext) -> None: ...
 
 @app.enqueue_middleware  # type: ignore[type-var]  # pyright: ignore
 def no_generator(request: EnqueueRequest) -> None: ...
+
+
+instrument(app.sync)  # type: ignore[arg-type]  # pyright: ignore
 
 
 @app.job("no job")  # type: ignore[arg-type]  # pyright: ignore
