@@ -310,9 +310,9 @@ create table if not exists jobs_history (
     outcome text collate "C" not null,
     jobs bigint not null,
     waited_s float8 not null,
-    waits bigint[] not null,
+    waits int[] not null,
     ran_s float8 not null,
-    runs bigint[] not null,
+    runs int[] not null,
     constraint jobs_history_span_moment_and_labels_are_the_key
         unique nulls not distinct (span, starts_at, queue, job_type, outcome)
 ) with (

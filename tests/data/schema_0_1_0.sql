@@ -1369,9 +1369,9 @@ create table if not exists jobs_history (
     outcome text collate "C" not null,
     jobs bigint not null,
     waited_s float8 not null,
-    waits bigint[] not null,
+    waits int[] not null,
     ran_s float8 not null,
-    runs bigint[] not null,
+    runs int[] not null,
     constraint jobs_history_span_moment_and_labels_are_the_key
         unique nulls not distinct (span, starts_at, queue, job_type, outcome)
 ) with (
@@ -6042,7 +6042,8 @@ set search_path from current
 return hashtextextended(kind || ' ' || name, 'jobs'::regclass::oid::bigint);
 
 comment on function _jobs_advisory_key is
-    'internal: the key of an advisory lock; kind: name (of a worker), gate or polling (of a queue), circles';
+    'internal: the key of an advisory lock; kind: name (of a worker), gate or polling (of a queue),'
+    ' circles, history';
 
 -- functions/workers/_jobs_expire.sql
 -- Two sessions cannot both end a job: a locked row is skipped, and a claim's commit changes the
@@ -9193,9 +9194,9 @@ begin atomic
     select interval '1 minute', date_trunc('minute', n.noted_at)::jobs_moment, e.told ->> 0,
         e.told ->> 1, e.told ->> 2, (e.told ->> 3)::bigint,
         (e.told ->> 4)::float8,
-        array(select coalesce((e.told -> 5 ->> b::text)::bigint, 0) from generate_series(1, 23) b),
+        array(select coalesce((e.told -> 5 ->> b::text)::int, 0) from generate_series(1, 23) b),
         (e.told ->> 6)::float8,
-        array(select coalesce((e.told -> 7 ->> b::text)::bigint, 0) from generate_series(1, 23) b)
+        array(select coalesce((e.told -> 7 ->> b::text)::int, 0) from generate_series(1, 23) b)
     from unnest(noted) n
     cross join lateral jsonb_array_elements(n.ends::jsonb) e(told)
     where e.told ->> 2 in ('completed', 'failed', 'cancelled', 'retried', 'lost')
@@ -9232,8 +9233,9 @@ declare
     v_ended jobs_history[];
     v_is_first_of_hour boolean;
 begin
-    if not exists (
-            select from jobs_ends e where e.noted_at <= clock_timestamp() - after)
+    -- In another isolation a row that has changed since the snapshot would be an error.
+    if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted')
+        or not exists (select from jobs_ends e where e.noted_at <= clock_timestamp() - after)
         or not pg_try_advisory_xact_lock(_jobs_advisory_key('history', ''))
     then
         return false;
@@ -9554,14 +9556,14 @@ begin
             sum(e.waits[15]), sum(e.waits[16]), sum(e.waits[17]), sum(e.waits[18]),
             sum(e.waits[19]), sum(e.waits[20]), sum(e.waits[21]), sum(e.waits[22]),
             sum(e.waits[23])
-        ]::bigint[],
+        ]::int[],
         sum(e.ran_s), array[
             sum(e.runs[1]), sum(e.runs[2]), sum(e.runs[3]), sum(e.runs[4]), sum(e.runs[5]),
             sum(e.runs[6]), sum(e.runs[7]), sum(e.runs[8]), sum(e.runs[9]), sum(e.runs[10]),
             sum(e.runs[11]), sum(e.runs[12]), sum(e.runs[13]), sum(e.runs[14]), sum(e.runs[15]),
             sum(e.runs[16]), sum(e.runs[17]), sum(e.runs[18]), sum(e.runs[19]), sum(e.runs[20]),
             sum(e.runs[21]), sum(e.runs[22]), sum(e.runs[23])
-        ]::bigint[]
+        ]::int[]
     from unnest(ended) e
     group by 1, 2, 3, 4, 5;
 end

@@ -320,3 +320,17 @@ async def test_an_open_transaction_that_ended_a_job_holds_up_nobody(conn, connec
 async def test_a_quantile_lies_within_the_bucket_of_its_rank(conn, counts, fraction, seconds):
     found = await conn.fetchval("select jobs_quantile($1::bigint[], $2)", counts, fraction)
     assert found == (None if seconds is None else pytest.approx(seconds))
+
+
+async def test_recovery_in_another_isolation_adds_nothing_up_and_raises_nothing(conn, connect):
+    other = await connect()
+    transaction = other.transaction(isolation="repeatable_read")
+    await transaction.start()
+    await other.execute("select from jobs_ends")
+    for _ in range(2):
+        await note(conn, told())
+        await add_up(conn)
+    await note(conn, told())
+    await other.execute("select jobs_recover()")
+    await transaction.commit()
+    assert await totals(conn) == [("default", "t", "completed", 3)]

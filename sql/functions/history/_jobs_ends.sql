@@ -11,9 +11,9 @@ begin atomic
     select interval '1 minute', date_trunc('minute', n.noted_at)::jobs_moment, e.told ->> 0,
         e.told ->> 1, e.told ->> 2, (e.told ->> 3)::bigint,
         (e.told ->> 4)::float8,
-        array(select coalesce((e.told -> 5 ->> b::text)::bigint, 0) from generate_series(1, 23) b),
+        array(select coalesce((e.told -> 5 ->> b::text)::int, 0) from generate_series(1, 23) b),
         (e.told ->> 6)::float8,
-        array(select coalesce((e.told -> 7 ->> b::text)::bigint, 0) from generate_series(1, 23) b)
+        array(select coalesce((e.told -> 7 ->> b::text)::int, 0) from generate_series(1, 23) b)
     from unnest(noted) n
     cross join lateral jsonb_array_elements(n.ends::jsonb) e(told)
     where e.told ->> 2 in ('completed', 'failed', 'cancelled', 'retried', 'lost')

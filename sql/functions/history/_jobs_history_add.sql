@@ -22,8 +22,9 @@ declare
     v_ended jobs_history[];
     v_is_first_of_hour boolean;
 begin
-    if not exists (
-            select from jobs_ends e where e.noted_at <= clock_timestamp() - after)
+    -- In another isolation a row that has changed since the snapshot would be an error.
+    if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted')
+        or not exists (select from jobs_ends e where e.noted_at <= clock_timestamp() - after)
         or not pg_try_advisory_xact_lock(_jobs_advisory_key('history', ''))
     then
         return false;

@@ -15,14 +15,14 @@ begin
             sum(e.waits[15]), sum(e.waits[16]), sum(e.waits[17]), sum(e.waits[18]),
             sum(e.waits[19]), sum(e.waits[20]), sum(e.waits[21]), sum(e.waits[22]),
             sum(e.waits[23])
-        ]::bigint[],
+        ]::int[],
         sum(e.ran_s), array[
             sum(e.runs[1]), sum(e.runs[2]), sum(e.runs[3]), sum(e.runs[4]), sum(e.runs[5]),
             sum(e.runs[6]), sum(e.runs[7]), sum(e.runs[8]), sum(e.runs[9]), sum(e.runs[10]),
             sum(e.runs[11]), sum(e.runs[12]), sum(e.runs[13]), sum(e.runs[14]), sum(e.runs[15]),
             sum(e.runs[16]), sum(e.runs[17]), sum(e.runs[18]), sum(e.runs[19]), sum(e.runs[20]),
             sum(e.runs[21]), sum(e.runs[22]), sum(e.runs[23])
-        ]::bigint[]
+        ]::int[]
     from unnest(ended) e
     group by 1, 2, 3, 4, 5;
 end

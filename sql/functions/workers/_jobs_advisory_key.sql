@@ -5,4 +5,5 @@ set search_path from current
 return hashtextextended(kind || ' ' || name, 'jobs'::regclass::oid::bigint);
 
 comment on function _jobs_advisory_key is
-    'internal: the key of an advisory lock; kind: name (of a worker), gate or polling (of a queue), circles';
+    'internal: the key of an advisory lock; kind: name (of a worker), gate or polling (of a queue),'
+    ' circles, history';
