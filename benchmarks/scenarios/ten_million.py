@@ -48,6 +48,12 @@ FILL = (
     """insert into jobs (queue, job_type, status, worker, attempt, lease_until)
     select 'q' || n, 't' || n, 'processing', 'other', 1, now() + '1 day'::interval
     from generate_series(1, least($1::int / 1000, 100)) n""",
+    # Of two busy hours, with as many sets of labels as a minute may have.
+    """insert into jobs_history
+    select '1 minute', date_trunc('minute', now()) - n * '1 minute'::interval, 'q' || t % 50,
+        't' || t / 50, 'completed', $1::int / 1000000, 1, array_fill(1, array[23]), 1,
+        array_fill(1, array[23])
+    from generate_series(1, 120) n, generate_series(0, 999) t""",
 )
 # It moves what is completed to a log.
 PGQUEUER = (

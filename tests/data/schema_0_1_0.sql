@@ -12624,39 +12624,26 @@ declare
     v_failing text;
     v_waiting text;
 begin
-    with typed as (
-        select h.job_type, sum(h.jobs) as attempts,
-            coalesce(sum(h.jobs) filter (where h.outcome <> 'completed'), 0) as bad
+    -- One scan for both, because a busy hour has 60,000 rows. age: which third of the hour, 0 the last.
+    with third as materialized (
+        select h.job_type,
+            floor(extract(epoch from clock_timestamp() - h.starts_at) / 1200)::int as age,
+            sum(h.jobs) as attempts,
+            coalesce(sum(h.jobs) filter (where h.outcome <> 'completed'), 0) as bad,
+            sum(h.waited_s) / sum(h.jobs) as wait_s
         from jobs_history h
         where h.span = interval '1 minute'
             and h.starts_at > clock_timestamp() - interval '1 hour'
             and h.job_type is not null and h.outcome <> 'cancelled'
+        group by 1, 2
+    ), typed as (
+        select t.job_type, sum(t.attempts) as attempts, sum(t.bad) as bad
+        from third t
         group by 1
-        having sum(h.jobs) >= c_min_attempts
     ), failing as (
         select t.*, row_number() over (order by t.bad desc, t.job_type) as place
         from typed t
-        where t.bad > t.attempts / 4
-    )
-    select string_agg(format('%s (%s of %s attempts, %s %%)', f.job_type, f.bad, f.attempts,
-                             round(100 * f.bad / f.attempts)), ', ' order by f.place)
-            filter (where f.place <= c_max_named)
-        || case when count(*) > c_max_named
-            then format(', and %s more types', count(*) - c_max_named) else '' end
-    into v_failing
-    from failing f;
-
-    with third as (
-        select h.job_type,
-            floor(extract(epoch from clock_timestamp() - h.starts_at) / 1200)::int as age,
-            sum(h.waited_s) / sum(w.attempts) as wait_s, sum(w.attempts) as attempts
-        from jobs_history h
-        -- Of those that ended before their start no wait is known.
-        cross join lateral (select sum(b) as attempts from unnest(h.waits) b) w
-        where h.span = interval '1 minute'
-            and h.starts_at > clock_timestamp() - interval '1 hour'
-            and h.job_type is not null and w.attempts > 0
-        group by 1, 2
+        where t.attempts >= c_min_attempts and t.bad > t.attempts / 4
     ), waiting as (
         select l.job_type, f.wait_s as before_s, l.wait_s as now_s,
             row_number() over (order by l.wait_s desc, l.job_type) as place
@@ -12666,14 +12653,23 @@ begin
         where l.age = 0 and l.wait_s >= c_long_wait_s and l.wait_s >= 2 * f.wait_s
             and least(l.attempts, m.attempts, f.attempts) >= c_min_attempts_of_a_third
     )
-    select string_agg(format('%s (from %s to %s on average)', w.job_type,
-                             date_trunc('second', make_interval(secs => w.before_s)),
-                             date_trunc('second', make_interval(secs => w.now_s))),
-                      ', ' order by w.place) filter (where w.place <= c_max_named)
-        || case when count(*) > c_max_named
-            then format(', and %s more types', count(*) - c_max_named) else '' end
-    into v_waiting
-    from waiting w;
+    select (
+        select string_agg(format('%s (%s of %s attempts, %s %%)', f.job_type, f.bad, f.attempts,
+                                 round(100 * f.bad / f.attempts)), ', ' order by f.place)
+                filter (where f.place <= c_max_named)
+            || case when count(*) > c_max_named
+                then format(', and %s more types', count(*) - c_max_named) else '' end
+        from failing f
+    ), (
+        select string_agg(format('%s (from %s to %s on average)', w.job_type,
+                                 date_trunc('second', make_interval(secs => w.before_s)),
+                                 date_trunc('second', make_interval(secs => w.now_s))),
+                          ', ' order by w.place) filter (where w.place <= c_max_named)
+            || case when count(*) > c_max_named
+                then format(', and %s more types', count(*) - c_max_named) else '' end
+        from waiting w
+    )
+    into v_failing, v_waiting;
 
     return query values
         ('failing types', case when v_failing is not null then 'warn' else 'ok' end,

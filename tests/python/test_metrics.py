@@ -142,6 +142,26 @@ async def test_sets_of_labels_beyond_the_largest_are_summed_up_and_counted(
     assert value(found, "pgjobs_label_sets_summed", metric="pgjobs_queue_paused") == 0
 
 
+async def test_a_scrape_of_500_queues_with_200_types_is_under_a_megabyte(conn):
+    await conn.execute(
+        """insert into jobs (queue, job_type)
+        select 'queue-' || q, 'some_module.some_type_' || t
+        from generate_series(1, 500) q, generate_series(1, 200) t"""
+    )
+    await conn.execute(
+        """insert into jobs_ends (ends)
+        select json_agg(json_build_array(
+            'queue-' || n % 500, 'some_module.some_type_' || n % 200, 'completed', n, 12345.6789,
+            (select json_object_agg(b, n) from generate_series(1, 23) b), 12345.6789,
+            (select json_object_agg(b, n) from generate_series(1, 23) b)))
+        from generate_series(1000, 1999) n"""
+    )
+    await conn.execute("select _jobs_history_add()")
+    text = exposition(await metrics(Database(conn)))
+    assert text.count("pgjobs_job_run_seconds_count") == 101
+    assert len(text) < 1_000_000
+
+
 async def test_no_label_names_a_worker(conn, scrape):
     await conn.execute("select jobs_worker_start('secret-host', '{default}', null, 7)")
     await conn.execute("select jobs_enqueue('t')")
