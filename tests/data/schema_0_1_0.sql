@@ -12630,7 +12630,7 @@ begin
             floor(extract(epoch from clock_timestamp() - h.starts_at) / 1200)::int as age,
             sum(h.jobs) as attempts,
             coalesce(sum(h.jobs) filter (where h.outcome <> 'completed'), 0) as bad,
-            sum(h.waited_s) / sum(h.jobs) as wait_s
+            sum(h.waited_s) / nullif(sum(h.jobs), 0) as wait_s
         from jobs_history h
         where h.span = interval '1 minute'
             and h.starts_at > clock_timestamp() - interval '1 hour'
