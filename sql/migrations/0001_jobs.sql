@@ -316,7 +316,7 @@ create table if not exists jobs_history (
     constraint jobs_history_span_moment_and_labels_are_the_key
         unique nulls not distinct (span, starts_at, queue, job_type, outcome)
 ) with (
-    fillfactor = 70,
+    fillfactor = 90,
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_cost_delay = 0

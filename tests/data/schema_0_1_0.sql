@@ -1375,7 +1375,7 @@ create table if not exists jobs_history (
     constraint jobs_history_span_moment_and_labels_are_the_key
         unique nulls not distinct (span, starts_at, queue, job_type, outcome)
 ) with (
-    fillfactor = 70,
+    fillfactor = 90,
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_cost_delay = 0
@@ -9468,6 +9468,7 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
+    v_now constant timestamptz := clock_timestamp();
     c_max_hours constant int := 2;  -- of one call, after nobody had called for longer
     c_max_rows constant int := 20000;
     c_max_types constant int := 100;
@@ -9477,7 +9478,7 @@ begin
     for v_round in 1..c_max_hours loop
         v_hour := date_trunc('hour', (
             select min(h.starts_at) from jobs_history h where h.span = interval '1 minute'));
-        exit when v_hour is null or v_hour > clock_timestamp() - interval '49 hours';
+        exit when v_hour is null or v_hour > v_now - interval '49 hours';
         with taken as (
             delete from jobs_history h
             where h.span = interval '1 minute' and h.starts_at < v_hour + interval '1 hour'
@@ -9492,15 +9493,15 @@ begin
     delete from jobs_history h
     where h.ctid = any (array(
         select o.ctid from jobs_history o
-        where o.span = interval '1 hour' and o.starts_at < clock_timestamp() - interval '60 days'
+        where o.span = interval '1 hour' and o.starts_at < v_now - interval '60 days'
         limit c_max_rows));
     delete from jobs_totals t
-    where t.queue is not null and t.counted_at < clock_timestamp() - interval '60 days';
+    where t.queue is not null and t.counted_at < v_now - interval '60 days';
     with busy as materialized (
         select h.queue, h.job_type
         from jobs_history h
         where h.span = interval '1 minute'
-            and h.starts_at >= clock_timestamp() - interval '1 hour' and h.queue is not null
+            and h.starts_at >= v_now - interval '1 hour' and h.queue is not null
         group by 1, 2
         order by sum(h.jobs) desc
         limit c_max_types
@@ -12617,6 +12618,7 @@ set enable_mergejoin = off
 set jit = off
 as $$
 declare
+    v_now constant timestamptz := clock_timestamp();
     c_min_attempts constant int := 20;
     c_min_attempts_of_a_third constant int := 10;
     c_max_named constant int := 3;
@@ -12627,13 +12629,14 @@ begin
     -- One scan for both, because a busy hour has 60,000 rows. age: which third of the hour, 0 the last.
     with third as materialized (
         select h.job_type,
-            floor(extract(epoch from clock_timestamp() - h.starts_at) / 1200)::int as age,
+            case when h.starts_at > v_now - interval '20 minutes' then 0
+                when h.starts_at > v_now - interval '40 minutes' then 1 else 2 end as age,
             sum(h.jobs) as attempts,
             coalesce(sum(h.jobs) filter (where h.outcome <> 'completed'), 0) as bad,
             sum(h.waited_s) / nullif(sum(h.jobs), 0) as wait_s
         from jobs_history h
         where h.span = interval '1 minute'
-            and h.starts_at > clock_timestamp() - interval '1 hour'
+            and h.starts_at > v_now - interval '1 hour'
             and h.job_type is not null and h.outcome <> 'cancelled'
         group by 1, 2
     ), typed as (

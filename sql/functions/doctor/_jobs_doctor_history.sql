@@ -10,6 +10,7 @@ set enable_mergejoin = off
 set jit = off
 as $$
 declare
+    v_now constant timestamptz := clock_timestamp();
     c_min_attempts constant int := 20;
     c_min_attempts_of_a_third constant int := 10;
     c_max_named constant int := 3;
@@ -20,13 +21,14 @@ begin
     -- One scan for both, because a busy hour has 60,000 rows. age: which third of the hour, 0 the last.
     with third as materialized (
         select h.job_type,
-            floor(extract(epoch from clock_timestamp() - h.starts_at) / 1200)::int as age,
+            case when h.starts_at > v_now - interval '20 minutes' then 0
+                when h.starts_at > v_now - interval '40 minutes' then 1 else 2 end as age,
             sum(h.jobs) as attempts,
             coalesce(sum(h.jobs) filter (where h.outcome <> 'completed'), 0) as bad,
             sum(h.waited_s) / nullif(sum(h.jobs), 0) as wait_s
         from jobs_history h
         where h.span = interval '1 minute'
-            and h.starts_at > clock_timestamp() - interval '1 hour'
+            and h.starts_at > v_now - interval '1 hour'
             and h.job_type is not null and h.outcome <> 'cancelled'
         group by 1, 2
     ), typed as (

@@ -12,6 +12,7 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
+    v_now constant timestamptz := clock_timestamp();
     c_max_hours constant int := 2;  -- of one call, after nobody had called for longer
     c_max_rows constant int := 20000;
     c_max_types constant int := 100;
@@ -21,7 +22,7 @@ begin
     for v_round in 1..c_max_hours loop
         v_hour := date_trunc('hour', (
             select min(h.starts_at) from jobs_history h where h.span = interval '1 minute'));
-        exit when v_hour is null or v_hour > clock_timestamp() - interval '49 hours';
+        exit when v_hour is null or v_hour > v_now - interval '49 hours';
         with taken as (
             delete from jobs_history h
             where h.span = interval '1 minute' and h.starts_at < v_hour + interval '1 hour'
@@ -36,15 +37,15 @@ begin
     delete from jobs_history h
     where h.ctid = any (array(
         select o.ctid from jobs_history o
-        where o.span = interval '1 hour' and o.starts_at < clock_timestamp() - interval '60 days'
+        where o.span = interval '1 hour' and o.starts_at < v_now - interval '60 days'
         limit c_max_rows));
     delete from jobs_totals t
-    where t.queue is not null and t.counted_at < clock_timestamp() - interval '60 days';
+    where t.queue is not null and t.counted_at < v_now - interval '60 days';
     with busy as materialized (
         select h.queue, h.job_type
         from jobs_history h
         where h.span = interval '1 minute'
-            and h.starts_at >= clock_timestamp() - interval '1 hour' and h.queue is not null
+            and h.starts_at >= v_now - interval '1 hour' and h.queue is not null
         group by 1, 2
         order by sum(h.jobs) desc
         limit c_max_types
