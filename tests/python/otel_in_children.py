@@ -45,3 +45,10 @@ def spans(job: RunningJob[str]) -> str:
 def late(job: RunningJob[str]) -> None:
     to_file.path = job.payload
     time.sleep(60)
+
+
+@app.job("unwanted", run_in="process")
+def unwanted(job: RunningJob[str]) -> None:
+    to_file.path = job.payload
+    Path(f"{job.payload}.begun").touch()
+    time.sleep(60)

@@ -204,6 +204,22 @@ async def test_a_function_in_a_child_process_runs_within_a_span_of_its_trace(pgj
     assert ended == {"spans": "completed UNSET None", "late": "failed ERROR TimeoutError"}
 
 
+async def test_a_child_process_knows_that_its_job_is_cancelled(pgjobs_dsn, tmp_path, eventually):
+    otel_in_children.app.connect_to(pgjobs_dsn)
+    out, begun = tmp_path / "spans", tmp_path / "spans.begun"
+    async with otel_in_children.app as app:
+        job = await otel_in_children.unwanted.enqueue(str(out))
+        worker = app.worker()
+        running = asyncio.create_task(worker.run())
+        await eventually(begun.exists)
+        await app.cancel(job.id)
+        await eventually(out.exists)
+        worker.stop()
+        await running
+        assert (await app.get(job.id)).status == "cancelled"
+    assert out.read_text() == "unwanted cancelled UNSET None\n"
+
+
 class OddError(Exception):
     def __str__(self):
         raise RuntimeError
