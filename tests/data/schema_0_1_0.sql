@@ -9191,7 +9191,7 @@ language sql stable
 set search_path from current
 set jit = off
 begin atomic
-    select interval '1 minute', date_trunc('minute', n.noted_at)::jobs_moment, e.told ->> 0,
+    select interval '1 minute', date_trunc('minute', n.noted_at, 'UTC')::jobs_moment, e.told ->> 0,
         e.told ->> 1, e.told ->> 2, (e.told ->> 3)::bigint,
         (e.told ->> 4)::float8,
         array(select coalesce((e.told -> 5 ->> b::text)::int, 0) from generate_series(1, 23) b),
@@ -9273,7 +9273,7 @@ begin
     v_is_first_of_hour := not exists (
         select from jobs_history h
         where h.span = interval '1 minute'
-            and h.starts_at >= date_trunc('hour', clock_timestamp()));
+            and h.starts_at >= date_trunc('hour', clock_timestamp(), 'UTC'));
     v_ended := array(select s from _jobs_summed(v_ended) s);
     perform _jobs_history_add_spans(v_ended);
     perform _jobs_history_add_totals(v_ended);
@@ -9477,7 +9477,7 @@ declare
 begin
     for v_round in 1..c_max_hours loop
         v_hour := date_trunc('hour', (
-            select min(h.starts_at) from jobs_history h where h.span = interval '1 minute'));
+            select min(h.starts_at) from jobs_history h where h.span = interval '1 minute'), 'UTC');
         exit when v_hour is null or v_hour > v_now - interval '49 hours';
         with taken as (
             delete from jobs_history h

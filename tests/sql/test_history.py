@@ -229,18 +229,22 @@ async def test_the_busiest_types_of_the_hour_take_the_places_of_others(conn):
     assert await conn.fetchval("select runs[1] from jobs_durations where queue is null") == 1_000
 
 
-async def test_minutes_become_hours_after_two_days(conn):
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata"])
+async def test_minutes_become_hours_after_two_days(conn, zone):
+    await conn.execute(f"set timezone = '{zone}'")
+    ended_at = """update jobs_ends
+        set noted_at = date_trunc('hour', now(), 'UTC') - interval '3 days' + $1::interval
+        where noted_at > now() - interval '1 day'"""
     await note(conn, told(jobs=2), told(job_type="u", jobs=7))
-    await conn.execute("update jobs_ends set noted_at = '2026-01-02 03:04:05Z'")
+    await conn.execute(ended_at, timedelta(minutes=4))
     await note(conn, told(jobs=3))
-    await conn.execute("""update jobs_ends set noted_at = '2026-01-02 03:59:59Z'
-                       where noted_at > '2026-01-03'""")
+    await conn.execute(ended_at, timedelta(minutes=59, seconds=59))
     await add_up(conn)
     await conn.execute("select _jobs_history_tidy()")
     rows = await conn.fetch("select starts_at, span, job_type, jobs from jobs_history order by 3")
-    assert [(f"{row[0]:%H:%M}", row[1], row[2], row[3]) for row in rows] in (
-        [("03:00", timedelta(hours=1), "t", 5), ("03:00", timedelta(hours=1), "u", 7)], []
-    )
+    assert [(f"{row[0]:%M:%S}", row[1], row[2], row[3]) for row in rows] == [
+        ("00:00", timedelta(hours=1), "t", 5), ("00:00", timedelta(hours=1), "u", 7)
+    ]
 
 
 async def test_hours_are_deleted_after_sixty_days(conn):

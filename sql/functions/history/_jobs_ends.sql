@@ -8,7 +8,7 @@ language sql stable
 set search_path from current
 set jit = off
 begin atomic
-    select interval '1 minute', date_trunc('minute', n.noted_at)::jobs_moment, e.told ->> 0,
+    select interval '1 minute', date_trunc('minute', n.noted_at, 'UTC')::jobs_moment, e.told ->> 0,
         e.told ->> 1, e.told ->> 2, (e.told ->> 3)::bigint,
         (e.told ->> 4)::float8,
         array(select coalesce((e.told -> 5 ->> b::text)::int, 0) from generate_series(1, 23) b),

@@ -62,7 +62,7 @@ begin
     v_is_first_of_hour := not exists (
         select from jobs_history h
         where h.span = interval '1 minute'
-            and h.starts_at >= date_trunc('hour', clock_timestamp()));
+            and h.starts_at >= date_trunc('hour', clock_timestamp(), 'UTC'));
     v_ended := array(select s from _jobs_summed(v_ended) s);
     perform _jobs_history_add_spans(v_ended);
     perform _jobs_history_add_totals(v_ended);

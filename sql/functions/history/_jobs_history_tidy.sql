@@ -21,7 +21,7 @@ declare
 begin
     for v_round in 1..c_max_hours loop
         v_hour := date_trunc('hour', (
-            select min(h.starts_at) from jobs_history h where h.span = interval '1 minute'));
+            select min(h.starts_at) from jobs_history h where h.span = interval '1 minute'), 'UTC');
         exit when v_hour is null or v_hour > v_now - interval '49 hours';
         with taken as (
             delete from jobs_history h
