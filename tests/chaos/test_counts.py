@@ -79,8 +79,8 @@ async def test_the_totals_are_what_the_rows_say(
     rows = await _counts(ledger, ROWS)
     totals = await _counts(ledger, "select job_type, outcome, jobs from _jobs_totals()")
     missing = {labels: n - totals[labels] for labels, n in rows.items() if n != totals[labels]}
-    figures(jobs=jobs, lost=0, seconds=10, what=f"of the counts of a killed worker may be lost:"
-            f" {sum(missing.values())} of {sum(rows.values())} ends were, {sum(late.values())} may")
+    figures(jobs=jobs, lost=0, seconds=10, what="of ends that a kill may lose; 2 kills lost"
+            f" {sum(missing.values()):,} of {sum(rows.values()):,} ends")
     assert set(totals) <= set(rows)
     assert rows["work", "cancelled"] == jobs // 10
     assert rows["fail", "failed"] == jobs // 10
