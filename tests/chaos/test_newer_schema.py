@@ -27,13 +27,16 @@ BOUND = "> (v_after_run_at, v_after_id)\n"
 WHOSE = "(jobs_claim.whose is null or j.tenant = jobs_claim.whose)"
 # File, a text in it, and the text that follows it in the newer release.
 SIGNATURES = "install/signatures.sql"
+COMPLETE = """('_jobs_complete_uncounted', $$SETOF bigint$$, $$
+            worker text, job_ids bigint[], attempts integer[], results jsonb[],
+            keep boolean DEFAULT true"""
 ADDED = [
     ("functions/claim/jobs_claim.sql", LAST, ",\n    whose text default null"),
     ("functions/claim/jobs_claim.sql", BOUND, f"and {WHOSE}\n"),
-    ("functions/finish/jobs_complete_many.sql", KEEP, ",\n    note text default null"),
+    ("functions/finish/_jobs_complete_uncounted.sql", KEEP, ",\n    note text default null"),
     ("functions/workers/_jobs_worker_tick.sql", "deletes boolean", ", newest text"),
     (SIGNATURES, "free integer DEFAULT NULL::integer", ", whose text DEFAULT NULL::text"),
-    (SIGNATURES, "keep boolean DEFAULT true", ", note text DEFAULT NULL::text"),
+    (SIGNATURES, COMPLETE, ", note text DEFAULT NULL::text"),
     (SIGNATURES, "deletes boolean", ", newest text"),
 ]
 

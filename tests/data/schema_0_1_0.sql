@@ -9107,6 +9107,13 @@ as $$
 declare
     v_now constant timestamptz := clock_timestamp();
 begin
+    -- Apart, because a planner without statistics may read all jobs in the order of the groups.
+    with ended as materialized (
+        select j.queue, j.job_type, date_part('epoch', j.started_at - j.run_at) as waited_s,
+            date_part('epoch', coalesce(j.finished_at, v_now) - j.started_at) as ran_s
+        from jobs j
+        where j.id = any (job_ids)
+    )
     insert into jobs_ends (ends)
     select json_agg(_jobs_told_ends(
         c.queue, c.job_type, 'completed', c.jobs, c.waited_s, c.wait_bucket, c.ran_s, c.run_bucket))
@@ -9114,12 +9121,7 @@ begin
         select e.queue, e.job_type, count(*) as jobs, sum(e.waited_s) as waited_s,
             _jobs_bucket(e.waited_s) as wait_bucket, sum(e.ran_s) as ran_s,
             _jobs_bucket(e.ran_s) as run_bucket
-        from (
-            select j.queue, j.job_type, date_part('epoch', j.started_at - j.run_at) as waited_s,
-                date_part('epoch', coalesce(j.finished_at, v_now) - j.started_at) as ran_s
-            from jobs j
-            where j.id = any (job_ids)
-        ) e
+        from ended e
         group by 1, 2, 5, 7
     ) c
     having count(*) > 0;
@@ -9147,6 +9149,27 @@ set jit = off
 as $$
 begin
     -- A duration counts in one bucket of each histogram, so each cell has one of each.
+    with ended as materialized (
+        select j.queue, j.job_type, case
+                when j.finished_at is not null then j.status
+                when a.outcome = 'failed' then 'retried'
+                else a.outcome end as outcome,
+            date_part('epoch', a.started_at - a.due_at) as waited_s,
+            date_part('epoch', a.ended_at - a.started_at) as ran_s
+        from (
+            -- Apart, because a planner without statistics may read all jobs in another order.
+            select j.queue, j.job_type, j.status, j.id, j.attempt, j.finished_at
+            from jobs j
+            where j.id = any (job_ids)
+            offset 0
+        ) j
+        left join lateral (
+            select a.outcome, a.due_at, a.started_at, a.ended_at
+            from jobs_attempts a
+            where a.job_id = j.id and a.attempt = j.attempt
+                and a.ended_at = coalesce(j.finished_at, a.ended_at)
+            offset 0) a on true
+    )
     insert into jobs_ends (ends)
     select json_agg(_jobs_told_ends(
         c.queue, c.job_type, c.outcome, c.jobs, c.waited_s, c.wait_bucket, c.ran_s, c.run_bucket))
@@ -9154,22 +9177,7 @@ begin
         select e.queue, e.job_type, e.outcome, count(*) as jobs,
             sum(e.waited_s) as waited_s, _jobs_bucket(e.waited_s) as wait_bucket,
             sum(e.ran_s) as ran_s, _jobs_bucket(e.ran_s) as run_bucket
-        from (
-            select j.queue, j.job_type, case
-                    when j.finished_at is not null then j.status
-                    when a.outcome = 'failed' then 'retried'
-                    else a.outcome end as outcome,
-                date_part('epoch', a.started_at - a.due_at) as waited_s,
-                date_part('epoch', a.ended_at - a.started_at) as ran_s
-            from jobs j
-            left join lateral (
-                select a.outcome, a.due_at, a.started_at, a.ended_at
-                from jobs_attempts a
-                where a.job_id = j.id and a.attempt = j.attempt
-                    and a.ended_at = coalesce(j.finished_at, a.ended_at)
-                offset 0) a on true
-            where j.id = any (job_ids)
-        ) e
+        from ended e
         where e.outcome is not null
         group by 1, 2, 3, 6, 8
     ) c

@@ -389,7 +389,9 @@ async def test_every_screen_is_as_wide_as_the_terminal_and_folds_no_word(
             types = re.findall(r"send\S*|nigh\S*", seen.said)
             assert all(t in ("send_receipt", "nightly_report") for t in types), types
             statuses = re.findall(r"\b(?:pend|proc|fail)\S*", seen.said)
-            assert {*statuses} <= {"pending", "pending,", "processing", "failed", "failed,"}
+            assert {*statuses} <= {
+                "pending", "pending,", "processing", "failed", "failed,", "failing"
+            }
         listed = terminal(pgjobs_dsn, "list", columns=columns)
         listed.status()
         assert len(listed.said.splitlines()) == (12 if columns == 80 else 11)

@@ -10,6 +10,13 @@ as $$
 declare
     v_now constant timestamptz := clock_timestamp();
 begin
+    -- Apart, because a planner without statistics may read all jobs in the order of the groups.
+    with ended as materialized (
+        select j.queue, j.job_type, date_part('epoch', j.started_at - j.run_at) as waited_s,
+            date_part('epoch', coalesce(j.finished_at, v_now) - j.started_at) as ran_s
+        from jobs j
+        where j.id = any (job_ids)
+    )
     insert into jobs_ends (ends)
     select json_agg(_jobs_told_ends(
         c.queue, c.job_type, 'completed', c.jobs, c.waited_s, c.wait_bucket, c.ran_s, c.run_bucket))
@@ -17,12 +24,7 @@ begin
         select e.queue, e.job_type, count(*) as jobs, sum(e.waited_s) as waited_s,
             _jobs_bucket(e.waited_s) as wait_bucket, sum(e.ran_s) as ran_s,
             _jobs_bucket(e.ran_s) as run_bucket
-        from (
-            select j.queue, j.job_type, date_part('epoch', j.started_at - j.run_at) as waited_s,
-                date_part('epoch', coalesce(j.finished_at, v_now) - j.started_at) as ran_s
-            from jobs j
-            where j.id = any (job_ids)
-        ) e
+        from ended e
         group by 1, 2, 5, 7
     ) c
     having count(*) > 0;

@@ -15,6 +15,27 @@ set jit = off
 as $$
 begin
     -- A duration counts in one bucket of each histogram, so each cell has one of each.
+    with ended as materialized (
+        select j.queue, j.job_type, case
+                when j.finished_at is not null then j.status
+                when a.outcome = 'failed' then 'retried'
+                else a.outcome end as outcome,
+            date_part('epoch', a.started_at - a.due_at) as waited_s,
+            date_part('epoch', a.ended_at - a.started_at) as ran_s
+        from (
+            -- Apart, because a planner without statistics may read all jobs in another order.
+            select j.queue, j.job_type, j.status, j.id, j.attempt, j.finished_at
+            from jobs j
+            where j.id = any (job_ids)
+            offset 0
+        ) j
+        left join lateral (
+            select a.outcome, a.due_at, a.started_at, a.ended_at
+            from jobs_attempts a
+            where a.job_id = j.id and a.attempt = j.attempt
+                and a.ended_at = coalesce(j.finished_at, a.ended_at)
+            offset 0) a on true
+    )
     insert into jobs_ends (ends)
     select json_agg(_jobs_told_ends(
         c.queue, c.job_type, c.outcome, c.jobs, c.waited_s, c.wait_bucket, c.ran_s, c.run_bucket))
@@ -22,22 +43,7 @@ begin
         select e.queue, e.job_type, e.outcome, count(*) as jobs,
             sum(e.waited_s) as waited_s, _jobs_bucket(e.waited_s) as wait_bucket,
             sum(e.ran_s) as ran_s, _jobs_bucket(e.ran_s) as run_bucket
-        from (
-            select j.queue, j.job_type, case
-                    when j.finished_at is not null then j.status
-                    when a.outcome = 'failed' then 'retried'
-                    else a.outcome end as outcome,
-                date_part('epoch', a.started_at - a.due_at) as waited_s,
-                date_part('epoch', a.ended_at - a.started_at) as ran_s
-            from jobs j
-            left join lateral (
-                select a.outcome, a.due_at, a.started_at, a.ended_at
-                from jobs_attempts a
-                where a.job_id = j.id and a.attempt = j.attempt
-                    and a.ended_at = coalesce(j.finished_at, a.ended_at)
-                offset 0) a on true
-            where j.id = any (job_ids)
-        ) e
+        from ended e
         where e.outcome is not null
         group by 1, 2, 3, 6, 8
     ) c
