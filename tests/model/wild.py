@@ -28,7 +28,7 @@ ELEMENTS = {
 }
 
 TAME = {
-    "json": "[]", "double precision": "1", "bigint": "1", "integer": "1", "text": "t", "interval": "1 minute", "jsonb": "{}",
+    "json": "[]", "bigint": "1", "integer": "1", "text": "t", "interval": "1 minute", "jsonb": "{}",
     "timestamp with time zone": "2030-01-01", "boolean": "true",
 }
 

@@ -30,6 +30,7 @@ NASTY = [
     "public.jobs",
 ]
 TAME = {
+    "double precision": "1",
     "bigint": "1", "integer": "1", "interval": "1 minute", "timestamp with time zone": "2030-01-01",
     "boolean": "true", "bigint[]": "{1}", "integer[]": "{1}", "boolean[]": "{true}",
     "interval[]": "{1 minute}", "timestamp with time zone[]": "{2030-01-01}",
