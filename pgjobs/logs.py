@@ -77,12 +77,12 @@ class JsonFormatter(logging.Formatter):
 
     def _exception(self, record: logging.LogRecord) -> str | None:
         if record.exc_text or not record.exc_info:
-            return record.exc_text
+            return record.exc_text and str(plain(record.exc_text))
         try:
             return self.formatException(record.exc_info)
-        except Exception as odd:  # noqa: BLE001 - an exception of the user's may answer by raising
-            kind = record.exc_info[0]
-            return f"{kind and kind.__qualname__}: formatting it raised {type(odd).__qualname__}"
+        except Exception:  # noqa: BLE001 - an exception of the user's may answer by raising
+            # Not the names of the classes: a metaclass may raise at them.
+            return f"an exception of {plain(record.exc_info[0])}: it cannot be formatted"
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -223,7 +223,9 @@ set local search_path to :"schema", pg_temp;
 \ir functions/history/_jobs_count_ends.sql
 \ir functions/history/_jobs_ends.sql
 \ir functions/history/_jobs_history_add.sql
+\ir functions/history/_jobs_history_add_alone.sql
 \ir functions/history/_jobs_history_add_durations.sql
+\ir functions/history/_jobs_history_add_noted.sql
 \ir functions/history/_jobs_history_add_spans.sql
 \ir functions/history/_jobs_history_add_totals.sql
 \ir functions/history/_jobs_history_tidy.sql

@@ -12,6 +12,7 @@ from pgjobs.worker.health import Report
 
 # One read takes all that the pipe holds, and each report is written in one piece.
 _PIPE_BYTES = 65_536
+SILENT_AFTER_S = 10.0  # a child that lives tells twice a second
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,13 @@ def _judged(slot: int, child: _Child, now: float) -> Report:
             f"{who} has told nothing for {silent_s:.0f} s, which is longer than the lease of"
             f" {told.lease_s:.0f} s: other workers take its jobs"
         )
+    unready = told.unready and f"{who}: {told.unready}"
+    if unready is None and silent_s > SILENT_AFTER_S:
+        unready = f"{who} has told nothing for {silent_s:.0f} s"
     return replace(
         told,
         dead=dead,
-        unready=told.unready and f"{who}: {told.unready}",
+        unready=unready,
         loop_turned_s=_later(told.loop_turned_s, silent_s),
         claimed_s=_later(told.claimed_s, silent_s),
         ticked_s=_later(told.ticked_s, silent_s),

@@ -102,6 +102,8 @@ class Endpoint:
         if len(words) != 3 or not words[2].startswith("HTTP/1."):
             return _http(HTTPStatus.BAD_REQUEST, {"error": "this is not a request of HTTP/1.1"})
         method, target, _ = words
+        if target.startswith("http://"):  # as a proxy is asked
+            target = "/" + target.split("/", 3)[-1] if target.count("/") > 2 else "/"
         page = self._pages.get(target.partition("?")[0])
         if page is None:
             known = ", ".join(self._pages)
@@ -142,15 +144,17 @@ def _listening(option: str, address: Address) -> list[socket.socket]:
                 is_last_hope = number == len(meant) and not found
                 if error.errno == errno.EADDRINUSE or is_last_hope:
                     raise
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the second of a host that is no name
         for listening in found:
             listening.close()
-        advice = "name another address"
-        if error.errno == errno.EADDRINUSE:
-            advice = "another process listens there; end it, or name another port"
+        advice, reason = "name another address", "this is no host's name"
+        if isinstance(error, OSError):
+            reason = str(error.strerror)
+            if error.errno == errno.EADDRINUSE:
+                advice = "another process listens there; end it, or name another port"
         shown = f"[{address.host}]" if ":" in address.host else address.host
         raise PgjobsError(
-            f"{option} {shown}:{address.port}: cannot listen ({error.strerror}): {advice}"
+            f"{option} {shown}:{address.port}: cannot listen ({reason}): {advice}"
         ) from error
     return found
 

@@ -7,6 +7,7 @@ from typing import Any
 
 # Every LogRecord has these fields; a record gets other fields from `extra=`.
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+MAX_INT = 10**300  # Python refuses to write a number of over 4,300 digits
 
 
 def extra_fields(record: logging.LogRecord) -> dict[Any, Any]:
@@ -16,7 +17,9 @@ def extra_fields(record: logging.LogRecord) -> dict[Any, Any]:
 
 def plain(value: object) -> Any:
     """The value of a field as plain data; what is no JSON is text."""
-    if type(value) in (str, int, bool, type(None)):
+    if type(value) in (str, bool, type(None)):
+        return value
+    if type(value) is int and -MAX_INT < value < MAX_INT:
         return value
     if type(value) is float:
         return value if math.isfinite(value) else repr(value)

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 import asyncpg
 
+from pgjobs.connection.link import BROKEN
 from pgjobs.database import Database
+from pgjobs.errors import PgjobsError
 from pgjobs.handler.run import Run
 
 log = logging.getLogger("pgjobs.worker")
@@ -73,13 +75,15 @@ class Ends:
             self._untold = [*self._untold, _as_json(self._sets)][-MAX_UNTOLD:]
             self._sets = {}
         while self._untold:
-            ends = self._untold.pop(0)
             try:
-                await self._database.note_ends(ends)
-            except asyncpg.PostgresError as error:
+                await self._database.note_ends(self._untold[0])
+            except (asyncpg.PostgresError, PgjobsError) as error:
                 log.warning("the counts of ended attempts were refused, again later: %r", error)
-                self._untold.insert(0, ends)
                 return
+            except BROKEN:
+                del self._untold[0]
+                raise
+            del self._untold[0]
 
 
 def _as_json(sets: dict[tuple[str, str, str], Counts]) -> str:

@@ -128,5 +128,5 @@ def _age(now: float, then: float | None) -> float | None:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """The numbers of a version, which compare as versions do."""
-    return tuple(map(int, re.findall(r"\d+", version)))
+    """The numbers of a version; one before a release counts as that release."""
+    return tuple(map(int, re.split(r"[^\d.]", version)[0].strip(".").split(".")))

@@ -228,7 +228,9 @@ begin
         ('_jobs_history_add', $$boolean$$, $$
             after interval DEFAULT '00:00:00'::interval, max_bytes integer DEFAULT 3000000
         $$),
+        ('_jobs_history_add_alone', $$void$$, $$$$),
         ('_jobs_history_add_durations', $$void$$, $$ended jobs_history[]$$),
+        ('_jobs_history_add_noted', $$void$$, $$noted jobs_ends[]$$),
         ('_jobs_history_add_spans', $$void$$, $$ended jobs_history[]$$),
         ('_jobs_history_add_totals', $$void$$, $$ended jobs_history[]$$),
         ('_jobs_history_tidy', $$void$$, $$$$),

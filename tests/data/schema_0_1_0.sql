@@ -280,7 +280,9 @@ begin
         ('_jobs_history_add', $$boolean$$, $$
             after interval DEFAULT '00:00:00'::interval, max_bytes integer DEFAULT 3000000
         $$),
+        ('_jobs_history_add_alone', $$void$$, $$$$),
         ('_jobs_history_add_durations', $$void$$, $$ended jobs_history[]$$),
+        ('_jobs_history_add_noted', $$void$$, $$noted jobs_ends[]$$),
         ('_jobs_history_add_spans', $$void$$, $$ended jobs_history[]$$),
         ('_jobs_history_add_totals', $$void$$, $$ended jobs_history[]$$),
         ('_jobs_history_tidy', $$void$$, $$$$),
@@ -5662,14 +5664,24 @@ create or replace function jobs_recover(worker text default null) returns setof 
 language plpgsql volatile security definer
 set search_path from current
 as $$
+declare
+    v_job jobs;
+    v_jobs bigint := 0;
 begin
-    return query select (r.job).* from _jobs_recover(_jobs_workers_gone(), worker) r;
+    for v_job in select (r.job).* from _jobs_recover(_jobs_workers_gone(), worker) r loop
+        v_jobs := v_jobs + 1;
+        return next v_job;
+    end loop;
+    if worker is not null and v_jobs > 0 then
+        perform _jobs_audit_note('recover', jobs => v_jobs, filters => jsonb_build_object(
+            'worker', worker));
+    end if;
     if exists (select from jobs_flows f) then
         perform _jobs_flow_attach(1000);
         perform _jobs_flow_resolve(1000);
         perform _jobs_flow_tidy(100);
     end if;
-    perform _jobs_history_add();
+    perform _jobs_history_add_alone();
 end
 $$;
 
@@ -9193,7 +9205,7 @@ comment on function _jobs_count_ends is
 --
 --     queue, job_type, outcome, jobs, waited_s, {bucket: jobs, ...}, ran_s, {bucket: jobs, ...}
 --
--- What is no number of jobs or seconds is left out.
+-- What has names that no job has, or is no number of jobs or seconds, is left out.
 create or replace function _jobs_ends(noted jobs_ends[]) returns setof jobs_history
 language sql stable
 set search_path from current
@@ -9202,12 +9214,14 @@ begin atomic
     select interval '1 minute', date_trunc('minute', n.noted_at, 'UTC')::jobs_moment, e.told ->> 0,
         e.told ->> 1, e.told ->> 2, (e.told ->> 3)::bigint,
         (e.told ->> 4)::float8,
-        array(select coalesce((e.told -> 5 ->> b::text)::int, 0) from generate_series(1, 23) b),
+        array(select greatest((e.told -> 5 ->> b::text)::int, 0) from generate_series(1, 23) b),
         (e.told ->> 6)::float8,
-        array(select coalesce((e.told -> 7 ->> b::text)::int, 0) from generate_series(1, 23) b)
+        array(select greatest((e.told -> 7 ->> b::text)::int, 0) from generate_series(1, 23) b)
     from unnest(noted) n
     cross join lateral jsonb_array_elements(n.ends::jsonb) e(told)
-    where e.told ->> 2 in ('completed', 'failed', 'cancelled', 'retried', 'lost')
+    where coalesce(octet_length(e.told ->> 0), 0) <= 512
+        and coalesce(octet_length(e.told ->> 1), 0) <= 512
+        and e.told ->> 2 in ('completed', 'failed', 'cancelled', 'retried', 'lost')
         and (e.told ->> 3)::bigint between 1 and 1e12
         and (e.told ->> 4)::float8 between 0 and 1e15
         and (e.told ->> 6)::float8 between 0 and 1e15;
@@ -9218,7 +9232,7 @@ comment on function _jobs_ends is
 
 -- functions/history/_jobs_history_add.sql
 -- Adds up what jobs_ends has noted: into jobs_history, jobs_totals and jobs_durations. A full tick of a
--- worker calls this, and so do jobs_recover and jobs_cleanup, for who has no such workers.
+-- worker calls this. Where no worker lives, jobs_recover and jobs_cleanup do (_jobs_history_add_alone).
 --
 -- Two sessions cannot both add a row: one of them at a time has the advisory lock, and the rows are
 -- deleted by the transaction that adds them. Nobody waits for the lock.
@@ -9238,7 +9252,6 @@ declare
     c_max_rows constant int := 20000;
     v_noted jobs_ends[];
     v_is_more boolean;
-    v_ended jobs_history[];
     v_is_first_of_hour boolean;
 begin
     -- In another isolation a row that has changed since the snapshot would be an error.
@@ -9265,27 +9278,25 @@ begin
         count(*) = c_max_rows or exists (select from fitting f where not f.fits)
     into v_noted, v_is_more
     from taken t;
-    begin
-        v_ended := array(select e from _jobs_ends(v_noted) e);
-    exception when data_exception or program_limit_exceeded then
-        -- A role with the rights of a worker may note anything. What can be read, counts.
-        v_ended := '{}';
-        for v_place in 1..cardinality(v_noted) loop
-            begin
-                v_ended := v_ended || array(select e from _jobs_ends(array[v_noted[v_place]]) e);
-            exception when data_exception or program_limit_exceeded then
-                raise warning 'a row of jobs_ends cannot be read, and is left out';
-            end;
-        end loop;
-    end;
     v_is_first_of_hour := not exists (
         select from jobs_history h
         where h.span = interval '1 minute'
-            and h.starts_at >= date_trunc('hour', clock_timestamp(), 'UTC'));
-    v_ended := array(select s from _jobs_summed(v_ended) s);
-    perform _jobs_history_add_spans(v_ended);
-    perform _jobs_history_add_totals(v_ended);
-    perform _jobs_history_add_durations(v_ended);
+            and h.starts_at >= date_trunc('hour', clock_timestamp(), 'UTC')
+            -- Of a clock that was ahead.
+            and h.starts_at < clock_timestamp() + interval '1 hour');
+    begin
+        perform _jobs_history_add_noted(v_noted);
+    exception when data_exception or program_limit_exceeded or integrity_constraint_violation then
+        -- A role with the rights of a worker may note anything. What can be added, counts.
+        for v_place in 1..cardinality(v_noted) loop
+            begin
+                perform _jobs_history_add_noted(array[v_noted[v_place]]);
+            exception when data_exception or program_limit_exceeded
+                or integrity_constraint_violation then
+                raise warning 'a row of jobs_ends cannot be added up, and is left out: %', sqlerrm;
+            end;
+        end loop;
+    end;
     if v_is_first_of_hour then
         perform _jobs_history_tidy();
     end if;
@@ -9295,6 +9306,26 @@ $$;
 
 comment on function _jobs_history_add is
     'internal: adds up what jobs_ends has noted; whether more is left';
+
+-- functions/history/_jobs_history_add_alone.sql
+-- For functions that a person or a program calls: who adds up holds off all others until the end of the
+-- transaction, and that may be open for long. So where a worker lives, its ticks add up.
+create or replace function _jobs_history_add_alone() returns void
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+    if not exists (
+        select from jobs_worker_ticks t
+        where t.seen_at > clock_timestamp() - interval '30 seconds')
+    then
+        perform _jobs_history_add();
+    end if;
+end
+$$;
+
+comment on function _jobs_history_add_alone is
+    'internal: adds up how attempts ended, where no worker does';
 
 -- functions/history/_jobs_history_add_durations.sql
 -- The caller has the lock of _jobs_history_add, so no other session adds.
@@ -9346,6 +9377,26 @@ $$;
 
 comment on function _jobs_history_add_durations is
     'internal: adds ends of attempts to jobs_durations';
+
+-- functions/history/_jobs_history_add_noted.sql
+-- The caller has the lock of _jobs_history_add, so no other session adds.
+create or replace function _jobs_history_add_noted(noted jobs_ends[]) returns void
+language plpgsql volatile
+set search_path from current
+set jit = off
+as $$
+declare
+    v_ended jobs_history[];
+begin
+    v_ended := array(select s from _jobs_summed(array(select e from _jobs_ends(noted) e)) s);
+    perform _jobs_history_add_spans(v_ended);
+    perform _jobs_history_add_totals(v_ended);
+    perform _jobs_history_add_durations(v_ended);
+end
+$$;
+
+comment on function _jobs_history_add_noted is
+    'internal: adds these rows of jobs_ends to jobs_history, jobs_totals and jobs_durations';
 
 -- functions/history/_jobs_history_add_spans.sql
 -- The caller has the lock of _jobs_history_add, so no other session adds. ended: one row for each set of
@@ -9607,8 +9658,11 @@ comment on function _jobs_told_ends is
     'internal: how attempts of one set of labels have ended, as jobs_ends has it';
 
 -- functions/history/_jobs_totals.sql
--- For monitors: jobs_totals, and what jobs_ends has noted since. sets: how many sets of labels the
--- row sums up, at least.
+-- For monitors: jobs_totals, and what jobs_ends has noted since. sets: how many sets of labels the row
+-- sums up, at least.
+--
+-- No total may decrease. So a set of labels that has no row yet is shown only where there is room for it
+-- beyond doubt. Else it is shown when it is added up, some seconds later.
 create or replace function _jobs_totals()
 returns table (queue text, job_type text, outcome text, jobs bigint, sets bigint)
 language plpgsql stable security definer
@@ -9619,31 +9673,34 @@ as $$
 #variable_conflict use_column
 declare
     c_max_sets constant int := 1000;
+    c_max_rows constant int := 20000;  -- as many as are added up at once
     v_room constant bigint := c_max_sets - (
         select count(*) from jobs_totals t where t.queue is not null);
+    v_ended jobs_history[];
 begin
+    begin
+        v_ended := array(select e from _jobs_ends(array(
+            select n from jobs_ends n order by n.noted_at limit c_max_rows)) e);
+    exception when data_exception or program_limit_exceeded then
+        v_ended := '{}';  -- until that row is left out by who adds up
+    end;
     return query
     with noted as materialized (
         select e.queue, e.job_type, e.outcome, sum(e.jobs) as jobs,
             (select true from jobs_totals t
              where (t.queue, t.job_type, t.outcome)
                  = (e.queue, e.job_type, e.outcome)) as is_there
-        from _jobs_ends(array(select n from jobs_ends n)) e
+        from unnest(v_ended) e
+        where e.queue is not null and e.job_type is not null
         group by 1, 2, 3
-    ), placed as (
-        select n.*, n.is_there or row_number() over (
-                partition by n.is_there
-                order by n.jobs desc, n.queue, n.job_type, n.outcome) <= v_room as is_own
-        from noted n
     )
     select s.queue, s.job_type, s.outcome, sum(s.jobs)::bigint, max(s.sets)::bigint
     from (
         select t.queue, t.job_type, t.outcome, t.jobs, t.sets from jobs_totals t
         union all
-        select case when p.is_own then p.queue end, case when p.is_own then p.job_type end,
-            p.outcome, p.jobs, count(*) over (partition by p.is_own, p.outcome,
-                case when p.is_own then p.queue end, case when p.is_own then p.job_type end)
-        from placed p
+        select n.queue, n.job_type, n.outcome, n.jobs, 1
+        from noted n
+        where n.is_there or v_room >= 2 * (select count(*) from noted o where o.is_there is null)
     ) s
     group by 1, 2, 3;
 end
@@ -10125,7 +10182,7 @@ begin
             message = format('job %s is %s already', job_id, v_job.status);
     end if;
     -- A worker that ends what it holds does its work, and manages nothing.
-    if not v_by_worker then
+    if not v_by_worker or v_below > 0 then
         perform _jobs_audit_note(
             'cancel', job_id,
             filters => case when downstream then jsonb_build_object('downstream', true) end,
@@ -10275,7 +10332,7 @@ begin
         perform _jobs_forget(v_ids);
         v_count := v_count + cardinality(v_ids);
     end loop;
-    perform _jobs_history_add();
+    perform _jobs_history_add_alone();
     perform _jobs_audit_note('cleanup', jobs => v_count, filters => jsonb_build_object(
         'statuses', coalesce(statuses, '{completed}'), 'finished_before', v_before));
     return v_count;
@@ -10845,11 +10902,14 @@ set enable_sort = off
 set jit = off
 as $$
 declare
+    c_max_looked_at constant int := 20;
     c_kept_for constant interval := '400 days';
     v_before constant timestamptz := clock_timestamp() - c_kept_for;
     v_deleted bigint := 0;
 begin
-    if (select a.at < v_before from jobs_audit a order by a.id limit 1) then
+    -- Not the first row alone: a clock may have been ahead.
+    if exists (select from (select a.at from jobs_audit a order by a.id limit c_max_looked_at) a
+               where a.at < v_before) then
         delete from jobs_audit a
         where a.at < v_before and a.id = any (array(
             select o.id from jobs_audit o order by o.id limit max_rows for update skip locked));
@@ -12644,7 +12704,7 @@ begin
             sum(h.waited_s) / nullif(sum(h.jobs), 0) as wait_s
         from jobs_history h
         where h.span = interval '1 minute'
-            and h.starts_at > v_now - interval '1 hour'
+            and h.starts_at > v_now - interval '1 hour' and h.starts_at <= v_now
             and h.job_type is not null and h.outcome <> 'cancelled'
         group by 1, 2
     ), typed as (
@@ -12673,8 +12733,8 @@ begin
         from failing f
     ), (
         select string_agg(format('%s (from %s to %s on average)', w.job_type,
-                                 date_trunc('second', make_interval(secs => w.before_s)),
-                                 date_trunc('second', make_interval(secs => w.now_s))),
+                                 date_trunc('second', make_interval(secs => least(w.before_s, 1e9))),
+                                 date_trunc('second', make_interval(secs => least(w.now_s, 1e9)))),
                           ', ' order by w.place) filter (where w.place <= c_max_named)
             || case when count(*) > c_max_named
                 then format(', and %s more types', count(*) - c_max_named) else '' end

@@ -22,12 +22,14 @@ import asyncpg
 import pytest
 import typer
 
+from pgjobs.cli.children_health import _Child, _judged
 from pgjobs.cli.endpoint import MAX_CONNECTIONS, Endpoint
 from pgjobs.cli.options import Address, address
 from pgjobs.embedded import EmbeddedPostgres
 from pgjobs.errors import PgjobsError
 from pgjobs.schema import migrate
 from pgjobs.testing import FAST_SETTINGS
+from pgjobs.worker.health import Report, _release
 
 ROOT = Path(__file__).parents[2]
 Connection = asyncpg.Connection
@@ -367,6 +369,39 @@ def test_a_port_that_is_taken_ends_the_command(start: Start, processes: str) -> 
         f"pgjobs: --health 127.0.0.1:{port}: cannot listen (Address already in use): "
         "another process listens there; end it, or name another port"
     )
+
+
+@pytest.mark.parametrize("host", ["a..b", ".", "x" * 70])
+def test_a_host_that_is_no_name_is_refused_in_words(host: str) -> None:
+    with pytest.raises(PgjobsError, match=r"--health .*:80: cannot listen"):
+        Endpoint("--health", Address(host, 80), {})
+
+
+async def test_a_target_with_a_host_is_answered_as_its_path() -> None:
+    pages = {"/livez": lambda: (True, {"live": True})}
+    endpoint = Endpoint("--health", Address("127.0.0.1", 0), pages)
+    for target, status in (
+        ("http://h/livez", b"200"), ("/livez?x", b"200"), ("http://h", b"404"),
+        ("http://h/x/livez", b"404"),
+    ):
+        answer = await endpoint._response(f"GET {target} HTTP/1.1\r\n\r\n".encode())
+        assert answer.split()[1] == status, target
+    endpoint._let_go()
+
+
+def test_a_process_that_tells_nothing_is_not_ready_long_before_its_lease_is_over() -> None:
+    told = Report(None, None, lease_s=300, loop_turned_s=0, claimed_s=0, ticked_s=0)
+    for silent_s, unready in ((1, None), (11, "worker process 1 has told nothing for 11 s")):
+        report = _judged(1, _Child("", told, 100.0), 100.0 + silent_s)
+        assert (report.dead, report.unready) == (None, unready)
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"), [("0.1.0", "0.2.0"), ("0.9", "0.10"), ("0.2.0", "0.2.1rc1"), ("1", "1.0.1")]
+)
+def test_versions_are_compared_as_releases(older: str, newer: str) -> None:
+    assert _release(older) < _release(newer)
+    assert _release("0.2.0rc1") == _release("0.2.0")
 
 
 async def test_a_process_that_a_handler_forks_does_not_keep_the_port(

@@ -159,6 +159,17 @@ class LyingError(Exception):
     __repr__ = __str__
 
 
+class Nameless(type):
+    def __getattribute__(cls, name):
+        if name in ("__name__", "__qualname__"):
+            raise RuntimeError
+        return super().__getattribute__(name)
+
+
+class NamelessError(Exception, metaclass=Nameless):
+    pass
+
+
 def deep():
     found = []
     for _ in range(100_000):
@@ -176,7 +187,7 @@ ODD = {
     "nan": math.nan, "inside": [math.inf], "object": Liar(), "nested": [1, Liar()],
     "set": {1}, "keys": {(1, 2): 3},
     "cycle": cycle(), "surrogate": "\ud800", "bytes": b"\xff", "umlaut": "ä\n", "time": 1,
-    "exception": 2, "job": Job,
+    "exception": 2, "job": Job, "huge": 10**5000,
 }
 
 
@@ -195,7 +206,17 @@ def test_a_line_is_one_json_object_whatever_the_record_holds(lines, monkeypatch)
     except LyingError:
         log.exception("raised", stack_info=True)
     log.info("keys", extra={(1, 2): 3, 4: 5})
-    first, second, third, fourth, fifth, sixth, seventh = lines(logger="shop")
+    try:
+        raise NamelessError
+    except NamelessError:
+        log.exception("nameless")
+    record = log.makeRecord("shop", logging.INFO, "f", 1, "bytes", (), None)
+    record.exc_text = b"x"
+    log.handle(record)
+    first, second, third, fourth, fifth, sixth, seventh, eighth, ninth = lines(logger="shop")
+    assert "ValueError" in first["huge"]
+    assert eighth["exception"].endswith("it cannot be formatted")
+    assert ninth["exception"] == "b'x'"
     assert first["nan"] == "nan"
     assert first["object"] == "<its __repr__ raised RuntimeError>"
     assert first["nested"] == [1, "<its __repr__ raised RuntimeError>"]

@@ -9,6 +9,7 @@ from chaos.proxy import Proxy
 
 from pgjobs import App, Fail
 from pgjobs.database import Database
+from pgjobs.errors import SchemaMismatch
 from pgjobs.worker.ends import Ends
 from pgjobs.worker.outage import Outage
 from pgjobs.worker.outcome import COMPLETED
@@ -233,3 +234,23 @@ async def test_a_refused_end_and_a_lost_connection_do_not_hold_up_a_shutdown(
     async with asyncio.timeout(10):
         await settlement.run()
     assert "failing it was refused" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "refusal", [SchemaMismatch("run pgjobs migrate"), asyncpg.InsufficientPrivilegeError("no")]
+)
+async def test_a_role_or_schema_of_an_earlier_release_fails_no_job_that_did_its_work(
+    app, conn, working, until_status, monkeypatch, refusal
+):
+    async def refused(*_: object) -> list[int]:
+        raise refusal
+
+    @app.job("t")
+    async def work(job):
+        return 1
+
+    monkeypatch.setattr(Database, "complete_uncounted", refused)
+    async with working():
+        job = await work.enqueue(None)
+        await until_status(job.id, "completed")
+    assert await conn.fetchval("select jobs from _jobs_totals()") == 1

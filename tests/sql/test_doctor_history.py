@@ -70,3 +70,9 @@ async def test_waits_that_are_long_or_short_and_do_not_grow_are_no_trouble(docto
     for minutes_ago, wait_s in zip((45, 25, 5), waits, strict=True):
         await ended("mail", "completed", 10, minutes_ago=minutes_ago, wait_s=wait_s)
     assert await doctor("growing waits") == ("ok", "none")
+
+
+async def test_odd_seconds_of_history_do_not_end_the_doctor(doctor, ended):
+    for minutes_ago, wait_s in ((45, 1e11), (25, 2e11), (5, 4e11)):
+        await ended("mail", "completed", 10, minutes_ago=minutes_ago, wait_s=wait_s)
+    assert (await doctor("growing waits"))[0] == "warn"

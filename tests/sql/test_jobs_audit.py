@@ -21,6 +21,9 @@ CALLS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "jobs_cancel_many(queues => '{q}', reason => 'sold out')": (
         f"{JOB}; {JOB}", ("cancel", None, 2, {"queues": ["q"]}, "sold out"),
     ),
+    "jobs_recover('w')": (
+        f"{JOB}; select jobs_claim('w', '{{q}}')", ("recover", None, 1, {"worker": "w"}, None),
+    ),
     "jobs_retry(1)": (FAILED, ("retry", 1, 1, None, None)),
     "jobs_retry_many()": (FAILED, ("retry", None, 1, None, None)),
     "jobs_retry_many(job_types => '{t,u}', failed_before => '2100-01-01')": (
@@ -339,7 +342,7 @@ async def test_a_look_for_old_rows_and_a_page_of_new_ones_read_few_of_many(conn,
     transaction = conn.transaction()
     await transaction.start()
     assert await conn.fetchval("select _jobs_audit_expire(1000)") == 0
-    assert tuple(await conn.fetchrow(READS)) == (0, 1)
+    assert tuple(await conn.fetchrow(READS)) == (0, 20)
     rows, gave_up_at = await database.audit_search(max_rows=20)
     assert [row["id"] for row in rows] == list(range(50_000, 49_980, -1))
     assert gave_up_at is None
@@ -347,7 +350,7 @@ async def test_a_look_for_old_rows_and_a_page_of_new_ones_read_few_of_many(conn,
     assert rows[0]["id"] == 99
     seq_tup_read, idx_tup_fetch = await conn.fetchrow(READS)
     assert seq_tup_read == 0
-    assert idx_tup_fetch <= 45
+    assert idx_tup_fetch <= 64
     await transaction.rollback()
 
 

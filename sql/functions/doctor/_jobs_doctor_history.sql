@@ -28,7 +28,7 @@ begin
             sum(h.waited_s) / nullif(sum(h.jobs), 0) as wait_s
         from jobs_history h
         where h.span = interval '1 minute'
-            and h.starts_at > v_now - interval '1 hour'
+            and h.starts_at > v_now - interval '1 hour' and h.starts_at <= v_now
             and h.job_type is not null and h.outcome <> 'cancelled'
         group by 1, 2
     ), typed as (
@@ -57,8 +57,8 @@ begin
         from failing f
     ), (
         select string_agg(format('%s (from %s to %s on average)', w.job_type,
-                                 date_trunc('second', make_interval(secs => w.before_s)),
-                                 date_trunc('second', make_interval(secs => w.now_s))),
+                                 date_trunc('second', make_interval(secs => least(w.before_s, 1e9))),
+                                 date_trunc('second', make_interval(secs => least(w.now_s, 1e9)))),
                           ', ' order by w.place) filter (where w.place <= c_max_named)
             || case when count(*) > c_max_named
                 then format(', and %s more types', count(*) - c_max_named) else '' end

@@ -1,5 +1,5 @@
 -- Adds up what jobs_ends has noted: into jobs_history, jobs_totals and jobs_durations. A full tick of a
--- worker calls this, and so do jobs_recover and jobs_cleanup, for who has no such workers.
+-- worker calls this. Where no worker lives, jobs_recover and jobs_cleanup do (_jobs_history_add_alone).
 --
 -- Two sessions cannot both add a row: one of them at a time has the advisory lock, and the rows are
 -- deleted by the transaction that adds them. Nobody waits for the lock.
@@ -19,7 +19,6 @@ declare
     c_max_rows constant int := 20000;
     v_noted jobs_ends[];
     v_is_more boolean;
-    v_ended jobs_history[];
     v_is_first_of_hour boolean;
 begin
     -- In another isolation a row that has changed since the snapshot would be an error.
@@ -46,27 +45,25 @@ begin
         count(*) = c_max_rows or exists (select from fitting f where not f.fits)
     into v_noted, v_is_more
     from taken t;
-    begin
-        v_ended := array(select e from _jobs_ends(v_noted) e);
-    exception when data_exception or program_limit_exceeded then
-        -- A role with the rights of a worker may note anything. What can be read, counts.
-        v_ended := '{}';
-        for v_place in 1..cardinality(v_noted) loop
-            begin
-                v_ended := v_ended || array(select e from _jobs_ends(array[v_noted[v_place]]) e);
-            exception when data_exception or program_limit_exceeded then
-                raise warning 'a row of jobs_ends cannot be read, and is left out';
-            end;
-        end loop;
-    end;
     v_is_first_of_hour := not exists (
         select from jobs_history h
         where h.span = interval '1 minute'
-            and h.starts_at >= date_trunc('hour', clock_timestamp(), 'UTC'));
-    v_ended := array(select s from _jobs_summed(v_ended) s);
-    perform _jobs_history_add_spans(v_ended);
-    perform _jobs_history_add_totals(v_ended);
-    perform _jobs_history_add_durations(v_ended);
+            and h.starts_at >= date_trunc('hour', clock_timestamp(), 'UTC')
+            -- Of a clock that was ahead.
+            and h.starts_at < clock_timestamp() + interval '1 hour');
+    begin
+        perform _jobs_history_add_noted(v_noted);
+    exception when data_exception or program_limit_exceeded or integrity_constraint_violation then
+        -- A role with the rights of a worker may note anything. What can be added, counts.
+        for v_place in 1..cardinality(v_noted) loop
+            begin
+                perform _jobs_history_add_noted(array[v_noted[v_place]]);
+            exception when data_exception or program_limit_exceeded
+                or integrity_constraint_violation then
+                raise warning 'a row of jobs_ends cannot be added up, and is left out: %', sqlerrm;
+            end;
+        end loop;
+    end;
     if v_is_first_of_hour then
         perform _jobs_history_tidy();
     end if;

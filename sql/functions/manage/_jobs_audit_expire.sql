@@ -13,11 +13,14 @@ set enable_sort = off
 set jit = off
 as $$
 declare
+    c_max_looked_at constant int := 20;
     c_kept_for constant interval := '400 days';
     v_before constant timestamptz := clock_timestamp() - c_kept_for;
     v_deleted bigint := 0;
 begin
-    if (select a.at < v_before from jobs_audit a order by a.id limit 1) then
+    -- Not the first row alone: a clock may have been ahead.
+    if exists (select from (select a.at from jobs_audit a order by a.id limit c_max_looked_at) a
+               where a.at < v_before) then
         delete from jobs_audit a
         where a.at < v_before and a.id = any (array(
             select o.id from jobs_audit o order by o.id limit max_rows for update skip locked));

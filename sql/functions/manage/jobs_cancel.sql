@@ -62,7 +62,7 @@ begin
             message = format('job %s is %s already', job_id, v_job.status);
     end if;
     -- A worker that ends what it holds does its work, and manages nothing.
-    if not v_by_worker then
+    if not v_by_worker or v_below > 0 then
         perform _jobs_audit_note(
             'cancel', job_id,
             filters => case when downstream then jsonb_build_object('downstream', true) end,

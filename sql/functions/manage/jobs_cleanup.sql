@@ -50,7 +50,7 @@ begin
         perform _jobs_forget(v_ids);
         v_count := v_count + cardinality(v_ids);
     end loop;
-    perform _jobs_history_add();
+    perform _jobs_history_add_alone();
     perform _jobs_audit_note('cleanup', jobs => v_count, filters => jsonb_build_object(
         'statuses', coalesce(statuses, '{completed}'), 'finished_before', v_before));
     return v_count;
