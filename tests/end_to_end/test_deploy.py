@@ -12,9 +12,11 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import asyncpg
 import psycopg
 import pytest
 import yaml
+from psycopg.conninfo import conninfo_to_dict
 
 from pgjobs.cli.options import duration
 
@@ -44,7 +47,8 @@ app = App()
 @app.schedule("0 3 * * *")
 @app.job("short")
 async def short(job: Job[None]) -> None:
-    await asyncio.sleep(1)
+    program = await asyncio.create_subprocess_exec("sleep", "1")
+    assert await program.wait() == 0
 
 
 @app.job("long")
@@ -57,7 +61,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start(pgjobs_dsn: str, tmp_path: Path) -> Iterator[Start]:
-    """start(arguments) runs a command in a folder with an app ``shop:app``, as a deployment does."""
+    """start(arguments) runs a command in a folder with an app ``shop:app``."""
     (tmp_path / "shop.py").write_text(APP)
     (tmp_path / "bin").mkdir()
     command = tmp_path / "bin" / "pgjobs"
@@ -103,11 +107,11 @@ def enqueue(dsn: str, *job_types: str) -> None:
             connection.execute("select from jobs_enqueue(%s, 'null')", [job_type])
 
 
-def drains(process: "subprocess.Popen[str]", dsn: str, number: int = signal.SIGTERM) -> None:
+def drains(process: "subprocess.Popen[str]", dsn: str, stop: Callable[[], None]) -> None:
     """A short job ends within the grace; a long one is given back, without a retry."""
     enqueue(dsn, "short", "long")
     wait_until(lambda: statuses(dsn).get("long") == ("processing", 0))
-    process.send_signal(number)
+    stop()
     assert process.wait(LIMIT_S) == 0
     assert statuses(dsn) == {"short": ("completed", 0), "long": ("pending", 0)}
 
@@ -152,10 +156,10 @@ def test_the_worker_of_the_unit_drains_at_its_signal(
 ) -> None:
     service = unit()
     _, *arguments = with_grace(shlex.split(service["ExecStart"]), "3s")
-    # So the signal goes to the main process alone, as here.
-    assert service["KillMode"] == "mixed"
     process = start(["pgjobs", *arguments, *more])
-    drains(process, pgjobs_dsn, getattr(signal, service["KillSignal"]))
+    # By default systemd signals the programs too that handlers have started.
+    send = os.kill if service["KillMode"] == "mixed" else os.killpg
+    drains(process, pgjobs_dsn, lambda: send(process.pid, signal.Signals[service["KillSignal"]]))
 
 
 def test_the_worker_of_the_unit_fails_without_a_database_and_is_started_again(
@@ -194,7 +198,7 @@ def test_the_command_of_the_image_is_healthy_and_drains(
     assert not is_healthy()
     process = start(with_grace(arguments, "3s"))
     wait_until(is_healthy)
-    drains(process, pgjobs_dsn)
+    drains(process, pgjobs_dsn, process.terminate)
     assert not is_healthy()
     # What a worker that was killed leaves behind is old soon.
     (tmp_path / "health").touch()
@@ -246,6 +250,11 @@ def asked(port: int, path: str) -> tuple[int, str] | None:
         return None
 
 
+def is_well(port: int, path: str) -> bool:
+    answer = asked(port, path)
+    return answer is not None and answer[0] == 200
+
+
 def test_the_probes_of_kubernetes_are_answered_and_its_worker_drains(
     start: Start, pgjobs_dsn: str
 ) -> None:
@@ -259,8 +268,8 @@ def test_the_probes_of_kubernetes_are_answered_and_its_worker_drains(
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         asks = found[probe]["httpGet"]
         assert asks["port"] == opened["name"]
-        wait_until(lambda asks=asks: (asked(port, asks["path"]) or (0,))[0] == 200)
-    drains(process, pgjobs_dsn)
+        wait_until(partial(is_well, port, asks["path"]))
+    drains(process, pgjobs_dsn, process.terminate)
 
 
 def test_kubernetes_waits_longer_than_the_grace() -> None:
@@ -323,3 +332,14 @@ def test_the_autoscaler_scales_the_workers_and_reads_with_the_role_of_the_metric
     (secret,) = role["spec"]["secretTargetRef"]
     (variable,) = container("pgjobs-metrics")["env"]
     assert variable["valueFrom"]["secretKeyRef"] == {"name": secret["name"], "key": secret["key"]}
+
+
+def test_a_worker_finds_the_primary_among_several_hosts(start: Start, pgjobs_dsn: str) -> None:
+    given = conninfo_to_dict(pgjobs_dsn)
+    hosts = urllib.parse.urlencode({
+        "host": f"127.0.0.1,{given['host']}", "port": f"1,{given['port']}", "user": given["user"],
+        "target_session_attrs": "read-write",
+    })
+    dsn = f"postgresql:///{given['dbname']}?{hosts}"
+    process = start(["pgjobs", "worker", "shop:app", "--grace", "3s"], PGJOBS_DSN=dsn)
+    drains(process, pgjobs_dsn, process.terminate)
