@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import sys
 import threading
 import time
@@ -52,10 +53,13 @@ def metrics(
         return
     logging.basicConfig(level=logging.INFO)
     ask(dsn, schema, _read)  # what is wrong is told at once, and not at the first scrape
+    # The first process of a container gets no signal that it has no handler for.
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     with Endpoint("--listen", listen, {"/metrics": Scrapes(dsn, schema).answer}) as endpoint:
         print_lines(f"metrics are at /metrics of {endpoint.addresses}")
         sys.stdout.flush()
-        threading.Event().wait()
+        stopping.wait()
 
 
 async def _read(database: Database) -> str:
@@ -83,7 +87,8 @@ class Scrapes:
         except asyncpg.QueryCanceledError:
             reason = f"the database gave no answer within {LOOK_UP_ENDS_AFTER_S} s"
         except (*BROKEN, TimeoutError, asyncpg.PostgresError, PgjobsError) as error:
-            # The text of an error may name users and hosts, and whoever reaches the port reads this.
+            # The text of an error may name users and hosts, and whoever reaches the port reads
+            # the reason.
             log.warning("the metrics could not be read: %s", error)
             reason = "the database could not be read: the log says why"
         return False, {"error": reason}

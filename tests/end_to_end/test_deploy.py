@@ -203,7 +203,8 @@ def test_the_command_of_the_image_is_healthy_and_drains(
     # What a worker that was killed leaves behind is old soon.
     (tmp_path / "health").touch()
     assert is_healthy()
-    os.utime(tmp_path / "health", (time.time() - 120,) * 2)
+    two_minutes_ago = time.time() - 120
+    os.utime(tmp_path / "health", (two_minutes_ago, two_minutes_ago))
     assert not is_healthy()
 
 
@@ -277,18 +278,23 @@ def test_kubernetes_waits_longer_than_the_grace() -> None:
     assert pod("pgjobs-worker")["terminationGracePeriodSeconds"] >= grace + MARGIN_S
 
 
-def test_the_metrics_of_kubernetes_are_where_prometheus_looks(start: Start) -> None:
+def test_the_metrics_of_kubernetes_are_where_prometheus_looks_until_sigterm(start: Start) -> None:
     found = container("pgjobs-metrics")
     labels = manifests()["pgjobs-metrics"]["spec"]["template"]["metadata"]["annotations"]
     (opened,) = found["ports"]
     assert labels["prometheus.io/port"] == str(opened["containerPort"])
     port = free_port()
-    start([word.replace(str(opened["containerPort"]), str(port)) for word in found["command"]])
+    process = start(
+        [word.replace(str(opened["containerPort"]), str(port)) for word in found["command"]]
+    )
     path = labels["prometheus.io/path"]
     wait_until(lambda: asked(port, path))
     status, text = asked(port, path) or (0, "")
     assert status == 200
     assert "pgjobs_workers" in text
+    # Not by the default of the signal, which the first process of a container does not have.
+    process.terminate()
+    assert process.wait(LIMIT_S) == 0
 
 
 async def test_the_migrating_job_of_kubernetes_may_run_twice(
