@@ -1,5 +1,6 @@
 """The files of examples/deploy: what they start runs, answers its probes and drains at SIGTERM."""
 
+import asyncio
 import configparser
 import json
 import os
@@ -26,6 +27,7 @@ import pytest
 import yaml
 from psycopg.conninfo import conninfo_to_dict
 
+from pgjobs import App, Job
 from pgjobs.cli.options import duration
 
 ROOT = Path(__file__).parents[2]
@@ -349,3 +351,34 @@ def test_a_worker_finds_the_primary_among_several_hosts(start: Start, pgjobs_dsn
     dsn = f"postgresql:///{given['dbname']}?{hosts}"
     process = start(["pgjobs", "worker", "shop:app", "--grace", "3s"], PGJOBS_DSN=dsn)
     drains(process, pgjobs_dsn, process.terminate)
+
+
+async def test_the_timeouts_of_a_database_fail_handlers_and_not_the_worker(
+    conn: asyncpg.Connection, pgjobs_dsn: str
+) -> None:
+    name = await conn.fetchval("select current_database()")
+    for setting in ("statement_timeout", "idle_in_transaction_session_timeout"):
+        await conn.execute(f"alter database {name} set {setting} = '300ms'")
+    app = App(dsn=pgjobs_dsn)
+
+    @app.job("statement", max_retries=0)
+    async def statement(job: Job[None]) -> None:
+        async with job.transaction() as transaction:
+            await transaction.execute("select pg_sleep(1)")
+
+    @app.job("idle", max_retries=0)
+    async def idle(job: Job[None]) -> None:
+        async with job.transaction():
+            await asyncio.sleep(1)
+
+    @app.job("neither")
+    async def neither(job: Job[None]) -> None:
+        await asyncio.sleep(1)
+
+    for task in (statement, idle, neither):
+        await task.enqueue(None)
+    async with app:
+        await app.worker().run(until_empty=True)
+    assert statuses(pgjobs_dsn) == {
+        "statement": ("failed", 0), "idle": ("failed", 0), "neither": ("completed", 0)
+    }
