@@ -25,6 +25,7 @@ import asyncpg
 import psycopg
 import pytest
 import yaml
+from end_to_end.blocks import blocks
 from psycopg.conninfo import conninfo_to_dict
 
 from pgjobs import App, Job
@@ -125,6 +126,15 @@ def grace_s(arguments: Sequence[str]) -> float:
 def with_grace(arguments: Sequence[str], grace: str) -> list[str]:
     place = arguments.index("--grace") + 1
     return [*arguments[:place], grace, *arguments[place + 1 :]]
+
+
+@pytest.mark.parametrize("path", [UNIT, FOLDER / "Dockerfile"], ids=lambda path: path.name)
+def test_the_lines_that_the_guide_shows_are_those_of_the_file(path: Path) -> None:
+    page = ROOT / "docs" / "guides" / "deployment.md"
+    shown = {"service": "Type=", "": "USER "}[path.suffix[1:]]
+    (code,) = [block.code for block in blocks(page) if block.code.startswith(shown)]
+    lines = path.read_text().splitlines()
+    assert [line for line in code.splitlines() if line not in lines] == []
 
 
 def unit() -> configparser.SectionProxy:
