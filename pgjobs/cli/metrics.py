@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import sys
 import threading
 import time
@@ -53,10 +54,13 @@ def metrics(
         return
     log_to_stderr("info", "text")
     ask(dsn, schema, _read)  # what is wrong is told at once, and not at the first scrape
+    # The first process of a container gets no signal that it has no handler for.
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     with Endpoint("--listen", listen, {"/metrics": Scrapes(dsn, schema).answer}) as endpoint:
         print_lines(f"metrics are at /metrics of {endpoint.addresses}")
         sys.stdout.flush()
-        threading.Event().wait()
+        stopping.wait()
 
 
 async def _read(database: Database) -> str:

@@ -282,10 +282,11 @@ class Reading(Statements):
         )
 
     async def queues(self) -> list[str]:
-        """Returns the queues that have unfinished jobs, a worker, or a row of their own."""
+        """Returns the queues that have unfinished jobs, a worker, a schedule or an own row."""
         rows = await self._rows(
             """select queue from {schema}.jobs_queues
             union select unnest(queues) collate "C" from {schema}.jobs_workers
+            union select queue collate "C" from {schema}.jobs_schedule_list
             union select queue collate "C" from {schema}.jobs_counts()
             where queue is not null and state not in ('completed', 'failed', 'cancelled')
             order by queue"""

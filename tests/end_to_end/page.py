@@ -49,6 +49,7 @@ class Page:
             "python": python, "python3": python, "pgjobs": f"{python} -P -m pgjobs",
             "pytest": f"{python} -m pytest -p no:cacheprovider",
             "alembic": f"{python} -m alembic", "psql": f"{programs / 'psql'} -X",
+            "pg_dump": str(programs / "pg_dump"), "pg_restore": str(programs / "pg_restore"),
         }.items():
             (commands / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
             (commands / name).chmod(0o755)

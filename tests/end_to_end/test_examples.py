@@ -52,7 +52,7 @@ def test_every_example_is_tested() -> None:
     modules = {path.stem for path in EXAMPLES.glob("*.py")}
     folders = {path.name for path in EXAMPLES.iterdir() if path.is_dir()} - {"__pycache__"}
     assert modules == {*PRINTED, "fastapi_app", "flask_shop", "worker_in_web_process"}
-    assert folders == {"django_shop", "ingest", "other_language", "plproxy"}
+    assert folders == {"deploy", "django_shop", "ingest", "other_language", "plproxy"}
 
 
 @pytest.mark.parametrize("name", PRINTED)
