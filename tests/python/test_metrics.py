@@ -131,6 +131,7 @@ async def test_sets_of_labels_beyond_the_largest_are_summed_up_and_counted(
             'q', 't' || n, 'completed', 1, 0, '{}'::json, 0, '{}'::json))
         from generate_series(1, 1200) n"""
     )
+    await conn.execute("select _jobs_history_add()")
     found = await scrape()
     assert len(found["pgjobs_jobs"]) == 100
     assert sum(jobs for _, jobs in found["pgjobs_jobs"]) == 122
