@@ -1,0 +1,231 @@
+"""The list of jobs: by state, by filters, and by what somebody types into the one box."""
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from pgjobs.database import Database
+from pgjobs.database.reading import MAX_READ_JOBS
+from pgjobs.job.job import JobStatus, Row
+from pgjobs.web import words
+from pgjobs.web.page import Asked, Refused, job_id, seconds, together
+from pgjobs.web.pages.overview import stats
+
+PAGE_JOBS = 50
+PREVIEW_CHARS = 200
+STATUSES = [str(status) for status in JobStatus]
+UNFINISHED = ["pending", "processing", "blocked"]
+_REFERENCE = re.compile(r"([^\s:]+)(?:\s+|:)(\S.*)")
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A status that the list can be narrowed to; ``jobs``: how many, if that is known."""
+
+    status: str | None
+    jobs: str | None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A job of the list. The payload and the error are cut, and None if they may not be seen."""
+
+    id: str
+    queue: str
+    job_type: str
+    status: str
+    reference: str | None
+    group_key: str | None
+    retry_count: int
+    max_retries: int
+    age_s: float | None
+    worker: str | None
+    payload: str | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What narrows the list; each stands in the address."""
+
+    q: str | None = None
+    status: str | None = None
+    queue: str | None = None
+    type: str | None = None
+    reference: str | None = None
+    group: str | None = None
+
+    def but(self, **changes: str | None) -> dict[str, str | None]:
+        """The parts of the address with these changes."""
+        return {**vars(self), **changes}
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """What the list shows; ``jobs`` is None if the database has not said it."""
+
+    filters: Filters
+    tabs: list[Tab]
+    jobs: list[Listed] | None
+    next_before: str | None  # the list goes on before this job
+    looked_through: int | None  # the search gave up after so many jobs
+    meant: list[str]  # what the text in the box was taken for
+
+
+async def jobs(asked: Asked) -> Jobs:
+    """Looks up one page of the list."""
+    filters = Filters(**{name: asked.one(name) for name in vars(Filters())})
+    if filters.status is not None and filters.status not in STATUSES:
+        raise Refused(
+            HTTPStatus.BAD_REQUEST,
+            f"there is no status {filters.status[:40]}: choose of {', '.join(STATUSES)}",
+        )
+    before = None if asked.one("before") is None else job_id(asked.one("before") or "")
+    counts = await asked.value("stats", stats)
+    if filters.q is not None and (words_ := filters.q.strip()) and not _REFERENCE.fullmatch(words_):
+        rows, gave_up, meant = await _searched(asked, words_, counts or [])
+        next_before = None
+    else:
+        columns = _reference_columns(filters.reference or (filters.q or "").strip())
+        rows, gave_up = await _listing(
+            asked, before=before, statuses=_one(filters.status), queues=_one(filters.queue),
+            job_types=_one(filters.type), group_key=filters.group, **columns,
+        )
+        meant = ["a reference"] if filters.q else []
+        is_full = rows is not None and len(rows) == PAGE_JOBS
+        next_before = rows[-1]["id"] if rows and is_full else gave_up
+    return Jobs(
+        filters, _tabs(filters, counts), None if rows is None else await _shown(asked, rows),
+        None if next_before is None else str(next_before),
+        None if gave_up is None else MAX_READ_JOBS, meant,
+    )
+
+
+async def _listing(asked: Asked, **columns: Any) -> tuple[Sequence[Row] | None, int | None]:
+    """Asks for a list; the names of a look-up's key are those of its arguments."""
+    found = await asked.value(
+        ("listing", *((name, str(value)) for name, value in sorted(columns.items()))),
+        lambda database: database.listing(limit=PAGE_JOBS, **columns),
+    )
+    return (None, None) if found is None else found
+
+
+async def _searched(
+    asked: Asked, text: str, counts: Sequence[Row]
+) -> tuple[Sequence[Row] | None, int | None, list[str]]:
+    """Looks for one word in all places that it may name: as an id, an entity, a key and a group."""
+    number = _number(text)
+    if number is None:
+        meant = ["the key of a reference"]
+        calls = [_listing(asked, reference_key=text)]
+    else:
+        meant = ["an id", "the number of a reference"]
+        calls = [_by_ids(asked, [number]), _listing(asked, reference_id=number)]
+    meant.append("a group of jobs that have not ended")
+    calls.append(_listing(asked, group_key=text, statuses=UNFINISHED))
+    if asked.rights.payloads:
+        meant.append("a unique key")
+        calls.append(_by_key(asked, text, counts))
+    answers = await together(*calls)
+    rows = {row["id"]: row for found, _ in answers for row in found or []}
+    if all(found is None for found, _ in answers):
+        return None, None, meant
+    gave_up = [edge for _, edge in answers if edge is not None]
+    return list(rows.values())[:PAGE_JOBS], max(gave_up, default=None), meant
+
+
+async def _by_ids(asked: Asked, ids: Sequence[int]) -> tuple[Sequence[Row] | None, int | None]:
+    def listed(number: int) -> Callable[[Database], Awaitable[Row | None]]:
+        return lambda database: database.listed(number)
+
+    found = await together(*(asked.look(("listed", each), listed(each)) for each in ids))
+    if any(seen.value is None and seen.trouble is not None for seen in found):
+        return None, None
+    return [seen.value for seen in found if seen.value is not None], None
+
+
+async def _by_key(
+    asked: Asked, text: str, counts: Sequence[Row]
+) -> tuple[Sequence[Row] | None, int | None]:
+    types = sorted({row["job_type"] for row in counts if row["job_type"] is not None})
+    ids = await asked.value(
+        ("keyed", text), lambda database: database.keyed(text, types, PAGE_JOBS)
+    )
+    return (None, None) if ids is None else await _by_ids(asked, ids)
+
+
+async def _shown(asked: Asked, rows: Sequence[Row]) -> list[Listed]:
+    """The rows of a list, with the beginnings of their payloads and errors if they may be seen."""
+    ids = [row["id"] for row in rows]
+    previews: Any = {}
+    if asked.rights.payloads and ids:
+        previews = await asked.value(
+            ("previews", *ids), lambda database: database.previews(ids, PREVIEW_CHARS)
+        )
+    return [_listed(row, (previews or {}).get(row["id"])) for row in rows]
+
+
+def _listed(row: Row, preview: Row | None) -> Listed:
+    texts = (None, None) if preview is None else (preview["payload"], preview["error"])
+    return Listed(
+        str(row["id"]), row["queue"], row["job_type"], row["status"], told_reference(row),
+        row["group_key"], row["retry_count"], row["max_retries"], seconds(row["age"]),
+        row["worker"], *texts,
+    )
+
+
+def told_reference(row: Row) -> str | None:
+    """The entity of a job, as the box takes it: ``order:4711``."""
+    entity = row["reference_id"] if row["reference_key"] is None else row["reference_key"]
+    kind = row["reference_type"]
+    return None if kind is None and entity is None else f"{kind or ''}:{entity or ''}"
+
+
+def _reference_columns(text: str) -> dict[str, Any]:
+    """The filters of a reference: ``order 4711`` or ``order:4711``."""
+    if not text:
+        return {}
+    found = _REFERENCE.fullmatch(text)
+    if found is None:
+        raise Refused(
+            HTTPStatus.BAD_REQUEST, f"{text[:40]} is not a reference: write it like order:4711"
+        )
+    kind, entity = found[1], found[2].strip()
+    number = _number(entity)
+    if number is None:
+        return {"reference_type": kind, "reference_key": entity}
+    return {"reference_type": kind, "reference_id": number}
+
+
+def _number(text: str) -> int | None:
+    """The number that a text is, if an id may be so large."""
+    if re.fullmatch(r"-?[0-9]{1,19}", text) is None:
+        return None
+    return int(text) if -(2**63) <= int(text) < 2**63 else None
+
+
+def _one(value: str | None) -> list[str] | None:
+    return None if value is None else [value]
+
+
+def _tabs(filters: Filters, counts: Sequence[Row] | None) -> list[Tab]:
+    """The statuses, with counts where the filters are such that the counts know them."""
+    if counts is None or filters.q or filters.reference or filters.group:
+        return [Tab(None, None), *(Tab(status, None) for status in STATUSES)]
+    chosen = [
+        row for row in counts
+        if filters.queue in (None, row["queue"]) and filters.type in (None, row["job_type"])
+    ]
+    # What lies beyond the counted sets of queue and type may hold some of these jobs.
+    is_open = any(row["queue"] is None for row in counts)
+    return [
+        Tab(status, words.total(
+            sum(row["count"] for row in chosen if status in (None, row["status"])),
+            is_capped=is_open or any(
+                row["capped"] for row in chosen if status in (None, row["status"])
+            ),
+        ))
+        for status in (None, *STATUSES)
+    ]
