@@ -27,6 +27,7 @@ from pgjobs.errors import JobNotFound, PgjobsError
 from pgjobs.job.job import Row
 from pgjobs.web import words
 from pgjobs.web.access import Access, Rights, WhoMay, rights
+from pgjobs.web.forms import form_of
 from pgjobs.web.links import Links
 from pgjobs.web.lookups import LOOK_UP_ENDS_AFTER_S, Lookups
 from pgjobs.web.page import Action, Asked, Page, Refused
@@ -37,7 +38,6 @@ log = logging.getLogger("pgjobs.web")
 
 ANSWERED_WITHIN_S = 2.5
 RIGHTS_FRESH_FOR_S = 30.0
-MAX_FORM_BYTES = 65_536
 _HERE = Path(__file__).parent
 _STATIC_FILES = {path.name: path for path in (_HERE / "static").iterdir()}
 
@@ -159,7 +159,7 @@ class Console:
                 "the database takes no changes now" if allowed.is_read_only
                 else f"you, or the console's database role, may not {action.name} jobs",
             )
-        form = await _form(request)
+        form = await form_of(request)
         try:
             with acting(allowed.user):
                 page = await self._acting.change(lambda database: action.call(database, path, form))
@@ -243,20 +243,6 @@ def _as_json(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
     raise TypeError(f"a view holds a {type(value).__name__}, which JSON has not")
-
-
-async def _form(request: Request) -> Mapping[str, str]:
-    """The last value of each field of a form."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_FORM_BYTES:
-            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the form is too large")
-    try:
-        fields = parse_qs(body.decode(), keep_blank_values=True)
-    except ValueError as error:
-        raise Refused(HTTPStatus.BAD_REQUEST, "the form cannot be read") from error
-    return {name: values[-1] for name, values in fields.items()}
 
 
 def _told(error: BaseException) -> str:
