@@ -94,7 +94,6 @@ class Console:
         await answer(scope, receive, send_safely)
 
     async def _answer(self, request: Request) -> Response:
-        until = asyncio.get_running_loop().time() + ANSWERED_WITHIN_S
         found, path = self._found(request.scope)
         if found is None:
             return _static_file(path["file"])
@@ -117,6 +116,8 @@ class Console:
             )
         if isinstance(found, Refused):
             raise found
+        # From here on, since a login may take longer.
+        until = asyncio.get_running_loop().time() + ANSWERED_WITHIN_S
         allowed = await self._rights(access, until)
         links = Links.below(request.scope.get("root_path", ""))
         if isinstance(found, Action):

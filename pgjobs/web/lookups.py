@@ -14,7 +14,7 @@ from pgjobs.connection.connector import Connector
 from pgjobs.connection.link import BROKEN
 from pgjobs.connection.tether import tether
 from pgjobs.database import Database
-from pgjobs.errors import JobNotFound, PgjobsError
+from pgjobs.errors import JobNotFound, PgjobsError, SchemaMismatch
 
 log = logging.getLogger("pgjobs.web")
 
@@ -27,6 +27,7 @@ LOOK_UP_ENDS_AFTER_S = 2
 LOOK_UP_GIVES_UP_AFTER_S = 5.0
 MAX_CONNECTIONS = 6
 MAX_KEPT_ANSWERS = 200
+NO_ANSWER = f"the database gave no answer within {LOOK_UP_ENDS_AFTER_S} s"
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,15 @@ class Lookups:
                 _forget_oldest(here)
                 kept.is_for = here.changes
                 kept.task = asyncio.create_task(self._read(here, kept, question))
-            left_s = until - asyncio.get_running_loop().time()
-            # Others may wait for the same task, so nobody's impatience ends it.
-            await asyncio.wait({kept.task}, timeout=max(left_s, 0))
-            if not kept.task.done():
-                return _seen(kept, f"the database gave no answer within {LOOK_UP_ENDS_AFTER_S} s")
+            task = None
+            while kept.task is not task:  # after a change, another task looks again
+                task = kept.task
+                left_s = until - asyncio.get_running_loop().time()
+                # Others may wait for the same task, so nobody's impatience ends it.
+                await asyncio.wait({task}, timeout=max(left_s, 0))
+                if not task.done():
+                    return _seen(kept, NO_ANSWER)
+            task.result()  # raises what nobody has foreseen
         return _seen(kept, kept.trouble)
 
     async def change(self, call: Question[T]) -> T:
@@ -135,7 +140,9 @@ class Lookups:
         except JobNotFound:
             pass  # an answer: there is no such job
         except asyncpg.QueryCanceledError:
-            trouble = f"the database gave no answer within {LOOK_UP_ENDS_AFTER_S} s"
+            trouble = NO_ANSWER
+        except SchemaMismatch as error:
+            trouble = str(error).partition("\n")[0]
         except asyncpg.InsufficientPrivilegeError:
             trouble = (
                 "the console's database role may not read this: let the owner run pgjobs grant ROLE"

@@ -39,8 +39,12 @@ class Asked:
 
     def one(self, name: str) -> str | None:
         """The part of the query with that name; None if it is missing or empty."""
-        values = self.query.get(name)
-        return values[-1] if values and values[-1] else None
+        value = self.query.get(name, [""])[-1]
+        if "\0" in value:
+            raise Refused(
+                HTTPStatus.BAD_REQUEST, f"{name}: PostgreSQL has no text with a zero byte"
+            )
+        return value or None
 
     async def look(self, key: Hashable, question: Question[T]) -> Seen[T]:
         """Asks the database, or gives what it answered last; the page then tells the age."""

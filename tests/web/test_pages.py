@@ -1,7 +1,7 @@
 """What the pages show, as HTML and as JSON."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from html import unescape
 
 import asyncpg
@@ -228,6 +228,38 @@ async def test_a_number_of_64_bits_stays_exact(conn: Connection, browse: Browse)
     assert '"n": 9007199254740993,' in lines or '"n": 9007199254740993' in lines
     assert any("1.10" in line for line in lines)
     assert any(line.startswith('"s": "a, \\"{"') for line in lines)
+
+
+async def test_a_page_behind_a_deleted_job_says_to_begin_again(
+    conn: Connection, browse: Browse
+) -> None:
+    client = await browse()
+    answer = await client.get("/jobs?status=failed&before=17", headers=JSON)
+    assert answer.status_code == 404
+    assert "begin again" in answer.json()["error"]
+
+
+async def test_a_name_with_a_zero_byte_is_refused(browse: Browse) -> None:
+    client = await browse()
+    for field in ("q", "queue", "type", "reference", "group"):
+        assert (await client.get("/jobs", params={field: "a\0b"})).status_code == 400
+
+
+async def test_the_box_and_the_filters_hold_together(conn: Connection, browse: Browse) -> None:
+    about = {"reference_type": "order", "reference_id": 4711}
+    await add(conn, **about)  # type: ignore[arg-type]
+    failed = await ended(conn, "no", **about)
+    client = await browse()
+    for text in ("4711", "order 4711"):
+        found = await client.get("/jobs", params={"q": text, "status": "failed"}, headers=JSON)
+        assert [job["id"] for job in found.json()["page"]["jobs"]] == [str(failed)]
+
+
+async def test_a_job_of_the_future_has_a_time_to_go(conn: Connection, browse: Browse) -> None:
+    await add(conn, run_at=datetime.now(UTC) + timedelta(hours=2, minutes=1))
+    client = await browse()
+    assert "<td>in 2.02 h</td>" in (await client.get("/jobs")).text
+    assert "Starts at " in (await client.get("/jobs/1")).text
 
 
 async def test_a_job_that_is_not_there_is_not_found(browse: Browse) -> None:

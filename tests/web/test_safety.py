@@ -1,5 +1,6 @@
 """Who may look and act, what each answer carries, and a database that does not answer."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -251,13 +252,38 @@ async def test_a_server_that_cannot_be_reached_leaves_a_page(browse: Browse) -> 
 
 
 async def test_viewers_share_a_look_up(conn: Connection, browse: Browse) -> None:
-    import asyncio
-
     await add(conn)
     client = await browse()
     await asyncio.gather(*(client.get("/jobs") for _ in range(30)))
     pool = (await client._transport.app._reading._here()).pool  # type: ignore[attr-defined]
     assert pool.get_size() <= 3
+
+
+async def test_who_waits_during_a_change_gets_the_answer_after_it(
+    conn: Connection, other: Connection, browse: Browse
+) -> None:
+    await add(conn)
+    client = await browse()
+    await client.get("/")  # the rights are known
+    here = await client._transport.app._reading._here()  # type: ignore[attr-defined]
+    async with other.transaction():
+        await other.execute("lock table jobs")
+        early = asyncio.create_task(client.get("/jobs/1"))
+        while ("listed", 1) not in here.kept:
+            await asyncio.sleep(0.01)
+        here.changes += 1  # as an action of another viewer does
+        late = asyncio.create_task(client.get("/jobs/1"))
+        first = here.kept["listed", 1].task
+        while here.kept["listed", 1].task is first:
+            await asyncio.sleep(0.01)
+    for page in (await early, await late):
+        assert page.status_code == 200
+        assert "Waits to start" in page.text
+
+
+async def test_a_database_without_pgjobs_is_told_so(browse: Browse, empty_dsn: str) -> None:
+    client = await browse(ADMIN, empty_dsn)
+    assert "run `pgjobs migrate --schema public`" in (await client.get("/")).text
 
 
 @pytest.mark.parametrize("root_path", ["", "/behind/a proxy"])

@@ -8,6 +8,7 @@ from typing import Any
 
 from pgjobs.database import Database
 from pgjobs.database.reading import MAX_READ_JOBS
+from pgjobs.errors import JobNotFound
 from pgjobs.job.job import JobStatus, Row
 from pgjobs.web import words
 from pgjobs.web.page import Asked, Refused, job_id, seconds, together
@@ -86,6 +87,7 @@ async def jobs(asked: Asked) -> Jobs:
     counts = await asked.value("stats", stats)
     if filters.q is not None and (words_ := filters.q.strip()) and not _REFERENCE.fullmatch(words_):
         rows, gave_up, meant = await _searched(asked, words_, counts or [])
+        rows = None if rows is None else [row for row in rows if _fits(row, filters)]
         next_before = None
     else:
         columns = _reference_columns(filters.reference or (filters.q or "").strip())
@@ -105,10 +107,18 @@ async def jobs(asked: Asked) -> Jobs:
 
 async def _listing(asked: Asked, **columns: Any) -> tuple[Sequence[Row] | None, int | None]:
     """Asks for a list; the names of a look-up's key are those of its arguments."""
+
+    async def question(database: Database) -> tuple[Sequence[Row], int | None] | JobNotFound:
+        try:
+            return await database.listing(limit=PAGE_JOBS, **columns)
+        except JobNotFound as error:  # the last job of the page before was deleted
+            return error
+
     found = await asked.value(
-        ("listing", *((name, str(value)) for name, value in sorted(columns.items()))),
-        lambda database: database.listing(limit=PAGE_JOBS, **columns),
+        ("listing", *((name, str(value)) for name, value in sorted(columns.items()))), question
     )
+    if isinstance(found, JobNotFound):
+        raise Refused(HTTPStatus.NOT_FOUND, str(found).partition("\n")[0])
     return (None, None) if found is None else found
 
 
@@ -204,6 +214,14 @@ def _number(text: str) -> int | None:
     if re.fullmatch(r"-?[0-9]{1,19}", text) is None:
         return None
     return int(text) if -(2**63) <= int(text) < 2**63 else None
+
+
+def _fits(row: Row, filters: Filters) -> bool:
+    return (
+        filters.status in (None, row["status"])
+        and filters.queue in (None, row["queue"])
+        and filters.type in (None, row["job_type"])
+    )
 
 
 def _one(value: str | None) -> list[str] | None:
