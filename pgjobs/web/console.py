@@ -143,7 +143,7 @@ class Console:
     async def _rights(self, access: Access, until: float) -> Rights:
         async def of_role(lookups: Lookups) -> Row | None:
             seen = await lookups.look(
-                "rights", lambda database: database.rights(), until, RIGHTS_FRESH_FOR_S
+                "rights", lambda database: database.rights(), until, fresh_for_s=RIGHTS_FRESH_FOR_S
             )
             return seen.value
 

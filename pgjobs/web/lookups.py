@@ -80,20 +80,25 @@ class Lookups:
         self._schema = schema
 
     async def look(
-        self, key: Hashable, question: Question[T], until: float, fresh_for_s: float = FRESH_FOR_S
+        self, key: Hashable, question: Question[T], until: float, *,
+        fresh_for_s: float = FRESH_FOR_S, at_once_for_s: float = 0.0,
     ) -> Seen[T]:
         """Returns the answer, or what is known at the moment ``until`` of the event loop's clock.
 
-        ``key`` stands for the question: whoever asks with the same key gets the same answer.
+        ``key`` stands for the question: whoever asks with the same key gets the same answer. An
+        answer younger than ``at_once_for_s`` is given at once, while the database is asked again.
         """
         here = await self._here()
         kept = here.kept.setdefault(key, _Kept())
         here.kept.move_to_end(key)
-        if not _is_fresh(kept, here, fresh_for_s):
+        if not _is_younger(kept, here, fresh_for_s):
+            is_enough = _is_younger(kept, here, at_once_for_s)
             if kept.task is None or kept.task.done() or kept.is_for != here.changes:
                 _forget_oldest(here)
                 kept.is_for = here.changes
                 kept.task = asyncio.create_task(self._read(here, kept, question))
+            if is_enough:
+                return _seen(kept, None)
             task = None
             while kept.task is not task:  # after a change, another task looks again
                 task = kept.task
@@ -176,12 +181,13 @@ class Lookups:
                 raise
 
 
-def _is_fresh(kept: _Kept, here: _Here, fresh_for_s: float) -> bool:
+def _is_younger(kept: _Kept, here: _Here, age_s: float) -> bool:
+    """Whether there is an answer of that age, and nothing was changed since by the console."""
     return (
         kept.read_at is not None
         and kept.trouble is None
         and kept.is_for == here.changes
-        and time.monotonic() - kept.read_at < fresh_for_s
+        and time.monotonic() - kept.read_at < age_s
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 from pgjobs.database import Database
 from pgjobs.web.access import Rights
 from pgjobs.web.links import Links
-from pgjobs.web.lookups import FRESH_FOR_S, Lookups, Question, Seen
+from pgjobs.web.lookups import Lookups, Question, Seen
 
 T = TypeVar("T")
 
@@ -46,17 +46,24 @@ class Asked:
             )
         return value or None
 
-    async def look(self, key: Hashable, question: Question[T]) -> Seen[T]:
-        """Asks the database, or gives what it answered last; the page then tells the age."""
-        seen = await self.lookups.look(key, question, self.until, FRESH_FOR_S)
+    async def look(
+        self, key: Hashable, question: Question[T], at_once_for_s: float = 0.0
+    ) -> Seen[T]:
+        """Asks the database, or gives what it answered last; the page then tells the age.
+
+        ``at_once_for_s``: an answer of that age is good enough, while the database is asked again.
+        """
+        seen = await self.lookups.look(key, question, self.until, at_once_for_s=at_once_for_s)
         if seen.trouble is not None:
             self.troubles[seen.trouble] = None
             self.stale_s = max(self.stale_s, seen.age_s)
         return seen
 
-    async def value(self, key: Hashable, question: Question[T]) -> T | None:
+    async def value(
+        self, key: Hashable, question: Question[T], at_once_for_s: float = 0.0
+    ) -> T | None:
         """The answer itself; None if there never was one."""
-        return (await self.look(key, question)).value
+        return (await self.look(key, question, at_once_for_s)).value
 
 
 View: TypeAlias = Any  # a dataclass; its fields are the page's JSON

@@ -281,6 +281,34 @@ async def test_who_waits_during_a_change_gets_the_answer_after_it(
         assert "Waits to start" in page.text
 
 
+async def test_what_takes_long_is_shown_at_once_and_asked_again(
+    conn: Connection, browse: Browse
+) -> None:
+    client = await browse()
+    lookups = client._transport.app._reading  # type: ignore[attr-defined]
+    here = await lookups._here()
+    may_answer = asyncio.Event()
+    until = asyncio.get_running_loop().time() + 10
+
+    async def slow(_: object) -> str:
+        await may_answer.wait()
+        return "new"
+
+    async def quick(_: object) -> str:
+        return "old"
+
+    assert (await lookups.look("key", quick, until)).value == "old"
+    here.kept["key"].read_at -= 5
+    seen = await lookups.look("key", slow, until, at_once_for_s=10)
+    assert (seen.value, seen.trouble) == ("old", None)
+    may_answer.set()
+    await here.kept["key"].task
+    assert (await lookups.look("key", slow, until, at_once_for_s=10)).value == "new"
+    # After an action nothing old is shown.
+    here.changes += 1
+    assert (await lookups.look("key", quick, until, at_once_for_s=10)).value == "old"
+
+
 async def test_a_database_without_pgjobs_is_told_so(browse: Browse, empty_dsn: str) -> None:
     client = await browse(ADMIN, empty_dsn)
     assert "run `pgjobs migrate --schema public`" in (await client.get("/")).text

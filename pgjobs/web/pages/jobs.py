@@ -12,7 +12,7 @@ from pgjobs.errors import JobNotFound
 from pgjobs.job.job import JobStatus, Row
 from pgjobs.web import words
 from pgjobs.web.page import Asked, Refused, job_id, seconds, together
-from pgjobs.web.pages.overview import stats
+from pgjobs.web.pages.overview import AT_ONCE_FOR_S, stats
 
 PAGE_JOBS = 50
 PREVIEW_CHARS = 200
@@ -84,7 +84,7 @@ async def jobs(asked: Asked) -> Jobs:
             f"there is no status {filters.status[:40]}: choose of {', '.join(STATUSES)}",
         )
     before = None if asked.one("before") is None else job_id(asked.one("before") or "")
-    counts = await asked.value("stats", stats)
+    counts = await asked.value("stats", stats, AT_ONCE_FOR_S)
     if filters.q is not None and (words_ := filters.q.strip()) and not _REFERENCE.fullmatch(words_):
         rows, gave_up, meant = await _searched(asked, words_, counts or [])
         rows = None if rows is None else [row for row in rows if _fits(row, filters)]

@@ -17,6 +17,8 @@ STATES = (
 )
 RATES_WITHIN = timedelta(minutes=1)
 CHART_WITHIN = timedelta(minutes=59)
+# The checks and the counts take longest of all.
+AT_ONCE_FOR_S = 10.0
 HANGS_AFTER = timedelta(seconds=30)
 
 
@@ -100,7 +102,7 @@ async def stats(database: Database) -> Sequence[Row]:
 async def overview(asked: Asked) -> Overview:
     """Looks up what is wrong and what there is to do."""
     verdicts, counts, workers, rates, minutes = await together(
-        asked.value("doctor", lambda database: database.doctor()),
+        asked.value("doctor", lambda database: database.doctor(), AT_ONCE_FOR_S),
         asked.value("stats", stats),
         asked.value("workers", lambda database: database.workers()),
         asked.value("rates", lambda database: database.rates(RATES_WITHIN)),
