@@ -99,15 +99,15 @@ class Lookups:
                 kept.task = asyncio.create_task(self._read(here, kept, question))
             if is_enough:
                 return _seen(kept, None)
-            task = None
-            while kept.task is not task:  # after a change, another task looks again
-                task = kept.task
+            while (task := kept.task) is not None:
                 left_s = until - asyncio.get_running_loop().time()
                 # Others may wait for the same task, so nobody's impatience ends it.
                 await asyncio.wait({task}, timeout=max(left_s, 0))
                 if not task.done():
                     return _seen(kept, NO_ANSWER)
-            task.result()  # raises what nobody has foreseen
+                if task is kept.task:  # else another task looks again, after a change
+                    task.result()  # raises what nobody has foreseen
+                    break
         return _seen(kept, kept.trouble)
 
     async def change(self, call: Question[T]) -> T:

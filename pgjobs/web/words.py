@@ -11,9 +11,11 @@ _HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def duration(seconds: float | None) -> str:
-    """For example 0.21 s, 12 s, 5 min or 2.5 d."""
+    """For example 210 ms, 12 s, 5 min or 2.5 d."""
     if seconds is None:
         return ""
+    if 0 < abs(seconds) < 1:
+        return f"{seconds * 1000:.3g} ms"
     sign, seconds = ("-" if seconds < 0 else ""), abs(seconds)
     for size, unit in _UNITS:
         if seconds >= size:

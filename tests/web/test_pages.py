@@ -104,15 +104,34 @@ async def test_the_list_is_narrowed_by_status_queue_type_and_reference(
 
 async def test_the_box_finds_a_key_and_a_group(conn: Connection, browse: Browse) -> None:
     keyed = await add(conn, unique_key="8c1b-77")
+    spaced = await add(conn, unique_key="order:4711:mail", queue="q2")
     grouped = await add(conn, group_key="customer-7")
     about = await add(conn, reference_type="order", reference_key="ab12")
     client = await browse()
-    for text, job_id in (("8c1b-77", keyed), ("customer-7", grouped), ("ab12", about)):
+    for text, job_id in (("8c1b-77", keyed), ("order:4711:mail", spaced),
+                         ("customer-7", grouped), ("ab12", about)):
         found = (await client.get("/jobs", params={"q": text}, headers=JSON)).json()["page"]
         assert [job["id"] for job in found["jobs"]] == [str(job_id)]
     observer = await browse(OBSERVER)
     hidden = (await observer.get("/jobs?q=8c1b-77", headers=JSON)).json()["page"]
     assert hidden["jobs"] == []
+
+
+@pytest.mark.parametrize(("kind", "entity"), [
+    ({"reference_type": "order"}, {"reference_id": 4711}), ({}, {"reference_id": 4711}),
+    ({"reference_type": "order"}, {}), ({}, {"reference_key": "ab"}),
+    ({"reference_type": "big order"}, {"reference_key": "a b:c"}),
+], ids=str)
+async def test_a_reference_leads_to_the_jobs_about_it(
+    conn: Connection, browse: Browse, kind: dict[str, object], entity: dict[str, object]
+) -> None:
+    job_id = await add(conn, **kind, **entity)  # type: ignore[arg-type]
+    await add(conn)
+    client = await browse()
+    (link,) = re.findall(r'href="(/jobs\?reference=[^"]*)"', (await client.get("/jobs")).text)
+    assert f'href="{link}"' in (await client.get(f"/jobs/{job_id}")).text
+    found = (await client.get(unescape(link), headers=JSON)).json()["page"]["jobs"]
+    assert [job["id"] for job in found] == [str(job_id)]
 
 
 async def test_pages_go_on_behind_the_last_job(conn: Connection, browse: Browse) -> None:

@@ -18,7 +18,7 @@ PAGE_JOBS = 50
 PREVIEW_CHARS = 200
 STATUSES = [str(status) for status in JobStatus]
 UNFINISHED = ["pending", "processing", "blocked"]
-_REFERENCE = re.compile(r"([^\s:]+)(?:\s+|:)(\S.*)")
+_ENTITY = re.compile(r"([^\s:]+)(?:\s+|:)(\S.*)")
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class Jobs:
     next_before: str | None  # the list goes on before this job
     looked_through: int | None  # the search gave up after so many jobs
     meant: list[str]  # what the text in the box was taken for
+    about: str | None  # the reference among that
 
 
 async def jobs(asked: Asked) -> Jobs:
@@ -85,23 +86,27 @@ async def jobs(asked: Asked) -> Jobs:
         )
     before = None if asked.one("before") is None else job_id(asked.one("before") or "")
     counts = await asked.value("stats", stats, AT_ONCE_FOR_S)
-    if filters.q is not None and (words_ := filters.q.strip()) and not _REFERENCE.fullmatch(words_):
-        rows, gave_up, meant = await _searched(asked, words_, counts or [])
+    text = (filters.q or "").strip()
+    meant: list[str] = []
+    about = None
+    if text:
+        entity = _ENTITY.fullmatch(text)
+        about = entity and f"{entity[1]}:{entity[2]}"
+        rows, gave_up, meant = await _searched(asked, text, about, counts or [])
         rows = None if rows is None else [row for row in rows if _fits(row, filters)]
         next_before = None
     else:
-        columns = _reference_columns(filters.reference or (filters.q or "").strip())
+        columns = _reference_columns(filters.reference)
         rows, gave_up = await _listing(
             asked, before=before, statuses=_one(filters.status), queues=_one(filters.queue),
             job_types=_one(filters.type), group_key=filters.group, **columns,
         )
-        meant = ["a reference"] if filters.q else []
         is_full = rows is not None and len(rows) == PAGE_JOBS
         next_before = rows[-1]["id"] if rows and is_full else gave_up
     return Jobs(
         filters, _tabs(filters, counts), None if rows is None else await _shown(asked, rows),
         None if next_before is None else str(next_before),
-        None if gave_up is None else MAX_READ_JOBS, meant,
+        None if gave_up is None else MAX_READ_JOBS, meant, about,
     )
 
 
@@ -123,9 +128,9 @@ async def _listing(asked: Asked, **columns: Any) -> tuple[Sequence[Row] | None, 
 
 
 async def _searched(
-    asked: Asked, text: str, counts: Sequence[Row]
+    asked: Asked, text: str, about: str | None, counts: Sequence[Row]
 ) -> tuple[Sequence[Row] | None, int | None, list[str]]:
-    """Looks for one word in all places that it may name: as an id, an entity, a key and a group."""
+    """Looks for a text in all places that it may name: as an id, an entity, a key and a group."""
     number = _number(text)
     if number is None:
         meant = ["the key of a reference"]
@@ -133,6 +138,9 @@ async def _searched(
     else:
         meant = ["an id", "the number of a reference"]
         calls = [_by_ids(asked, [number]), _listing(asked, reference_id=number)]
+    if about is not None:
+        meant.insert(0, "a reference")
+        calls.insert(0, _listing(asked, **_reference_columns(about)))
     meant.append("a group of jobs that have not ended")
     calls.append(_listing(asked, group_key=text, statuses=UNFINISHED))
     if asked.rights.payloads:
@@ -187,26 +195,28 @@ def _listed(row: Row, preview: Row | None) -> Listed:
 
 
 def told_reference(row: Row) -> str | None:
-    """The entity of a job, as the box takes it: ``order:4711``."""
+    """The entity of a job, as the filter takes it: ``order:4711``, ``order:``, or ``4711``."""
     entity = row["reference_id"] if row["reference_key"] is None else row["reference_key"]
     kind = row["reference_type"]
-    return None if kind is None and entity is None else f"{kind or ''}:{entity or ''}"
+    if kind is None:
+        return None if entity is None else str(entity)
+    return f"{kind}:{'' if entity is None else entity}"
 
 
-def _reference_columns(text: str) -> dict[str, Any]:
-    """The filters of a reference: ``order 4711`` or ``order:4711``."""
-    if not text:
+def _reference_columns(text: str | None) -> dict[str, Any]:
+    """The columns that a reference stands for."""
+    if text is None:
         return {}
-    found = _REFERENCE.fullmatch(text)
-    if found is None:
-        raise Refused(
-            HTTPStatus.BAD_REQUEST, f"{text[:40]} is not a reference: write it like order:4711"
-        )
-    kind, entity = found[1], found[2].strip()
+    kind, colon, entity = text.partition(":")
+    if not colon:
+        kind, entity = "", text
+    found: dict[str, Any] = {"reference_type": kind} if kind else {}
     number = _number(entity)
-    if number is None:
-        return {"reference_type": kind, "reference_key": entity}
-    return {"reference_type": kind, "reference_id": number}
+    if number is not None:
+        found["reference_id"] = number
+    elif entity:
+        found["reference_key"] = entity
+    return found
 
 
 def _number(text: str) -> int | None:
