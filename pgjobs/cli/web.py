@@ -27,7 +27,7 @@ TOKEN_VARIABLE = "PGJOBS_WEB_TOKEN"
 def web(
     target: Annotated[
         str | None,
-        typer.Argument(metavar="[MODULE:APP]", help="Whose database; else that of --dsn."),
+        typer.Argument(metavar="MODULE:APP", help="Whose database; else that of --dsn."),
     ] = None,
     host: Annotated[
         str, typer.Option(metavar="H", help="Where to listen; empty: all addresses.")

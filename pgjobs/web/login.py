@@ -53,7 +53,8 @@ class Login:
         if _are_same(cookie, self._cookie) or self._is_bearer(request):
             return Access("pgjobs web", "admin", payloads=True)
         if self._token is None:
-            if _are_same(request.query_params.get("token"), self.once):
+            is_once = _are_same(request.query_params.get("token"), self.once)
+            if is_once and request.method == "GET":
                 self.once = None
                 return self._entered(request)
         elif request.method == "POST":

@@ -1,6 +1,7 @@
 """``pgjobs web``: who is let in, and where it listens."""
 
 import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -47,6 +48,7 @@ def serve(pgjobs_dsn: str, tmp_path: Path) -> Iterator[Callable[..., str]]:
 def test_on_this_machine_the_printed_address_opens_once(serve: Callable[..., str]) -> None:
     address = serve()
     with httpx.Client(headers=HTML) as client:
+        assert client.head(address).status_code == 401  # a preview does not use it up
         assert client.get(address.partition("?")[0]).status_code == 401
         entered = client.get(address)
         assert (entered.status_code, entered.headers["location"]) == (303, "/")
@@ -58,6 +60,23 @@ def test_on_this_machine_the_printed_address_opens_once(serve: Callable[..., str
     assert again.status_code == 401
     assert "it opens once" in again.text
     assert "server" not in again.headers
+
+
+def test_a_function_says_who_may_instead_of_a_token(
+    serve: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shop.py").write_text(
+        "from pgjobs import App\nfrom pgjobs.web import Access\n\napp = App()\n\n\n"
+        "def who_may(request):\n"
+        "    return Access('anna', 'observe') if 'x-user' in request.headers else None\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    address = serve("shop:app", "--host", "0.0.0.0", "--access", "shop:who_may")
+    address = address.replace("0.0.0.0", "127.0.0.1")
+    assert httpx.get(address).status_code == 403
+    page = httpx.get(address, headers={"x-user": "anna"})
+    assert page.status_code == 200
+    assert "may observe" in page.text
 
 
 def test_a_token_in_a_file_lets_in_by_a_form_and_as_a_bearer(
