@@ -1,7 +1,6 @@
 """Moments, durations, names and counts as the pages show them."""
 
 import unicodedata
-from collections.abc import Iterable
 from datetime import UTC, datetime
 
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
@@ -54,7 +53,3 @@ def printable(name: str | None) -> str:
 def total(jobs: int, *, is_capped: bool) -> str:
     """A count; with ``+`` if there may be more."""
     return f"{jobs:,}{'+' if is_capped else ''}"
-
-
-def listed(words: Iterable[str]) -> str:
-    return ", ".join(words)
