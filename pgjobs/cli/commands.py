@@ -26,6 +26,7 @@ from pgjobs.cli import (
     schema,
     show,
     top,
+    web,
     why,
     worker,
 )
@@ -139,7 +140,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Inspect": {
         "list": jobs.list_jobs, "show": show.show, "why": why.why, "stats": queues.stats,
         "top": top.top, "doctor": schema.doctor, "metrics": metrics.metrics,
-        "audit": audit.audit,
+        "audit": audit.audit, "web": web.web,
     },
     "Manage": {
         "retry": jobs.retry, "cancel": jobs.cancel, "edit": edit.edit, "pause": queues.pause,

@@ -37,7 +37,7 @@ class Endpoint:
     def __init__(self, option: str, address: Address, pages: Mapping[str, Page]) -> None:
         """Listens; raises if nobody can. ``option``: what the user gave the address by."""
         self._pages = pages
-        self._sockets = _listening(option, address)
+        self._sockets = listening(option, address)
         self._open: dict[asyncio.StreamWriter, None] = {}  # the oldest first
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
@@ -48,7 +48,7 @@ class Endpoint:
     @property
     def addresses(self) -> str:
         """The addresses on which the endpoint listens."""
-        return ", ".join(_shown(found) for found in self._sockets)
+        return ", ".join(shown(found) for found in self._sockets)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -60,8 +60,8 @@ class Endpoint:
         self._thread.join(ENDS_WITHIN_S)
 
     def _let_go(self) -> None:
-        for listening in self._sockets:
-            listening.close()
+        for bound in self._sockets:
+            bound.close()
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -69,8 +69,8 @@ class Endpoint:
 
     async def _serve(self) -> None:
         servers = [
-            await asyncio.start_server(self._answer, sock=listening, limit=MAX_REQUEST_BYTES)
-            for listening in self._sockets
+            await asyncio.start_server(self._answer, sock=bound, limit=MAX_REQUEST_BYTES)
+            for bound in self._sockets
         ]
         await self._over.wait()
         for server in servers:
@@ -130,7 +130,7 @@ def _http(status: HTTPStatus, answer: dict[str, Any] | str, *, has_body: bool = 
     return head.encode() + (body if has_body else b"")
 
 
-def _listening(option: str, address: Address) -> list[socket.socket]:
+def listening(option: str, address: Address) -> list[socket.socket]:
     """Listens on all addresses that the host stands for; one that this machine has not is left."""
     found: list[socket.socket] = []
     try:
@@ -145,8 +145,8 @@ def _listening(option: str, address: Address) -> list[socket.socket]:
                 if error.errno == errno.EADDRINUSE or is_last_hope:
                     raise
     except (OSError, UnicodeError) as error:  # the second of a host that is no name
-        for listening in found:
-            listening.close()
+        for bound in found:
+            bound.close()
         advice, reason = "name another address", "this is no host's name"
         if isinstance(error, OSError):
             reason = str(error.strerror)
@@ -160,21 +160,22 @@ def _listening(option: str, address: Address) -> list[socket.socket]:
 
 
 def _bound(family: int, where: Any) -> socket.socket:
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    made = socket.socket(family, socket.SOCK_STREAM)
     try:
         # A port of a process that has just ended can be taken again.
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             # The IPv4 addresses have a socket of their own.
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listening.bind(where)
-        listening.listen()
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(where)
+        made.listen()
     except BaseException:
-        listening.close()
+        made.close()
         raise
-    return listening
+    return made
 
 
-def _shown(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
+def shown(bound: socket.socket) -> str:
+    """The address on which a socket listens."""
+    host, port = bound.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -12,6 +12,7 @@ from pgjobs.database.flows import Flows
 from pgjobs.database.history import History
 from pgjobs.database.lease import Lease, as_recovered
 from pgjobs.database.limits import Limits
+from pgjobs.database.looking import Looking
 from pgjobs.database.manage import Manage
 from pgjobs.database.reading import Reading
 from pgjobs.database.retention import Retention
@@ -25,7 +26,7 @@ __all__ = ["JOB_COLUMNS", "NULL_WHEN_CLAIMED", "Database", "Moment", "as_recover
 
 class Database(
     Enqueue, Claim, Finish, Lease, Workers, Watching, Flows, Schedules, Limits, Retention,
-    Manage, Reading, History, Audit,
+    Manage, Reading, Looking, History, Audit,
 ):
     """The SQL functions of one schema, on one connection or pool."""
 

@@ -1,6 +1,7 @@
 """How many attempts ended, and how long they took."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from pgjobs.database.statements import Statements
 from pgjobs.job.job import Row
@@ -23,4 +24,28 @@ class History(Statements):
         """
         return await self._rows(
             "select queue, job_type, outcome, jobs, sets from {schema}._jobs_totals()"
+        )
+
+    async def minutes(self, within: timedelta) -> Sequence[Row]:
+        """Counts the attempts that ended in each whole minute of the last ``within``.
+
+        ``starts_at``, ``completed``, ``failed``, ``cancelled``, and ``retried``, which has those
+        that were lost, too. Minutes in which none ended have a row.
+        """
+        return await self._rows(
+            """select minute as starts_at,
+            coalesce(sum(h.jobs) filter (where h.outcome = 'completed'), 0)::bigint as completed,
+            coalesce(sum(h.jobs) filter (where h.outcome = 'failed'), 0)::bigint as failed,
+            coalesce(sum(h.jobs) filter (where h.outcome = 'cancelled'), 0)::bigint as cancelled,
+            coalesce(sum(h.jobs) filter (where h.outcome in ('retried', 'lost')), 0)::bigint
+                as retried
+            from generate_series(
+                date_trunc('minute', statement_timestamp() - $1::interval),
+                statement_timestamp(), interval '1 minute') minute
+            left join {schema}.jobs_history h
+                on h.span = interval '1 minute' and h.starts_at = minute
+                -- Read from the index, whatever the series is estimated to be.
+                and h.starts_at >= date_trunc('minute', statement_timestamp() - $1::interval)
+            group by minute order by minute""",
+            within,
         )

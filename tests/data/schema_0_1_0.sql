@@ -12687,6 +12687,10 @@ set jit = off
 as $$
 declare
     v_now constant timestamptz := clock_timestamp();
+    -- Computed once, and not for each row.
+    v_since constant timestamptz := v_now - interval '1 hour';
+    v_last_two constant timestamptz := v_now - interval '40 minutes';
+    v_last_third constant timestamptz := v_now - interval '20 minutes';
     c_min_attempts constant int := 20;
     c_min_attempts_of_a_third constant int := 10;
     c_max_named constant int := 3;
@@ -12697,14 +12701,14 @@ begin
     -- One scan for both, because a busy hour has 60,000 rows. age: which third of the hour, 0 the last.
     with third as materialized (
         select h.job_type,
-            case when h.starts_at > v_now - interval '20 minutes' then 0
-                when h.starts_at > v_now - interval '40 minutes' then 1 else 2 end as age,
+            case when h.starts_at > v_last_third then 0 when h.starts_at > v_last_two then 1
+                else 2 end as age,
             sum(h.jobs) as attempts,
             coalesce(sum(h.jobs) filter (where h.outcome <> 'completed'), 0) as bad,
-            sum(h.waited_s) / nullif(sum(h.jobs), 0) as wait_s
+            sum(h.waited_s) / nullif(sum(h.jobs), 0)::float8 as wait_s
         from jobs_history h
         where h.span = interval '1 minute'
-            and h.starts_at > v_now - interval '1 hour' and h.starts_at <= v_now
+            and h.starts_at > v_since and h.starts_at <= v_now
             and h.job_type is not null and h.outcome <> 'cancelled'
         group by 1, 2
     ), typed as (

@@ -12,6 +12,11 @@ import pytest
 from pgjobs.schema.migrate import script
 
 ROOT = Path(__file__).parents[2]
+WEB_FILES = {
+    path.relative_to(ROOT).as_posix()
+    for folder in ("templates", "static")
+    for path in (ROOT / "pgjobs/web" / folder).iterdir()
+}
 SQL_FILES = {path.relative_to(ROOT).as_posix() for path in (ROOT / "sql").rglob("*.sql")}
 
 
@@ -54,6 +59,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_sql_inside_the_package(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"pgjobs/{name}" for name in SQL_FILES} <= names
+    assert names >= WEB_FILES
     assert "pgjobs/py.typed" in names
     # No other top-level name: "sql" or "tests" would clash with other packages.
     assert {name.split("/")[0] for name in names} == {

@@ -496,11 +496,11 @@ DOCUMENTS = {
     "cleanup": (["-s", "failed", "--older-than", "0s"], {"deleted": 1}),
 }
 # These run until they are stopped, and print nothing but a log, or a show for people.
-WITHOUT_DOCUMENT = {"metrics", "worker", "demo"}
+WITHOUT_DOCUMENT = {"metrics", "worker", "demo", "web"}
 IN_TEST_CLI_SCHEDULES = {"apply"}
 
 
-def test_all_commands_but_three_print_json() -> None:
+def test_all_commands_but_four_print_json() -> None:
     commands = {str(command.name) for command in cli.registered_commands}
     with_document = {name.split()[0] for name in DOCUMENTS} | IN_TEST_CLI_SCHEDULES
     assert commands == WITHOUT_DOCUMENT | with_document

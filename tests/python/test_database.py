@@ -6,13 +6,14 @@ import pytest
 
 from pgjobs.database import Database
 from pgjobs.database.enqueue import BATCH_ARGUMENTS
+from pgjobs.database.looking import Looking
 from pgjobs.database.manage import Filters
 from pgjobs.database.reading import Reading
 
 # Methods that send a plain select, or call a function of another name.
-WITHOUT_FUNCTION = {"moment", "look", "claim_unread", "batch_counts", *vars(Reading)} - {
-    "counts", "doctor", "version",
-}
+WITHOUT_FUNCTION = {
+    "moment", "look", "claim_unread", "batch_counts", "minutes", *vars(Reading), *vars(Looking),
+} - {"counts", "doctor", "version"}
 METHODS = sorted(
     name
     for name, _ in inspect.getmembers(Database, inspect.isfunction)

@@ -1,0 +1,108 @@
+"""What a page and an action are, and what they are given."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any, TypeAlias, TypeVar
+
+from pgjobs.database import Database
+from pgjobs.web.access import Rights
+from pgjobs.web.links import Links
+from pgjobs.web.lookups import Lookups, Question, Seen
+
+T = TypeVar("T")
+
+
+class Refused(Exception):
+    """A page or an action that is not given; the message says why, and what to do."""
+
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+@dataclass
+class Asked:
+    """A request for a page: what it names, what it may see, and how it looks things up."""
+
+    query: Mapping[str, Sequence[str]]
+    path: Mapping[str, str]
+    rights: Rights
+    links: Links
+    lookups: Lookups
+    until: float  # when the page is answered at the latest, by the event loop's clock
+    troubles: dict[str, None] = field(default_factory=dict)
+    stale_s: float = 0.0  # the age of the oldest answer that is not a fresh one
+
+    def one(self, name: str) -> str | None:
+        """The part of the query with that name; None if it is missing or empty."""
+        value = self.query.get(name, [""])[-1]
+        if "\0" in value:
+            raise Refused(
+                HTTPStatus.BAD_REQUEST, f"{name}: PostgreSQL has no text with a zero byte"
+            )
+        return value or None
+
+    async def look(
+        self, key: Hashable, question: Question[T], at_once_for_s: float = 0.0
+    ) -> Seen[T]:
+        """Asks the database, or gives what it answered last; the page then tells the age.
+
+        ``at_once_for_s``: an answer of that age is good enough, while the database is asked again.
+        """
+        seen = await self.lookups.look(key, question, self.until, at_once_for_s=at_once_for_s)
+        if seen.trouble is not None:
+            self.troubles[seen.trouble] = None
+            self.stale_s = max(self.stale_s, seen.age_s)
+        return seen
+
+    async def value(
+        self, key: Hashable, question: Question[T], at_once_for_s: float = 0.0
+    ) -> T | None:
+        """The answer itself; None if there never was one."""
+        return (await self.look(key, question, at_once_for_s)).value
+
+
+View: TypeAlias = Any  # a dataclass; its fields are the page's JSON
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page: its address, what makes its view, its template, its name in the navigation."""
+
+    path: str
+    view: Callable[[Asked], Awaitable[View]]
+    template: str
+    name: str | None = None  # None: not in the navigation
+
+
+@dataclass(frozen=True)
+class Action:
+    """What a form does: its address, its name among ``ACTIONS``, and the call that it makes.
+
+    The call returns the path of the page that is shown then.
+    """
+
+    path: str
+    name: str
+    call: Callable[[Database, Mapping[str, str], Mapping[str, str]], Awaitable[str]]
+
+
+async def together(*calls: Awaitable[Any]) -> list[Any]:
+    """Awaits look-ups side by side, so that one that is held up holds up no other."""
+    return await asyncio.gather(*calls)
+
+
+def job_id(text: str) -> int:
+    """The id of a job that an address names; raises ``Refused`` if there cannot be one."""
+    if text.isascii() and text.isdigit() and len(text) <= 19 and 0 < int(text) < 2**63:
+        return int(text)
+    raise Refused(HTTPStatus.NOT_FOUND, f"{text[:40]} is not the id of a job: ids are numbers")
+
+
+def seconds(duration: timedelta | None) -> float | None:
+    """A duration as the views have it."""
+    return None if duration is None else duration.total_seconds()

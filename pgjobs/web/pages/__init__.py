@@ -1,0 +1,1 @@
+"""The pages: each file has the look-ups and the view of one."""

@@ -1,0 +1,155 @@
+"""The overview: what is wrong and what to do, then how much there is to do and who does it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pgjobs.database import Database
+from pgjobs.job.job import Row
+from pgjobs.web import words
+from pgjobs.web.chart import Chart, stacked
+from pgjobs.web.page import Asked, seconds, together
+
+# In the order of a job's life. The first four are of jobs that are pending.
+STATES = (
+    "due", "throttled", "later", "retrying", "blocked", "processing", "completed", "failed",
+    "cancelled",
+)
+RATES_WITHIN = timedelta(minutes=1)
+CHART_WITHIN = timedelta(minutes=59)
+# The checks and the counts take longest of all.
+AT_ONCE_FOR_S = 10.0
+HANGS_AFTER = timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check of the doctor has found."""
+
+    check: str
+    verdict: str
+    detail: str
+    advice: str | None
+
+
+@dataclass(frozen=True)
+class Depth:
+    """How many jobs are in one state."""
+
+    state: str
+    status: str
+    jobs: int
+    is_capped: bool
+
+    @property
+    def told(self) -> str:
+        return words.total(self.jobs, is_capped=self.is_capped)
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The workers: how many live, hang or are gone, and how many of their slots are taken."""
+
+    alive: int
+    hanging: int
+    gone: int
+    slots: int
+    taken: int
+
+
+@dataclass(frozen=True)
+class Minute:
+    """How many attempts ended in one minute."""
+
+    starts_at: datetime
+    completed: int
+    retried: int
+    failed: int
+    cancelled: int
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What the overview shows; None: the database has not said it."""
+
+    verdicts: list[Verdict] | None  # the bad ones first, then the warnings; those that are ok last
+    depths: list[Depth] | None
+    oldest_due_s: float | None  # None also if no job is due
+    crew: Crew | None
+    rates: dict[str, float] | None  # jobs a second, by the status that they reached
+    minutes: list[Minute] | None
+
+    @property
+    def troubles(self) -> list[Verdict]:
+        return [v for v in self.verdicts or [] if v.verdict != "ok"]
+
+    @property
+    def chart(self) -> Chart:
+        return stacked([
+            (f"{m.starts_at:%H:%M}", {
+                "completed": m.completed, "retried": m.retried, "failed": m.failed,
+                "cancelled": m.cancelled,
+            })
+            for m in self.minutes or []
+        ])
+
+
+async def stats(database: Database) -> Sequence[Row]:
+    """The question of the counts; the pages ask it with the key ``stats``."""
+    return await database.stats()
+
+
+async def overview(asked: Asked) -> Overview:
+    """Looks up what is wrong and what there is to do."""
+    verdicts, counts, workers, rates, minutes = await together(
+        asked.value("doctor", lambda database: database.doctor(), AT_ONCE_FOR_S),
+        asked.value("stats", stats),
+        asked.value("workers", lambda database: database.workers()),
+        asked.value("rates", lambda database: database.rates(RATES_WITHIN)),
+        asked.value("minutes", lambda database: database.minutes(CHART_WITHIN)),
+    )
+    return Overview(
+        verdicts=None if verdicts is None else _sorted(verdicts),
+        depths=None if counts is None else _depths(counts),
+        oldest_due_s=_oldest_due_s(counts or []),
+        crew=None if workers is None else _crew(workers),
+        rates=rates,
+        minutes=None if minutes is None else [
+            Minute(*(row[name] for name in Minute.__dataclass_fields__)) for row in minutes
+        ],
+    )
+
+
+def _sorted(rows: Sequence[Row]) -> list[Verdict]:
+    worst_first = ("bad", "warn", "ok")
+    found = [Verdict(r["check_name"], r["verdict"], r["detail"], r["advice"]) for r in rows]
+    return sorted(found, key=lambda v: worst_first.index(v.verdict))
+
+
+def _depths(rows: Sequence[Row]) -> list[Depth]:
+    found = []
+    for state in STATES:
+        of_state = [row for row in rows if row["state"] == state]
+        status = of_state[0]["status"] if of_state else _status(state)
+        found.append(Depth(
+            state, status, sum(r["count"] for r in of_state), any(r["capped"] for r in of_state)
+        ))
+    return found
+
+
+def _status(state: str) -> str:
+    return "pending" if state in STATES[:4] else state
+
+
+def _oldest_due_s(rows: Sequence[Row]) -> float | None:
+    ages = [row["oldest_due"] for row in rows if row["oldest_due"] is not None]
+    return seconds(max(ages, default=None))
+
+
+def _crew(rows: Sequence[Row]) -> Crew:
+    here = [row for row in rows if row["mode"] != "gone"]
+    hanging = sum(row["unseen"] > HANGS_AFTER for row in here)
+    return Crew(
+        alive=len(here) - hanging, hanging=hanging, gone=len(rows) - len(here),
+        slots=sum(row["concurrency"] for row in here), taken=sum(row["taken"] for row in here),
+    )

@@ -1,0 +1,55 @@
+"""Moments, durations, names and counts as the pages show them."""
+
+import unicodedata
+from datetime import UTC, datetime
+
+_UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
+_NUMBERS = ("no times", "once", "twice", "three times", "four times", "five times")
+# They turn or hide the text behind them.
+_HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def duration(seconds: float | None) -> str:
+    """For example 210 ms, 12 s, 5 min or 2.5 d."""
+    if seconds is None:
+        return ""
+    if 0 < abs(seconds) < 1:
+        return f"{seconds * 1000:.3g} ms"
+    sign, seconds = ("-" if seconds < 0 else ""), abs(seconds)
+    for size, unit in _UNITS:
+        if seconds >= size:
+            return f"{sign}{seconds / size:.3g} {unit}"
+    return f"{sign}{seconds:.2g} s" if seconds < 10 else f"{sign}{seconds:.0f} s"
+
+
+def moment(value: datetime | None) -> str:
+    """A moment in UTC, to the second."""
+    return "" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def clock(value: datetime) -> str:
+    """A moment within a sentence: without the date if it is today's."""
+    told = value.astimezone(UTC)
+    is_today = told.date() == datetime.now(UTC).date()
+    return f"{told:%H:%M:%S} UTC" if is_today else f"{told:%Y-%m-%d %H:%M} UTC"
+
+
+def times(count: int) -> str:
+    """How often: once, twice, three times."""
+    return _NUMBERS[count] if 0 <= count < len(_NUMBERS) else f"{count:,} times"
+
+
+def printable(name: str | None) -> str:
+    """A name in which nothing is hidden: what turns or hides text is shown as its number."""
+    if name is None:
+        return ""
+    told = "".join(
+        f"\\u{ord(char):04x}" if unicodedata.category(char) in _HIDDEN_CATEGORIES else char
+        for char in name
+    )
+    return told if told.strip() == told and told else f"“{told}”"
+
+
+def total(jobs: int, *, is_capped: bool) -> str:
+    """A count; with ``+`` if there may be more."""
+    return f"{jobs:,}{'+' if is_capped else ''}"
