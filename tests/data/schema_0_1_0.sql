@@ -1359,7 +1359,16 @@ create table if not exists jobs_ends (
     autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_cost_delay = 0
 );
-alter table jobs_ends alter column ends set storage external;
+do $storage_of_ends$
+begin
+    if exists (
+        select from pg_attribute a
+        where a.attrelid = 'jobs_ends'::regclass and a.attname = 'ends' and a.attstorage <> 'e')
+    then
+        alter table jobs_ends alter column ends set storage external;
+    end if;
+end
+$storage_of_ends$;
 
 -- How attempts ended: per minute for 48 h, then per hour for 60 days. A row without queue and job_type
 -- is the sum of what is beyond the 1,000th set of labels of its minute or hour.
@@ -9602,7 +9611,7 @@ comment on function _jobs_note_ends is
 -- One row per span, moment and set of labels. Each bucket is named, because to take the arrays apart
 -- and to put them together again takes ten times as long.
 create or replace function _jobs_summed(ended jobs_history[]) returns setof jobs_history
-language plpgsql stable
+language plpgsql immutable
 set search_path from current
 set jit = off
 as $$

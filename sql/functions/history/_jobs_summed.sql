@@ -1,7 +1,7 @@
 -- One row per span, moment and set of labels. Each bucket is named, because to take the arrays apart
 -- and to put them together again takes ten times as long.
 create or replace function _jobs_summed(ended jobs_history[]) returns setof jobs_history
-language plpgsql stable
+language plpgsql immutable
 set search_path from current
 set jit = off
 as $$
