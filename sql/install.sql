@@ -230,6 +230,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/history/_jobs_history_add_totals.sql
 \ir functions/history/_jobs_history_tidy.sql
 \ir functions/history/_jobs_note_ends.sql
+\ir functions/history/_jobs_seconds.sql
 \ir functions/history/_jobs_summed.sql
 \ir functions/history/_jobs_told_ends.sql
 \ir functions/history/_jobs_totals.sql

@@ -406,6 +406,9 @@ begin
         ('_jobs_search_pending', $$TABLE(job_id bigint)$$, $$
             job_types text[], queues text[], in_group text, max_jobs bigint, after jobs
         $$),
+        ('_jobs_seconds', $$double precision$$, $$
+            since timestamp with time zone, until timestamp with time zone
+        $$),
         ('_jobs_session_holds', $$boolean$$, $$key bigint$$),
         ('_jobs_share_of_groups', $$integer$$, $$
             queue text, job_types text[], max_jobs integer, due timestamp with time zone

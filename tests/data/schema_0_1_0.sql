@@ -458,6 +458,9 @@ begin
         ('_jobs_search_pending', $$TABLE(job_id bigint)$$, $$
             job_types text[], queues text[], in_group text, max_jobs bigint, after jobs
         $$),
+        ('_jobs_seconds', $$double precision$$, $$
+            since timestamp with time zone, until timestamp with time zone
+        $$),
         ('_jobs_session_holds', $$boolean$$, $$key bigint$$),
         ('_jobs_share_of_groups', $$integer$$, $$
             queue text, job_types text[], max_jobs integer, due timestamp with time zone
@@ -3475,6 +3478,7 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
+    v_now constant timestamptz := clock_timestamp();
     v_job jobs;
     v_is_parent boolean := false;
 begin
@@ -3506,8 +3510,8 @@ begin
         select e.waited_s, _jobs_bucket(e.waited_s) as wait_bucket, e.ran_s,
             _jobs_bucket(e.ran_s) as run_bucket
         from (
-            select date_part('epoch', v_job.started_at - v_job.run_at) as waited_s,
-                date_part('epoch', clock_timestamp() - v_job.started_at) as ran_s
+            select _jobs_seconds(v_job.run_at, v_job.started_at) as waited_s,
+                _jobs_seconds(v_job.started_at, v_now) as ran_s
             offset 0
         ) e
         -- PostgreSQL inlines a function only if its arguments are cheap.
@@ -9130,8 +9134,8 @@ declare
 begin
     -- Apart, because a planner without statistics may read all jobs in the order of the groups.
     with ended as materialized (
-        select j.queue, j.job_type, date_part('epoch', j.started_at - j.run_at) as waited_s,
-            date_part('epoch', coalesce(j.finished_at, v_now) - j.started_at) as ran_s
+        select j.queue, j.job_type, _jobs_seconds(j.run_at, j.started_at) as waited_s,
+            _jobs_seconds(j.started_at, coalesce(j.finished_at, v_now)) as ran_s
         from jobs j
         where j.id = any (job_ids)
     )
@@ -9175,8 +9179,8 @@ begin
                 when j.finished_at is not null then j.status
                 when a.outcome = 'failed' then 'retried'
                 else a.outcome end as outcome,
-            date_part('epoch', a.started_at - a.due_at) as waited_s,
-            date_part('epoch', a.ended_at - a.started_at) as ran_s
+            _jobs_seconds(a.due_at, a.started_at) as waited_s,
+            _jobs_seconds(a.started_at, a.ended_at) as ran_s
         from (
             -- Apart, because a planner without statistics may read all jobs in another order.
             select j.queue, j.job_type, j.status, j.id, j.attempt, j.finished_at
@@ -9606,6 +9610,19 @@ $$;
 
 comment on function _jobs_note_ends is
     'internal: notes for jobs_history how the attempts of a worker have ended since its last tick';
+
+-- functions/history/_jobs_seconds.sql
+-- Rows may have infinite moments, if somebody has switched the constraints off; before PostgreSQL 17 an
+-- infinite moment cannot be subtracted.
+--
+-- Without settings, so that PostgreSQL inlines it.
+create or replace function _jobs_seconds(since timestamptz, until timestamptz) returns float8
+language sql stable parallel safe
+return case when since is not null and until is not null then
+    least(greatest(date_part('epoch', until) - date_part('epoch', since), 0), 1e9) end;
+
+comment on function _jobs_seconds is
+    'internal: the seconds between two moments, as they count in jobs_history';
 
 -- functions/history/_jobs_summed.sql
 -- One row per span, moment and set of labels. Each bucket is named, because to take the arrays apart

@@ -12,6 +12,7 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
+    v_now constant timestamptz := clock_timestamp();
     v_job jobs;
     v_is_parent boolean := false;
 begin
@@ -43,8 +44,8 @@ begin
         select e.waited_s, _jobs_bucket(e.waited_s) as wait_bucket, e.ran_s,
             _jobs_bucket(e.ran_s) as run_bucket
         from (
-            select date_part('epoch', v_job.started_at - v_job.run_at) as waited_s,
-                date_part('epoch', clock_timestamp() - v_job.started_at) as ran_s
+            select _jobs_seconds(v_job.run_at, v_job.started_at) as waited_s,
+                _jobs_seconds(v_job.started_at, v_now) as ran_s
             offset 0
         ) e
         -- PostgreSQL inlines a function only if its arguments are cheap.

@@ -12,8 +12,8 @@ declare
 begin
     -- Apart, because a planner without statistics may read all jobs in the order of the groups.
     with ended as materialized (
-        select j.queue, j.job_type, date_part('epoch', j.started_at - j.run_at) as waited_s,
-            date_part('epoch', coalesce(j.finished_at, v_now) - j.started_at) as ran_s
+        select j.queue, j.job_type, _jobs_seconds(j.run_at, j.started_at) as waited_s,
+            _jobs_seconds(j.started_at, coalesce(j.finished_at, v_now)) as ran_s
         from jobs j
         where j.id = any (job_ids)
     )

@@ -20,8 +20,8 @@ begin
                 when j.finished_at is not null then j.status
                 when a.outcome = 'failed' then 'retried'
                 else a.outcome end as outcome,
-            date_part('epoch', a.started_at - a.due_at) as waited_s,
-            date_part('epoch', a.ended_at - a.started_at) as ran_s
+            _jobs_seconds(a.due_at, a.started_at) as waited_s,
+            _jobs_seconds(a.started_at, a.ended_at) as ran_s
         from (
             -- Apart, because a planner without statistics may read all jobs in another order.
             select j.queue, j.job_type, j.status, j.id, j.attempt, j.finished_at
