@@ -17,6 +17,18 @@ _LEVELS: tuple[Level, ...] = get_args(Level)
 ACTIONS: dict[str, tuple[str, Level]] = {
     "retry": ("jobs_retry", "operate"),
     "cancel": ("jobs_cancel", "operate"),
+    "run now": ("jobs_edit", "operate"),
+    "copy": ("jobs_copy", "operate"),
+    "delete": ("jobs_delete_many", "admin"),
+    "retry many": ("jobs_retry_many", "admin"),
+    "cancel many": ("jobs_cancel_many", "admin"),
+    "run many now": ("jobs_edit_many", "admin"),
+    "delete many": ("jobs_delete_many", "admin"),
+    "pause queue": ("jobs_pause", "admin"),
+    "resume queue": ("jobs_resume", "admin"),
+    "run schedule": ("jobs_schedule_run", "admin"),
+    "pause schedule": ("jobs_schedule_pause", "admin"),
+    "resume schedule": ("jobs_schedule_resume", "admin"),
 }
 
 

@@ -30,7 +30,7 @@ from pgjobs.web.access import Access, Rights, WhoMay, rights
 from pgjobs.web.forms import form_of
 from pgjobs.web.links import Links
 from pgjobs.web.lookups import LOOK_UP_ENDS_AFTER_S, Lookups
-from pgjobs.web.page import Action, Asked, Page, Refused
+from pgjobs.web.page import Action, Asked, Page, Refused, Sent
 from pgjobs.web.routing import ACTIONS, PAGES
 from pgjobs.web.safety import SAFE_HEADERS, is_from_own_pages
 
@@ -158,12 +158,12 @@ class Console:
             raise Refused(
                 HTTPStatus.FORBIDDEN,
                 "the database takes no changes now" if allowed.is_read_only
-                else f"you, or the console's database role, may not {action.name} jobs",
+                else f"you, or the console's database role, may not do this: {action.name}",
             )
-        form = await form_of(request)
+        sent = Sent(path, await form_of(request), allowed)
         try:
             with acting(allowed.user):
-                page = await self._acting.change(lambda database: action.call(database, path, form))
+                then = await self._acting.change(lambda database: action.call(database, sent))
         except JobNotFound as error:
             raise Refused(HTTPStatus.NOT_FOUND, _told(error)) from error
         except asyncpg.InsufficientPrivilegeError as error:
@@ -172,20 +172,20 @@ class Console:
             raise Refused(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 f"nothing was changed: the database gave no answer within {LOOK_UP_ENDS_AFTER_S} s."
-                " Another session may have the job locked: try again",
+                " Another session may have it locked: try again",
             ) from error
         except BROKEN as error:
             log.warning("an action of the console failed: %r", error)
             raise Refused(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                "the connection to the database was lost: look at the job, and try again if nothing"
-                " was changed",
+                "the connection to the database was lost: look at the page, and try again if"
+                " nothing was changed",
             ) from error
         except PgjobsError as error:
             raise Refused(HTTPStatus.CONFLICT, _told(error)) from error
         if self._acting is not self._reading:
             await self._reading.changed()
-        return RedirectResponse(links.to(page), HTTPStatus.SEE_OTHER)
+        return RedirectResponse(links.to(then.path, **then.query), HTTPStatus.SEE_OTHER)
 
     def _shown(self, request: Request, page: Page, asked: Asked, view: Any) -> Response:
         if _wants_json(request):

@@ -1,6 +1,6 @@
 """What a browser sends with a form."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from urllib.parse import parse_qs
 
@@ -11,15 +11,14 @@ from pgjobs.web.page import Refused
 MAX_FORM_BYTES = 65_536
 
 
-async def form_of(request: Request) -> Mapping[str, str]:
-    """The last value of each field of a form."""
+async def form_of(request: Request) -> Mapping[str, Sequence[str]]:
+    """The values of each field of a form."""
     body = b""
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_FORM_BYTES:
             raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the form is too large")
     try:
-        fields = parse_qs(body.decode(), keep_blank_values=True)
+        return parse_qs(body.decode(), keep_blank_values=True)
     except ValueError as error:
         raise Refused(HTTPStatus.BAD_REQUEST, "the form cannot be read") from error
-    return {name: values[-1] for name, values in fields.items()}

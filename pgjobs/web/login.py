@@ -59,7 +59,7 @@ class Login:
                 return self._entered(request)
         elif request.method == "POST":
             form = await form_of(request)
-            if _are_same(form.get("token"), self._token):
+            if _are_same(form.get("token", [""])[-1], self._token):
                 return self._entered(request)
         return self._refused(request)
 

@@ -39,12 +39,7 @@ class Asked:
 
     def one(self, name: str) -> str | None:
         """The part of the query with that name; None if it is missing or empty."""
-        value = self.query.get(name, [""])[-1]
-        if "\0" in value:
-            raise Refused(
-                HTTPStatus.BAD_REQUEST, f"{name}: PostgreSQL has no text with a zero byte"
-            )
-        return value or None
+        return _one(self.query, name)
 
     async def look(
         self, key: Hashable, question: Question[T], at_once_for_s: float = 0.0
@@ -66,6 +61,27 @@ class Asked:
         return (await self.look(key, question, at_once_for_s)).value
 
 
+@dataclass(frozen=True)
+class Sent:
+    """What a form has sent: what its address names, its fields, and what its sender may do."""
+
+    path: Mapping[str, str]
+    fields: Mapping[str, Sequence[str]]
+    rights: Rights
+
+    def one(self, name: str) -> str | None:
+        """The field with that name; None if it is missing or empty."""
+        return _one(self.fields, name)
+
+
+@dataclass(frozen=True)
+class Then:
+    """The page that is shown after an action: its path, and the parts of its query."""
+
+    path: str
+    query: Mapping[str, object] = field(default_factory=dict)
+
+
 View: TypeAlias = Any  # a dataclass; its fields are the page's JSON
 
 
@@ -81,14 +97,18 @@ class Page:
 
 @dataclass(frozen=True)
 class Action:
-    """What a form does: its address, its name among ``ACTIONS``, and the call that it makes.
-
-    The call returns the path of the page that is shown then.
-    """
+    """What a form does: its address, its name among ``ACTIONS``, and the call that it makes."""
 
     path: str
     name: str
-    call: Callable[[Database, Mapping[str, str], Mapping[str, str]], Awaitable[str]]
+    call: Callable[[Database, Sent], Awaitable[Then]]
+
+
+def _one(values: Mapping[str, Sequence[str]], name: str) -> str | None:
+    value = values.get(name, [""])[-1]
+    if "\0" in value:
+        raise Refused(HTTPStatus.BAD_REQUEST, f"{name}: PostgreSQL has no text with a zero byte")
+    return value or None
 
 
 async def together(*calls: Awaitable[Any]) -> list[Any]:

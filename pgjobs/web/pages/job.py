@@ -1,6 +1,6 @@
 """One job: what became of it in a sentence, why it does not run, its attempts, all its fields."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -10,7 +10,7 @@ from pgjobs.job.job import Row
 from pgjobs.web import words
 from pgjobs.web.access import Rights
 from pgjobs.web.documents import indented
-from pgjobs.web.page import Asked, Refused, job_id, seconds, together
+from pgjobs.web.page import Asked, Refused, Sent, Then, job_id, seconds, together
 from pgjobs.web.pages.jobs import told_reference
 from pgjobs.web.sentence import sentence
 
@@ -128,18 +128,19 @@ async def job(asked: Asked) -> Job:
     )
 
 
-async def retry(database: Database, path: Mapping[str, str], form: Mapping[str, str]) -> str:
+async def retry(database: Database, sent: Sent) -> Then:
     """Makes the job pending again."""
-    number = job_id(path["job_id"])
+    number = job_id(sent.path["job_id"])
     await database.retry(number)
-    return f"/jobs/{number}"
+    return Then(f"/jobs/{number}")
 
 
-async def cancel(database: Database, path: Mapping[str, str], form: Mapping[str, str]) -> str:
+async def cancel(database: Database, sent: Sent) -> Then:
     """Cancels the job, with the reason that was written."""
-    number = job_id(path["job_id"])
-    await database.cancel(number, form.get("reason", "").strip()[:MAX_REASON_CHARS] or None)
-    return f"/jobs/{number}"
+    number = job_id(sent.path["job_id"])
+    reason = (sent.one("reason") or "").strip()[:MAX_REASON_CHARS]
+    await database.cancel(number, reason or None)
+    return Then(f"/jobs/{number}")
 
 
 async def _nothing() -> None:
