@@ -289,6 +289,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/doctor/jobs_why.sql
 \ir functions/doctor/_jobs_ahead.sql
 \ir functions/doctor/_jobs_doctor_flows.sql
+\ir functions/doctor/_jobs_doctor_held.sql
 \ir functions/doctor/_jobs_doctor_history.sql
 \ir functions/doctor/_jobs_doctor_leases.sql
 \ir functions/doctor/_jobs_doctor_limits.sql

@@ -123,6 +123,9 @@ begin
         ('_jobs_doctor_flows', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
+        ('_jobs_doctor_held', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
         ('_jobs_doctor_history', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),

@@ -31,7 +31,8 @@ WORKER = READER | {
 OBSERVER = {
     "_jobs_audit_search", "jobs_counts", "_jobs_counts", "_jobs_rates", "_jobs_search",
     "_jobs_totals", "jobs_quantile",
-    "jobs_cron_next", "jobs_doctor", "_jobs_doctor_flows", "_jobs_doctor_history",
+    "jobs_cron_next", "jobs_doctor", "_jobs_doctor_flows", "_jobs_doctor_held",
+    "_jobs_doctor_history",
     "_jobs_doctor_leases", "_jobs_doctor_notify",
     "_jobs_doctor_retention", "_jobs_doctor_schedules", "_jobs_doctor_schema",
     "_jobs_doctor_vacuum", "_jobs_doctor_workers", "_jobs_doctor_limits", "_jobs_held_back",
@@ -70,8 +71,8 @@ RELATIONS = {
 DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER) | {
     "_jobs_notify", "_jobs_ids_behind", "jobs_counts", "_jobs_counts", "_jobs_rates",
     "_jobs_search", "_jobs_totals", "jobs_cron_next", "jobs_schedule_preview",
-    "_jobs_doctor_schedules", "_jobs_doctor_limits", "_jobs_doctor_flows", "_jobs_held_back",
-    "jobs_why",
+    "_jobs_doctor_schedules", "_jobs_doctor_limits", "_jobs_doctor_flows", "_jobs_doctor_held",
+    "_jobs_held_back", "jobs_why",
 }
 
 
