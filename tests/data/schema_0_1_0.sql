@@ -5154,16 +5154,19 @@ select case
             where j.status = 'processing' and j.queue = q.queue
             limit q.max_running) r)
     then 'infinity'
-    when q.rate_count is not null then coalesce(
-        _jobs_room_at(q.queue, '', q.rate_count, q.rate_period, clock_timestamp()), '-infinity')
+    -- That moment itself would be later than the caller's.
+    when q.rate_count is not null then (
+        select coalesce(nullif(_jobs_room_at(q.queue, '', q.rate_count, q.rate_period, c.now), c.now),
+                        '-infinity')
+        from (select clock_timestamp() as now offset 0) c)
     when q.max_running is not null then '-infinity'
     end::timestamptz
 from jobs_queues q where q.queue = _jobs_queue_opens_at.queue
 $$;
 
 comment on function _jobs_queue_opens_at is
-    'internal: when the queue''s own limits allow the next start: infinity: after an end; null: it'
-    ' has none';
+    'internal: when the queue''s own limits allow the next start: -infinity: now; infinity: after an'
+    ' end; null: it has none';
 
 -- functions/limits/_jobs_queue_room.sql
 -- Two claims never exceed a queue's limits: each holds the queue's lock until its commit, and what
@@ -12861,7 +12864,9 @@ begin
         ('failing types', case when v_failing is not null then 'warn' else 'ok' end,
          coalesce(v_failing || ' failed in the last hour', 'none'),
          'see what they raise: pgjobs list --type TYPE --status failed, and pgjobs show ID for a job '
-             'that is retried; when it is mended: pgjobs retry --failed --type TYPE'),
+             'that is retried; when it is mended: pgjobs retry --failed --type TYPE; what waits for a '
+             'retry comes by itself, or at once: select jobs_edit_many(job_types => array[TYPE], '
+             'set_run_at => now())'),
         ('growing waits', case when v_waiting is not null then 'warn' else 'ok' end,
          coalesce(v_waiting || ' within the last hour', 'none'),
          'more jobs come than are run: start more workers for them, or raise --concurrency; pgjobs '
