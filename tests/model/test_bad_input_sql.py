@@ -7,6 +7,7 @@ work goes on afterwards: no row may make a claim, a recovery or a client fail.
 from typing import Any
 
 import psycopg
+import pytest
 from hypothesis import assume, given
 from model.calls import connect
 from model.profile import bounded
@@ -152,9 +153,9 @@ def try_function(conn: Conn, function: str, *, infinite_intervals: bool) -> None
     try_it()
 
 
-def test_bad_input_is_refused_by_name_and_does_no_harm(pgjobs_dsn):
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_bad_input_is_refused_by_name_and_does_no_harm(pgjobs_dsn, function):
     with connect(pgjobs_dsn) as conn:
         conn.execute("set statement_timeout = '20s'")
         populate(conn)
-        for function in FUNCTIONS:
-            try_function(conn, function, infinite_intervals=conn.info.server_version >= 170000)
+        try_function(conn, function, infinite_intervals=conn.info.server_version >= 170000)
