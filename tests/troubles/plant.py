@@ -63,13 +63,13 @@ async def planted(dsn: str, jobs: int = JOBS) -> AsyncIterator[Troubles]:
     snapshot = await asyncpg.connect(dsn, server_settings={"application_name": "forgotten psql"})
     worker = start_worker(dsn, BROKEN="yes")
     try:
+        await snapshot.execute("begin isolation level repeatable read; select from jobs limit 1")
         for statement in FILL:
             await conn.execute(statement, jobs)
         await _let_run(conn)
         worker.send_signal(signal.SIGSTOP)
         held = await _hold_back(conn)
         await _age(conn)
-        await snapshot.execute("begin isolation level repeatable read; select from jobs limit 1")
         await conn.execute("analyze")
         yield Troubles(held, worker, snapshot)
     finally:
@@ -125,7 +125,7 @@ async def _hold_back(conn: asyncpg.Connection) -> list[Held]:
     await hold("account held by a retry", await _enqueue(
         conn, "book", queue="accounts", group_key="account-9"), "group")
 
-    suspect = await _enqueue(conn, "report")
+    suspect = await _enqueue(conn, "report", backoff=["1 hour"])
     for _ in range(2):
         await conn.execute("select jobs_start($1, 'crashing')", suspect)
         await conn.execute("select jobs_recover('crashing')")

@@ -21,11 +21,12 @@ VALUES = {"N/TIME": "100/1m", "N": "2"}
 
 @pytest.fixture
 async def troubles(conn: asyncpg.Connection, pgjobs_dsn: str) -> AsyncIterator[Troubles]:
-    # A snapshot counts as old after five minutes. Nobody can age it, so here it is old at once.
+    # A snapshot counts as old after five minutes. Nobody can age it, so here it is old after one
+    # second, which planting takes.
     await conn.execute("""
         do $$ begin
             execute replace(pg_get_functiondef('_jobs_doctor_vacuum'::regproc),
-                            $q$'00:05:00'$q$, $q$'1 ms'$q$);
+                            $q$'00:05:00'$q$, $q$'00:00:01'$q$);
         end $$""")
     async with planted(pgjobs_dsn, JOBS) as all_planted:
         yield all_planted
