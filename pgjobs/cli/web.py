@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pgjobs.web.access import WhoMay
 
 TOKEN_VARIABLE = "PGJOBS_WEB_TOKEN"
+ACTIONS_DSN_VARIABLE = "PGJOBS_WEB_ACTIONS_DSN"
 
 
 def web(
@@ -46,6 +47,17 @@ def web(
         ),
     ] = None,
     dsn: Dsn = None,
+    actions_dsn: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DSN", envvar=ACTIONS_DSN_VARIABLE, show_envvar=False,
+            help=f"Where changes are made, by another role; else {ACTIONS_DSN_VARIABLE}, or --dsn.",
+        ),
+    ] = None,
+    root_path: Annotated[
+        str,
+        typer.Option(metavar="PATH", help="The prefix that a proxy takes away, such as /jobs."),
+    ] = "",
     schema: Annotated[
         str | None,
         typer.Option(metavar="S", help="The schema in which pgjobs is installed; else public."),
@@ -78,7 +90,9 @@ def web(
         )
     who_may: WhoMay = Login(token) if access is None else _function(access)
     # What is wrong is told at once, and not to the first browser.
-    ask(app.dsn, app.schema, Database.version)
+    for address in (app.dsn, actions_dsn):
+        if address is not None:
+            ask(address, app.schema, Database.version)
     sockets = listening("--host", Address(host, port))
     if access is None and token is None and not all(map(_is_loopback, sockets)):
         for bound in sockets:
@@ -93,9 +107,14 @@ def web(
         print_lines(f"open http://{shown(bound)}/{once}" + (" (it opens once)" if once else ""))
     # Addresses hold a token, so none is logged.
     uvicorn.Server(uvicorn.Config(
-        console(app, access=who_may), log_config=None, log_level="warning", access_log=False,
-        server_header=False,
+        console(app, access=who_may, actions_dsn=actions_dsn), root_path=_prefix(root_path),
+        log_config=None, log_level="warning", access_log=False, server_header=False,
     )).run(sockets)
+
+
+def _prefix(path: str) -> str:
+    stripped = path.strip("/")
+    return f"/{stripped}" if stripped else ""
 
 
 def _token(file: Path | None) -> str | None:
