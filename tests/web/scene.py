@@ -5,11 +5,13 @@ from typing import Any
 
 import asyncpg
 
-ERROR = """Traceback (most recent call last):
+ERROR = """ConnectionRefusedError: mail.example.com refused the connection after 3 attempts
+
+Traceback (most recent call last):
   File "/srv/shop/mail.py", line 41, in send
     await smtp.send(letter)
   File "/srv/shop/smtp.py", line 12, in send
-    raise ConnectionRefusedError(f"{host} refused the connection")
+    raise ConnectionRefusedError(f"{host} refused the connection after {tried} attempts")
 ConnectionRefusedError: mail.example.com refused the connection after 3 attempts"""
 PAYLOAD = '{"order": 4711, "customer": "7", "items": [{"sku": "B-204", "count": 2}], "express": true}'
 MINUTES_OF_HISTORY = 58
