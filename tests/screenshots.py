@@ -18,7 +18,7 @@ from pgjobs.web import Access
 
 IMAGES = Path(__file__).parents[1] / "docs/images"
 MAX_IMAGE_BYTES = 150_000
-COLOURS = 64
+COLOURS = 256
 WIDE = {"width": 1400, "height": 900}
 NARROW = {"width": 400, "height": 800}
 
