@@ -74,6 +74,10 @@ async def _look(browser: Browser, address: str, image: Path, **options: Any) -> 
     await page.goto(address)
     await page.screenshot(path=image)
     await page.context.close()
+    _make_small(image)
+
+
+def _make_small(image: Path) -> None:
     with Image.open(image) as seen:
         seen.convert("RGB").quantize(COLOURS).save(image, optimize=True)
     size = image.stat().st_size

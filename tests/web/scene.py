@@ -13,7 +13,7 @@ Traceback (most recent call last):
   File "/srv/shop/smtp.py", line 12, in send
     raise ConnectionRefusedError(f"{host} refused the connection after {tried} attempts")
 ConnectionRefusedError: mail.example.com refused the connection after 3 attempts"""
-PAYLOAD = '{"order": 4711, "customer": "7", "items": [{"sku": "B-204", "count": 2}], "express": true}'
+PAYLOAD = '{"order": 4711, "customer": "7", "items": [{"sku": "B-204", "count": 2}]}'
 MINUTES_OF_HISTORY = 58
 
 

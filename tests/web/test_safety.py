@@ -1,6 +1,7 @@
 """Who may look and act, what each answer carries, and a database that does not answer."""
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -20,6 +21,7 @@ from pgjobs.web import Access, console
 
 Connection = asyncpg.Connection
 MakeRole = Callable[..., Awaitable[str]]
+SCRIPT = '<script type="module" src="/static/console.js"></script>'
 PATHS = ("/", "/jobs", "/jobs/1", "/nothing", "/static/console.css")
 
 
@@ -50,7 +52,8 @@ async def test_no_page_has_a_script_or_a_style_within(conn: Connection, browse: 
     client = await browse()
     for path in ("/", "/jobs", "/jobs/1"):
         page = (await client.get(path)).text
-        assert not any(part in page for part in ("<script", "<style", " style=", " onclick="))
+        assert not any(part in page for part in ("<style", " style=", " onclick="))
+        assert re.findall(r"<script.*?</script>", page, re.DOTALL) == [SCRIPT]
 
 
 async def test_access_may_be_async_and_may_send_to_a_login(browse: Browse) -> None:
@@ -347,6 +350,9 @@ async def test_static_files_lead_nowhere_else(browse: Browse) -> None:
     client = await browse()
     css = await client.get("/static/console.css")
     assert css.headers["content-type"].startswith("text/css")
+    script = await client.get("/static/console.js")
+    assert script.headers["content-type"].startswith("text/javascript")
+    assert len(script.text.splitlines()) <= 200
     for name in ("..%2fconsole.py", "%2e%2e/console.py", "layout.html"):
         assert (await client.get(f"/static/{name}")).status_code == 404
 

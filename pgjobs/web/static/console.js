@@ -35,7 +35,8 @@ function toldTime(element) {
   if (Number.isNaN(at.getTime()) || times.value === "utc") return element.dataset.utc;
   if (times.value === "local") {
     const isClock = !element.dataset.utc.includes("-") && at.toDateString() === Date().slice(0, 15);
-    return at[isClock ? "toLocaleTimeString" : "toLocaleString"]("sv-SE", { timeZoneName: "short" });
+    const dateStyle = isClock ? undefined : "short";
+    return at.toLocaleString("sv-SE", { dateStyle, timeStyle: "long" });
   }
   const seconds = (at - Date.now()) / 1000;
   const [unit, size] = UNITS.find((each) => Math.abs(seconds) >= each[1]) ?? UNITS.at(-1);
@@ -111,8 +112,7 @@ async function ask() {
     isOver = answer.type === "opaqueredirect" || [401, 403, 404].includes(answer.status);
     if (!isOver && !answer.ok) throw new Error(`status ${answer.status}`);
     if (!isOver) show(new DOMParser().parseFromString(await answer.text(), "text/html"));
-    stale.textContent = !isOver ? "" : answer.status === 404
-      ? "This page is no longer there, so it is not refreshed."
+    stale.textContent = !isOver ? "" : answer.status === 404 ? "This page is no longer there."
       : "You are no longer let in, so this page is not refreshed. Load it again to log in.";
     failures = 0;
     answeredAt = askedAt;
