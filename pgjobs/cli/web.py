@@ -61,10 +61,9 @@ def web(
     [bold]pgjobs web --host 0.0.0.0 --token-file /run/secrets/pgjobs-web[/bold]
     """
     try:
-        import uvicorn
-
         from pgjobs.web import console
         from pgjobs.web.login import Login
+        from pgjobs.web.serving import server_of
     except ImportError as error:
         raise PgjobsError(
             f"the console is an extra: pip install 'pgjobs-queue[web]' ({error})"
@@ -91,11 +90,7 @@ def web(
     once = f"?token={who_may.once}" if isinstance(who_may, Login) and who_may.once else ""
     for bound in sockets:
         print_lines(f"open http://{shown(bound)}/{once}" + (" (it opens once)" if once else ""))
-    # Addresses hold a token, so none is logged.
-    uvicorn.Server(uvicorn.Config(
-        console(app, access=who_may), log_config=None, log_level="warning", access_log=False,
-        server_header=False,
-    )).run(sockets)
+    server_of(console(app, access=who_may)).run(sockets)
 
 
 def _token(file: Path | None) -> str | None:
