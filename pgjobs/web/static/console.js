@@ -156,7 +156,7 @@ function onKey(event) {
 // Copying: without TLS there is no clipboard, but what is selected can be copied.
 async function copy(button) {
   const [label, from] = [button.textContent, document.querySelector(button.dataset.copy)];
-  const text = (from.value ?? from.textContent).trim();
+  const text = (from.href ?? from.value ?? from.textContent).trim();
   const isCopied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
   button.textContent = isCopied || copySelected(text) ? "Copied" : "Not copied";
   button.focus();

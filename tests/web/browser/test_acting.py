@@ -189,7 +189,7 @@ async def test_a_text_is_copied_also_without_a_clipboard(
             f"/jobs/{job_id}", before=before, permissions=["clipboard-write"]
         )
         await page.evaluate(button)
-        await page.get_by_role("button", name="Copy").click()
+        await page.get_by_role("button", name="Copy", exact=True).click()
         await expect(page.get_by_role("button", name="Copied")).to_be_focused()
         await page.locator("#into").focus()
         await page.keyboard.press("Control+v")
@@ -197,3 +197,10 @@ async def test_a_text_is_copied_also_without_a_clipboard(
             await page.locator(".sentence").inner_text()
         )
         assert await page.locator("textarea").count() == 1
+    await page.evaluate(button.replace(".sentence", ".facts a").replace("Copy", "Copy the link"))
+    await page.get_by_role("button", name="Copy the link").click()
+    await page.locator("#into").first.fill("")
+    await page.locator("#into").first.press("Control+v")
+    await expect(page.locator("#into").first).to_have_value(
+        f"{page.url.partition('/jobs')[0]}/jobs?queue=default"
+    )
