@@ -90,7 +90,7 @@ async def test_a_status_is_refreshed_and_nothing_is_taken_from_who_works(
     assert await page.evaluate(PLACE) == before
 
 
-async def test_what_is_selected_typed_or_ticked_is_left_until_it_is_free(
+async def test_what_is_focused_selected_or_ticked_is_left_until_it_is_free(
     conn: Connection, scene: Scene, open_page: Open, refresh: Refresh
 ) -> None:
     await scene.add()
@@ -116,6 +116,11 @@ async def test_what_is_selected_typed_or_ticked_is_left_until_it_is_free(
     # The tabs above are not held.
     await expect(page.locator(".tabs")).to_contain_text("all 2")
     await page.evaluate("getSelection().removeAllRanges()")
+    await rows.first.get_by_role("link").first.focus()
+    await refresh(page)
+    await expect(rows).to_have_count(1)
+    await expect(rows.first.get_by_role("link").first).to_be_focused()
+    await page.evaluate("document.activeElement.blur()")
     await refresh(page)
     await expect(rows).to_have_count(2)
 
