@@ -278,6 +278,8 @@ set local search_path to :"schema", pg_temp;
 \ir functions/reading/_jobs_counts.sql
 \ir functions/reading/_jobs_counts_other.sql
 \ir functions/reading/_jobs_counts_pending.sql
+\ir functions/reading/_jobs_error_line.sql
+\ir functions/reading/_jobs_failures.sql
 \ir functions/reading/_jobs_groups.sql
 \ir functions/reading/_jobs_queues_of_groups.sql
 \ir functions/reading/_jobs_rates.sql

@@ -23,7 +23,7 @@ FUNCTIONS = [
     "jobs_channel", "_jobs_next_due", "_jobs_reconcile", "_jobs_recover_own", "_jobs_worker_beat",
     "_jobs_worker_help", "_jobs_worker_mode", "_jobs_worker_tick", "_jobs_worker_watch",
     "_jobs_end_attempts", "_jobs_claimed", "_jobs_is_new", "jobs_counts", "_jobs_counts",
-    "_jobs_rates", "_jobs_search", "_jobs_audit_search", "jobs_cron_next",
+    "_jobs_rates", "_jobs_search", "_jobs_audit_search", "_jobs_failures", "jobs_cron_next",
     "jobs_schedule", "jobs_schedule_pause",
     "jobs_schedule_preview", "jobs_schedule_resume", "jobs_schedule_run",
     "jobs_schedules_fire", "jobs_unschedule", "_jobs_schedules_declare", "_jobs_schedules_diff",
