@@ -40,6 +40,8 @@ ANSWERED_WITHIN_S = 2.5
 RIGHTS_FRESH_FOR_S = 30.0
 _HERE = Path(__file__).parent
 _STATIC_FILES = {path.name: path for path in (_HERE / "static").iterdir()}
+# Browsers run no script of another type, and what Python tells depends on the machine.
+_MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript"}
 
 
 class Console:
@@ -61,6 +63,7 @@ class Console:
         )
         self._templates.filters |= {
             "duration": words.duration, "moment": words.moment, "name": words.printable,
+            "parted": words.parted,
         }
         self._routes: list[tuple[Route, Page | Action | None]] = [
             (Route("/static/{file}", _no_endpoint, methods=["GET"]), None),
@@ -227,7 +230,8 @@ def _no_endpoint() -> None:
 def _static_file(name: str) -> Response:
     if name not in _STATIC_FILES:
         raise Refused(HTTPStatus.NOT_FOUND, "there is no such file")
-    return FileResponse(_STATIC_FILES[name])
+    path = _STATIC_FILES[name]
+    return FileResponse(path, media_type=_MEDIA_TYPES[path.suffix])
 
 
 def _wants_json(request: Request) -> bool:

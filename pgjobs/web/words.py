@@ -1,6 +1,8 @@
 """Moments, durations, names and counts as the pages show them."""
 
+import re
 import unicodedata
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
@@ -32,6 +34,13 @@ def clock(value: datetime) -> str:
     told = value.astimezone(UTC)
     is_today = told.date() == datetime.now(UTC).date()
     return f"{told:%H:%M:%S} UTC" if is_today else f"{told:%Y-%m-%d %H:%M} UTC"
+
+
+def parted(text: str, moments: Mapping[str, datetime]) -> list[tuple[str, datetime | None]]:
+    """The text in parts; each moment that it tells, as ``moments`` has it, is a part of its own."""
+    places = "|".join(re.escape(told) for told in moments)
+    parts = re.split(f"({places})", text) if moments else [text]
+    return [(part, moments.get(part)) for part in parts if part]
 
 
 def times(count: int) -> str:

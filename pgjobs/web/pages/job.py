@@ -1,7 +1,7 @@
 """One job: what became of it in a sentence, why it does not run, its attempts, all its fields."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 
@@ -82,13 +82,15 @@ class Job:
     found: bool  # False: the database has not said whether there is such a job
     sentence: str | None
     status: str | None
-    fields: dict[str, str]
+    fields: dict[str, str | datetime]
     why: list[Why] | None
     attempts: list[Attempt] | None
     documents: list[Text] | None
     parents: Family | None
     children: Family | None
     actions: list[str]  # those that the status and the rights allow
+    # What the sentence tells, by how it tells it.
+    moments: dict[str, datetime] = field(default_factory=dict)
 
 
 async def job(asked: Asked) -> Job:
@@ -124,7 +126,7 @@ async def job(asked: Asked) -> Job:
         ),
         found["status"], _fields(found, texts), _telling(found, reasons),
         None if history is None else _attempts(found, history, texts, rights), _texts(texts),
-        _family(above), _family(below), _actions(found, rights),
+        _family(above), _family(below), _actions(found, rights), moments=_moments(found),
     )
 
 
@@ -157,9 +159,14 @@ def _actions(row: Row, rights: Rights) -> list[str]:
     return [action for action in fitting if action in rights.actions]
 
 
-def _fields(row: Row, texts: Row | None) -> dict[str, str]:
-    """The fields that have a value, in words."""
-    told: dict[str, str | None] = {
+def _moments(row: Row) -> dict[str, datetime]:
+    moments = [row[name] for name in ("run_at", "started_at", "updated_at", "finished_at")]
+    return {words.clock(moment): moment for moment in moments if moment is not None}
+
+
+def _fields(row: Row, texts: Row | None) -> dict[str, str | datetime]:
+    """The fields that have a value; what is no moment is in words."""
+    told: dict[str, str | datetime | None] = {
         "queue": row["queue"], "type": row["job_type"], "reference": told_reference(row),
         "group": row["group_key"], "priority": str(row["priority"]),
         "unique key": None if texts is None or texts["unique_key"] is None
@@ -168,12 +175,9 @@ def _fields(row: Row, texts: Row | None) -> dict[str, str]:
         "retries": f"{row['retry_count']} of {row['max_retries']}",
         "crashes": str(row["crash_count"]) if row["crash_count"] else None,
         "worker": row["worker"],
-        "created": words.moment(row["created_at"]), "due": words.moment(row["run_at"]),
-        "expires": words.moment(row["expires_at"]) or None,
-        "started": words.moment(row["started_at"]) or None,
-        "finished": words.moment(row["finished_at"]) or None,
-        "lease until": words.moment(row["lease_until"]) or None,
-        "cancel requested": words.moment(row["cancel_requested_at"]) or None,
+        "created": row["created_at"], "due": row["run_at"], "expires": row["expires_at"],
+        "started": row["started_at"], "finished": row["finished_at"],
+        "lease until": row["lease_until"], "cancel requested": row["cancel_requested_at"],
     }
     return {name: value for name, value in told.items() if value is not None}
 
