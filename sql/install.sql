@@ -278,6 +278,8 @@ set local search_path to :"schema", pg_temp;
 \ir functions/reading/_jobs_counts.sql
 \ir functions/reading/_jobs_counts_other.sql
 \ir functions/reading/_jobs_counts_pending.sql
+\ir functions/reading/_jobs_error_line.sql
+\ir functions/reading/_jobs_failures.sql
 \ir functions/reading/_jobs_groups.sql
 \ir functions/reading/_jobs_queues_of_groups.sql
 \ir functions/reading/_jobs_rates.sql
@@ -289,6 +291,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/doctor/jobs_why.sql
 \ir functions/doctor/_jobs_ahead.sql
 \ir functions/doctor/_jobs_doctor_flows.sql
+\ir functions/doctor/_jobs_doctor_held.sql
 \ir functions/doctor/_jobs_doctor_history.sql
 \ir functions/doctor/_jobs_doctor_leases.sql
 \ir functions/doctor/_jobs_doctor_limits.sql

@@ -9,6 +9,7 @@ from . import (
     big_table,
     children,
     cleanup,
+    console,
     drain,
     enqueue,
     few_slots,
@@ -105,6 +106,10 @@ SCENARIOS = {
     "ten-million": Scenario(
         "look-ups, empty claims and ticks beside ten million jobs", ten_million.ten_million,
         10_000_000, peers=ten_million.PEERS),
+    "console": Scenario(
+        "pages of the console beside ten million jobs", console.pages, 10_000_000),
+    "viewers": Scenario(
+        "a drain beside ten viewers of the console", console.viewers, 100_000),
     "cleanup": Scenario(
         "jobs_cleanup beside a worker that drains", cleanup.cleanup, 1_000_000),
     "wal": Scenario(

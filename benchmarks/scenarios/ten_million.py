@@ -121,7 +121,7 @@ async def _p95_ms(call: Call) -> float | None:
 
 @asynccontextmanager
 async def _pgjobs(bench: Bench, jobs: int) -> AsyncIterator[dict[str, Call]]:
-    async with _filled(bench, "pgjobs", "jobs", FILL, jobs) as connection:
+    async with filled(bench, "pgjobs", "jobs", FILL, jobs) as connection:
         database = Database(connection)
         await database.worker_start("idle", QUEUES, LATER, 100)
 
@@ -186,7 +186,7 @@ async def _pgqueuer(bench: Bench, jobs: int) -> AsyncIterator[dict[str, Call]]:
     from pgqueuer import AsyncpgDriver, Queries
     from pgqueuer.queries import EntrypointExecutionParameter
 
-    async with _filled(bench, "pgqueuer", "pgqueuer", PGQUEUER, jobs) as connection:
+    async with filled(bench, "pgqueuer", "pgqueuer", PGQUEUER, jobs) as connection:
         queries = Queries(AsyncpgDriver(connection))
         manager = uuid4()
         types = {name: EntrypointExecutionParameter(0) for name in LATER}
@@ -202,7 +202,7 @@ async def _pgqueuer(bench: Bench, jobs: int) -> AsyncIterator[dict[str, Call]]:
 async def _procrastinate(bench: Bench, jobs: int) -> AsyncIterator[dict[str, Call]]:
     import procrastinate
 
-    async with _filled(
+    async with filled(
         bench, "procrastinate", "procrastinate_jobs", PROCRASTINATE, jobs
     ) as connection:
         name = await connection.fetchval("select current_database()")
@@ -219,7 +219,7 @@ async def _procrastinate(bench: Bench, jobs: int) -> AsyncIterator[dict[str, Cal
 
 
 @asynccontextmanager
-async def _filled(
+async def filled(
     bench: Bench, system: str, table: str, fill: tuple[str, ...], jobs: int
 ) -> AsyncIterator[Any]:
     """A connection to a database with these rows; the indexes are made after the rows."""

@@ -1,6 +1,8 @@
 """What the console looks up of jobs and of its own role."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from pgjobs.database.statements import Statements
 from pgjobs.job.job import Row
@@ -10,6 +12,23 @@ _LISTED = """id, queue, job_type, status, priority, reference_type, reference_id
     group_key, batch_id, retry_count, max_retries, crash_count, attempt, run_at, expires_at,
     depends_on_left, worker, lease_until, cancel_requested_at, created_at, updated_at, started_at,
     finished_at, age"""
+
+# The page of failures reads so many attempts at most.
+MAX_READ_ATTEMPTS = 10_000
+
+
+@dataclass(frozen=True)
+class Failures:
+    """What failed lately, in groups, and what was read to find it.
+
+    ``groups``: the rows of ``_jobs_failures``. ``is_full``: there may be more before ``read_from``.
+    """
+
+    groups: Sequence[Row]
+    attempts: int
+    read_from: datetime
+    read_until: datetime
+    is_full: bool
 
 
 class Looking(Statements):
@@ -58,6 +77,33 @@ class Looking(Statements):
             job_id, max_chars,
         )
         return rows[0] if rows else None
+
+    async def failures(
+        self,
+        within: timedelta,
+        before: datetime | None = None,
+        job_type: str | None = None,
+        queue: str | None = None,
+        by_error: bool = True,
+        max_ids: int = 3,
+        key: str | None = None,
+    ) -> Failures:
+        """Groups the newest attempts that failed or were lost within that time.
+
+        ``before``: none that ended later. ``by_error``: by exception and first line of the error,
+        too. ``key``: that group alone.
+        """
+        *groups, read = await self._rows(
+            """select key, job_type, error_kind, error_line, attempts, jobs, failed, retrying,
+                first_at, last_at, job_ids, failed_ids, retrying_ids
+            from {schema}._jobs_failures($1::interval, $2::timestamptz, $3::text, $4::text,
+                $5::boolean, max_ids => $6::int, failure_key => $7::text, max_read => $8::int)""",
+            within, before, job_type, queue, by_error, max_ids, key, MAX_READ_ATTEMPTS,
+        )
+        return Failures(
+            groups, read["attempts"], read["first_at"], read["last_at"],
+            read["attempts"] == MAX_READ_ATTEMPTS,
+        )
 
     async def rights(self) -> Row:
         """Returns what the role of the connection may do.

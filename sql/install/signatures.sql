@@ -123,6 +123,9 @@ begin
         ('_jobs_doctor_flows', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
+        ('_jobs_doctor_held', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
         ('_jobs_doctor_history', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
@@ -180,7 +183,21 @@ begin
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$
             jobs jsonb, is_plain boolean DEFAULT false
         $$),
+        ('_jobs_error_line', $$text$$, $$error text$$),
         ('_jobs_expire', $$bigint$$, $$max_jobs integer$$),
+        ('_jobs_failures', $$
+            TABLE(key text, job_type text, error_kind text, error_line text, attempts bigint,
+            jobs bigint, failed bigint, retrying bigint, first_at timestamp with time zone,
+            last_at timestamp with time zone, job_ids bigint[], failed_ids bigint[],
+            retrying_ids bigint[])
+        $$, $$
+            within interval,
+            before timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            only_type text DEFAULT NULL::text, only_queue text DEFAULT NULL::text,
+            by_error boolean DEFAULT true, max_groups integer DEFAULT 100,
+            max_ids integer DEFAULT 3, failure_key text DEFAULT NULL::text,
+            max_read integer DEFAULT 10000
+        $$),
         ('_jobs_filters', $$jsonb$$, $$
             job_ids bigint[], job_types text[], queues text[], group_keys text[],
             reference_type text, reference_id bigint, reference_key text, batch_id bigint,

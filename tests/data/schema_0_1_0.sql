@@ -175,6 +175,9 @@ begin
         ('_jobs_doctor_flows', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
+        ('_jobs_doctor_held', $$
+            TABLE(check_name text, verdict text, detail text, advice text)
+        $$, $$$$),
         ('_jobs_doctor_history', $$
             TABLE(check_name text, verdict text, detail text, advice text)
         $$, $$$$),
@@ -232,7 +235,21 @@ begin
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$
             jobs jsonb, is_plain boolean DEFAULT false
         $$),
+        ('_jobs_error_line', $$text$$, $$error text$$),
         ('_jobs_expire', $$bigint$$, $$max_jobs integer$$),
+        ('_jobs_failures', $$
+            TABLE(key text, job_type text, error_kind text, error_line text, attempts bigint,
+            jobs bigint, failed bigint, retrying bigint, first_at timestamp with time zone,
+            last_at timestamp with time zone, job_ids bigint[], failed_ids bigint[],
+            retrying_ids bigint[])
+        $$, $$
+            within interval,
+            before timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            only_type text DEFAULT NULL::text, only_queue text DEFAULT NULL::text,
+            by_error boolean DEFAULT true, max_groups integer DEFAULT 100,
+            max_ids integer DEFAULT 3, failure_key text DEFAULT NULL::text,
+            max_read integer DEFAULT 10000
+        $$),
         ('_jobs_filters', $$jsonb$$, $$
             job_ids bigint[], job_types text[], queues text[], group_keys text[],
             reference_type text, reference_id bigint, reference_key text, batch_id bigint,
@@ -857,7 +874,7 @@ begin
                 'ix_jobs_turns_due', 'ix_jobs_turns_group', 'ix_jobs_starts_until',
                 'ix_jobs_queues_ends', 'ix_jobs_watched_job', 'ix_jobs_watched_until',
                 'ix_jobs_flow_edges_child', 'ix_jobs_flow_edges_loose', 'ix_jobs_flow_changes_child',
-                'ix_jobs_flows_counted', 'ix_jobs_flows_keeping')
+                'ix_jobs_flows_counted', 'ix_jobs_flows_keeping', 'ix_jobs_attempts_ended')
             and i.indrelid is distinct from case c.relname
                 when 'ix_jobs_schedules_due' then to_regclass(format('%I.jobs_schedules', v_schema))
                 when 'ix_jobs_turns_due' then to_regclass(format('%I.jobs_turns', v_schema))
@@ -866,6 +883,7 @@ begin
                 when 'ix_jobs_queues_ends' then to_regclass(format('%I.jobs_queues', v_schema))
                 when 'ix_jobs_watched_job' then to_regclass(format('%I.jobs_watched', v_schema))
                 when 'ix_jobs_watched_until' then to_regclass(format('%I.jobs_watched', v_schema))
+                when 'ix_jobs_attempts_ended' then to_regclass(format('%I.jobs_attempts', v_schema))
                 when 'ix_jobs_flow_edges_child' then to_regclass(format('%I.jobs_flow_edges', v_schema))
                 when 'ix_jobs_flow_edges_loose' then to_regclass(format('%I.jobs_flow_edges', v_schema))
                 when 'ix_jobs_flow_changes_child'
@@ -1507,6 +1525,17 @@ create table if not exists jobs_flow_changes (
     autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_cost_delay = 0
 );
+
+do $index_of_attempts$
+begin
+    -- What failed lately: the newest first. Attempts end one after the other, so each entry goes to
+    -- the last page of the index.
+    if to_regclass('ix_jobs_attempts_ended') is null then
+        create index ix_jobs_attempts_ended
+            on jobs_attempts (ended_at);
+    end if;
+end
+$index_of_attempts$;
 
 do $indexes_of_flows$
 begin
@@ -5151,16 +5180,19 @@ select case
             where j.status = 'processing' and j.queue = q.queue
             limit q.max_running) r)
     then 'infinity'
-    when q.rate_count is not null then coalesce(
-        _jobs_room_at(q.queue, '', q.rate_count, q.rate_period, clock_timestamp()), '-infinity')
+    -- That moment itself would be later than the caller's.
+    when q.rate_count is not null then (
+        select coalesce(nullif(_jobs_room_at(q.queue, '', q.rate_count, q.rate_period, c.now), c.now),
+                        '-infinity')
+        from (select clock_timestamp() as now offset 0) c)
     when q.max_running is not null then '-infinity'
     end::timestamptz
 from jobs_queues q where q.queue = _jobs_queue_opens_at.queue
 $$;
 
 comment on function _jobs_queue_opens_at is
-    'internal: when the queue''s own limits allow the next start: infinity: after an end; null: it'
-    ' has none';
+    'internal: when the queue''s own limits allow the next start: -infinity: now; infinity: after an'
+    ' end; null: it has none';
 
 -- functions/limits/_jobs_queue_room.sql
 -- Two claims never exceed a queue's limits: each holds the queue's lock until its commit, and what
@@ -10601,8 +10633,8 @@ declare
         '_jobs_schedules_diff,jobs_start,_jobs_worker_beat,_jobs_worker_fire,_jobs_worker_help,'
         '_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,_jobs_worker_watch}';
     c_observer constant text[] := '{jobs_audit,_jobs_audit_search,jobs_batches,jobs_counts,'
-        '_jobs_counts,jobs_cron_next,jobs_doctor,_jobs_doctor_flows,_jobs_doctor_history,'
-        '_jobs_doctor_leases,_jobs_doctor_limits,'
+        '_jobs_counts,jobs_cron_next,jobs_doctor,_jobs_doctor_flows,_jobs_doctor_held,'
+        '_jobs_doctor_history,_jobs_doctor_leases,_jobs_doctor_limits,'
         '_jobs_doctor_notify,_jobs_doctor_retention,_jobs_doctor_schedules,_jobs_doctor_schema,'
         '_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_held_back,_jobs_ids_behind,jobs_list,'
         '_jobs_objects_of_strangers,jobs_durations,jobs_history,_jobs_totals,jobs_queues,'
@@ -10610,7 +10642,7 @@ declare
         'jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_why,jobs_workers}';
     c_admin constant text[] := c_observer || c_reader || '{jobs,jobs_batch_close,jobs_cancel,'
         'jobs_cancel_many,jobs_cleanup,jobs_copy,jobs_delete_many,jobs_edit,jobs_edit_many,'
-        'jobs_flow_edges,jobs_flows,'
+        '_jobs_error_line,_jobs_failures,jobs_flow_edges,jobs_flows,'
         'jobs_heal_groups,jobs_limit,_jobs_limits_declare,_jobs_limits_diff,'
         '_jobs_limits_undeclare,jobs_pause,jobs_recover,jobs_resume,jobs_retain,'
         '_jobs_retention_declare,_jobs_retention_diff,jobs_retry,jobs_retry_many,jobs_schedule,'
@@ -11822,6 +11854,133 @@ $$;
 comment on function _jobs_counts_pending is
     'internal: jobs_counts for the pending jobs, by queue, priority and type';
 
+-- functions/reading/_jobs_error_line.sql
+-- What the errors of one kind have in common: the first line, in which each quoted part, and each
+-- number, hex number and UUID is one *. What joins numbers, as in dates, addresses and versions, is
+-- a part of them. A quotation mark behind a letter quotes nothing: it is an apostrophe.
+--
+-- The line is cut twice. What it is cut to at last is shorter, so that lines of one kind end alike
+-- although the parts that became * had different lengths. PostgreSQL inlines this function, so it
+-- has no settings of its own.
+create or replace function _jobs_error_line(error text) returns text
+language sql immutable
+return left(regexp_replace(
+    rtrim(split_part(ltrim(left(error, 300), E' \t\r\n'), E'\n', 1), E' \t\r'),
+    '"[^"]*("|$)'
+    '|`[^`]*(`|$)'
+    '|(?<!\w)[bru]?''[^'']*(''|$)'
+    '|(?<![[:alpha:]])(0x)?[0-9a-fA-F]*[0-9][0-9a-fA-F]*([.,:-][0-9a-fA-F]+(?![[:alnum:]]))*(?![[:alpha:]])'
+    '|[0-9]+',
+    '*', 'g'), 160);
+
+comment on function _jobs_error_line is
+    'internal: the first line of an error without its quoted parts and numbers';
+
+-- functions/reading/_jobs_failures.sql
+-- What failed or was lost, by type, class of the exception and first line of the error. The newest
+-- attempts are read: those that ended within the interval, and not after before. max_read bounds
+-- them, and the filters pass over some of them. by_error false: by type alone, and no text is read.
+--
+-- attempts, jobs     what of the group was read
+-- failed, retrying   the jobs whose latest failure that was read is in this group: those that have
+--                    failed for good by it, and those that have not ended. So a job counts in one group
+-- job_ids            the newest jobs; failed_ids, retrying_ids: the oldest; max_ids of each at most
+--
+-- The groups with the most attempts come first, and max_groups of them at most; with failure_key
+-- that group alone. The last row has no key: how many attempts were read, and from when until when.
+create or replace function _jobs_failures(
+    within interval,
+    before timestamptz default null,
+    only_type text default null,
+    only_queue text default null,
+    by_error boolean default true,
+    max_groups int default 100,
+    max_ids int default 3,
+    failure_key text default null,
+    max_read int default 10000
+) returns table (
+    key text, job_type text, error_kind text, error_line text, attempts bigint, jobs bigint,
+    failed bigint, retrying bigint, first_at timestamptz, last_at timestamptz, job_ids bigint[],
+    failed_ids bigint[], retrying_ids bigint[]
+)
+language plpgsql stable
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    v_now constant timestamptz := statement_timestamp();
+    v_since constant timestamptz := coalesce(_jobs_after(v_now, -within), '-infinity');
+    v_until constant timestamptz := least(before, v_now);
+begin
+    return query
+    with read as materialized (
+        select a.job_id, a.job_type, a.attempt, a.ended_at, a.error_kind, left(a.error, 300) as error
+        from (
+            select r.* from jobs_attempts r
+            where r.ended_at >= v_since and r.ended_at <= v_until
+            order by r.ended_at desc
+            limit max_read
+        ) a
+        where only_type is null or a.job_type = only_type
+    ), lines as materialized (
+        -- Errors that are alike need not be compared with the pattern one by one.
+        select e.error, _jobs_error_line(e.error) as line
+        from (select distinct r.error from read r where by_error and r.error is not null) e
+    ), ended as materialized (
+        select r.job_id, r.attempt as latest, j.status, j.attempt
+        from (select r.job_id, max(r.attempt) as attempt from read r group by r.job_id) r
+        cross join lateral (
+            select * from jobs j where j.id = r.job_id offset 0
+        ) j
+        where only_queue is null or j.queue = only_queue
+    ), told as (
+        select r.job_id, r.job_type, r.ended_at, case when by_error then r.error_kind end as error_kind,
+            l.line, r.attempt = e.latest and e.attempt = e.latest and e.status = 'failed' as has_failed,
+            r.attempt = e.latest and e.status in ('pending', 'processing', 'blocked') as retries
+        from read r
+        join ended e on e.job_id = r.job_id
+        left join lines l on l.error = r.error
+    ), grouped as (
+        select left(encode(sha256(convert_to(
+                jsonb_build_array(t.job_type, t.error_kind, t.line)::text, 'UTF8')), 'hex'), 32) as key,
+            t.job_type, t.error_kind, t.line, count(*) as attempts, count(distinct t.job_id) as jobs,
+            count(*) filter (where t.has_failed) as failed,
+            count(*) filter (where t.retries) as retrying,
+            min(t.ended_at) as first_at, max(t.ended_at) as last_at,
+            array_agg(distinct t.job_id) as job_ids,
+            array_agg(t.job_id order by t.job_id) filter (where t.has_failed) as failed_ids,
+            array_agg(t.job_id order by t.job_id) filter (where t.retries) as retrying_ids
+        from told t
+        group by t.job_type, t.error_kind, t.line
+    )
+    select g.key, g.job_type, g.error_kind, g.line, g.attempts, g.jobs, g.failed, g.retrying,
+        g.first_at, g.last_at,
+        g.job_ids[greatest(cardinality(g.job_ids) - max_ids, 0) + 1:],
+        coalesce(g.failed_ids[:max_ids], '{}'), coalesce(g.retrying_ids[:max_ids], '{}')
+    from grouped g
+    where failure_key is null or g.key = failure_key
+    order by g.attempts desc, g.last_at desc, g.key
+    limit max_groups;
+    return query
+    select null::text, null::text, null::text, null::text, count(*), null::bigint, null::bigint,
+        null::bigint, coalesce(min(r.ended_at), v_since), v_until, null::bigint[], null::bigint[],
+        null::bigint[]
+    from (
+        select a.ended_at from jobs_attempts a
+        where a.ended_at >= v_since and a.ended_at <= v_until
+        order by a.ended_at desc
+        limit max_read
+    ) r;
+end
+$$;
+
+comment on function _jobs_failures is
+    'internal: what has failed lately, by type, exception and line; the last row: what was read';
+
 -- functions/reading/_jobs_groups.sql
 -- Each live group is one probe of ix_jobs_group, and so is each type and rank of its pending jobs.
 -- Both are bounded, and no queue hides another one: each queue may have its share of max_groups
@@ -12463,6 +12622,8 @@ from (
     union all
     select t.* from _jobs_doctor_limits() t
     union all
+    select k.* from _jobs_doctor_held() k
+    union all
     select f.* from _jobs_doctor_flows() f
     union all
     select c.* from _jobs_doctor_schedules() c
@@ -12699,6 +12860,72 @@ $$;
 comment on function _jobs_doctor_flows is
     'internal: the doctor''s checks of jobs that wait for others, and of batches';
 
+-- functions/doctor/_jobs_doctor_held.sql
+-- Acts as its owner, because an observer may not read unique keys. Reads 1,000 jobs that were lost,
+-- and the newest 1,000 that failed; looks for the holders of 100 keys.
+create or replace function _jobs_doctor_held()
+returns table (check_name text, verdict text, detail text, advice text)
+language sql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+with suspect as (
+    select j.id, format('%s (%s, lost %s times)', j.id, j.job_type, j.crash_count) as told,
+        row_number() over (order by j.id) as place
+    from (
+        select j.id, j.job_type, j.crash_count, j.max_retries from jobs j
+        where j.status = 'pending' and j.crash_count > 0
+        order by j.queue, j.priority, j.run_at, j.id
+        limit 1000
+    ) j
+    where _jobs_is_suspect(j.crash_count, j.max_retries)
+), keyed as materialized (
+    select f.id, f.job_type, f.unique_key
+    from (
+        select j.id, j.job_type, j.unique_key from jobs j
+        where j.status = 'failed'
+        order by j.status desc, j.finished_at desc
+        limit 1000
+    ) f
+    where f.unique_key is not null
+    limit 100
+), held as (
+    select k.id, row_number() over (order by k.id desc) as place,
+        format('%s (%s; job %s, %s, holds the key)', k.id, k.job_type, h.id, h.status) as told
+    from keyed k
+    cross join lateral (
+        select h.id, h.status, h.created_at
+        from _jobs_key_holder(k.job_type, k.unique_key) h offset 0) h
+    where h.id <> k.id and h.status in ('pending', 'blocked')
+        and h.created_at < clock_timestamp() - interval '10 minutes'
+), told as (
+    select (
+        select string_agg(s.told, ', ' order by s.place) filter (where s.place <= 3)
+            || case when count(*) > 3 then format(', and %s more', count(*) - 3) else '' end
+        from suspect s) as suspects, (
+        select string_agg(h.told, ', ' order by h.place) filter (where h.place <= 3)
+            || case when count(*) > 3 then format(', and %s more', count(*) - 3) else '' end
+        from held h) as held
+)
+select c.* from told t cross join lateral (
+    values
+    ('suspect jobs', case when t.suspects is not null then 'warn' else 'ok' end,
+     coalesce(t.suspects, 'none'),
+     'each may kill its worker, so a worker takes it alone: see how those workers ended (pgjobs show '
+         'ID); to start it anew: pgjobs cancel ID, then pgjobs retry ID'),
+    ('held keys', case when t.held is not null then 'warn' else 'ok' end,
+     coalesce(t.held, 'none'),
+     'these failed and cannot be retried, because another job has waited with their unique key for '
+         '10 minutes: see why (pgjobs why ID), or pgjobs cancel it and retry the failed one')
+) c(check_name, verdict, detail, advice)
+$$;
+
+comment on function _jobs_doctor_held is
+    'internal: the doctor''s checks of jobs that were lost, and of failed ones whose key is held';
+
 -- functions/doctor/_jobs_doctor_history.sql
 -- Runs with the rights of its caller, who may read jobs_history. A few attempts say nothing, so a type
 -- counts from 20 attempts on, and its wait from 10 in each third of the hour.
@@ -12790,7 +13017,9 @@ begin
         ('failing types', case when v_failing is not null then 'warn' else 'ok' end,
          coalesce(v_failing || ' failed in the last hour', 'none'),
          'see what they raise: pgjobs list --type TYPE --status failed, and pgjobs show ID for a job '
-             'that is retried; when it is mended: pgjobs retry --failed --type TYPE'),
+             'that is retried; when it is mended: pgjobs retry --failed --type TYPE; what waits for a '
+             'retry comes by itself, or at once: select jobs_edit_many(job_types => array[TYPE], '
+             'set_run_at => now())'),
         ('growing waits', case when v_waiting is not null then 'warn' else 'ok' end,
          coalesce(v_waiting || ' within the last hour', 'none'),
          'more jobs come than are run: start more workers for them, or raise --concurrency; pgjobs '

@@ -7,6 +7,7 @@ work goes on afterwards: no row may make a claim, a recovery or a client fail.
 from typing import Any
 
 import psycopg
+import pytest
 from hypothesis import assume, given
 from model.calls import connect
 from model.profile import bounded
@@ -22,7 +23,7 @@ FUNCTIONS = [
     "jobs_channel", "_jobs_next_due", "_jobs_reconcile", "_jobs_recover_own", "_jobs_worker_beat",
     "_jobs_worker_help", "_jobs_worker_mode", "_jobs_worker_tick", "_jobs_worker_watch",
     "_jobs_end_attempts", "_jobs_claimed", "_jobs_is_new", "jobs_counts", "_jobs_counts",
-    "_jobs_rates", "_jobs_search", "_jobs_audit_search", "jobs_cron_next",
+    "_jobs_rates", "_jobs_search", "_jobs_audit_search", "_jobs_failures", "jobs_cron_next",
     "jobs_schedule", "jobs_schedule_pause",
     "jobs_schedule_preview", "jobs_schedule_resume", "jobs_schedule_run",
     "jobs_schedules_fire", "jobs_unschedule", "_jobs_schedules_declare", "_jobs_schedules_diff",
@@ -152,9 +153,9 @@ def try_function(conn: Conn, function: str, *, infinite_intervals: bool) -> None
     try_it()
 
 
-def test_bad_input_is_refused_by_name_and_does_no_harm(pgjobs_dsn):
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_bad_input_is_refused_by_name_and_does_no_harm(pgjobs_dsn, function):
     with connect(pgjobs_dsn) as conn:
         conn.execute("set statement_timeout = '20s'")
         populate(conn)
-        for function in FUNCTIONS:
-            try_function(conn, function, infinite_intervals=conn.info.server_version >= 170000)
+        try_function(conn, function, infinite_intervals=conn.info.server_version >= 170000)

@@ -109,7 +109,7 @@ class Worker:
                 is_right = found is None if reason is None else re.search(reason, found or "")
                 if answer[0] == status and is_right:
                     return answer
-            except ConnectionRefusedError:
+            except ConnectionError:  # nobody listens yet, or the process that did has just ended
                 pass
             assert time.monotonic() < deadline, (answer, self.log)
             time.sleep(0.05)

@@ -300,3 +300,15 @@ async def test_next_due_knows_the_moment_of_a_retry_and_of_a_job_for_later(conn,
     await conn.execute("select jobs_fail($1, 'e', retry_in => '1 hour')", first)
     assert await count(conn) == 0
     assert await conn.fetchval(DUE) == (await row(first))["run_at"]
+
+
+async def test_a_raised_rate_makes_the_next_tick_of_a_worker_find_the_waiting_jobs(conn):
+    await conn.execute("select jobs_limit('default', rate_count => 1, rate_period => '1 hour')")
+    await conn.execute("select jobs_enqueue('t') from generate_series(1, 2)")
+    assert len(await conn.fetch("select from jobs_claim('w', max_jobs => 2)")) == 1
+    await conn.execute("select jobs_worker_start('w', '{default}', '{t}', 1, '1')")
+    due = "select due from _jobs_worker_tick('w')"
+    assert await conn.fetchval(due) is None
+    await conn.execute("select jobs_limit('default', rate_count => 2, rate_period => '1 hour')")
+    run_at = await conn.fetchval("select run_at from jobs where status = 'pending'")
+    assert await conn.fetchval(due) == run_at

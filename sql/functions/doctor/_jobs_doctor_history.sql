@@ -88,7 +88,9 @@ begin
         ('failing types', case when v_failing is not null then 'warn' else 'ok' end,
          coalesce(v_failing || ' failed in the last hour', 'none'),
          'see what they raise: pgjobs list --type TYPE --status failed, and pgjobs show ID for a job '
-             'that is retried; when it is mended: pgjobs retry --failed --type TYPE'),
+             'that is retried; when it is mended: pgjobs retry --failed --type TYPE; what waits for a '
+             'retry comes by itself, or at once: select jobs_edit_many(job_types => array[TYPE], '
+             'set_run_at => now())'),
         ('growing waits', case when v_waiting is not null then 'warn' else 'ok' end,
          coalesce(v_waiting || ' within the last hour', 'none'),
          'more jobs come than are run: start more workers for them, or raise --concurrency; pgjobs '

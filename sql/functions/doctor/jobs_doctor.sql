@@ -13,6 +13,8 @@ from (
     union all
     select t.* from _jobs_doctor_limits() t
     union all
+    select k.* from _jobs_doctor_held() k
+    union all
     select f.* from _jobs_doctor_flows() f
     union all
     select c.* from _jobs_doctor_schedules() c

@@ -18,8 +18,8 @@ declare
         '_jobs_schedules_diff,jobs_start,_jobs_worker_beat,_jobs_worker_fire,_jobs_worker_help,'
         '_jobs_worker_mode,jobs_worker_start,jobs_worker_stop,_jobs_worker_tick,_jobs_worker_watch}';
     c_observer constant text[] := '{jobs_audit,_jobs_audit_search,jobs_batches,jobs_counts,'
-        '_jobs_counts,jobs_cron_next,jobs_doctor,_jobs_doctor_flows,_jobs_doctor_history,'
-        '_jobs_doctor_leases,_jobs_doctor_limits,'
+        '_jobs_counts,jobs_cron_next,jobs_doctor,_jobs_doctor_flows,_jobs_doctor_held,'
+        '_jobs_doctor_history,_jobs_doctor_leases,_jobs_doctor_limits,'
         '_jobs_doctor_notify,_jobs_doctor_retention,_jobs_doctor_schedules,_jobs_doctor_schema,'
         '_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_held_back,_jobs_ids_behind,jobs_list,'
         '_jobs_objects_of_strangers,jobs_durations,jobs_history,_jobs_totals,jobs_queues,'
@@ -27,7 +27,7 @@ declare
         'jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_why,jobs_workers}';
     c_admin constant text[] := c_observer || c_reader || '{jobs,jobs_batch_close,jobs_cancel,'
         'jobs_cancel_many,jobs_cleanup,jobs_copy,jobs_delete_many,jobs_edit,jobs_edit_many,'
-        'jobs_flow_edges,jobs_flows,'
+        '_jobs_error_line,_jobs_failures,jobs_flow_edges,jobs_flows,'
         'jobs_heal_groups,jobs_limit,_jobs_limits_declare,_jobs_limits_diff,'
         '_jobs_limits_undeclare,jobs_pause,jobs_recover,jobs_resume,jobs_retain,'
         '_jobs_retention_declare,_jobs_retention_diff,jobs_retry,jobs_retry_many,jobs_schedule,'
