@@ -1,7 +1,8 @@
 """The pages, in the order of the navigation, and the actions: one line for each."""
 
 from pgjobs.web.page import Action, Page
-from pgjobs.web.pages.job import cancel, job, retry
+from pgjobs.web.pages.copy import MAX_COPY_FORM_BYTES, copy, run_copy
+from pgjobs.web.pages.job import cancel, delete, job, retry, run_now
 from pgjobs.web.pages.jobs import jobs
 from pgjobs.web.pages.overview import overview
 
@@ -9,9 +10,13 @@ PAGES = [
     Page("/", overview, "overview.html", "Overview"),
     Page("/jobs", jobs, "jobs.html", "Jobs"),
     Page("/jobs/{job_id}", job, "job.html"),
+    Page("/jobs/{job_id}/copy", copy, "copy.html"),
 ]
 # The names are those in pgjobs/web/access.py, which says who may take an action.
 ACTIONS = [
     Action("/jobs/{job_id}/retry", "retry", retry),
     Action("/jobs/{job_id}/cancel", "cancel", cancel),
+    Action("/jobs/{job_id}/run", "run now", run_now),
+    Action("/jobs/{job_id}/copy", "copy", run_copy, MAX_COPY_FORM_BYTES),
+    Action("/jobs/{job_id}/delete", "delete", delete),
 ]

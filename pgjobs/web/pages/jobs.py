@@ -11,6 +11,7 @@ from pgjobs.database.reading import MAX_READ_JOBS
 from pgjobs.errors import JobNotFound
 from pgjobs.job.job import JobStatus, Row
 from pgjobs.web import words
+from pgjobs.web.options import REDACTED_BEYOND_CHARS
 from pgjobs.web.page import Asked, Refused, job_id, seconds, together
 from pgjobs.web.pages.overview import AT_ONCE_FOR_S, stats
 
@@ -179,14 +180,18 @@ async def _shown(asked: Asked, rows: Sequence[Row]) -> list[Listed]:
     ids = [row["id"] for row in rows]
     previews: Any = {}
     if asked.rights.payloads and ids:
+        beyond = 0 if asked.options.redact is None else REDACTED_BEYOND_CHARS
         previews = await asked.value(
-            ("previews", *ids), lambda database: database.previews(ids, PREVIEW_CHARS)
+            ("previews", *ids), lambda database: database.previews(ids, PREVIEW_CHARS + beyond)
         )
-    return [_listed(row, (previews or {}).get(row["id"])) for row in rows]
+    return [_listed(asked, row, (previews or {}).get(row["id"])) for row in rows]
 
 
-def _listed(row: Row, preview: Row | None) -> Listed:
-    texts = (None, None) if preview is None else (preview["payload"], preview["error"])
+def _listed(asked: Asked, row: Row, preview: Row | None) -> Listed:
+    texts = (None, None) if preview is None else (
+        asked.redacted(row["job_type"], name, preview[name], PREVIEW_CHARS)
+        for name in ("payload", "error")
+    )
     return Listed(
         str(row["id"]), row["queue"], row["job_type"], row["status"], told_reference(row),
         row["group_key"], row["retry_count"], row["max_retries"], seconds(row["age"]),
