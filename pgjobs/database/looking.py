@@ -1,7 +1,9 @@
 """What the console looks up of jobs and of its own role."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
+from pgjobs.database.reading import MAX_READ_JOBS
 from pgjobs.database.statements import Statements
 from pgjobs.job.job import Row
 
@@ -58,6 +60,52 @@ class Looking(Statements):
             job_id, max_chars,
         )
         return rows[0] if rows else None
+
+    async def matching(
+        self,
+        statuses: Sequence[str],
+        created_before: datetime,
+        limit: int,
+        *,
+        job_ids: Sequence[int] | None = None,
+        job_types: Sequence[str] | None = None,
+        queues: Sequence[str] | None = None,
+        reference_type: str | None = None,
+        reference_id: int | None = None,
+        reference_key: str | None = None,
+        group_key: str | None = None,
+        finished_before: datetime | None = None,
+        due_after: datetime | None = None,
+    ) -> tuple[list[int], bool]:
+        """Returns the jobs that a call for many jobs means, and whether the search gave up.
+
+        With ``job_ids`` the filters from ``job_types`` to ``group_key`` are not looked at. Running
+        jobs that were asked to stop are left out.
+        """
+        ids = await self._ids(
+            """select found.id from (
+                select f.job_id, f.matches
+                from unnest(case when $4::bigint[] is null then $1::text[] end) s(status)
+                cross join lateral {schema}._jobs_search(array[s.status], $5::text[], $6::text[],
+                    $7::text, $8::bigint, $9::text, null, $3::bigint, $13::int, $10::text) f
+                union all
+                select g.id, true from unnest($4::bigint[]) g(id)
+            ) f
+            left join lateral (
+                select j.id from {schema}.jobs_list j
+                where j.id = f.job_id and j.status = any ($1::text[])
+                    and j.created_at < $2::timestamptz
+                    and ($11::timestamptz is null or j.finished_at < $11)
+                    and ($12::timestamptz is null or j.run_at > $12)
+                    and (j.status <> 'processing' or j.cancel_requested_at is null)
+                offset 0
+            ) found on f.matches
+            where found.id is not null or not f.matches
+            limit $3""",
+            statuses, created_before, limit, job_ids, job_types, queues, reference_type,
+            reference_id, reference_key, group_key, finished_before, due_after, MAX_READ_JOBS,
+        )
+        return [each for each in ids if each is not None], None in ids
 
     async def rights(self) -> Row:
         """Returns what the role of the connection may do.

@@ -52,7 +52,7 @@ class Asked:
 
     def one(self, name: str) -> str | None:
         """The part of the query with that name; None if it is missing or empty."""
-        return _one(self.query, name)
+        return one_of(self.query, name)
 
     def redacted(
         self, job_type: str, name: str, text: str | None, max_chars: int | None = None
@@ -90,7 +90,7 @@ class Sent:
 
     def one(self, name: str) -> str | None:
         """The field with that name; None if it is missing or empty."""
-        return _one(self.fields, name)
+        return one_of(self.fields, name)
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,8 @@ class Action:
     max_form_bytes: int = MAX_FORM_BYTES
 
 
-def _one(values: Mapping[str, Sequence[str]], name: str) -> str | None:
+def one_of(values: Mapping[str, Sequence[str]], name: str) -> str | None:
+    """The last value of that name; None if it is missing or empty."""
     value = values.get(name, [""])[-1]
     if "\0" in value:
         raise Refused(HTTPStatus.BAD_REQUEST, f"{name}: PostgreSQL has no text with a zero byte")
