@@ -77,19 +77,21 @@ class Looking(Statements):
         finished_before: datetime | None = None,
         due_after: datetime | None = None,
     ) -> tuple[list[int], bool]:
-        """Returns the jobs that a call for many jobs means, and whether the search gave up.
+        """Returns jobs that a call for many jobs means, and whether there may be more than these.
 
         With ``job_ids`` the filters from ``job_types`` to ``group_key`` are not looked at. Running
-        jobs that were asked to stop are left out.
+        jobs that were asked to stop are left out. Of each status at most ``limit`` jobs that pass
+        the filters of a list are looked at.
         """
-        ids = await self._ids(
-            """select found.id from (
-                select f.job_id, f.matches
+        rows = await self._rows(
+            """select found.id, f.is_edge from (
+                select f.job_id, f.matches, not f.matches or f.place = $3::bigint as is_edge
                 from unnest(case when $4::bigint[] is null then $1::text[] end) s(status)
                 cross join lateral {schema}._jobs_search(array[s.status], $5::text[], $6::text[],
-                    $7::text, $8::bigint, $9::text, null, $3::bigint, $13::int, $10::text) f
+                    $7::text, $8::bigint, $9::text, null, $3::bigint, $13::int, $10::text)
+                    with ordinality f(job_id, matches, place)
                 union all
-                select g.id, true from unnest($4::bigint[]) g(id)
+                select g.id, true, false from unnest($4::bigint[]) g(id)
             ) f
             left join lateral (
                 select j.id from {schema}.jobs_list j
@@ -100,12 +102,12 @@ class Looking(Statements):
                     and (j.status <> 'processing' or j.cancel_requested_at is null)
                 offset 0
             ) found on f.matches
-            where found.id is not null or not f.matches
-            limit $3""",
+            where found.id is not null or f.is_edge""",
             statuses, created_before, limit, job_ids, job_types, queues, reference_type,
             reference_id, reference_key, group_key, finished_before, due_after, MAX_READ_JOBS,
         )
-        return [each for each in ids if each is not None], None in ids
+        ids = [row["id"] for row in rows if row["id"] is not None]
+        return ids[:limit], len(ids) >= limit or any(row["is_edge"] for row in rows)
 
     async def rights(self) -> Row:
         """Returns what the role of the connection may do.

@@ -329,6 +329,20 @@ async def test_a_search_that_gives_up_says_so(
     assert told[-1].startswith("Done: 1 job is")
 
 
+async def test_jobs_behind_many_that_are_left_out_are_not_taken_for_none(
+    conn: Connection, browse: Browse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgjobs.web.pages.many.MAX_COUNTED_JOBS", 5)
+    await fill(conn, 20)
+    await later(conn)
+    client = await browse()
+    view, _ = await preview(client, "run", type="mail")
+    assert (view["told_jobs"], view["has_given_up"], view["has_ended"]) == ("0+", True, False)
+    assert await run(client, "run", type="mail") == ["1 job is made due; 0+ left.",
+                                                     "Done: 1 job is made due."]
+    assert await conn.fetchval("select max(run_at) <= clock_timestamp() from jobs")
+
+
 @pytest.mark.parametrize(("query", "status"), [
     ({}, 400), ({"id": "1; drop table jobs"}, 404), ({"id": "-1"}, 404), ({"id": str(2**70)}, 404),
     ({"id": "0"}, 404), ({"id": ""}, 404), ({"id": "\u0661"}, 404), ({"id": ["1", "x"]}, 404),

@@ -95,15 +95,16 @@ async def many(asked: Asked) -> Many:
         )
     chosen = _chosen(kind, asked.query)
     found = await asked.value(("many", name, str(chosen)), partial(_count, name, chosen))
-    as_of, jobs, first, has_given_up = found or (chosen.as_of, None, [], False)
-    is_over = asked.one("ended") is not None or (jobs == 0 and not has_given_up)
+    as_of, jobs, first, has_more = found or (chosen.as_of, None, [], False)
+    is_over = asked.one("ended") is not None or (jobs == 0 and not has_more)
     return Many(
         name, kind.verb, [str(each) for each in chosen.ids], chosen.filters,
         chosen.statuses, as_of, None if jobs is None else min(jobs, MAX_COUNTED_JOBS),
         None if jobs is None else words.total(
-            min(jobs, MAX_COUNTED_JOBS), is_capped=has_given_up or jobs > MAX_COUNTED_JOBS
+            min(jobs, MAX_COUNTED_JOBS), is_capped=has_more
         ),
-        first, has_given_up, chosen.done, f"{chosen.done:,} {_jobs(chosen.done)} {kind.done}",
+        first, has_more and jobs is not None and jobs <= MAX_COUNTED_JOBS, chosen.done,
+        f"{chosen.done:,} {_jobs(chosen.done)} {kind.done}",
         is_over, kind.why_left if is_over and jobs else None, kind.is_final,
     )
 
@@ -142,14 +143,14 @@ async def _count(
     name: str, chosen: _Chosen, database: Database
 ) -> tuple[datetime, int, list[First], bool]:
     as_of = chosen.as_of or await _now(database)
-    ids, has_given_up = await database.matching(
+    ids, has_more = await database.matching(
         chosen.statuses, as_of, MAX_COUNTED_JOBS + 1, **chosen.columns(),
         group_key=chosen.filters.group,
         finished_before=as_of if name in ("retry", "delete") else None,
         due_after=as_of if name == "run" else None,
     )
     rows = [await database.listed(each) for each in ids[:SHOWN_JOBS]]
-    return as_of, len(ids), [_first(row) for row in rows if row is not None], has_given_up
+    return as_of, len(ids), [_first(row) for row in rows if row is not None], has_more
 
 
 async def _now(database: Database) -> datetime:
