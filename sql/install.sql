@@ -263,6 +263,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/manage/_jobs_check_filters.sql
 \ir functions/manage/_jobs_check_max_jobs.sql
 \ir functions/manage/_jobs_check_queue.sql
+\ir functions/manage/_jobs_check_statuses.sql
 \ir functions/manage/_jobs_declared.sql
 \ir functions/manage/_jobs_filters.sql
 \ir functions/manage/_jobs_find.sql

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pgjobs.database.reading import MAX_READ_JOBS
 from pgjobs.database.statements import Statements
 from pgjobs.job.job import Row
 
@@ -104,6 +105,54 @@ class Looking(Statements):
             groups, read["attempts"], read["first_at"], read["last_at"],
             read["attempts"] == MAX_READ_ATTEMPTS,
         )
+
+    async def matching(
+        self,
+        statuses: Sequence[str],
+        created_before: datetime,
+        limit: int,
+        *,
+        job_ids: Sequence[int] | None = None,
+        job_types: Sequence[str] | None = None,
+        queues: Sequence[str] | None = None,
+        reference_type: str | None = None,
+        reference_id: int | None = None,
+        reference_key: str | None = None,
+        group_key: str | None = None,
+        finished_before: datetime | None = None,
+        due_after: datetime | None = None,
+    ) -> tuple[list[int], bool]:
+        """Returns jobs that a call for many jobs means, and whether there may be more than these.
+
+        With ``job_ids`` the filters from ``job_types`` to ``group_key`` are not looked at. Running
+        jobs that were asked to stop are left out. Of each status at most ``limit`` jobs that pass
+        the filters of a list are looked at.
+        """
+        rows = await self._rows(
+            """select found.id, f.is_edge from (
+                select f.job_id, f.matches, not f.matches or f.place = $3::bigint as is_edge
+                from unnest(case when $4::bigint[] is null then $1::text[] end) s(status)
+                cross join lateral {schema}._jobs_search(array[s.status], $5::text[], $6::text[],
+                    $7::text, $8::bigint, $9::text, null, $3::bigint, $13::int, $10::text)
+                    with ordinality f(job_id, matches, place)
+                union all
+                select g.id, true, false from unnest($4::bigint[]) g(id)
+            ) f
+            left join lateral (
+                select j.id from {schema}.jobs_list j
+                where j.id = f.job_id and j.status = any ($1::text[])
+                    and j.created_at < $2::timestamptz
+                    and ($11::timestamptz is null or j.finished_at < $11)
+                    and ($12::timestamptz is null or j.run_at > $12)
+                    and (j.status <> 'processing' or j.cancel_requested_at is null)
+                offset 0
+            ) found on f.matches
+            where found.id is not null or f.is_edge""",
+            statuses, created_before, limit, job_ids, job_types, queues, reference_type,
+            reference_id, reference_key, group_key, finished_before, due_after, MAX_READ_JOBS,
+        )
+        ids = [row["id"] for row in rows if row["id"] is not None]
+        return ids[:limit], len(ids) >= limit or any(row["is_edge"] for row in rows)
 
     async def rights(self) -> Row:
         """Returns what the role of the connection may do.

@@ -36,9 +36,9 @@ ACTIONS: dict[str, tuple[str, Level]] = {
 class Access:
     """What the program allows a user.
 
-    ``user``: named in ``jobs_audit``. ``may``: ``observe``; ``operate``, which also retries and
-    cancels single jobs; or ``admin``. ``payloads``: whether payloads, results, errors, headers,
-    progress and unique keys are shown.
+    ``user``: named in ``jobs_audit``. ``may``: ``observe``; ``operate``, which also acts on single
+    jobs; or ``admin``, which also deletes them, and acts on many. ``payloads``: whether payloads,
+    results, errors, headers, progress and unique keys are shown.
     """
 
     user: str

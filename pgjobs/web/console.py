@@ -30,7 +30,8 @@ from pgjobs.web.access import Access, Rights, WhoMay, rights
 from pgjobs.web.forms import form_of
 from pgjobs.web.links import Links
 from pgjobs.web.lookups import LOOK_UP_ENDS_AFTER_S, Lookups
-from pgjobs.web.page import Action, Asked, Page, Refused, Sent
+from pgjobs.web.options import Options
+from pgjobs.web.page import Action, Asked, GivenBack, Page, Refused, Sent
 from pgjobs.web.routing import ACTIONS, PAGES
 from pgjobs.web.safety import SAFE_HEADERS, is_from_own_pages
 
@@ -48,9 +49,11 @@ class Console:
     """Answers requests for the pages of one app's database."""
 
     def __init__(
-        self, app: App[Any], access: WhoMay, actions_dsn: Callable[[], str] | None
+        self, app: App[Any], access: WhoMay, actions_dsn: Callable[[], str] | None,
+        options: Options,
     ) -> None:
         self._access = access
+        self._options = options
 
         def schema() -> str:
             return app.schema
@@ -123,10 +126,10 @@ class Console:
         until = asyncio.get_running_loop().time() + ANSWERED_WITHIN_S
         allowed = await self._rights(access, until)
         links = Links.below(request.scope.get("root_path", ""))
-        if isinstance(found, Action):
-            return await self._act(found, request, path, allowed, links)
         query = parse_qs(request.url.query, keep_blank_values=True)
-        asked = Asked(query, path, allowed, links, self._reading, until)
+        asked = Asked(query, path, allowed, links, self._reading, until, self._options)
+        if isinstance(found, Action):
+            return await self._act(found, request, asked)
         return self._shown(request, found, asked, await found.view(asked))
 
     def _found(self, scope: Scope) -> tuple[Page | Action | Refused | None, Mapping[str, str]]:
@@ -153,20 +156,20 @@ class Console:
         reading, acts = await asyncio.gather(of_role(self._reading), of_role(self._acting))
         return rights(access, reading, acts)
 
-    async def _act(
-        self, action: Action, request: Request, path: Mapping[str, str], allowed: Rights,
-        links: Links,
-    ) -> Response:
+    async def _act(self, action: Action, request: Request, asked: Asked) -> Response:
+        allowed = asked.rights
         if action.name not in allowed.actions:
             raise Refused(
                 HTTPStatus.FORBIDDEN,
                 "the database takes no changes now" if allowed.is_read_only
                 else f"you, or the console's database role, may not do this: {action.name}",
             )
-        sent = Sent(path, await form_of(request), allowed)
+        sent = Sent(asked.path, await form_of(request, action.max_form_bytes), allowed)
         try:
             with acting(allowed.user):
                 then = await self._acting.change(lambda database: action.call(database, sent))
+        except GivenBack as refused:
+            return await self._given_back(request, action, asked, sent, refused)
         except JobNotFound as error:
             raise Refused(HTTPStatus.NOT_FOUND, _told(error)) from error
         except asyncpg.InsufficientPrivilegeError as error:
@@ -188,9 +191,24 @@ class Console:
             raise Refused(HTTPStatus.CONFLICT, _told(error)) from error
         if self._acting is not self._reading:
             await self._reading.changed()
-        return RedirectResponse(links.to(then.path, **then.query), HTTPStatus.SEE_OTHER)
+        return RedirectResponse(asked.links.to(then.path, **then.query), HTTPStatus.SEE_OTHER)
 
-    def _shown(self, request: Request, page: Page, asked: Asked, view: Any) -> Response:
+    async def _given_back(
+        self, request: Request, action: Action, asked: Asked, sent: Sent, refused: GivenBack
+    ) -> Response:
+        """The page with the form that was sent, what was typed into it, and what is wrong."""
+        if _wants_json(request):
+            raise refused
+        (page,) = (page for page in PAGES if page.path == action.path)
+        asked = dataclasses.replace(
+            asked, given_back=sent.fields, problem=refused.message,
+            until=asyncio.get_running_loop().time() + ANSWERED_WITHIN_S,
+        )
+        return self._shown(request, page, asked, await page.view(asked), refused.status)
+
+    def _shown(
+        self, request: Request, page: Page, asked: Asked, view: Any, status: int = HTTPStatus.OK
+    ) -> Response:
         if _wants_json(request):
             return _json({
                 "page": dataclasses.asdict(view), "troubles": list(asked.troubles),
@@ -199,7 +217,7 @@ class Console:
         return HTMLResponse(self._templates.get_template(page.template).render(
             view=view, page=page, pages=PAGES, link=asked.links.to, rights=asked.rights,
             troubles=list(asked.troubles), stale_s=asked.stale_s,
-        ))
+        ), status)
 
     def _refusal(self, request: Request, refused: Refused) -> Response:
         if _wants_json(request):

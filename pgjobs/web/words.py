@@ -52,11 +52,20 @@ def printable(name: str | None) -> str:
     """A name in which nothing is hidden: what turns or hides text is shown as its number."""
     if name is None:
         return ""
-    told = "".join(
-        f"\\u{ord(char):04x}" if unicodedata.category(char) in _HIDDEN_CATEGORIES else char
-        for char in name
-    )
+    told = _unhidden(name)
     return told if told.strip() == told and told else f"“{told}”"
+
+
+def printable_lines(text: str) -> str:
+    """A text of several lines in which nothing else is hidden."""
+    return "\n".join(_unhidden(line) for line in text.split("\n"))
+
+
+def _unhidden(text: str) -> str:
+    return "".join(
+        f"\\u{ord(char):04x}" if unicodedata.category(char) in _HIDDEN_CATEGORIES else char
+        for char in text
+    )
 
 
 def total(jobs: int, *, is_capped: bool) -> str:

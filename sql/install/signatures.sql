@@ -63,6 +63,7 @@ begin
             missed_within interval, overlap text, starts_at timestamp with time zone,
             ends_at timestamp with time zone
         $$),
+        ('_jobs_check_statuses', $$void$$, $$statuses text[], allowed text[]$$),
         ('_jobs_check_timezone', $$void$$, $$timezone text$$),
         ('_jobs_check_unique', $$void$$, $$
             unique_key text, unique_scope text, on_conflict text, unique_for interval,
@@ -299,7 +300,8 @@ begin
             statuses text[], job_ids bigint[], job_types text[], queues text[], group_keys text[],
             reference_type text, reference_id bigint, reference_key text, batch_id bigint,
             created_before timestamp with time zone, failed_since timestamp with time zone,
-            max_jobs integer, condition text DEFAULT 'true'::text
+            max_jobs integer, condition text DEFAULT 'true'::text,
+            due_after timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('_jobs_lock_suspect', $$bigint[]$$, $$
             worker text, queue text, job_types text[], due timestamp with time zone
@@ -552,7 +554,8 @@ begin
             reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
             created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
             failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
-            max_jobs integer DEFAULT 10000, reason text DEFAULT NULL::text
+            max_jobs integer DEFAULT 10000, reason text DEFAULT NULL::text,
+            statuses text[] DEFAULT NULL::text[]
         $$),
         ('jobs_channel', $$text$$, $$topic text$$),
         ('jobs_claim', $$SETOF jobs$$, $$
@@ -591,7 +594,8 @@ begin
             reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
             created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
             failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
-            max_jobs integer DEFAULT 10000
+            max_jobs integer DEFAULT 10000, statuses text[] DEFAULT NULL::text[],
+            finished_before timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('jobs_doctor', $$
             TABLE(check_name text, verdict text, detail text, advice text)
@@ -610,7 +614,8 @@ begin
             reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
             created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
             failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
-            max_jobs integer DEFAULT 10000
+            max_jobs integer DEFAULT 10000, statuses text[] DEFAULT NULL::text[],
+            due_after timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('jobs_enqueue', $$SETOF jobs$$, $$
             job_type text, payload jsonb DEFAULT '{}'::jsonb, queue text DEFAULT 'default'::text,

@@ -115,6 +115,7 @@ begin
             missed_within interval, overlap text, starts_at timestamp with time zone,
             ends_at timestamp with time zone
         $$),
+        ('_jobs_check_statuses', $$void$$, $$statuses text[], allowed text[]$$),
         ('_jobs_check_timezone', $$void$$, $$timezone text$$),
         ('_jobs_check_unique', $$void$$, $$
             unique_key text, unique_scope text, on_conflict text, unique_for interval,
@@ -351,7 +352,8 @@ begin
             statuses text[], job_ids bigint[], job_types text[], queues text[], group_keys text[],
             reference_type text, reference_id bigint, reference_key text, batch_id bigint,
             created_before timestamp with time zone, failed_since timestamp with time zone,
-            max_jobs integer, condition text DEFAULT 'true'::text
+            max_jobs integer, condition text DEFAULT 'true'::text,
+            due_after timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('_jobs_lock_suspect', $$bigint[]$$, $$
             worker text, queue text, job_types text[], due timestamp with time zone
@@ -604,7 +606,8 @@ begin
             reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
             created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
             failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
-            max_jobs integer DEFAULT 10000, reason text DEFAULT NULL::text
+            max_jobs integer DEFAULT 10000, reason text DEFAULT NULL::text,
+            statuses text[] DEFAULT NULL::text[]
         $$),
         ('jobs_channel', $$text$$, $$topic text$$),
         ('jobs_claim', $$SETOF jobs$$, $$
@@ -643,7 +646,8 @@ begin
             reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
             created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
             failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
-            max_jobs integer DEFAULT 10000
+            max_jobs integer DEFAULT 10000, statuses text[] DEFAULT NULL::text[],
+            finished_before timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('jobs_doctor', $$
             TABLE(check_name text, verdict text, detail text, advice text)
@@ -662,7 +666,8 @@ begin
             reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
             created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
             failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
-            max_jobs integer DEFAULT 10000
+            max_jobs integer DEFAULT 10000, statuses text[] DEFAULT NULL::text[],
+            due_after timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('jobs_enqueue', $$SETOF jobs$$, $$
             job_type text, payload jsonb DEFAULT '{}'::jsonb, queue text DEFAULT 'default'::text,
@@ -10268,7 +10273,8 @@ create or replace function jobs_cancel_many(
     created_before timestamptz default null,
     failed_since timestamptz default null,
     max_jobs int default 10000,
-    reason text default null
+    reason text default null,
+    statuses text[] default null
 ) returns bigint
 language plpgsql volatile security definer
 set search_path from current
@@ -10277,6 +10283,7 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
+    c_statuses constant text[] := '{pending,blocked,processing}';
     -- Of all ids one notification, as long as they fit into its 8,000 bytes.
     c_ids_of_a_notification constant int := 390;
     v_ids bigint[];
@@ -10285,9 +10292,10 @@ declare
 begin
     perform _jobs_check_filters(num_nonnulls(
         job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
-        batch_id, created_before, failed_since));
+        batch_id, created_before, failed_since, statuses));
+    perform _jobs_check_statuses(statuses, c_statuses);
     v_ids := _jobs_lock_matching(
-        '{pending,blocked,processing}', job_ids, job_types, queues, group_keys, reference_type,
+        coalesce(statuses, c_statuses), job_ids, job_types, queues, group_keys, reference_type,
         reference_id, reference_key, batch_id, created_before, failed_since, max_jobs,
         condition => '(j.status <> ''processing'' or j.cancel_requested_at is null)');
     -- `is true`: by an index of the status a planner without statistics would read all its jobs.
@@ -10329,7 +10337,8 @@ begin
     perform _jobs_audit_note(
         'cancel', jobs => cardinality(v_ids), reason => reason, filters => _jobs_filters(
             job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
-            batch_id, created_before, failed_since));
+            batch_id, created_before, failed_since)
+            || jsonb_build_object('statuses', statuses));
     return cardinality(v_ids);
 end
 $$;
@@ -10364,12 +10373,7 @@ declare
     v_ids bigint[];
     v_count bigint := 0;
 begin
-    if array_ndims(statuses) > 1 or array_position(statuses, null) is not null
-        or not statuses <@ '{completed,failed,cancelled}' then
-        raise exception using errcode = 'JQ003',
-            message = format('statuses must be among completed, failed and cancelled, not %s',
-                             left(statuses::text, 100));
-    end if;
+    perform _jobs_check_statuses(statuses, '{completed,failed,cancelled}');
     if not (older_than >= '0' and older_than <= '1000 years'
             and extract(year from older_than) between 0 and 1000) then
         raise exception using errcode = 'JQ003',
@@ -10431,6 +10435,7 @@ comment on function jobs_copy is
 -- functions/manage/jobs_delete_many.sql
 -- Disturbs no other session: it deletes ended jobs only, which no claim reads, and skips rows that
 -- another session has locked, and those that a job which has not ended may read as its parents.
+-- finished_before is for who calls this until it returns 0: jobs that end meanwhile stay.
 create or replace function jobs_delete_many(
     job_ids bigint[] default null,
     job_types text[] default null,
@@ -10442,7 +10447,9 @@ create or replace function jobs_delete_many(
     batch_id bigint default null,
     created_before timestamptz default null,
     failed_since timestamptz default null,
-    max_jobs int default 10000
+    max_jobs int default 10000,
+    statuses text[] default null,
+    finished_before timestamptz default null
 ) returns bigint
 language plpgsql volatile security definer
 set search_path from current
@@ -10451,22 +10458,28 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
-    v_condition constant text := case when exists (select from jobs_flows f)
-        then 'not _jobs_is_needed(j.id)' else 'true' end;
+    c_statuses constant text[] := '{completed,failed,cancelled}';
+    v_condition constant text := concat_ws(' and ',
+        case when finished_before is not null
+            then format('j.finished_at < %L::timestamptz', finished_before) end,
+        case when exists (select from jobs_flows f) then 'not _jobs_is_needed(j.id)' end,
+        'true');
     v_ids bigint[];
 begin
     perform _jobs_check_filters(num_nonnulls(
         job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
-        batch_id, created_before, failed_since));
+        batch_id, created_before, failed_since, statuses, finished_before));
+    perform _jobs_check_statuses(statuses, c_statuses);
     v_ids := _jobs_lock_matching(
-        '{completed,failed,cancelled}', job_ids, job_types, queues, group_keys, reference_type,
+        coalesce(statuses, c_statuses), job_ids, job_types, queues, group_keys, reference_type,
         reference_id, reference_key, batch_id, created_before, failed_since, max_jobs, condition => v_condition);
     delete from jobs j where j.id = any (v_ids);
     perform _jobs_forget(v_ids);
     perform _jobs_audit_note(
         'delete', jobs => cardinality(v_ids), filters => _jobs_filters(
             job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
-            batch_id, created_before, failed_since));
+            batch_id, created_before, failed_since)
+            || jsonb_build_object('statuses', statuses, 'finished_before', finished_before));
     return cardinality(v_ids);
 end
 $$;
@@ -10539,7 +10552,8 @@ comment on function jobs_edit is
 
 -- functions/manage/jobs_edit_many.sql
 -- Two sessions cannot both win: _jobs_lock_matching locks the rows, and skips locked ones. A job
--- that has these values already is left out, so that calls until 0 count each job once.
+-- that has these values already is left out, so that calls until 0 count each job once. due_after
+-- is for who makes jobs due: those that are due already keep their places.
 create or replace function jobs_edit_many(
     set_priority int default null,
     set_queue text default null,
@@ -10554,7 +10568,9 @@ create or replace function jobs_edit_many(
     batch_id bigint default null,
     created_before timestamptz default null,
     failed_since timestamptz default null,
-    max_jobs int default 10000
+    max_jobs int default 10000,
+    statuses text[] default null,
+    due_after timestamptz default null
 ) returns bigint
 language plpgsql volatile security definer
 set search_path from current
@@ -10563,12 +10579,14 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
+    c_statuses constant text[] := '{pending,blocked}';
     v_ids bigint[];
     v_in_groups bigint[];
 begin
     perform _jobs_check_filters(num_nonnulls(
         job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
-        batch_id, created_before, failed_since));
+        batch_id, created_before, failed_since, statuses, due_after));
+    perform _jobs_check_statuses(statuses, c_statuses);
     if num_nonnulls(set_priority, set_queue, set_run_at) = 0 then
         raise exception using errcode = 'JQ003',
             message = 'nothing to change is given: set_priority, set_queue or set_run_at';
@@ -10578,12 +10596,13 @@ begin
         unique_key => null, unique_scope => null, backoff => null, reference_key => null,
         group_key => null, headers => null, expires_at => null);
     v_ids := _jobs_lock_matching(
-        '{pending,blocked}', job_ids, job_types, queues, group_keys, reference_type,
+        coalesce(statuses, c_statuses), job_ids, job_types, queues, group_keys, reference_type,
         reference_id, reference_key, batch_id, created_before, failed_since, max_jobs,
         condition => format('(j.priority, j.queue, j.run_at) is distinct from ('
                                 'coalesce(%L::int, j.priority), coalesce(%L, j.queue), '
                                 'coalesce(%L::timestamptz, j.run_at))',
-                            set_priority, set_queue, set_run_at));
+                            set_priority, set_queue, set_run_at),
+        due_after => due_after);
     -- Others of their groups may have waited for these jobs: they have turns in the old queue.
     v_in_groups := array(
         select j.id from jobs j where j.id = any (v_ids) and j.group_key is not null);
@@ -10601,6 +10620,7 @@ begin
         'edit', jobs => cardinality(v_ids), filters => _jobs_filters(
             job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
             batch_id, created_before, failed_since)
+            || jsonb_build_object('statuses', statuses, 'due_after', due_after)
             || jsonb_build_object('fields', array_remove(array[
                 case when set_priority is not null then 'priority' end,
                 case when set_queue is not null then 'queue' end,
@@ -11091,6 +11111,26 @@ $$;
 
 comment on function _jobs_check_queue is 'internal: raises if a queue''s name is invalid';
 
+-- functions/manage/_jobs_check_statuses.sql
+create or replace function _jobs_check_statuses(statuses text[], allowed text[]) returns void
+language plpgsql immutable
+set search_path from current
+as $$
+begin
+    if array_ndims(statuses) > 1 or array_position(statuses, null) is not null
+        or not statuses <@ allowed
+    then
+        raise exception using errcode = 'JQ003',
+            message = format('statuses must be among %s and %s, not %s',
+                             array_to_string(allowed[:cardinality(allowed) - 1], ', '),
+                             allowed[cardinality(allowed)], left(statuses::text, 100));
+    end if;
+end
+$$;
+
+comment on function _jobs_check_statuses is
+    'internal: refuses statuses that a call for many jobs does not take';
+
 -- functions/manage/_jobs_declared.sql
 -- declared: what the row held so far, or null. The hashes of the last 100 definitions before this
 -- one stay, so that older code that restarts is known as such.
@@ -11217,7 +11257,8 @@ create or replace function _jobs_lock_matching(
     created_before timestamptz,
     failed_since timestamptz,
     max_jobs int,
-    condition text default 'true'
+    condition text default 'true',
+    due_after timestamptz default null
 ) returns bigint[]
 language plpgsql volatile
 set search_path from current
@@ -11231,7 +11272,7 @@ as $$
 declare
     c_columns constant text := 'j.id, j.status, j.job_type, j.queue, j.group_key, '
         'j.reference_type, j.reference_id, j.reference_key, j.batch_id, j.created_at, '
-        'j.finished_at';
+        'j.finished_at, j.run_at';
     v_path text;
     v_filters text;
     v_ids bigint[];
@@ -11248,7 +11289,8 @@ begin
         case when batch_id is not null then 'p.batch_id = $9' end,
         case when created_before is not null then 'p.created_at < $10' end,
         case when failed_since is not null
-            then 'p.status = ''failed'' and p.finished_at >= $11' end);
+            then 'p.status = ''failed'' and p.finished_at >= $11' end,
+        case when due_after is not null then 'p.run_at > $13' end);
     v_path := case
         when job_ids is not null then 'select %s from jobs j where j.id = any ($2)'
         -- As long as the batch's callback has a row.
@@ -11300,11 +11342,12 @@ begin
         'select array(select l.id from ('
             'select j.id from (select p.id from (%s offset 0) p where %s) f'
             ' join jobs j on j.id = f.id where j.status = any ($1) and %s'
+            ' and ($13 is null or j.run_at > $13)'
             ' limit $12 for no key update of j skip locked) l)',
         format(v_path, c_columns), v_filters, condition)
     into v_ids
     using statuses, job_ids, job_types, queues, group_keys, reference_type, reference_id,
-        reference_key, batch_id, created_before, failed_since, coalesce(max_jobs, 10000);
+        reference_key, batch_id, created_before, failed_since, coalesce(max_jobs, 10000), due_after;
     return array(select i.id from unnest(v_ids) i(id) order by i.id);
 end
 $$;

@@ -90,13 +90,14 @@ function show(page) {
   tellTimes();
 }
 
-// Refreshing: one request at a time, none in a hidden tab, and ever fewer while there is no answer.
+// Refreshing: one request at a time, none in a hidden tab, ever fewer while there is no answer, and
+// none where there is no region but the one for troubles, which each page has.
 let timer, isAsking = false, isOver = false, failures = 0;
 let askedAt = Date.now(), answeredAt = askedAt;
 function plan() {
   clearTimeout(timer);
   const every = Number(refresh.value);
-  if (!every || isOver || isAsking || document.hidden || !served.size || next) return;
+  if (!every || isOver || isAsking || document.hidden || served.size < 2 || next) return;
   const wait = Math.min(every * 2 ** failures, MAX_WAIT_S) * (failures ? 1 + Math.random() / 4 : 1);
   timer = setTimeout(ask, Math.max(0, askedAt + wait * 1000 - Date.now()));
 }
