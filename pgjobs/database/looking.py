@@ -13,8 +13,8 @@ _LISTED = """id, queue, job_type, status, priority, reference_type, reference_id
     depends_on_left, worker, lease_until, cancel_requested_at, created_at, updated_at, started_at,
     finished_at, age"""
 
-# The page of failures reads so many attempts at most.
-MAX_READ_ATTEMPTS = 10_000
+# The page of failures reads so many attempts at most: in 0.05 s.
+MAX_READ_ATTEMPTS = 5_000
 
 
 @dataclass(frozen=True)
