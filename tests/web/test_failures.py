@@ -39,10 +39,11 @@ async def page_of(client: httpx.AsyncClient, query: str = "") -> Any:
 
 def forms(page: str, action: str) -> list[dict[str, str]]:
     """The fields of each form of the page that sends that action."""
-    found = re.findall(rf'<form method="post" action="/failures/{action}">(.*?)</form>', page, re.DOTALL)
+    form = rf'<form method="post" action="/failures/{action}">(.*?)</form>'
+    found = re.findall(form, page, re.DOTALL)
     return [
-        {name: unescape(value) for name, value in re.findall(r'name="(\w+)" value="([^"]*)"', form)}
-        for form in found
+        {name: unescape(value) for name, value in re.findall(r'name="(\w+)" value="([^"]*)"', one)}
+        for one in found
     ]
 
 
