@@ -197,7 +197,7 @@ begin
             only_type text DEFAULT NULL::text, only_queue text DEFAULT NULL::text,
             by_error boolean DEFAULT true, max_groups integer DEFAULT 100,
             max_ids integer DEFAULT 3, failure_key text DEFAULT NULL::text,
-            max_read integer DEFAULT 10000
+            max_read integer DEFAULT 5000
         $$),
         ('_jobs_filters', $$jsonb$$, $$
             job_ids bigint[], job_types text[], queues text[], group_keys text[],

@@ -80,8 +80,8 @@ DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER - {"_jobs_error_line", "_jobs_f
 # PostgreSQL cannot inline a function that has settings. It bound the names in these bodies when the
 # functions were made, so no search_path can change them.
 INLINED = {
-    "_jobs_after", "_jobs_bucket", "_jobs_error_line", "_jobs_is_batch", "_jobs_is_locked", "_jobs_is_suspect",
-    "_jobs_rank", "_jobs_seconds", "_jobs_told_ends", "_jobs_utc_offset",
+    "_jobs_after", "_jobs_bucket", "_jobs_error_line", "_jobs_is_batch", "_jobs_is_locked",
+    "_jobs_is_suspect", "_jobs_rank", "_jobs_seconds", "_jobs_told_ends", "_jobs_utc_offset",
 }
 # Looks at a schema that may hold traps.
 ONLY_POSTGRESQL = "_jobs_objects_of_strangers"

@@ -1,6 +1,7 @@
 """The page of failures: what failed alike, what became of the jobs, and acting on a group."""
 
 import re
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from html import unescape
@@ -38,10 +39,11 @@ async def page_of(client: httpx.AsyncClient, query: str = "") -> Any:
 
 def forms(page: str, action: str) -> list[dict[str, str]]:
     """The fields of each form of the page that sends that action."""
-    found = re.findall(rf'<form method="post" action="/failures/{action}">(.*?)</form>', page, re.S)
+    form = rf'<form method="post" action="/failures/{action}">(.*?)</form>'
+    found = re.findall(form, page, re.DOTALL)
     return [
-        {name: unescape(value) for name, value in re.findall(r'name="(\w+)" value="([^"]*)"', form)}
-        for form in found
+        {name: unescape(value) for name, value in re.findall(r'name="(\w+)" value="([^"]*)"', one)}
+        for one in found
     ]
 
 
@@ -60,8 +62,8 @@ async def send(client: httpx.AsyncClient, action: str, fields: dict[str, str]) -
 async def test_failures_that_differ_in_numbers_and_quotes_are_one_group(
     conn: Connection, browse: Browse
 ) -> None:
-    for error in ("ValueError: no order 17 of 'Anna'\n\nTraceback", "ValueError: no order 4 of 'B'"):
-        await failed(conn, error)
+    await failed(conn, "ValueError: no order 17 of 'Anna'\n\nTraceback")
+    await failed(conn, "ValueError: no order 4 of 'B'")
     await failed(conn, "KeyError: 'x'", "KeyError")
     client = await browse()
     told = await page_of(client)
@@ -95,7 +97,8 @@ async def test_a_job_that_failed_twice_and_is_tried_again_is_retrying(
 async def test_a_job_that_runs_again_is_asked_to_stop_and_one_that_completed_is_left_alone(
     conn: Connection, connect: Any, browse: Browse
 ) -> None:
-    good, runs = [await failed(conn, f"no {n}", max_retries=5) for n in range(2)]
+    good = await failed(conn, "no 1", max_retries=5)
+    await failed(conn, "no 2", max_retries=5)
     await conn.execute("update jobs set run_at = now() - interval '1 s'")
     other = await connect()
     assert len(await other.fetch("select from jobs_claim('v', max_jobs => 2)")) == 2
@@ -115,6 +118,7 @@ async def test_all_of_a_group_that_failed_for_good_are_retried_step_by_step(
     ids = [await failed(conn, f"no {n}") for n in range(3)]
     other = await failed(conn, "other")
     client = await browse()
+    assert "Retry 3, 2 at a time" in (await client.get("/failures")).text
     page = await press(client, "retry")
     assert "2 jobs were retried; 1 is left." in page.text
     assert "Continue: Retry 1<" in page.text
@@ -131,7 +135,8 @@ async def test_all_of_a_group_that_failed_for_good_are_retried_step_by_step(
     assert [(note["actor"], note["jobs"]) for note in notes] == [("anna", 2), ("anna", 1)]
     assert str(ids[0]) in notes[0]["filters"]
     newest = (await page_of(client))["groups"]
-    assert [(g["line"], g["failed"], g["retrying"]) for g in newest] == [("no *", 1, 2), ("other", 1, 0)]
+    assert [(g["line"], g["failed"], g["retrying"]) for g in newest] == [
+        ("no *", 1, 2), ("other", 1, 0)]
 
 
 async def test_a_job_whose_key_another_one_holds_is_left_and_the_page_says_so(
@@ -284,6 +289,40 @@ async def test_a_form_without_a_group_or_of_another_site_changes_nothing(
     )
     assert answer.status_code == 403
     assert await conn.fetchval("select status from jobs") == "failed"
+
+
+async def test_a_locked_table_leaves_the_last_failures_and_their_age(
+    conn: Connection, connect: Any, browse: Browse
+) -> None:
+    await failed(conn, "seen before")
+    client = await browse()
+    (fields,) = forms((await client.get("/failures")).text, "retry")
+    kept = client._transport.app._reading  # type: ignore[attr-defined]
+    (await kept._here()).changes += 1  # so that the page asks again
+    other = await connect()
+    async with other.transaction():
+        await other.execute("lock table jobs")
+        for path in ("/failures", "/failures?within=7d"):
+            began = time.monotonic()
+            page = await client.get(path)
+            assert time.monotonic() - began < 3
+            assert "the database gave no answer within 2 s" in page.text
+            assert ("seen before" in page.text) == (path == "/failures")
+        answer = await client.post("/failures/retry", data=fields, headers=OWN_FORM)
+        assert answer.status_code == 503
+    assert await conn.fetchval("select status from jobs") == "failed"
+
+
+async def test_only_the_most_frequent_groups_are_shown_and_the_page_says_so(
+    conn: Connection, browse: Browse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgjobs.database.looking.MAX_GROUPS", 1)
+    for error in ("rare", "often", "often"):
+        await failed(conn, error)
+    page = (await (await browse()).get("/failures")).text
+    assert "Only the most frequent groups are shown" in page
+    assert "often" in page
+    assert "rare" not in page
 
 
 async def test_times_are_those_of_the_first_and_the_last_failure(

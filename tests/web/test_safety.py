@@ -22,7 +22,7 @@ from pgjobs.web import Access, console
 Connection = asyncpg.Connection
 MakeRole = Callable[..., Awaitable[str]]
 SCRIPT = '<script type="module" src="/static/console.js"></script>'
-PATHS = ("/", "/jobs", "/jobs/1", "/nothing", "/static/console.css")
+PATHS = ("/", "/jobs", "/jobs/1", "/failures", "/nothing", "/static/console.css")
 
 
 async def statuses(conn: Connection) -> list[str]:
@@ -50,7 +50,7 @@ async def test_each_answer_has_the_safe_headers(conn: Connection, browse: Browse
 async def test_no_page_has_a_script_or_a_style_within(conn: Connection, browse: Browse) -> None:
     await ended(conn, "no")
     client = await browse()
-    for path in ("/", "/jobs", "/jobs/1"):
+    for path in ("/", "/jobs", "/jobs/1", "/failures"):
         page = (await client.get(path)).text
         assert not any(part in page for part in ("<style", " style=", " onclick="))
         assert re.findall(r"<script.*?</script>", page, re.DOTALL) == [SCRIPT]
@@ -70,7 +70,7 @@ async def test_without_access_nothing_is_shown_or_done(conn: Connection, browse:
     job_id = await add(conn, "mail-of-nobody")
     client = await browse(lambda _: None)
     for headers in (HTML, JSON):
-        for path in ("/", "/jobs", f"/jobs/{job_id}", "/nothing"):
+        for path in ("/", "/jobs", f"/jobs/{job_id}", "/failures", "/nothing"):
             answer = await client.get(path, headers=headers)
             assert answer.status_code == 403
             assert "mail-of-nobody" not in answer.text
@@ -100,7 +100,7 @@ async def test_an_observer_changes_nothing_and_sees_no_payload(
     failed = await ended(conn, "secret")
     client = await browse(OBSERVER)
     for headers in (HTML, JSON):
-        for path in ("/jobs", f"/jobs/{job_id}", f"/jobs/{failed}"):
+        for path in ("/jobs", f"/jobs/{job_id}", f"/jobs/{failed}", "/failures"):
             page = await client.get(path, headers=headers)
             assert page.status_code == 200
             assert "secret" not in page.text

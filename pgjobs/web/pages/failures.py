@@ -68,13 +68,14 @@ class Failures:
 
     filters: Filters
     groups: list[Group] | None
+    has_more_groups: bool
     shows_errors: bool
     attempts: int  # that were read
     read_from: datetime | None
     read_until: datetime | None
     is_full: bool  # there may be more before read_from
     done: Done | None
-    step_jobs: int = MAX_STEP_JOBS  # an action changes no more at a time
+    step_jobs: int  # an action changes no more at a time
 
     @property
     def left(self) -> int | None:
@@ -93,10 +94,13 @@ async def failures(asked: Asked) -> Failures:
     found = await _found(asked, filters) if asked.rights.attempts else None
     shows_errors = asked.rights.payloads
     if found is None:
-        return Failures(filters, None, shows_errors, 0, None, None, False, _done(asked))
+        return Failures(
+            filters, None, False, shows_errors, 0, None, None, False, _done(asked), MAX_STEP_JOBS
+        )
     return Failures(
-        filters, [_group(row) for row in found.groups], shows_errors, found.attempts,
-        found.read_from, found.read_until, found.is_full, _done(asked),
+        filters, [_group(row) for row in found.groups], found.has_more_groups, shows_errors,
+        found.attempts, found.read_from, found.read_until, found.is_full, _done(asked),
+        MAX_STEP_JOBS,
     )
 
 

@@ -8,7 +8,7 @@
 create or replace function _jobs_error_line(error text) returns text
 language sql immutable
 return left(regexp_replace(
-    rtrim(split_part(ltrim(left(error, 300), E' \t\r\n'), E'\n', 1), E' \t\r'),
+    btrim(split_part(left(error, 300), E'\n', 1), E' \t\r'),
     '"[^"]*("|$)'
     '|`[^`]*(`|$)'
     '|(?<!\w)[bru]?''[^'']*(''|$)'
