@@ -1,0 +1,174 @@
+"""The pages of queues, schedules, workers, types, the audit and the system."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from html import unescape
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from web.conftest import ADMIN, JSON, OBSERVER, OWN_FORM, Browse, as_role
+from web.test_pages import HOSTILE, add, ended
+
+from pgjobs.web import Access
+
+Connection = asyncpg.Connection
+MakeRole = Callable[..., Awaitable[str]]
+OPERATOR = Access("olga", "operate", payloads=True)
+
+
+async def page_of(client: httpx.AsyncClient, path: str, **query: str) -> Any:
+    answer = await client.get(path, params=query, headers=JSON)
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert told["troubles"] == []
+    return told["page"]
+
+
+async def works(
+    conn: Connection, name: str, queues: list[str], types: list[str] | None = None, slots: int = 5
+) -> None:
+    """A worker that lives as long as the connection."""
+    await conn.execute("select jobs_worker_start($1, $2, $3, $4)", name, queues, types, slots)
+
+
+async def test_a_queue_tells_its_jobs_its_workers_and_how_attempts_ended(
+    conn: Connection, browse: Browse
+) -> None:
+    await ended(conn, "no", queue="mail")
+    await ended(conn, queue="mail")
+    await conn.execute("select _jobs_history_add()")
+    await add(conn, queue="mail")
+    await conn.execute(
+        "update jobs set run_at = now() - interval '1 hour' where status = 'pending'"
+    )
+    await add(conn, queue="mail", run_at=datetime.now(UTC) + timedelta(hours=1))
+    await works(conn, "w1", ["mail"])
+    client = await browse()
+    (queue,) = (await page_of(client, "/queues"))["queues"]
+    counts = {state: count["jobs"] for state, count in queue["counts"]["states"].items()}
+    assert counts == {"due": 1, "later": 1, "failed": 1, "completed": 1}
+    assert queue["counts"]["oldest_due_s"] == pytest.approx(3600, abs=60)
+    assert (queue["workers"], queue["limits"], queue["pause"]) == (1, [], None)
+    assert (queue["ends"]["attempts"], queue["ends"]["bad"]) == (2, 1)
+    assert queue["ends"]["run_p95_s"] is not None
+    page = (await client.get("/queues")).text
+    assert "50 %" in page
+    one = await page_of(client, "/queue", name="mail")
+    assert one["queue"] == queue
+    assert [name for name, _ in one["types"]] == ["mail"]
+
+
+async def test_a_queue_with_due_jobs_and_no_worker_says_so(
+    conn: Connection, browse: Browse
+) -> None:
+    await add(conn, queue="alone")
+    client = await browse()
+    assert "no worker" in (await client.get("/queues")).text
+    await works(conn, "w1", ["alone"])
+    assert "no worker" not in (await (await browse()).get("/queues")).text
+
+
+async def test_a_queue_is_paused_with_a_reason_and_resumed_by_forms(
+    conn: Connection, browse: Browse
+) -> None:
+    await add(conn, queue="a/b & c")
+    client = await browse()
+    page = (await client.get("/queue", params={"name": "a/b & c"})).text
+    assert 'action="/queue/pause"' in page
+    assert 'action="/queue/resume"' not in page
+    done = await client.post("/queue/pause", headers=OWN_FORM, data={
+        "name": "a/b & c", "reason": "the <b>server</b> moves", "for": "1 hour", "until": "",
+    })
+    assert done.status_code == 303, done.text
+    shown = (await client.get(done.headers["location"])).text
+    assert "by <bdi class=\"name\">anna</bdi>" in shown
+    assert "the &lt;b&gt;server&lt;/b&gt; moves" in shown
+    assert 'action="/queue/resume"' in shown
+    told = await conn.fetchrow("select queue, pause_reason, paused_until - now() from jobs_queues")
+    assert tuple(told)[:2] == ("a/b & c", "the <b>server</b> moves")
+    assert told[2] == pytest.approx(timedelta(hours=1), abs=timedelta(minutes=1))
+    (listed,) = (await page_of(client, "/queues"))["queues"]
+    assert listed["pause"]["reason"] == "the <b>server</b> moves"
+    done = await client.post("/queue/resume", headers=OWN_FORM, data={"name": "a/b & c"})
+    assert done.status_code == 303
+    assert (await page_of(client, "/queue", name="a/b & c"))["queue"]["pause"] is None
+    audit = await conn.fetch("select action, actor from jobs_audit order by id")
+    assert [tuple(row) for row in audit] == [("pause", "anna"), ("resume", "anna")]
+
+
+async def test_a_pause_ends_at_the_moment_that_was_written(
+    conn: Connection, browse: Browse
+) -> None:
+    client = await browse()
+    done = await client.post("/queue/pause", headers=OWN_FORM, data={
+        "name": "mail", "until": "2130-12-31T18:00"
+    })
+    assert done.status_code == 303
+    until = await conn.fetchval("select paused_until from jobs_queues")
+    assert until == datetime(2130, 12, 31, 18, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("fields", "status"), [
+    ({}, 400), ({"name": "q", "for": "1 hour", "until": "2130-12-31T18:00"}, 400),
+    ({"name": "q", "for": "2 eons"}, 400), ({"name": "q", "until": "soon"}, 400),
+    ({"name": "q", "until": "1999-12-31T18:00"}, 409), ({"name": "q", "reason": "ä" * 501}, 400),
+    ({"name": "q\0"}, 400), ({"name": "q" * 513}, 409),
+], ids=str)
+async def test_a_pause_that_cannot_be_meant_is_refused(
+    conn: Connection, browse: Browse, fields: dict[str, str], status: int
+) -> None:
+    client = await browse()
+    answer = await client.post("/queue/pause", data=fields, headers=OWN_FORM)
+    assert answer.status_code == status, answer.text
+    assert await conn.fetchval("select count(*) from jobs_queues") == 0
+
+
+async def test_limits_and_the_groups_that_wait_longest_are_told_in_words(
+    conn: Connection, browse: Browse
+) -> None:
+    await conn.execute("select jobs_limit('mail', max_running_per_group => 1, rate_count => 100,"
+                       " rate_period => '1 minute')")
+    for group in ("customer-7", "customer-7", "customer-8"):
+        await add(conn, queue="mail", group_key=group)
+    await conn.execute("update jobs set run_at = now() - interval '1 hour'"
+                       " where group_key = 'customer-7'")
+    await conn.execute("select jobs_claim('w', '{mail}')")
+    client = await browse()
+    one = await page_of(client, "/queue", name="mail")
+    assert one["queue"]["limits"] == [
+        "at most 1 of each group run at once", "at most 100 start in 1 min"
+    ]
+    groups = {group["group_key"]: group for group in one["groups"]}
+    assert list(groups) == ["customer-7", "customer-8"]
+    assert (groups["customer-7"]["told"], groups["customer-7"]["startable"]) == ("1 of 1 run", 0)
+    assert groups["customer-8"]["startable"] == 1
+    page = (await client.get("/queues")).text
+    assert "1 of 1 run" in page
+    assert "at most 1 of each group run at once" in page
+
+
+async def test_a_thousand_queues_make_a_page_that_is_not_large_and_can_be_narrowed(
+    conn: Connection, browse: Browse
+) -> None:
+    await conn.execute(
+        "select jobs_enqueue_many((select jsonb_agg(jsonb_build_object("
+        "'job_type', 'type ' || n % 200, 'queue', 'queue ' || n)) from generate_series(1, 1000) n))"
+    )
+    await conn.execute("insert into jobs_queues (queue, max_running)"
+                       " select 'queue ' || n, 5 from generate_series(1, 1000) n")
+    client = await browse()
+    for path in ("/queues", "/"):
+        page = await client.get(path)
+        assert page.status_code == 200
+        assert len(page.text) < 500_000
+    found = await page_of(client, "/queues")
+    assert (len(found["queues"]), found["total"]) == (200, 1000)
+    narrowed = await page_of(client, "/queues", q="QUEUE 77")
+    assert {queue["name"] for queue in narrowed["queues"]} == {
+        "queue 77", *(f"queue {n}" for n in range(770, 780))
+    }
+    assert "200 of 1,000 are shown" in (await client.get("/queues")).text
