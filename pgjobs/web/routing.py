@@ -1,22 +1,27 @@
 """The pages, in the order of the navigation, and the actions: one line for each."""
 
 from pgjobs.web.page import Action, Page
+from pgjobs.web.pages import queues, schedules
 from pgjobs.web.pages.job import cancel, job, retry
 from pgjobs.web.pages.jobs import jobs
 from pgjobs.web.pages.overview import overview
-from pgjobs.web.pages.queues import pause, queue, queues, resume
 
 PAGES = [
     Page("/", overview, "overview.html", "Overview"),
     Page("/jobs", jobs, "jobs.html", "Jobs"),
     Page("/jobs/{job_id}", job, "job.html"),
-    Page("/queues", queues, "queues.html", "Queues"),
-    Page("/queue", queue, "queue.html"),
+    Page("/queues", queues.queues, "queues.html", "Queues"),
+    Page("/queue", queues.queue, "queue.html"),
+    Page("/schedules", schedules.schedules, "schedules.html", "Schedules"),
+    Page("/schedule", schedules.schedule, "schedule.html"),
 ]
 # The names are those in pgjobs/web/access.py, which says who may take an action.
 ACTIONS = [
     Action("/jobs/{job_id}/retry", "retry", retry),
     Action("/jobs/{job_id}/cancel", "cancel", cancel),
-    Action("/queue/pause", "pause queue", pause),
-    Action("/queue/resume", "resume queue", resume),
+    Action("/queue/pause", "pause queue", queues.pause),
+    Action("/queue/resume", "resume queue", queues.resume),
+    Action("/schedule/run", "run schedule", schedules.run),
+    Action("/schedule/pause", "pause schedule", schedules.pause),
+    Action("/schedule/resume", "resume schedule", schedules.resume),
 ]

@@ -1,7 +1,7 @@
 """Moments, durations, names and counts as the pages show them."""
 
 import unicodedata
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
 _NUMBERS = ("no times", "once", "twice", "three times", "four times", "five times")
@@ -20,6 +20,16 @@ def duration(seconds: float | None) -> str:
         if seconds >= size:
             return f"{sign}{seconds / size:.3g} {unit}"
     return f"{sign}{seconds:.2g} s" if seconds < 10 else f"{sign}{seconds:.0f} s"
+
+
+def exactly(value: timedelta) -> str:
+    """A duration in whole units, for example 1 min 40 s."""
+    minutes, rest = divmod(value.seconds, 60)
+    parts = (
+        (value.days, "d"), (minutes // 60, "h"), (minutes % 60, "min"),
+        (rest + value.microseconds / 1e6, "s"),
+    )
+    return " ".join(f"{count:.10g} {unit}" for count, unit in parts if count) or "0 s"
 
 
 def moment(value: datetime | None) -> str:

@@ -172,3 +172,90 @@ async def test_a_thousand_queues_make_a_page_that_is_not_large_and_can_be_narrow
         "queue 77", *(f"queue {n}" for n in range(770, 780))
     }
     assert "200 of 1,000 are shown" in (await client.get("/queues")).text
+
+
+async def test_a_schedule_tells_when_it_fires_next_and_what_became_of_its_jobs(
+    conn: Connection, browse: Browse
+) -> None:
+    await conn.execute("select jobs_schedule('nightly', 'report', '0 3 * * *',"
+                       " timezone => 'Europe/Berlin', payload => '{\"a\": \"secret\"}')")
+    await conn.execute("select jobs_schedule('often', 'poll', every => '100 seconds',"
+                       " missed => 'all', missed_within => '1 hour', overlap => 'allow')")
+    first = await conn.fetchval("select id from jobs_schedule_run('nightly')")
+    await conn.execute("select jobs_cancel($1)", first)
+    client = await browse()
+    listed = {s["name"]: s for s in (await page_of(client, "/schedules"))["schedules"]}
+    assert listed["nightly"]["last"] == [{"id": str(first), "status": "cancelled"}]
+    assert listed["often"]["when"] == "every 1 min 40 s"
+    one = await page_of(client, "/schedule", name="nightly")
+    assert [m["local_time"][11:] for m in one["moments"]] == ["03:00:00"] * 5
+    assert {m["at"][11:13] for m in one["moments"]} <= {"01", "02"}
+    page = (await client.get("/schedule?name=nightly")).text
+    assert "Europe/Berlin" in page
+    assert "secret" not in page
+    assert f'href="/jobs/{first}"' in page
+    often = (await client.get("/schedule?name=often")).text
+    assert "each moment that nobody could fire is made up for, but none that is older" in often
+    assert "a job is added also while the last one has not ended" in often
+
+
+async def test_a_schedule_is_run_paused_and_resumed_by_forms(
+    conn: Connection, browse: Browse
+) -> None:
+    name = "a/../b & <i>"
+    await conn.execute("select jobs_schedule($1, 'report', every => '1 hour')", name)
+    client = await browse()
+    done = await client.post("/schedule/run", data={"name": name}, headers=OWN_FORM)
+    job_id = await conn.fetchval("select id from jobs")
+    assert (done.status_code, done.headers["location"]) == (303, f"/jobs/{job_id}")
+    again = await client.post("/schedule/run", data={"name": name}, headers=OWN_FORM)
+    assert again.headers["location"] == f"/jobs/{job_id}"  # the job that is in the way
+    for action, state, other in (("pause", "paused", "resume"), ("resume", "on", "pause")):
+        page = (await client.get("/schedule", params={"name": name})).text
+        assert f'action="/schedule/{action}"' in page
+        assert f'action="/schedule/{other}"' not in page
+        done = await client.post(f"/schedule/{action}", data={"name": name}, headers=OWN_FORM)
+        assert done.status_code == 303
+        shown = (await client.get(done.headers["location"], headers=JSON)).json()["page"]
+        assert shown["schedule"]["state"] == state
+    audit = await conn.fetch("select action, actor from jobs_audit where id > 1 order by id")
+    assert [tuple(row) for row in audit] == [
+        ("schedule_run", "anna"), ("schedule_pause", "anna"), ("schedule_resume", "anna")
+    ]
+    for action in ("run", "pause", "resume"):
+        for fields, status in (({}, 400), ({"name": "none"}, 404)):
+            answer = await client.post(f"/schedule/{action}", data=fields, headers=OWN_FORM)
+            assert answer.status_code == status, answer.text
+    assert (await client.get("/schedule?name=none")).status_code == 404
+    assert (await client.get("/schedule")).status_code == 404
+
+
+async def test_the_error_of_a_schedule_is_shown_to_who_may_see_payloads(
+    conn: Connection, browse: Browse
+) -> None:
+    for name in ("a", "broken"):
+        await conn.execute("select jobs_schedule($1, 'report', every => '1 hour')", name)
+    await conn.execute("update jobs_schedules set error = 'the secret' where name = 'broken'")
+    client = await browse()
+    assert [s["name"] for s in (await page_of(client, "/schedules"))["schedules"]] == ["broken", "a"]
+    assert "the secret" in (await client.get("/schedule?name=broken")).text
+    observer = await browse(OBSERVER)
+    for headers in ({}, JSON):
+        for path in ("/schedules", "/schedule?name=broken"):
+            told = await observer.get(path, headers=headers)
+            assert told.status_code == 200
+            assert "the secret" not in told.text
+    assert "The error is hidden" in (await observer.get("/schedule?name=broken")).text
+
+
+async def test_an_overdue_schedule_and_one_that_is_over_say_so(
+    conn: Connection, browse: Browse
+) -> None:
+    for name in ("late", "over"):
+        await conn.execute("select jobs_schedule($1, 'report', every => '1 hour')", name)
+    await conn.execute("update jobs_schedules set next_at = case name when 'late'"
+                       " then now() - interval '1 hour' end")
+    client = await browse()
+    listed = (await page_of(client, "/schedules"))["schedules"]
+    assert [(s["name"], s["state"]) for s in listed] == [("late", "overdue"), ("over", "over")]
+    assert "no worker has fired it" in (await client.get("/schedule?name=late")).text

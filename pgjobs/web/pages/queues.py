@@ -194,7 +194,7 @@ def told_limits(row: Row) -> list[str]:
         )
         if row[name] is not None
     ] + [
-        f"at most {row[f'{kind}_count']} {what} in {words.duration(seconds(row[f'{kind}_period']))}"
+        f"at most {row[f'{kind}_count']} {what} in {words.exactly(row[f'{kind}_period'])}"
         for kind, what in (("rate", "start"), ("group_rate", "of each group start"))
         if row[f"{kind}_count"] is not None
     ]
