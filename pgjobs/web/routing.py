@@ -1,7 +1,7 @@
 """The pages, in the order of the navigation, and the actions: one line for each."""
 
 from pgjobs.web.page import Action, Page
-from pgjobs.web.pages import queues, schedules
+from pgjobs.web.pages import queues, schedules, types, workers
 from pgjobs.web.pages.job import cancel, job, retry
 from pgjobs.web.pages.jobs import jobs
 from pgjobs.web.pages.overview import overview
@@ -14,6 +14,8 @@ PAGES = [
     Page("/queue", queues.queue, "queue.html"),
     Page("/schedules", schedules.schedules, "schedules.html", "Schedules"),
     Page("/schedule", schedules.schedule, "schedule.html"),
+    Page("/workers", workers.workers, "workers.html", "Workers"),
+    Page("/types", types.types, "types.html", "Types"),
 ]
 # The names are those in pgjobs/web/access.py, which says who may take an action.
 ACTIONS = [

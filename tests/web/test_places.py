@@ -161,7 +161,7 @@ async def test_a_thousand_queues_make_a_page_that_is_not_large_and_can_be_narrow
     await conn.execute("insert into jobs_queues (queue, max_running)"
                        " select 'queue ' || n, 5 from generate_series(1, 1000) n")
     client = await browse()
-    for path in ("/queues", "/"):
+    for path in ("/queues", "/types", "/"):
         page = await client.get(path)
         assert page.status_code == 200
         assert len(page.text) < 500_000
@@ -259,3 +259,83 @@ async def test_an_overdue_schedule_and_one_that_is_over_say_so(
     listed = (await page_of(client, "/schedules"))["schedules"]
     assert [(s["name"], s["state"]) for s in listed] == [("late", "overdue"), ("over", "over")]
     assert "no worker has fired it" in (await client.get("/schedule?name=late")).text
+
+
+async def test_a_worker_tells_what_it_runs_the_longest_first(
+    conn: Connection, browse: Browse
+) -> None:
+    await works(conn, "host-7", ["mail", "files"], ["mail"], slots=9)
+    for _ in range(7):
+        await add(conn, queue="mail")
+    await conn.execute("select jobs_claim('host-7', '{mail}', 7)")
+    await conn.execute("update jobs set started_at = now() - id * interval '1 minute',"
+                       " lease_until = case id when 6 then now() - interval '1 minute'"
+                       " else lease_until end")
+    await conn.execute("select jobs_cancel(7)")
+    client = await browse()
+    (worker,) = (await page_of(client, "/workers"))["workers"]
+    assert (worker["name"], worker["taken"], worker["slots"]) == ("host-7", 7, 9)
+    assert worker["queues"] == ["mail", "files"]
+    assert worker["advice"] is None
+    assert [job["id"] for job in worker["jobs"]] == ["7", "6", "5", "4", "3"]
+    assert worker["jobs"][0]["runs_s"] == pytest.approx(420, abs=30)
+    assert [job["is_to_stop"] for job in worker["jobs"]] == [True, False, False, False, False]
+    assert worker["more_jobs"] == 2
+    page = (await client.get("/workers")).text
+    for told in ('href="/jobs/7"', "7 of 9", "asked to stop", "lease is over", "and 2 more"):
+        assert told in page
+    assert (await page_of(client, "/workers", q="FILES"))["total"] == 1
+    assert (await page_of(client, "/workers", q="absent"))["total"] == 0
+
+
+async def test_gone_and_hanging_workers_stand_first_with_what_to_do(
+    conn: Connection, connect: Callable[[], Awaitable[Connection]], browse: Browse
+) -> None:
+    for name in ("a-fine", "b-hangs", "c-gone"):
+        await works(await connect(), name, ["mail"])
+    await conn.execute("update jobs_worker_ticks set seen_at = now() - interval '5 minutes'"
+                       " where worker = 'b-hangs'")
+    await conn.execute("update jobs_workers set started_at = now() - interval '5 minutes',"
+                       " name_key = -1 where worker = 'c-gone'")
+    await conn.execute("update jobs_workers set started_at = now() - interval '5 minutes'"
+                       " where worker = 'b-hangs'")
+    client = await browse()
+    workers = (await page_of(client, "/workers"))["workers"]
+    assert [(worker["name"], worker["state"]) for worker in workers] == [
+        ("b-hangs", "hangs"), ("c-gone", "gone"), ("a-fine", "full")
+    ]
+    assert "end the process" in workers[0]["advice"]
+    assert "Start it again" in workers[1]["advice"]
+    assert workers[2]["advice"] is None
+
+
+async def test_who_holds_jobs_without_being_registered_is_named(
+    conn: Connection, browse: Browse
+) -> None:
+    await add(conn)
+    await conn.execute("select jobs_claim('psql <b>', '{default}')")
+    client = await browse()
+    assert (await page_of(client, "/workers"))["others"] == ["psql <b>"]
+    assert "psql &lt;b&gt;" in (await client.get("/workers")).text
+
+
+async def test_a_type_tells_its_jobs_who_serves_it_and_how_attempts_ended(
+    conn: Connection, browse: Browse
+) -> None:
+    await ended(conn, "no", job_type="ingest", queue="files")
+    await conn.execute("select _jobs_history_add()")
+    await add(conn, "ingest", queue="files")
+    await add(conn, "mail", queue="mail")
+    await works(conn, "w1", ["files"])
+    client = await browse()
+    types = {each["name"]: each for each in (await page_of(client, "/types"))["types"]}
+    assert set(types) == {"ingest", "mail"}
+    assert (types["ingest"]["workers"], types["mail"]["workers"]) == (["w1"], [])
+    assert (types["ingest"]["ends"]["attempts"], types["ingest"]["ends"]["bad"]) == (1, 1)
+    assert types["ingest"]["counts"]["states"]["due"]["jobs"] == 1
+    page = (await client.get("/types")).text
+    assert "no worker" in page
+    assert "100 %" in page
+    assert 'href="/jobs?type=ingest"' in page
+    narrowed = await page_of(client, "/types", q="MAI")
+    assert [each["name"] for each in narrowed["types"]] == ["mail"]

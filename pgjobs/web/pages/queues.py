@@ -1,6 +1,7 @@
 """The queues: which ones are paused, what waits in each, and what its limits hold back."""
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -112,6 +113,9 @@ class _Known:
     def queues(self, names: Collection[str]) -> dict[str, Queue]:
         counts = None if self.counts is None else counts_by("queue", self.counts)
         ends = ends_by_name(self.ends or [])
+        crews = Counter(
+            queue for row in self.workers or [] if row["mode"] != "gone" for queue in row["queues"]
+        )
         limits = {row["queue"]: told_limits(row) for row in self.limits or []}
         found = {}
         for name in names:
@@ -124,9 +128,7 @@ class _Known:
                 None if counts is None else counts.get(name, NO_JOBS),
                 ends.get(name),
                 None if self.limits is None else limits.get(name, []),
-                None if self.workers is None else sum(
-                    row["mode"] != "gone" and name in row["queues"] for row in self.workers
-                ),
+                None if self.workers is None else crews[name],
             )
         return found
 
