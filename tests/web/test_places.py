@@ -339,3 +339,59 @@ async def test_a_type_tells_its_jobs_who_serves_it_and_how_attempts_ended(
     assert 'href="/jobs?type=ingest"' in page
     narrowed = await page_of(client, "/types", q="MAI")
     assert [each["name"] for each in narrowed["types"]] == ["mail"]
+
+
+async def test_the_audit_is_narrowed_by_action_user_job_and_time(
+    conn: Connection, browse: Browse
+) -> None:
+    job_id = await add(conn)
+    client = await browse()
+    await client.post("/queue/pause", headers=OWN_FORM, data={"name": "mail", "reason": "<b>moves"})
+    await client.post(f"/jobs/{job_id}/cancel", headers=OWN_FORM)
+    await conn.execute("select jobs_resume('mail')")
+    await conn.execute("update jobs_audit set at = now() - interval '2 hours' where action = 'pause'")
+
+    async def actions(**query: str) -> list[str]:
+        return [each["action"] for each in (await page_of(client, "/audit", **query))["changes"]]
+
+    assert await actions() == ["resume", "cancel", "pause"]
+    assert await actions(action="pause") == ["pause"]
+    assert await actions(who="anna") == ["cancel", "pause"]
+    assert await actions(job=str(job_id)) == ["cancel"]
+    assert await actions(within="1 hour") == ["resume", "cancel"]
+    assert await actions(who="anna", within="1 hour", action="cancel") == ["cancel"]
+    page = (await client.get("/audit")).text
+    assert "&lt;b&gt;moves" in page
+    assert f'href="/jobs/{job_id}"' in page
+    for query in ({"within": "ever"}, {"who": "a\0"}):
+        assert (await client.get("/audit", params=query)).status_code == 400
+    for query in ({"job": "x"}, {"before": "-1"}, {"before": "9" * 19}):
+        assert (await client.get("/audit", params=query)).status_code == 404
+
+
+async def test_the_audit_goes_on_behind_the_last_row(conn: Connection, browse: Browse) -> None:
+    await conn.execute("insert into jobs_audit (db_role, action)"
+                       " select 'r', 'pause' from generate_series(1, 120)")
+    client = await browse()
+    seen: list[int] = []
+    link: str | None = "/audit?action=pause"
+    while link is not None:
+        answer = await client.get(unescape(link))
+        seen += map(int, [c["id"] for c in (await client.get(unescape(link), headers=JSON)).json()
+                          ["page"]["changes"]])
+        found = re.search(r'rel="next" href="([^"]*)"', answer.text)
+        link = found and found[1]
+    assert seen == list(range(120, 0, -1))
+
+
+async def test_a_search_of_the_audit_that_gives_up_says_so(
+    conn: Connection, browse: Browse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgjobs.web.pages.audit.MAX_READ_ROWS", 30)
+    await conn.execute("insert into jobs_audit (db_role, action)"
+                       " select 'r', 'pause' from generate_series(1, 120)")
+    client = await browse()
+    page = (await client.get("/audit?who=nobody")).text
+    assert "gave up after 30 rows" in page
+    assert "Look further" in page
+    assert (await page_of(client, "/audit", who="nobody"))["next_before"] == "91"
