@@ -67,10 +67,12 @@ class Looking(Statements):
         return {row["id"]: row["status"] for row in rows}
 
     async def server(self) -> Row:
-        """Returns the releases of PostgreSQL and of pgjobs, and the name of the database."""
+        """Returns the releases of PostgreSQL and of pgjobs, the database and the schema."""
         rows = await self._rows(
             """select current_setting('server_version') as server_version,
-            {schema}.jobs_version() as version, current_database()::text as database"""
+            {schema}.jobs_version() as version, current_database()::text as database,
+            $1::text as schema""",
+            self.schema,
         )
         return rows[0]
 

@@ -1,7 +1,7 @@
 """The pages, in the order of the navigation, and the actions: one line for each."""
 
 from pgjobs.web.page import Action, Page
-from pgjobs.web.pages import audit, queues, schedules, types, workers
+from pgjobs.web.pages import audit, metrics, queues, schedules, system, types, workers
 from pgjobs.web.pages.job import cancel, job, retry
 from pgjobs.web.pages.jobs import jobs
 from pgjobs.web.pages.overview import overview
@@ -17,6 +17,8 @@ PAGES = [
     Page("/workers", workers.workers, "workers.html", "Workers"),
     Page("/types", types.types, "types.html", "Types"),
     Page("/audit", audit.audit, "audit.html", "Audit"),
+    Page("/system", system.system, "system.html", "System"),
+    Page("/metrics", metrics.metrics, None),
 ]
 # The names are those in pgjobs/web/access.py, which says who may take an action.
 ACTIONS = [

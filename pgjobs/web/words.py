@@ -32,6 +32,16 @@ def exactly(value: timedelta) -> str:
     return " ".join(f"{count:.10g} {unit}" for count, unit in parts if count) or "0 s"
 
 
+def size(count: int) -> str:
+    """A number of bytes, for example 8 kB or 1.5 GB."""
+    told = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if told < 1024:
+            return f"{told:.3g} {unit}" if told < 100 else f"{told:.0f} {unit}"
+        told /= 1024
+    return f"{told:,.1f} TB"
+
+
 def moment(value: datetime | None) -> str:
     """A moment in UTC, to the second."""
     return "" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,7 +1,8 @@
 """The pages of queues, schedules, workers, types, the audit and the system."""
 
-import json
+import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from html import unescape
@@ -13,7 +14,10 @@ import pytest
 from web.conftest import ADMIN, JSON, OBSERVER, OWN_FORM, Browse, as_role
 from web.test_pages import HOSTILE, add, ended
 
-from pgjobs.web import Access
+from pgjobs.database import Database
+from pgjobs.telemetry.exposition import exposition
+from pgjobs.telemetry.metrics import metrics
+from pgjobs.web import Access, words
 
 Connection = asyncpg.Connection
 MakeRole = Callable[..., Awaitable[str]]
@@ -395,3 +399,91 @@ async def test_a_search_of_the_audit_that_gives_up_says_so(
     assert "gave up after 30 rows" in page
     assert "Look further" in page
     assert (await page_of(client, "/audit", who="nobody"))["next_before"] == "91"
+
+
+async def test_the_system_tells_releases_sizes_roles_and_rules(
+    conn: Connection, browse: Browse, make_role: MakeRole, pgjobs_dsn: str
+) -> None:
+    await conn.execute("select jobs_retain('completed', '36 hours', 'mail')")
+    reads, acts = await make_role("observer"), await make_role("admin")
+    client = await browse(
+        ADMIN, as_role(pgjobs_dsn, reads), actions_dsn=as_role(pgjobs_dsn, acts)
+    )
+    told = await page_of(client, "/system")
+    assert told["facts"]["schema"] == "public"
+    assert {"jobs", "jobs_audit", "jobs_history"} <= {table["name"] for table in told["tables"]}
+    assert all(table["table_bytes"] + table["index_bytes"] > 0 for table in told["tables"])
+    assert "notification queue" in {verdict["check"] for verdict in told["verdicts"]}
+    reading, acting = told["roles"]
+    assert (reading["name"], reading["does"]) == (reads, [])
+    assert "payloads, results and errors" not in reading["reads"]
+    assert (acting["name"], acting["does_not"]) == (acts, [])
+    assert "payloads, results and errors" in acting["reads"]
+    assert told["rules"] == [{
+        "status": "completed", "job_type": "mail", "keep_for": 129600.0, "deleted_to": None,
+        "next_at": told["rules"][0]["next_at"], "error": None,
+    }]
+    page = (await client.get("/system")).text
+    assert "1 d 12 h" in page
+    assert "resume schedule" in page
+
+
+@pytest.mark.parametrize(("count", "told"), [
+    (0, "0 bytes"), (8192, "8 kB"), (1_610_612_736, "1.5 GB"), (1024**4 * 12, "12.0 TB"),
+    (1_048_575, "1024 kB"),
+])
+def test_sizes_are_told_in_units(count: int, told: str) -> None:
+    assert words.size(count) == told
+
+
+async def test_the_metrics_are_those_of_the_command(
+    conn: Connection, browse: Browse, make_role: MakeRole, pgjobs_dsn: str
+) -> None:
+    await add(conn, "ingest", queue="files")
+    client = await browse(OBSERVER, as_role(pgjobs_dsn, await make_role("observer")))
+    answer = await client.get("/metrics", headers={"accept": "*/*"})
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert 'pgjobs_jobs{queue="files",job_type="ingest",state="due"} 1\n' in answer.text
+    told = exposition(await metrics(Database(conn)))
+
+    def names(text: str) -> list[str]:
+        return re.findall(r"^# TYPE .*", text, re.MULTILINE)
+
+    assert names(answer.text) == names(told) != []
+    assert 'href="/metrics"' not in (await client.get("/")).text
+
+
+async def test_ten_scrapers_cost_one_reading(
+    conn: Connection, browse: Browse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings = 0
+
+    async def counted(database: Database) -> Any:
+        nonlocal readings
+        readings += 1
+        return await metrics(database)
+
+    monkeypatch.setattr("pgjobs.web.pages.metrics.read_metrics", counted)
+    client = await browse()
+    answers = await asyncio.gather(*(client.get("/metrics") for _ in range(10)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert readings == 1
+
+
+async def test_without_the_database_the_metrics_are_unavailable(
+    conn: Connection, other: Connection, browse: Browse
+) -> None:
+    refused = await browse(lambda _: None)
+    assert (await refused.get("/metrics")).status_code == 403
+    client = await browse()
+    assert (await client.get("/metrics")).status_code == 200
+    (await client._transport.app._reading._here()).changes += 1  # type: ignore[attr-defined]
+    async with other.transaction():
+        await other.execute("lock table jobs")
+        began = time.monotonic()
+        answer = await client.get("/metrics")
+        assert time.monotonic() - began < 3
+    assert answer.status_code == 503
+    assert "no answer" in answer.text
+    away = await browse(ADMIN, "postgresql://nobody@127.0.0.1:1/none")
+    assert (await away.get("/metrics")).status_code == 503
