@@ -11,7 +11,7 @@ from pgjobs.web.page import seconds
 
 T = TypeVar("T")
 
-MAX_SHOWN_ROWS = 200  # of a table; a filter leads to the others
+MAX_SHOWN_ROWS = 100  # of a table; a filter leads to the others
 
 Column = Literal["queue", "job_type"]
 

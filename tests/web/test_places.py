@@ -170,12 +170,12 @@ async def test_a_thousand_queues_make_a_page_that_is_not_large_and_can_be_narrow
         assert page.status_code == 200
         assert len(page.text) < 500_000
     found = await page_of(client, "/queues")
-    assert (len(found["queues"]), found["total"]) == (200, 1000)
+    assert (len(found["queues"]), found["total"]) == (100, 1000)
     narrowed = await page_of(client, "/queues", q="QUEUE 77")
     assert {queue["name"] for queue in narrowed["queues"]} == {
         "queue 77", *(f"queue {n}" for n in range(770, 780))
     }
-    assert "200 of 1,000 are shown" in (await client.get("/queues")).text
+    assert "100 of 1,000 are shown" in (await client.get("/queues")).text
 
 
 async def test_a_schedule_tells_when_it_fires_next_and_what_became_of_its_jobs(
@@ -241,7 +241,8 @@ async def test_the_error_of_a_schedule_is_shown_to_who_may_see_payloads(
         await conn.execute("select jobs_schedule($1, 'report', every => '1 hour')", name)
     await conn.execute("update jobs_schedules set error = 'the secret' where name = 'broken'")
     client = await browse()
-    assert [s["name"] for s in (await page_of(client, "/schedules"))["schedules"]] == ["broken", "a"]
+    listed = (await page_of(client, "/schedules"))["schedules"]
+    assert [each["name"] for each in listed] == ["broken", "a"]
     assert "the secret" in (await client.get("/schedule?name=broken")).text
     observer = await browse(OBSERVER)
     for headers in ({}, JSON):
@@ -353,7 +354,9 @@ async def test_the_audit_is_narrowed_by_action_user_job_and_time(
     await client.post("/queue/pause", headers=OWN_FORM, data={"name": "mail", "reason": "<b>moves"})
     await client.post(f"/jobs/{job_id}/cancel", headers=OWN_FORM)
     await conn.execute("select jobs_resume('mail')")
-    await conn.execute("update jobs_audit set at = now() - interval '2 hours' where action = 'pause'")
+    await conn.execute(
+        "update jobs_audit set at = now() - interval '2 hours' where action = 'pause'"
+    )
 
     async def actions(**query: str) -> list[str]:
         return [each["action"] for each in (await page_of(client, "/audit", **query))["changes"]]
@@ -487,3 +490,193 @@ async def test_without_the_database_the_metrics_are_unavailable(
     assert "no answer" in answer.text
     away = await browse(ADMIN, "postgresql://nobody@127.0.0.1:1/none")
     assert (await away.get("/metrics")).status_code == 503
+
+
+PATHS = ("/queues", "/queue?name=default", "/schedules", "/workers", "/types", "/audit", "/system")
+CHANGES = {
+    "/queue/pause": "pause queue", "/queue/resume": "resume queue",
+    "/schedule/run": "run schedule", "/schedule/pause": "pause schedule",
+    "/schedule/resume": "resume schedule",
+}
+
+
+async def fill(conn: Connection) -> None:
+    """Something for each page to show."""
+    await ended(conn, "the secret")
+    await conn.execute("select jobs_schedule('default', 'mail', every => '1 hour')")
+    await conn.execute("select jobs_limit('default', max_running_per_group => 1)")
+    await conn.execute("select jobs_retain('completed', '1 day')")
+    await add(conn, payload='{"a": "the secret"}')
+    await add(conn, group_key="g")
+    await conn.execute("select _jobs_history_add()")
+    await works(conn, "w1", ["default"])
+
+
+async def test_without_any_job_each_page_is_there(conn: Connection, browse: Browse) -> None:
+    client = await browse()
+    for path in PATHS:
+        page = await client.get(path)
+        assert page.status_code == 200, page.text
+        assert "not read yet" not in page.text
+        assert "not counted yet" not in page.text
+        assert (await client.get(path, headers=JSON)).json()["troubles"] == []
+
+
+@pytest.mark.parametrize("access", [OBSERVER, OPERATOR], ids=["observer", "operator"])
+async def test_who_is_no_admin_sees_the_pages_and_changes_nothing(
+    conn: Connection, browse: Browse, access: Access
+) -> None:
+    await fill(conn)
+    before = await conn.fetchval("select count(*) from jobs_audit")
+    client = await browse(access)
+    for headers in ({}, JSON):
+        for path in (*PATHS, "/schedule?name=default"):
+            page = await client.get(path, headers=headers)
+            assert page.status_code == 200
+            assert "the secret" not in page.text
+            assert 'method="post"' not in page.text
+        for path in CHANGES:
+            answer = await client.post(path, data={"name": "default"}, headers=headers | OWN_FORM)
+            assert answer.status_code == 403
+    assert await conn.fetchval("select count(*) from jobs_audit") == before
+    assert await conn.fetchval("select count(*) from jobs_queues where paused_at is not null") == 0
+
+
+async def test_an_observers_role_sees_the_pages_whatever_access_says(
+    conn: Connection, browse: Browse, make_role: MakeRole, pgjobs_dsn: str
+) -> None:
+    await fill(conn)
+    client = await browse(ADMIN, as_role(pgjobs_dsn, await make_role("observer")))
+    for path in (*PATHS, "/schedule?name=default"):
+        page = await client.get(path)
+        assert page.status_code == 200
+        assert 'method="post"' not in page.text
+        assert "the secret" not in page.text
+        told = (await client.get(path, headers=JSON)).json()
+        assert told["troubles"] == [], path
+    for path in CHANGES:
+        answer = await client.post(path, data={"name": "default"}, headers=OWN_FORM)
+        assert answer.status_code == 403
+
+
+async def test_a_database_that_takes_no_changes_shows_no_forms(
+    conn: Connection, browse: Browse, make_role: MakeRole, pgjobs_dsn: str
+) -> None:
+    await fill(conn)
+    role = await make_role("admin")
+    await conn.execute(f'alter role "{role}" set default_transaction_read_only = on')
+    client = await browse(ADMIN, as_role(pgjobs_dsn, role))
+    for path in (*PATHS, "/schedule?name=default"):
+        page = await client.get(path)
+        assert page.status_code == 200
+        assert 'method="post"' not in page.text
+        assert (await client.get(path, headers=JSON)).json()["troubles"] == [], path
+    for path in CHANGES:
+        answer = await client.post(path, data={"name": "default"}, headers=OWN_FORM)
+        assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("headers", [{"sec-fetch-site": "cross-site"}, {}], ids=str)
+async def test_a_form_of_another_site_pauses_and_runs_nothing(
+    conn: Connection, browse: Browse, headers: dict[str, str]
+) -> None:
+    await fill(conn)
+    before = await conn.fetchval("select count(*) from jobs_audit")
+    client = await browse()
+    for path in CHANGES:
+        assert (await client.get(path)).status_code == 405
+        answer = await client.post(path, data={"name": "default"}, headers=headers)
+        assert answer.status_code == 403
+    assert await conn.fetchval("select count(*) from jobs_audit") == before
+
+
+async def test_with_the_table_locked_each_page_answers_with_what_it_knows(
+    conn: Connection, other: Connection, browse: Browse
+) -> None:
+    await fill(conn)
+    client, fresh = await browse(), await browse()
+    paths = (*PATHS, "/schedule?name=default")
+    for path in paths:
+        assert (await client.get(path)).status_code == 200
+    (await client._transport.app._reading._here()).changes += 1  # type: ignore[attr-defined]
+    async with other.transaction():
+        await other.execute("lock table jobs")
+        for each in (client, fresh):
+            for path in paths:
+                began = time.monotonic()
+                page = await each.get(path)
+                assert time.monotonic() - began < 3
+                assert page.status_code == 200
+                if each is client:
+                    known = {"/types": "mail", "/audit": "limit", "/system": "PostgreSQL</dt>"}
+                    assert known.get(path, "default") in page.text, path
+    for path in paths:
+        assert "not read yet" not in (await client.get(path)).text
+
+
+async def test_a_database_that_is_away_leaves_the_pages(browse: Browse) -> None:
+    client = await browse(ADMIN, "postgresql://nobody@127.0.0.1:1/none")
+    for path in (*PATHS, "/schedule?name=default"):
+        page = await client.get(path)
+        assert page.status_code == 200
+        assert "the database could not be read" in page.text
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_hostile_names_are_text_and_their_links_lead_back(
+    conn: Connection, browse: Browse, name: str
+) -> None:
+    await conn.execute("select jobs_pause($1, reason => $1)", name)
+    await conn.execute("select jobs_schedule($1, $1, every => '1 hour', queue => $1)", name)
+    await conn.execute("update jobs_schedules set error = $1", name)
+    await add(conn, name, queue=name, group_key=name)
+    await works(conn, name, [name], [name])
+    await conn.execute("select jobs_retain('completed', '1 day', $1)", name)
+    client = await browse(Access(name, "admin", payloads=True))
+    seen = set()
+    for path in ("/queues", "/schedules", "/workers", "/types", "/audit", "/system"):
+        page = await client.get(path)
+        assert page.status_code == 200, page.text
+        links = re.findall(r'href="(/(?:queue|schedule|audit|workers|jobs)\?[^"]*)"', page.text)
+        for link in {path, *map(unescape, links)} - seen:
+            seen.add(link)
+            found = await client.get(link)
+            assert found.status_code == 200, link
+            assert "<script" not in found.text
+            assert "<img" not in found.text
+            assert "\u202e" not in re.sub(rf">{re.escape(name)}<|value=\"[^\"]*\"", "", found.text)
+    assert {link.split("?")[0] for link in seen} >= {"/queue", "/schedule", "/jobs", "/audit"}
+    told = (await client.get("/queue", params={"name": name}, headers=JSON)).json()["page"]
+    assert told["queue"]["pause"]["reason"] == name
+    assert told["queue"]["counts"]["states"]["due"]["jobs"] == 1
+    done = await client.post("/queue/resume", data={"name": name}, headers=OWN_FORM)
+    shown = await client.get(done.headers["location"], headers=JSON)
+    assert shown.json()["page"]["queue"]["name"] == name
+
+
+async def test_each_page_has_one_heading_and_tables_with_heads(
+    conn: Connection, browse: Browse
+) -> None:
+    await fill(conn)
+    client = await browse()
+    for path in (*PATHS, "/schedule?name=default"):
+        page = (await client.get(path)).text
+        assert page.count("<h1") == 1
+        assert not any(part in page for part in ("<style", " style=", " onclick="))
+        for table in re.findall(r"<table.*?</table>", page, re.DOTALL):
+            assert 'scope="col"' in table
+        for field in re.findall(r"<(?:input|select)[^>]*>", page):
+            place = page.index(field)
+            is_labelled = 'type="hidden"' in field or page.rindex("<label", 0, place) > page.rfind(
+                "</label>", 0, place
+            ) or 'id="q"' in field
+            assert is_labelled, field
+
+
+async def test_the_navigation_names_the_pages_in_order(browse: Browse) -> None:
+    page = (await (await browse()).get("/")).text
+    nav = page[page.index('<nav aria-label="Pages">') : page.index("</nav>")]
+    names = [name for name in re.findall(r">([A-Za-z]+)</a>", nav) if name != "Failures"]
+    assert names == [
+        "Overview", "Jobs", "Queues", "Schedules", "Workers", "Types", "Audit", "System"
+    ]

@@ -18,7 +18,8 @@ MAX_NAMED_IDS = 20
 # The actions that are in the audit; the field takes others, too.
 ACTIONS = (
     "cancel", "cleanup", "copy", "delete", "edit", "grant", "limit", "pause", "recover", "resume",
-    "retain", "retry", "schedule", "schedule_pause", "schedule_resume", "schedule_run", "unschedule",
+    "retain", "retry", "schedule", "schedule_pause", "schedule_resume", "schedule_run",
+    "unschedule",
 )
 WITHIN = {
     "1 hour": timedelta(hours=1), "1 day": timedelta(days=1), "1 week": timedelta(weeks=1),

@@ -17,6 +17,7 @@ async def metrics(asked: Asked) -> Response:
         return exposition(await read_metrics(database))
 
     seen = await asked.look("metrics", question)
-    if seen.value is None or seen.trouble is not None:  # a monitor must not take old numbers for new
+    # A monitor must not take old numbers for new ones.
+    if seen.value is None or seen.trouble is not None:
         return PlainTextResponse(f"{seen.trouble}\n", HTTPStatus.SERVICE_UNAVAILABLE)
     return Response(seen.value, media_type=CONTENT_TYPE)

@@ -135,7 +135,7 @@ class _Known:
 
 async def queues(asked: Asked) -> Queues:
     """Looks up all queues: the paused ones first, then those that wait longest."""
-    known, groups = await together(_known(asked), _groups(asked, None))
+    known, (groups, has_more_groups) = await together(_known(asked), _groups(asked, None))
     q = asked.one("q")
     found = narrowed(known.queues(sorted(known.names())), q)
     found.sort(key=_worst_first)
@@ -143,7 +143,8 @@ async def queues(asked: Asked) -> Queues:
     told = None if known.counts is None else counts_by("queue", known.counts).get(None)
     return Queues(
         q, None if nothing_is_known else found[:MAX_SHOWN_ROWS], len(found), told,
-        max((row["since"] for row in known.ends or []), default=None), *groups,
+        max((row["since"] for row in known.ends or []), default=None),
+        groups, has_more_groups,
     )
 
 
@@ -152,21 +153,17 @@ async def queue(asked: Asked) -> OneQueue:
     name = asked.one("name")
     if name is None:
         raise Refused(HTTPStatus.NOT_FOUND, "name a queue, as in /queue?name=default")
-    known, groups = await together(_known(asked), _groups(asked, name))
+    known, (groups, has_more_groups) = await together(_known(asked), _groups(asked, name))
     found = known.queues([name])[name]
-    types = None if known.counts is None else counts_by(
-        "job_type", [row for row in known.counts if row["queue"] == name]
+    by = None if found.pause is None else await _paused_by(asked, name)
+    types = None if known.counts is None else sorted(
+        counts_by("job_type", [row for row in known.counts if row["queue"] == name]).items(),
+        key=lambda item: (-(item[1].oldest_due_s or 0.0), item[0] or ""),
     )
-    paused_by = None
-    if found.pause is not None:
-        paused_by = await _paused_by(asked, name)
-    fitting = ("pause queue", *(("resume queue",) if found.pause is not None else ()))
+    fitting = ("pause queue",) if found.pause is None else ("pause queue", "resume queue")
     return OneQueue(
-        found, paused_by,
-        None if types is None else sorted(
-            types.items(), key=lambda item: (-(item[1].oldest_due_s or -1), item[0] or "")
-        )[:MAX_SHOWN_ROWS],
-        *groups, [action for action in fitting if action in asked.rights.actions], list(PAUSES),
+        found, by, None if types is None else types[:MAX_SHOWN_ROWS], groups, has_more_groups,
+        [action for action in fitting if action in asked.rights.actions], list(PAUSES),
     )
 
 

@@ -121,7 +121,7 @@ async def schedule(asked: Asked) -> OneSchedule:
     return OneSchedule(
         name, _schedule(asked, row, statuses),
         None if moments is None else [Moment(each["local_time"], each["at"]) for each in moments],
-        [_missed(row), OVERLAP.get(row["overlap"], row["overlap"])], _fields(row),
+        [_missed(row), OVERLAP.get(row["overlap"], str(row["overlap"]))], _fields(row),
         row["paused_at"], [action for action in fitting if action in asked.rights.actions],
     )
 
@@ -179,7 +179,7 @@ def _state(row: Row) -> str:
 
 
 def _missed(row: Row) -> str:
-    told = MISSED.get(row["missed"], row["missed"])
+    told = MISSED.get(row["missed"], str(row["missed"]))
     if row["missed_within"] is None or row["missed"] == "none":
         return told
     return f"{told}, but none that is older than {words.exactly(row['missed_within'])}"
