@@ -102,7 +102,8 @@ class Looking(Statements):
         """Returns what the role of the connection may do.
 
         ``role``: its name. ``calls``: the functions that it may call. ``reads``: the tables and
-        views that it may read. ``is_read_only``: the database refuses each change, as a replica does.
+        views that it may read. ``is_read_only``: the database refuses each change, as a replica
+        does.
         """
         rows = await self._rows(
             """select current_user::text as role,

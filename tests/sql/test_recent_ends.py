@@ -7,7 +7,8 @@ Connection = asyncpg.Connection
 
 ROW = """insert into jobs_history
     select interval '1 minute', date_trunc('minute', now()) - $1 * interval '1 minute', $2, $3, $4,
-        $5::int, 1, array_fill(0, array[$6::int - 1]) || $5::int || array_fill(0, array[23 - $6::int]),
+        $5::int,
+        1, array_fill(0, array[$6::int - 1]) || $5::int || array_fill(0, array[23 - $6::int]),
         1, array_fill(0, array[$6::int - 1]) || $5::int || array_fill(0, array[23 - $6::int])"""
 
 
