@@ -285,11 +285,12 @@ class Reading(Statements):
         """Returns the groups whose due jobs wait longest, of one queue or of all.
 
         ``due``, ``due_capped``, ``oldest``: how long its oldest due job has waited; ``startable``:
-        how many a claim could take now; ``held_until``: the retry that the others wait for;
-        ``is_more``: the queue has more groups than were looked at.
+        how many the limits let start now; ``told``: why none; ``held_until``: when the retry is
+        due that the others wait for; ``is_more``: the queue has more groups than were looked at.
         """
         return await self._rows(
-            """select queue, group_key, due, due_capped, startable, oldest, held_until, is_more
+            """select queue, group_key, due, due_capped, startable, oldest, held_until, is_more,
+                told
             from {schema}._jobs_waiting_groups($1::text, $2::int)""",
             queue, limit,
         )

