@@ -230,6 +230,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/history/_jobs_history_add_totals.sql
 \ir functions/history/_jobs_history_tidy.sql
 \ir functions/history/_jobs_note_ends.sql
+\ir functions/history/_jobs_recent_ends.sql
 \ir functions/history/_jobs_seconds.sql
 \ir functions/history/_jobs_summed.sql
 \ir functions/history/_jobs_told_ends.sql
@@ -287,6 +288,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/reading/_jobs_search.sql
 \ir functions/reading/_jobs_search_groups.sql
 \ir functions/reading/_jobs_search_pending.sql
+\ir functions/reading/_jobs_waiting_groups.sql
 -- functions/doctor: what is stuck and why
 \ir functions/doctor/jobs_doctor.sql
 \ir functions/doctor/jobs_why.sql

@@ -1,4 +1,4 @@
-"""What the console looks up of jobs and of its own role."""
+"""What the console looks up of jobs, of its own role and of the server."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Failures:
 
 
 class Looking(Statements):
-    """What the console looks up of jobs and of its own role."""
+    """What the console looks up of jobs, of its own role and of the server."""
 
     __slots__ = ()
 
@@ -158,14 +158,54 @@ class Looking(Statements):
         ids = [row["id"] for row in rows if row["id"] is not None]
         return ids[:limit], len(ids) >= limit or any(row["is_edge"] for row in rows)
 
+    async def statuses(self, job_ids: Sequence[int]) -> dict[int, str]:
+        """Returns the status of each of these jobs that is there, by id."""
+        rows = await self._rows(
+            "select id, status from {schema}.jobs_list where id = any ($1::bigint[])", job_ids
+        )
+        return {row["id"]: row["status"] for row in rows}
+
+    async def server(self) -> Row:
+        """Returns the releases of PostgreSQL and of pgjobs, the database and the schema."""
+        rows = await self._rows(
+            """select current_setting('server_version') as server_version,
+            {schema}.jobs_version() as version, current_database()::text as database,
+            $1::text as schema""",
+            self.schema,
+        )
+        return rows[0]
+
+    async def relations(self) -> Sequence[Row]:
+        """Returns the tables of pgjobs, the largest first: their sizes, rows and last vacuum.
+
+        To tell a size, PostgreSQL waits for whoever has the table locked.
+        """
+        return await self._rows(
+            """select c.relname::text as name, pg_catalog.pg_table_size(c.oid) as table_bytes,
+            pg_catalog.pg_indexes_size(c.oid) as index_bytes,
+            pg_catalog.pg_stat_get_live_tuples(c.oid) as live_rows,
+            pg_catalog.pg_stat_get_dead_tuples(c.oid) as dead_rows,
+            greatest(pg_catalog.pg_stat_get_last_vacuum_time(c.oid),
+                pg_catalog.pg_stat_get_last_autovacuum_time(c.oid)) as vacuumed_at,
+            greatest(pg_catalog.pg_stat_get_last_analyze_time(c.oid),
+                pg_catalog.pg_stat_get_last_autoanalyze_time(c.oid)) as analyzed_at
+            from pg_catalog.pg_class c
+            join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+            where n.nspname = $1::text and c.relkind = 'r'
+                and (c.relname = 'jobs' or c.relname like 'jobs\\_%')
+            order by pg_catalog.pg_total_relation_size(c.oid) desc, name""",
+            self.schema,
+        )
+
     async def rights(self) -> Row:
         """Returns what the role of the connection may do.
 
-        ``calls``: the functions that it may call. ``reads``: the tables and views that it may read.
-        ``is_read_only``: the database refuses each change, as a replica does.
+        ``role``: its name. ``calls``: the functions that it may call. ``reads``: the tables and
+        views that it may read. ``is_read_only``: the database refuses each change, as a replica
+        does.
         """
         rows = await self._rows(
-            """select
+            """select current_user::text as role,
             array(select p.proname::text from pg_catalog.pg_proc p
                 where p.pronamespace = n.oid and p.proname like 'jobs\\_%'
                     and has_function_privilege(p.oid, 'execute')) as calls,
@@ -178,4 +218,4 @@ class Looking(Statements):
             where n.nspname = $1::text and has_schema_privilege(n.oid, 'usage')""",
             self.schema,
         )
-        return rows[0] if rows else {"calls": [], "reads": [], "is_read_only": True}
+        return rows[0] if rows else {"role": None, "calls": [], "reads": [], "is_read_only": True}

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from inspect import isawaitable
 from pathlib import Path
@@ -67,6 +67,7 @@ class Console:
         self._templates.filters |= {
             "duration": words.duration, "moment": words.moment, "name": words.printable,
             "parted": words.parted,
+            "size": words.size,
         }
         self._routes: list[tuple[Route, Page | Action | None]] = [
             (Route("/static/{file}", _no_endpoint, methods=["GET"]), None),
@@ -130,7 +131,8 @@ class Console:
         asked = Asked(query, path, allowed, links, self._reading, until, self._options)
         if isinstance(found, Action):
             return await self._act(found, request, asked)
-        return self._shown(request, found, asked, await found.view(asked))
+        view = await found.view(asked)
+        return view if isinstance(view, Response) else self._shown(request, found, asked, view)
 
     def _found(self, scope: Scope) -> tuple[Page | Action | Refused | None, Mapping[str, str]]:
         """What an address stands for, None for a file; and what the address names."""
@@ -214,6 +216,7 @@ class Console:
                 "page": dataclasses.asdict(view), "troubles": list(asked.troubles),
                 "stale_s": asked.stale_s,
             })
+        assert page.template is not None  # else its view is a Response
         return HTMLResponse(self._templates.get_template(page.template).render(
             view=view, page=page, pages=PAGES, link=asked.links.to, rights=asked.rights,
             troubles=list(asked.troubles), stale_s=asked.stale_s,
@@ -265,6 +268,8 @@ def _json(data: Any, status: int = HTTPStatus.OK) -> Response:
 def _as_json(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     raise TypeError(f"a view holds a {type(value).__name__}, which JSON has not")
 
 

@@ -101,7 +101,8 @@ class Then:
     query: Mapping[str, object] = field(default_factory=dict)
 
 
-View: TypeAlias = Any  # a dataclass; its fields are the page's JSON
+# A dataclass, whose fields are the page's JSON; or a Response, which is sent as it is.
+View: TypeAlias = Any
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class Page:
 
     path: str
     view: Callable[[Asked], Awaitable[View]]
-    template: str
+    template: str | None
     name: str | None = None  # None: not in the navigation
 
 

@@ -1,6 +1,7 @@
 """The pages, in the order of the navigation, and the actions: one line for each."""
 
 from pgjobs.web.page import Action, Page
+from pgjobs.web.pages import audit, metrics, queues, schedules, system, types, workers
 from pgjobs.web.pages.copy import MAX_COPY_FORM_BYTES, copy, run_copy
 from pgjobs.web.pages.failures import cancel_group, failures, retry_group
 from pgjobs.web.pages.job import cancel, delete, job, retry, run_now
@@ -15,6 +16,15 @@ PAGES = [
     Page("/jobs/{job_id}", job, "job.html"),
     Page("/jobs/{job_id}/copy", copy, "copy.html"),
     Page("/failures", failures, "failures.html", "Failures"),
+    Page("/queues", queues.queues, "queues.html", "Queues"),
+    Page("/queue", queues.queue, "queue.html"),
+    Page("/schedules", schedules.schedules, "schedules.html", "Schedules"),
+    Page("/schedule", schedules.schedule, "schedule.html"),
+    Page("/workers", workers.workers, "workers.html", "Workers"),
+    Page("/types", types.types, "types.html", "Types"),
+    Page("/audit", audit.audit, "audit.html", "Audit"),
+    Page("/system", system.system, "system.html", "System"),
+    Page("/metrics", metrics.metrics, None),
 ]
 # The names are those in pgjobs/web/access.py, which says who may take an action.
 ACTIONS = [
@@ -26,4 +36,9 @@ ACTIONS = [
     Action("/jobs/{job_id}/delete", "delete", delete),
     Action("/failures/retry", "retry many", retry_group),
     Action("/failures/cancel", "cancel many", cancel_group),
+    Action("/queue/pause", "pause queue", queues.pause),
+    Action("/queue/resume", "resume queue", queues.resume),
+    Action("/schedule/run", "run schedule", schedules.run),
+    Action("/schedule/pause", "pause schedule", schedules.pause),
+    Action("/schedule/resume", "resume schedule", schedules.resume),
 ]

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
 _NUMBERS = ("no times", "once", "twice", "three times", "four times", "five times")
@@ -22,6 +22,26 @@ def duration(seconds: float | None) -> str:
         if seconds >= size:
             return f"{sign}{seconds / size:.3g} {unit}"
     return f"{sign}{seconds:.2g} s" if seconds < 10 else f"{sign}{seconds:.0f} s"
+
+
+def exactly(value: timedelta) -> str:
+    """A duration in whole units, for example 1 min 40 s."""
+    minutes, rest = divmod(value.seconds, 60)
+    parts = (
+        (value.days, "d"), (minutes // 60, "h"), (minutes % 60, "min"),
+        (rest + value.microseconds / 1e6, "s"),
+    )
+    return " ".join(f"{count:.10g} {unit}" for count, unit in parts if count) or "0 s"
+
+
+def size(count: int) -> str:
+    """A number of bytes, for example 8 kB or 1.5 GB."""
+    told = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if told < 1024:
+            return f"{told:.3g} {unit}" if told < 100 else f"{told:.0f} {unit}"
+        told /= 1024
+    return f"{told:,.1f} TB"
 
 
 def moment(value: datetime | None) -> str:

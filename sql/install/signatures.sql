@@ -341,6 +341,14 @@ begin
         ('_jobs_rates', $$
             TABLE(status text, per_second double precision)
         $$, $$within interval$$),
+        ('_jobs_recent_ends', $$
+            TABLE(name text, since timestamp with time zone, attempts bigint, bad bigint,
+            wait_p50_s double precision, wait_p95_s double precision, run_p50_s double precision,
+            run_p95_s double precision)
+        $$, $$
+            by_type boolean DEFAULT false, within interval DEFAULT '01:00:00'::interval,
+            max_rows integer DEFAULT 3000
+        $$),
         ('_jobs_reconcile', $$
             TABLE(released bigint, is_settled boolean)
         $$, $$
@@ -483,6 +491,12 @@ begin
         ('_jobs_valid_delays', $$boolean$$, $$delays interval[]$$),
         ('_jobs_verdict', $$text$$, $$
             is_there boolean, declared jsonb, definition jsonb
+        $$),
+        ('_jobs_waiting_groups', $$
+            TABLE(queue text, group_key text, due bigint, due_capped boolean, startable bigint,
+            oldest interval, held_until timestamp with time zone, is_more boolean, told text)
+        $$, $$
+            only_queue text DEFAULT NULL::text, max_groups integer DEFAULT 20
         $$),
         ('_jobs_who_runs', $$text$$, $$queue text, group_key text$$),
         ('_jobs_why_blocked', $$

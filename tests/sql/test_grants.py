@@ -30,7 +30,7 @@ WORKER = READER | {
 }
 OBSERVER = {
     "_jobs_audit_search", "jobs_counts", "_jobs_counts", "_jobs_rates", "_jobs_search",
-    "_jobs_totals", "jobs_quantile",
+    "_jobs_totals", "jobs_quantile", "_jobs_recent_ends", "_jobs_waiting_groups",
     "jobs_cron_next", "jobs_doctor", "_jobs_doctor_flows", "_jobs_doctor_held",
     "_jobs_doctor_history",
     "_jobs_doctor_leases", "_jobs_doctor_notify",
@@ -73,7 +73,7 @@ DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER - {"_jobs_error_line", "_jobs_f
     "_jobs_notify", "_jobs_ids_behind", "jobs_counts", "_jobs_counts", "_jobs_rates",
     "_jobs_search", "_jobs_totals", "jobs_cron_next", "jobs_schedule_preview",
     "_jobs_doctor_schedules", "_jobs_doctor_limits", "_jobs_doctor_flows", "_jobs_doctor_held",
-    "_jobs_held_back", "jobs_why",
+    "_jobs_held_back", "_jobs_waiting_groups", "jobs_why",
 }
 
 

@@ -99,6 +99,7 @@ CALLS = {
     "retry_many by type": "select jobs_retry_many('{few}', max_jobs => 10)",
     "counts": "select * from jobs_counts(3)",
     "rates": "select * from _jobs_rates('10 s')",
+    "groups that wait": "select * from _jobs_waiting_groups()",
     "list": "select * from _jobs_search(max_jobs => 10)",
     "list of pending": "select * from _jobs_search(array['pending'], max_jobs => 10)",
     "list of pending in a queue":
