@@ -1,7 +1,6 @@
 // Keeps a page fresh, tells its times, takes keys, copies. Every page works without this script.
 
-const GIVES_UP_AFTER_MS = 10_000;
-const MAX_WAIT_S = 60;
+const GIVES_UP_AFTER_MS = 10_000, MAX_WAIT_S = 60;
 const CONTINUES_AFTER_MS = 300;
 const KEY_FOLLOWS_WITHIN_MS = 1_500, COPIED_FOR_MS = 2_000;
 const TIMES_ARE_TOLD_EVERY_MS = 10_000;
@@ -66,8 +65,8 @@ function isTouched(field) {
 
 // Whether somebody is at work in a region: then it waits for a later refresh.
 function isHeld(region) {
-  return region.contains(document.activeElement) || region.matches(":active") || isSelected(region)
-    || [...region.querySelectorAll("input, select, textarea")].some(isTouched);
+  return region.contains(document.activeElement) || region.matches(":active, :has(button:hover)")
+    || isSelected(region) || [...region.querySelectorAll("input, select, textarea")].some(isTouched);
 }
 
 function replace(region, fresh) {
@@ -90,8 +89,8 @@ function show(page) {
   tellTimes();
 }
 
-// Refreshing: one request at a time, none in a hidden tab, ever fewer while there is no answer, and
-// none where there is no region but the one for troubles, which each page has.
+// Refreshing: one request at a time, ever fewer while there is no answer, none in a hidden tab and
+// on pages that have no region but the one for troubles.
 let timer, isAsking = false, isOver = false, failures = 0;
 let askedAt = Date.now(), answeredAt = askedAt;
 function plan() {

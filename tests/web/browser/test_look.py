@@ -15,9 +15,12 @@ from pgjobs.web.routing import PAGES
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
 SERIOUS = ("serious", "critical")
 # The pages, and what else looks like none of them. An id stands for the job of that kind.
-ADDRESSES = [page.path.replace("{job_id}", "{failed}") for page in PAGES] + [
-    "/jobs?q=absent", "/jobs/{blocked}", "/nothing",
-]
+NAMED = {"/jobs/many": "?action=retry&status=failed", "/queue": "?name=default",
+         "/schedule": "?name=nightly"}
+ADDRESSES = [
+    page.path.replace("{job_id}", "{failed}") + NAMED.get(page.path, "")
+    for page in PAGES if page.template
+] + ["/jobs?q=absent", "/jobs/{blocked}", "/queue?name=imports", "/nothing"]
 PAGE_NAMES = [page.name for page in PAGES if page.name]
 NARROW = {"width": 400, "height": 800}
 Connection = asyncpg.Connection
