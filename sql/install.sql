@@ -230,6 +230,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/history/_jobs_history_add_totals.sql
 \ir functions/history/_jobs_history_tidy.sql
 \ir functions/history/_jobs_note_ends.sql
+\ir functions/history/_jobs_recent_ends.sql
 \ir functions/history/_jobs_seconds.sql
 \ir functions/history/_jobs_summed.sql
 \ir functions/history/_jobs_told_ends.sql
@@ -263,6 +264,7 @@ set local search_path to :"schema", pg_temp;
 \ir functions/manage/_jobs_check_filters.sql
 \ir functions/manage/_jobs_check_max_jobs.sql
 \ir functions/manage/_jobs_check_queue.sql
+\ir functions/manage/_jobs_check_statuses.sql
 \ir functions/manage/_jobs_declared.sql
 \ir functions/manage/_jobs_filters.sql
 \ir functions/manage/_jobs_find.sql
@@ -278,12 +280,15 @@ set local search_path to :"schema", pg_temp;
 \ir functions/reading/_jobs_counts.sql
 \ir functions/reading/_jobs_counts_other.sql
 \ir functions/reading/_jobs_counts_pending.sql
+\ir functions/reading/_jobs_error_line.sql
+\ir functions/reading/_jobs_failures.sql
 \ir functions/reading/_jobs_groups.sql
 \ir functions/reading/_jobs_queues_of_groups.sql
 \ir functions/reading/_jobs_rates.sql
 \ir functions/reading/_jobs_search.sql
 \ir functions/reading/_jobs_search_groups.sql
 \ir functions/reading/_jobs_search_pending.sql
+\ir functions/reading/_jobs_waiting_groups.sql
 -- functions/doctor: what is stuck and why
 \ir functions/doctor/jobs_doctor.sql
 \ir functions/doctor/jobs_why.sql

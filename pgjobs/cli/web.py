@@ -73,10 +73,9 @@ def web(
     [bold]pgjobs web --host 0.0.0.0 --token-file /run/secrets/pgjobs-web[/bold]
     """
     try:
-        import uvicorn
-
         from pgjobs.web import console
         from pgjobs.web.login import Login
+        from pgjobs.web.serving import server_of
     except ImportError as error:
         raise PgjobsError(
             f"the console is an extra: pip install 'pgjobs-queue[web]' ({error})"
@@ -105,11 +104,8 @@ def web(
     once = f"?token={who_may.once}" if isinstance(who_may, Login) and who_may.once else ""
     for bound in sockets:
         print_lines(f"open http://{shown(bound)}/{once}" + (" (it opens once)" if once else ""))
-    # Addresses hold a token, so none is logged.
-    uvicorn.Server(uvicorn.Config(
-        console(app, access=who_may, actions_dsn=actions_dsn), root_path=_prefix(root_path),
-        log_config=None, log_level="warning", access_log=False, server_header=False,
-    )).run(sockets)
+    asgi = console(app, access=who_may, actions_dsn=actions_dsn)
+    server_of(asgi, root_path=_prefix(root_path)).run(sockets)
 
 
 def _prefix(path: str) -> str:

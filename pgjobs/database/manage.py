@@ -81,9 +81,17 @@ class Manage(Statements):
             job_id, payload,
         )
 
-    async def cancel_many(self, reason: str | None = None, **filters: Unpack[Filters]) -> int:
+    async def cancel_many(
+        self,
+        reason: str | None = None,
+        statuses: Sequence[str] | None = None,
+        **filters: Unpack[Filters],
+    ) -> int:
         """Cancels jobs, and asks for the end of running ones; returns their number."""
-        return await self._many("jobs_cancel_many", filters, ", reason => $14::text", reason)
+        return await self._many(
+            "jobs_cancel_many", filters, ", reason => $14::text, statuses => $15::text[]",
+            reason, statuses,
+        )
 
     async def retry_many(
         self, failed_before: datetime | None = None, **filters: Unpack[Filters]
@@ -98,18 +106,30 @@ class Manage(Statements):
         set_priority: int | None = None,
         set_queue: str | None = None,
         set_run_at: datetime | None = None,
+        statuses: Sequence[str] | None = None,
+        due_after: datetime | None = None,
         **filters: Unpack[Filters],
     ) -> int:
         """Changes jobs that wait; returns their number."""
         return await self._many(
             "jobs_edit_many", filters,
-            ", set_priority => $14::int, set_queue => $15::text, set_run_at => $16::timestamptz",
-            set_priority, set_queue, set_run_at,
+            ", set_priority => $14::int, set_queue => $15::text, set_run_at => $16::timestamptz"
+            ", statuses => $17::text[], due_after => $18::timestamptz",
+            set_priority, set_queue, set_run_at, statuses, due_after,
         )
 
-    async def delete_many(self, **filters: Unpack[Filters]) -> int:
+    async def delete_many(
+        self,
+        statuses: Sequence[str] | None = None,
+        finished_before: datetime | None = None,
+        **filters: Unpack[Filters],
+    ) -> int:
         """Deletes ended jobs; returns their number."""
-        return await self._many("jobs_delete_many", filters)
+        return await self._many(
+            "jobs_delete_many", filters,
+            ", statuses => $14::text[], finished_before => $15::timestamptz",
+            statuses, finished_before,
+        )
 
     async def _many(self, function: str, filters: Filters, also: str = "", *values: Any) -> int:
         given = [filters.get(name) for name in _PLAIN_FILTERS]

@@ -281,6 +281,20 @@ class Reading(Statements):
             [queue for queue, _ in groups], [group_key for _, group_key in groups],
         )
 
+    async def waiting_groups(self, queue: str | None = None, limit: int = 20) -> Sequence[Row]:
+        """Returns the groups whose due jobs wait longest, of one queue or of all.
+
+        ``due``, ``due_capped``, ``oldest``: how long its oldest due job has waited; ``startable``:
+        how many the limits let start now; ``told``: why none; ``held_until``: when the retry is
+        due that the others wait for; ``is_more``: the queue has more groups than were looked at.
+        """
+        return await self._rows(
+            """select queue, group_key, due, due_capped, startable, oldest, held_until, is_more,
+                told
+            from {schema}._jobs_waiting_groups($1::text, $2::int)""",
+            queue, limit,
+        )
+
     async def queues(self) -> list[str]:
         """Returns the queues that have unfinished jobs, a worker, a schedule or an own row."""
         rows = await self._rows(

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,12 +27,14 @@ _BROKEN_FILE = "broken on purpose.txt"
 _STATUSES = ("pending", "processing", "completed", "failed")
 
 
-def run(path: Path | None, *, once: bool) -> None:
+def run(
+    path: Path | None, *, once: bool = False, then: Callable[[str, Console], None] | None = None
+) -> None:
     """Ingests the text files under ``path`` and counts the jobs of each type and status.
 
     ``path``: None for the documentation that ships with pgjobs. ``once``: False keeps the server
-    running until Enter, and names commands to look at it. Raises ``InvalidArgument`` if there is no
-    text file.
+    running until Enter, and names commands to look at it. ``then``: what is done instead, with the
+    DSN of the server. Raises ``InvalidArgument`` if there is no text file.
     """
     # Rich would colour numbers, quotes and paths wherever it finds them.
     console = Console(highlight=False)
@@ -48,10 +50,15 @@ def run(path: Path | None, *, once: bool) -> None:
                 "its job runs three times, then fails.\n"
             )
             failed = asyncio.run(_work(server.dsn, [*files, broken], console))
-            if not once:
+            if then is not None:
+                then(server.dsn, console)
+            elif not once:
                 _print_next_steps(server, failed, console)
                 with suppress(EOFError, KeyboardInterrupt):
                     console.input("\nThe server is still running. Press Enter to stop it. ")
+    if then is None:
+        line = f"\nTo see such jobs in a browser: {_this_command()} demo --web"
+        console.print(line, soft_wrap=True, markup=False)
 
 
 def documentation() -> Path:

@@ -36,9 +36,9 @@ ACTIONS: dict[str, tuple[str, Level]] = {
 class Access:
     """What the program allows a user.
 
-    ``user``: named in ``jobs_audit``. ``may``: ``observe``; ``operate``, which also retries and
-    cancels single jobs; or ``admin``. ``payloads``: whether payloads, results, errors, headers,
-    progress and unique keys are shown.
+    ``user``: named in ``jobs_audit``. ``may``: ``observe``; ``operate``, which also acts on single
+    jobs; or ``admin``, which also deletes them, and acts on many. ``payloads``: whether payloads,
+    results, errors, headers, progress and unique keys are shown.
     """
 
     user: str
@@ -60,6 +60,16 @@ WhoMay: TypeAlias = Callable[[Request], Answer | Awaitable[Answer]]
 
 
 @dataclass(frozen=True)
+class Role:
+    """A role of the database, and the functions and tables of pgjobs that are open to it."""
+
+    name: str
+    calls: frozenset[str]
+    reads: frozenset[str]
+    is_read_only: bool
+
+
+@dataclass(frozen=True)
 class Rights:
     """What a request may see and do in the end."""
 
@@ -69,6 +79,8 @@ class Rights:
     attempts: bool  # whether attempts and flows may be read
     actions: frozenset[str]
     is_read_only: bool  # the database refuses changes, or is not reached
+    reading: Role | None = None  # None: the database has not said it
+    acting: Role | None = None
 
 
 def rights(access: Access, reading: Row | None, acting: Row | None) -> Rights:
@@ -89,4 +101,13 @@ def rights(access: Access, reading: Row | None, acting: Row | None) -> Rights:
         access.user, access.may, payloads=access.payloads and "jobs" in reads,
         attempts={"jobs_attempts", "jobs_flows", "jobs_flow_edges"} <= reads,
         actions=frozenset(allowed), is_read_only=is_read_only,
+        reading=_role(reading), acting=_role(acting),
+    )
+
+
+def _role(row: Row | None) -> Role | None:
+    if row is None or row["role"] is None:
+        return None
+    return Role(
+        row["role"], frozenset(row["calls"]), frozenset(row["reads"]), bool(row["is_read_only"])
     )

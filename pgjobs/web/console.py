@@ -5,7 +5,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from inspect import isawaitable
 from pathlib import Path
@@ -30,7 +30,8 @@ from pgjobs.web.access import Access, Rights, WhoMay, rights
 from pgjobs.web.forms import form_of
 from pgjobs.web.links import Links
 from pgjobs.web.lookups import LOOK_UP_ENDS_AFTER_S, Lookups
-from pgjobs.web.page import Action, Asked, Page, Refused, Sent
+from pgjobs.web.options import Options
+from pgjobs.web.page import Action, Asked, GivenBack, Page, Refused, Sent
 from pgjobs.web.routing import ACTIONS, PAGES
 from pgjobs.web.safety import SAFE_HEADERS, is_from_own_pages
 
@@ -40,15 +41,19 @@ ANSWERED_WITHIN_S = 2.5
 RIGHTS_FRESH_FOR_S = 30.0
 _HERE = Path(__file__).parent
 _STATIC_FILES = {path.name: path for path in (_HERE / "static").iterdir()}
+# Browsers run no script of another type, and what Python tells depends on the machine.
+_MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript"}
 
 
 class Console:
     """Answers requests for the pages of one app's database."""
 
     def __init__(
-        self, app: App[Any], access: WhoMay, actions_dsn: Callable[[], str] | None
+        self, app: App[Any], access: WhoMay, actions_dsn: Callable[[], str] | None,
+        options: Options,
     ) -> None:
         self._access = access
+        self._options = options
 
         def schema() -> str:
             return app.schema
@@ -61,6 +66,8 @@ class Console:
         )
         self._templates.filters |= {
             "duration": words.duration, "moment": words.moment, "name": words.printable,
+            "parted": words.parted,
+            "size": words.size,
         }
         self._routes: list[tuple[Route, Page | Action | None]] = [
             (Route("/static/{file}", _no_endpoint, methods=["GET"]), None),
@@ -120,11 +127,12 @@ class Console:
         until = asyncio.get_running_loop().time() + ANSWERED_WITHIN_S
         allowed = await self._rights(access, until)
         links = Links.below(request.scope.get("root_path", ""))
-        if isinstance(found, Action):
-            return await self._act(found, request, path, allowed, links)
         query = parse_qs(request.url.query, keep_blank_values=True)
-        asked = Asked(query, path, allowed, links, self._reading, until)
-        return self._shown(request, found, asked, await found.view(asked))
+        asked = Asked(query, path, allowed, links, self._reading, until, self._options)
+        if isinstance(found, Action):
+            return await self._act(found, request, asked)
+        view = await found.view(asked)
+        return view if isinstance(view, Response) else self._shown(request, found, asked, view)
 
     def _found(self, scope: Scope) -> tuple[Page | Action | Refused | None, Mapping[str, str]]:
         """What an address stands for, None for a file; and what the address names."""
@@ -150,20 +158,20 @@ class Console:
         reading, acts = await asyncio.gather(of_role(self._reading), of_role(self._acting))
         return rights(access, reading, acts)
 
-    async def _act(
-        self, action: Action, request: Request, path: Mapping[str, str], allowed: Rights,
-        links: Links,
-    ) -> Response:
+    async def _act(self, action: Action, request: Request, asked: Asked) -> Response:
+        allowed = asked.rights
         if action.name not in allowed.actions:
             raise Refused(
                 HTTPStatus.FORBIDDEN,
                 "the database takes no changes now" if allowed.is_read_only
                 else f"you, or the console's database role, may not do this: {action.name}",
             )
-        sent = Sent(path, await form_of(request), allowed)
+        sent = Sent(asked.path, await form_of(request, action.max_form_bytes), allowed)
         try:
             with acting(allowed.user):
                 then = await self._acting.change(lambda database: action.call(database, sent))
+        except GivenBack as refused:
+            return await self._given_back(request, action, asked, sent, refused)
         except JobNotFound as error:
             raise Refused(HTTPStatus.NOT_FOUND, _told(error)) from error
         except asyncpg.InsufficientPrivilegeError as error:
@@ -185,18 +193,34 @@ class Console:
             raise Refused(HTTPStatus.CONFLICT, _told(error)) from error
         if self._acting is not self._reading:
             await self._reading.changed()
-        return RedirectResponse(links.to(then.path, **then.query), HTTPStatus.SEE_OTHER)
+        return RedirectResponse(asked.links.to(then.path, **then.query), HTTPStatus.SEE_OTHER)
 
-    def _shown(self, request: Request, page: Page, asked: Asked, view: Any) -> Response:
+    async def _given_back(
+        self, request: Request, action: Action, asked: Asked, sent: Sent, refused: GivenBack
+    ) -> Response:
+        """The page with the form that was sent, what was typed into it, and what is wrong."""
+        if _wants_json(request):
+            raise refused
+        (page,) = (page for page in PAGES if page.path == action.path)
+        asked = dataclasses.replace(
+            asked, given_back=sent.fields, problem=refused.message,
+            until=asyncio.get_running_loop().time() + ANSWERED_WITHIN_S,
+        )
+        return self._shown(request, page, asked, await page.view(asked), refused.status)
+
+    def _shown(
+        self, request: Request, page: Page, asked: Asked, view: Any, status: int = HTTPStatus.OK
+    ) -> Response:
         if _wants_json(request):
             return _json({
                 "page": dataclasses.asdict(view), "troubles": list(asked.troubles),
                 "stale_s": asked.stale_s,
             })
+        assert page.template is not None  # else its view is a Response
         return HTMLResponse(self._templates.get_template(page.template).render(
             view=view, page=page, pages=PAGES, link=asked.links.to, rights=asked.rights,
             troubles=list(asked.troubles), stale_s=asked.stale_s,
-        ))
+        ), status)
 
     def _refusal(self, request: Request, refused: Refused) -> Response:
         if _wants_json(request):
@@ -227,7 +251,8 @@ def _no_endpoint() -> None:
 def _static_file(name: str) -> Response:
     if name not in _STATIC_FILES:
         raise Refused(HTTPStatus.NOT_FOUND, "there is no such file")
-    return FileResponse(_STATIC_FILES[name])
+    path = _STATIC_FILES[name]
+    return FileResponse(path, media_type=_MEDIA_TYPES[path.suffix])
 
 
 def _wants_json(request: Request) -> bool:
@@ -243,6 +268,8 @@ def _json(data: Any, status: int = HTTPStatus.OK) -> Response:
 def _as_json(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     raise TypeError(f"a view holds a {type(value).__name__}, which JSON has not")
 
 

@@ -6,17 +6,17 @@ from urllib.parse import parse_qs
 
 from starlette.requests import Request
 
-from pgjobs.web.page import Refused
-
-MAX_FORM_BYTES = 65_536
+from pgjobs.web.page import MAX_FORM_BYTES, Refused
 
 
-async def form_of(request: Request) -> Mapping[str, Sequence[str]]:
+async def form_of(
+    request: Request, max_bytes: int = MAX_FORM_BYTES
+) -> Mapping[str, Sequence[str]]:
     """The values of each field of a form."""
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_FORM_BYTES:
+        if len(body) > max_bytes:
             raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the form is too large")
     try:
         return parse_qs(body.decode(), keep_blank_values=True)

@@ -11,8 +11,11 @@ from pgjobs.database import Database
 from pgjobs.web.access import Rights
 from pgjobs.web.links import Links
 from pgjobs.web.lookups import Lookups, Question, Seen
+from pgjobs.web.options import Options
 
 T = TypeVar("T")
+
+MAX_FORM_BYTES = 65_536
 
 
 class Refused(Exception):
@@ -22,6 +25,13 @@ class Refused(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
+
+
+class GivenBack(Refused):
+    """An action that is not taken; the page at its address shows what was sent, to be mended."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(HTTPStatus.BAD_REQUEST, message)
 
 
 @dataclass
@@ -34,12 +44,21 @@ class Asked:
     links: Links
     lookups: Lookups
     until: float  # when the page is answered at the latest, by the event loop's clock
+    options: Options = field(default_factory=Options)
+    given_back: Mapping[str, Sequence[str]] = field(default_factory=dict)  # a form's fields
+    problem: str | None = None  # why the form is given back
     troubles: dict[str, None] = field(default_factory=dict)
     stale_s: float = 0.0  # the age of the oldest answer that is not a fresh one
 
     def one(self, name: str) -> str | None:
         """The part of the query with that name; None if it is missing or empty."""
-        return _one(self.query, name)
+        return one_of(self.query, name)
+
+    def redacted(
+        self, job_type: str, name: str, text: str | None, max_chars: int | None = None
+    ) -> str | None:
+        """A payload, result, error, progress or headers as it may be shown."""
+        return self.options.redacted(job_type, name, text, max_chars)
 
     async def look(
         self, key: Hashable, question: Question[T], at_once_for_s: float = 0.0
@@ -71,7 +90,7 @@ class Sent:
 
     def one(self, name: str) -> str | None:
         """The field with that name; None if it is missing or empty."""
-        return _one(self.fields, name)
+        return one_of(self.fields, name)
 
 
 @dataclass(frozen=True)
@@ -82,7 +101,8 @@ class Then:
     query: Mapping[str, object] = field(default_factory=dict)
 
 
-View: TypeAlias = Any  # a dataclass; its fields are the page's JSON
+# A dataclass, whose fields are the page's JSON; or a Response, which is sent as it is.
+View: TypeAlias = Any
 
 
 @dataclass(frozen=True)
@@ -91,7 +111,7 @@ class Page:
 
     path: str
     view: Callable[[Asked], Awaitable[View]]
-    template: str
+    template: str | None
     name: str | None = None  # None: not in the navigation
 
 
@@ -102,9 +122,11 @@ class Action:
     path: str
     name: str
     call: Callable[[Database, Sent], Awaitable[Then]]
+    max_form_bytes: int = MAX_FORM_BYTES
 
 
-def _one(values: Mapping[str, Sequence[str]], name: str) -> str | None:
+def one_of(values: Mapping[str, Sequence[str]], name: str) -> str | None:
+    """The last value of that name; None if it is missing or empty."""
     value = values.get(name, [""])[-1]
     if "\0" in value:
         raise Refused(HTTPStatus.BAD_REQUEST, f"{name}: PostgreSQL has no text with a zero byte")

@@ -1,7 +1,9 @@
 """Moments, durations, names and counts as the pages show them."""
 
+import re
 import unicodedata
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
 _NUMBERS = ("no times", "once", "twice", "three times", "four times", "five times")
@@ -22,6 +24,26 @@ def duration(seconds: float | None) -> str:
     return f"{sign}{seconds:.2g} s" if seconds < 10 else f"{sign}{seconds:.0f} s"
 
 
+def exactly(value: timedelta) -> str:
+    """A duration in whole units, for example 1 min 40 s."""
+    minutes, rest = divmod(value.seconds, 60)
+    parts = (
+        (value.days, "d"), (minutes // 60, "h"), (minutes % 60, "min"),
+        (rest + value.microseconds / 1e6, "s"),
+    )
+    return " ".join(f"{count:.10g} {unit}" for count, unit in parts if count) or "0 s"
+
+
+def size(count: int) -> str:
+    """A number of bytes, for example 8 kB or 1.5 GB."""
+    told = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if told < 1024:
+            return f"{told:.3g} {unit}" if told < 100 else f"{told:.0f} {unit}"
+        told /= 1024
+    return f"{told:,.1f} TB"
+
+
 def moment(value: datetime | None) -> str:
     """A moment in UTC, to the second."""
     return "" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
@@ -34,6 +56,13 @@ def clock(value: datetime) -> str:
     return f"{told:%H:%M:%S} UTC" if is_today else f"{told:%Y-%m-%d %H:%M} UTC"
 
 
+def parted(text: str, moments: Mapping[str, datetime]) -> list[tuple[str, datetime | None]]:
+    """The text in parts; each moment that it tells, as ``moments`` has it, is a part of its own."""
+    places = "|".join(re.escape(told) for told in moments)
+    parts = re.split(f"({places})", text) if moments else [text]
+    return [(part, moments.get(part)) for part in parts if part]
+
+
 def times(count: int) -> str:
     """How often: once, twice, three times."""
     return _NUMBERS[count] if 0 <= count < len(_NUMBERS) else f"{count:,} times"
@@ -43,11 +72,20 @@ def printable(name: str | None) -> str:
     """A name in which nothing is hidden: what turns or hides text is shown as its number."""
     if name is None:
         return ""
-    told = "".join(
-        f"\\u{ord(char):04x}" if unicodedata.category(char) in _HIDDEN_CATEGORIES else char
-        for char in name
-    )
+    told = _unhidden(name)
     return told if told.strip() == told and told else f"“{told}”"
+
+
+def printable_lines(text: str) -> str:
+    """A text of several lines in which nothing else is hidden."""
+    return "\n".join(_unhidden(line) for line in text.split("\n"))
+
+
+def _unhidden(text: str) -> str:
+    return "".join(
+        f"\\u{ord(char):04x}" if unicodedata.category(char) in _HIDDEN_CATEGORIES else char
+        for char in text
+    )
 
 
 def total(jobs: int, *, is_capped: bool) -> str:

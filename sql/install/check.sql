@@ -70,7 +70,7 @@ begin
                 'ix_jobs_turns_due', 'ix_jobs_turns_group', 'ix_jobs_starts_until',
                 'ix_jobs_queues_ends', 'ix_jobs_watched_job', 'ix_jobs_watched_until',
                 'ix_jobs_flow_edges_child', 'ix_jobs_flow_edges_loose', 'ix_jobs_flow_changes_child',
-                'ix_jobs_flows_counted', 'ix_jobs_flows_keeping')
+                'ix_jobs_flows_counted', 'ix_jobs_flows_keeping', 'ix_jobs_attempts_ended')
             and i.indrelid is distinct from case c.relname
                 when 'ix_jobs_schedules_due' then to_regclass(format('%I.jobs_schedules', v_schema))
                 when 'ix_jobs_turns_due' then to_regclass(format('%I.jobs_turns', v_schema))
@@ -79,6 +79,7 @@ begin
                 when 'ix_jobs_queues_ends' then to_regclass(format('%I.jobs_queues', v_schema))
                 when 'ix_jobs_watched_job' then to_regclass(format('%I.jobs_watched', v_schema))
                 when 'ix_jobs_watched_until' then to_regclass(format('%I.jobs_watched', v_schema))
+                when 'ix_jobs_attempts_ended' then to_regclass(format('%I.jobs_attempts', v_schema))
                 when 'ix_jobs_flow_edges_child' then to_regclass(format('%I.jobs_flow_edges', v_schema))
                 when 'ix_jobs_flow_edges_loose' then to_regclass(format('%I.jobs_flow_edges', v_schema))
                 when 'ix_jobs_flow_changes_child'

@@ -63,6 +63,7 @@ begin
             missed_within interval, overlap text, starts_at timestamp with time zone,
             ends_at timestamp with time zone
         $$),
+        ('_jobs_check_statuses', $$void$$, $$statuses text[], allowed text[]$$),
         ('_jobs_check_timezone', $$void$$, $$timezone text$$),
         ('_jobs_check_unique', $$void$$, $$
             unique_key text, unique_scope text, on_conflict text, unique_for interval,
@@ -183,7 +184,21 @@ begin
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$
             jobs jsonb, is_plain boolean DEFAULT false
         $$),
+        ('_jobs_error_line', $$text$$, $$error text$$),
         ('_jobs_expire', $$bigint$$, $$max_jobs integer$$),
+        ('_jobs_failures', $$
+            TABLE(key text, job_type text, error_kind text, error_line text, attempts bigint,
+            jobs bigint, failed bigint, retrying bigint, first_at timestamp with time zone,
+            last_at timestamp with time zone, job_ids bigint[], failed_ids bigint[],
+            retrying_ids bigint[])
+        $$, $$
+            within interval,
+            before timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            only_type text DEFAULT NULL::text, only_queue text DEFAULT NULL::text,
+            by_error boolean DEFAULT true, max_groups integer DEFAULT 100,
+            max_ids integer DEFAULT 3, failure_key text DEFAULT NULL::text,
+            max_read integer DEFAULT 5000
+        $$),
         ('_jobs_filters', $$jsonb$$, $$
             job_ids bigint[], job_types text[], queues text[], group_keys text[],
             reference_type text, reference_id bigint, reference_key text, batch_id bigint,
@@ -285,7 +300,8 @@ begin
             statuses text[], job_ids bigint[], job_types text[], queues text[], group_keys text[],
             reference_type text, reference_id bigint, reference_key text, batch_id bigint,
             created_before timestamp with time zone, failed_since timestamp with time zone,
-            max_jobs integer, condition text DEFAULT 'true'::text
+            max_jobs integer, condition text DEFAULT 'true'::text,
+            due_after timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('_jobs_lock_suspect', $$bigint[]$$, $$
             worker text, queue text, job_types text[], due timestamp with time zone
@@ -325,6 +341,14 @@ begin
         ('_jobs_rates', $$
             TABLE(status text, per_second double precision)
         $$, $$within interval$$),
+        ('_jobs_recent_ends', $$
+            TABLE(name text, since timestamp with time zone, attempts bigint, bad bigint,
+            wait_p50_s double precision, wait_p95_s double precision, run_p50_s double precision,
+            run_p95_s double precision)
+        $$, $$
+            by_type boolean DEFAULT false, within interval DEFAULT '01:00:00'::interval,
+            max_rows integer DEFAULT 3000
+        $$),
         ('_jobs_reconcile', $$
             TABLE(released bigint, is_settled boolean)
         $$, $$
@@ -468,6 +492,12 @@ begin
         ('_jobs_verdict', $$text$$, $$
             is_there boolean, declared jsonb, definition jsonb
         $$),
+        ('_jobs_waiting_groups', $$
+            TABLE(queue text, group_key text, due bigint, due_capped boolean, startable bigint,
+            oldest interval, held_until timestamp with time zone, is_more boolean, told text)
+        $$, $$
+            only_queue text DEFAULT NULL::text, max_groups integer DEFAULT 20
+        $$),
         ('_jobs_who_runs', $$text$$, $$queue text, group_key text$$),
         ('_jobs_why_blocked', $$
             TABLE(reason text, detail text, advice text)
@@ -538,7 +568,8 @@ begin
             reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
             created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
             failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
-            max_jobs integer DEFAULT 10000, reason text DEFAULT NULL::text
+            max_jobs integer DEFAULT 10000, reason text DEFAULT NULL::text,
+            statuses text[] DEFAULT NULL::text[]
         $$),
         ('jobs_channel', $$text$$, $$topic text$$),
         ('jobs_claim', $$SETOF jobs$$, $$
@@ -577,7 +608,8 @@ begin
             reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
             created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
             failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
-            max_jobs integer DEFAULT 10000
+            max_jobs integer DEFAULT 10000, statuses text[] DEFAULT NULL::text[],
+            finished_before timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('jobs_doctor', $$
             TABLE(check_name text, verdict text, detail text, advice text)
@@ -596,7 +628,8 @@ begin
             reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
             created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
             failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
-            max_jobs integer DEFAULT 10000
+            max_jobs integer DEFAULT 10000, statuses text[] DEFAULT NULL::text[],
+            due_after timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('jobs_enqueue', $$SETOF jobs$$, $$
             job_type text, payload jsonb DEFAULT '{}'::jsonb, queue text DEFAULT 'default'::text,

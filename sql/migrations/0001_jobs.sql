@@ -444,6 +444,17 @@ create table if not exists jobs_flow_changes (
     autovacuum_vacuum_cost_delay = 0
 );
 
+do $index_of_attempts$
+begin
+    -- What failed lately: the newest first. Attempts end one after the other, so each entry goes to
+    -- the last page of the index.
+    if to_regclass('ix_jobs_attempts_ended') is null then
+        create index ix_jobs_attempts_ended
+            on jobs_attempts (ended_at);
+    end if;
+end
+$index_of_attempts$;
+
 do $indexes_of_flows$
 begin
     if to_regclass('ix_jobs_flow_edges_child') is null then

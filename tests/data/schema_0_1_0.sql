@@ -115,6 +115,7 @@ begin
             missed_within interval, overlap text, starts_at timestamp with time zone,
             ends_at timestamp with time zone
         $$),
+        ('_jobs_check_statuses', $$void$$, $$statuses text[], allowed text[]$$),
         ('_jobs_check_timezone', $$void$$, $$timezone text$$),
         ('_jobs_check_unique', $$void$$, $$
             unique_key text, unique_scope text, on_conflict text, unique_for interval,
@@ -235,7 +236,21 @@ begin
         ('_jobs_enqueue_together', $$SETOF jobs$$, $$
             jobs jsonb, is_plain boolean DEFAULT false
         $$),
+        ('_jobs_error_line', $$text$$, $$error text$$),
         ('_jobs_expire', $$bigint$$, $$max_jobs integer$$),
+        ('_jobs_failures', $$
+            TABLE(key text, job_type text, error_kind text, error_line text, attempts bigint,
+            jobs bigint, failed bigint, retrying bigint, first_at timestamp with time zone,
+            last_at timestamp with time zone, job_ids bigint[], failed_ids bigint[],
+            retrying_ids bigint[])
+        $$, $$
+            within interval,
+            before timestamp with time zone DEFAULT NULL::timestamp with time zone,
+            only_type text DEFAULT NULL::text, only_queue text DEFAULT NULL::text,
+            by_error boolean DEFAULT true, max_groups integer DEFAULT 100,
+            max_ids integer DEFAULT 3, failure_key text DEFAULT NULL::text,
+            max_read integer DEFAULT 5000
+        $$),
         ('_jobs_filters', $$jsonb$$, $$
             job_ids bigint[], job_types text[], queues text[], group_keys text[],
             reference_type text, reference_id bigint, reference_key text, batch_id bigint,
@@ -337,7 +352,8 @@ begin
             statuses text[], job_ids bigint[], job_types text[], queues text[], group_keys text[],
             reference_type text, reference_id bigint, reference_key text, batch_id bigint,
             created_before timestamp with time zone, failed_since timestamp with time zone,
-            max_jobs integer, condition text DEFAULT 'true'::text
+            max_jobs integer, condition text DEFAULT 'true'::text,
+            due_after timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('_jobs_lock_suspect', $$bigint[]$$, $$
             worker text, queue text, job_types text[], due timestamp with time zone
@@ -377,6 +393,14 @@ begin
         ('_jobs_rates', $$
             TABLE(status text, per_second double precision)
         $$, $$within interval$$),
+        ('_jobs_recent_ends', $$
+            TABLE(name text, since timestamp with time zone, attempts bigint, bad bigint,
+            wait_p50_s double precision, wait_p95_s double precision, run_p50_s double precision,
+            run_p95_s double precision)
+        $$, $$
+            by_type boolean DEFAULT false, within interval DEFAULT '01:00:00'::interval,
+            max_rows integer DEFAULT 3000
+        $$),
         ('_jobs_reconcile', $$
             TABLE(released bigint, is_settled boolean)
         $$, $$
@@ -520,6 +544,12 @@ begin
         ('_jobs_verdict', $$text$$, $$
             is_there boolean, declared jsonb, definition jsonb
         $$),
+        ('_jobs_waiting_groups', $$
+            TABLE(queue text, group_key text, due bigint, due_capped boolean, startable bigint,
+            oldest interval, held_until timestamp with time zone, is_more boolean, told text)
+        $$, $$
+            only_queue text DEFAULT NULL::text, max_groups integer DEFAULT 20
+        $$),
         ('_jobs_who_runs', $$text$$, $$queue text, group_key text$$),
         ('_jobs_why_blocked', $$
             TABLE(reason text, detail text, advice text)
@@ -590,7 +620,8 @@ begin
             reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
             created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
             failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
-            max_jobs integer DEFAULT 10000, reason text DEFAULT NULL::text
+            max_jobs integer DEFAULT 10000, reason text DEFAULT NULL::text,
+            statuses text[] DEFAULT NULL::text[]
         $$),
         ('jobs_channel', $$text$$, $$topic text$$),
         ('jobs_claim', $$SETOF jobs$$, $$
@@ -629,7 +660,8 @@ begin
             reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
             created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
             failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
-            max_jobs integer DEFAULT 10000
+            max_jobs integer DEFAULT 10000, statuses text[] DEFAULT NULL::text[],
+            finished_before timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('jobs_doctor', $$
             TABLE(check_name text, verdict text, detail text, advice text)
@@ -648,7 +680,8 @@ begin
             reference_key text DEFAULT NULL::text, batch_id bigint DEFAULT NULL::bigint,
             created_before timestamp with time zone DEFAULT NULL::timestamp with time zone,
             failed_since timestamp with time zone DEFAULT NULL::timestamp with time zone,
-            max_jobs integer DEFAULT 10000
+            max_jobs integer DEFAULT 10000, statuses text[] DEFAULT NULL::text[],
+            due_after timestamp with time zone DEFAULT NULL::timestamp with time zone
         $$),
         ('jobs_enqueue', $$SETOF jobs$$, $$
             job_type text, payload jsonb DEFAULT '{}'::jsonb, queue text DEFAULT 'default'::text,
@@ -860,7 +893,7 @@ begin
                 'ix_jobs_turns_due', 'ix_jobs_turns_group', 'ix_jobs_starts_until',
                 'ix_jobs_queues_ends', 'ix_jobs_watched_job', 'ix_jobs_watched_until',
                 'ix_jobs_flow_edges_child', 'ix_jobs_flow_edges_loose', 'ix_jobs_flow_changes_child',
-                'ix_jobs_flows_counted', 'ix_jobs_flows_keeping')
+                'ix_jobs_flows_counted', 'ix_jobs_flows_keeping', 'ix_jobs_attempts_ended')
             and i.indrelid is distinct from case c.relname
                 when 'ix_jobs_schedules_due' then to_regclass(format('%I.jobs_schedules', v_schema))
                 when 'ix_jobs_turns_due' then to_regclass(format('%I.jobs_turns', v_schema))
@@ -869,6 +902,7 @@ begin
                 when 'ix_jobs_queues_ends' then to_regclass(format('%I.jobs_queues', v_schema))
                 when 'ix_jobs_watched_job' then to_regclass(format('%I.jobs_watched', v_schema))
                 when 'ix_jobs_watched_until' then to_regclass(format('%I.jobs_watched', v_schema))
+                when 'ix_jobs_attempts_ended' then to_regclass(format('%I.jobs_attempts', v_schema))
                 when 'ix_jobs_flow_edges_child' then to_regclass(format('%I.jobs_flow_edges', v_schema))
                 when 'ix_jobs_flow_edges_loose' then to_regclass(format('%I.jobs_flow_edges', v_schema))
                 when 'ix_jobs_flow_changes_child'
@@ -1510,6 +1544,17 @@ create table if not exists jobs_flow_changes (
     autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_cost_delay = 0
 );
+
+do $index_of_attempts$
+begin
+    -- What failed lately: the newest first. Attempts end one after the other, so each entry goes to
+    -- the last page of the index.
+    if to_regclass('ix_jobs_attempts_ended') is null then
+        create index ix_jobs_attempts_ended
+            on jobs_attempts (ended_at);
+    end if;
+end
+$index_of_attempts$;
 
 do $indexes_of_flows$
 begin
@@ -9087,26 +9132,40 @@ comment on function _jobs_worker_fire is
 -- functions/history: how many attempts ended, and how long they took
 -- functions/history/jobs_quantile.sql
 -- As histogram_quantile of Prometheus: within a bucket the durations count as evenly spread. Of those
--- longer than the last bound only that bound is known.
+-- longer than the last bound only that bound is known. A loop takes a fifth of the time of a query.
 create or replace function jobs_quantile(counts bigint[], fraction float8 default 0.5)
 returns float8
-language sql immutable parallel safe
+language plpgsql immutable parallel safe
 set search_path from current
-begin atomic
-    select case
-        when b.place = cardinality(counts) then b.lower_s
-        else b.lower_s + (b.upper_s - b.lower_s) * (b.rank - b.below) / b.jobs end
-    from (
-        select u.jobs, u.place, sum(u.jobs) over (order by u.place) - u.jobs as below,
-            case when u.place > 1 then 0.001 * 2 ^ (u.place - 1) else 0 end as lower_s,
-            0.001 * 2 ^ u.place as upper_s,
-            fraction * sum(u.jobs) over () as rank
-        from unnest(counts) with ordinality u(jobs, place)
-    ) b
-    where b.jobs > 0 and b.below + b.jobs >= b.rank and fraction between 0 and 1
-    order by b.place
-    limit 1;
-end;
+as $$
+declare
+    v_jobs bigint;
+    v_all float8 := 0;
+    v_below float8 := 0;
+    v_rank float8;
+    v_place int := 0;
+    v_lower_s float8;
+begin
+    if counts is null or fraction between 0 and 1 is not true then
+        return null;
+    end if;
+    foreach v_jobs in array counts loop
+        v_all := v_all + coalesce(v_jobs, 0);
+    end loop;
+    v_rank := fraction * v_all;
+    foreach v_jobs in array counts loop
+        v_place := v_place + 1;
+        continue when v_jobs <= 0 or v_jobs is null;
+        if v_below + v_jobs >= v_rank then
+            v_lower_s := case when v_place > 1 then 0.001 * 2 ^ (v_place - 1) else 0 end;
+            return case when v_place = cardinality(counts) then v_lower_s
+                else v_lower_s + (0.001 * 2 ^ v_place - v_lower_s) * (v_rank - v_below) / v_jobs end;
+        end if;
+        v_below := v_below + v_jobs;
+    end loop;
+    return null;
+end
+$$;
 
 comment on function jobs_quantile is
     'seconds below which this fraction of the durations lies; counts: waits or runs of jobs_history';
@@ -9616,6 +9675,72 @@ $$;
 
 comment on function _jobs_note_ends is
     'internal: notes for jobs_history how the attempts of a worker have ended since its last tick';
+
+-- functions/history/_jobs_recent_ends.sql
+-- How attempts ended lately, by queue, or by type. A busy hour has 60,000 rows of jobs_history. So this
+-- reads whole minutes, the newest first, and not many more than max_rows rows; since: where it began.
+-- Cancelled jobs count in none of these. bad: failed, retried or lost. A quantile is null where none ran.
+create or replace function _jobs_recent_ends(
+    by_type boolean default false,
+    within interval default '1 hour',
+    max_rows int default 3000
+) returns table (
+    name text, since timestamptz, attempts bigint, bad bigint, wait_p50_s float8, wait_p95_s float8,
+    run_p50_s float8, run_p95_s float8
+)
+language plpgsql stable
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_mergejoin = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    v_first constant timestamptz := _jobs_after(clock_timestamp(), -within);
+    v_since timestamptz;
+begin
+    select h.starts_at + interval '1 minute' into v_since
+    from jobs_history h
+    where h.span = interval '1 minute' and h.starts_at >= v_first
+    order by h.span desc, h.starts_at desc
+    offset max_rows
+    limit 1;
+    v_since := coalesce(v_since, v_first);
+    return query
+    select s.name, v_since, s.attempts, s.bad, jobs_quantile(s.waits, 0.5),
+        jobs_quantile(s.waits, 0.95), jobs_quantile(s.runs, 0.5), jobs_quantile(s.runs, 0.95)
+    from (
+        -- Each bucket is named, because to take the arrays apart takes ten times as long.
+        select case when by_type then h.job_type else h.queue end as name,
+            sum(h.jobs)::bigint as attempts,
+            coalesce(sum(h.jobs) filter (where h.outcome <> 'completed'), 0)::bigint as bad,
+            array[
+                sum(h.waits[1]), sum(h.waits[2]), sum(h.waits[3]), sum(h.waits[4]), sum(h.waits[5]),
+                sum(h.waits[6]), sum(h.waits[7]), sum(h.waits[8]), sum(h.waits[9]),
+                sum(h.waits[10]), sum(h.waits[11]), sum(h.waits[12]), sum(h.waits[13]),
+                sum(h.waits[14]), sum(h.waits[15]), sum(h.waits[16]), sum(h.waits[17]),
+                sum(h.waits[18]), sum(h.waits[19]), sum(h.waits[20]), sum(h.waits[21]),
+                sum(h.waits[22]), sum(h.waits[23])
+            ] as waits,
+            array[
+                sum(h.runs[1]), sum(h.runs[2]), sum(h.runs[3]), sum(h.runs[4]), sum(h.runs[5]),
+                sum(h.runs[6]), sum(h.runs[7]), sum(h.runs[8]), sum(h.runs[9]), sum(h.runs[10]),
+                sum(h.runs[11]), sum(h.runs[12]), sum(h.runs[13]), sum(h.runs[14]), sum(h.runs[15]),
+                sum(h.runs[16]), sum(h.runs[17]), sum(h.runs[18]), sum(h.runs[19]), sum(h.runs[20]),
+                sum(h.runs[21]), sum(h.runs[22]), sum(h.runs[23])
+            ] as runs
+        from jobs_history h
+        where h.span = interval '1 minute' and h.starts_at >= v_since
+            and h.outcome <> 'cancelled'
+        group by 1
+    ) s;
+end
+$$;
+
+comment on function _jobs_recent_ends is
+    'internal: how many attempts ended lately, how many badly, and how long they waited and ran';
 
 -- functions/history/_jobs_seconds.sql
 -- Rows may have infinite moments, if somebody has switched the constraints off; before PostgreSQL 17 an
@@ -10242,7 +10367,8 @@ create or replace function jobs_cancel_many(
     created_before timestamptz default null,
     failed_since timestamptz default null,
     max_jobs int default 10000,
-    reason text default null
+    reason text default null,
+    statuses text[] default null
 ) returns bigint
 language plpgsql volatile security definer
 set search_path from current
@@ -10251,6 +10377,7 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
+    c_statuses constant text[] := '{pending,blocked,processing}';
     -- Of all ids one notification, as long as they fit into its 8,000 bytes.
     c_ids_of_a_notification constant int := 390;
     v_ids bigint[];
@@ -10259,9 +10386,10 @@ declare
 begin
     perform _jobs_check_filters(num_nonnulls(
         job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
-        batch_id, created_before, failed_since));
+        batch_id, created_before, failed_since, statuses));
+    perform _jobs_check_statuses(statuses, c_statuses);
     v_ids := _jobs_lock_matching(
-        '{pending,blocked,processing}', job_ids, job_types, queues, group_keys, reference_type,
+        coalesce(statuses, c_statuses), job_ids, job_types, queues, group_keys, reference_type,
         reference_id, reference_key, batch_id, created_before, failed_since, max_jobs,
         condition => '(j.status <> ''processing'' or j.cancel_requested_at is null)');
     -- `is true`: by an index of the status a planner without statistics would read all its jobs.
@@ -10303,7 +10431,8 @@ begin
     perform _jobs_audit_note(
         'cancel', jobs => cardinality(v_ids), reason => reason, filters => _jobs_filters(
             job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
-            batch_id, created_before, failed_since));
+            batch_id, created_before, failed_since)
+            || jsonb_build_object('statuses', statuses));
     return cardinality(v_ids);
 end
 $$;
@@ -10338,12 +10467,7 @@ declare
     v_ids bigint[];
     v_count bigint := 0;
 begin
-    if array_ndims(statuses) > 1 or array_position(statuses, null) is not null
-        or not statuses <@ '{completed,failed,cancelled}' then
-        raise exception using errcode = 'JQ003',
-            message = format('statuses must be among completed, failed and cancelled, not %s',
-                             left(statuses::text, 100));
-    end if;
+    perform _jobs_check_statuses(statuses, '{completed,failed,cancelled}');
     if not (older_than >= '0' and older_than <= '1000 years'
             and extract(year from older_than) between 0 and 1000) then
         raise exception using errcode = 'JQ003',
@@ -10405,6 +10529,7 @@ comment on function jobs_copy is
 -- functions/manage/jobs_delete_many.sql
 -- Disturbs no other session: it deletes ended jobs only, which no claim reads, and skips rows that
 -- another session has locked, and those that a job which has not ended may read as its parents.
+-- finished_before is for who calls this until it returns 0: jobs that end meanwhile stay.
 create or replace function jobs_delete_many(
     job_ids bigint[] default null,
     job_types text[] default null,
@@ -10416,7 +10541,9 @@ create or replace function jobs_delete_many(
     batch_id bigint default null,
     created_before timestamptz default null,
     failed_since timestamptz default null,
-    max_jobs int default 10000
+    max_jobs int default 10000,
+    statuses text[] default null,
+    finished_before timestamptz default null
 ) returns bigint
 language plpgsql volatile security definer
 set search_path from current
@@ -10425,22 +10552,28 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
-    v_condition constant text := case when exists (select from jobs_flows f)
-        then 'not _jobs_is_needed(j.id)' else 'true' end;
+    c_statuses constant text[] := '{completed,failed,cancelled}';
+    v_condition constant text := concat_ws(' and ',
+        case when finished_before is not null
+            then format('j.finished_at < %L::timestamptz', finished_before) end,
+        case when exists (select from jobs_flows f) then 'not _jobs_is_needed(j.id)' end,
+        'true');
     v_ids bigint[];
 begin
     perform _jobs_check_filters(num_nonnulls(
         job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
-        batch_id, created_before, failed_since));
+        batch_id, created_before, failed_since, statuses, finished_before));
+    perform _jobs_check_statuses(statuses, c_statuses);
     v_ids := _jobs_lock_matching(
-        '{completed,failed,cancelled}', job_ids, job_types, queues, group_keys, reference_type,
+        coalesce(statuses, c_statuses), job_ids, job_types, queues, group_keys, reference_type,
         reference_id, reference_key, batch_id, created_before, failed_since, max_jobs, condition => v_condition);
     delete from jobs j where j.id = any (v_ids);
     perform _jobs_forget(v_ids);
     perform _jobs_audit_note(
         'delete', jobs => cardinality(v_ids), filters => _jobs_filters(
             job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
-            batch_id, created_before, failed_since));
+            batch_id, created_before, failed_since)
+            || jsonb_build_object('statuses', statuses, 'finished_before', finished_before));
     return cardinality(v_ids);
 end
 $$;
@@ -10513,7 +10646,8 @@ comment on function jobs_edit is
 
 -- functions/manage/jobs_edit_many.sql
 -- Two sessions cannot both win: _jobs_lock_matching locks the rows, and skips locked ones. A job
--- that has these values already is left out, so that calls until 0 count each job once.
+-- that has these values already is left out, so that calls until 0 count each job once. due_after
+-- is for who makes jobs due: those that are due already keep their places.
 create or replace function jobs_edit_many(
     set_priority int default null,
     set_queue text default null,
@@ -10528,7 +10662,9 @@ create or replace function jobs_edit_many(
     batch_id bigint default null,
     created_before timestamptz default null,
     failed_since timestamptz default null,
-    max_jobs int default 10000
+    max_jobs int default 10000,
+    statuses text[] default null,
+    due_after timestamptz default null
 ) returns bigint
 language plpgsql volatile security definer
 set search_path from current
@@ -10537,12 +10673,14 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
+    c_statuses constant text[] := '{pending,blocked}';
     v_ids bigint[];
     v_in_groups bigint[];
 begin
     perform _jobs_check_filters(num_nonnulls(
         job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
-        batch_id, created_before, failed_since));
+        batch_id, created_before, failed_since, statuses, due_after));
+    perform _jobs_check_statuses(statuses, c_statuses);
     if num_nonnulls(set_priority, set_queue, set_run_at) = 0 then
         raise exception using errcode = 'JQ003',
             message = 'nothing to change is given: set_priority, set_queue or set_run_at';
@@ -10552,12 +10690,13 @@ begin
         unique_key => null, unique_scope => null, backoff => null, reference_key => null,
         group_key => null, headers => null, expires_at => null);
     v_ids := _jobs_lock_matching(
-        '{pending,blocked}', job_ids, job_types, queues, group_keys, reference_type,
+        coalesce(statuses, c_statuses), job_ids, job_types, queues, group_keys, reference_type,
         reference_id, reference_key, batch_id, created_before, failed_since, max_jobs,
         condition => format('(j.priority, j.queue, j.run_at) is distinct from ('
                                 'coalesce(%L::int, j.priority), coalesce(%L, j.queue), '
                                 'coalesce(%L::timestamptz, j.run_at))',
-                            set_priority, set_queue, set_run_at));
+                            set_priority, set_queue, set_run_at),
+        due_after => due_after);
     -- Others of their groups may have waited for these jobs: they have turns in the old queue.
     v_in_groups := array(
         select j.id from jobs j where j.id = any (v_ids) and j.group_key is not null);
@@ -10575,6 +10714,7 @@ begin
         'edit', jobs => cardinality(v_ids), filters => _jobs_filters(
             job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
             batch_id, created_before, failed_since)
+            || jsonb_build_object('statuses', statuses, 'due_after', due_after)
             || jsonb_build_object('fields', array_remove(array[
                 case when set_priority is not null then 'priority' end,
                 case when set_queue is not null then 'queue' end,
@@ -10612,11 +10752,12 @@ declare
         '_jobs_doctor_notify,_jobs_doctor_retention,_jobs_doctor_schedules,_jobs_doctor_schema,'
         '_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_held_back,_jobs_ids_behind,jobs_list,'
         '_jobs_objects_of_strangers,jobs_durations,jobs_history,_jobs_totals,jobs_queues,'
-        'jobs_quantile,_jobs_rates,jobs_retention,jobs_schedule_list,jobs_schedule_preview,_jobs_search,'
-        'jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_why,jobs_workers}';
+        'jobs_quantile,_jobs_rates,_jobs_recent_ends,jobs_retention,jobs_schedule_list,'
+        'jobs_schedule_preview,_jobs_search,jobs_stats,_jobs_waiting_groups,_jobs_worker_modes,'
+        'jobs_worker_ticks,jobs_why,jobs_workers}';
     c_admin constant text[] := c_observer || c_reader || '{jobs,jobs_batch_close,jobs_cancel,'
         'jobs_cancel_many,jobs_cleanup,jobs_copy,jobs_delete_many,jobs_edit,jobs_edit_many,'
-        'jobs_flow_edges,jobs_flows,'
+        '_jobs_error_line,_jobs_failures,jobs_flow_edges,jobs_flows,'
         'jobs_heal_groups,jobs_limit,_jobs_limits_declare,_jobs_limits_diff,'
         '_jobs_limits_undeclare,jobs_pause,jobs_recover,jobs_resume,jobs_retain,'
         '_jobs_retention_declare,_jobs_retention_diff,jobs_retry,jobs_retry_many,jobs_schedule,'
@@ -11065,6 +11206,26 @@ $$;
 
 comment on function _jobs_check_queue is 'internal: raises if a queue''s name is invalid';
 
+-- functions/manage/_jobs_check_statuses.sql
+create or replace function _jobs_check_statuses(statuses text[], allowed text[]) returns void
+language plpgsql immutable
+set search_path from current
+as $$
+begin
+    if array_ndims(statuses) > 1 or array_position(statuses, null) is not null
+        or not statuses <@ allowed
+    then
+        raise exception using errcode = 'JQ003',
+            message = format('statuses must be among %s and %s, not %s',
+                             array_to_string(allowed[:cardinality(allowed) - 1], ', '),
+                             allowed[cardinality(allowed)], left(statuses::text, 100));
+    end if;
+end
+$$;
+
+comment on function _jobs_check_statuses is
+    'internal: refuses statuses that a call for many jobs does not take';
+
 -- functions/manage/_jobs_declared.sql
 -- declared: what the row held so far, or null. The hashes of the last 100 definitions before this
 -- one stay, so that older code that restarts is known as such.
@@ -11191,7 +11352,8 @@ create or replace function _jobs_lock_matching(
     created_before timestamptz,
     failed_since timestamptz,
     max_jobs int,
-    condition text default 'true'
+    condition text default 'true',
+    due_after timestamptz default null
 ) returns bigint[]
 language plpgsql volatile
 set search_path from current
@@ -11205,7 +11367,7 @@ as $$
 declare
     c_columns constant text := 'j.id, j.status, j.job_type, j.queue, j.group_key, '
         'j.reference_type, j.reference_id, j.reference_key, j.batch_id, j.created_at, '
-        'j.finished_at';
+        'j.finished_at, j.run_at';
     v_path text;
     v_filters text;
     v_ids bigint[];
@@ -11222,7 +11384,8 @@ begin
         case when batch_id is not null then 'p.batch_id = $9' end,
         case when created_before is not null then 'p.created_at < $10' end,
         case when failed_since is not null
-            then 'p.status = ''failed'' and p.finished_at >= $11' end);
+            then 'p.status = ''failed'' and p.finished_at >= $11' end,
+        case when due_after is not null then 'p.run_at > $13' end);
     v_path := case
         when job_ids is not null then 'select %s from jobs j where j.id = any ($2)'
         -- As long as the batch's callback has a row.
@@ -11274,11 +11437,12 @@ begin
         'select array(select l.id from ('
             'select j.id from (select p.id from (%s offset 0) p where %s) f'
             ' join jobs j on j.id = f.id where j.status = any ($1) and %s'
+            ' and ($13 is null or j.run_at > $13)'
             ' limit $12 for no key update of j skip locked) l)',
         format(v_path, c_columns), v_filters, condition)
     into v_ids
     using statuses, job_ids, job_types, queues, group_keys, reference_type, reference_id,
-        reference_key, batch_id, created_before, failed_since, coalesce(max_jobs, 10000);
+        reference_key, batch_id, created_before, failed_since, coalesce(max_jobs, 10000), due_after;
     return array(select i.id from unnest(v_ids) i(id) order by i.id);
 end
 $$;
@@ -11827,6 +11991,136 @@ $$;
 
 comment on function _jobs_counts_pending is
     'internal: jobs_counts for the pending jobs, by queue, priority and type';
+
+-- functions/reading/_jobs_error_line.sql
+-- What the errors of one kind have in common: the first line, in which each quoted part, and each
+-- number, hex number and UUID is one *. What joins numbers, as in dates, addresses and versions, is
+-- a part of them. A quotation mark behind a letter quotes nothing: it is an apostrophe.
+--
+-- The line is cut twice. What it is cut to at last is shorter, so that lines of one kind end alike
+-- although the parts that became * had different lengths. PostgreSQL inlines this function, so it
+-- has no settings of its own.
+create or replace function _jobs_error_line(error text) returns text
+language sql immutable
+return left(regexp_replace(
+    btrim(split_part(left(error, 300), E'\n', 1), E' \t\r'),
+    '"[^"]*("|$)'
+    '|`[^`]*(`|$)'
+    '|(?<!\w)[bru]?''[^'']*(''|$)'
+    '|(?<![[:alpha:]])(0x)?[0-9a-fA-F]*[0-9][0-9a-fA-F]*([.,:-][0-9a-fA-F]+(?![[:alnum:]]))*(?![[:alpha:]])'
+    '|[0-9]+',
+    '*', 'g'), 160);
+
+comment on function _jobs_error_line is
+    'internal: the first line of an error without its quoted parts and numbers';
+
+-- functions/reading/_jobs_failures.sql
+-- What failed or was lost, by type, class of the exception and first line of the error. The newest
+-- attempts are read: those that ended within the interval, and not after before. max_read bounds
+-- them, and the filters pass over some of them. by_error false: by type alone, and no text is read.
+--
+-- attempts, jobs     what of the group was read
+-- failed, retrying   the jobs whose latest failure that was read is in this group: those that have
+--                    failed for good by it, and those that have not ended. So a job counts in one group
+-- job_ids            the newest jobs; failed_ids, retrying_ids: the oldest; max_ids of each at most
+--
+-- The groups with the most attempts come first, and max_groups of them at most; with failure_key
+-- that group alone. The last row has no key: how many attempts were read, and from when until when.
+create or replace function _jobs_failures(
+    within interval,
+    before timestamptz default null,
+    only_type text default null,
+    only_queue text default null,
+    by_error boolean default true,
+    max_groups int default 100,
+    max_ids int default 3,
+    failure_key text default null,
+    max_read int default 5000
+) returns table (
+    key text, job_type text, error_kind text, error_line text, attempts bigint, jobs bigint,
+    failed bigint, retrying bigint, first_at timestamptz, last_at timestamptz, job_ids bigint[],
+    failed_ids bigint[], retrying_ids bigint[]
+)
+language plpgsql stable
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_nestloop = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    v_now constant timestamptz := statement_timestamp();
+    v_since constant timestamptz := coalesce(_jobs_after(v_now, -within), '-infinity');
+    v_until constant timestamptz := least(before, v_now);
+begin
+    return query
+    with read as materialized (
+        select a.job_id, a.job_type, a.attempt, a.ended_at,
+            case when by_error then a.error_kind end collate "C" as error_kind,
+            case when by_error then split_part(left(a.error, 300), E'\n', 1) end collate "C" as line
+        from (
+            select r.* from jobs_attempts r
+            where r.ended_at >= v_since and r.ended_at <= v_until
+            order by r.ended_at desc
+            limit max_read
+        ) a
+        where only_type is null or a.job_type = only_type
+    ), lines as materialized (
+        -- The pattern takes most of the time, so lines that are alike pass it once.
+        select e.line, _jobs_error_line(e.line) collate "C" as told
+        from (select distinct r.line from read r) e
+    ), ended as materialized (
+        select r.job_id, r.attempt as latest, j.status, j.attempt
+        from (select r.job_id, max(r.attempt) as attempt from read r group by r.job_id) r
+        cross join lateral (
+            select * from jobs j where j.id = r.job_id offset 0
+        ) j
+        where only_queue is null or j.queue = only_queue
+    ), told as (
+        select r.job_id, r.job_type, r.ended_at, r.error_kind, l.told as line,
+            r.attempt = e.latest and e.attempt = e.latest and e.status = 'failed' as has_failed,
+            r.attempt = e.latest and e.status in ('pending', 'processing', 'blocked') as retries
+        from read r
+        join ended e on e.job_id = r.job_id
+        left join lines l on l.line = r.line
+    ), grouped as materialized (
+        select left(encode(sha256(convert_to(
+                jsonb_build_array(t.job_type, t.error_kind, t.line)::text, 'UTF8')), 'hex'), 32) as key,
+            t.job_type, t.error_kind, t.line, count(*) as attempts, count(distinct t.job_id) as jobs,
+            count(*) filter (where t.has_failed) as failed,
+            count(*) filter (where t.retries) as retrying,
+            min(t.ended_at) as first_at, max(t.ended_at) as last_at,
+            array_agg(distinct t.job_id) as job_ids,
+            array_agg(t.job_id order by t.job_id) filter (where t.has_failed) as failed_ids,
+            array_agg(t.job_id order by t.job_id) filter (where t.retries) as retrying_ids
+        from told t
+        group by t.job_type, t.error_kind, t.line
+    )
+    select g.key, g.job_type, g.error_kind, g.line, g.attempts, g.jobs, g.failed, g.retrying,
+        g.first_at, g.last_at,
+        g.job_ids[greatest(cardinality(g.job_ids) - max_ids, 0) + 1:],
+        coalesce(g.failed_ids[:max_ids], '{}'), coalesce(g.retrying_ids[:max_ids], '{}')
+    from grouped g
+    where failure_key is null or g.key = failure_key
+    order by g.attempts desc, g.last_at desc, g.key
+    limit max_groups;
+    return query
+    select null::text, null::text, null::text, null::text, count(*), null::bigint, null::bigint,
+        null::bigint, coalesce(min(r.ended_at), v_since), v_until, null::bigint[], null::bigint[],
+        null::bigint[]
+    from (
+        select a.ended_at from jobs_attempts a
+        where a.ended_at >= v_since and a.ended_at <= v_until
+        order by a.ended_at desc
+        limit max_read
+    ) r;
+end
+$$;
+
+comment on function _jobs_failures is
+    'internal: what has failed lately, by type, exception and line; the last row: what was read';
 
 -- functions/reading/_jobs_groups.sql
 -- Each live group is one probe of ix_jobs_group, and so is each type and rank of its pending jobs.
@@ -12451,6 +12745,44 @@ $$;
 
 comment on function _jobs_search_pending is
     'internal: which pending jobs a list shows';
+
+-- functions/reading/_jobs_waiting_groups.sql
+-- Acts as its owner, because an observer may not read jobs. due: at most 20 are counted of each type.
+-- startable: how many of them the limits let start now; told: why none. In each queue this looks at its
+-- share of 500 groups, in the order of their keys; is_more: there are more.
+create or replace function _jobs_waiting_groups(
+    only_queue text default null,
+    max_groups int default 20
+) returns table (
+    queue text, group_key text, due bigint, due_capped boolean, startable bigint, oldest interval,
+    held_until timestamptz, is_more boolean, told text
+)
+language sql volatile security definer
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+select g.queue, g.group_key, g.due, g.due_capped, g.startable, clock_timestamp() - g.oldest_at,
+    g.held_until, g.is_more,
+    case when g.startable = 0 and q.queue is not null then _jobs_told_group(q, g.group_key) end
+from (
+    select w.queue, w.group_key, sum(w.due)::bigint as due, bool_or(w.due_capped) as due_capped,
+        sum(w.startable)::bigint as startable, min(w.oldest) as oldest_at,
+        min(w.held_until) as held_until, bool_or(w.is_more) as is_more
+    from _jobs_groups(20, 500, 20000, true) w
+    where w.due > 0
+        and (_jobs_waiting_groups.only_queue is null or w.queue = _jobs_waiting_groups.only_queue)
+    group by w.queue, w.group_key
+    order by min(w.oldest), w.queue, w.group_key
+    limit _jobs_waiting_groups.max_groups
+) g
+left join jobs_queues q on q.queue = g.queue
+order by g.oldest_at, g.queue, g.group_key
+$$;
+
+comment on function _jobs_waiting_groups is
+    'internal: the groups whose due jobs wait longest, and why none of them starts';
 
 -- functions/doctor: what is stuck and why
 -- functions/doctor/jobs_doctor.sql

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,7 @@ def test_the_demo_ingests_the_documentation_and_ends_by_itself() -> None:
     assert int(ended["cleanup"][0]) > 0
     assert ended["cleanup"][1] == ""
     assert "failed after 2 retries: UnicodeDecodeError" in done.stdout
+    assert done.stdout.rstrip().endswith("demo --web")
     # The server has ended, so there is nothing to look at.
     assert "PGJOBS_DSN" not in done.stdout
 
@@ -44,7 +46,7 @@ def test_the_demo_ingests_the_documentation_and_ends_by_itself() -> None:
 def test_make_demo_installs_only_what_the_demo_needs() -> None:
     command = ["make", "--dry-run", "--what-if=pyproject.toml", "demo"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
-    assert re.findall(r"pip install .*'(.+)'", done.stdout) == [".[embedded]"]
+    assert re.findall(r"pip install .*'(.+)'", done.stdout) == [".[embedded,web]"]
 
 
 def test_the_demo_takes_a_folder_of_the_user(tmp_path: Path) -> None:
@@ -59,6 +61,43 @@ def test_a_folder_without_text_is_a_readable_error(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "there are no .md, .txt or .rst files in" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_demo_serves_its_console_until_ctrl_c(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("One paragraph.")
+    process = subprocess.Popen(
+        [*COMMAND, str(tmp_path), "--web"], cwd=ROOT, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        lines = iter(process.stdout.readline, "")
+        found = (re.search(r"open (http://127\.0\.0\.1:\d+/)\?token=\S+", line) for line in lines)
+        (once,) = [next(match for match in found if match)]
+        page, address = once[0].removeprefix("open "), once[1]
+        with httpx.Client(follow_redirects=True, headers={"accept": "text/html"}) as client:
+            assert client.get(address).status_code == 401
+            assert "What is wrong" in client.get(page).text
+            assert "UnicodeDecodeError" in client.get(f"{address}jobs?status=failed").text
+            states = {"retrying", "later", "blocked", "completed", "failed", "cancelled"}
+            deadline = time.monotonic() + 60
+            while missing := states - _states(client, address):
+                assert time.monotonic() < deadline, missing
+                time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+        assert "KeyboardInterrupt" not in errors
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(address)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _states(client: httpx.Client, address: str) -> set[str]:
+    page = client.get(address, headers={"accept": "application/json"}).json()["page"]
+    return {depth["state"] for depth in page["depths"] or [] if depth["jobs"]}
 
 
 # Makes standard input the terminal of the new session, so that Ctrl-C reaches it.

@@ -30,7 +30,7 @@ WORKER = READER | {
 }
 OBSERVER = {
     "_jobs_audit_search", "jobs_counts", "_jobs_counts", "_jobs_rates", "_jobs_search",
-    "_jobs_totals", "jobs_quantile",
+    "_jobs_totals", "jobs_quantile", "_jobs_recent_ends", "_jobs_waiting_groups",
     "jobs_cron_next", "jobs_doctor", "_jobs_doctor_flows", "_jobs_doctor_held",
     "_jobs_doctor_history",
     "_jobs_doctor_leases", "_jobs_doctor_notify",
@@ -50,6 +50,7 @@ ADMIN = OBSERVER | READER | {
     "jobs_schedule_run", "jobs_schedules_fire", "jobs_unschedule", "_jobs_schedules_declare",
     "_jobs_schedules_diff", "jobs_retain", "_jobs_retention_declare", "_jobs_retention_diff",
     "_jobs_limits_declare", "_jobs_limits_diff", "_jobs_limits_undeclare",
+    "_jobs_error_line", "_jobs_failures",
 }
 EVERYBODY = {"_jobs_after", "jobs_channel", "jobs_version"}
 FUNCTIONS = {
@@ -68,19 +69,19 @@ RELATIONS = {
     },
 }
 # The functions that act as the owner: they read or change the tables for other roles.
-DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER) | {
+DEFINERS = PRODUCER | WORKER | (ADMIN - OBSERVER - {"_jobs_error_line", "_jobs_failures"}) | {
     "_jobs_notify", "_jobs_ids_behind", "jobs_counts", "_jobs_counts", "_jobs_rates",
     "_jobs_search", "_jobs_totals", "jobs_cron_next", "jobs_schedule_preview",
     "_jobs_doctor_schedules", "_jobs_doctor_limits", "_jobs_doctor_flows", "_jobs_doctor_held",
-    "_jobs_held_back", "jobs_why",
+    "_jobs_held_back", "_jobs_waiting_groups", "jobs_why",
 }
 
 
 # PostgreSQL cannot inline a function that has settings. It bound the names in these bodies when the
 # functions were made, so no search_path can change them.
 INLINED = {
-    "_jobs_after", "_jobs_bucket", "_jobs_is_batch", "_jobs_is_locked", "_jobs_is_suspect",
-    "_jobs_rank", "_jobs_seconds", "_jobs_told_ends", "_jobs_utc_offset",
+    "_jobs_after", "_jobs_bucket", "_jobs_error_line", "_jobs_is_batch", "_jobs_is_locked",
+    "_jobs_is_suspect", "_jobs_rank", "_jobs_seconds", "_jobs_told_ends", "_jobs_utc_offset",
 }
 # Looks at a schema that may hold traps.
 ONLY_POSTGRESQL = "_jobs_objects_of_strangers"

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 
+import asyncpg
 import pytest
 
 from pgjobs.errors import InvalidArgument
@@ -187,3 +188,26 @@ async def test_beside_claims_and_completions_each_job_ends_once_and_nothing_dead
     assert counts["completed"] == ends["completed"]
     assert counts["cancelled"] == ends.get("cancelled", 0) + both
     assert counts["cancelled"] > 0
+
+
+async def test_statuses_leave_the_others(conn, job, ids):
+    for status in ("processing", "blocked"):
+        await job(status)
+    wanted = await job()
+    assert await conn.fetchval("select jobs_cancel_many(statuses => '{pending}')") == 1
+    assert await ids("select id from jobs where status = 'cancelled'") == [wanted]
+
+
+@pytest.mark.parametrize("call", [
+    "jobs_cancel_many(statuses => '{completed}')", "jobs_cancel_many(statuses => '{pending,null}')",
+    "jobs_delete_many(statuses => '{pending}')", "jobs_delete_many(statuses => '{{failed}}')",
+    "jobs_edit_many(1, statuses => '{processing}')",
+])
+async def test_statuses_that_a_call_does_not_take_are_refused(conn, job, call):
+    for status in ("pending", "processing", "completed", "failed"):
+        await job(status)
+    before = await conn.fetch("select * from jobs order by id")
+    with pytest.raises(asyncpg.PostgresError, match="statuses must be among") as error:
+        await conn.execute(f"select {call}")
+    assert error.value.sqlstate == "JQ003"
+    assert await conn.fetch("select * from jobs order by id") == before

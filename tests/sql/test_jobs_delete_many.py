@@ -32,3 +32,14 @@ async def test_a_job_that_is_being_retried_is_skipped(conn, other, job, row):
         await conn.execute("select jobs_retry($1)", failed)
         assert await other.fetchval("select jobs_delete_many(job_types => '{t}')") == 0
     assert (await row(failed))["status"] == "pending"
+
+
+async def test_statuses_and_finished_before_leave_the_others(conn, job, ids):
+    kept = [await job("failed"), await job("cancelled"), await job("completed")]
+    gone = await job("completed", finished_at=-2 * DAY)
+    delete = """select jobs_delete_many(statuses => '{completed}',
+        finished_before => clock_timestamp() - interval '1 day')"""
+    assert await conn.fetchval(delete) == 1
+    assert await ids("select id from jobs order by id") == kept
+    assert gone not in kept
+    assert await conn.fetchval("select filters->'statuses' from jobs_audit") == '["completed"]'

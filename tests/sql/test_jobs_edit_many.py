@@ -78,3 +78,15 @@ async def test_locked_rows_are_skipped(conn, other, job):
     async with conn.transaction():
         await conn.execute("select jobs_cancel($1)", locked)
         assert await other.fetchval("select jobs_edit_many(1, job_types => '{t}')") == 1
+
+
+async def test_due_after_leaves_the_places_of_jobs_that_are_due(conn, job, ids):
+    now = await conn.fetchval("select clock_timestamp()")
+    due = [await job(run_at=-HOUR), await job("blocked", run_at=-HOUR)]
+    later = [await job(run_at=HOUR), await job("blocked", run_at=HOUR)]
+    edit = "select jobs_edit_many(set_run_at => $1, due_after => $1, statuses => $2)"
+    assert await conn.fetchval(edit, now, ["pending"]) == 1
+    assert await conn.fetchval(edit, now, ["pending", "blocked"]) == 1
+    assert await conn.fetchval(edit, now, None) == 0
+    assert await ids("select id from jobs where run_at = $1 order by id", now) == later
+    assert await ids("select id from jobs where run_at < $1 order by id", now) == due

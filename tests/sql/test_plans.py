@@ -90,9 +90,16 @@ CALLS = {
     "delete_many by type": "select jobs_delete_many(job_types => '{few}', max_jobs => 10)",
     "delete_many of failed ones": """select jobs_delete_many(
         failed_since => clock_timestamp() - interval '9 days', max_jobs => 10)""",
+    "delete_many of a type and status": """select jobs_delete_many(
+        statuses => array['failed'], job_types => '{few}', finished_before => clock_timestamp(),
+        max_jobs => 10)""",
+    "edit_many of later ones": """select jobs_edit_many(
+        set_run_at => '2999-01-01', due_after => '2000-01-01', queues => '{other}',
+        statuses => array['pending'], max_jobs => 10)""",
     "retry_many by type": "select jobs_retry_many('{few}', max_jobs => 10)",
     "counts": "select * from jobs_counts(3)",
     "rates": "select * from _jobs_rates('10 s')",
+    "groups that wait": "select * from _jobs_waiting_groups()",
     "list": "select * from _jobs_search(max_jobs => 10)",
     "list of pending": "select * from _jobs_search(array['pending'], max_jobs => 10)",
     "list of pending in a queue":

@@ -299,7 +299,7 @@ async def test_hostile_names_and_errors_are_shown_and_change_nothing(
     for path in ("/", "/jobs", f"/jobs/{job_id}"):
         page = await client.get(path)
         assert page.status_code == 200, page.text
-        assert "<script" not in page.text
+        assert page.text.count("<script") == 1  # the console's own
         assert "<img" not in page.text
         assert "\u202e" not in page.text.replace(f">{name}<", "")
     for field in ("queue", "type"):

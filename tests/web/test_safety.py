@@ -1,6 +1,7 @@
 """Who may look and act, what each answer carries, and a database that does not answer."""
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -20,7 +21,8 @@ from pgjobs.web import Access, console
 
 Connection = asyncpg.Connection
 MakeRole = Callable[..., Awaitable[str]]
-PATHS = ("/", "/jobs", "/jobs/1", "/nothing", "/static/console.css")
+SCRIPT = '<script type="module" src="/static/console.js"></script>'
+PATHS = ("/", "/jobs", "/jobs/1", "/failures", "/nothing", "/static/console.css")
 
 
 async def statuses(conn: Connection) -> list[str]:
@@ -48,9 +50,10 @@ async def test_each_answer_has_the_safe_headers(conn: Connection, browse: Browse
 async def test_no_page_has_a_script_or_a_style_within(conn: Connection, browse: Browse) -> None:
     await ended(conn, "no")
     client = await browse()
-    for path in ("/", "/jobs", "/jobs/1"):
+    for path in ("/", "/jobs", "/jobs/1", "/failures"):
         page = (await client.get(path)).text
-        assert not any(part in page for part in ("<script", "<style", " style=", " onclick="))
+        assert not any(part in page for part in ("<style", " style=", " onclick="))
+        assert re.findall(r"<script.*?</script>", page, re.DOTALL) == [SCRIPT]
 
 
 async def test_access_may_be_async_and_may_send_to_a_login(browse: Browse) -> None:
@@ -67,7 +70,7 @@ async def test_without_access_nothing_is_shown_or_done(conn: Connection, browse:
     job_id = await add(conn, "mail-of-nobody")
     client = await browse(lambda _: None)
     for headers in (HTML, JSON):
-        for path in ("/", "/jobs", f"/jobs/{job_id}", "/nothing"):
+        for path in ("/", "/jobs", f"/jobs/{job_id}", "/failures", "/nothing"):
             answer = await client.get(path, headers=headers)
             assert answer.status_code == 403
             assert "mail-of-nobody" not in answer.text
@@ -97,7 +100,7 @@ async def test_an_observer_changes_nothing_and_sees_no_payload(
     failed = await ended(conn, "secret")
     client = await browse(OBSERVER)
     for headers in (HTML, JSON):
-        for path in ("/jobs", f"/jobs/{job_id}", f"/jobs/{failed}"):
+        for path in ("/jobs", f"/jobs/{job_id}", f"/jobs/{failed}", "/failures"):
             page = await client.get(path, headers=headers)
             assert page.status_code == 200
             assert "secret" not in page.text
@@ -347,6 +350,9 @@ async def test_static_files_lead_nowhere_else(browse: Browse) -> None:
     client = await browse()
     css = await client.get("/static/console.css")
     assert css.headers["content-type"].startswith("text/css")
+    script = await client.get("/static/console.js")
+    assert script.headers["content-type"].startswith("text/javascript")
+    assert len(script.text.splitlines()) <= 200
     for name in ("..%2fconsole.py", "%2e%2e/console.py", "layout.html"):
         assert (await client.get(f"/static/{name}")).status_code == 404
 

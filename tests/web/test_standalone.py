@@ -126,6 +126,10 @@ def test_a_token_in_a_file_lets_in_by_a_form_and_as_a_bearer(
     bearer = {"authorization": f"Bearer {TOKEN}"}
     assert httpx.get(address, headers=JSON | bearer).json()["troubles"] == []
     assert httpx.get(address, headers=JSON).status_code == 401
+    scraped = httpx.get(f"{address}metrics", headers=bearer)  # as Prometheus does
+    assert scraped.status_code == 200
+    assert "pgjobs_workers{" in scraped.text
+    assert httpx.get(f"{address}metrics").status_code == 401
     assert httpx.get(f"{address}?token={TOKEN}", headers=JSON).status_code == 401
 
 

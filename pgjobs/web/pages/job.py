@@ -1,15 +1,17 @@
 """One job: what became of it in a sentence, why it does not run, its attempts, all its fields."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from http import HTTPStatus
+from typing import Any
 
 from pgjobs.database import Database
 from pgjobs.job.job import Row
 from pgjobs.web import words
 from pgjobs.web.access import Rights
 from pgjobs.web.documents import indented
+from pgjobs.web.options import REDACTED_BEYOND_CHARS
 from pgjobs.web.page import Asked, Refused, Sent, Then, job_id, seconds, together
 from pgjobs.web.pages.jobs import told_reference
 from pgjobs.web.sentence import sentence
@@ -17,7 +19,10 @@ from pgjobs.web.sentence import sentence
 MAX_SHOWN_CHARS = 100_000
 MAX_FLOW_JOBS = 20
 MAX_REASON_CHARS = 500
+MAX_TICKET_ERROR_CHARS = 2_000
 _FINAL = ("completed", "failed", "cancelled")
+_WAITING = ("pending", "blocked")
+_TEXTS = ("error", "payload", "result", "progress", "headers")
 
 
 @dataclass(frozen=True)
@@ -82,13 +87,17 @@ class Job:
     found: bool  # False: the database has not said whether there is such a job
     sentence: str | None
     status: str | None
-    fields: dict[str, str]
+    fields: dict[str, str | datetime]
     why: list[Why] | None
     attempts: list[Attempt] | None
     documents: list[Text] | None
     parents: Family | None
     children: Family | None
     actions: list[str]  # those that the status and the rights allow
+    # What the sentence tells, by how it tells it.
+    moments: dict[str, datetime] = field(default_factory=dict)
+    own_page: str | None = None  # the program's page about what the job is about
+    ticket: str = ""  # what to tell of the job in a ticket
 
 
 async def job(asked: Asked) -> Job:
@@ -98,9 +107,7 @@ async def job(asked: Asked) -> Job:
     row, why, texts, history, above, below = await together(
         asked.look(("listed", number), lambda database: database.listed(number)),
         asked.value(("why", number), lambda database: database.why(number)),
-        asked.value(
-            ("documents", number), lambda database: database.documents(number, MAX_SHOWN_CHARS)
-        ) if rights.payloads else _nothing(),
+        documents(asked, number) if rights.payloads else _nothing(),
         asked.value(("history", number), lambda database: database.history(number))
         if rights.attempts else _nothing(),
         asked.value(("above", number), lambda database: database.flow_above(number, MAX_FLOW_JOBS))
@@ -116,16 +123,28 @@ async def job(asked: Asked) -> Job:
                 HTTPStatus.NOT_FOUND, f"there is no job {number}: it may have been deleted"
             )
         return Job(str(number), False, None, None, {}, None, None, None, None, None, [])
+    texts = None if texts is None else _redacted(asked, found["job_type"], texts)
     reasons = None if why is None else [Why(*reason) for reason in why]
-    return Job(
-        str(number), True,
-        sentence(
-            found, reasons[0].detail if reasons else None, texts["error"] if texts else None
-        ),
-        found["status"], _fields(found, texts), _telling(found, reasons),
-        None if history is None else _attempts(found, history, texts, rights), _texts(texts),
-        _family(above), _family(below), _actions(found, rights),
+    attempts = None if history is None else _attempts(asked, found, history, texts)
+    told = sentence(
+        found, reasons[0].detail if reasons else None, texts["error"] if texts else None
     )
+    entity = found["reference_id"] if found["reference_key"] is None else found["reference_key"]
+    return Job(
+        str(number), True, told, found["status"], _fields(found, texts), _telling(found, reasons),
+        attempts, _texts(texts), _family(above), _family(below), _actions(found, rights),
+        moments=_moments(found), own_page=asked.options.own_page(found["reference_type"], entity),
+        ticket=_ticket(found, told, texts, attempts),
+    )
+
+
+async def documents(asked: Asked, number: int) -> Row | None:
+    """What only some may read of a job, before anything is redacted."""
+    max_chars = MAX_SHOWN_CHARS + REDACTED_BEYOND_CHARS
+    found: Row | None = await asked.value(
+        ("documents", number), lambda database: database.documents(number, max_chars)
+    )
+    return found
 
 
 async def retry(database: Database, sent: Sent) -> Then:
@@ -143,6 +162,34 @@ async def cancel(database: Database, sent: Sent) -> Then:
     return Then(f"/jobs/{number}")
 
 
+async def run_now(database: Database, sent: Sent) -> Then:
+    """Makes a job due that is due later; a job that is due already keeps its place."""
+    number = job_id(sent.path["job_id"])
+    row = await database.listed(number)
+    if row is None or (row["status"] in _WAITING and not _is_due(row)):
+        await database.edit(number, run_at=timedelta(0))
+    elif row["status"] not in _WAITING:
+        raise Refused(HTTPStatus.CONFLICT, f"job {number} is {row['status']}: it waits no more")
+    return Then(f"/jobs/{number}")
+
+
+async def delete(database: Database, sent: Sent) -> Then:
+    """Deletes a job that has ended."""
+    number = job_id(sent.path["job_id"])
+    if (sent.one("word") or "").strip().lower() not in (str(number), "delete"):
+        raise Refused(
+            HTTPStatus.BAD_REQUEST,
+            f"nothing was deleted: to delete the job, type its id, {number}, or the word delete",
+        )
+    if not await database.delete_many(job_ids=[number]):
+        raise Refused(
+            HTTPStatus.CONFLICT,
+            f"job {number} was not deleted: only a job that has ended can be, and not as long as"
+            " another one that has not ended needs it, or another session has it locked",
+        )
+    return Then("/jobs")
+
+
 async def _nothing() -> None:
     """Stands for a look-up of what may not be seen."""
 
@@ -153,13 +200,45 @@ def _telling(row: Row, reasons: list[Why] | None) -> list[Why] | None:
 
 
 def _actions(row: Row, rights: Rights) -> list[str]:
-    fitting = ["retry"] if row["status"] in _FINAL else ["cancel"]
+    if row["status"] in _FINAL:
+        fitting = ["retry", "copy", "delete"]
+    elif row["status"] in _WAITING and not _is_due(row):
+        fitting = ["run now", "cancel", "copy"]
+    else:
+        fitting = ["cancel", "copy"]
     return [action for action in fitting if action in rights.actions]
 
 
-def _fields(row: Row, texts: Row | None) -> dict[str, str]:
-    """The fields that have a value, in words."""
-    told: dict[str, str | None] = {
+def _moments(row: Row) -> dict[str, datetime]:
+    moments = [row[name] for name in ("run_at", "started_at", "updated_at", "finished_at")]
+    return {words.clock(moment): moment for moment in moments if moment is not None}
+
+
+def _is_due(row: Row) -> bool:
+    """Whether the moment of a job that waits has come, by the database's clock."""
+    since: datetime = row["run_at"] if row["status"] == "pending" else row["created_at"]
+    return bool(row["run_at"] <= since + row["age"])
+
+
+def _ticket(row: Row, told: str, texts: Row | None, attempts: list[Attempt] | None) -> str:
+    """The job in plain text, with the last error if that may be seen."""
+    fields = {
+        "job": row["id"], "type": words.printable(row["job_type"]),
+        "queue": words.printable(row["queue"]), "reference": words.printable(told_reference(row)),
+        "status": row["status"], "attempts": row["attempt"],
+        "retries": f"{row['retry_count']} of {row['max_retries']}",
+    }
+    lines = [told, "", *(f"{name}: {value}" for name, value in fields.items() if value != "")]
+    errors = [attempt.error for attempt in attempts or [] if attempt.error]
+    error = (texts["error"] if texts else None) or (errors[-1] if errors else None)
+    if error:
+        lines += ["", "last error:", words.printable_lines(error[:MAX_TICKET_ERROR_CHARS])]
+    return "\n".join(lines)
+
+
+def _fields(row: Row, texts: Row | None) -> dict[str, str | datetime]:
+    """The fields that have a value; what is no moment is in words."""
+    told: dict[str, str | datetime | None] = {
         "queue": row["queue"], "type": row["job_type"], "reference": told_reference(row),
         "group": row["group_key"], "priority": str(row["priority"]),
         "unique key": None if texts is None or texts["unique_key"] is None
@@ -168,26 +247,24 @@ def _fields(row: Row, texts: Row | None) -> dict[str, str]:
         "retries": f"{row['retry_count']} of {row['max_retries']}",
         "crashes": str(row["crash_count"]) if row["crash_count"] else None,
         "worker": row["worker"],
-        "created": words.moment(row["created_at"]), "due": words.moment(row["run_at"]),
-        "expires": words.moment(row["expires_at"]) or None,
-        "started": words.moment(row["started_at"]) or None,
-        "finished": words.moment(row["finished_at"]) or None,
-        "lease until": words.moment(row["lease_until"]) or None,
-        "cancel requested": words.moment(row["cancel_requested_at"]) or None,
+        "created": row["created_at"], "due": row["run_at"], "expires": row["expires_at"],
+        "started": row["started_at"], "finished": row["finished_at"],
+        "lease until": row["lease_until"], "cancel requested": row["cancel_requested_at"],
     }
     return {name: value for name, value in told.items() if value is not None}
 
 
 def _attempts(
-    row: Row, history: Sequence[Row], texts: Row | None, rights: Rights
+    asked: Asked, row: Row, history: Sequence[Row], texts: Row | None
 ) -> list[Attempt]:
     """The attempts that failed or were lost, and the one that runs or has ended the job."""
     found = [
         Attempt(
             h["attempt"], h["outcome"], h["worker"], _between(h["due_at"], h["started_at"]),
             h["started_at"], _between(h["started_at"], h["ended_at"]), h["ended_at"],
-            *((h["error_kind"], (h["error"] or "")[:MAX_SHOWN_CHARS]) if rights.payloads
-              else (None, None)),
+            *((h["error_kind"],
+               asked.redacted(row["job_type"], "error", h["error"] or "", MAX_SHOWN_CHARS))
+              if asked.rights.payloads else (None, None)),
         )
         for h in history
     ]
@@ -215,18 +292,28 @@ def _between(start: datetime | None, end: datetime | None) -> float | None:
     return max(0.0, seconds(end - start) or 0.0)
 
 
-def _texts(row: Row | None) -> list[Text] | None:
-    if row is None:
+def _redacted(asked: Asked, job_type: str, row: Row) -> dict[str, Any]:
+    """The texts as they may be shown, and of each how many characters it has in all."""
+    shown: dict[str, Any] = {name: row[name] for name in ("unique_key", "unique_scope")}
+    for name in _TEXTS:
+        text = row[name]
+        shown[name] = asked.redacted(job_type, name, text, MAX_SHOWN_CHARS)
+        is_counted = name in ("error", "payload", "result")
+        shown[f"{name}_chars"] = row[f"{name}_chars"] if is_counted else len(text or "")
+    return shown
+
+
+def _texts(texts: Row | None) -> list[Text] | None:
+    if texts is None:
         return None
     found = []
-    for name in ("error", "payload", "result", "progress", "headers"):
-        text = row[name]
+    for name in _TEXTS:
+        text = texts[name]
         if text is None or (name == "headers" and text == "{}"):
             continue
-        chars = row[f"{name}_chars"] if name in ("error", "payload", "result") else len(text)
-        is_cut = chars > MAX_SHOWN_CHARS or len(text) == MAX_SHOWN_CHARS
+        chars = texts[f"{name}_chars"]
         shown = text if name == "error" else indented(text)
-        found.append(Text(name, shown, chars if is_cut else None))
+        found.append(Text(name, shown, chars if chars > MAX_SHOWN_CHARS else None))
     return found
 
 

@@ -11,6 +11,9 @@ from pgjobs.database.reading import MAX_READ_JOBS
 from pgjobs.errors import JobNotFound
 from pgjobs.job.job import JobStatus, Row
 from pgjobs.web import words
+from pgjobs.web.access import Rights
+from pgjobs.web.bulk import KINDS
+from pgjobs.web.options import REDACTED_BEYOND_CHARS
 from pgjobs.web.page import Asked, Refused, job_id, seconds, together
 from pgjobs.web.pages.overview import AT_ONCE_FOR_S, stats
 
@@ -74,6 +77,9 @@ class Jobs:
     looked_through: int | None  # the search gave up after so many jobs
     meant: list[str]  # what the text in the box was taken for
     about: str | None  # the reference among that
+    ticked: list[str]  # what may be done with ticked jobs
+    matching: list[str]  # what may be done with everything that matches
+    why_no_matching: str | None  # why nothing can
 
 
 async def jobs(asked: Asked) -> Jobs:
@@ -96,7 +102,7 @@ async def jobs(asked: Asked) -> Jobs:
         rows = None if rows is None else [row for row in rows if _fits(row, filters)]
         next_before = None
     else:
-        columns = _reference_columns(filters.reference)
+        columns = reference_columns(filters.reference)
         rows, gave_up = await _listing(
             asked, before=before, statuses=_one(filters.status), queues=_one(filters.queue),
             job_types=_one(filters.type), group_key=filters.group, **columns,
@@ -106,8 +112,22 @@ async def jobs(asked: Asked) -> Jobs:
     return Jobs(
         filters, _tabs(filters, counts), None if rows is None else await _shown(asked, rows),
         None if next_before is None else str(next_before),
-        None if gave_up is None else MAX_READ_JOBS, meant, about,
+        None if gave_up is None else MAX_READ_JOBS, meant, about, *_bulk(filters, asked.rights),
     )
+
+
+def _bulk(filters: Filters, rights: Rights) -> tuple[list[str], list[str], str | None]:
+    """What may be done with ticked jobs and with all that match, and why not with these."""
+    ticked = [name for name, kind in KINDS.items() if kind.action in rights.actions]
+    if filters.q:
+        return ticked, [], "What a text has found can be ticked, but not taken as a whole"
+    if not any(vars(filters).values()):
+        return ticked, [], (
+            "To act on everything that matches, narrow the list by a status, a queue, a type, a"
+            " reference or a group"
+        )
+    fitting = [name for name in ticked if filters.status in (None, *KINDS[name].statuses)]
+    return ticked, fitting, None
 
 
 async def _listing(asked: Asked, **columns: Any) -> tuple[Sequence[Row] | None, int | None]:
@@ -140,7 +160,7 @@ async def _searched(
         calls = [_by_ids(asked, [number]), _listing(asked, reference_id=number)]
     if about is not None:
         meant.insert(0, "a reference")
-        calls.insert(0, _listing(asked, **_reference_columns(about)))
+        calls.insert(0, _listing(asked, **reference_columns(about)))
     meant.append("a group of jobs that have not ended")
     calls.append(_listing(asked, group_key=text, statuses=UNFINISHED))
     if asked.rights.payloads:
@@ -179,14 +199,18 @@ async def _shown(asked: Asked, rows: Sequence[Row]) -> list[Listed]:
     ids = [row["id"] for row in rows]
     previews: Any = {}
     if asked.rights.payloads and ids:
+        beyond = 0 if asked.options.redact is None else REDACTED_BEYOND_CHARS
         previews = await asked.value(
-            ("previews", *ids), lambda database: database.previews(ids, PREVIEW_CHARS)
+            ("previews", *ids), lambda database: database.previews(ids, PREVIEW_CHARS + beyond)
         )
-    return [_listed(row, (previews or {}).get(row["id"])) for row in rows]
+    return [_listed(asked, row, (previews or {}).get(row["id"])) for row in rows]
 
 
-def _listed(row: Row, preview: Row | None) -> Listed:
-    texts = (None, None) if preview is None else (preview["payload"], preview["error"])
+def _listed(asked: Asked, row: Row, preview: Row | None) -> Listed:
+    texts = (None, None) if preview is None else (
+        asked.redacted(row["job_type"], name, preview[name], PREVIEW_CHARS)
+        for name in ("payload", "error")
+    )
     return Listed(
         str(row["id"]), row["queue"], row["job_type"], row["status"], told_reference(row),
         row["group_key"], row["retry_count"], row["max_retries"], seconds(row["age"]),
@@ -203,7 +227,7 @@ def told_reference(row: Row) -> str | None:
     return f"{kind}:{'' if entity is None else entity}"
 
 
-def _reference_columns(text: str | None) -> dict[str, Any]:
+def reference_columns(text: str | None) -> dict[str, Any]:
     """The columns that a reference stands for."""
     if text is None:
         return {}

@@ -23,7 +23,8 @@ create or replace function _jobs_lock_matching(
     created_before timestamptz,
     failed_since timestamptz,
     max_jobs int,
-    condition text default 'true'
+    condition text default 'true',
+    due_after timestamptz default null
 ) returns bigint[]
 language plpgsql volatile
 set search_path from current
@@ -37,7 +38,7 @@ as $$
 declare
     c_columns constant text := 'j.id, j.status, j.job_type, j.queue, j.group_key, '
         'j.reference_type, j.reference_id, j.reference_key, j.batch_id, j.created_at, '
-        'j.finished_at';
+        'j.finished_at, j.run_at';
     v_path text;
     v_filters text;
     v_ids bigint[];
@@ -54,7 +55,8 @@ begin
         case when batch_id is not null then 'p.batch_id = $9' end,
         case when created_before is not null then 'p.created_at < $10' end,
         case when failed_since is not null
-            then 'p.status = ''failed'' and p.finished_at >= $11' end);
+            then 'p.status = ''failed'' and p.finished_at >= $11' end,
+        case when due_after is not null then 'p.run_at > $13' end);
     v_path := case
         when job_ids is not null then 'select %s from jobs j where j.id = any ($2)'
         -- As long as the batch's callback has a row.
@@ -106,11 +108,12 @@ begin
         'select array(select l.id from ('
             'select j.id from (select p.id from (%s offset 0) p where %s) f'
             ' join jobs j on j.id = f.id where j.status = any ($1) and %s'
+            ' and ($13 is null or j.run_at > $13)'
             ' limit $12 for no key update of j skip locked) l)',
         format(v_path, c_columns), v_filters, condition)
     into v_ids
     using statuses, job_ids, job_types, queues, group_keys, reference_type, reference_id,
-        reference_key, batch_id, created_before, failed_since, coalesce(max_jobs, 10000);
+        reference_key, batch_id, created_before, failed_since, coalesce(max_jobs, 10000), due_after;
     return array(select i.id from unnest(v_ids) i(id) order by i.id);
 end
 $$;

@@ -12,7 +12,8 @@ create or replace function jobs_cancel_many(
     created_before timestamptz default null,
     failed_since timestamptz default null,
     max_jobs int default 10000,
-    reason text default null
+    reason text default null,
+    statuses text[] default null
 ) returns bigint
 language plpgsql volatile security definer
 set search_path from current
@@ -21,6 +22,7 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
+    c_statuses constant text[] := '{pending,blocked,processing}';
     -- Of all ids one notification, as long as they fit into its 8,000 bytes.
     c_ids_of_a_notification constant int := 390;
     v_ids bigint[];
@@ -29,9 +31,10 @@ declare
 begin
     perform _jobs_check_filters(num_nonnulls(
         job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
-        batch_id, created_before, failed_since));
+        batch_id, created_before, failed_since, statuses));
+    perform _jobs_check_statuses(statuses, c_statuses);
     v_ids := _jobs_lock_matching(
-        '{pending,blocked,processing}', job_ids, job_types, queues, group_keys, reference_type,
+        coalesce(statuses, c_statuses), job_ids, job_types, queues, group_keys, reference_type,
         reference_id, reference_key, batch_id, created_before, failed_since, max_jobs,
         condition => '(j.status <> ''processing'' or j.cancel_requested_at is null)');
     -- `is true`: by an index of the status a planner without statistics would read all its jobs.
@@ -73,7 +76,8 @@ begin
     perform _jobs_audit_note(
         'cancel', jobs => cardinality(v_ids), reason => reason, filters => _jobs_filters(
             job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
-            batch_id, created_before, failed_since));
+            batch_id, created_before, failed_since)
+            || jsonb_build_object('statuses', statuses));
     return cardinality(v_ids);
 end
 $$;

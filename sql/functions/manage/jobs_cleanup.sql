@@ -24,12 +24,7 @@ declare
     v_ids bigint[];
     v_count bigint := 0;
 begin
-    if array_ndims(statuses) > 1 or array_position(statuses, null) is not null
-        or not statuses <@ '{completed,failed,cancelled}' then
-        raise exception using errcode = 'JQ003',
-            message = format('statuses must be among completed, failed and cancelled, not %s',
-                             left(statuses::text, 100));
-    end if;
+    perform _jobs_check_statuses(statuses, '{completed,failed,cancelled}');
     if not (older_than >= '0' and older_than <= '1000 years'
             and extract(year from older_than) between 0 and 1000) then
         raise exception using errcode = 'JQ003',

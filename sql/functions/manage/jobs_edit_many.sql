@@ -1,5 +1,6 @@
 -- Two sessions cannot both win: _jobs_lock_matching locks the rows, and skips locked ones. A job
--- that has these values already is left out, so that calls until 0 count each job once.
+-- that has these values already is left out, so that calls until 0 count each job once. due_after
+-- is for who makes jobs due: those that are due already keep their places.
 create or replace function jobs_edit_many(
     set_priority int default null,
     set_queue text default null,
@@ -14,7 +15,9 @@ create or replace function jobs_edit_many(
     batch_id bigint default null,
     created_before timestamptz default null,
     failed_since timestamptz default null,
-    max_jobs int default 10000
+    max_jobs int default 10000,
+    statuses text[] default null,
+    due_after timestamptz default null
 ) returns bigint
 language plpgsql volatile security definer
 set search_path from current
@@ -23,12 +26,14 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
+    c_statuses constant text[] := '{pending,blocked}';
     v_ids bigint[];
     v_in_groups bigint[];
 begin
     perform _jobs_check_filters(num_nonnulls(
         job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
-        batch_id, created_before, failed_since));
+        batch_id, created_before, failed_since, statuses, due_after));
+    perform _jobs_check_statuses(statuses, c_statuses);
     if num_nonnulls(set_priority, set_queue, set_run_at) = 0 then
         raise exception using errcode = 'JQ003',
             message = 'nothing to change is given: set_priority, set_queue or set_run_at';
@@ -38,12 +43,13 @@ begin
         unique_key => null, unique_scope => null, backoff => null, reference_key => null,
         group_key => null, headers => null, expires_at => null);
     v_ids := _jobs_lock_matching(
-        '{pending,blocked}', job_ids, job_types, queues, group_keys, reference_type,
+        coalesce(statuses, c_statuses), job_ids, job_types, queues, group_keys, reference_type,
         reference_id, reference_key, batch_id, created_before, failed_since, max_jobs,
         condition => format('(j.priority, j.queue, j.run_at) is distinct from ('
                                 'coalesce(%L::int, j.priority), coalesce(%L, j.queue), '
                                 'coalesce(%L::timestamptz, j.run_at))',
-                            set_priority, set_queue, set_run_at));
+                            set_priority, set_queue, set_run_at),
+        due_after => due_after);
     -- Others of their groups may have waited for these jobs: they have turns in the old queue.
     v_in_groups := array(
         select j.id from jobs j where j.id = any (v_ids) and j.group_key is not null);
@@ -61,6 +67,7 @@ begin
         'edit', jobs => cardinality(v_ids), filters => _jobs_filters(
             job_ids, job_types, queues, group_keys, reference_type, reference_id, reference_key,
             batch_id, created_before, failed_since)
+            || jsonb_build_object('statuses', statuses, 'due_after', due_after)
             || jsonb_build_object('fields', array_remove(array[
                 case when set_priority is not null then 'priority' end,
                 case when set_queue is not null then 'queue' end,

@@ -23,11 +23,12 @@ declare
         '_jobs_doctor_notify,_jobs_doctor_retention,_jobs_doctor_schedules,_jobs_doctor_schema,'
         '_jobs_doctor_vacuum,_jobs_doctor_workers,_jobs_held_back,_jobs_ids_behind,jobs_list,'
         '_jobs_objects_of_strangers,jobs_durations,jobs_history,_jobs_totals,jobs_queues,'
-        'jobs_quantile,_jobs_rates,jobs_retention,jobs_schedule_list,jobs_schedule_preview,_jobs_search,'
-        'jobs_stats,_jobs_worker_modes,jobs_worker_ticks,jobs_why,jobs_workers}';
+        'jobs_quantile,_jobs_rates,_jobs_recent_ends,jobs_retention,jobs_schedule_list,'
+        'jobs_schedule_preview,_jobs_search,jobs_stats,_jobs_waiting_groups,_jobs_worker_modes,'
+        'jobs_worker_ticks,jobs_why,jobs_workers}';
     c_admin constant text[] := c_observer || c_reader || '{jobs,jobs_batch_close,jobs_cancel,'
         'jobs_cancel_many,jobs_cleanup,jobs_copy,jobs_delete_many,jobs_edit,jobs_edit_many,'
-        'jobs_flow_edges,jobs_flows,'
+        '_jobs_error_line,_jobs_failures,jobs_flow_edges,jobs_flows,'
         'jobs_heal_groups,jobs_limit,_jobs_limits_declare,_jobs_limits_diff,'
         '_jobs_limits_undeclare,jobs_pause,jobs_recover,jobs_resume,jobs_retain,'
         '_jobs_retention_declare,_jobs_retention_diff,jobs_retry,jobs_retry_many,jobs_schedule,'
