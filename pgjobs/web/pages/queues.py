@@ -24,7 +24,6 @@ from pgjobs.web.page import Asked, Refused, Sent, Then, seconds, together
 from pgjobs.web.pages.overview import AT_ONCE_FOR_S, stats
 
 MAX_GROUPS = 20
-MAX_REASON_BYTES = 1_000
 # For how long a queue can be paused without a moment being written.
 PAUSES = {
     "15 minutes": timedelta(minutes=15), "1 hour": timedelta(hours=1),
@@ -173,8 +172,6 @@ async def pause(database: Database, sent: Sent) -> Then:
     """Pauses a queue for good, for a time or until a moment, with the reason that was written."""
     name = _named(sent)
     reason = (sent.one("reason") or "").strip()
-    if len(reason.encode()) > MAX_REASON_BYTES:
-        raise Refused(HTTPStatus.BAD_REQUEST, "the reason is too long: 1,000 bytes have room")
     await database.pause(name, _until(sent), reason or None)
     return Then("/queue", {"name": name})
 
