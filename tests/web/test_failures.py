@@ -72,7 +72,7 @@ async def test_failures_that_differ_in_numbers_and_quotes_are_one_group(
     page = (await client.get("/failures")).text
     assert "no order * of *" in page
     assert 'aria-current="page">Failures</a>' in page
-    assert "3 failures since" in page
+    assert "3 failures within 1 hour." in page
     assert "Retry 2<" in page
 
 
