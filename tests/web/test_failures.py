@@ -72,7 +72,7 @@ async def test_failures_that_differ_in_numbers_and_quotes_are_one_group(
     page = (await client.get("/failures")).text
     assert "no order * of *" in page
     assert 'aria-current="page">Failures</a>' in page
-    assert "3 failures since" in page
+    assert "3 failures within 1 hour." in page
     assert "Retry 2<" in page
 
 
@@ -203,7 +203,8 @@ async def test_hostile_errors_are_shown_as_text(conn: Connection, browse: Browse
     assert answer.status_code == 200
     answer = await client.get("/failures")
     assert len(answer.content) < 200_000
-    for part in ("<script", "<img", "\u202e", "\x1b", "\x07"):
+    assert answer.text.count("<script") == 1  # the console's own
+    for part in ("<script>", "<img", "\u202e", "\x1b", "\x07"):
         assert part not in answer.text
     told = await page_of(client)
     assert sum(g["attempts"] for g in told["groups"]) == len(texts)
