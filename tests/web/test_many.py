@@ -69,7 +69,7 @@ async def run(client: httpx.AsyncClient, action: str, **query: Any) -> list[str]
         sent = await step(client, action, fields)
         assert sent.status_code == 303, sent.text
         page = await client.get(sent.headers["location"])
-        told += re.findall(r'role="status">(.+?)</p>', page.text, re.DOTALL)
+        told += re.findall(r'class="sentence" role="status">(.*?)</p>', page.text, re.DOTALL)
         if "<form method=\"post\"" not in page.text:
             assert told[-1].startswith(("Done: ", "Nothing was changed"))
             return told
