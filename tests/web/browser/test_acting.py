@@ -131,6 +131,50 @@ async def test_an_action_on_a_job_that_has_changed_meanwhile_says_what_is_the_ca
     assert await conn.fetchval("select count(*) from jobs") == 0
 
 
+@pytest.mark.parametrize("has_script", [True, False])
+async def test_all_failed_jobs_of_a_type_are_retried_step_by_step(
+    conn: Connection, scene: Scene, open_page: Open, monkeypatch: pytest.MonkeyPatch,
+    has_script: bool,
+) -> None:
+    monkeypatch.setattr("pgjobs.web.pages.many.STEP_JOBS", 2)
+    for _ in range(5):
+        await scene.failed()
+    page = await open_page(
+        "/jobs?status=failed&type=send_mail", java_script_enabled=has_script
+    )
+    await page.locator("form", has_text="Everything that matches").get_by_role(
+        "button", name="Retry"
+    ).click()
+    await expect(page.locator(".sentence")).to_have_text("5 jobs.")
+    await page.get_by_role("button", name="Retry 5 jobs").click()
+    if not has_script:  # then each step waits for somebody
+        await expect(page.get_by_role("status").last).to_contain_text("3 left")
+        for _ in range(2):
+            await page.get_by_role("button", name="Continue").click()
+    await expect(page.locator(".sentence")).to_contain_text("Done: 5 jobs")
+    assert await conn.fetchval("select count(*) from jobs where status = 'pending'") == 5
+
+
+async def test_ticked_jobs_are_cancelled_by_the_keyboard_and_the_others_left(
+    conn: Connection, scene: Scene, open_page: Open
+) -> None:
+    ids = [await scene.add() for _ in range(3)]
+    page = await open_page("/jobs")
+    for job_id in ids[:2]:
+        await page.get_by_label(f"Tick job {job_id}").press("Space")
+    await page.locator("form", has_text="Ticked jobs").get_by_role(
+        "button", name="Cancel"
+    ).press("Enter")
+    await expect(page.locator(".sentence")).to_contain_text("2 jobs")
+    word = page.get_by_label("This cannot be undone")
+    await word.fill("cancel")
+    await word.press("Enter")
+    await expect(page.locator(".sentence").first).to_contain_text("Done: 2 jobs")
+    assert [await status_of(conn, job_id) for job_id in ids] == [
+        "cancelled", "cancelled", "pending"
+    ]
+
+
 async def test_hostile_rows_run_no_script_and_ask_no_other_host(
     conn: Connection, scene: Scene, open_page: Open
 ) -> None:

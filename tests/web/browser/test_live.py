@@ -108,7 +108,7 @@ async def test_what_is_focused_selected_or_ticked_is_left_until_it_is_free(
     await page.locator("#tick").uncheck()
     await page.evaluate(
         "document.activeElement.blur();"
-        "getSelection().selectAllChildren(document.querySelector('table.jobs td'))"
+        "getSelection().selectAllChildren(document.querySelector('table.jobs tbody tr'))"
     )
     await refresh(page)
     await expect(rows).to_have_count(1)
