@@ -13,7 +13,7 @@ import httpx
 from starlette.requests import Request
 
 from pgjobs import App
-from pgjobs.web import Access
+from pgjobs.web import Access, console
 from pgjobs.web.console import Console
 
 from ..bench import ROOT, Bench
@@ -44,12 +44,13 @@ FILL_BESIDE = (
     """select jobs_schedule('nightly' || n, 't' || n, '0 3 * * *')
     from generate_series(1, least($1::int / 1000, 100)) n""",
 )
+# last: the last job, which has failed. pending: a job that is pending.
 PAGES = (
     "/", "/jobs", "/jobs?status=pending", "/jobs?status=completed", "/jobs?status=failed",
     "/jobs?queue=q7", "/jobs?queue=none", "/jobs?type=t7", "/jobs?status=failed&queue=q7&type=t7",
     "/jobs?status=completed&queue=q7&type=t7", "/jobs?reference=order:77", "/jobs?q=order+77",
-    "/jobs?q=77", "/jobs?q=no-such-key", "/jobs?group=none", "/jobs?status=failed&before=9500000",
-    "/jobs/77", "/jobs/7000777", "/jobs/9999999",
+    "/jobs?q=77", "/jobs?q=no-such-key", "/jobs?group=none", "/jobs?status=failed&before={last}",
+    "/jobs/77", "/jobs/{pending}", "/jobs/{last}",
     "/failures", "/failures?within=24h", "/failures?within=7d", "/queues", "/schedules",
     "/workers", "/types", "/audit", "/system", "/metrics",
 )
@@ -65,7 +66,8 @@ async def pages(bench: Bench) -> None:
     jobs = bench.options.jobs or 0
     async with filled(bench, "pgjobs", "jobs", FILL_BESIDE, jobs) as connection:
         name = await connection.fetchval("select current_database()")
-        app = Console(App(bench.dsn(name)), _everything, None)
+        app = console(App(bench.dsn(name)), access=_everything)
+        assert isinstance(app, Console)
         client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://console",
             headers={"accept": "text/html"},
@@ -74,7 +76,8 @@ async def pages(bench: Bench) -> None:
         async with client:
             for _ in range(bench.options.runs):
                 for page in PAGES:
-                    times = [await _answered(client, app, page) for _ in range(REPEATS)]
+                    path = page.format(last=jobs, pending=jobs * 8 // 10)
+                    times = [await _answered(client, app, path) for _ in range(REPEATS)]
                     p95 = statistics.quantiles(times, n=20)[-1] * 1e3
                     bench.table.add("pgjobs", page, p95, "ms", jobs=jobs)
         await app._reading.close()
