@@ -277,6 +277,7 @@ async def test_keys_lead_to_places_but_not_while_somebody_types(
     await page.evaluate("document.activeElement.blur()")
     await page.keyboard.type("gj")
     await expect(title).to_have_text("Jobs")
+    await page.wait_for_load_state()
     await page.keyboard.press("?")
     await dialog.get_by_label("Single keys").select_option("off")
     await page.keyboard.press("Escape")
