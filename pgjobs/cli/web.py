@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pgjobs.web.access import WhoMay
 
 TOKEN_VARIABLE = "PGJOBS_WEB_TOKEN"
+ACTIONS_DSN_VARIABLE = "PGJOBS_WEB_ACTIONS_DSN"
 
 
 def web(
@@ -46,6 +47,17 @@ def web(
         ),
     ] = None,
     dsn: Dsn = None,
+    actions_dsn: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DSN", envvar=ACTIONS_DSN_VARIABLE, show_envvar=False,
+            help=f"Where changes are made, by another role; else {ACTIONS_DSN_VARIABLE}, or --dsn.",
+        ),
+    ] = None,
+    root_path: Annotated[
+        str,
+        typer.Option(metavar="PATH", help="The prefix that a proxy takes away, such as /jobs."),
+    ] = "",
     schema: Annotated[
         str | None,
         typer.Option(metavar="S", help="The schema in which pgjobs is installed; else public."),
@@ -77,7 +89,9 @@ def web(
         )
     who_may: WhoMay = Login(token) if access is None else _function(access)
     # What is wrong is told at once, and not to the first browser.
-    ask(app.dsn, app.schema, Database.version)
+    for address in (app.dsn, actions_dsn):
+        if address is not None:
+            ask(address, app.schema, Database.version)
     sockets = listening("--host", Address(host, port))
     if access is None and token is None and not all(map(_is_loopback, sockets)):
         for bound in sockets:
@@ -90,7 +104,13 @@ def web(
     once = f"?token={who_may.once}" if isinstance(who_may, Login) and who_may.once else ""
     for bound in sockets:
         print_lines(f"open http://{shown(bound)}/{once}" + (" (it opens once)" if once else ""))
-    server_of(console(app, access=who_may)).run(sockets)
+    asgi = console(app, access=who_may, actions_dsn=actions_dsn)
+    server_of(asgi, root_path=_prefix(root_path)).run(sockets)
+
+
+def _prefix(path: str) -> str:
+    stripped = path.strip("/")
+    return f"/{stripped}" if stripped else ""
 
 
 def _token(file: Path | None) -> str | None:

@@ -30,7 +30,7 @@ class Failures:
     groups: Sequence[Row]
     has_more_groups: bool
     attempts: int
-    read_from: datetime
+    read_from: datetime | None  # None: there was none
     read_until: datetime
     is_full: bool
 

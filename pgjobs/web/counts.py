@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, TypeVar
 
 from pgjobs.job.job import Row
@@ -64,21 +64,21 @@ NO_JOBS = Counts({}, None)
 
 def counts_by(column: Column, rows: Sequence[Row]) -> dict[str | None, Counts]:
     """Adds up the rows of ``stats``; None stands for those that were counted together."""
-    found: dict[str | None, list[Row]] = {}
+    sums: dict[str | None, dict[str, tuple[int, bool]]] = {}
+    oldest: dict[str | None, timedelta] = {}
     for row in rows:
-        found.setdefault(row[column], []).append(row)
-    return {name: _added_up(of_name) for name, of_name in found.items()}
-
-
-def _added_up(rows: Sequence[Row]) -> Counts:
-    states: dict[str, Count] = {}
-    for row in rows:
-        before = states.get(row["state"], Count(0, is_capped=False))
-        states[row["state"]] = Count(
-            before.jobs + row["count"], is_capped=before.is_capped or row["capped"]
+        name, state, age = row[column], row["state"], row["oldest_due"]
+        of_name = sums.setdefault(name, {})
+        jobs, is_capped = of_name.get(state, (0, False))
+        of_name[state] = jobs + row["count"], is_capped or row["capped"]
+        if age is not None:
+            oldest[name] = max(age, oldest.get(name, age))
+    return {
+        name: Counts(
+            {state: Count(*told) for state, told in states.items()}, seconds(oldest.get(name))
         )
-    ages = [row["oldest_due"] for row in rows if row["oldest_due"] is not None]
-    return Counts(states, seconds(max(ages, default=None)))
+        for name, states in sums.items()
+    }
 
 
 def ends_by_name(rows: Sequence[Row]) -> dict[str | None, Ends]:

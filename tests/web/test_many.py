@@ -71,7 +71,7 @@ async def run(client: httpx.AsyncClient, action: str, **query: Any) -> list[str]
         page = await client.get(sent.headers["location"])
         told += re.findall(r'class="sentence" role="status">(.*?)</p>', page.text, re.DOTALL)
         if "<form method=\"post\"" not in page.text:
-            assert "Done: " in told[-1]
+            assert told[-1].startswith(("Done: ", "Nothing was changed"))
             return told
         assert "data-continue" in page.text
         fields = form(page.text)
@@ -172,7 +172,7 @@ async def test_a_list_offers_only_what_fits_its_status(conn: Connection, browse:
     }
     for status, actions in fitting.items():
         page = (await client.get("/jobs", params={"status": status}, headers=JSON)).json()["page"]
-        assert page["matching"] == actions
+        assert list(page["matching"]) == list(page["ticked"]) == actions
         for action in KINDS:
             answer = await client.get(
                 "/jobs/many", params={"action": action, "status": status}, headers=JSON
@@ -187,7 +187,8 @@ async def test_a_list_offers_only_what_fits_its_status(conn: Connection, browse:
     assert "narrow the list by a status" in bare.text
     assert "Everything that matches" not in bare.text
     found = (await client.get("/jobs?q=mail&queue=default", headers=JSON)).json()["page"]
-    assert found["matching"] == []
+    assert found["matching"] == {}
+    assert list(found["ticked"]) == list(KINDS)
 
 
 async def test_jobs_that_are_due_keep_their_places_when_the_others_are_made_due(
@@ -278,7 +279,7 @@ async def test_a_step_that_is_sent_twice_and_a_stale_tab_do_no_harm(
     after = await world(conn)
     again = await step(client, "retry", fields)
     assert "ended=yes" in again.headers["location"]
-    assert "Done: 0 jobs" in (await client.get(again.headers["location"])).text
+    assert "Nothing was changed: there are no" in (await client.get(again.headers["location"])).text
     assert await world(conn) == after
 
 
@@ -287,7 +288,7 @@ async def test_the_last_page_says_why_some_stayed(conn: Connection, browse: Brow
     await add(conn, unique_key="k", unique_scope="live")
     client = await browse()
     told = await run(client, "retry", type="mail")
-    assert told == ["Done: 0 jobs are made pending again."]
+    assert told == ["Nothing was changed."]
     sent = await step(client, "retry", (await preview(client, "retry", type="mail"))[1])
     page = (await client.get(sent.headers["location"])).text
     assert "1 that match stayed as they are" in page
@@ -388,14 +389,14 @@ async def test_hostile_names_lead_through_the_page_to_their_jobs_alone(
     kept = await ended(conn, "no", queue="q2")
     client = await browse()
     page = await client.get("/jobs", params={"type": name})
-    assert "<script>" not in page.text
+    assert page.text.count("<script") == 1  # the console's own
     about = (await client.get("/jobs", headers=JSON)).json()["page"]["jobs"]
     reference = next(job["reference"] for job in about if job["job_type"] == name)
     for query in ({"type": name}, {"queue": name}, {"group": name}, {"reference": reference}):
         await conn.execute("update jobs set status = 'failed', finished_at = now()")
         page = await client.get("/jobs/many", params={"action": "retry", **query})
         assert page.status_code == 200
-        assert "<script>" not in page.text
+        assert page.text.count("<script") == 1  # the console's own
         assert "<img" not in page.text
         told = await run(client, "retry", **query)
         assert told == ["Done: 1 job is made pending again."], query
@@ -435,7 +436,7 @@ async def test_only_an_admin_acts_on_many_jobs(
         if place < 4:
             assert 'type="checkbox"' not in (await client.get("/jobs?type=mail")).text
             told = (await client.get("/jobs?type=mail", headers=JSON)).json()["page"]
-            assert (told["ticked"], told["matching"]) == ([], [])
+            assert (told["ticked"], told["matching"]) == ({}, {})
     assert await world(conn) == before
 
 

@@ -5,13 +5,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 from typer.testing import CliRunner
-from web.conftest import HTML, JSON, OWN_FORM
+from web.conftest import HTML, JSON, OWN_FORM, as_role
 
 from pgjobs import App
 from pgjobs.cli.commands import cli
@@ -60,6 +61,31 @@ def test_on_this_machine_the_printed_address_opens_once(serve: Callable[..., str
     assert again.status_code == 401
     assert "it opens once" in again.text
     assert "server" not in again.headers
+
+
+def test_a_prefix_that_a_proxy_takes_away_stands_in_each_link(serve: Callable[..., str]) -> None:
+    address = serve("--root-path", "/our/jobs/")
+    with httpx.Client(headers=HTML) as client:
+        entered = client.get(address)  # as the proxy asks
+        assert entered.headers["location"] == "/our/jobs/"
+        page = client.get(address.partition("?")[0]).text
+    assert set(re.findall('(?:href|src|action)="/([^"/]*)', page)) == {"our"}
+
+
+async def test_changes_are_made_at_an_address_of_their_own(
+    serve: Callable[..., str], conn: asyncpg.Connection, pgjobs_dsn: str,
+    make_role: Callable[..., Awaitable[str]], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await conn.execute("select jobs_enqueue('t')")
+    monkeypatch.setenv("PGJOBS_WEB_TOKEN", TOKEN)
+    reads, acts = await make_role("observer"), await make_role("admin")
+    address = await asyncio.to_thread(
+        serve, "--dsn", as_role(pgjobs_dsn, reads), "--actions-dsn", as_role(pgjobs_dsn, acts)
+    )
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {TOKEN}"}) as client:
+        answer = await client.post(f"{address}jobs/1/cancel", headers=OWN_FORM)
+        assert answer.status_code == 303
+    assert await conn.fetchval("select db_role from jobs_audit where action = 'cancel'") == acts
 
 
 def test_a_function_says_who_may_instead_of_a_token(

@@ -98,7 +98,7 @@ async def failures(asked: Asked) -> Failures:
             filters, None, False, shows_errors, 0, None, None, False, _done(asked), MAX_STEP_JOBS
         )
     return Failures(
-        filters, [_group(row) for row in found.groups], found.has_more_groups, shows_errors,
+        filters, [_group(asked, row) for row in found.groups], found.has_more_groups, shows_errors,
         found.attempts, found.read_from, found.read_until, found.is_full, _done(asked),
         MAX_STEP_JOBS,
     )
@@ -113,6 +113,11 @@ async def retry_group(database: Database, sent: Sent) -> Then:
 
 async def cancel_group(database: Database, sent: Sent) -> Then:
     """Cancels jobs of a group that have not ended."""
+    if sent.one("word") != "cancel":
+        raise Refused(
+            HTTPStatus.BAD_REQUEST,
+            "nothing was cancelled, since it cannot be undone: type the word cancel to confirm it",
+        )
     ids = await _ids(database, sent, "retrying_ids")
     done = await database.cancel_many(job_ids=ids, max_jobs=MAX_STEP_JOBS) if ids else 0
     return _then(sent, "cancel", done)
@@ -187,8 +192,9 @@ def _moment(text: str | None) -> datetime | None:
     return moment
 
 
-def _group(row: Row) -> Group:
-    kind, line = row["error_kind"], row["error_line"]
+def _group(asked: Asked, row: Row) -> Group:
+    kind = row["error_kind"]
+    line = asked.redacted(row["job_type"], "error", row["error_line"])
     if line is not None and kind is not None and line.startswith(f"{kind}: "):
         line = line[len(kind) + 2 :]
     return Group(

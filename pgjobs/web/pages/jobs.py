@@ -77,8 +77,8 @@ class Jobs:
     looked_through: int | None  # the search gave up after so many jobs
     meant: list[str]  # what the text in the box was taken for
     about: str | None  # the reference among that
-    ticked: list[str]  # what may be done with ticked jobs
-    matching: list[str]  # what may be done with everything that matches
+    ticked: dict[str, str]  # what may be done with ticked jobs, and what its button says
+    matching: dict[str, str]  # what may be done with everything that matches
     why_no_matching: str | None  # why nothing can
 
 
@@ -116,18 +116,22 @@ async def jobs(asked: Asked) -> Jobs:
     )
 
 
-def _bulk(filters: Filters, rights: Rights) -> tuple[list[str], list[str], str | None]:
+def _bulk(
+    filters: Filters, rights: Rights
+) -> tuple[dict[str, str], dict[str, str], str | None]:
     """What may be done with ticked jobs and with all that match, and why not with these."""
-    ticked = [name for name, kind in KINDS.items() if kind.action in rights.actions]
+    fitting = {
+        name: kind.verb for name, kind in KINDS.items()
+        if kind.action in rights.actions and filters.status in (None, *kind.statuses)
+    }
     if filters.q:
-        return ticked, [], "What a text has found can be ticked, but not taken as a whole"
+        return fitting, {}, "What a text has found can be ticked, but not taken as a whole"
     if not any(vars(filters).values()):
-        return ticked, [], (
+        return fitting, {}, (
             "To act on everything that matches, narrow the list by a status, a queue, a type, a"
             " reference or a group"
         )
-    fitting = [name for name in ticked if filters.status in (None, *KINDS[name].statuses)]
-    return ticked, fitting, None
+    return fitting, fitting, None
 
 
 async def _listing(asked: Asked, **columns: Any) -> tuple[Sequence[Row] | None, int | None]:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from http import HTTPStatus
 
 from pgjobs.database import Database
@@ -24,7 +25,6 @@ from pgjobs.web.page import Asked, Refused, Sent, Then, seconds, together
 from pgjobs.web.pages.overview import AT_ONCE_FOR_S, stats
 
 MAX_GROUPS = 20
-MAX_REASON_BYTES = 1_000
 # For how long a queue can be paused without a moment being written.
 PAUSES = {
     "15 minutes": timedelta(minutes=15), "1 hour": timedelta(hours=1),
@@ -92,7 +92,7 @@ class OneQueue:
     pauses: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Known:
     """What was looked up of all queues."""
 
@@ -111,8 +111,13 @@ class _Known:
             *(queue for row in self.workers or [] for queue in row["queues"]),
         }
 
+    @cached_property
+    def by_queue(self) -> dict[str | None, Counts] | None:
+        """The counts of each queue; None: of those that were counted together."""
+        return None if self.counts is None else counts_by("queue", self.counts)
+
     def queues(self, names: Collection[str]) -> dict[str, Queue]:
-        counts = None if self.counts is None else counts_by("queue", self.counts)
+        counts = self.by_queue
         ends = ends_by_name(self.ends or [])
         crews = Counter(
             queue for row in self.workers or [] if row["mode"] != "gone" for queue in row["queues"]
@@ -141,9 +146,9 @@ async def queues(asked: Asked) -> Queues:
     found = narrowed(known.queues(sorted(known.names())), q)
     found.sort(key=_worst_first)
     nothing_is_known = known.counts is None and not found
-    told = None if known.counts is None else counts_by("queue", known.counts).get(None)
     return Queues(
-        q, None if nothing_is_known else found[:MAX_SHOWN_ROWS], len(found), told,
+        q, None if nothing_is_known else found[:MAX_SHOWN_ROWS], len(found),
+        None if known.by_queue is None else known.by_queue.get(None),
         max((row["since"] for row in known.ends or []), default=None),
         groups, has_more_groups,
     )
@@ -173,8 +178,6 @@ async def pause(database: Database, sent: Sent) -> Then:
     """Pauses a queue for good, for a time or until a moment, with the reason that was written."""
     name = _named(sent)
     reason = (sent.one("reason") or "").strip()
-    if len(reason.encode()) > MAX_REASON_BYTES:
-        raise Refused(HTTPStatus.BAD_REQUEST, "the reason is too long: 1,000 bytes have room")
     await database.pause(name, _until(sent), reason or None)
     return Then("/queue", {"name": name})
 

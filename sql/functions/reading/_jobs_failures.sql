@@ -8,7 +8,8 @@
 -- job_ids            the newest jobs; failed_ids, retrying_ids: the oldest; max_ids of each at most
 --
 -- The groups with the most attempts come first, and max_groups of them at most; with failure_key
--- that group alone. The last row has no key: how many attempts were read, and from when until when.
+-- that group alone. The last row has no key: how many attempts were read, when the first of them
+-- ended, and until when they were looked for.
 create or replace function _jobs_failures(
     within interval,
     before timestamptz default null,
@@ -91,8 +92,8 @@ begin
     limit max_groups;
     return query
     select null::text, null::text, null::text, null::text, count(*), null::bigint, null::bigint,
-        null::bigint, coalesce(min(r.ended_at), v_since), v_until, null::bigint[], null::bigint[],
-        null::bigint[]
+        null::bigint, min(r.ended_at), nullif(v_until, '-infinity'), null::bigint[],
+        null::bigint[], null::bigint[]
     from (
         select a.ended_at from jobs_attempts a
         where a.ended_at >= v_since and a.ended_at <= v_until
