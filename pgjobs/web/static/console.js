@@ -1,7 +1,6 @@
 // Keeps a page fresh, tells its times, takes keys, copies. Every page works without this script.
 
-const GIVES_UP_AFTER_MS = 10_000, MAX_WAIT_S = 60;
-const CONTINUES_AFTER_MS = 300;
+const GIVES_UP_AFTER_MS = 10_000, MAX_WAIT_S = 60, CONTINUES_AFTER_MS = 300;
 const KEY_FOLLOWS_WITHIN_MS = 1_500, COPIED_FOR_MS = 2_000;
 const TIMES_ARE_TOLD_EVERY_MS = 10_000;
 const UNITS = [["day", 86_400], ["hour", 3_600], ["minute", 60], ["second", 1]];
@@ -65,8 +64,9 @@ function isTouched(field) {
 
 // Whether somebody is at work in a region: then it waits for a later refresh.
 function isHeld(region) {
-  return region.contains(document.activeElement) || region.matches(":active, :has(button:hover)")
-    || isSelected(region) || [...region.querySelectorAll("input, select, textarea")].some(isTouched);
+  return region.contains(document.activeElement) || isSelected(region)
+    || region.querySelector(":active, button:hover")
+    || [...region.querySelectorAll("input, select, textarea")].some(isTouched);
 }
 
 function replace(region, fresh) {

@@ -164,6 +164,19 @@ async def test_how_often_is_kept_and_a_hidden_tab_asks_nothing(
         await page.clock.run_for(2_000)
 
 
+async def test_a_page_with_nothing_to_refresh_asks_nothing(
+    scene: Scene, open_page: Open
+) -> None:
+    job_id = await scene.failed()
+    page = await open_page("/jobs/many?action=retry&status=failed", with_clock)
+    for path in (page.url, f"/jobs/{job_id}/copy", "/nothing"):
+        await page.goto(path)
+        asked: list[str] = []
+        page.on("request", lambda request, asked=asked: asked.append(request.url))
+        await page.clock.run_for(60_000)
+        assert asked == []
+
+
 async def test_a_server_that_goes_away_is_told_of_and_asked_ever_less_until_it_is_back(
     conn: Connection, scene: Scene, site: Site, open_page: Open
 ) -> None:
@@ -277,6 +290,7 @@ async def test_keys_lead_to_places_but_not_while_somebody_types(
     await page.evaluate("document.activeElement.blur()")
     await page.keyboard.type("gj")
     await expect(title).to_have_text("Jobs")
+    await page.wait_for_load_state()
     await page.keyboard.press("?")
     await dialog.get_by_label("Single keys").select_option("off")
     await page.keyboard.press("Escape")
