@@ -56,8 +56,8 @@ class History(Statements):
         """Returns how attempts ended lately, by ``name``: of the queue, or of the type.
 
         ``attempts``, and how many of them were ``bad``: failed, retried or lost; ``wait_p50_s``,
-        ``wait_p95_s``, ``run_p50_s``, ``run_p95_s``. ``since``: no more than
-        ``max_rows`` of the history are read. The row without a name sums up what has no row of its own in the history.
+        ``wait_p95_s``, ``run_p50_s``, ``run_p95_s``. ``since``: no more than ``max_rows`` of the
+        history are read. The row without a name sums up what has no row of its own there.
         """
         return await self._rows(
             """select name, since, attempts, bad, wait_p50_s, wait_p95_s, run_p50_s, run_p95_s
