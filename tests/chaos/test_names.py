@@ -21,7 +21,7 @@ async def test_a_second_worker_with_the_name_of_a_living_one_is_refused(
 ) -> None:
     old = workers.start(name="same")
     await add(ledger, size.jobs - 20, 0.02)
-    await add(ledger, 20, 4)
+    await add(ledger, 20, 8)  # for longer than a refused worker takes to start
     await begun(ledger, 50)
     second = workers.start(name="same")
     assert await asyncio.to_thread(second.wait, 30) != 0
