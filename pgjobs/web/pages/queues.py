@@ -22,7 +22,7 @@ from pgjobs.web.counts import (
     narrowed,
 )
 from pgjobs.web.page import Asked, Refused, Sent, Then, seconds, together
-from pgjobs.web.pages.overview import AT_ONCE_FOR_S, stats
+from pgjobs.web.pages.overview import AT_ONCE_FOR_S, HANGS_AFTER, stats
 
 MAX_GROUPS = 20
 # What is compared with the last hour, to tell whether waits grow.
@@ -53,6 +53,7 @@ class Queue:
     ends: Ends | None
     limits: list[str] | None  # in words
     workers: int | None  # that live and serve it
+    hanging: int  # of these workers
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,10 @@ class _Known:
     def queues(self, names: Collection[str]) -> dict[str, Queue]:
         counts = self.by_queue
         ends = ends_by_name(self.ends or [])
-        crews = Counter(
-            queue for row in self.workers or [] if row["mode"] != "gone" for queue in row["queues"]
+        here = [row for row in self.workers or [] if row["mode"] != "gone"]
+        crews = Counter(queue for row in here for queue in row["queues"])
+        hanging = Counter(
+            queue for row in here if row["unseen"] > HANGS_AFTER for queue in row["queues"]
         )
         limits = {row["queue"]: told_limits(row) for row in self.limits or []}
         found = {}
@@ -137,7 +140,7 @@ class _Known:
                 None if counts is None else counts.get(name, NO_JOBS),
                 ends.get(name),
                 None if self.limits is None else limits.get(name, []),
-                None if self.workers is None else crews[name],
+                None if self.workers is None else crews[name], hanging[name],
             )
         return found
 
