@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from asyncpg import Connection
-from web.conftest import JSON, OWN_FORM, Browse
+from web.conftest import ADMIN, HTML, JSON, OBSERVER, OWN_FORM, Browse
 
 from pgjobs.web import Access
 from pgjobs.web.pages.jobs import reference_columns, told_reference
@@ -74,3 +74,66 @@ async def test_a_key_with_zeros_before_it_is_no_number(conn: Connection, browse:
         ("/jobs?q=order%20007", key), ("/jobs?q=007", key),
     ):
         assert [job["id"] for job in (await page_of(client, path))["jobs"]] == [str(wanted)]
+
+
+async def test_who_may_not_see_payloads_learns_no_key_by_a_retry(
+    conn: Connection, browse: Browse
+) -> None:
+    add_keyed = "select id from jobs_enqueue('mail', unique_key => 'of-customer-7')"
+    first = await conn.fetchval(add_keyed)
+    await conn.execute("select jobs_cancel($1)", first)
+    await conn.execute(add_keyed)
+    client = await browse(OPERATOR)
+    got = await client.post(f"/jobs/{first}/retry", headers=OWN_FORM)
+    assert got.status_code == 409
+    assert "another job holds its unique key" in got.text
+    assert "of-customer-7" not in got.text
+
+
+async def test_who_may_not_see_errors_learns_none_by_a_check(
+    conn: Connection, browse: Browse
+) -> None:
+    await conn.execute("select jobs_schedule('nightly', 'mail', every => interval '1 hour')")
+    await conn.execute("update jobs_schedules set error = 'secret 1'")
+    await conn.execute("select jobs_retain('completed', interval '1 hour')")
+    await conn.execute("update jobs_retention set error = 'secret 2'")
+    paths = ("/", "/system", "/schedules", "/schedule?name=nightly", "/metrics")
+    for options in ({}, {"redact": lambda job_type, name, text: "gone"}):
+        client = await browse(ADMIN if options else OBSERVER, **options)
+        for path, accept in product(paths, (HTML, JSON)):
+            got = await client.get(path, headers=accept)
+            assert got.status_code == 200
+            assert "secret" not in got.text, path
+    client = await browse()
+    assert "secret 1" in (await client.get("/")).text
+    assert "secret 2" in (await client.get("/system")).text
+
+
+async def test_a_moment_that_no_clock_shows_is_refused(browse: Browse) -> None:
+    client = await browse()
+    for before in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
+        got = await client.get("/failures", params={"before": before})
+        assert got.status_code == 400
+
+
+async def test_a_payload_that_is_too_deep_is_given_back(conn: Connection, browse: Browse) -> None:
+    job_id = await add(conn)
+    payload = "[" * 20_000 + "]" * 20_000
+    client = await browse()
+    got = await client.post(f"/jobs/{job_id}/copy", data={"payload": payload}, headers=OWN_FORM)
+    assert got.status_code == 400
+    assert payload in got.text
+    assert await conn.fetchval("select count(*) from jobs") == 1
+
+
+async def test_what_the_database_refuses_is_told_and_quoted_only_where_it_may_be(
+    conn: Connection, browse: Browse
+) -> None:
+    job_id = await add(conn)
+    await conn.execute("alter table jobs add constraint secret_rule check (status <> 'cancelled')")
+    for access, is_told in ((ADMIN, True), (OPERATOR, False)):
+        client = await browse(access)
+        got = await client.post(f"/jobs/{job_id}/cancel", headers=OWN_FORM)
+        assert got.status_code == 409
+        assert ("secret_rule" in got.text) is is_told
+    assert await conn.fetchval("select status from jobs") == "pending"

@@ -1,7 +1,7 @@
 """What failed lately: by type, exception and first line of the error; and what to do about it."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 
 from pgjobs.database import Database
@@ -183,9 +183,11 @@ def _moment(text: str | None) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+        has_zone = moment.tzinfo is not None
+        moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        has_zone = False
+    if not has_zone:
         raise Refused(
             HTTPStatus.BAD_REQUEST, f"before: {text[:40]} is not a moment with a time zone"
         )
