@@ -1,5 +1,6 @@
 """What hostile viewers, rows and servers bring, and what the console makes of it."""
 
+import re
 from itertools import product
 from typing import Any
 
@@ -137,3 +138,41 @@ async def test_what_the_database_refuses_is_told_and_quoted_only_where_it_may_be
         assert got.status_code == 409
         assert ("secret_rule" in got.text) is is_told
     assert await conn.fetchval("select status from jobs") == "pending"
+
+
+async def test_redact_sees_an_error_as_it_was_raised_also_on_the_page_of_failures(
+    conn: Connection, browse: Browse
+) -> None:
+    def redact(job_type: str, name: str, text: str) -> str:
+        return re.sub(r"sk_[a-z0-9]{12}", "[key]", text)
+
+    for text in ("ValueError: sk_abc123def456 is no key of '7'", "KeyError: 7 of 9", None):
+        job_id = await add(conn, text and text[:4] or "lost")
+        await conn.execute(
+            "insert into jobs_attempts (job_id, job_type, attempt, ended_at, outcome, error)"
+            " select id, job_type, 1, clock_timestamp(), 'retried', $2 from jobs where id = $1",
+            job_id, text,
+        )
+    client = await browse(redact=redact)
+    groups = (await page_of(client, "/failures"))["groups"]
+    assert {group["line"] for group in groups} == {
+        "ValueError: [key] is no key of '7'", "KeyError: * of *", None
+    }
+    for accept in (HTML, JSON):
+        assert "sk_" not in (await client.get("/failures", headers=accept)).text
+
+
+async def test_attempts_with_huge_errors_and_by_hand_make_no_huge_page(
+    conn: Connection, browse: Browse
+) -> None:
+    job_id = await add(conn)
+    await conn.execute(
+        "insert into jobs_attempts (job_id, job_type, attempt, ended_at, outcome, error)"
+        " select $1, 'mail', n, clock_timestamp(), 'retried', n || repeat('<x', 500000)"
+        " from generate_series(1, 60) n", job_id,
+    )
+    client = await browse()
+    got = await client.get(f"/jobs/{job_id}")
+    assert len(got.content) < 3_000_000
+    attempts = (await page_of(client, f"/jobs/{job_id}"))["attempts"]
+    assert [attempt["attempt"] for attempt in attempts] == list(range(41, 61))
