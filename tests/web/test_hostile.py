@@ -219,3 +219,29 @@ async def test_a_link_from_elsewhere_stands_for_no_word(conn: Connection, browse
             assert "data-continue" not in page
         for of_own in (OWN_FORM, {"referer": "http://console/jobs/many"}):
             assert 'type="hidden" name="word"' in (await client.get(path, headers=of_own)).text
+
+
+async def test_who_goes_away_within_a_form_changes_nothing_and_fills_no_log(
+    conn: Connection, browse: Browse, caplog: pytest.LogCaptureFixture
+) -> None:
+    job_id = await add(conn)
+    asgi = (await browse())._transport.app  # type: ignore[attr-defined]
+    answers = []
+    messages = iter([
+        {"type": "http.request", "body": b"reason=x", "more_body": True},
+        {"type": "http.disconnect"},
+    ])
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        answers.append(message.get("status"))
+
+    await asgi({
+        "type": "http", "method": "POST", "path": f"/jobs/{job_id}/cancel", "root_path": "",
+        "query_string": b"", "headers": [(b"sec-fetch-site", b"same-origin")],
+    }, receive, send)
+    assert answers[0] == 400
+    assert not caplog.records
+    assert await conn.fetchval("select status from jobs") == "pending"
