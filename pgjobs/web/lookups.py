@@ -186,8 +186,10 @@ class Lookups:
             try:
                 async with connection.transaction():
                     # Local, so that it ends with the transaction behind a pooler, too.
+                    # A process that is stopped between two statements keeps no locks either.
                     await connection.execute(
-                        f"set local statement_timeout = '{LOOK_UP_ENDS_AFTER_S}s'"
+                        f"set local statement_timeout = '{LOOK_UP_ENDS_AFTER_S}s'; set local"
+                        f" idle_in_transaction_session_timeout = '{LOOK_UP_ENDS_AFTER_S}s'"
                     )
                     return await call(Database(connection, self._schema()))
             except asyncio.CancelledError:
