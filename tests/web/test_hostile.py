@@ -153,7 +153,7 @@ async def test_redact_sees_an_error_as_it_was_raised_also_on_the_page_of_failure
         return re.sub(r"sk_[a-z0-9]{12}", "[key]", text)
 
     for text in ("ValueError: sk_abc123def456 is no key of '7'", "KeyError: 7 of 9", None):
-        job_id = await add(conn, text and text[:4] or "lost")
+        job_id = await add(conn, "lost" if text is None else text[:4])
         await conn.execute(
             "insert into jobs_attempts (job_id, job_type, attempt, ended_at, outcome, error)"
             " select id, job_type, 1, clock_timestamp(), 'retried', $2 from jobs where id = $1",
@@ -298,3 +298,14 @@ async def test_two_admins_who_change_the_same_jobs_count_each_of_them_once(
         user: n for user, n in zip(("anna", "bert"), done, strict=True) if n
     }
     assert await conn.fetchval("select count(*) from jobs where status = 'cancelled'") == 300
+
+
+@pytest.mark.parametrize("filters", ["[]", "1", "null", '{"queue": {"a": []}}'])
+async def test_rows_of_the_audit_that_were_written_by_hand_are_shown(
+    conn: Connection, browse: Browse, filters: str
+) -> None:
+    await conn.execute("select jobs_pause('default')")
+    await conn.execute("update jobs_audit set filters = $1::text::jsonb", filters)
+    client = await browse()
+    for path in ("/audit", "/queue?name=default"):
+        assert (await client.get(path)).status_code == 200

@@ -188,16 +188,14 @@ def _moment(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
-        has_zone = moment.tzinfo is not None
-        moment = moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        has_zone = False
-    if not has_zone:
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is None:
+            raise ValueError("the moment has no time zone")
+        return found.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise Refused(
             HTTPStatus.BAD_REQUEST, f"before: {text[:40]} is not a moment with a time zone"
-        )
-    return moment
+        ) from error
 
 
 async def _groups(asked: Asked, filters: Filters, rows: Sequence[Row]) -> list[Group]:
