@@ -23,7 +23,7 @@ from starlette.types import Message, Receive, Scope, Send
 from pgjobs.app import App
 from pgjobs.connection.link import BROKEN
 from pgjobs.database.acting import acting
-from pgjobs.errors import JobNotFound, PgjobsError
+from pgjobs.errors import DuplicateJob, JobNotFound, PgjobsError
 from pgjobs.job.job import Row
 from pgjobs.web import words
 from pgjobs.web.access import Access, Rights, WhoMay, rights
@@ -127,7 +127,10 @@ class Console:
         allowed = await self._rights(access, until)
         links = Links.below(request.scope.get("root_path", ""))
         query = parse_qs(request.url.query, keep_blank_values=True)
-        asked = Asked(query, path, allowed, links, self._reading, until, self._options)
+        asked = Asked(
+            query, path, allowed, links, self._reading, until, self._options,
+            is_led_here=is_from_own_pages(request.headers, "referer"),
+        )
         if isinstance(found, Action):
             return await self._act(found, request, asked)
         view = await found.view(asked)
@@ -188,8 +191,20 @@ class Console:
                 "the connection to the database was lost: look at the page, and try again if"
                 " nothing was changed",
             ) from error
+        except DuplicateJob as error:
+            told = "another job holds its unique key: the page of the job says which one"
+            raise Refused(
+                HTTPStatus.CONFLICT, _told(error) if allowed.payloads else told
+            ) from error
         except PgjobsError as error:
             raise Refused(HTTPStatus.CONFLICT, _told(error)) from error
+        except asyncpg.PostgresError as error:
+            # Its text may quote what only some may see.
+            log.warning("the database refused an action of the console: %s", error)
+            told = f": {_told(error)}" if allowed.payloads else ", and the console's log says why"
+            raise Refused(
+                HTTPStatus.CONFLICT, f"nothing was changed: the database refused it{told}"
+            ) from error
         if self._acting is not self._reading:
             await self._reading.changed()
         return RedirectResponse(asked.links.to(then.path, **then.query), HTTPStatus.SEE_OTHER)

@@ -1,6 +1,5 @@
 """The queues: which ones are paused, what waits in each, and what its limits hold back."""
 
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pgjobs.web.counts import (
     narrowed,
 )
 from pgjobs.web.page import Asked, Refused, Sent, Then, seconds, together
+from pgjobs.web.pages.audit import given
 from pgjobs.web.pages.overview import AT_ONCE_FOR_S, HANGS_AFTER, stats
 
 MAX_GROUPS = 20
@@ -267,7 +267,7 @@ async def _paused_by(asked: Asked, name: str) -> str | None:
     rows = await asked.value("pauses", question)
     return next(
         (row["actor"] or row["set_role"] or row["db_role"] for row in rows or []
-         if json.loads(row["filters"] or "{}").get("queue") == name), None
+         if given(row).get("queue") == name), None
     )
 
 
