@@ -15,6 +15,7 @@ from pgjobs.cli.session import opened
 from pgjobs.cli.table import styled, table
 from pgjobs.connection.link import BROKEN
 from pgjobs.database import Database
+from pgjobs.database.bound import LOOK_UP_ENDS_AFTER_S, bounded
 from pgjobs.database.statements import UPGRADE_ERRORS
 from pgjobs.job.job import Row
 
@@ -30,8 +31,6 @@ _NOT_DUE = ("later", "retrying", "throttled")
 # After this time a server that does not answer counts as lost. Counting a large table takes long.
 _PATIENCE_S = 60.0
 _CONNECT_AGAIN_AFTER_S = 1.0
-_LOOK_UP_ENDS_AFTER_S = 2
-_BOUND = f"set local statement_timeout = '{_LOOK_UP_ENDS_AFTER_S}s'"
 
 
 @dataclass(frozen=True)
@@ -96,12 +95,10 @@ async def read_for_ever(
                     if may_read is not None:
                         await may_read.wait()
                     try:
-                        async with asyncio.timeout(_PATIENCE_S), connection.transaction():
-                            # Local, so that it ends with the transaction behind a pooler, too.
-                            await connection.execute(_BOUND)
+                        async with asyncio.timeout(_PATIENCE_S), bounded(connection):
                             frame = await read_frame(database)
                     except asyncpg.QueryCanceledError:
-                        show(None, f"no answer within {_LOOK_UP_ENDS_AFTER_S} s, trying again")
+                        show(None, f"no answer within {LOOK_UP_ENDS_AFTER_S} s, trying again")
                     except UPGRADE_ERRORS as error:
                         show(None, f"trying again: {error}")
                     else:

@@ -23,13 +23,14 @@ from starlette.types import Message, Receive, Scope, Send
 from pgjobs.app import App
 from pgjobs.connection.link import BROKEN
 from pgjobs.database.acting import acting
+from pgjobs.database.bound import LOOK_UP_ENDS_AFTER_S
 from pgjobs.errors import JobNotFound, PgjobsError
 from pgjobs.job.job import Row
 from pgjobs.web import words
 from pgjobs.web.access import Access, Rights, WhoMay, rights
 from pgjobs.web.forms import form_of
 from pgjobs.web.links import Links
-from pgjobs.web.lookups import LOOK_UP_ENDS_AFTER_S, Lookups
+from pgjobs.web.lookups import Lookups
 from pgjobs.web.options import Options
 from pgjobs.web.page import Action, Asked, GivenBack, Page, Refused, Sent
 from pgjobs.web.routing import ACTIONS, PAGES
