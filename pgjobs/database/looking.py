@@ -82,6 +82,38 @@ class Looking(Statements):
         )
         return rows[0] if rows else None
 
+    async def attempts(self, job_id: int, limit: int, max_chars: int) -> Sequence[Row]:
+        """Returns the last attempts that failed or were lost, in order; their errors are cut."""
+        return await self._rows(
+            """select * from (
+                select attempt, outcome, worker, due_at, started_at, ended_at, error_kind,
+                    left(error, $3::int) as error
+                from {schema}.jobs_attempts where job_id = $1::bigint
+                order by attempt desc limit $2::bigint) a
+            order by a.attempt""",
+            job_id, limit, max_chars,
+        )
+
+    async def newest_errors(self, groups: Sequence[Row], max_chars: int) -> Sequence[str | None]:
+        """Returns for each of these rows of ``_jobs_failures`` the beginning of the last error."""
+        rows = await self._rows(
+            """select e.error
+            from unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[])
+                with ordinality g(last_at, job_type, error_kind, error_line, place)
+            left join lateral (
+                select left(a.error, $5::int) as error from {schema}.jobs_attempts a
+                where a.ended_at = g.last_at and a.job_type = g.job_type
+                    and a.error_kind is not distinct from g.error_kind
+                    and {schema}._jobs_error_line(a.error) is not distinct from g.error_line
+                limit 1
+            ) e on true
+            order by g.place""",
+            *([row[name] for row in groups]
+              for name in ("last_at", "job_type", "error_kind", "error_line")),
+            max_chars,
+        )
+        return [row["error"] for row in rows]
+
     async def failures(
         self,
         within: timedelta,

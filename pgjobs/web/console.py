@@ -24,7 +24,7 @@ from pgjobs.app import App
 from pgjobs.connection.link import BROKEN
 from pgjobs.database.acting import acting
 from pgjobs.database.bound import LOOK_UP_ENDS_AFTER_S
-from pgjobs.errors import JobNotFound, PgjobsError
+from pgjobs.errors import DuplicateJob, JobNotFound, PgjobsError
 from pgjobs.job.job import Row
 from pgjobs.web import words
 from pgjobs.web.access import Access, Rights, WhoMay, rights
@@ -190,8 +190,20 @@ class Console:
                 "the connection to the database was lost: look at the page, and try again if"
                 " nothing was changed",
             ) from error
+        except DuplicateJob as error:
+            told = "another job holds its unique key: the page of the job says which one"
+            raise Refused(
+                HTTPStatus.CONFLICT, _told(error) if allowed.payloads else told
+            ) from error
         except PgjobsError as error:
             raise Refused(HTTPStatus.CONFLICT, _told(error)) from error
+        except asyncpg.PostgresError as error:
+            # Its text may quote what only some may see.
+            log.warning("the database refused an action of the console: %s", error)
+            told = f": {_told(error)}" if allowed.payloads else ", and the console's log says why"
+            raise Refused(
+                HTTPStatus.CONFLICT, f"nothing was changed: the database refused it{told}"
+            ) from error
         if self._acting is not self._reading:
             await self._reading.changed()
         return RedirectResponse(asked.links.to(then.path, **then.query), HTTPStatus.SEE_OTHER)

@@ -14,7 +14,7 @@ log = logging.getLogger("pgjobs.web")
 # text, which may be the beginning of a longer one; returns the text that is shown.
 Redact: TypeAlias = Callable[[str, str, str], str]
 
-HIDDEN = "(hidden: the program's redact failed on this text)"
+HIDDEN = "(hidden: the program's redact did not see this text, or failed on it)"
 # So many characters more than are shown are redacted, because a text that is cut within a secret
 # no longer looks like one.
 REDACTED_BEYOND_CHARS = 1_000

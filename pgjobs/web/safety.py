@@ -10,7 +10,8 @@ SAFE_HEADERS = {
         "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
     ),
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    # With no-referrer browsers send `Origin: null` with each form.
+    "referrer-policy": "same-origin",
     "cache-control": "no-store",
     "x-robots-tag": "noindex",
 }

@@ -42,7 +42,7 @@ async def test_each_answer_has_the_safe_headers(conn: Connection, browse: Browse
                 assert got["content-security-policy"].startswith("default-src 'none'; ")
                 assert "unsafe" not in got["content-security-policy"]
                 assert got["x-content-type-options"] == "nosniff"
-                assert got["referrer-policy"] == "no-referrer"
+                assert got["referrer-policy"] == "same-origin"
                 assert got["cache-control"] == "no-store"
                 assert got["x-robots-tag"] == "noindex"
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import quote_plus
 
+import asyncpg
+
 from pgjobs.database import Database
 from pgjobs.errors import InvalidArgument
 from pgjobs.web.documents import indented
@@ -64,7 +66,7 @@ async def run_copy(database: Database, sent: Sent) -> Then:
         raise Refused(HTTPStatus.FORBIDDEN, "who may not see payloads may not change one")
     try:
         made = await database.copy(number, sent.fields["payload"][-1])
-    except InvalidArgument as error:
+    except (InvalidArgument, asyncpg.StatementTooComplexError) as error:  # the latter: too deep
         told = " ".join(str(error).split())
         raise GivenBack(f"no job was made: {told}") from error
     return Then(f"/jobs/{made.id}")

@@ -1,18 +1,21 @@
 """What failed lately: by type, exception and first line of the error; and what to do about it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 
 from pgjobs.database import Database
 from pgjobs.database.looking import MAX_READ_ATTEMPTS
 from pgjobs.database.looking import Failures as Found
 from pgjobs.job.job import Row
+from pgjobs.web.options import HIDDEN, REDACTED_BEYOND_CHARS
 from pgjobs.web.page import Asked, Refused, Sent, Then
 from pgjobs.web.pages.overview import AT_ONCE_FOR_S
 
 PERIODS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
 MAX_STEP_JOBS = 1_000
+MAX_LINE_CHARS = 160  # as in _jobs_error_line
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,9 @@ async def failures(asked: Asked) -> Failures:
         return Failures(
             filters, None, False, shows_errors, 0, None, None, False, _done(asked), MAX_STEP_JOBS
         )
+    groups = await _groups(asked, filters, found.groups)
     return Failures(
-        filters, [_group(asked, row) for row in found.groups], found.has_more_groups, shows_errors,
+        filters, groups, found.has_more_groups, shows_errors,
         found.attempts, found.read_from, found.read_until, found.is_full, _done(asked),
         MAX_STEP_JOBS,
     )
@@ -183,18 +187,48 @@ def _moment(text: str | None) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+        has_zone = moment.tzinfo is not None
+        moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        has_zone = False
+    if not has_zone:
         raise Refused(
             HTTPStatus.BAD_REQUEST, f"before: {text[:40]} is not a moment with a time zone"
         )
     return moment
 
 
-def _group(asked: Asked, row: Row) -> Group:
+async def _groups(asked: Asked, filters: Filters, rows: Sequence[Row]) -> list[Group]:
+    """The groups. A hook that redacts is given an error as it was raised.
+
+    What is hidden in a line without its numbers no longer looks like a secret.
+    """
+    lines = [row["error_line"] for row in rows]
+    if asked.options.redact is not None and asked.rights.payloads and rows:
+        max_chars = MAX_LINE_CHARS + REDACTED_BEYOND_CHARS
+        key = ("newest errors", *vars(filters).values(), *(row["key"] for row in rows))
+        errors = await asked.value(
+            key, lambda database: database.newest_errors(rows, max_chars), AT_ONCE_FOR_S
+        )
+        lines = [
+            _redacted_line(asked, row, error)
+            for row, error in zip(rows, errors or [None] * len(rows), strict=True)
+        ]
+    return [_group(row, line) for row, line in zip(rows, lines, strict=True)]
+
+
+def _redacted_line(asked: Asked, row: Row, error: str | None) -> str | None:
+    line: str | None = row["error_line"]
+    if line is None:
+        return None
+    if error is None:  # the attempt is gone, or the database has not said it
+        return HIDDEN
+    shown = asked.redacted(row["job_type"], "error", error)
+    return line if shown == error else (shown or "").strip().split("\n", 1)[0][:MAX_LINE_CHARS]
+
+
+def _group(row: Row, line: str | None) -> Group:
     kind = row["error_kind"]
-    line = asked.redacted(row["job_type"], "error", row["error_line"])
     if line is not None and kind is not None and line.startswith(f"{kind}: "):
         line = line[len(kind) + 2 :]
     return Group(

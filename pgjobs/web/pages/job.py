@@ -17,6 +17,9 @@ from pgjobs.web.pages.jobs import told_reference
 from pgjobs.web.sentence import sentence
 
 MAX_SHOWN_CHARS = 100_000
+MAX_ATTEMPTS = 20  # as many as pgjobs keeps of a job
+MAX_ATTEMPT_CHARS = 20_000  # of the error of one
+MAX_LINE_CHARS = 300
 MAX_FLOW_JOBS = 20
 MAX_REASON_CHARS = 500
 MAX_TICKET_ERROR_CHARS = 2_000
@@ -50,7 +53,7 @@ class Attempt:
 
     @property
     def first_line(self) -> str:
-        return (self.error or "").split("\n", 1)[0]
+        return (self.error or "").split("\n", 1)[0][:MAX_LINE_CHARS]
 
 
 @dataclass(frozen=True)
@@ -108,8 +111,12 @@ async def job(asked: Asked) -> Job:
         asked.look(("listed", number), lambda database: database.listed(number)),
         asked.value(("why", number), lambda database: database.why(number)),
         documents(asked, number) if rights.payloads else _nothing(),
-        asked.value(("history", number), lambda database: database.history(number))
-        if rights.attempts else _nothing(),
+        asked.value(
+            ("attempts", number),
+            lambda database: database.attempts(
+                number, MAX_ATTEMPTS, MAX_ATTEMPT_CHARS + REDACTED_BEYOND_CHARS
+            ),
+        ) if rights.attempts else _nothing(),
         asked.value(("above", number), lambda database: database.flow_above(number, MAX_FLOW_JOBS))
         if rights.attempts else _nothing(),
         asked.value(
@@ -263,7 +270,7 @@ def _attempts(
             h["attempt"], h["outcome"], h["worker"], _between(h["due_at"], h["started_at"]),
             h["started_at"], _between(h["started_at"], h["ended_at"]), h["ended_at"],
             *((h["error_kind"],
-               asked.redacted(row["job_type"], "error", h["error"] or "", MAX_SHOWN_CHARS))
+               asked.redacted(row["job_type"], "error", h["error"] or "", MAX_ATTEMPT_CHARS))
               if asked.rights.payloads else (None, None)),
         )
         for h in history

@@ -17,6 +17,8 @@ STATES = (
 )
 RATES_WITHIN = timedelta(minutes=1)
 CHART_WITHIN = timedelta(minutes=59)
+# Their details quote errors, which not all viewers may see.
+CHECKS_WITH_ERRORS = ("schedules with an error", "jobs that cannot be deleted")
 # The checks and the counts take longest of all.
 AT_ONCE_FOR_S = 10.0
 HANGS_AFTER = timedelta(seconds=30)
@@ -109,7 +111,7 @@ async def overview(asked: Asked) -> Overview:
         asked.value("minutes", lambda database: database.minutes(CHART_WITHIN)),
     )
     return Overview(
-        verdicts=None if verdicts is None else _sorted(verdicts),
+        verdicts=None if verdicts is None else _sorted(asked, verdicts),
         depths=None if counts is None else _depths(counts),
         oldest_due_s=_oldest_due_s(counts or []),
         crew=None if workers is None else _crew(workers),
@@ -120,9 +122,18 @@ async def overview(asked: Asked) -> Overview:
     )
 
 
-def _sorted(rows: Sequence[Row]) -> list[Verdict]:
+def verdict_of(asked: Asked, row: Row) -> Verdict:
+    """What a check has found, without errors that may not be seen or are to be redacted."""
+    name, verdict, detail = row["check_name"], row["verdict"], row["detail"]
+    is_hidden = not asked.rights.payloads or asked.options.redact is not None
+    if is_hidden and name in CHECKS_WITH_ERRORS and verdict != "ok":
+        detail = "the errors are hidden here"
+    return Verdict(name, verdict, detail, row["advice"])
+
+
+def _sorted(asked: Asked, rows: Sequence[Row]) -> list[Verdict]:
     worst_first = ("bad", "warn", "ok")
-    found = [Verdict(r["check_name"], r["verdict"], r["detail"], r["advice"]) for r in rows]
+    found = [verdict_of(asked, row) for row in rows]
     return sorted(found, key=lambda v: worst_first.index(v.verdict))
 
 

@@ -166,7 +166,8 @@ def _schedule(asked: Asked, row: Row, statuses: Mapping[int, str]) -> Schedule:
         row["next_at"], row["last_at"],
         [Outcome(str(number), statuses.get(number)) for number in row["recent_job_ids"]],
         row["error"] is not None,
-        row["error"][:MAX_ERROR_CHARS] if row["error"] and asked.rights.payloads else None,
+        asked.redacted(row["job_type"], "error", row["error"], MAX_ERROR_CHARS)
+        if asked.rights.payloads else None,
     )
 
 

@@ -8,7 +8,7 @@ from pgjobs.job.job import Row
 from pgjobs.web import words
 from pgjobs.web.access import ACTIONS, Rights, Role
 from pgjobs.web.page import Asked, together
-from pgjobs.web.pages.overview import AT_ONCE_FOR_S, Verdict
+from pgjobs.web.pages.overview import AT_ONCE_FOR_S, Verdict, verdict_of
 
 # The doctor's checks that are about the server, and not about jobs.
 CHECKS = (
@@ -87,21 +87,18 @@ async def system(asked: Asked) -> System:
             "pgjobs": server["version"], "PostgreSQL": server["server_version"],
             "database": server["database"], "schema": server["schema"],
         },
-        None if verdicts is None else _verdicts(verdicts),
+        None if verdicts is None else _verdicts(asked, verdicts),
         None if tables is None else [
             Table(*(row[name] for name in Table.__dataclass_fields__)) for row in tables
         ],
         _roles(asked.rights),
-        None if rules is None else [_rule(row, asked.rights) for row in rules],
+        None if rules is None else [_rule(asked, row) for row in rules],
     )
 
 
-def _verdicts(rows: Sequence[Row]) -> list[Verdict]:
+def _verdicts(asked: Asked, rows: Sequence[Row]) -> list[Verdict]:
     found = {row["check_name"]: row for row in rows}
-    return [
-        Verdict(name, found[name]["verdict"], found[name]["detail"], found[name]["advice"])
-        for name in CHECKS if name in found
-    ]
+    return [verdict_of(asked, found[name]) for name in CHECKS if name in found]
 
 
 def _roles(rights: Rights) -> list[May]:
@@ -121,8 +118,9 @@ def _may(purpose: str, role: Role) -> May:
     )
 
 
-def _rule(row: Row, rights: Rights) -> Rule:
+def _rule(asked: Asked, row: Row) -> Rule:
     return Rule(
         row["status"], row["job_type"], row["keep_for"], row["deleted_to"], row["next_at"],
-        row["error"] if rights.payloads else None,
+        asked.redacted(row["job_type"] or "", "error", row["error"])
+        if asked.rights.payloads else None,
     )
