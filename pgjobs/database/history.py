@@ -50,8 +50,10 @@ class History(Statements):
             within,
         )
 
-    async def recent_ends(self, *, by_type: bool = False) -> Sequence[Row]:
-        """Returns how attempts ended in the last hour, by ``name``: of the queue, or of the type.
+    async def recent_ends(
+        self, *, by_type: bool = False, within: timedelta = timedelta(hours=1)
+    ) -> Sequence[Row]:
+        """Returns how attempts ended lately, by ``name``: of the queue, or of the type.
 
         ``attempts``, and how many of them were ``bad``: failed, retried or lost; ``wait_p50_s``,
         ``wait_p95_s``, ``run_p50_s``, ``run_p95_s``. ``since``: a busy hour is not read to its
@@ -59,6 +61,6 @@ class History(Statements):
         """
         return await self._rows(
             """select name, since, attempts, bad, wait_p50_s, wait_p95_s, run_p50_s, run_p95_s
-            from {schema}._jobs_recent_ends($1::boolean)""",
-            by_type,
+            from {schema}._jobs_recent_ends($1::boolean, $2::interval)""",
+            by_type, within,
         )

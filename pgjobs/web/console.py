@@ -67,8 +67,7 @@ class Console:
         )
         self._templates.filters |= {
             "duration": words.duration, "moment": words.moment, "name": words.printable,
-            "parted": words.parted,
-            "size": words.size,
+            "parted": words.parted, "with_jobs": words.with_jobs, "size": words.size,
         }
         self._routes: list[tuple[Route, Page | Action | None]] = [
             (Route("/static/{file}", _no_endpoint, methods=["GET"]), None),

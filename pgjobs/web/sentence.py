@@ -16,8 +16,7 @@ def sentence(row: Row, reason: str | None, error: str | None) -> str:
     if status == "pending":
         return _pending(row, reason)
     if status == "blocked":
-        waits = f"for {row['depends_on_left']} more jobs" if row["depends_on_left"] else ""
-        return f"Waits {waits or 'for other jobs'}{_because(reason)}."
+        return f"Waits for {_others(row['depends_on_left'])}{_because(reason)}."
     if status == "processing":
         since = words.clock(row["started_at"] or row["updated_at"])
         asked = ", and was asked to stop" if row["cancel_requested_at"] is not None else ""
@@ -50,6 +49,12 @@ def _pending(row: Row, reason: str | None) -> str:
         told = f"{verb} {words.clock(row['run_at'])}"
     whole = ", ".join([" and ".join(before), told] if before else [told])
     return f"{whole[:1].upper()}{whole[1:]}."
+
+
+def _others(count: int) -> str:
+    if not count:
+        return "other jobs"
+    return "1 other job" if count == 1 else f"{count:,} other jobs"
 
 
 def _because(reason: str | None) -> str:

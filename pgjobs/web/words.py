@@ -7,6 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
 _NUMBERS = ("no times", "once", "twice", "three times", "four times", "five times")
+# The id of a job stands after one of these words, or begins an entry such as “7 (report, failed)”.
+_JOB_IDS = re.compile(
+    r"(?:(?<=\bjob )|(?<=\bids )|(?<=\bcancel )|(?<=\bretry )|(?<=\bwhy )|(?<=\bedit )"
+    r"|(?<=^)(?=\d+ \()|(?<=[,:] )(?=\d+ \())(\d{1,18})\b"
+)
 # They turn or hide the text behind them.
 _HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
@@ -61,6 +66,12 @@ def parted(text: str, moments: Mapping[str, datetime]) -> list[tuple[str, dateti
     places = "|".join(re.escape(told) for told in moments)
     parts = re.split(f"({places})", text) if moments else [text]
     return [(part, moments.get(part)) for part in parts if part]
+
+
+def with_jobs(text: str) -> list[tuple[str, bool]]:
+    """The text in parts; True: the part is the id of a job, as checks and reasons name it."""
+    parts = _JOB_IDS.split(text)
+    return [(part, n % 2 == 1) for n, part in enumerate(parts) if part]
 
 
 def times(count: int) -> str:

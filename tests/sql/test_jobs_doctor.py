@@ -187,10 +187,10 @@ async def test_the_advice_about_the_oldest_due_job_depends_on_who_serves_it(
     await conn.execute(
         "select from jobs_enqueue('send_mial', run_at => clock_timestamp() - interval '2 h')"
     )
-    assert (await ask("oldest due job"))[2] == "see workers, below"
+    assert (await ask("oldest due job"))[2] == "see the check workers"
     await other.execute("select from jobs_worker_start('w', '{default}', '{send_mail}', 1)")
     advice = (await ask("oldest due job"))[2]
-    assert advice == "no worker takes it: see jobs without a handler, below"
+    assert advice == "no worker takes it: see the check jobs without a handler"
     await conn.execute("update jobs set job_type = 'send_mail'")
     assert (await ask("oldest due job"))[2] == "start more workers, or give them more slots"
 

@@ -202,8 +202,10 @@ async def _nothing() -> None:
 
 
 def _telling(row: Row, reasons: list[Why] | None) -> list[Why] | None:
-    """Why the job does not run; that it has ended stands in the sentence already."""
-    return [] if row["status"] in _FINAL else reasons
+    """Why the job does not run; of one that has ended, only why it cannot be retried."""
+    if reasons is None or row["status"] not in _FINAL:
+        return reasons
+    return [reason for reason in reasons if reason.reason == "key held"]
 
 
 def _actions(row: Row, rights: Rights) -> list[str]:

@@ -21,6 +21,18 @@ CHART_WITHIN = timedelta(minutes=59)
 CHECKS_WITH_ERRORS = ("schedules with an error", "jobs that cannot be deleted")
 # The checks and the counts take longest of all.
 AT_ONCE_FOR_S = 10.0
+# On which page to look further, by the name of the check.
+PLACES = {
+    "workers that hang": "/workers", "workers": "/workers", "workers that are gone": "/workers",
+    "jobs without a handler": "/types", "failing types": "/failures",
+    "oldest due job": "/types", "paused queues": "/queues", "long pauses": "/queues",
+    "throttled queues": "/queues", "groups held by a retry": "/queues",
+    "groups without a turn": "/queues", "growing waits": "/queues",
+    "overdue schedules": "/schedules", "schedules without a handler": "/schedules",
+    "schedules that end badly": "/schedules", "schedules that skip themselves": "/schedules",
+    "schedules with an error": "/schedules", "oldest snapshot": "/system",
+    "dead rows": "/system", "retention": "/system", "overdue retention": "/system",
+}
 HANGS_AFTER = timedelta(seconds=30)
 
 
@@ -32,6 +44,11 @@ class Verdict:
     verdict: str
     detail: str
     advice: str | None
+
+    @property
+    def place(self) -> str | None:
+        """The page on which to look further."""
+        return PLACES.get(self.check)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ from pgjobs.web.page import Asked, Refused, Sent, Then, seconds, together
 from pgjobs.web.pages.overview import AT_ONCE_FOR_S, stats
 
 MAX_GROUPS = 20
+# What is compared with the last hour, to tell whether waits grow.
+LATELY = timedelta(minutes=5)
 # For how long a queue can be paused without a moment being written.
 PAUSES = {
     "15 minutes": timedelta(minutes=15), "1 hour": timedelta(hours=1),
@@ -84,6 +86,7 @@ class OneQueue:
 
     queue: Queue
     is_known: bool  # False: no job was counted there, no worker serves it, nothing limits it
+    lately: Ends | None  # of the last minutes
     by: str | None  # who has paused it
     types: list[tuple[str | None, Counts]] | None
     groups: list[Group] | None
@@ -159,7 +162,13 @@ async def queue(asked: Asked) -> OneQueue:
     name = asked.one("name")
     if name is None:
         raise Refused(HTTPStatus.NOT_FOUND, "name a queue, as in /queue?name=default")
-    known, (groups, has_more_groups) = await together(_known(asked), _groups(asked, name))
+    known, (groups, has_more_groups), lately = await together(
+        _known(asked), _groups(asked, name),
+        asked.value(
+            "latest ends of queues", lambda database: database.recent_ends(within=LATELY),
+            AT_ONCE_FOR_S,
+        ),
+    )
     found = known.queues([name])[name]
     by = None if found.pause is None else await _paused_by(asked, name)
     types = None if known.counts is None else sorted(
@@ -168,7 +177,8 @@ async def queue(asked: Asked) -> OneQueue:
     )
     fitting = ("pause queue",) if found.pause is None else ("pause queue", "resume queue")
     return OneQueue(
-        found, name in known.names() or known.counts is None, by,
+        found, name in known.names() or known.counts is None,
+        ends_by_name(lately or []).get(name), by,
         None if types is None else types[:MAX_SHOWN_ROWS], groups, has_more_groups,
         [action for action in fitting if action in asked.rights.actions], list(PAUSES),
     )

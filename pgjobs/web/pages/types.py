@@ -43,7 +43,7 @@ class Types:
 
 
 async def types(asked: Asked) -> Types:
-    """Looks up the types: those first whose jobs wait longest."""
+    """Looks up the types: those first whose jobs wait longest, then those that fail most."""
     q = asked.one("q")
     rows, ends, workers = await together(
         asked.value("stats", stats, AT_ONCE_FOR_S),
@@ -58,7 +58,10 @@ async def types(asked: Asked) -> Types:
     told = ends_by_name(ends or [])
     names = {name for name in (*(counts or {}), *told) if name is not None}
     found = narrowed({name: name for name in sorted(names)}, q)
-    found.sort(key=lambda name: -((counts or {}).get(name, NO_JOBS).oldest_due_s or 0.0))
+    found.sort(key=lambda name: (
+        -((counts or {}).get(name, NO_JOBS).oldest_due_s or 0.0),
+        -(told[name].bad if name in told else 0),
+    ))
     crew = None if workers is None else _Crew(rows or [], workers)
     return Types(
         q,

@@ -77,8 +77,8 @@ select 'oldest due job',
                     coalesce('queue ' || o.queue, 'a queue'), date_trunc('second', o.age),
                     u.detail) end,
     case when o.served then 'start more workers, or give them more slots'
-        when c.connected = 0 then 'see workers, below'
-        else 'no worker takes it: see jobs without a handler, below' end
+        when c.connected = 0 then 'see the check workers'
+        else 'no worker takes it: see the check jobs without a handler' end
 from oldest o, unknown u, counts c
 union all
 select 'paused queues',
