@@ -17,6 +17,7 @@ from pgjobs.connection.link import BROKEN
 from pgjobs.database import Database
 from pgjobs.database.bound import LOOK_UP_ENDS_AFTER_S, bounded
 from pgjobs.database.statements import UPGRADE_ERRORS
+from pgjobs.database.workers import hangs
 from pgjobs.job.job import Row
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 # The rates are those of this time until now: short, so that a change shows.
 _RATE_WINDOW = timedelta(seconds=10)
-_HANGS_AFTER = timedelta(seconds=30)
 _MAX_RUNNING_SHOWN = 100
 _MAX_QUEUES_SHOWN = 200
 _NOT_DUE = ("later", "retrying", "throttled")
@@ -204,13 +204,13 @@ def _counts(frame: Frame, states: Sequence[str]) -> str:
 
 
 def _is_alive(worker: Row) -> bool:
-    return bool(worker["mode"] != "gone" and worker["unseen"] <= _HANGS_AFTER)
+    return bool(worker["mode"] != "gone" and not hangs(worker))
 
 
 def _mode(worker: Row) -> object:
     if worker["mode"] == "gone":
         return styled("gone", "red")
-    if worker["unseen"] > _HANGS_AFTER:
+    if hangs(worker):
         return styled("hangs", "red")
     return worker["mode"]
 

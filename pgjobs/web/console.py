@@ -32,7 +32,15 @@ from pgjobs.web.forms import form_of
 from pgjobs.web.links import Links
 from pgjobs.web.lookups import Lookups
 from pgjobs.web.options import Options
-from pgjobs.web.page import Action, Asked, GivenBack, Page, Refused, Sent
+from pgjobs.web.page import (
+    Action,
+    Asked,
+    GivenBack,
+    Page,
+    Refused,
+    Sent,
+    refuse_unless_allowed,
+)
 from pgjobs.web.routing import ACTIONS, PAGES
 from pgjobs.web.safety import SAFE_HEADERS, is_from_own_pages
 
@@ -160,12 +168,7 @@ class Console:
 
     async def _act(self, action: Action, request: Request, asked: Asked) -> Response:
         allowed = asked.rights
-        if action.name not in allowed.actions:
-            raise Refused(
-                HTTPStatus.FORBIDDEN,
-                "the database takes no changes now" if allowed.is_read_only
-                else f"you, or the console's database role, may not do this: {action.name}",
-            )
+        refuse_unless_allowed(allowed, action.name)
         sent = Sent(asked.path, await form_of(request, action.max_form_bytes), allowed)
         try:
             with acting(allowed.user):

@@ -147,7 +147,7 @@ async def test_redact_sees_an_error_as_it_was_raised_also_on_the_page_of_failure
         return re.sub(r"sk_[a-z0-9]{12}", "[key]", text)
 
     for text in ("ValueError: sk_abc123def456 is no key of '7'", "KeyError: 7 of 9", None):
-        job_id = await add(conn, text and text[:4] or "lost")
+        job_id = await add(conn, (text and text[:4]) or "lost")
         await conn.execute(
             "insert into jobs_attempts (job_id, job_type, attempt, ended_at, outcome, error)"
             " select id, job_type, 1, clock_timestamp(), 'retried', $2 from jobs where id = $1",

@@ -128,20 +128,20 @@ async def schedule(asked: Asked) -> OneSchedule:
 
 async def run(database: Database, sent: Sent) -> Then:
     """Adds a job of the schedule now, and shows it; or the one that is in its way."""
-    job = await database.schedule_run(_named(sent))
+    job = await database.schedule_run(sent.name_of("schedule"))
     return Then(f"/jobs/{job.id}")
 
 
 async def pause(database: Database, sent: Sent) -> Then:
     """Pauses a schedule."""
-    name = _named(sent)
+    name = sent.name_of("schedule")
     await database.schedule_pause(name)
     return Then("/schedule", {"name": name})
 
 
 async def resume(database: Database, sent: Sent) -> Then:
     """Lets a paused schedule go on."""
-    name = _named(sent)
+    name = sent.name_of("schedule")
     await database.schedule_resume(name)
     return Then("/schedule", {"name": name})
 
@@ -197,10 +197,3 @@ def _fields(row: Row) -> dict[str, str]:
         "made": words.moment(row["created_at"]), "changed": words.moment(row["updated_at"]),
     }
     return {name: value for name, value in told.items() if value is not None}
-
-
-def _named(sent: Sent) -> str:
-    name = sent.one("name")
-    if name is None:
-        raise Refused(HTTPStatus.BAD_REQUEST, "name a schedule")
-    return name
