@@ -9,7 +9,7 @@ from asyncpg import Connection
 from web.conftest import ADMIN, HTML, JSON, OBSERVER, OWN_FORM, Browse
 
 from pgjobs.web import Access
-from pgjobs.web.pages.jobs import reference_columns, told_reference
+from pgjobs.web.references import reference_columns, told_reference
 
 OPERATOR = Access("olga", "operate")
 ODD = ["a", "a:b", "4711", "007", "-0", '"', '"a"', '"a":b', ":", " ", "a b", '":"', "\\", "é\n"]
