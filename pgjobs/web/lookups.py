@@ -27,7 +27,10 @@ FRESH_FOR_S = 2.0
 LOOK_UP_GIVES_UP_AFTER_S = 5.0
 MAX_CONNECTIONS = 6
 MAX_KEPT_ANSWERS = 200
+# A viewer chooses the keys of look-ups, and who asks for thousands at once must not hold up all.
+MAX_LOOK_UPS_AT_ONCE = 300
 NO_ANSWER = f"the database gave no answer within {LOOK_UP_ENDS_AFTER_S} s"
+TOO_MANY = "too much is asked of the console at once: load the page again"
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,11 @@ class _Here:
     pool: asyncpg.Pool
     kept: "OrderedDict[Hashable, _Kept]" = field(default_factory=OrderedDict)
     changes: int = 0
+    look_ups: int = 0  # that have begun and not ended
+
+    def ended(self, _: "asyncio.Task[None]") -> None:
+        """Notes that a look-up has ended."""
+        self.look_ups -= 1
 
     async def close(self) -> None:
         tasks = [kept.task for kept in self.kept.values() if kept.task is not None]
@@ -89,14 +97,21 @@ class Lookups:
         answer younger than ``at_once_for_s`` is given at once, while the database is asked again.
         """
         here = await self._here()
+        is_full = here.look_ups >= MAX_LOOK_UPS_AT_ONCE
+        if is_full and key not in here.kept:
+            return Seen(None, trouble=TOO_MANY)
         kept = here.kept.setdefault(key, _Kept())
         here.kept.move_to_end(key)
         if not _is_younger(kept, here, fresh_for_s):
             is_enough = _is_younger(kept, here, at_once_for_s)
             if kept.task is None or kept.task.done() or kept.is_for != here.changes:
+                if is_full:
+                    return _seen(kept, TOO_MANY)
                 _forget_oldest(here)
                 kept.is_for = here.changes
                 kept.task = asyncio.create_task(self._read(here, kept, question))
+                here.look_ups += 1
+                kept.task.add_done_callback(here.ended)
             if is_enough:
                 return _seen(kept, None)
             while (task := kept.task) is not None:

@@ -1,5 +1,6 @@
 """What hostile viewers, rows and servers bring, and what the console makes of it."""
 
+import asyncio
 import re
 from itertools import product
 from typing import Any
@@ -8,7 +9,9 @@ import pytest
 from asyncpg import Connection
 from web.conftest import ADMIN, HTML, JSON, OBSERVER, OWN_FORM, Browse
 
+from pgjobs.connection.tether import tether
 from pgjobs.web import Access
+from pgjobs.web.lookups import MAX_KEPT_ANSWERS, MAX_LOOK_UPS_AT_ONCE
 from pgjobs.web.references import reference_columns, told_reference
 
 OPERATOR = Access("olga", "operate")
@@ -176,3 +179,18 @@ async def test_attempts_with_huge_errors_and_by_hand_make_no_huge_page(
     assert len(got.content) < 3_000_000
     attempts = (await page_of(client, f"/jobs/{job_id}"))["attempts"]
     assert [attempt["attempt"] for attempt in attempts] == list(range(41, 61))
+
+
+async def test_a_flood_of_questions_leaves_room_and_an_answer_for_each(
+    conn: Connection, browse: Browse
+) -> None:
+    client = await browse(OBSERVER)
+    assert (await client.get("/workers")).status_code == 200
+    flood = [asyncio.create_task(client.get(f"/jobs?group=g{n}")) for n in range(1_000)]
+    answers = await asyncio.gather(*flood)
+    assert {answer.status_code for answer in answers} == {200}
+    assert any("too much is asked of the console" in answer.text for answer in answers)
+    here = tether().kept[client._transport.app._reading]  # type: ignore[attr-defined]
+    assert len(here.kept) <= MAX_KEPT_ANSWERS + MAX_LOOK_UPS_AT_ONCE + 1
+    assert here.look_ups == 0
+    assert "too much" not in (await client.get("/jobs?group=g1")).text
