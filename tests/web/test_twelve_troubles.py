@@ -11,7 +11,16 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from troubles.plant import ROOT, Held, Troubles, planted, start_worker, until
+from troubles.plant import (
+    ON_THE_OVERVIEW,
+    ROOT,
+    Held,
+    Troubles,
+    let_snapshots_age_at_once,
+    planted,
+    start_worker,
+    until,
+)
 from web.conftest import JSON, Browse
 
 JOBS = int(os.environ.get("PGJOBS_TROUBLES_JOBS", "100_000"))
@@ -21,13 +30,7 @@ VALUES = {"N/TIME": "100/1m", "N": "2"}
 
 @pytest.fixture
 async def troubles(conn: asyncpg.Connection, pgjobs_dsn: str) -> AsyncIterator[Troubles]:
-    # A snapshot counts as old after five minutes. Nobody can age it, so here it is old after one
-    # second, which planting takes.
-    await conn.execute("""
-        do $$ begin
-            execute replace(pg_get_functiondef('_jobs_doctor_vacuum'::regproc),
-                            $q$'00:05:00'$q$, $q$'00:00:01'$q$);
-        end $$""")
+    await let_snapshots_age_at_once(conn)
     async with planted(pgjobs_dsn, JOBS) as all_planted:
         yield all_planted
 
@@ -36,22 +39,6 @@ async def verdicts(browse: Browse) -> dict[str, tuple[str, str, str | None]]:
     """What the overview tells, by check."""
     page = (await (await browse()).get("/", headers=JSON)).json()["page"]
     return {v["check"]: (v["verdict"], v["detail"], v["advice"]) for v in page["verdicts"]}
-
-
-# By check: what its detail names.
-ON_THE_OVERVIEW = {
-    "paused queues": ["letters", "the mail server moves"],
-    "jobs without a handler": ["resize in queue default"],
-    "throttled queues": ["api (1 throttled; rate 1", "orders (1 throttled; group customer-7"],
-    "groups held by a retry": ["account-9"],
-    "suspect jobs": ["report, lost 2 times"],
-    "held keys": ["pending, holds the key"],
-    "jobs blocked for ever": ["1 of its 1 parents did not complete"],
-    "overdue schedules": ["nightly"],
-    "oldest snapshot": ["forgotten psql"],
-    "workers that hang": ["seen 00:2"],
-    "failing types": ["import (30 of 100 attempts, 30 %)"],
-}
 
 
 async def test_the_overview_tells_each_of_twelve_troubles_and_its_advice_ends_it(
