@@ -98,15 +98,16 @@ class Job:
 
     id: str
     found: bool  # False: the database has not said whether there is such a job
-    sentence: str | None
-    status: str | None
-    fields: dict[str, str | datetime]
-    why: list[Why] | None
-    attempts: list[Attempt] | None
-    documents: list[Text] | None
-    parents: Family | None
-    children: Family | None
-    actions: list[str]  # those that the status and the rights allow
+    sentence: str | None = None
+    status: str | None = None
+    fields: dict[str, str | datetime] = field(default_factory=dict)
+    why: list[Why] | None = None
+    attempts: list[Attempt] | None = None
+    documents: list[Text] | None = None
+    parents: Family | None = None
+    children: Family | None = None
+    # Those that the status and the rights allow.
+    actions: list[str] = field(default_factory=list)
     # What the sentence tells, by how it tells it.
     moments: dict[str, datetime] = field(default_factory=dict)
     own_page: str | None = None  # the program's page about what the job is about
@@ -137,7 +138,7 @@ async def job(asked: Asked) -> Job:
     if found is None:
         if row.trouble is None:
             raise no_job(number)
-        return Job(str(number), False, None, None, {}, None, None, None, None, None, [])
+        return Job(str(number), found=False)
     texts = None if texts is None else _redacted(asked, found["job_type"], texts)
     reasons = None if why is None else [Why(*reason) for reason in why]
     attempts = None if history is None else _attempts(asked, found, history, texts)

@@ -1,7 +1,7 @@
 """The schedules: when each fires next, what became of its last jobs, and what stops it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 
@@ -74,12 +74,13 @@ class OneSchedule:
     """What the page of a schedule shows; None: the database has not said it."""
 
     name: str
-    schedule: Schedule | None
-    moments: list[Moment] | None
-    told: list[str]  # what it does where moments were missed, or jobs would overlap
-    fields: dict[str, str]
-    paused_at: datetime | None
-    actions: list[str]
+    schedule: Schedule | None = None
+    moments: list[Moment] | None = None
+    # What it does where moments were missed, or jobs would overlap.
+    told: list[str] = field(default_factory=list)
+    fields: dict[str, str] = field(default_factory=dict)
+    paused_at: datetime | None = None
+    actions: list[str] = field(default_factory=list)
 
 
 async def schedules(asked: Asked) -> Schedules:
@@ -106,7 +107,7 @@ async def schedule(asked: Asked) -> OneSchedule:
     if row is None:
         if rows is not None:
             raise Refused(HTTPStatus.NOT_FOUND, "there is no such schedule: it may be removed")
-        return OneSchedule(name, None, None, [], {}, None, [])
+        return OneSchedule(name)
 
     async def preview(database: Database) -> Sequence[Row]:
         try:
