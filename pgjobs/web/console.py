@@ -125,7 +125,10 @@ class Console:
         allowed = await self._rights(access, until)
         links = Links.below(request.scope.get("root_path", ""))
         query = parse_qs(request.url.query, keep_blank_values=True)
-        asked = Asked(query, path, allowed, links, self._reading, until, self._options)
+        asked = Asked(
+            query, path, allowed, links, self._reading, until, self._options,
+            is_led_here=is_from_own_pages(request.headers, "referer"),
+        )
         if isinstance(found, Action):
             return await self._act(found, request, asked)
         view = await found.view(asked)

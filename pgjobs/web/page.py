@@ -47,6 +47,7 @@ class Asked:
     options: Options = field(default_factory=Options)
     given_back: Mapping[str, Sequence[str]] = field(default_factory=dict)  # a form's fields
     problem: str | None = None  # why the form is given back
+    is_led_here: bool = False  # a page or a form of this console has led to the page
     troubles: dict[str, None] = field(default_factory=dict)
     stale_s: float = 0.0  # the age of the oldest answer that is not a fresh one
 

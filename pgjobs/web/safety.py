@@ -17,16 +17,17 @@ SAFE_HEADERS = {
 }
 
 
-def is_from_own_pages(headers: Headers) -> bool:
-    """Whether a form of this console has sent the request, and not another site's.
+def is_from_own_pages(headers: Headers, origin_header: str = "origin") -> bool:
+    """Whether a form or a link of this console has sent the request, and not another site's.
 
     A browser says so itself (Sec-Fetch-Site), except on plain http from another machine. Then the
     origin has to be the host that was asked. Whoever says neither is refused.
+    ``origin_header``: of a form it is ``origin``, of a link ``referer``.
     """
     told = headers.getlist("sec-fetch-site")
     if told:
         return told == ["same-origin"]
-    origins, hosts = headers.getlist("origin"), headers.getlist("host")
+    origins, hosts = headers.getlist(origin_header), headers.getlist("host")
     if len(origins) != 1 or len(hosts) != 1:
         return False
     try:

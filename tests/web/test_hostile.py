@@ -192,5 +192,56 @@ async def test_a_flood_of_questions_leaves_room_and_an_answer_for_each(
     assert any("too much is asked of the console" in answer.text for answer in answers)
     here = tether().kept[client._transport.app._reading]  # type: ignore[attr-defined]
     assert len(here.kept) <= MAX_KEPT_ANSWERS + MAX_LOOK_UPS_AT_ONCE + 1
+    await asyncio.wait({kept.task for kept in here.kept.values() if kept.task is not None})
     assert here.look_ups == 0
     assert "too much" not in (await client.get("/jobs?group=g1")).text
+
+
+async def test_a_link_from_elsewhere_stands_for_no_word(conn: Connection, browse: Browse) -> None:
+    job_id = await add(conn)
+    await conn.execute(
+        "insert into jobs_attempts (job_id, job_type, attempt, ended_at, outcome)"
+        " values ($1, 'mail', 1, clock_timestamp(), 'lost')", job_id,
+    )
+    client = await browse()
+    key = (await page_of(client, "/failures"))["groups"][0]["key"]
+    for path in (
+        "/jobs/many?action=cancel&type=mail&done=7", f"/failures?action=cancel&key={key}&done=7"
+    ):
+        for of_a_site in (
+            {}, {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "none"},
+            {"referer": "http://elsewhere/"},
+            {"sec-fetch-site": "same-site", "referer": "http://console/"},
+        ):
+            page = (await client.get(path, headers=of_a_site)).text
+            assert 'name="word" required' in page
+            assert 'type="hidden" name="word"' not in page
+            assert "data-continue" not in page
+        for of_own in (OWN_FORM, {"referer": "http://console/jobs/many"}):
+            assert 'type="hidden" name="word"' in (await client.get(path, headers=of_own)).text
+
+
+async def test_who_goes_away_within_a_form_changes_nothing_and_fills_no_log(
+    conn: Connection, browse: Browse, caplog: pytest.LogCaptureFixture
+) -> None:
+    job_id = await add(conn)
+    asgi = (await browse())._transport.app  # type: ignore[attr-defined]
+    answers = []
+    messages = iter([
+        {"type": "http.request", "body": b"reason=x", "more_body": True},
+        {"type": "http.disconnect"},
+    ])
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        answers.append(message.get("status"))
+
+    await asgi({
+        "type": "http", "method": "POST", "path": f"/jobs/{job_id}/cancel", "root_path": "",
+        "query_string": b"", "headers": [(b"sec-fetch-site", b"same-origin")],
+    }, receive, send)
+    assert answers[0] == 400
+    assert not caplog.records
+    assert await conn.fetchval("select status from jobs") == "pending"

@@ -159,7 +159,9 @@ def _then(sent: Sent, action: str, jobs: int) -> Then:
 
 def _done(asked: Asked) -> Done | None:
     action, key, jobs = asked.one("action"), asked.one("key"), _count(asked.one("done"))
-    if action not in ("retry", "cancel") or key is None or jobs is None:
+    # A link from elsewhere must not stand for a word that nobody has typed.
+    is_told = asked.is_led_here and action in ("retry", "cancel")
+    if not is_told or action is None or key is None or jobs is None:
         return None
     return Done(action, key, jobs, asked.one("stopped") is not None)
 

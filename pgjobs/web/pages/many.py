@@ -63,6 +63,7 @@ class Many:
     has_ended: bool
     why_left: str | None
     is_final: bool
+    goes_on: bool  # a step has led here, so the next one wants no word
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,8 @@ async def many(asked: Asked) -> Many:
         first, has_more and jobs is not None and jobs <= MAX_COUNTED_JOBS, chosen.done,
         f"{chosen.done:,} {_jobs(chosen.done)} {kind.done}",
         is_over, kind.why_left if is_over and jobs else None, kind.is_final,
+        # A link from elsewhere must not stand for a word that nobody has typed.
+        chosen.done > 0 and asked.is_led_here,
     )
 
 
