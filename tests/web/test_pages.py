@@ -9,6 +9,8 @@ import pytest
 from web.conftest import ADMIN, JSON, OBSERVER, OWN_FORM, Browse, as_role
 from web.scene import HOSTILE, add, ended
 
+from pgjobs.web import words
+
 Connection = asyncpg.Connection
 
 async def test_the_overview_tells_what_is_wrong_and_what_to_do_first(
@@ -172,6 +174,32 @@ async def test_the_job_page_begins_with_a_sentence(conn: Connection, browse: Bro
     assert told.endswith("in attempt 1: E: the disk is full")
     done = await ended(conn, queue="q3")
     assert (await sentence(done)).startswith("Completed at ")
+
+
+async def test_a_failed_job_says_who_holds_its_unique_key_and_leads_there(
+    conn: Connection, browse: Browse
+) -> None:
+    failed = await ended(conn, "no", unique_key="k")
+    client = await browse()
+    assert "cannot be retried" not in (await client.get(f"/jobs/{failed}")).text
+    holder = await add(conn, unique_key="k")
+    page = (await (await browse()).get(f"/jobs/{failed}")).text
+    assert "Why it cannot be retried" in page
+    assert f'job <a href="/jobs/{holder}">{holder}</a>, which is pending, holds' in page
+
+
+@pytest.mark.parametrize(("text", "ids"), [
+    ("group a-9 of queue q (1 wait for job 200131, until its retry in 00:57:00)", ["200131"]),
+    ("200133 (report, lost 2 times), 200134 (report, lost 2 times)", ["200133", "200134"]),
+    ("200134 (report; job 200135, pending, holds the key)", ["200134", "200135"]),
+    ("1 of 1 run: ids 200025, the oldest for 00:00:27 by worker vm-1184", ["200025"]),
+    ("pgjobs retry 200136, or give this one up: pgjobs cancel 200137", ["200136", "200137"]),
+    ("customer-7 (1 due), 1 of its 1 parents, 30 of 100 attempts, pid 1183 (psql)", []),
+])
+def test_the_ids_of_jobs_are_found_in_a_text(text: str, ids: list[str]) -> None:
+    parts = words.with_jobs(text)
+    assert "".join(part for part, _ in parts) == text
+    assert [part for part, is_job in parts if is_job] == ids
 
 
 async def test_the_attempts_stand_in_order_with_their_errors(

@@ -67,6 +67,21 @@ async def test_a_queue_tells_its_jobs_its_workers_and_how_attempts_ended(
     assert [name for name, _ in one["types"]] == ["mail"]
 
 
+async def test_a_queue_tells_how_long_jobs_waited_in_the_last_minutes(
+    conn: Connection, browse: Browse
+) -> None:
+    await ended(conn, queue="mail")
+    await conn.execute("select _jobs_history_add()")
+    lately = (await page_of(await browse(), "/queue", name="mail"))["lately"]
+    assert lately["wait_p50_s"] is not None
+    await conn.execute("update jobs_history set starts_at = starts_at - interval '10 minutes'")
+    client = await browse()
+    assert "nothing started" in (await client.get("/queue?name=mail")).text
+    told = await page_of(client, "/queue", name="mail")
+    assert told["lately"] is None
+    assert told["queue"]["ends"]["wait_p50_s"] is not None
+
+
 async def test_a_queue_with_due_jobs_and_no_worker_says_so(
     conn: Connection, browse: Browse
 ) -> None:
@@ -355,6 +370,14 @@ async def test_a_type_tells_its_jobs_who_serves_it_and_how_attempts_ended(
     assert 'href="/jobs?type=ingest"' in page
     narrowed = await page_of(client, "/types", q="MAI")
     assert [each["name"] for each in narrowed["types"]] == ["mail"]
+
+
+async def test_types_that_fail_stand_before_idle_ones(conn: Connection, browse: Browse) -> None:
+    await ended(conn, job_type="a")
+    await ended(conn, "no", job_type="z")
+    await conn.execute("select _jobs_history_add()")
+    types = (await page_of(await browse(), "/types"))["types"]
+    assert [each["name"] for each in types] == ["z", "a"]
 
 
 async def test_the_audit_is_narrowed_by_action_user_job_and_time(
