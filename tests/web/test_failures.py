@@ -56,7 +56,9 @@ async def press(client: httpx.AsyncClient, action: str, place: int = 0) -> httpx
 async def send(client: httpx.AsyncClient, action: str, fields: dict[str, str]) -> httpx.Response:
     told = {"word": action, **fields}
     answer = await client.post(f"/failures/{action}", data=told, headers=OWN_FORM)
-    return answer if answer.is_error else await client.get(answer.headers["location"], headers=OWN_FORM)
+    if answer.is_error:
+        return answer
+    return await client.get(answer.headers["location"], headers=OWN_FORM)
 
 
 async def test_failures_that_differ_in_numbers_and_quotes_are_one_group(
