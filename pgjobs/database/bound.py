@@ -18,5 +18,9 @@ async def bounded(
     """
     async with connection.transaction():
         # Local, so that it ends with the transaction behind a pooler, too.
-        await connection.execute(f"set local statement_timeout = '{LOOK_UP_ENDS_AFTER_S}s'")
+        # A process that is stopped between two statements keeps no locks either.
+        await connection.execute(
+            f"set local statement_timeout = '{LOOK_UP_ENDS_AFTER_S}s'; set local"
+            f" idle_in_transaction_session_timeout = '{LOOK_UP_ENDS_AFTER_S}s'"
+        )
         yield

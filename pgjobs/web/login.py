@@ -77,6 +77,8 @@ class Login:
         answer.set_cookie(
             self._cookie_name, self._cookie, httponly=True, samesite="strict",
             secure=request.url.scheme == "https",
+            # Other programs behind the same proxy do not get it.
+            path=Links.below(request.scope.get("root_path", "")).prefix or "/",
         )
         return answer
 

@@ -4,12 +4,15 @@ import asyncio
 import re
 from itertools import product
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from asyncpg import Connection
 from web.conftest import ADMIN, HTML, JSON, OBSERVER, OWN_FORM, Browse
 
+from pgjobs.connection.link import BROKEN
 from pgjobs.connection.tether import tether
+from pgjobs.database import Database
 from pgjobs.web import Access
 from pgjobs.web.lookups import MAX_KEPT_ANSWERS, MAX_LOOK_UPS_AT_ONCE
 from pgjobs.web.references import reference_columns, told_reference
@@ -150,7 +153,7 @@ async def test_redact_sees_an_error_as_it_was_raised_also_on_the_page_of_failure
         return re.sub(r"sk_[a-z0-9]{12}", "[key]", text)
 
     for text in ("ValueError: sk_abc123def456 is no key of '7'", "KeyError: 7 of 9", None):
-        job_id = await add(conn, (text and text[:4]) or "lost")
+        job_id = await add(conn, "lost" if text is None else text[:4])
         await conn.execute(
             "insert into jobs_attempts (job_id, job_type, attempt, ended_at, outcome, error)"
             " select id, job_type, 1, clock_timestamp(), 'retried', $2 from jobs where id = $1",
@@ -245,3 +248,64 @@ async def test_who_goes_away_within_a_form_changes_nothing_and_fills_no_log(
     assert answers[0] == 400
     assert not caplog.records
     assert await conn.fetchval("select status from jobs") == "pending"
+
+
+async def test_a_console_that_stops_within_a_change_keeps_no_lock(
+    conn: Connection, browse: Browse
+) -> None:
+    lookups = (await browse())._transport.app._acting  # type: ignore[attr-defined]
+    is_paused = asyncio.Event()
+
+    async def stops(database: Database) -> None:
+        await database.pause("default")
+        is_paused.set()
+        await asyncio.Event().wait()
+
+    change = asyncio.create_task(lookups.change(stops))
+    await is_paused.wait()
+    await conn.execute("set lock_timeout = '4s'")
+    await conn.execute("select jobs_pause('default')")
+    with pytest.raises((TimeoutError, *BROKEN)):
+        await change
+
+
+async def test_two_admins_who_change_the_same_jobs_count_each_of_them_once(
+    conn: Connection, browse: Browse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgjobs.web.pages.many.STEP_JOBS", 50)
+    for _ in range(3):
+        await conn.execute(
+            "select jobs_enqueue_many((select jsonb_agg('{\"job_type\": \"mail\"}'::jsonb)"
+            " from generate_series(1, 100)))"
+        )
+    as_of = (await conn.fetchval("select clock_timestamp()")).isoformat()
+
+    async def cancels(user: str) -> int:
+        client = await browse(Access(user, "admin"))
+        done = 0
+        while True:
+            form = {"type": "mail", "as_of": as_of, "word": "cancel", "done": str(done)}
+            got = await client.post("/jobs/many/cancel", data=form, headers=OWN_FORM)
+            told = dict(parse_qsl(got.headers["location"].partition("?")[2]))
+            done = int(told["done"])
+            if "ended" in told:
+                return done
+
+    done = await asyncio.gather(cancels("anna"), cancels("bert"))
+    assert sum(done) == 300
+    rows = await conn.fetch("select actor, sum(jobs)::int as n from jobs_audit group by actor")
+    assert {row["actor"]: row["n"] for row in rows} == {
+        user: n for user, n in zip(("anna", "bert"), done, strict=True) if n
+    }
+    assert await conn.fetchval("select count(*) from jobs where status = 'cancelled'") == 300
+
+
+@pytest.mark.parametrize("filters", ["[]", "1", "null", '{"queue": {"a": []}}'])
+async def test_rows_of_the_audit_that_were_written_by_hand_are_shown(
+    conn: Connection, browse: Browse, filters: str
+) -> None:
+    await conn.execute("select jobs_pause('default')")
+    await conn.execute("update jobs_audit set filters = $1::text::jsonb", filters)
+    client = await browse()
+    for path in ("/audit", "/queue?name=default"):
+        assert (await client.get(path)).status_code == 200

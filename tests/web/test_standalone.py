@@ -68,6 +68,7 @@ def test_a_prefix_that_a_proxy_takes_away_stands_in_each_link(serve: Callable[..
     with httpx.Client(headers=HTML) as client:
         entered = client.get(address)  # as the proxy asks
         assert entered.headers["location"] == "/our/jobs/"
+        assert "path=/our/jobs;" in entered.headers["set-cookie"].lower() + ";"
         page = client.get(address.partition("?")[0]).text
     assert set(re.findall('(?:href|src|action)="/([^"/]*)', page)) == {"our"}
 

@@ -103,10 +103,15 @@ def _change(row: Row) -> Change:
         str(row["id"]), row["at"], who_changed(row),
         row["db_role"], row["action"], None if row["job_id"] is None else str(row["job_id"]),
         row["jobs"],
-        [(name, _told(value)) for name, value in json.loads(row["filters"] or "{}").items()
-         if value is not None],
+        [(name, _told(value)) for name, value in given(row).items() if value is not None],
         row["reason"],
     )
+
+
+def given(row: Row) -> dict[str, Any]:
+    """What the call was given, also where the row was written by hand."""
+    found = json.loads(row["filters"] or "{}")
+    return found if isinstance(found, dict) else {"filters": found}
 
 
 def _told(value: Any) -> str:

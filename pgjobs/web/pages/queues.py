@@ -1,6 +1,5 @@
 """The queues: which ones are paused, what waits in each, and what its limits hold back."""
 
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pgjobs.web.counts import (
     narrowed,
 )
 from pgjobs.web.page import Asked, Refused, Sent, Then, seconds, together
+from pgjobs.web.pages.audit import given
 from pgjobs.web.questions import AT_ONCE_FOR_S
 
 MAX_GROUPS = 20
@@ -264,8 +264,7 @@ async def _paused_by(asked: Asked, name: str) -> str | None:
 
     rows = await asked.value("pauses", question)
     return next(
-        (who_changed(row) for row in rows or []
-         if json.loads(row["filters"] or "{}").get("queue") == name), None
+        (who_changed(row) for row in rows or [] if given(row).get("queue") == name), None
     )
 
 
