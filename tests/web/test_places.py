@@ -338,6 +338,10 @@ async def test_gone_and_hanging_workers_stand_first_with_what_to_do(
     assert "end the process" in workers[0]["advice"]
     assert "Start it again" in workers[1]["advice"]
     assert workers[2]["advice"] is None
+    queue = (await page_of(client, "/queues"))["queues"][0]
+    assert (queue["workers"], queue["hanging"]) == (2, 1)
+    for path in ("/queues", "/queue?name=mail"):
+        assert "hangs</span>: 1" in (await client.get(path)).text
 
 
 async def test_who_holds_jobs_without_being_registered_is_named(

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from pgjobs.database import Database
 from pgjobs.database.audit import who_changed
 from pgjobs.database.statements import Moment
+from pgjobs.database.workers import hangs
 from pgjobs.job.job import Row
 from pgjobs.web import questions, words
 from pgjobs.web.counts import (
@@ -54,6 +55,7 @@ class Queue:
     ends: Ends | None
     limits: list[str] | None  # in words
     workers: int | None  # that live and serve it
+    hanging: int  # of these workers
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,9 @@ class _Known:
     def queues(self, names: Collection[str]) -> dict[str, Queue]:
         counts = self.by_queue
         ends = ends_by_name(self.ends or [])
-        crews = Counter(
-            queue for row in self.workers or [] if row["mode"] != "gone" for queue in row["queues"]
-        )
+        here = [row for row in self.workers or [] if row["mode"] != "gone"]
+        crews = Counter(queue for row in here for queue in row["queues"])
+        hanging = Counter(queue for row in here if hangs(row) for queue in row["queues"])
         limits = {row["queue"]: told_limits(row) for row in self.limits or []}
         found = {}
         for name in names:
@@ -138,7 +140,7 @@ class _Known:
                 None if counts is None else counts.get(name, NO_JOBS),
                 ends.get(name),
                 None if self.limits is None else limits.get(name, []),
-                None if self.workers is None else crews[name],
+                None if self.workers is None else crews[name], hanging[name],
             )
         return found
 

@@ -245,5 +245,5 @@ async def test_a_text_is_copied_also_without_a_clipboard(
     await page.locator("#into").first.fill("")
     await page.locator("#into").first.press("Control+v")
     await expect(page.locator("#into").first).to_have_value(
-        f"{page.url.partition('/jobs')[0]}/jobs?queue=default"
+        f"{page.url.partition('/jobs')[0]}/queue?name=default"
     )
