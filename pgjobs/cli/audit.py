@@ -19,7 +19,7 @@ from pgjobs.cli.output import (
 from pgjobs.cli.session import ask
 from pgjobs.cli.table import table
 from pgjobs.database import Database
-from pgjobs.database.audit import MAX_READ_ROWS
+from pgjobs.database.audit import MAX_READ_ROWS, who_changed
 from pgjobs.job.job import Row
 
 
@@ -81,15 +81,12 @@ def audit(
     else:
         print_rich(table(
             ">id >age !by !action >jobs =what | at",
-            ([row["id"], row["age"], _by(row), row["action"], row["jobs"], _what(row), row["at"]]
-             for row in rows),
+            (
+                [row["id"], row["age"], who_changed(row), row["action"], row["jobs"], _what(row),
+                 row["at"]]
+                for row in rows
+            ),
         ))
-
-
-def _by(row: Mapping[str, Any]) -> str:
-    """The user if one was told, else the role that people take, else the one that logged in."""
-    name: str = row["actor"] or row["set_role"] or row["db_role"]
-    return name
 
 
 def _what(row: Mapping[str, Any]) -> str:

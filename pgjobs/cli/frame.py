@@ -15,7 +15,9 @@ from pgjobs.cli.session import opened
 from pgjobs.cli.table import styled, table
 from pgjobs.connection.link import BROKEN
 from pgjobs.database import Database
+from pgjobs.database.bound import LOOK_UP_ENDS_AFTER_S, bounded
 from pgjobs.database.statements import UPGRADE_ERRORS
+from pgjobs.database.workers import hangs
 from pgjobs.job.job import Row
 
 if TYPE_CHECKING:
@@ -23,15 +25,12 @@ if TYPE_CHECKING:
 
 # The rates are those of this time until now: short, so that a change shows.
 _RATE_WINDOW = timedelta(seconds=10)
-_HANGS_AFTER = timedelta(seconds=30)
 _MAX_RUNNING_SHOWN = 100
 _MAX_QUEUES_SHOWN = 200
 _NOT_DUE = ("later", "retrying", "throttled")
 # After this time a server that does not answer counts as lost. Counting a large table takes long.
 _PATIENCE_S = 60.0
 _CONNECT_AGAIN_AFTER_S = 1.0
-_LOOK_UP_ENDS_AFTER_S = 2
-_BOUND = f"set local statement_timeout = '{_LOOK_UP_ENDS_AFTER_S}s'"
 
 
 @dataclass(frozen=True)
@@ -96,12 +95,10 @@ async def read_for_ever(
                     if may_read is not None:
                         await may_read.wait()
                     try:
-                        async with asyncio.timeout(_PATIENCE_S), connection.transaction():
-                            # Local, so that it ends with the transaction behind a pooler, too.
-                            await connection.execute(_BOUND)
+                        async with asyncio.timeout(_PATIENCE_S), bounded(connection):
                             frame = await read_frame(database)
                     except asyncpg.QueryCanceledError:
-                        show(None, f"no answer within {_LOOK_UP_ENDS_AFTER_S} s, trying again")
+                        show(None, f"no answer within {LOOK_UP_ENDS_AFTER_S} s, trying again")
                     except UPGRADE_ERRORS as error:
                         show(None, f"trying again: {error}")
                     else:
@@ -207,13 +204,13 @@ def _counts(frame: Frame, states: Sequence[str]) -> str:
 
 
 def _is_alive(worker: Row) -> bool:
-    return bool(worker["mode"] != "gone" and worker["unseen"] <= _HANGS_AFTER)
+    return bool(worker["mode"] != "gone" and not hangs(worker))
 
 
 def _mode(worker: Row) -> object:
     if worker["mode"] == "gone":
         return styled("gone", "red")
-    if worker["unseen"] > _HANGS_AFTER:
+    if hangs(worker):
         return styled("hangs", "red")
     return worker["mode"]
 

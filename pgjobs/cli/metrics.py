@@ -18,13 +18,13 @@ from pgjobs.cli.output import print_lines
 from pgjobs.cli.session import ask, opened
 from pgjobs.connection.link import BROKEN
 from pgjobs.database import Database
+from pgjobs.database.bound import LOOK_UP_ENDS_AFTER_S, bounded
 from pgjobs.errors import PgjobsError
 from pgjobs.telemetry.exposition import exposition
 from pgjobs.telemetry.metrics import metrics as read_metrics
 
 log = logging.getLogger("pgjobs.metrics")
 
-LOOK_UP_ENDS_AFTER_S = 2
 FRESH_FOR_S = 1.0  # several scrapers, and an impatient one, share one reading
 ANSWERED_WITHIN_S = 4.0  # before the endpoint gives up
 
@@ -94,7 +94,5 @@ class Scrapes:
         return False, {"error": reason}
 
     async def _read(self) -> str:
-        async with opened(self._dsn) as connection, connection.transaction():
-            # Local, so that it ends with the transaction behind a pooler, too.
-            await connection.execute(f"set local statement_timeout = '{LOOK_UP_ENDS_AFTER_S}s'")
+        async with opened(self._dsn) as connection, bounded(connection):
             return await _read(Database(connection, self._schema))

@@ -92,20 +92,26 @@ def web(
     for address in (app.dsn, actions_dsn):
         if address is not None:
             ask(address, app.schema, Database.version)
-    sockets = listening("--host", Address(host, port))
-    if access is None and token is None and not all(map(_is_loopback, sockets)):
-        for bound in sockets:
-            bound.close()
-        raise typer.BadParameter(
-            f"{host or 'all addresses'} can be reached from other machines: give a token by"
-            f" --token-file or {TOKEN_VARIABLE}, or --access"
-        )
+    sockets = _listening(host, port, is_guarded=access is not None or token is not None)
     log_to_stderr("info", "text")
     once = f"?token={who_may.once}" if isinstance(who_may, Login) and who_may.once else ""
     for bound in sockets:
         print_lines(f"open http://{shown(bound)}/{once}" + (" (it opens once)" if once else ""))
     asgi = console(app, access=who_may, actions_dsn=actions_dsn)
     server_of(asgi, root_path=_prefix(root_path)).run(sockets)
+
+
+def _listening(host: str, port: int, *, is_guarded: bool) -> list[socket.socket]:
+    """Listens; without a token or a function, only where no other machine reaches."""
+    sockets = listening("--host", Address(host, port))
+    if not is_guarded and not all(map(_is_loopback, sockets)):
+        for bound in sockets:
+            bound.close()
+        raise typer.BadParameter(
+            f"{host or 'all addresses'} can be reached from other machines: give a token by"
+            f" --token-file or {TOKEN_VARIABLE}, or --access"
+        )
+    return sockets
 
 
 def _prefix(path: str) -> str:

@@ -10,6 +10,12 @@ from pgjobs.job.job import Row
 MAX_READ_ROWS = 100_000
 
 
+def who_changed(row: Row) -> str:
+    """The user if one was told, else the role that people take, else the one that logged in."""
+    name: str = row["actor"] or row["set_role"] or row["db_role"]
+    return name
+
+
 class Audit(Statements):
     """Who has changed what."""
 

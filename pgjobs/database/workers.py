@@ -1,9 +1,18 @@
 """The register of workers, their modes and their ticks."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from pgjobs.database.statements import Statements
 from pgjobs.job.job import Row
+
+# A living worker ticks every ten seconds.
+_HANGS_AFTER = timedelta(seconds=30)
+
+
+def hangs(row: Row) -> bool:
+    """Whether a worker, a row of ``workers``, has a session but does not tick."""
+    return bool(row["mode"] != "gone" and row["unseen"] > _HANGS_AFTER)
 
 
 class Workers(Statements):

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-import asyncpg
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -21,17 +20,24 @@ from starlette.routing import Match, Route
 from starlette.types import Message, Receive, Scope, Send
 
 from pgjobs.app import App
-from pgjobs.connection.link import BROKEN
 from pgjobs.database.acting import acting
-from pgjobs.errors import DuplicateJob, JobNotFound, PgjobsError
 from pgjobs.job.job import Row
 from pgjobs.web import words
 from pgjobs.web.access import Access, Rights, WhoMay, rights
 from pgjobs.web.forms import form_of
 from pgjobs.web.links import Links
-from pgjobs.web.lookups import LOOK_UP_ENDS_AFTER_S, Lookups
+from pgjobs.web.lookups import Lookups
 from pgjobs.web.options import Options
-from pgjobs.web.page import Action, Asked, GivenBack, Page, Refused, Sent
+from pgjobs.web.page import (
+    Action,
+    Asked,
+    GivenBack,
+    Page,
+    Refused,
+    Sent,
+    refuse_unless_allowed,
+)
+from pgjobs.web.refusals import REFUSALS, refusal_of
 from pgjobs.web.routing import ACTIONS, PAGES
 from pgjobs.web.safety import SAFE_HEADERS, is_from_own_pages
 
@@ -109,17 +115,9 @@ class Console:
                 "the form was not sent by a page of this console: open the page anew, and send it"
                 " from there",
             )
-        access = self._access(request)
-        if isawaitable(access):
-            access = await access
+        access = await self._access_of(request)
         if isinstance(access, Response):
             return access
-        if access is None:
-            raise Refused(HTTPStatus.FORBIDDEN, "you may not look at this console")
-        if not isinstance(access, Access):
-            raise TypeError(
-                f"access must return an Access, a Response or None, not {access!r:.100}"
-            )
         if isinstance(found, Refused):
             raise found
         # From here on, since a login may take longer.
@@ -135,6 +133,19 @@ class Console:
             return await self._act(found, request, asked)
         view = await found.view(asked)
         return view if isinstance(view, Response) else self._shown(request, found, asked, view)
+
+    async def _access_of(self, request: Request) -> Access | Response:
+        """What the program says of who has sent the request."""
+        access = self._access(request)
+        if isawaitable(access):
+            access = await access
+        if access is None:
+            raise Refused(HTTPStatus.FORBIDDEN, "you may not look at this console")
+        if not isinstance(access, Access | Response):
+            raise TypeError(
+                f"access must return an Access, a Response or None, not {access!r:.100}"
+            )
+        return access
 
     def _found(self, scope: Scope) -> tuple[Page | Action | Refused | None, Mapping[str, str]]:
         """What an address stands for, None for a file; and what the address names."""
@@ -162,49 +173,15 @@ class Console:
 
     async def _act(self, action: Action, request: Request, asked: Asked) -> Response:
         allowed = asked.rights
-        if action.name not in allowed.actions:
-            raise Refused(
-                HTTPStatus.FORBIDDEN,
-                "the database takes no changes now" if allowed.is_read_only
-                else f"you, or the console's database role, may not do this: {action.name}",
-            )
+        refuse_unless_allowed(allowed, action.name)
         sent = Sent(asked.path, await form_of(request, action.max_form_bytes), allowed)
         try:
             with acting(allowed.user):
                 then = await self._acting.change(lambda database: action.call(database, sent))
         except GivenBack as refused:
             return await self._given_back(request, action, asked, sent, refused)
-        except JobNotFound as error:
-            raise Refused(HTTPStatus.NOT_FOUND, _told(error)) from error
-        except asyncpg.InsufficientPrivilegeError as error:
-            raise Refused(HTTPStatus.FORBIDDEN, _told(error)) from error
-        except asyncpg.QueryCanceledError as error:
-            raise Refused(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                f"nothing was changed: the database gave no answer within {LOOK_UP_ENDS_AFTER_S} s."
-                " Another session may have it locked: try again",
-            ) from error
-        except BROKEN as error:
-            log.warning("an action of the console failed: %r", error)
-            raise Refused(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "the connection to the database was lost: look at the page, and try again if"
-                " nothing was changed",
-            ) from error
-        except DuplicateJob as error:
-            told = "another job holds its unique key: the page of the job says which one"
-            raise Refused(
-                HTTPStatus.CONFLICT, _told(error) if allowed.payloads else told
-            ) from error
-        except PgjobsError as error:
-            raise Refused(HTTPStatus.CONFLICT, _told(error)) from error
-        except asyncpg.PostgresError as error:
-            # Its text may quote what only some may see.
-            log.warning("the database refused an action of the console: %s", error)
-            told = f": {_told(error)}" if allowed.payloads else ", and the console's log says why"
-            raise Refused(
-                HTTPStatus.CONFLICT, f"nothing was changed: the database refused it{told}"
-            ) from error
+        except REFUSALS as error:
+            raise refusal_of(error, shows_payloads=allowed.payloads) from error
         if self._acting is not self._reading:
             await self._reading.changed()
         return RedirectResponse(asked.links.to(then.path, **then.query), HTTPStatus.SEE_OTHER)
@@ -285,10 +262,3 @@ def _as_json(value: object) -> object:
     if isinstance(value, timedelta):
         return value.total_seconds()
     raise TypeError(f"a view holds a {type(value).__name__}, which JSON has not")
-
-
-def _told(error: BaseException) -> str:
-    """The first line of an error of the database, with its hint."""
-    lines = str(error).splitlines() or [type(error).__name__]
-    hint = getattr(error, "hint", None)
-    return f"{lines[0]} ({hint})" if hint else lines[0]

@@ -14,6 +14,7 @@ from pgjobs.connection.connector import Connector
 from pgjobs.connection.link import BROKEN
 from pgjobs.connection.tether import tether
 from pgjobs.database import Database
+from pgjobs.database.bound import LOOK_UP_ENDS_AFTER_S, bounded
 from pgjobs.errors import JobNotFound, PgjobsError, SchemaMismatch
 
 log = logging.getLogger("pgjobs.web")
@@ -22,7 +23,6 @@ T = TypeVar("T")
 Question = Callable[[Database], Awaitable[T]]
 
 FRESH_FOR_S = 2.0
-LOOK_UP_ENDS_AFTER_S = 2
 # A server that hangs does not end a look-up.
 LOOK_UP_GIVES_UP_AFTER_S = 5.0
 MAX_CONNECTIONS = 6
@@ -184,13 +184,7 @@ class Lookups:
             here.pool.acquire() as connection,
         ):
             try:
-                async with connection.transaction():
-                    # Local, so that it ends with the transaction behind a pooler, too.
-                    # A process that is stopped between two statements keeps no locks either.
-                    await connection.execute(
-                        f"set local statement_timeout = '{LOOK_UP_ENDS_AFTER_S}s'; set local"
-                        f" idle_in_transaction_session_timeout = '{LOOK_UP_ENDS_AFTER_S}s'"
-                    )
+                async with bounded(connection):
                     return await call(Database(connection, self._schema()))
             except asyncio.CancelledError:
                 # To roll back would be to wait for a server that may never answer.

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, TypeAlias, TypeVar
 
@@ -93,6 +93,13 @@ class Sent:
         """The field with that name; None if it is missing or empty."""
         return one_of(self.fields, name)
 
+    def name_of(self, kind: str) -> str:
+        """The field ``name``, which says which queue, schedule or other ``kind`` is meant."""
+        name = self.one("name")
+        if name is None:
+            raise Refused(HTTPStatus.BAD_REQUEST, f"name a {kind}")
+        return name
+
 
 @dataclass(frozen=True)
 class Then:
@@ -134,6 +141,10 @@ def one_of(values: Mapping[str, Sequence[str]], name: str) -> str | None:
     return value or None
 
 
+async def nothing() -> None:
+    """Stands for a look-up of what may not be seen."""
+
+
 async def together(*calls: Awaitable[Any]) -> list[Any]:
     """Awaits look-ups side by side, so that one that is held up holds up no other."""
     return await asyncio.gather(*calls)
@@ -144,6 +155,32 @@ def job_id(text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= 19 and 0 < int(text) < 2**63:
         return int(text)
     raise Refused(HTTPStatus.NOT_FOUND, f"{text[:40]} is not the id of a job: ids are numbers")
+
+
+def no_job(number: int) -> Refused:
+    """What is raised for a job that is not there."""
+    return Refused(HTTPStatus.NOT_FOUND, f"there is no job {number}: it may have been deleted")
+
+
+def refuse_unless_allowed(rights: Rights, action: str) -> None:
+    """Raises ``Refused`` if the rights do not have that action of ``ACTIONS``."""
+    if action not in rights.actions:
+        raise Refused(
+            HTTPStatus.FORBIDDEN,
+            "the database takes no changes now" if rights.is_read_only
+            else f"you, or the console's database role, may not do this: {action}",
+        )
+
+
+def moment_of(name: str, text: str) -> datetime:
+    """The moment in a part of an address or a form, in UTC; raises ``Refused`` if it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise Refused(HTTPStatus.BAD_REQUEST, f"{name}: {text[:40]} is not a moment with a time zone")
 
 
 def seconds(duration: timedelta | None) -> float | None:

@@ -1,4 +1,4 @@
-"""A database in which there is something to see: jobs of each state, a schedule, a bad night."""
+"""What tests add to a database: single jobs, and all that a shop has in a bad night."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +15,53 @@ Traceback (most recent call last):
 ConnectionRefusedError: mail.example.com refused the connection after 3 attempts"""
 PAYLOAD = '{"order": 4711, "customer": "7", "items": [{"sku": "B-204", "count": 2}]}'
 MINUTES_OF_HISTORY = 58
+# Names that a careless page would run, cut, turn or hide.
+HOSTILE = [
+    "<script>alert(1)</script>", "\"'><img src=x onerror=alert(1)>", "a/b", "..", "%2e%2e",
+    "a?b&c#d", "\u202eevil", "{{ 7 * 7 }}", "ä ö 日本", "\u200b",
+]
+
+
+async def add(
+    conn: asyncpg.Connection, job_type: str = "mail", payload: str = "{}", **columns: object
+) -> int:
+    given = {"queue": "default", **columns}
+    named = ", ".join(f"{name} => ${n}" for n, name in enumerate(given, 3))
+    job_id: int = await conn.fetchval(
+        f"select id from jobs_enqueue($1, $2::text::jsonb, {named})", job_type, payload,
+        *given.values(),
+    )
+    return job_id
+
+
+async def ended(conn: asyncpg.Connection, error: str | None = None, **columns: object) -> int:
+    """A job that a worker has ended."""
+    job_id = await add(conn, **{"max_retries": 0, "priority": 9, **columns})  # type: ignore[arg-type]
+    attempt = await conn.fetchval(
+        "select attempt from jobs_claim('w', array[$1]) where id = $2",
+        columns.get("queue", "default"), job_id,
+    )
+    if error is None:
+        await conn.execute("select jobs_complete($1, '{\"pages\": 3}', 'w', $2)", job_id, attempt)
+    else:
+        await conn.execute(
+            "select jobs_fail($1, $2, worker => 'w', attempt => $3)", job_id, error, attempt
+        )
+    return job_id
+
+
+async def later(conn: asyncpg.Connection, **columns: Any) -> int:
+    """A job that is due tomorrow."""
+    return await add(conn, run_at=datetime.now(UTC) + timedelta(days=1), **columns)
+
+
+async def world(conn: asyncpg.Connection) -> list[tuple[Any, ...]]:
+    """All that an action could change."""
+    rows = await conn.fetch(
+        "select id, status, run_at, payload, updated_at, cancel_requested_at from jobs order by id"
+    )
+    audited = await conn.fetchval("select count(*) from jobs_audit")
+    return [*(tuple(row) for row in rows), (audited,)]
 
 
 class Scene:
@@ -24,13 +71,7 @@ class Scene:
         self._conn = conn
 
     async def add(self, job_type: str = "send_mail", payload: str = PAYLOAD, **columns: Any) -> int:
-        given = {"queue": "default", **columns}
-        named = ", ".join(f"{name} => ${n}" for n, name in enumerate(given, 3))
-        job_id: int = await self._conn.fetchval(
-            f"select id from jobs_enqueue($1, $2::text::jsonb, {named})", job_type, payload,
-            *given.values(),
-        )
-        return job_id
+        return await add(self._conn, job_type, payload, **columns)
 
     async def claimed(self, job_id: int, worker: str = "shop-1") -> int:
         """Lets a worker claim the job, which has to be the first in its queue; its attempt."""

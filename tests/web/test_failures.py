@@ -11,7 +11,7 @@ import asyncpg
 import httpx
 import pytest
 from web.conftest import ADMIN, JSON, OBSERVER, OWN_FORM, Browse, as_role
-from web.test_pages import HOSTILE, add, ended
+from web.scene import HOSTILE, add, ended
 
 from pgjobs.web import Access
 from pgjobs.web.pages import failures

@@ -15,7 +15,7 @@ from pgjobs.connection.tether import tether
 from pgjobs.database import Database
 from pgjobs.web import Access
 from pgjobs.web.lookups import MAX_KEPT_ANSWERS, MAX_LOOK_UPS_AT_ONCE
-from pgjobs.web.pages.jobs import reference_columns, told_reference
+from pgjobs.web.references import reference_columns, told_reference
 
 OPERATOR = Access("olga", "operate")
 ODD = ["a", "a:b", "4711", "007", "-0", '"', '"a"', '"a":b', ":", " ", "a b", '":"', "\\", "é\n"]

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from html import unescape
 from typing import Any
 
@@ -10,7 +10,7 @@ import asyncpg
 import httpx
 import pytest
 from web.conftest import ADMIN, HTML, JSON, OBSERVER, OWN_FORM, Browse, as_role
-from web.test_pages import HOSTILE, add, ended
+from web.scene import HOSTILE, add, ended, later, world
 
 from pgjobs import App
 from pgjobs.errors import InvalidArgument
@@ -23,11 +23,6 @@ BLIND_OPERATOR = Access("olga", "operate")
 ACTIONS = ("run", "copy", "delete")
 
 
-async def later(conn: Connection, **columns: Any) -> int:
-    """A job that is due tomorrow."""
-    return await add(conn, run_at=datetime.now(UTC) + TOMORROW, **columns)
-
-
 async def post(client: httpx.AsyncClient, path: str, **fields: str) -> httpx.Response:
     return await client.post(path, data=fields, headers=OWN_FORM)
 
@@ -36,15 +31,6 @@ async def buttons(client: httpx.AsyncClient, job_id: int) -> list[str]:
     page = await client.get(f"/jobs/{job_id}", headers=JSON)
     actions: list[str] = page.json()["page"]["actions"]
     return actions
-
-
-async def world(conn: Connection) -> list[tuple[Any, ...]]:
-    """All that an action could change."""
-    rows = await conn.fetch(
-        "select id, status, run_at, payload, updated_at, cancel_requested_at from jobs order by id"
-    )
-    audited = await conn.fetchval("select count(*) from jobs_audit")
-    return [*(tuple(row) for row in rows), (audited,)]
 
 
 async def copied(client: httpx.AsyncClient, job_id: int) -> str:

@@ -11,8 +11,7 @@ import asyncpg
 import httpx
 import pytest
 from web.conftest import ADMIN, HTML, JSON, OBSERVER, OWN_FORM, Browse, as_role
-from web.test_job_actions import later, world
-from web.test_pages import HOSTILE, add, ended
+from web.scene import HOSTILE, add, ended, later, world
 
 from pgjobs.web import Access
 

@@ -7,44 +7,11 @@ from html import unescape
 import asyncpg
 import pytest
 from web.conftest import ADMIN, JSON, OBSERVER, OWN_FORM, Browse, as_role
+from web.scene import HOSTILE, add, ended
 
 from pgjobs.web import words
 
 Connection = asyncpg.Connection
-
-HOSTILE = [
-    "<script>alert(1)</script>", "\"'><img src=x onerror=alert(1)>", "a/b", "..", "%2e%2e",
-    "a?b&c#d", "\u202eevil", "{{ 7 * 7 }}", "ä ö 日本", "\u200b",
-]
-
-
-async def add(
-    conn: Connection, job_type: str = "mail", payload: str = "{}", **columns: object
-) -> int:
-    given = {"queue": "default", **columns}
-    named = ", ".join(f"{name} => ${n}" for n, name in enumerate(given, 3))
-    job_id: int = await conn.fetchval(
-        f"select id from jobs_enqueue($1, $2::text::jsonb, {named})", job_type, payload,
-        *given.values(),
-    )
-    return job_id
-
-
-async def ended(conn: Connection, error: str | None = None, **columns: object) -> int:
-    """A job that a worker has ended."""
-    job_id = await add(conn, **{"max_retries": 0, "priority": 9, **columns})  # type: ignore[arg-type]
-    attempt = await conn.fetchval(
-        "select attempt from jobs_claim('w', array[$1]) where id = $2",
-        columns.get("queue", "default"), job_id,
-    )
-    if error is None:
-        await conn.execute("select jobs_complete($1, '{\"pages\": 3}', 'w', $2)", job_id, attempt)
-    else:
-        await conn.execute(
-            "select jobs_fail($1, $2, worker => 'w', attempt => $3)", job_id, error, attempt
-        )
-    return job_id
-
 
 async def test_the_overview_tells_what_is_wrong_and_what_to_do_first(
     conn: Connection, browse: Browse

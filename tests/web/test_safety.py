@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from web.conftest import ADMIN, HTML, JSON, OBSERVER, OWN_FORM, Browse, as_role
-from web.test_pages import add, ended
+from web.scene import add, ended
 
 from pgjobs import App
 from pgjobs.errors import InvalidArgument

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from pgjobs.database import Database
-from pgjobs.database.audit import MAX_READ_ROWS
+from pgjobs.database.audit import MAX_READ_ROWS, who_changed
 from pgjobs.job.job import Row
 from pgjobs.web.page import Asked, Refused, job_id
 
@@ -100,7 +100,7 @@ async def audit(asked: Asked) -> Audit:
 
 def _change(row: Row) -> Change:
     return Change(
-        str(row["id"]), row["at"], row["actor"] or row["set_role"] or row["db_role"],
+        str(row["id"]), row["at"], who_changed(row),
         row["db_role"], row["action"], None if row["job_id"] is None else str(row["job_id"]),
         row["jobs"],
         [(name, _told(value)) for name, value in given(row).items() if value is not None],

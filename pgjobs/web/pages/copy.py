@@ -8,8 +8,20 @@ import asyncpg
 
 from pgjobs.database import Database
 from pgjobs.errors import InvalidArgument
+from pgjobs.web import questions
 from pgjobs.web.documents import indented
-from pgjobs.web.page import Asked, GivenBack, Refused, Sent, Then, job_id, together
+from pgjobs.web.page import (
+    Asked,
+    GivenBack,
+    Refused,
+    Sent,
+    Then,
+    job_id,
+    no_job,
+    nothing,
+    refuse_unless_allowed,
+    together,
+)
 from pgjobs.web.pages.job import MAX_SHOWN_CHARS, documents
 
 MAX_COPY_FORM_BYTES = 1_048_576
@@ -32,16 +44,13 @@ class Copy:
 async def copy(asked: Asked) -> Copy:
     """Looks up the payload, as far as it may be seen and fits into a form."""
     number = job_id(asked.path["job_id"])
-    if "copy" not in asked.rights.actions:
-        raise Refused(
-            HTTPStatus.FORBIDDEN, "you, or the console's database role, may not do this: copy"
-        )
+    refuse_unless_allowed(asked.rights, "copy")
     row, texts = await together(
-        asked.look(("listed", number), lambda database: database.listed(number)),
-        documents(asked, number) if asked.rights.payloads else _nothing(),
+        questions.listed(asked, number),
+        documents(asked, number) if asked.rights.payloads else nothing(),
     )
     if row.value is None and row.trouble is None:
-        raise Refused(HTTPStatus.NOT_FOUND, f"there is no job {number}: it may have been deleted")
+        raise no_job(number)
     found = row.value
     payload: str | None = None
     why_the_same: str | None = "you may not see the payload"
@@ -82,7 +91,3 @@ def _offered(asked: Asked, job_type: str, text: str) -> tuple[str | None, str | 
     if len(quote_plus(shown.replace("\n", "\r\n"))) > MAX_OFFERED_FORM_BYTES:
         return None, "the payload is too large for a form"
     return shown, None
-
-
-async def _nothing() -> None:
-    """Stands for a look-up of what may not be seen."""

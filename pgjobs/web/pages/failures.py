@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from pgjobs.database import Database
@@ -10,8 +10,8 @@ from pgjobs.database.looking import MAX_READ_ATTEMPTS
 from pgjobs.database.looking import Failures as Found
 from pgjobs.job.job import Row
 from pgjobs.web.options import HIDDEN, REDACTED_BEYOND_CHARS
-from pgjobs.web.page import Asked, Refused, Sent, Then
-from pgjobs.web.pages.overview import AT_ONCE_FOR_S
+from pgjobs.web.page import Asked, Refused, Sent, Then, moment_of
+from pgjobs.web.questions import AT_ONCE_FOR_S
 
 PERIODS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
 MAX_STEP_JOBS = 1_000
@@ -185,17 +185,7 @@ def _filters(given: Asked | Sent) -> Filters:
 
 
 def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-        if found.tzinfo is None:
-            raise ValueError("the moment has no time zone")
-        return found.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise Refused(
-            HTTPStatus.BAD_REQUEST, f"before: {text[:40]} is not a moment with a time zone"
-        ) from error
+    return None if text is None else moment_of("before", text)
 
 
 async def _groups(asked: Asked, filters: Filters, rows: Sequence[Row]) -> list[Group]:

@@ -8,12 +8,22 @@ from typing import Any
 
 from pgjobs.database import Database
 from pgjobs.job.job import Row
-from pgjobs.web import words
+from pgjobs.web import questions, words
 from pgjobs.web.access import Rights
 from pgjobs.web.documents import indented
 from pgjobs.web.options import REDACTED_BEYOND_CHARS
-from pgjobs.web.page import Asked, Refused, Sent, Then, job_id, seconds, together
-from pgjobs.web.pages.jobs import told_reference
+from pgjobs.web.page import (
+    Asked,
+    Refused,
+    Sent,
+    Then,
+    job_id,
+    no_job,
+    nothing,
+    seconds,
+    together,
+)
+from pgjobs.web.references import told_reference
 from pgjobs.web.sentence import sentence
 
 MAX_SHOWN_CHARS = 100_000
@@ -88,15 +98,16 @@ class Job:
 
     id: str
     found: bool  # False: the database has not said whether there is such a job
-    sentence: str | None
-    status: str | None
-    fields: dict[str, str | datetime]
-    why: list[Why] | None
-    attempts: list[Attempt] | None
-    documents: list[Text] | None
-    parents: Family | None
-    children: Family | None
-    actions: list[str]  # those that the status and the rights allow
+    sentence: str | None = None
+    status: str | None = None
+    fields: dict[str, str | datetime] = field(default_factory=dict)
+    why: list[Why] | None = None
+    attempts: list[Attempt] | None = None
+    documents: list[Text] | None = None
+    parents: Family | None = None
+    children: Family | None = None
+    # Those that the status and the rights allow.
+    actions: list[str] = field(default_factory=list)
     # What the sentence tells, by how it tells it.
     moments: dict[str, datetime] = field(default_factory=dict)
     own_page: str | None = None  # the program's page about what the job is about
@@ -108,28 +119,26 @@ async def job(asked: Asked) -> Job:
     number = job_id(asked.path["job_id"])
     rights = asked.rights
     row, why, texts, history, above, below = await together(
-        asked.look(("listed", number), lambda database: database.listed(number)),
+        questions.listed(asked, number),
         asked.value(("why", number), lambda database: database.why(number)),
-        documents(asked, number) if rights.payloads else _nothing(),
+        documents(asked, number) if rights.payloads else nothing(),
         asked.value(
             ("attempts", number),
             lambda database: database.attempts(
                 number, MAX_ATTEMPTS, MAX_ATTEMPT_CHARS + REDACTED_BEYOND_CHARS
             ),
-        ) if rights.attempts else _nothing(),
+        ) if rights.attempts else nothing(),
         asked.value(("above", number), lambda database: database.flow_above(number, MAX_FLOW_JOBS))
-        if rights.attempts else _nothing(),
+        if rights.attempts else nothing(),
         asked.value(
             ("below", number), lambda database: database.flow_below([number], MAX_FLOW_JOBS)
-        ) if rights.attempts else _nothing(),
+        ) if rights.attempts else nothing(),
     )
     found: Row | None = row.value
     if found is None:
         if row.trouble is None:
-            raise Refused(
-                HTTPStatus.NOT_FOUND, f"there is no job {number}: it may have been deleted"
-            )
-        return Job(str(number), False, None, None, {}, None, None, None, None, None, [])
+            raise no_job(number)
+        return Job(str(number), found=False)
     texts = None if texts is None else _redacted(asked, found["job_type"], texts)
     reasons = None if why is None else [Why(*reason) for reason in why]
     attempts = None if history is None else _attempts(asked, found, history, texts)
@@ -195,10 +204,6 @@ async def delete(database: Database, sent: Sent) -> Then:
             " another one that has not ended needs it, or another session has it locked",
         )
     return Then("/jobs")
-
-
-async def _nothing() -> None:
-    """Stands for a look-up of what may not be seen."""
 
 
 def _telling(row: Row, reasons: list[Why] | None) -> list[Why] | None:

@@ -1,8 +1,7 @@
 """The list of jobs: by state, by filters, and by what somebody types into the one box."""
 
-import json
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -11,12 +10,12 @@ from pgjobs.database import Database
 from pgjobs.database.reading import MAX_READ_JOBS
 from pgjobs.errors import JobNotFound
 from pgjobs.job.job import JobStatus, Row
-from pgjobs.web import words
+from pgjobs.web import questions, words
 from pgjobs.web.access import Rights
 from pgjobs.web.bulk import KINDS
 from pgjobs.web.options import REDACTED_BEYOND_CHARS
 from pgjobs.web.page import Asked, Refused, job_id, seconds, together
-from pgjobs.web.pages.overview import AT_ONCE_FOR_S, stats
+from pgjobs.web.references import entity_number, reference_columns, told_reference
 
 PAGE_JOBS = 50
 PREVIEW_CHARS = 200
@@ -92,7 +91,7 @@ async def jobs(asked: Asked) -> Jobs:
             f"there is no status {filters.status[:40]}: choose of {', '.join(STATUSES)}",
         )
     before = None if asked.one("before") is None else job_id(asked.one("before") or "")
-    counts = await asked.value("stats", stats, AT_ONCE_FOR_S)
+    counts = await questions.counts(asked)
     text = (filters.q or "").strip()
     meant: list[str] = []
     about = None
@@ -156,7 +155,7 @@ async def _searched(
     asked: Asked, text: str, about: str | None, counts: Sequence[Row]
 ) -> tuple[Sequence[Row] | None, int | None, list[str]]:
     """Looks for a text in all places that it may name: as an id, an entity, a key and a group."""
-    number = _number(text)
+    number = entity_number(text)
     if number is None:
         meant = ["the key of a reference"]
         calls = [_listing(asked, reference_key=text)]
@@ -180,10 +179,7 @@ async def _searched(
 
 
 async def _by_ids(asked: Asked, ids: Sequence[int]) -> tuple[Sequence[Row] | None, int | None]:
-    def listed(number: int) -> Callable[[Database], Awaitable[Row | None]]:
-        return lambda database: database.listed(number)
-
-    found = await together(*(asked.look(("listed", each), listed(each)) for each in ids))
+    found = await together(*(questions.listed(asked, each) for each in ids))
     if any(seen.value is None and seen.trouble is not None for seen in found):
         return None, None
     return [seen.value for seen in found if seen.value is not None], None
@@ -221,71 +217,6 @@ def _listed(asked: Asked, row: Row, preview: Row | None) -> Listed:
         row["group_key"], row["retry_count"], row["max_retries"], seconds(row["age"]),
         row["worker"], *texts,
     )
-
-
-def told_reference(row: Row) -> str | None:
-    """The entity of a job, as the filter takes it: ``order:4711``, ``order:``, or ``4711``.
-
-    A type or a key that would be taken for something else is quoted, as in ``"a:b":"4711"``.
-    """
-    kind, key, number = row["reference_type"], row["reference_key"], row["reference_id"]
-    entity = None if number is None else str(number)
-    if key is not None:
-        is_plain = _number(key) is None and (kind is not None or ":" not in key)
-        entity = _quoted(key, is_plain=is_plain)
-    if kind is None:
-        return entity
-    return f"{_quoted(kind, is_plain=':' not in kind)}:{entity or ''}"
-
-
-def reference_columns(text: str | None) -> dict[str, Any]:
-    """The columns that a reference stands for."""
-    if text is None:
-        return {}
-    kind, rest = _unquoted(text)
-    entity = rest[1:]
-    if kind is None:
-        kind, colon, entity = text.partition(":")
-        if not colon:
-            kind, entity = "", text
-    elif not rest:
-        return {"reference_key": kind}
-    found: dict[str, Any] = {"reference_type": kind} if kind else {}
-    key, more = _unquoted(entity)
-    number = _number(entity)
-    if key is not None and not more:
-        found["reference_key"] = key
-    elif number is not None:
-        found["reference_id"] = number
-    elif entity:
-        found["reference_key"] = entity
-    if not found:  # it would stand for all jobs
-        raise Refused(
-            HTTPStatus.BAD_REQUEST, "reference: write a type, an entity, or both, as in order:4711"
-        )
-    return found
-
-
-def _quoted(text: str, *, is_plain: bool) -> str:
-    if is_plain and not text.startswith('"'):
-        return text
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _unquoted(text: str) -> tuple[str | None, str]:
-    """What the text quotes at its start, and what follows; None if it quotes nothing."""
-    try:
-        quoted, end = json.JSONDecoder().raw_decode(text) if text.startswith('"') else (None, 0)
-    except ValueError:
-        return None, text
-    return (quoted, text[end:]) if text[end : end + 1] in ("", ":") else (None, text)
-
-
-def _number(text: str) -> int | None:
-    """The number that a text is, if an id may be so large. With zeros before it, it is a key."""
-    if re.fullmatch(r"0|-?[1-9][0-9]{0,18}", text) is None:
-        return None
-    return int(text) if -(2**63) <= int(text) < 2**63 else None
 
 
 def _fits(row: Row, filters: Filters) -> bool:

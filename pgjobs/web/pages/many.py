@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -11,8 +11,19 @@ from pgjobs.database import Database, manage
 from pgjobs.job.job import Row
 from pgjobs.web import words
 from pgjobs.web.bulk import KINDS, Kind
-from pgjobs.web.page import Action, Asked, Refused, Sent, Then, job_id, one_of
-from pgjobs.web.pages.jobs import STATUSES, Filters, reference_columns, told_reference
+from pgjobs.web.page import (
+    Action,
+    Asked,
+    Refused,
+    Sent,
+    Then,
+    job_id,
+    moment_of,
+    one_of,
+    refuse_unless_allowed,
+)
+from pgjobs.web.pages.jobs import STATUSES, Filters
+from pgjobs.web.references import reference_columns, told_reference
 
 # A step of so many jobs ends within 0.5 s, also of jobs with groups, keys and children.
 STEP_JOBS = 1_000
@@ -89,11 +100,7 @@ async def many(asked: Asked) -> Many:
     if name not in KINDS:
         raise Refused(HTTPStatus.BAD_REQUEST, f"choose what to do: {', '.join(KINDS)}")
     kind = KINDS[name]
-    if kind.action not in asked.rights.actions:
-        raise Refused(
-            HTTPStatus.FORBIDDEN,
-            f"you, or the console's database role, may not do this: {kind.action}",
-        )
+    refuse_unless_allowed(asked.rights, kind.action)
     chosen = _chosen(kind, asked.query)
     found = await asked.value(("many", name, str(chosen)), partial(_count, name, chosen))
     as_of, jobs, first, has_more = found or (chosen.as_of, None, [], False)
@@ -195,24 +202,11 @@ def _chosen(kind: Kind, values: Mapping[str, Sequence[str]]) -> _Chosen:
     if problem is not None:
         raise Refused(HTTPStatus.BAD_REQUEST, problem)
     statuses = [str(s) for s in kind.statuses if filters.status in (None, s)]
+    as_of = one_of(values, "as_of")
     return _Chosen(
-        ids, filters, statuses, _moment(one_of(values, "as_of")),
+        ids, filters, statuses, None if as_of is None else moment_of("as_of", as_of),
         _done(one_of(values, "done")),
     )
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-        if found.tzinfo is None:
-            raise ValueError("the moment has no time zone")
-        return found.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise Refused(
-            HTTPStatus.BAD_REQUEST, f"as_of is no moment, but {text[:40]}: begin again"
-        ) from error
 
 
 def _done(text: str | None) -> int:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pgjobs.database import Database
+from pgjobs.database.workers import hangs
 from pgjobs.job.job import Row
-from pgjobs.web import words
+from pgjobs.web import questions
 from pgjobs.web.chart import Chart, stacked
+from pgjobs.web.counts import Count
 from pgjobs.web.page import Asked, seconds, together
 
 # In the order of a job's life. The first four are of jobs that are pending.
@@ -19,8 +20,6 @@ RATES_WITHIN = timedelta(minutes=1)
 CHART_WITHIN = timedelta(minutes=59)
 # Their details quote errors, which not all viewers may see.
 CHECKS_WITH_ERRORS = ("schedules with an error", "jobs that cannot be deleted")
-# The checks and the counts take longest of all.
-AT_ONCE_FOR_S = 10.0
 # On which page to look further, by the name of the check.
 PLACES = {
     "workers that hang": "/workers", "workers": "/workers", "workers that are gone": "/workers",
@@ -33,7 +32,6 @@ PLACES = {
     "schedules with an error": "/schedules", "oldest snapshot": "/system",
     "dead rows": "/system", "retention": "/system", "overdue retention": "/system",
 }
-HANGS_AFTER = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -52,17 +50,11 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Depth:
+class Depth(Count):
     """How many jobs are in one state."""
 
     state: str
     status: str
-    jobs: int
-    is_capped: bool
-
-    @property
-    def told(self) -> str:
-        return words.total(self.jobs, is_capped=self.is_capped)
 
 
 @dataclass(frozen=True)
@@ -113,17 +105,12 @@ class Overview:
         ])
 
 
-async def stats(database: Database) -> Sequence[Row]:
-    """The question of the counts; the pages ask it with the key ``stats``."""
-    return await database.stats()
-
-
 async def overview(asked: Asked) -> Overview:
     """Looks up what is wrong and what there is to do."""
     verdicts, counts, workers, rates, minutes = await together(
-        asked.value("doctor", lambda database: database.doctor(), AT_ONCE_FOR_S),
-        asked.value("stats", stats),
-        asked.value("workers", lambda database: database.workers()),
+        questions.verdicts(asked),
+        questions.counts(asked, at_once_for_s=0.0),
+        questions.workers(asked),
         asked.value("rates", lambda database: database.rates(RATES_WITHIN)),
         asked.value("minutes", lambda database: database.minutes(CHART_WITHIN)),
     )
@@ -160,7 +147,7 @@ def _depths(rows: Sequence[Row]) -> list[Depth]:
         of_state = [row for row in rows if row["state"] == state]
         status = of_state[0]["status"] if of_state else _status(state)
         found.append(Depth(
-            state, status, sum(r["count"] for r in of_state), any(r["capped"] for r in of_state)
+            sum(r["count"] for r in of_state), any(r["capped"] for r in of_state), state, status
         ))
     return found
 
@@ -176,7 +163,7 @@ def _oldest_due_s(rows: Sequence[Row]) -> float | None:
 
 def _crew(rows: Sequence[Row]) -> Crew:
     here = [row for row in rows if row["mode"] != "gone"]
-    hanging = sum(row["unseen"] > HANGS_AFTER for row in here)
+    hanging = sum(map(hangs, rows))
     return Crew(
         alive=len(here) - hanging, hanging=hanging, gone=len(rows) - len(here),
         slots=sum(row["concurrency"] for row in here), taken=sum(row["taken"] for row in here),

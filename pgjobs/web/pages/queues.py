@@ -8,9 +8,11 @@ from functools import cached_property
 from http import HTTPStatus
 
 from pgjobs.database import Database
+from pgjobs.database.audit import who_changed
 from pgjobs.database.statements import Moment
+from pgjobs.database.workers import hangs
 from pgjobs.job.job import Row
-from pgjobs.web import words
+from pgjobs.web import questions, words
 from pgjobs.web.counts import (
     MAX_SHOWN_ROWS,
     NO_JOBS,
@@ -22,7 +24,7 @@ from pgjobs.web.counts import (
 )
 from pgjobs.web.page import Asked, Refused, Sent, Then, seconds, together
 from pgjobs.web.pages.audit import given
-from pgjobs.web.pages.overview import AT_ONCE_FOR_S, HANGS_AFTER, stats
+from pgjobs.web.questions import AT_ONCE_FOR_S
 
 MAX_GROUPS = 20
 # What is compared with the last hour, to tell whether waits grow.
@@ -125,9 +127,7 @@ class _Known:
         ends = ends_by_name(self.ends or [])
         here = [row for row in self.workers or [] if row["mode"] != "gone"]
         crews = Counter(queue for row in here for queue in row["queues"])
-        hanging = Counter(
-            queue for row in here if row["unseen"] > HANGS_AFTER for queue in row["queues"]
-        )
+        hanging = Counter(queue for row in here if hangs(row) for queue in row["queues"])
         limits = {row["queue"]: told_limits(row) for row in self.limits or []}
         found = {}
         for name in names:
@@ -189,7 +189,7 @@ async def queue(asked: Asked) -> OneQueue:
 
 async def pause(database: Database, sent: Sent) -> Then:
     """Pauses a queue for good, for a time or until a moment, with the reason that was written."""
-    name = _named(sent)
+    name = sent.name_of("queue")
     reason = (sent.one("reason") or "").strip()
     await database.pause(name, _until(sent), reason or None)
     return Then("/queue", {"name": name})
@@ -197,7 +197,7 @@ async def pause(database: Database, sent: Sent) -> Then:
 
 async def resume(database: Database, sent: Sent) -> Then:
     """Opens a queue."""
-    name = _named(sent)
+    name = sent.name_of("queue")
     await database.resume(name)
     return Then("/queue", {"name": name})
 
@@ -220,10 +220,10 @@ def told_limits(row: Row) -> list[str]:
 
 async def _known(asked: Asked) -> _Known:
     return _Known(*await together(
-        asked.value("stats", stats, AT_ONCE_FOR_S),
+        questions.counts(asked),
         asked.value("paused", lambda database: database.paused()),
         asked.value("limits", lambda database: database.limits()),
-        asked.value("workers", lambda database: database.workers()),
+        questions.workers(asked),
         asked.value(
             "ends of queues", lambda database: database.recent_ends(), AT_ONCE_FOR_S
         ),
@@ -266,21 +266,13 @@ async def _paused_by(asked: Asked, name: str) -> str | None:
 
     rows = await asked.value("pauses", question)
     return next(
-        (row["actor"] or row["set_role"] or row["db_role"] for row in rows or []
-         if given(row).get("queue") == name), None
+        (who_changed(row) for row in rows or [] if given(row).get("queue") == name), None
     )
 
 
 def _worst_first(found: Queue) -> tuple[bool, float, str]:
     oldest_s = None if found.counts is None else found.counts.oldest_due_s
     return found.pause is None, -(oldest_s or 0.0), found.name
-
-
-def _named(sent: Sent) -> str:
-    name = sent.one("name")
-    if name is None:
-        raise Refused(HTTPStatus.BAD_REQUEST, "name a queue")
-    return name
 
 
 def _until(sent: Sent) -> Moment:

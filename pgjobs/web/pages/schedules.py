@@ -1,7 +1,7 @@
 """The schedules: when each fires next, what became of its last jobs, and what stops it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 
@@ -74,12 +74,13 @@ class OneSchedule:
     """What the page of a schedule shows; None: the database has not said it."""
 
     name: str
-    schedule: Schedule | None
-    moments: list[Moment] | None
-    told: list[str]  # what it does where moments were missed, or jobs would overlap
-    fields: dict[str, str]
-    paused_at: datetime | None
-    actions: list[str]
+    schedule: Schedule | None = None
+    moments: list[Moment] | None = None
+    # What it does where moments were missed, or jobs would overlap.
+    told: list[str] = field(default_factory=list)
+    fields: dict[str, str] = field(default_factory=dict)
+    paused_at: datetime | None = None
+    actions: list[str] = field(default_factory=list)
 
 
 async def schedules(asked: Asked) -> Schedules:
@@ -106,7 +107,7 @@ async def schedule(asked: Asked) -> OneSchedule:
     if row is None:
         if rows is not None:
             raise Refused(HTTPStatus.NOT_FOUND, "there is no such schedule: it may be removed")
-        return OneSchedule(name, None, None, [], {}, None, [])
+        return OneSchedule(name)
 
     async def preview(database: Database) -> Sequence[Row]:
         try:
@@ -128,20 +129,20 @@ async def schedule(asked: Asked) -> OneSchedule:
 
 async def run(database: Database, sent: Sent) -> Then:
     """Adds a job of the schedule now, and shows it; or the one that is in its way."""
-    job = await database.schedule_run(_named(sent))
+    job = await database.schedule_run(sent.name_of("schedule"))
     return Then(f"/jobs/{job.id}")
 
 
 async def pause(database: Database, sent: Sent) -> Then:
     """Pauses a schedule."""
-    name = _named(sent)
+    name = sent.name_of("schedule")
     await database.schedule_pause(name)
     return Then("/schedule", {"name": name})
 
 
 async def resume(database: Database, sent: Sent) -> Then:
     """Lets a paused schedule go on."""
-    name = _named(sent)
+    name = sent.name_of("schedule")
     await database.schedule_resume(name)
     return Then("/schedule", {"name": name})
 
@@ -197,10 +198,3 @@ def _fields(row: Row) -> dict[str, str]:
         "made": words.moment(row["created_at"]), "changed": words.moment(row["updated_at"]),
     }
     return {name: value for name, value in told.items() if value is not None}
-
-
-def _named(sent: Sent) -> str:
-    name = sent.one("name")
-    if name is None:
-        raise Refused(HTTPStatus.BAD_REQUEST, "name a schedule")
-    return name

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pgjobs.job.job import Row
-from pgjobs.web import words
+from pgjobs.web import questions, words
 from pgjobs.web.access import ACTIONS, Rights, Role
 from pgjobs.web.page import Asked, together
-from pgjobs.web.pages.overview import AT_ONCE_FOR_S, Verdict, verdict_of
+from pgjobs.web.pages.overview import Verdict, verdict_of
+from pgjobs.web.questions import AT_ONCE_FOR_S
 
 # The doctor's checks that are about the server, and not about jobs.
 CHECKS = (
@@ -78,7 +79,7 @@ async def system(asked: Asked) -> System:
     """Looks up the server and the schema."""
     server, verdicts, tables, rules = await together(
         asked.value("server", lambda database: database.server()),
-        asked.value("doctor", lambda database: database.doctor(), AT_ONCE_FOR_S),
+        questions.verdicts(asked),
         asked.value("relations", lambda database: database.relations(), AT_ONCE_FOR_S),
         asked.value("retention", lambda database: database.retention()),
     )

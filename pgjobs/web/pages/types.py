@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pgjobs.job.job import Row
+from pgjobs.web import questions
 from pgjobs.web.counts import (
     MAX_SHOWN_ROWS,
     NO_JOBS,
@@ -15,7 +16,7 @@ from pgjobs.web.counts import (
     narrowed,
 )
 from pgjobs.web.page import Asked, together
-from pgjobs.web.pages.overview import AT_ONCE_FOR_S, stats
+from pgjobs.web.questions import AT_ONCE_FOR_S
 
 MAX_SHOWN_WORKERS = 3
 
@@ -46,11 +47,11 @@ async def types(asked: Asked) -> Types:
     """Looks up the types: those first whose jobs wait longest, then those that fail most."""
     q = asked.one("q")
     rows, ends, workers = await together(
-        asked.value("stats", stats, AT_ONCE_FOR_S),
+        questions.counts(asked),
         asked.value(
             "ends of types", lambda database: database.recent_ends(by_type=True), AT_ONCE_FOR_S
         ),
-        asked.value("workers", lambda database: database.workers()),
+        questions.workers(asked),
     )
     if rows is None and ends is None:
         return Types(q, None, 0, None, None)

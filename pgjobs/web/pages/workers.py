@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from pgjobs.database.workers import hangs
 from pgjobs.job.job import Row
+from pgjobs.web import questions
 from pgjobs.web.counts import MAX_SHOWN_ROWS
 from pgjobs.web.page import Asked, seconds, together
-from pgjobs.web.pages.overview import HANGS_AFTER
 
 MAX_READ_JOBS = 1_000  # of those that run, the longest first
 MAX_SHOWN_JOBS = 5  # of one worker
@@ -66,7 +67,7 @@ async def workers(asked: Asked) -> Workers:
     """Looks up the workers: those that want a look first, then by name."""
     q = asked.one("q")
     rows, running = await together(
-        asked.value("workers", lambda database: database.workers()),
+        questions.workers(asked),
         asked.value("processing", lambda database: database.processing(MAX_READ_JOBS)),
     )
     if rows is None:
@@ -95,9 +96,7 @@ def _fits(row: Row, text: str) -> bool:
 def _state(row: Row) -> str:
     if row["mode"] is None:
         return "unknown"
-    if row["mode"] != "gone" and row["unseen"] > HANGS_AFTER:
-        return "hangs"
-    return str(row["mode"])
+    return "hangs" if hangs(row) else str(row["mode"])
 
 
 def _worker(row: Row, jobs: Sequence[Row] | None) -> Worker:

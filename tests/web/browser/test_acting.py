@@ -5,8 +5,7 @@ import pytest
 from playwright.async_api import Page, expect
 from web.browser.conftest import Open
 from web.browser.test_look import ADDRESSES
-from web.scene import Scene, furnish
-from web.test_pages import HOSTILE
+from web.scene import HOSTILE, Scene, furnish
 
 Connection = asyncpg.Connection
 
