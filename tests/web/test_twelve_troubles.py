@@ -57,6 +57,7 @@ async def test_the_overview_tells_each_of_twelve_troubles_and_its_advice_ends_it
         for held in troubles.held:
             if held.reason == "no worker":
                 started.append(start_worker(pgjobs_dsn, RESIZES="yes"))
+                await until(conn, "select count(*) = 3 from jobs_workers")
             else:
                 await _follow(conn, pgjobs_dsn, held)
             await _starts(conn, held)
