@@ -51,7 +51,11 @@ PAGES = (
     "/jobs?status=completed&queue=q7&type=t7", "/jobs?reference=order:77", "/jobs?q=order+77",
     "/jobs?q=77", "/jobs?q=no-such-key", "/jobs?group=none", "/jobs?status=failed&before={last}",
     "/jobs/77", "/jobs/{pending}", "/jobs/{last}",
-    "/failures", "/failures?within=24h", "/failures?within=7d", "/queues", "/schedules",
+    "/jobs/{pending}/copy", "/jobs/many?action=retry&status=failed",
+    "/jobs/many?action=delete&status=completed&type=t7",
+    "/jobs/many?action=cancel&status=pending&queue=q7",
+    "/failures", "/failures?within=24h", "/failures?within=7d", "/failures?type=t7",
+    "/queues", "/queue?name=q7", "/schedules", "/schedule?name=nightly7",
     "/workers", "/types", "/audit", "/system", "/metrics",
 )
 VIEWERS = 10
@@ -62,7 +66,10 @@ TOKEN = "a token of the benchmark"
 
 
 async def pages(bench: Bench) -> None:
-    """Milliseconds that 95 of 100 answers take at most; none is answered from an earlier one."""
+    """Milliseconds that 95 of 100 answers take at most.
+
+    Before each request all is forgotten, so that the page looks everything up.
+    """
     jobs = bench.options.jobs or 0
     async with filled(bench, "pgjobs", "jobs", FILL_BESIDE, jobs) as connection:
         name = await connection.fetchval("select current_database()")
