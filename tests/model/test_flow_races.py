@@ -132,12 +132,14 @@ async def produce(connect, rng, number):
 
 
 async def end_all(conn):
-    """Returns once nothing is pending, processing or to be counted, as far as can be seen."""
+    """Returns once nothing is pending, processing or to be counted, as far as can be seen.
+
+    What is counted comes last: a job may end between two looks, and its children start after that.
+    """
     while (
-        await conn.fetchval("select _jobs_flow_attach(1000)")
+        await conn.fetchval("select count(*) from jobs where status in ('pending', 'processing')")
+        or await conn.fetchval("select _jobs_flow_attach(1000)")
         or await conn.fetchval("select _jobs_flow_resolve(1000)") > 0
-        or await conn.fetchval(
-            "select count(*) from jobs where status in ('pending', 'processing')")
     ):
         await conn.execute(END_LEASES, timedelta(seconds=1))
         await conn.execute("select jobs_recover()")
