@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 from pgjobs.database import Database
 from pgjobs.web.access import Rights
 from pgjobs.web.links import Links
-from pgjobs.web.lookups import Lookups, Question, Seen
+from pgjobs.web.lookups import FRESH_FOR_S, Lookups, Question, Seen
 from pgjobs.web.options import Options
 
 T = TypeVar("T")
@@ -66,9 +66,13 @@ class Asked:
     ) -> Seen[T]:
         """Asks the database, or gives what it answered last; the page then tells the age.
 
-        ``at_once_for_s``: an answer of that age is good enough, while the database is asked again.
+        ``at_once_for_s``: an answer of that age is good enough, while the database is asked again;
+        it is asked no more often than twice in that time.
         """
-        seen = await self.lookups.look(key, question, self.until, at_once_for_s=at_once_for_s)
+        seen = await self.lookups.look(
+            key, question, self.until, fresh_for_s=max(FRESH_FOR_S, at_once_for_s / 2),
+            at_once_for_s=at_once_for_s,
+        )
         if seen.trouble is not None:
             self.troubles[seen.trouble] = None
             self.stale_s = max(self.stale_s, seen.age_s)
